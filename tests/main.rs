@@ -1,0 +1,1 @@
+//! One test binary: slow, obviously right twins beside the fast code; edges; the binaries end to end.
