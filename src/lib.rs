@@ -1,4 +1,4 @@
-//! placeholder map
+//! wip
 pub mod datasets;
 pub mod distance;
 pub mod export;

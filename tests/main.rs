@@ -1,1 +1,6 @@
 //! One test binary: slow, obviously right twins beside the fast code; edges; the binaries end to end.
+
+mod common;
+mod distance;
+mod mining;
+mod triplet;

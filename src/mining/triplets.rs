@@ -1,0 +1,143 @@
+//! Triplet miners: batch hard, batch all, semi-hard.
+
+use tch::{Kind, Tensor};
+
+use super::{Pick, Triplets};
+use crate::distance::widen;
+
+/// Who is a positive and who a negative for whom, `[B, B]` bool on the device of the distances.
+pub(crate) struct Masks {
+    /// Same identity, another row.
+    pub positive: Tensor,
+    /// Another identity.
+    pub negative: Tensor,
+}
+
+impl Masks {
+    /// Masks for int64 `labels` `[B]`, made on `device`.
+    pub fn of(labels: &Tensor, device: tch::Device) -> Masks {
+        let labels = labels.to_device(device);
+        let same = labels.unsqueeze(1).eq_tensor(&labels.unsqueeze(0));
+        let itself = Tensor::eye(labels.size()[0], (Kind::Bool, device));
+        Masks { positive: same.logical_and(&itself.logical_not()), negative: same.logical_not() }
+    }
+
+    /// `[B]` bool: anchors with at least one positive and one negative.
+    pub fn valid(&self) -> Tensor {
+        self.positive.any_dim(1, false).logical_and(&self.negative.any_dim(1, false))
+    }
+}
+
+/// Batch hard (1703.07737, Eq. 5): for every anchor that has a positive and a negative, its farthest positive and its
+/// nearest negative. `dist` `[B, B]`, `labels` int64 `[B]`; at most B triplets, in anchor order. Panics when the
+/// shapes do not fit.
+pub fn batch_hard(dist: &Tensor, labels: &Tensor) -> Triplets {
+    tch::no_grad(|| {
+        let dist = widen(dist);
+        let masks = Masks::of(labels, dist.device());
+        let anchor = masks.valid().nonzero().squeeze_dim(1);
+        let rows = |values: &Tensor| values.index_select(0, &anchor);
+        if anchor.size()[0] == 0 {
+            return Triplets { positive: anchor.shallow_clone(), negative: anchor.shallow_clone(), anchor };
+        }
+        // argmax and argmin do not promise which of several equals they give; the stable sort inside `first` does.
+        let farthest = first(&rows(&dist.masked_fill(&masks.positive.logical_not(), f64::NEG_INFINITY)), true);
+        let nearest = first(&rows(&dist.masked_fill(&masks.negative.logical_not(), f64::INFINITY)), false);
+        Triplets { positive: farthest, negative: nearest, anchor }
+    })
+}
+
+/// The lowest index of each row's extreme value.
+fn first(rows: &Tensor, largest: bool) -> Tensor {
+    let extreme = if largest { rows.amax(1, true) } else { rows.amin(1, true) };
+    let width = rows.size()[1];
+    let index = Tensor::arange(width, (Kind::Int64, rows.device())).unsqueeze(0).expand_as(rows);
+    // A NaN row has a NaN extreme, which equals nothing: it answers with index 0, and its distance is NaN wherever read.
+    let found = index.where_self(&rows.eq_tensor(&extreme), &Tensor::full_like(&index, width)).amin(1, false);
+    let none = found.eq(width);
+    found.masked_fill(&none, 0)
+}
+
+/// Batch all (1703.07737, Eq. 6): every triplet of `labels` int64 `[B]`, anchor-major (anchor, then positive, then
+/// negative ascending). PK(PK-K)(K-1) of them for P identities of K rows.
+pub fn batch_all(labels: &Tensor) -> Triplets {
+    tch::no_grad(|| {
+        let masks = Masks::of(labels, labels.device());
+        // Anchor by anchor, so that memory follows the triplets there are and not B³.
+        let columns = |mask: &Tensor, row: i64| mask.get(row).nonzero().squeeze_dim(1);
+        let (mut anchor, mut positive, mut negative) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..labels.size()[0] {
+            let (p, n) = (columns(&masks.positive, row), columns(&masks.negative, row));
+            let (count_p, count_n) = (p.size()[0], n.size()[0]);
+            anchor.push(Tensor::full([count_p * count_n], row, (Kind::Int64, labels.device())));
+            positive.push(p.repeat_interleave_self_int(count_n, 0, None));
+            negative.push(n.repeat([count_p]));
+        }
+        let join = |parts: Vec<Tensor>| match parts.is_empty() {
+            true => Tensor::zeros([0], (Kind::Int64, labels.device())),
+            false => Tensor::cat(&parts, 0),
+        };
+        Triplets { anchor: join(anchor), positive: join(positive), negative: join(negative) }
+    })
+}
+
+/// Semi-hard (1503.03832, Eq. 4): for every ordered pair (a, p) of one identity, one negative n with
+/// `d_ap < d_an < d_ap + margin`, chosen by `pick`; pairs without such a negative give no triplet.
+///
+/// `dist` `[B, B]`: pass squared distances of unit rows for FaceNet. `labels` int64 `[B]`. At most B(K-1) triplets,
+/// ordered by anchor, then positive. Memory O(B²).
+pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Triplets {
+    tch::no_grad(|| {
+        let SemiHard { negative, kept } = semi_hard_choice(dist, labels, margin, pick);
+        let pairs = kept.nonzero();
+        let (anchor, positive) = (pairs.select(1, 0), pairs.select(1, 1));
+        let negative = negative.index(&[Some(&anchor), Some(&positive)]);
+        Triplets { anchor, positive, negative }
+    })
+}
+
+/// What [`semi_hard`] chose, for every cell (a, p).
+pub(crate) struct SemiHard {
+    /// int64 `[B, B]`: the negative's row; meaningless where not `kept`.
+    pub negative: Tensor,
+    /// bool `[B, B]`: the pair has a semi-hard negative.
+    pub kept: Tensor,
+}
+
+/// The choice behind [`semi_hard`], without a wait for the device: the negatives of each anchor are sorted once, and
+/// each pair's window `(d_ap, d_ap + margin)` is found in them by bisection.
+pub(crate) fn semi_hard_choice(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> SemiHard {
+    let dist = widen(dist);
+    let masks = Masks::of(labels, dist.device());
+    // The sort is stable, so that equal distances keep the lower index first. Positives go last, as infinity.
+    let (sorted, order) = dist.masked_fill(&masks.negative.logical_not(), f64::INFINITY).sort_stable(true, 1, false);
+    let bisect = |values: &Tensor, right: bool| {
+        values.searchsorted(&sorted, false, right, if right { "right" } else { "left" }, None::<Tensor>)
+    };
+    let low = bisect(&dist, true);
+    let high = bisect(&(&dist + margin), false);
+    let count = (&high - &low).clamp_min(0);
+    let chosen = match pick {
+        Pick::Nearest => low.shallow_clone(),
+        Pick::Random(seed) => &low + below(&count, seed),
+    };
+    let last = sorted.size()[1] - 1;
+    let negative = if last < 0 { order } else { order.gather(1, &chosen.clamp(0, last), false) };
+    // A NaN pair compares with nothing; without this its window would start at the end and be empty anyway.
+    let kept = masks.positive.logical_and(&count.gt(0)).logical_and(&dist.isfinite());
+    SemiHard { negative, kept }
+}
+
+/// For each cell of int64 `count` `[B, B]` a number in `0..count` (0 where count is 0), from the seed and the cell's
+/// place alone: integer hashing (SplitMix64's steps on wrapping int64), so equal on every device.
+fn below(count: &Tensor, seed: u64) -> Tensor {
+    let shift_right =
+        |x: &Tensor, by: i64| x.bitwise_right_shift_tensor_scalar(by).bitwise_and((1_i64 << (64 - by)) - 1);
+    let cell = Tensor::arange(count.numel() as i64, (Kind::Int64, count.device())).view_as(count);
+    let x = cell * 0x9e37_79b9_7f4a_7c15_u64 as i64 + crate::seed::mix(seed) as i64;
+    let x = x.bitwise_xor_tensor(&shift_right(&x, 30)) * 0xbf58_476d_1ce4_e5b9_u64 as i64;
+    let x = x.bitwise_xor_tensor(&shift_right(&x, 27)) * 0x94d0_49bb_1331_11eb_u64 as i64;
+    let x = x.bitwise_xor_tensor(&shift_right(&x, 31));
+    // 31 random bits times count, shifted back: a fair draw to one part in 2³¹ / B.
+    (shift_right(&x, 33) * count).bitwise_right_shift_tensor_scalar(31)
+}

@@ -1,0 +1,68 @@
+//! What several test files need: drawn inputs and comparisons.
+
+use rand::Rng;
+use tch::{Kind, Tensor};
+
+/// Numbers uniform in -1..1 at the address `(seed, 0, 0)`.
+pub fn numbers(seed: u64, count: usize) -> Vec<f64> {
+    let mut rng = rankle::seed::at(seed, 0, 0);
+    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// `[rows, width]` f64.
+pub fn matrix(seed: u64, rows: usize, width: usize) -> Tensor {
+    Tensor::from_slice(&numbers(seed, rows * width)).view([rows as i64, width as i64])
+}
+
+/// A square or other f64 matrix as rows.
+pub fn rows(x: &Tensor) -> Vec<Vec<f64>> {
+    Vec::<Vec<f64>>::try_from(x.to_kind(Kind::Double)).expect("a matrix")
+}
+
+/// A vector of whole numbers.
+pub fn ints(x: &Tensor) -> Vec<i64> {
+    Vec::<i64>::try_from(x).expect("a vector")
+}
+
+/// A scalar.
+pub fn value(x: &Tensor) -> f64 {
+    x.double_value(&[])
+}
+
+/// Fails where two numbers differ by more than `tolerance` (of the larger one, where that is above 1).
+#[track_caller]
+pub fn close(ours: f64, theirs: f64, tolerance: f64) {
+    let scale = theirs.abs().max(1.);
+    assert!((ours - theirs).abs() <= tolerance * scale, "{ours} is not {theirs} (to {tolerance})");
+}
+
+/// As [`close`], for whole tensors.
+#[track_caller]
+pub fn all_close(ours: &Tensor, theirs: &Tensor, tolerance: f64) {
+    assert_eq!(ours.size(), theirs.size());
+    let worst = (ours.to_kind(Kind::Double) - theirs.to_kind(Kind::Double)).abs();
+    let worst = if worst.numel() == 0 { 0. } else { value(&worst.max()) };
+    assert!(worst <= tolerance, "differ by {worst} (more than {tolerance})");
+}
+
+/// The gradient of `f` at `x` by autograd, in x's kind.
+pub fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+    let leaf = x.copy().detach().set_requires_grad(true);
+    f(&leaf).backward();
+    leaf.grad()
+}
+
+/// Label sets that cover the edges: a PK batch, uneven identities, one identity, all singletons, one singleton, empty.
+pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
+    vec![
+        ("PK 4x3", (0..12).map(|i| i / 3).collect()),
+        ("PK 3x4 interleaved", (0..12).map(|i| i % 3).collect()),
+        ("uneven", vec![5, 5, 9, 9, 9, 9, 1, 5, 2, 2, -3]),
+        ("one identity", vec![7; 6]),
+        ("all singletons", (0..6).collect()),
+        ("one singleton", vec![1, 1, 1, 2]),
+        ("two rows", vec![1, 2]),
+        ("one row", vec![1]),
+        ("empty", vec![]),
+    ]
+}
