@@ -1,17 +1,41 @@
-//! wip
-pub mod datasets;
+//! Pairwise, triplet and quadruplet ranking on libtorch: losses, miners, metrics, networks and data sets, and the
+//! runs that reproduce papers with them. The papers themselves are the binaries under `papers/`.
+//!
+//! # The house, floor by floor
+//!
+//! A module names only modules of lower floors; a test holds it to that.
+//!
+//! - **Floor 0, numbers**: [`distance`], [`seed`].
+//! - **Floor 1, mathematics and networks** (tensors in, tensors out): [`mining`], [`losses`], [`metrics`],
+//!   [`models`], [`optim`], [`schedule`].
+//! - **Floor 2, the world**: [`files`], [`weights`], [`datasets`], [`sampler`], [`transform`], [`loader`].
+//! - **Floor 3, the run**: [`run`], [`export`], [`paper`].
+//!
+//! # Invariants
+//!
+//! - A loss does not know where its distances come from; a miner returns indices or masks, and no gradient passes
+//!   through it.
+//! - Losses and mining compute in f32 or wider, do not wait for a GPU, hold no B³ numbers, and give 0 with a zero
+//!   gradient where there are no terms. A NaN that comes in comes out.
+//! - Nothing is random except at an address `(seed, step, item)`: a resumed run equals an unbroken one.
+//! - Nothing falls back in silence: what is missing, surplus or changed is an error that says what to do.
+//!
+//! # A first look
+//!
+//! ```
+//! use rankle::distance::Metric;
+//! use rankle::losses::{Margin, triplet};
+//! use tch::Tensor;
+//!
+//! let x = Tensor::from_slice(&[0., 0., 1., 0.5, 0.5, 1.5, 2., 0., 1.5, 1., 2.5, 1.5]).view([6, 2]);
+//! let labels = Tensor::from_slice(&[0_i64, 0, 0, 1, 1, 1]);
+//! let d = Metric::Euclidean.matrix(&x, &x);
+//! let loss = triplet::batch_hard(&d, &labels, Margin::Soft).mean();
+//! assert!((loss.double_value(&[]) - 0.819767).abs() < 1e-6);
+//! ```
+
 pub mod distance;
-pub mod export;
-pub mod loader;
 pub mod losses;
 pub mod metrics;
 pub mod mining;
-pub mod models;
-pub mod optim;
-pub mod paper;
-pub mod run;
-pub mod sampler;
-pub mod schedule;
 pub mod seed;
-pub mod transform;
-pub mod weights;

@@ -2,5 +2,6 @@
 
 mod common;
 mod distance;
+mod metrics;
 mod mining;
 mod triplet;

@@ -1,5 +1,8 @@
 //! Triplet losses: the paper sheet's golden numbers, nested loops in f64, and the edges.
 
+// The twins are written as the equations are, with indices; a golden 0.707107 is no constant of ours.
+#![allow(clippy::needless_range_loop, clippy::approx_constant)]
+
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, triplet};
 use rankle::mining::Pick;

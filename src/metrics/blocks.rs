@@ -1,0 +1,168 @@
+//! Distances between two sets, a block of rows at a time, so that memory never holds the whole matrix.
+
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor, kind::Element};
+
+use crate::distance::Metric;
+
+/// Distances that a block holds at most (8 MiB of f32).
+const CELLS: usize = 1 << 21;
+
+/// The two float types that distances are computed in.
+pub(super) trait Real: Element + Copy + PartialOrd + Send + Sync + Into<f64> {
+    const INFINITY: Self;
+    /// Distance from 1 to the next larger number.
+    const EPSILON: f64;
+    fn finite(self) -> bool;
+    fn of(x: f64) -> Self;
+}
+
+impl Real for f32 {
+    const INFINITY: Self = f32::INFINITY;
+    const EPSILON: f64 = f32::EPSILON as f64;
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+    fn of(x: f64) -> Self {
+        x as f32
+    }
+}
+
+impl Real for f64 {
+    const INFINITY: Self = f64::INFINITY;
+    const EPSILON: f64 = f64::EPSILON;
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+    fn of(x: f64) -> Self {
+        x
+    }
+}
+
+/// f64 where the input is f64, else f32: half-precision inputs are computed in f32.
+pub(super) fn wide(kind: Kind) -> Kind {
+    if kind == Kind::Double { Kind::Double } else { Kind::Float }
+}
+
+/// The elements of `t` in row-major order.
+pub(super) fn cells<T: Real>(t: &Tensor) -> Vec<T> {
+    let mut out = vec![T::ZERO; t.numel()];
+    copy(t, &mut out);
+    out
+}
+
+fn copy<T: Real>(t: &Tensor, out: &mut [T]) {
+    let t = t.to_device(Device::Cpu).contiguous();
+    t.copy_data(out, out.len());
+}
+
+/// Both sets, prepared so that one matrix product gives a block of distances: a row of `left` is (-2x, |x|^2, 1) and a
+/// row of `right` is (y, 1, |y|^2), both less a common centre. The centre takes the large common mean out of the Gram
+/// form, which otherwise loses all digits to it; any centre gives the same distances.
+pub(super) struct Blocks {
+    left: Tensor,
+    right: Tensor,
+}
+
+impl Blocks {
+    /// `a` is `[A, D]`, `b` is `[B, D]`. `Euclidean` comes out squared: the order is the same and rounding the root
+    /// can only add ties.
+    pub(super) fn new(a: &Tensor, b: &Tensor, metric: Metric) -> Self {
+        tch::no_grad(|| {
+            let kind = wide(if a.kind() == Kind::Double { a.kind() } else { b.kind() });
+            let (a, a_zero) = prepared(a, kind, metric);
+            let (b, b_zero) = prepared(&b.to_device(a.device()), kind, metric);
+            let centre = centre(&b, kind);
+            let norm = |x: &Tensor, zero: &Tensor| x.square().sum_dim_intlist(&[1i64][..], true, kind) + zero;
+            // Half the squared distance of unit rows is 1 - cos.
+            let scale = if metric == Metric::Cosine { 0.5f64.sqrt() } else { 1.0 };
+            let (x, y) = ((a - &centre) * scale, (b - &centre) * scale);
+            let (nx, ny) = (norm(&x, &a_zero), norm(&y, &b_zero));
+            let left = Tensor::cat(&[x * -2.0, nx.shallow_clone(), nx.ones_like()], 1);
+            let right = Tensor::cat(&[y, ny.ones_like(), ny], 1);
+            Blocks { left, right }
+        })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.left.kind()
+    }
+
+    /// Rows `from .. from + n` of the matrix, `[n, B]`, on the CPU. Entries are at least 0 or not finite.
+    pub(super) fn rows(&self, from: usize, n: usize) -> Tensor {
+        tch::no_grad(|| {
+            let mut d = self.left.narrow(0, from as i64, n as i64).matmul(&self.right.tr());
+            let d = d.clamp_min_(0.);
+            d.to_device(Device::Cpu)
+        })
+    }
+
+    /// Squared length of each row of `a` from the centre.
+    pub(super) fn norms(&self) -> Tensor {
+        let d = self.left.size()[1];
+        self.left.narrow(1, d - 2, 1).squeeze_dim(1)
+    }
+}
+
+/// The mean row, rounded to a multiple of a power of two about as large as the spread of the rows: taking such a centre
+/// away rounds (almost) nothing, so that distances that are equal stay equal.
+fn centre(x: &Tensor, kind: Kind) -> Tensor {
+    // A row that isn't finite must not reach the other rows through the centre.
+    let mean = x.nan_to_num(0., 0., 0.).mean_dim(&[0i64][..], true, kind).nan_to_num(0., 0., 0.);
+    if x.numel() == 0 {
+        return mean;
+    }
+    let spread = (x - &mean).abs().nan_to_num(0., 0., 0.).max().double_value(&[]);
+    let grid = spread.log2().floor().exp2();
+    // Far below the smallest normal number there is nothing to gain.
+    if grid > 1e-30 && grid < 1e30 { (mean / grid).round() * grid } else { mean }
+}
+
+/// Rows in `kind`, normalised for the cosine; and, as a column, 1/2 for each row of zeros, whose cosine is taken as 0.
+fn prepared(x: &Tensor, kind: Kind, metric: Metric) -> (Tensor, Tensor) {
+    let x = x.detach().to_kind(kind);
+    if metric != Metric::Cosine {
+        let none = x.zeros_like().narrow(1, 0, 1.min(x.size()[1])).sum_dim_intlist(&[1i64][..], true, kind);
+        return (x, none);
+    }
+    // Dividing by the largest entry first keeps the squares of very small and very large rows in range.
+    let top = x.abs().amax(&[1i64][..], true);
+    let zero = top.eq(0.).to_kind(kind);
+    let x = x / (&top + &zero);
+    let length = x.square().sum_dim_intlist(&[1i64][..], true, kind).sqrt() + &zero;
+    (x / length, zero * 0.5)
+}
+
+/// Calls `f(i, row)` for each of `n` rows of width `width`, in parallel within a block; `rows(from, n)` gives a block.
+pub(super) fn for_rows<T: Real, R: Send>(
+    n: usize,
+    width: usize,
+    rows: impl Fn(usize, usize) -> Tensor,
+    f: impl Fn(usize, &mut [T]) -> R + Sync,
+) -> Vec<R> {
+    for_blocks(n, width, rows, f, |_, _| ())
+}
+
+/// `for_rows`, and after each block `done(first row, block)` with what `f` left in the rows.
+pub(super) fn for_blocks<T: Real, R: Send>(
+    n: usize,
+    width: usize,
+    rows: impl Fn(usize, usize) -> Tensor,
+    f: impl Fn(usize, &mut [T]) -> R + Sync,
+    mut done: impl FnMut(usize, &[T]),
+) -> Vec<R> {
+    if width == 0 {
+        return (0..n).map(|i| f(i, &mut [])).collect();
+    }
+    let height = (CELLS / width).clamp(1, 1024);
+    let mut buffer = vec![T::ZERO; height.min(n) * width];
+    let mut out = Vec::with_capacity(n);
+    for from in (0..n).step_by(height) {
+        let h = height.min(n - from);
+        let block = &mut buffer[..h * width];
+        copy(&rows(from, h), block);
+        out.par_extend(block.par_chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)));
+        done(from, block);
+    }
+    out
+}

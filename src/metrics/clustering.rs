@@ -1,0 +1,148 @@
+//! Clusters of faces: agglomerative clustering (FaceNet, section 5.8) and how well clusters match the people.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use tch::{Device, Kind, Tensor};
+
+/// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
+/// the diagonal are read): starting from single points, the two clusters with the smallest mean distance between their
+/// members are joined while that is below `threshold`. A cluster number for each point, numbered in order of first
+/// members. A distance that is NaN counts as infinite.
+///
+/// By the nearest-neighbour chain: O(n^2) time and memory (f64), the same clusters as joining the nearest pair each time
+/// (where distances tie, as one of the orders of joining gives).
+///
+/// # Panics
+/// When `dist` is not square.
+pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
+    let size = dist.size();
+    assert!(size.len() == 2 && size[0] == size[1], "distances must be [n, n], not {size:?}");
+    let n = size[0] as usize;
+    let mut d: Vec<f64> = super::blocks::cells(&dist.detach().to_device(Device::Cpu).to_kind(Kind::Double));
+    for i in 0..n {
+        for j in i + 1..n {
+            let x = d[i * n + j];
+            let x = if x.is_nan() { f64::INFINITY } else { x };
+            (d[i * n + j], d[j * n + i]) = (x, x);
+        }
+    }
+    let mut size = vec![1.0f64; n]; // 0 once joined into another
+    let mut joined = Vec::new(); // (cluster, cluster, height)
+    let mut chain: Vec<usize> = Vec::new();
+    let mut start = 0;
+    while joined.len() + 1 < n {
+        if chain.is_empty() {
+            while size[start] == 0.0 {
+                start += 1;
+            }
+            chain.push(start);
+        }
+        let tip = chain[chain.len() - 1];
+        let before = chain.len().checked_sub(2).map(|at| chain[at]);
+        // On a tie the one before wins, else the chain would not end.
+        let mut near = before;
+        for j in (0..n).filter(|&j| j != tip && size[j] > 0.0) {
+            if near.is_none_or(|k| d[tip * n + j] < d[tip * n + k]) {
+                near = Some(j);
+            }
+        }
+        let Some(near) = near else { break };
+        if Some(near) != before {
+            chain.push(near);
+            continue;
+        }
+        chain.truncate(chain.len() - 2);
+        let (a, b) = (tip.min(near), tip.max(near));
+        joined.push((a, b, d[a * n + b]));
+        for j in (0..n).filter(|&j| j != a && j != b && size[j] > 0.0) {
+            let mean = (size[a] * d[a * n + j] + size[b] * d[b * n + j]) / (size[a] + size[b]);
+            (d[a * n + j], d[j * n + a]) = (mean, mean);
+        }
+        size[a] += size[b];
+        size[b] = 0.0;
+    }
+    // Average linkage never joins lower than before, so the joins below the threshold are those of the nearest pairs.
+    let mut root: Vec<usize> = (0..n).collect();
+    fn find(root: &mut [usize], mut i: usize) -> usize {
+        while root[i] != i {
+            root[i] = root[root[i]];
+            i = root[i];
+        }
+        i
+    }
+    for (a, b, _) in joined.into_iter().filter(|&(_, _, height)| height < threshold) {
+        let (a, b) = (find(&mut root, a), find(&mut root, b));
+        root[b] = a;
+    }
+    let mut number = HashMap::new();
+    (0..n)
+        .map(|i| {
+            let next = number.len();
+            *number.entry(find(&mut root, i)).or_insert(next)
+        })
+        .collect()
+}
+
+/// Precision, recall and their harmonic mean, fractions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Agreement {
+    /// Precision: of what is put together, how much belongs together.
+    pub precision: f64,
+    /// Recall: of what belongs together, how much is put together.
+    pub recall: f64,
+    /// Their harmonic mean.
+    pub f: f64,
+}
+
+impl Agreement {
+    fn new(precision: f64, recall: f64) -> Self {
+        let f = if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
+        Agreement { precision, recall, f }
+    }
+}
+
+/// Agreement on pairs of points: precision is the fraction of pairs in one cluster that show one person, recall the
+/// fraction of pairs of one person that are in one cluster; 1 where there is no such pair.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn pairwise_f(clusters: &[usize], people: &[i64]) -> Agreement {
+    let (cells, rows, columns) = table(clusters, people);
+    let pairs = |counts: &mut dyn Iterator<Item = &u64>| counts.map(|&n| n * (n - 1) / 2).sum::<u64>();
+    let both = pairs(&mut cells.values());
+    let share = |of: u64| if of == 0 { 1.0 } else { both as f64 / of as f64 };
+    Agreement::new(share(pairs(&mut rows.values())), share(pairs(&mut columns.values())))
+}
+
+/// B-cubed agreement (Bagga and Baldwin 1998): the mean over points of the fraction of its cluster that shows its person
+/// (precision), and of the fraction of its person that is in its cluster (recall). NaN without points.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn b_cubed(clusters: &[usize], people: &[i64]) -> Agreement {
+    let (cells, rows, columns) = table(clusters, people);
+    let n = clusters.len() as f64;
+    // Summed in a fixed order, so that the last bit does not depend on a hash.
+    let mut cells: Vec<_> = cells.into_iter().collect();
+    cells.sort_unstable();
+    let mean = |of: &dyn Fn(&(usize, i64)) -> u64| {
+        cells.iter().map(|(at, both)| (both * both) as f64 / of(at) as f64).sum::<f64>() / n
+    };
+    let (precision, recall) = (mean(&|at| rows[&at.0]), mean(&|at| columns[&at.1]));
+    if n == 0.0 { Agreement { precision, recall, f: f64::NAN } } else { Agreement::new(precision, recall) }
+}
+
+type Table = (HashMap<(usize, i64), u64>, HashMap<usize, u64>, HashMap<i64, u64>);
+
+/// How many points each (cluster, person), each cluster and each person has.
+fn table(clusters: &[usize], people: &[i64]) -> Table {
+    assert_eq!(clusters.len(), people.len(), "one cluster and one person a point");
+    fn count<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, u64> {
+        let mut counts = HashMap::new();
+        keys.for_each(|k| *counts.entry(k).or_insert(0) += 1);
+        counts
+    }
+    let both = clusters.iter().copied().zip(people.iter().copied());
+    (count(both), count(clusters.iter().copied()), count(people.iter().copied()))
+}

@@ -1,0 +1,319 @@
+//! Retrieval: a query ranks a gallery; CMC and mean average precision say how early the true matches come.
+//!
+//! The rules are those of Market-1501 and MARS (Zheng et al. 2015, 2016), which "In Defense of the Triplet Loss"
+//! (arXiv 1703.07737) reports. Everything streams: memory never holds the [queries, gallery] matrix.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use tch::{Kind, Tensor};
+
+use super::blocks::{Blocks, Real, for_rows, wide};
+use crate::distance::Metric;
+
+pub use super::protocols::{Hit, SingleShot, multi_query, ranking, single_shot};
+pub use super::rerank::rerank;
+
+/// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ap {
+    /// Market-1501's MATLAB rule, the one the re-identification papers report: the area under the precision-recall
+    /// curve by trapezoids, 1/m sum_k (p(r_k - 1) + p(r_k)) / 2, where p(r) is the precision of the first r and p(0) is 1.
+    Trapezoid,
+    /// The sum of the precision at each match over their number, 1/m sum_k k / r_k (scikit-learn from 0.19 on). About a
+    /// point of mAP above the trapezoid rule on Market-1501.
+    Step,
+}
+
+/// Which gallery items a query does not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exclude {
+    /// The queries are the gallery: query i is gallery item i and does not see itself.
+    Itself,
+    /// Those of the same person from the same camera (Market-1501, MARS).
+    SameCamera,
+}
+
+/// Whom an image shows and which camera took it. Number people from 1: the two other numbers have a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The person. -1 (any negative number) is junk, e.g. a bad detection: in the gallery it is dropped, neither right
+    /// nor wrong. 0 is a distractor: a wrong answer to every query. A query of either kind has no match.
+    pub person: i64,
+    /// The camera.
+    pub camera: i64,
+}
+
+/// How one query that has a match fared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// Rank of the first match, counted from 1.
+    pub first: usize,
+    /// Number of matches in the gallery.
+    pub matches: usize,
+    /// Average precision by `Ap::Trapezoid`.
+    pub trapezoid: f64,
+    /// Average precision by `Ap::Step`.
+    pub step: f64,
+}
+
+impl Answer {
+    /// Average precision by the rule `ap`.
+    pub fn ap(&self, ap: Ap) -> f64 {
+        match ap {
+            Ap::Trapezoid => self.trapezoid,
+            Ap::Step => self.step,
+        }
+    }
+}
+
+/// What an evaluation found. Fractions are of the queries that have a match; `Display` gives the protocol and counts.
+#[derive(Debug, Clone)]
+pub struct Retrieval {
+    /// One entry a query; `None` where the gallery holds no match.
+    pub answers: Vec<Option<Answer>>,
+    /// Queries without any match, left out of both mAP and CMC.
+    pub skipped: usize,
+    /// Distances (between queries and gallery items that are not junk) that were NaN or infinite. They sort last; above
+    /// 0 they mean broken embeddings.
+    pub non_finite: usize,
+    /// Gallery size with junk and distractors.
+    pub gallery: usize,
+    /// Gallery items dropped as junk.
+    pub junk: usize,
+    /// Gallery items that are distractors.
+    pub distractors: usize,
+    /// What queries did not see.
+    pub exclude: Exclude,
+    /// The rule that `map` uses.
+    pub ap: Ap,
+}
+
+impl Retrieval {
+    /// CMC at `k`: the fraction of queries whose first match is among the first `k`. NaN when no query has a match.
+    pub fn rank(&self, k: usize) -> f64 {
+        self.mean(|a| if a.first <= k { 1.0 } else { 0.0 })
+    }
+
+    /// CMC at 1, 2, ..., `k_max`.
+    pub fn cmc(&self, k_max: usize) -> Vec<f64> {
+        let mut found = vec![0usize; k_max];
+        for a in self.answers.iter().flatten().filter(|a| a.first <= k_max) {
+            found[a.first - 1] += 1;
+        }
+        let counted = (self.answers.len() - self.skipped) as f64;
+        let mut sum = 0;
+        found.iter().map(|n| (sum += n, sum as f64 / counted).1).collect()
+    }
+
+    /// Mean average precision by the rule that `evaluate` was given, a fraction. NaN when no query has a match.
+    pub fn map(&self) -> f64 {
+        self.map_of(self.ap)
+    }
+
+    /// Mean average precision by the rule `ap`; both rules are always computed.
+    pub fn map_of(&self, ap: Ap) -> f64 {
+        self.mean(|a| a.ap(ap))
+    }
+
+    /// Average precision of each query by the rule that `evaluate` was given.
+    pub fn average_precisions(&self) -> Vec<Option<f64>> {
+        self.answers.iter().map(|a| a.map(|a| a.ap(self.ap))).collect()
+    }
+
+    /// Rank of each query's first match, counted from 1.
+    pub fn first_ranks(&self) -> Vec<Option<usize>> {
+        self.answers.iter().map(|a| a.map(|a| a.first)).collect()
+    }
+
+    fn mean(&self, f: impl Fn(&Answer) -> f64) -> f64 {
+        let counted = self.answers.len() - self.skipped;
+        self.answers.iter().flatten().map(f).sum::<f64>() / counted as f64
+    }
+}
+
+impl fmt::Display for Retrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = match self.exclude {
+            Exclude::Itself => "each query's own image",
+            Exclude::SameCamera => "the same person from the same camera",
+        };
+        write!(
+            f,
+            "{} queries ({} without a match, not counted), gallery {} ({} junk dropped, {} distractors kept), less {rule}",
+            self.answers.len(),
+            self.skipped,
+            self.gallery,
+            self.junk,
+            self.distractors
+        )?;
+        if self.non_finite > 0 {
+            write!(f, "; {} distances are not finite", self.non_finite)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ranks the gallery for each query and scores the ranking.
+///
+/// `query` is `[Q, D]`, `gallery` `[G, D]`, of any float kind and device; `q` and `g` say whom each row shows. Distances
+/// are computed in f32 (f64 for f64 input), a block of queries at a time; equal distances rank by gallery index.
+/// Embeddings that are not finite do no harm to other rows: their distances sort last and are counted in
+/// `Retrieval::non_finite`. `Retrieval` always holds both average precisions; `ap` says which one `map()` gives.
+///
+/// # Panics
+/// Where shapes and lengths disagree, or with `Exclude::Itself` when Q and G differ.
+pub fn evaluate(
+    query: &Tensor,
+    gallery: &Tensor,
+    q: &[Identity],
+    g: &[Identity],
+    metric: Metric,
+    exclude: Exclude,
+    ap: Ap,
+) -> Retrieval {
+    check(query, gallery, q, g, exclude);
+    let shelf = Gallery::new(g);
+    let blocks = Blocks::new(query, &shelf.select(gallery, 0), metric);
+    let rows = |from, n| blocks.rows(from, n);
+    match blocks.kind() {
+        Kind::Double => score::<f64>(rows, q, &shelf, exclude, ap),
+        _ => score::<f32>(rows, q, &shelf, exclude, ap),
+    }
+}
+
+/// `evaluate` on distances that are at hand, `[Q, G]`, e.g. those of [`rerank`]; any device, any float kind.
+///
+/// # Panics
+/// Where `dist` is not `[q.len(), g.len()]`, or with `Exclude::Itself` when Q and G differ.
+pub fn evaluate_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
+    assert_eq!(dist.size(), [q.len() as i64, g.len() as i64], "distances must be [queries, gallery]");
+    assert!(exclude != Exclude::Itself || q.len() == g.len(), "Exclude::Itself needs the queries to be the gallery");
+    let shelf = Gallery::new(g);
+    let kind = wide(dist.kind());
+    let rows = |from: usize, n: usize| shelf.select(&dist.detach().narrow(0, from as i64, n as i64).to_kind(kind), 1);
+    match kind {
+        Kind::Double => score::<f64>(rows, q, &shelf, exclude, ap),
+        _ => score::<f32>(rows, q, &shelf, exclude, ap),
+    }
+}
+
+pub(super) fn check(query: &Tensor, gallery: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) {
+    let (a, b) = (query.size(), gallery.size());
+    assert!(a.len() == 2 && b.len() == 2 && a[1] == b[1], "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}");
+    assert_eq!(a[0], q.len() as i64, "one identity a query embedding");
+    assert_eq!(b[0], g.len() as i64, "one identity a gallery embedding");
+    assert!(exclude != Exclude::Itself || q.len() == g.len(), "Exclude::Itself needs the queries to be the gallery");
+}
+
+/// The gallery less its junk, with the places of each person. Places count without the junk, in the order of the gallery.
+pub(super) struct Gallery {
+    /// Gallery index of each place.
+    pub(super) index: Vec<usize>,
+    /// Identity at each place.
+    pub(super) identity: Vec<Identity>,
+    person: HashMap<i64, Vec<usize>>,
+    whole: usize,
+}
+
+impl Gallery {
+    pub(super) fn new(g: &[Identity]) -> Self {
+        let index: Vec<usize> = (0..g.len()).filter(|&i| g[i].person >= 0).collect();
+        let identity: Vec<Identity> = index.iter().map(|&i| g[i]).collect();
+        let mut person: HashMap<i64, Vec<usize>> = HashMap::new();
+        for (place, who) in identity.iter().enumerate().filter(|(_, who)| who.person > 0) {
+            person.entry(who.person).or_default().push(place);
+        }
+        Gallery { index, identity, person, whole: g.len() }
+    }
+
+    /// The rows or columns of `t` that are not junk.
+    pub(super) fn select(&self, t: &Tensor, dim: i64) -> Tensor {
+        if self.index.len() == self.whole {
+            return t.shallow_clone();
+        }
+        let index: Vec<i64> = self.index.iter().map(|&i| i as i64).collect();
+        tch::no_grad(|| t.index_select(dim, &Tensor::from_slice(&index).to_device(t.device())))
+    }
+
+    /// Places of the matches of query `i` and of what it does not see.
+    pub(super) fn sides(&self, i: usize, who: Identity, exclude: Exclude) -> (Vec<usize>, Vec<usize>) {
+        let same = self.person.get(&who.person).map_or(&[][..], Vec::as_slice);
+        match exclude {
+            Exclude::SameCamera => same.iter().partition(|&&p| self.identity[p].camera != who.camera),
+            Exclude::Itself => {
+                let matches = same.iter().copied().filter(|&p| self.index[p] != i).collect();
+                (matches, self.index.binary_search(&i).into_iter().collect())
+            }
+        }
+    }
+}
+
+fn score<T: Real>(
+    rows: impl Fn(usize, usize) -> Tensor,
+    q: &[Identity],
+    shelf: &Gallery,
+    exclude: Exclude,
+    ap: Ap,
+) -> Retrieval {
+    let found = for_rows(q.len(), shelf.index.len(), rows, |i, row: &mut [T]| {
+        let non_finite = clean(row);
+        let (matches, dropped) = shelf.sides(i, q[i], exclude);
+        (answer(row, &matches, &dropped), non_finite)
+    });
+    let answers: Vec<Option<Answer>> = found.iter().map(|(a, _)| *a).collect();
+    Retrieval {
+        skipped: answers.iter().filter(|a| a.is_none()).count(),
+        answers,
+        non_finite: found.iter().map(|(_, n)| n).sum(),
+        gallery: shelf.whole,
+        junk: shelf.whole - shelf.index.len(),
+        distractors: shelf.identity.iter().filter(|who| who.person == 0).count(),
+        exclude,
+        ap,
+    }
+}
+
+/// Makes every distance that isn't finite infinite, so that it sorts last; how many there were.
+pub(super) fn clean<T: Real>(row: &mut [T]) -> usize {
+    let mut n = 0;
+    for d in row {
+        if !d.finite() {
+            *d = T::INFINITY;
+            n += 1;
+        }
+    }
+    n
+}
+
+/// Scores one query. Nothing is sorted but the matches: each item no farther than the farthest match is counted into the
+/// gap between matches where it falls, and the running sum of the gaps is the rank of each match.
+fn answer<T: Real>(row: &[T], matches: &[usize], dropped: &[usize]) -> Option<Answer> {
+    let mut hits: Vec<(T, usize)> = matches.iter().map(|&j| (row[j], j)).collect();
+    hits.sort_unstable_by(|a, b| a.partial_cmp(b).expect("distances were made comparable"));
+    let (far, _) = *hits.last()?;
+    // Matches that come before item j; equal distances by index.
+    let gap = |d: T, j: usize| hits.partition_point(|&(hd, hj)| hd < d || (hd == d && hj < j));
+    let mut gaps = vec![0usize; hits.len() + 1];
+    for (j, &d) in row.iter().enumerate() {
+        if d <= far {
+            gaps[gap(d, j)] += 1;
+        }
+    }
+    for &j in dropped.iter().filter(|&&j| row[j] <= far) {
+        gaps[gap(row[j], j)] -= 1;
+    }
+    let (mut rank, mut first, mut trapezoid, mut step) = (0, 0, 0.0, 0.0);
+    for (k, n) in gaps[..hits.len()].iter().enumerate() {
+        rank += n; // the match itself is in its own gap
+        if k == 0 {
+            first = rank;
+        }
+        let before = if rank == 1 { 1.0 } else { k as f64 / (rank - 1) as f64 };
+        let at = (k + 1) as f64 / rank as f64;
+        trapezoid += (before + at) / 2.0;
+        step += at;
+    }
+    let m = hits.len() as f64;
+    Some(Answer { first, matches: hits.len(), trapezoid: trapezoid / m, step: step / m })
+}

@@ -1,0 +1,7 @@
+//! Metrics beside nested loops in f64, hand-computed values and edges.
+
+mod clustering;
+mod multilabel;
+mod pairwise;
+mod retrieval;
+mod verification;

@@ -1,0 +1,96 @@
+use rand::Rng;
+use rankle::metrics::clustering::{agglomerative, b_cubed, pairwise_f};
+use rankle::seed;
+use tch::{Kind, Tensor};
+
+/// The twin: join the nearest pair of clusters, means taken over members, until none is near enough.
+fn greedy(d: &[Vec<f64>], threshold: f64) -> Vec<usize> {
+    let mut clusters: Vec<Vec<usize>> = (0..d.len()).map(|i| vec![i]).collect();
+    loop {
+        let mut best = (f64::INFINITY, 0, 0);
+        for a in 0..clusters.len() {
+            for b in a + 1..clusters.len() {
+                let sum: f64 = clusters[a].iter().flat_map(|&i| clusters[b].iter().map(move |&j| d[i][j])).sum();
+                let mean = sum / (clusters[a].len() * clusters[b].len()) as f64;
+                if mean < best.0 {
+                    best = (mean, a, b);
+                }
+            }
+        }
+        if best.0 >= threshold {
+            break;
+        }
+        let gone = clusters.remove(best.2);
+        clusters[best.1].extend(gone);
+    }
+    clusters.iter_mut().for_each(|c| c.sort());
+    clusters.sort();
+    let mut of = vec![0; d.len()];
+    for (number, c) in clusters.iter().enumerate() {
+        c.iter().for_each(|&i| of[i] = number);
+    }
+    of
+}
+
+#[test]
+fn chain_equals_joining_the_nearest() {
+    let mut rng = seed::at(31, 0, 0);
+    for n in [0, 1, 2, 3, 40] {
+        let x: Vec<f64> = (0..n).map(|i| (i % 5) as f64 + rng.random::<f64>() * 1.5).collect();
+        let y: Vec<f64> = (0..n).map(|_| rng.random::<f64>()).collect();
+        let d: Vec<Vec<f64>> =
+            (0..n).map(|i| (0..n).map(|j| ((x[i] - x[j]).powi(2) + (y[i] - y[j]).powi(2)).sqrt()).collect()).collect();
+        let t = Tensor::from_slice(&d.concat()).reshape([n as i64, n as i64]);
+        let mut sizes = std::collections::HashSet::new();
+        for threshold in [0.0, 0.2, 0.5, 0.8, 1.2, 2.0, 9.0] {
+            let ours = agglomerative(&t, threshold);
+            assert_eq!(ours, greedy(&d, threshold), "n {n}, threshold {threshold}");
+            sizes.insert(ours.into_iter().max());
+        }
+        assert!(n < 40 || sizes.len() > 4);
+    }
+}
+
+#[test]
+fn equal_and_broken_distances_end() {
+    let same = Tensor::zeros([9, 9], (Kind::Float, tch::Device::Cpu));
+    assert_eq!(agglomerative(&same, 0.1), [0; 9]);
+    assert_eq!(agglomerative(&(&same + 1.0), 1.0), (0..9).collect::<Vec<_>>());
+    assert_eq!(agglomerative(&(&same + f64::NAN), f64::INFINITY), (0..9).collect::<Vec<_>>());
+}
+
+#[test]
+fn agreement_by_nested_loops() {
+    let mut rng = seed::at(32, 0, 0);
+    let n = 60;
+    let c: Vec<usize> = (0..n).map(|_| rng.random_range(0..9)).collect();
+    let p: Vec<i64> =
+        c.iter().map(|&c| if rng.random_range(0..3) == 0 { rng.random_range(-1..9) } else { c as i64 }).collect();
+    let (mut both, mut together, mut belong) = (0.0, 0.0, 0.0);
+    let (mut bp, mut br) = (0.0, 0.0);
+    for i in 0..n {
+        let (mut b, mut t, mut q) = (0.0, 0.0, 0.0);
+        for j in 0..n {
+            let (in_c, in_p) = (c[i] == c[j], p[i] == p[j]);
+            b += f64::from(u8::from(in_c && in_p));
+            t += f64::from(u8::from(in_c));
+            q += f64::from(u8::from(in_p));
+            if i < j {
+                both += f64::from(u8::from(in_c && in_p));
+                together += f64::from(u8::from(in_c));
+                belong += f64::from(u8::from(in_p));
+            }
+        }
+        bp += b / t / n as f64;
+        br += b / q / n as f64;
+    }
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    let f = |a: f64, b: f64| 2.0 * a * b / (a + b);
+    let (pair, cubed) = (pairwise_f(&c, &p), b_cubed(&c, &p));
+    assert!(near(pair.precision, both / together) && near(pair.recall, both / belong));
+    assert!(near(pair.f, f(pair.precision, pair.recall)));
+    assert!(near(cubed.precision, bp) && near(cubed.recall, br) && near(cubed.f, f(bp, br)));
+    assert_eq!(pairwise_f(&[0, 1, 2], &[1, 2, 3]).f, 1.0);
+    assert_eq!(pairwise_f(&[0, 0], &[1, 2]).f, 0.0);
+    assert!(b_cubed(&[], &[]).f.is_nan());
+}
