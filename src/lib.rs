@@ -34,8 +34,12 @@
 //! assert!((loss.double_value(&[]) - 0.819767).abs() < 1e-6);
 //! ```
 
+pub mod datasets;
 pub mod distance;
+pub mod files;
+pub mod loader;
 pub mod losses;
 pub mod metrics;
 pub mod mining;
 pub mod seed;
+pub mod transform;

@@ -1,1 +1,316 @@
-//! datasets
+//! Person re-identification sets on disk: Market-1501, MARS, or one folder an identity.
+//!
+//! [`open`] finds the layout by what is in the folder, reads names and lists but no pixels, and compares the counts
+//! with the published ones. What is unusual is said in [`ReidSet::notes`]; what is wrong is an
+//! error that names the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use image::RgbImage;
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{seed, transform};
+
+pub use folder::folder;
+
+pub mod card;
+pub mod drawn;
+mod folder;
+mod market1501;
+mod mars;
+mod tree;
+
+/// Where an image's pixels are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In a file, read and decoded when asked for.
+    File(PathBuf),
+    /// In memory: drawn by code.
+    Memory(Arc<RgbImage>),
+}
+
+impl Source {
+    /// The image; a file is read and decoded at each call.
+    ///
+    /// # Errors
+    /// As [`transform::load`]: one line that names the file.
+    pub fn image(&self) -> Result<Arc<RgbImage>> {
+        match self {
+            Source::File(path) => transform::load(path).map(Arc::new),
+            Source::Memory(image) => Ok(image.clone()),
+        }
+    }
+
+    /// Whether the image is there, without decoding its pixels: a regular file that is not empty, a header within
+    /// [`transform::MAX_SIDE`], and a JPEG or PNG to its last byte.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Source::File(path) => transform::probe(&transform::read(path)?, &path.display().to_string()).map(drop),
+            Source::Memory(_) => Ok(()),
+        }
+    }
+}
+
+/// One image of one person.
+#[derive(Clone, Debug)]
+pub struct Photo {
+    /// Its pixels.
+    pub source: Source,
+    /// Its path within the set, with `/` between folders.
+    pub name: String,
+    /// The person: above 0; 0 is a distractor (nobody's query), -1 junk (left out of every ranking).
+    pub person: i64,
+    /// The camera, from 1.
+    pub camera: i64,
+    /// The tracklet, from 1; -1 in sets without tracklets. Photos of one tracklet follow each other.
+    pub tracklet: i64,
+}
+
+/// How a set lies on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// `bounding_box_train`, `query`, `bounding_box_test`; `PPPP_cCsS_FFFFFF_BB.jpg`.
+    Market1501,
+    /// `bbox_train`, `bbox_test`, `info`; tracklets.
+    Mars,
+    /// One folder an identity.
+    #[default]
+    Tree,
+    /// Drawn by code.
+    Drawn,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Layout::Market1501 => "Market-1501",
+            Layout::Mars => "MARS",
+            Layout::Tree => "one folder an identity",
+            Layout::Drawn => "drawn",
+        })
+    }
+}
+
+/// A person re-identification set. Where tracklets are not -1, an identity of the protocol is a tracklet: average the
+/// embeddings of its photos. MARS's queries stand in the gallery too (the same-camera rule drops them).
+#[derive(Clone, Debug, Default)]
+pub struct ReidSet {
+    /// The folder's name, or what drew it.
+    pub name: String,
+    /// How it lies on disk.
+    pub layout: Layout,
+    /// To train on: only persons above 0.
+    pub train: Vec<Photo>,
+    /// What is looked for.
+    pub query: Vec<Photo>,
+    /// Where it is looked for, with distractors (0) and junk (-1).
+    pub gallery: Vec<Photo>,
+    /// More photos of a query's person by the query's camera, to be averaged with it (Market-1501's `gt_bbox`).
+    pub multi_query: Vec<Photo>,
+    /// What the reader of a score must know: counts that differ from the published set, files passed over.
+    pub notes: Vec<String>,
+}
+
+impl ReidSet {
+    /// Every photo: train, query, gallery, multi-query.
+    pub fn photos(&self) -> impl Iterator<Item = &Photo> {
+        self.train.iter().chain(&self.query).chain(&self.gallery).chain(&self.multi_query)
+    }
+
+    /// Whether every count is the published set's, so that a score may stand beside the paper's.
+    pub fn is_published(&self) -> bool {
+        match self.layout {
+            Layout::Market1501 => market1501::differs(self).is_none(),
+            Layout::Mars => mars::differs(self).is_none(),
+            Layout::Tree | Layout::Drawn => false,
+        }
+    }
+
+    /// The set of the loss study (Table 1): `people` of the training persons, drawn by `seed`, become the test. One
+    /// random tracklet (or photo, where there are none) for each person and camera is the query, everything of theirs
+    /// the gallery; the rest trains. On MARS the paper holds out 150 of 625.
+    ///
+    /// # Errors
+    /// Where fewer than two persons would be left on either side.
+    pub fn hold_out(&self, people: usize, seed: u64) -> Result<ReidSet> {
+        let mut persons: Vec<i64> = persons(&self.train).into_iter().collect();
+        let total = persons.len();
+        ensure!(
+            people >= 2 && people + 2 <= total,
+            "cannot hold out {people} of {total} training persons: give a number from 2 to {}",
+            total.saturating_sub(2)
+        );
+        persons.shuffle(&mut seed::at(seed, 0, 0));
+        let held: BTreeSet<i64> = persons.into_iter().take(people).collect();
+        let (gallery, train): (Vec<Photo>, Vec<Photo>) =
+            self.train.iter().cloned().partition(|photo| held.contains(&photo.person));
+        // Runs of photos that the protocol counts as one.
+        let mut units: BTreeMap<(i64, i64), Vec<&[Photo]>> = BTreeMap::new();
+        for run in gallery.chunk_by(|a, b| a.tracklet != -1 && a.tracklet == b.tracklet) {
+            units.entry((run[0].person, run[0].camera)).or_default().push(run);
+        }
+        let query = units.iter().flat_map(|(&(person, camera), runs)| {
+            let mut rng = seed::at(seed, person as u64, camera as u64);
+            runs[rng.random_range(0..runs.len())].iter().cloned()
+        });
+        let query = query.collect();
+        let mut notes = self.notes.clone();
+        notes.push(format!("{people} of the {total} training persons are held out to validate (seed {seed})"));
+        let name = format!("{} (validation)", self.name);
+        Ok(ReidSet { name, layout: self.layout, train, query, gallery, multi_query: Vec::new(), notes })
+    }
+}
+
+/// Opens the set in `dir`: `bounding_box_train` makes it Market-1501, `bbox_train` MARS, anything else is read as one
+/// folder an identity. Order is by name, whatever the file system gives.
+///
+/// # Errors
+/// One line: a missing or empty folder, a name that does not follow the layout, too few identities, a missing list.
+pub fn open(dir: &Path) -> Result<ReidSet> {
+    ensure!(dir.exists(), "no folder {}: give the folder that holds the images", dir.display());
+    ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
+    let mut set = if dir.join("bounding_box_train").is_dir() {
+        market1501::open(dir)?
+    } else if dir.join("bbox_train").is_dir() {
+        mars::open(dir)?
+    } else {
+        tree::open(dir)?
+    };
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let trained = persons(&set.train).len();
+    ensure!(
+        trained >= 2,
+        "{} has training images of {trained} {}: at least 2 needed",
+        dir.display(),
+        plural(trained, "identity", "identities")
+    );
+    Ok(set)
+}
+
+/// Checks every file before a training starts (see [`Source::check`]), on all cores.
+///
+/// # Errors
+/// One line: how many cannot be used, the first of them in the given order, and what to do.
+pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
+    let photos: Vec<&Photo> = photos.into_iter().collect();
+    // Only the first error is kept: a folder that is not there would give a million.
+    let (bad, first) = photos
+        .par_iter()
+        .enumerate()
+        .filter_map(|(i, photo)| photo.source.check().err().map(|error| (1usize, Some((i, error)))))
+        .reduce(|| (0, None), |a, b| (a.0 + b.0, earlier(a.1, b.1)));
+    let Some((_, first)) = first else { return Ok(()) };
+    let more = if bad > 1 { " (the data verb lists them), the first" } else { "" };
+    Err(anyhow!("{} of {} images cannot be used{more}: {first}", thousands(bad), thousands(photos.len())))
+}
+
+/// Of two errors with their places, the one that comes first.
+fn earlier(a: Option<(usize, anyhow::Error)>, b: Option<(usize, anyhow::Error)>) -> Option<(usize, anyhow::Error)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if a.0 < b.0 { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The persons above 0, in order.
+pub(crate) fn persons<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> BTreeSet<i64> {
+    photos.into_iter().map(|photo| photo.person).filter(|&person| person > 0).collect()
+}
+
+/// An entry of a folder.
+struct Entry {
+    name: String,
+    path: PathBuf,
+    folder: bool,
+}
+
+/// A folder's entries by name, without what systems leave behind (dot-files, `Thumbs.db`, ...), which `passed` counts.
+fn list(dir: &Path, passed: &mut usize) -> Result<Vec<Entry>> {
+    let entries = std::fs::read_dir(dir).map_err(|e| anyhow!("cannot read the folder {}: {e}", dir.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| anyhow!("cannot read the folder {}: {e}", dir.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || ["Thumbs.db", "desktop.ini", "__MACOSX"].contains(&name.as_str()) {
+            *passed += 1;
+            continue;
+        }
+        let path = entry.path();
+        let kind = entry.file_type().with_context(|| format!("cannot read {}", path.display()));
+        let kind = kind.map_err(|e| anyhow!("{e:#}"))?;
+        // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
+        let folder = if kind.is_symlink() { path.is_dir() } else { kind.is_dir() };
+        found.push(Entry { name, path, folder });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Whether a file's name ends as an image's does; what it is, its content says later.
+fn named_as_image(name: &str) -> bool {
+    const ENDS: [&str; 14] =
+        ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "pbm", "pnm"];
+    let end = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or("");
+    ENDS.iter().any(|known| end.eq_ignore_ascii_case(known))
+}
+
+/// A note for files passed over, where there were any.
+fn note_passed(notes: &mut Vec<String>, passed: usize, what: &str) {
+    if passed > 0 {
+        notes.push(format!("passed over {} {} ({what})", thousands(passed), plural(passed, "file", "files")));
+    }
+}
+
+/// What the published set counts, and this one.
+struct Count {
+    what: &'static str,
+    published: usize,
+    here: usize,
+}
+
+/// The counts that differ, in words, or nothing.
+fn compare(name: &str, counts: &[Count]) -> Option<String> {
+    let off = counts.iter().filter(|count| count.here != count.published);
+    let off: Vec<String> = off
+        .map(|count| format!("{} {} (published {})", thousands(count.here), count.what, thousands(count.published)))
+        .collect();
+    (!off.is_empty()).then(|| format!("not the published {name}: {}", off.join(", ")))
+}
+
+/// `12936` as `12,936`.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+/// An error for a folder of a layout that is not there.
+fn need_folder(dir: &Path, folder: &str, layout: Layout) -> Result<PathBuf> {
+    let path = dir.join(folder);
+    if !path.is_dir() {
+        bail!("{} is missing: {layout} has it beside the other folders; unpack the set again", path.display());
+    }
+    Ok(path)
+}

@@ -1,0 +1,91 @@
+//! Market-1501 (Zheng et al., ICCV 2015) and every set in its layout: `bounding_box_train`, `query`,
+//! `bounding_box_test`, and `gt_bbox` for multi-query; names are `PPPP_cCsS_FFFFFF_BB.jpg`.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::{
+    Count, Layout, Photo, ReidSet, Source, compare, list, named_as_image, need_folder, note_passed, persons, plural,
+    thousands,
+};
+
+const TRAIN: &str = "bounding_box_train";
+const TEST: &str = "bounding_box_test";
+
+pub(super) fn open(dir: &Path) -> Result<ReidSet> {
+    let mut notes = Vec::new();
+    let mut passed = 0;
+    for folder in ["query", TEST] {
+        need_folder(dir, folder, Layout::Market1501)?;
+    }
+    let mut train = read(dir, TRAIN, &mut passed)?;
+    let mut query = read(dir, "query", &mut passed)?;
+    let gallery = read(dir, TEST, &mut passed)?;
+    let multi_query = if dir.join("gt_bbox").is_dir() { read(dir, "gt_bbox", &mut passed)? } else { Vec::new() };
+    for (photos, folder) in [(&mut train, TRAIN), (&mut query, "query")] {
+        ensure!(!photos.is_empty(), "no images in {}: unpack the set again", dir.join(folder).display());
+        let all = photos.len();
+        photos.retain(|photo| photo.person > 0);
+        let left = all - photos.len();
+        if left > 0 {
+            let word = plural(left, "image", "images");
+            notes.push(format!("left out {} {word} of person -1 or 0 in {folder}", thousands(left)));
+        }
+    }
+    ensure!(!gallery.is_empty(), "no images in {}: unpack the set again", dir.join(TEST).display());
+    let both = persons(&train).intersection(&persons(&query)).count();
+    if both > 0 {
+        notes.push(format!("{} persons are both in {TRAIN} and in query: a score measures memory", thousands(both)));
+    }
+    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    let name = String::new();
+    let mut set = ReidSet { name, layout: Layout::Market1501, train, query, gallery, multi_query, notes };
+    set.notes.extend(differs(&set));
+    Ok(set)
+}
+
+/// What differs from the published counts; nothing for the published set.
+pub(super) fn differs(set: &ReidSet) -> Option<String> {
+    let junk = set.gallery.iter().filter(|photo| photo.person == -1).count();
+    let distractors = set.gallery.iter().filter(|photo| photo.person == 0).count();
+    let counts = [
+        Count { what: "training images", published: 12_936, here: set.train.len() },
+        Count { what: "training persons", published: 751, here: persons(&set.train).len() },
+        Count { what: "queries", published: 3_368, here: set.query.len() },
+        Count { what: "query persons", published: 750, here: persons(&set.query).len() },
+        Count { what: "gallery images", published: 19_732, here: set.gallery.len() },
+        Count { what: "of them junk", published: 3_819, here: junk },
+        Count { what: "distractors", published: 2_798, here: distractors },
+    ];
+    compare("Market-1501", &counts)
+}
+
+fn read(dir: &Path, folder: &str, passed: &mut usize) -> Result<Vec<Photo>> {
+    let mut photos = Vec::new();
+    for entry in list(&dir.join(folder), passed)? {
+        let parsed = if entry.folder || !named_as_image(&entry.name) { None } else { parse(&entry.name) };
+        let (person, camera) = parsed.ok_or_else(|| {
+            anyhow!(
+                "{}: not a Market-1501 name (PPPP_cCsS_FFFFFF_BB.jpg, as 0002_c1s1_000451_03.jpg): rename or remove it",
+                entry.path.display()
+            )
+        })?;
+        let name = format!("{folder}/{}", entry.name);
+        photos.push(Photo { source: Source::File(entry.path), name, person, camera, tracklet: -1 });
+    }
+    Ok(photos)
+}
+
+/// Person and camera of `PPPP_cCsS_...`, and of `PPPP_cC_...`, which later sets in this layout use.
+fn parse(name: &str) -> Option<(i64, i64)> {
+    let (person, rest) = name.split_once("_c")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    if !rest[digits..].starts_with(['s', '_']) {
+        return None;
+    }
+    let camera: i64 = rest[..digits].parse().ok().filter(|&camera| camera > 0)?;
+    let plain = !person.is_empty() && person.bytes().all(|b| b.is_ascii_digit());
+    let person: i64 = if plain || person == "-1" { person.parse().ok()? } else { return None };
+    Some((person, camera))
+}

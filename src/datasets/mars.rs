@@ -1,0 +1,150 @@
+//! MARS (Zheng et al., ECCV 2016): tracklets of frames, in `bbox_train` and `bbox_test`, listed by the files of
+//! `info`, which come from the authors' evaluation code (github liangzheng06/MARS-evaluation), not with the images.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use matfile::{MatFile, NumericData};
+
+use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
+
+/// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
+struct Track {
+    start: usize,
+    end: usize,
+    person: i64,
+    camera: i64,
+}
+
+pub(super) fn open(dir: &Path) -> Result<ReidSet> {
+    need_folder(dir, "bbox_test", Layout::Mars)?;
+    let train = split(dir, "bbox_train", "train_name.txt", "tracks_train_info.mat")?;
+    let test = split(dir, "bbox_test", "test_name.txt", "tracks_test_info.mat")?;
+    let mut notes = Vec::new();
+    let all: usize = train.iter().map(Vec::len).sum();
+    // "Exact same setup": every frame is an image of its person.
+    let train: Vec<Photo> = train.into_iter().flatten().filter(|photo| photo.person > 0).collect();
+    if train.len() < all {
+        notes.push(format!("left out {} training frames of person -1 or 0", thousands(all - train.len())));
+    }
+    let mut query = Vec::new();
+    let (path, rows) = table(dir, "query_IDX.mat")?;
+    for &row in rows.iter().flatten() {
+        // Frames of one tracklet are together in both lists, since several queries may share a person and camera.
+        let track = usize::try_from(row - 1).ok().and_then(|row| test.get(row));
+        let track =
+            track.ok_or_else(|| anyhow!("{}: query {row} is not one of {} tracklets", path, thousands(test.len())))?;
+        query.extend(track.iter().filter(|photo| photo.person > 0).cloned());
+    }
+    ensure!(!query.is_empty(), "{path}: no query of a person above 0: take the file from {FROM}");
+    let gallery = test.into_iter().flatten().collect();
+    let multi_query = Vec::new();
+    let mut set = ReidSet { name: String::new(), layout: Layout::Mars, train, query, gallery, multi_query, notes };
+    set.notes.push("query tracklets stay in the gallery, as in the official protocol".to_string());
+    set.notes.extend(differs(&set));
+    Ok(set)
+}
+
+/// What differs from the published counts; nothing for the published set.
+pub(super) fn differs(set: &ReidSet) -> Option<String> {
+    let tracklets = |photos: &[Photo]| photos.chunk_by(|a, b| a.tracklet == b.tracklet).count();
+    let counts = [
+        Count { what: "training frames", published: 509_914, here: set.train.len() },
+        Count { what: "training tracklets", published: 8_298, here: tracklets(&set.train) },
+        Count { what: "training persons", published: 625, here: persons(&set.train).len() },
+        Count { what: "query tracklets", published: 1_980, here: tracklets(&set.query) },
+        Count { what: "query persons", published: 626, here: persons(&set.query).len() },
+        Count { what: "gallery frames", published: 681_089, here: set.gallery.len() },
+        Count { what: "gallery tracklets", published: 12_180, here: tracklets(&set.gallery) },
+    ];
+    compare("MARS", &counts)
+}
+
+const FROM: &str = "the info folder of github.com/liangzheng06/MARS-evaluation";
+
+/// The photos of each tracklet of one split, in the table's order.
+fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<Photo>>> {
+    let path = dir.join("info").join(names);
+    let text = std::fs::read_to_string(&path).map_err(|e| missing(&path, &e))?;
+    let frames: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let (table_path, rows) = table(dir, tracks)?;
+    let mut all = Vec::with_capacity(rows.len());
+    for (i, row) in rows.iter().enumerate() {
+        let track = track(row, frames.len()).ok_or_else(|| {
+            anyhow!(
+                "{table_path}: row {} is {row:?}, not [start, end, person, camera] within the {} names of {names}: \
+                 take both from {FROM}",
+                i + 1,
+                thousands(frames.len())
+            )
+        })?;
+        let mut photos = Vec::with_capacity(track.end + 1 - track.start);
+        for frame in &frames[track.start - 1..track.end] {
+            let person =
+                frame.get(..4).and_then(|person| if person == "00-1" { Some(-1) } else { person.parse().ok() });
+            if person != Some(track.person) || frame.contains(['/', '\\']) {
+                bail!(
+                    "{}: {frame} is not a frame of person {}, as row {} of {tracks} says: take both from {FROM}",
+                    path.display(),
+                    track.person,
+                    i + 1
+                );
+            }
+            let name = format!("{folder}/{}/{frame}", &frame[..4]);
+            let source = Source::File(dir.join(&name));
+            photos.push(Photo { source, name, person: track.person, camera: track.camera, tracklet: i as i64 + 1 });
+        }
+        all.push(photos);
+    }
+    Ok(all)
+}
+
+fn track(row: &[i64], frames: usize) -> Option<Track> {
+    let &[start, end, person, camera] = row else { return None };
+    let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+    let sound = start >= 1 && start <= end && end <= frames && person >= -1 && camera >= 1;
+    sound.then_some(Track { start, end, person, camera })
+}
+
+/// The rows of the one numeric matrix in a MATLAB 5 file, and the file's path for errors.
+fn table(dir: &Path, name: &str) -> Result<(String, Vec<Vec<i64>>)> {
+    let path = dir.join("info").join(name);
+    let file = File::open(&path).map_err(|e| missing(&path, &e))?;
+    let bad =
+        || anyhow!("{}: not a MATLAB 5 file with one matrix of whole numbers: take it from {FROM}", path.display());
+    // On damaged sizes the parser's own arithmetic may panic; the user gets the same line.
+    let parse = || MatFile::parse(std::io::BufReader::new(file));
+    let mat = catch_unwind(AssertUnwindSafe(parse)).map_err(|_| bad())?.map_err(|_| bad())?;
+    let [array] = mat.arrays().as_slice() else { return Err(bad()) };
+    let &[height, width] = array.size().as_slice() else { return Err(bad()) };
+    let values = whole(array.data()).ok_or_else(bad)?;
+    if values.is_empty() || height.checked_mul(width) != Some(values.len()) {
+        return Err(bad());
+    }
+    // MATLAB stores columns one after another.
+    let rows = (0..height).map(|y| (0..width).map(|x| values[x * height + y]).collect());
+    Ok((path.display().to_string(), rows.collect()))
+}
+
+fn missing(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    anyhow!("cannot read {} ({error}): MARS needs it; take it from {FROM}", path.display())
+}
+
+/// The matrix's numbers where all are whole.
+fn whole(data: &NumericData) -> Option<Vec<i64>> {
+    let from_real = |v: f64| (v.fract() == 0.0 && v.abs() < 1e15).then_some(v as i64);
+    match data {
+        NumericData::Int8 { real, .. } => Some(real.iter().map(|&v| v.into()).collect()),
+        NumericData::UInt8 { real, .. } => Some(real.iter().map(|&v| v.into()).collect()),
+        NumericData::Int16 { real, .. } => Some(real.iter().map(|&v| v.into()).collect()),
+        NumericData::UInt16 { real, .. } => Some(real.iter().map(|&v| v.into()).collect()),
+        NumericData::Int32 { real, .. } => Some(real.iter().map(|&v| v.into()).collect()),
+        NumericData::UInt32 { real, .. } => Some(real.iter().map(|&v| v.into()).collect()),
+        NumericData::Int64 { real, .. } => Some(real.clone()),
+        NumericData::UInt64 { real, .. } => real.iter().map(|&v| i64::try_from(v).ok()).collect(),
+        NumericData::Single { real, .. } => real.iter().map(|&v| from_real(v.into())).collect(),
+        NumericData::Double { real, .. } => real.iter().map(|&v| from_real(v)).collect(),
+    }
+}

@@ -1,0 +1,139 @@
+//! One folder an identity: `DIR/train/ID/*` and `DIR/test/ID/*`, or `DIR/ID/*`, of which a quarter of the identities
+//! is held out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use rand::seq::SliceRandom;
+
+use super::{Entry, Layout, Photo, ReidSet, Source, list, named_as_image, note_passed, plural, thousands};
+use crate::seed;
+
+/// The images of each identity by the identity's name.
+type Identities = BTreeMap<String, Vec<Entry>>;
+
+pub(super) fn open(dir: &Path) -> Result<ReidSet> {
+    let mut notes = Vec::new();
+    let mut passed = 0;
+    let (train, test) = (dir.join("train").is_dir(), dir.join("test").is_dir());
+    let (train, test, prefix) = if train && test {
+        let (train, test) = (read(&dir.join("train"), &mut passed)?, read(&dir.join("test"), &mut passed)?);
+        for (found, name) in [(&train, "train"), (&test, "test")] {
+            let folder = dir.join(name);
+            ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
+        }
+        let both = train.keys().filter(|name| test.contains_key(*name)).count();
+        if both > 0 {
+            notes
+                .push(format!("{} identities are both in train and in test: a score measures memory", thousands(both)));
+        }
+        (train, test, ["train/", "test/"])
+    } else {
+        let all = read(dir, &mut passed)?;
+        if all.is_empty() {
+            return nothing(dir, train, test);
+        }
+        let total = all.len();
+        ensure!(
+            total >= 2,
+            "{} has one identity ({}): at least 2 needed, one folder each (DIR/ID/*.jpg)",
+            dir.display(),
+            all.keys().next().map_or("", String::as_str)
+        );
+        let (train, test) = hold_out(all, &mut notes);
+        (train, test, ["", ""])
+    };
+    note_passed(&mut notes, passed, "not images by their names, or not in an identity's folder");
+    // Sorted names of both parts, so that a person keeps one number.
+    let names: Vec<&String> =
+        train.keys().chain(test.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let number: BTreeMap<String, i64> = names.into_iter().cloned().zip(1..).collect();
+    let photos = |identities: &Identities, prefix: &str| -> Vec<Vec<Photo>> {
+        let one = |(id, entries): (&String, &Vec<Entry>)| {
+            let photo = |entry: &Entry| Photo {
+                source: Source::File(entry.path.clone()),
+                name: format!("{prefix}{id}/{}", entry.name),
+                person: number[id],
+                camera: 1,
+                tracklet: -1,
+            };
+            entries.iter().map(photo).collect()
+        };
+        identities.iter().map(one).collect()
+    };
+    let train = photos(&train, prefix[0]).concat();
+    let (mut query, mut gallery, mut single) = (Vec::new(), Vec::new(), 0);
+    for mut one in photos(&test, prefix[1]) {
+        if one.len() > 1 {
+            query.push(one.remove(0));
+        } else {
+            single += 1;
+        }
+        gallery.extend(one.into_iter().map(|photo| Photo { camera: 2, ..photo }));
+    }
+    notes.push(
+        "no cameras: the first image of each test identity is the query (camera 1), the rest the gallery (camera 2)"
+            .into(),
+    );
+    if single > 0 {
+        let word = plural(single, "identity has", "identities have");
+        notes.push(format!("{} test {word} one image: in the gallery, without a query", thousands(single)));
+    }
+    Ok(ReidSet { name: String::new(), layout: Layout::Tree, train, query, gallery, multi_query: Vec::new(), notes })
+}
+
+/// A quarter of the identities, at least two, drawn by a fixed seed, so that every run on the folder has the same test.
+fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities) {
+    let total = all.len();
+    if total < 4 {
+        notes.push(format!("only {total} identities: all of them train and test, so a score measures memory"));
+        let again = |entry: &Entry| Entry { name: entry.name.clone(), path: entry.path.clone(), folder: false };
+        let copy = all.iter().map(|(id, entries)| (id.clone(), entries.iter().map(again).collect())).collect();
+        return (all, copy);
+    }
+    let mut order: Vec<(String, Vec<Entry>)> = all.into_iter().collect();
+    order.shuffle(&mut seed::at(0, 0, 0));
+    let train = order.split_off((total / 4).max(2));
+    let held = thousands(order.len());
+    notes.push(format!("no train and test folders: {held} of {} identities are held out to test", thousands(total)));
+    (train.into_iter().collect(), order.into_iter().collect())
+}
+
+/// The folders under `dir` that hold images, with their images.
+fn read(dir: &Path, passed: &mut usize) -> Result<Identities> {
+    let mut found = Identities::new();
+    for entry in list(dir, passed)? {
+        if !entry.folder {
+            *passed += 1;
+            continue;
+        }
+        let inside = list(&entry.path, passed)?;
+        let all = inside.len();
+        let images: Vec<Entry> =
+            inside.into_iter().filter(|inner| !inner.folder && named_as_image(&inner.name)).collect();
+        *passed += all - images.len();
+        if !images.is_empty() {
+            found.insert(entry.name, images);
+        }
+    }
+    Ok(found)
+}
+
+/// The error for a folder in which no layout is found, with a hint where one is near.
+fn nothing(dir: &Path, train: bool, test: bool) -> Result<ReidSet> {
+    let shown = dir.display();
+    if train != test {
+        let (here, gone) = if train { ("train", "test") } else { ("test", "train") };
+        bail!("{shown} has the folder {here} but not {gone}: add {gone}/ID/*.jpg, or give {shown}/{here} to split it");
+    }
+    for entry in list(dir, &mut 0)?.into_iter().filter(|entry| entry.folder) {
+        if ["bounding_box_train", "bbox_train", "train"].iter().any(|known| entry.path.join(known).is_dir()) {
+            bail!("no images under {shown}: give {}, which looks like a set", entry.path.display());
+        }
+    }
+    bail!(
+        "no images under {shown}: expected Market-1501 (bounding_box_train/...), MARS (bbox_train/...) or one folder \
+         an identity ({shown}/ID/*.jpg)"
+    )
+}
