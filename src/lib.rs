@@ -36,10 +36,13 @@
 
 pub mod datasets;
 pub mod distance;
+pub mod export;
 pub mod files;
 pub mod loader;
 pub mod losses;
 pub mod metrics;
 pub mod mining;
+pub mod models;
 pub mod seed;
 pub mod transform;
+pub mod weights;

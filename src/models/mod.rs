@@ -1,1 +1,41 @@
-//! models
+//! The networks: images in, embeddings out.
+//!
+//! A network is built over a [`tch::nn::VarStore`] whose variables carry the names that torchvision and PyTorch use
+//! (`layer1.0.conv1.weight`), so that published weights load by name and an export has the same names. What a parameter
+//! starts as depends on the seed and its name alone (see [`layers::Scope`]).
+//!
+//! Rules of a `forward`, which keep its TorchScript trace good for every batch size, image size and dtype: it never
+//! reads `size()`, never names a `Kind`, and takes the batch axis as it comes (`flatten(1, -1)`, never `view`).
+
+pub mod layers;
+pub mod lunet;
+pub mod resnet;
+
+use tch::Tensor;
+use tch::nn::VarStore;
+
+pub use lunet::LuNet;
+pub use resnet::{ResNet50, TriNet};
+
+/// A network that embeds images.
+pub trait Network: std::fmt::Debug {
+    /// Images, float32 `[B, 3, H, W]`, to embeddings `[B, D]`; nothing is normalised that the paper doesn't normalise.
+    /// With `train`, batch normalisation uses the batch's own statistics and updates its running ones.
+    /// Any memory layout of the images is right (see [`channels_last`]). Panics, as tch does, where a shape or device
+    /// doesn't fit.
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor;
+
+    /// D, the width of the embedding.
+    fn width(&self) -> i64;
+}
+
+/// The same values as `x`, `[B, C, H, W]`, laid out in memory as `[B, H, W, C]`. Convolutions then keep that layout to
+/// the end of the network, which is 1.5 times as fast on a CPU and the layout that tensor cores want.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+/// How many numbers an optimiser moves: the elements of all trainable variables.
+pub fn trainable_parameters(vs: &VarStore) -> usize {
+    vs.trainable_variables().iter().map(Tensor::numel).sum()
+}

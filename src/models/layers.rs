@@ -1,0 +1,223 @@
+//! What all networks are built from: convolutions, batch normalisation, linear layers, and how they start.
+
+use std::ffi::c_void;
+
+use rand::Rng;
+use rayon::prelude::*;
+use tch::nn::{Path, VarStore};
+use tch::{Device, Tensor};
+
+use crate::seed;
+
+/// What a parameter starts as. `fan_in` is the number of inputs that one output sums over, `fan_out` the reverse.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal with standard deviation `sqrt(2 / fan_in)` (He et al. 2015, Eq. 10).
+    HeNormal,
+    /// Uniform in `±gain sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010, Eq. 16); `gain` is `sqrt(2)` before a ReLU.
+    GlorotUniform {
+        /// What the bound is multiplied by.
+        gain: f64,
+    },
+    /// This number everywhere.
+    Constant(f32),
+}
+
+/// Numbers drawn from one generator. A longer parameter is drawn in blocks, each at its own address, on all cores.
+const BLOCK: usize = 1 << 16;
+
+impl Init {
+    /// The values of parameter `name` of shape `[out, in, ...]`, row-major: the same for the same seed and name,
+    /// whatever else was built before.
+    pub fn values(self, seed: u64, name: &str, shape: &[i64]) -> Vec<f32> {
+        let count = shape.iter().product::<i64>() as usize;
+        let spatial = shape.iter().skip(2).product::<i64>() as f64;
+        let fan_out = shape[0] as f64 * spatial;
+        let fan_in = shape.get(1).copied().unwrap_or(1) as f64 * spatial;
+        let key = seed::named(seed, name);
+        let mut values = vec![0.0_f32; count];
+        match self {
+            Init::Constant(value) => values.fill(value),
+            Init::HeNormal => {
+                let std = (2.0 / fan_in).sqrt();
+                blocks(&mut values, key, |rng| {
+                    let (a, b) = normal_pair(rng);
+                    [(std * a) as f32, (std * b) as f32]
+                });
+            }
+            Init::GlorotUniform { gain } => {
+                let bound = gain * (6.0 / (fan_in + fan_out)).sqrt();
+                blocks(&mut values, key, |rng| [0; 2].map(|_: i32| (bound * (2.0 * rng.random::<f64>() - 1.0)) as f32));
+            }
+        }
+        values
+    }
+}
+
+fn blocks(values: &mut [f32], key: u64, draw: impl Fn(&mut rand_chacha::ChaCha8Rng) -> [f32; 2] + Sync) {
+    values.par_chunks_mut(BLOCK).enumerate().for_each(|(block, values)| {
+        let mut rng = seed::at(key, 0, block as u64);
+        for pair in values.chunks_mut(2) {
+            pair.copy_from_slice(&draw(&mut rng)[..pair.len()]);
+        }
+    });
+}
+
+/// Two independent standard normal numbers (Box and Muller).
+fn normal_pair(rng: &mut impl Rng) -> (f64, f64) {
+    let u: f64 = 1.0 - rng.random::<f64>(); // in (0, 1]: its logarithm is finite
+    let angle = std::f64::consts::TAU * rng.random::<f64>();
+    let radius = (-2.0 * u.ln()).sqrt();
+    (radius * angle.cos(), radius * angle.sin())
+}
+
+/// A place in a variable store where layers are made, with the seed of their first values.
+#[derive(Debug, Clone)]
+pub struct Scope<'a> {
+    path: Path<'a>,
+    seed: u64,
+}
+
+impl<'a> Scope<'a> {
+    /// The top of a variable store.
+    pub fn root(vs: &'a VarStore, seed: u64) -> Scope<'a> {
+        Scope { path: vs.root(), seed }
+    }
+
+    /// The place `name` below this one; names are joined by dots.
+    pub fn sub(&self, name: impl ToString) -> Scope<'a> {
+        Scope { path: self.path.sub(name), seed: self.seed }
+    }
+
+    /// The device that the variables live on.
+    pub fn device(&self) -> Device {
+        self.path.device()
+    }
+
+    /// A new float32 variable `name`. Panics where the store has one of that name.
+    pub fn variable(&self, name: &str, shape: &[i64], init: Init, trainable: bool) -> Tensor {
+        assert!(self.path.get(name).is_none(), "the variable {} is declared twice", self.path.path(name));
+        let values = init.values(self.seed, &self.path.path(name), shape);
+        let tensor = Tensor::from_slice(&values).view(shape).to_device(self.device());
+        self.path.add(name, tensor, trainable)
+    }
+
+    /// A square convolution without bias, [`Init::HeNormal`]: variable `name.weight`, `[outputs, inputs, kernel, kernel]`.
+    pub fn conv(&self, name: &str, inputs: i64, outputs: i64, kernel: i64, stride: i64, padding: i64) -> Conv {
+        let weight = self.sub(name).variable("weight", &[outputs, inputs, kernel, kernel], Init::HeNormal, true);
+        Conv { weight, stride, padding }
+    }
+
+    /// Batch normalisation over `channels`: `name.{weight, bias, running_mean, running_var}`, starting as 1, 0, 0, 1.
+    pub fn batch_norm(&self, name: &str, channels: i64) -> BatchNorm {
+        let at = self.sub(name);
+        BatchNorm {
+            weight: at.variable("weight", &[channels], Init::Constant(1.0), true),
+            bias: at.variable("bias", &[channels], Init::Constant(0.0), true),
+            running_mean: at.variable("running_mean", &[channels], Init::Constant(0.0), false),
+            running_var: at.variable("running_var", &[channels], Init::Constant(1.0), false),
+        }
+    }
+
+    /// A linear layer: `name.weight`, `[outputs, inputs]`, and, where `bias`, `name.bias`, which starts as 0.
+    pub fn linear(&self, name: &str, inputs: i64, outputs: i64, init: Init, bias: bool) -> Linear {
+        let at = self.sub(name);
+        Linear {
+            weight: at.variable("weight", &[outputs, inputs], init, true),
+            bias: bias.then(|| at.variable("bias", &[outputs], Init::Constant(0.0), true)),
+        }
+    }
+}
+
+/// A square convolution without bias.
+#[derive(Debug)]
+pub struct Conv {
+    weight: Tensor,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv {
+    /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let (stride, padding) = (self.stride, self.padding);
+        x.conv2d(&self.weight, None::<&Tensor>, [stride, stride], [padding, padding], [1, 1], 1)
+    }
+}
+
+/// Batch normalisation with momentum 0.1 (what the paper's TensorFlow code calls decay 0.9) and epsilon 1e-5.
+#[derive(Debug)]
+pub struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+}
+
+impl BatchNorm {
+    /// `[B, channels, ...]` to the same shape; with `train` by the batch's statistics, updating the running ones.
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        x.batch_norm(weight, bias, Some(&self.running_mean), Some(&self.running_var), train, 0.1, 1e-5, true)
+    }
+}
+
+/// A linear layer.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// `[B, inputs]` to `[B, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+/// The head that TriNet and LuNet share: linear without bias, batch normalisation, (leaky) ReLU, linear with bias.
+/// Variables `hidden.weight`, `bn.*`, `embedding.weight`, `embedding.bias`.
+#[derive(Debug)]
+pub struct Head {
+    hidden: Linear,
+    bn: BatchNorm,
+    embedding: Linear,
+    slope: f64,
+}
+
+impl Head {
+    /// From `inputs` through `hidden` to `width` numbers; Glorot uniform, the first with `gain`. `slope` is that of the
+    /// activation below 0.
+    pub fn new(at: &Scope, inputs: i64, hidden: i64, width: i64, gain: f64, slope: f64) -> Head {
+        Head {
+            hidden: at.linear("hidden", inputs, hidden, Init::GlorotUniform { gain }, false),
+            bn: at.batch_norm("bn", hidden),
+            embedding: at.linear("embedding", hidden, width, Init::GlorotUniform { gain: 1.0 }, true),
+            slope,
+        }
+    }
+
+    /// `[B, inputs]` to `[B, width]`.
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let x = self.bn.forward(&self.hidden.forward(x), train);
+        self.embedding.forward(&leaky_relu_(x, self.slope))
+    }
+}
+
+unsafe extern "C" {
+    /// `src/native/ops.cpp`: in place; 0, or 1 where libtorch threw.
+    fn rankle_leaky_relu(tensor: *mut c_void, slope: f64) -> i32;
+}
+
+/// `max(x, 0) + slope min(x, 0)` in place, for `slope` in `[0, 1]`: tch's own has its slope fixed at 0.01. Only for
+/// what batch normalisation or another function that doesn't need its output for its gradient just made.
+pub fn leaky_relu_(mut x: Tensor, slope: f64) -> Tensor {
+    if slope == 0.0 {
+        return x.relu_();
+    }
+    // SAFETY: a `Tensor` holds a valid `at::Tensor*` for as long as it lives, and the callee keeps no pointer.
+    let failed = unsafe { rankle_leaky_relu(x.as_mut_ptr().cast(), slope) };
+    assert_eq!(failed, 0, "leaky ReLU needs a tensor of floating point numbers");
+    x
+}

@@ -1,0 +1,112 @@
+//! ResNet-50 with torchvision's names, and TriNet, which is that and a head (Hermans et al. 2017, section 4.2).
+
+use tch::Tensor;
+
+use super::Network;
+use super::layers::{BatchNorm, Conv, Head, Scope};
+
+/// Deep residual bottleneck: 1x1 to `mid`, 3x3 (with the stride, as in torchvision), 1x1 to `4 mid`.
+#[derive(Debug)]
+struct Bottleneck {
+    convs: [Conv; 3],
+    bns: [BatchNorm; 3],
+    downsample: Option<(Conv, BatchNorm)>,
+}
+
+impl Bottleneck {
+    fn new(at: &Scope, inputs: i64, mid: i64, stride: i64) -> Bottleneck {
+        let outputs = 4 * mid;
+        Bottleneck {
+            convs: [
+                at.conv("conv1", inputs, mid, 1, 1, 0),
+                at.conv("conv2", mid, mid, 3, stride, 1),
+                at.conv("conv3", mid, outputs, 1, 1, 0),
+            ],
+            bns: [at.batch_norm("bn1", mid), at.batch_norm("bn2", mid), at.batch_norm("bn3", outputs)],
+            downsample: (stride != 1 || inputs != outputs).then(|| {
+                let at = at.sub("downsample");
+                (at.conv("0", inputs, outputs, 1, stride, 0), at.batch_norm("1", outputs))
+            }),
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let layer = |i: usize, x: &Tensor| self.bns[i].forward(&self.convs[i].forward(x), train);
+        let mut out = layer(2, &layer(1, &layer(0, x).relu_()).relu_());
+        // In place: no gradient here needs what batch normalisation put out.
+        match &self.downsample {
+            Some((conv, bn)) => out += bn.forward(&conv.forward(x), train),
+            None => out += x,
+        }
+        out.relu_()
+    }
+}
+
+/// ResNet-50 up to its last feature map; the names are those of torchvision's `resnet50().state_dict()`
+/// without `fc` and `num_batches_tracked`.
+#[derive(Debug)]
+pub struct ResNet50 {
+    conv1: Conv,
+    bn1: BatchNorm,
+    blocks: Vec<Bottleneck>,
+}
+
+impl ResNet50 {
+    /// Channels of the feature map.
+    pub const CHANNELS: i64 = 2048;
+
+    /// Makes the variables at `at`, He normal; 23 508 032 of them are trainable.
+    pub fn new(at: &Scope) -> ResNet50 {
+        let conv1 = at.conv("conv1", 3, 64, 7, 2, 3);
+        let bn1 = at.batch_norm("bn1", 64);
+        let mut blocks = Vec::new();
+        let mut inputs = 64;
+        for (stage, (mid, count)) in [(64, 3), (128, 4), (256, 6), (512, 3)].into_iter().enumerate() {
+            let at = at.sub(format!("layer{}", stage + 1));
+            for block in 0..count {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                blocks.push(Bottleneck::new(&at.sub(block), inputs, mid, stride));
+                inputs = 4 * mid;
+            }
+        }
+        ResNet50 { conv1, bn1, blocks }
+    }
+
+    /// `[B, 3, H, W]` to the feature map `[B, 2048, H / 32, W / 32]`, sizes rounded up.
+    pub fn features(&self, images: &Tensor, train: bool) -> Tensor {
+        let x = self.bn1.forward(&self.conv1.forward(images), train).relu_();
+        let x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        self.blocks.iter().fold(x, |x, block| block.forward(&x, train))
+    }
+}
+
+/// TriNet: ResNet-50, global average pool, 1024 hidden units with batch normalisation and ReLU, 128 numbers.
+/// 25 738 432 trainable parameters. Images of any size, 256x128 in the paper.
+///
+/// The paper's own ResNet-50 came from Caffe (stride on the first 1x1); this one is torchvision's (stride on the 3x3).
+/// Its input is RGB in 0..1, less torchvision's mean `[0.485, 0.456, 0.406]`, over its deviation `[0.229, 0.224, 0.225]`.
+#[derive(Debug)]
+pub struct TriNet {
+    backbone: ResNet50,
+    head: Head,
+}
+
+impl TriNet {
+    /// Makes the variables at the top of a store: the backbone by torchvision's names, the head's under `head.`.
+    pub fn new(at: &Scope) -> TriNet {
+        // Lasagne's GlorotUniform('relu'), which the authors used before the ReLU, has gain sqrt(2).
+        let head = Head::new(&at.sub("head"), ResNet50::CHANNELS, 1024, 128, std::f64::consts::SQRT_2, 0.0);
+        TriNet { backbone: ResNet50::new(at), head }
+    }
+}
+
+impl Network for TriNet {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let x = self.backbone.features(images, train).adaptive_avg_pool2d([1, 1]).flatten(1, -1);
+        self.head.forward(&x, train)
+    }
+
+    fn width(&self) -> i64 {
+        128
+    }
+}
