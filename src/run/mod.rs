@@ -1,1 +1,46 @@
-//! run
+//! A run on disk: its folder, configuration, log, checkpoints and watch.
+//!
+//! `config.json` (every flag, versions, device), `log.jsonl` (a line a logged step: a function of the flags and the
+//! data alone), `timing.jsonl` (what the clock said at the same steps), `checkpoint.safetensors` and the one before
+//! it, `results.json`, `report.html`, `model.pt`.
+
+pub mod checkpoint;
+pub mod config;
+pub mod device;
+pub mod embed;
+pub mod folder;
+pub mod progress;
+pub mod reid;
+pub mod report;
+pub mod stats;
+pub mod watch;
+
+use tch::Device;
+
+unsafe extern "C" {
+    fn rankle_autocast_enter(cuda: i32) -> i32;
+    fn rankle_autocast_leave(cuda: i32, before: i32);
+}
+
+/// Runs `work` with bfloat16 autocast where `on` (matrix products and convolutions in bfloat16, the rest in f32),
+/// as it is otherwise. Meant around the network alone: losses and mining widen to f32.
+pub fn autocast<T>(on: bool, device: Device, work: impl FnOnce() -> T) -> T {
+    /// Leaves also when `work` panics.
+    struct Level {
+        cuda: i32,
+        before: i32,
+    }
+    impl Drop for Level {
+        fn drop(&mut self) {
+            // SAFETY: undoes the matching enter; touches only libtorch's thread-local switches.
+            unsafe { rankle_autocast_leave(self.cuda, self.before) }
+        }
+    }
+    if !on {
+        return work();
+    }
+    let cuda = i32::from(device.is_cuda());
+    // SAFETY: sets libtorch's thread-local switches; no pointers.
+    let _level = Level { cuda, before: unsafe { rankle_autocast_enter(cuda) } };
+    work()
+}

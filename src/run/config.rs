@@ -1,0 +1,118 @@
+//! `config.json`: what a run was started with, and the check that a resumed run is the same run.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::files::write_atomic;
+
+/// What `config.json` holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    /// The binary, e.g. `triplet-reid`.
+    pub paper: String,
+    /// Every flag that decides what the run computes, by its command-line name without dashes.
+    pub flags: Map<String, Value>,
+    /// Where it ran and with what: versions, commit, device, threads. Not compared on resume.
+    pub machine: Map<String, Value>,
+    /// The command line of the first start.
+    pub argv: Vec<String>,
+}
+
+impl Config {
+    /// A configuration from serialisable `flags`; `device` as text.
+    pub fn new(paper: &str, flags: &impl Serialize, device: &str) -> Result<Config> {
+        let Value::Object(flags) = serde_json::to_value(flags).context("flags are not an object")? else {
+            bail!("flags are not an object");
+        };
+        let flags = flags.into_iter().map(|(name, value)| (name.replace('_', "-"), value)).collect();
+        let Value::Object(machine) = json!({
+            "rankle": env!("CARGO_PKG_VERSION"),
+            "commit": commit(),
+            "tch": "0.24.0",
+            "libtorch": "2.11",
+            "device": device,
+            "threads": tch::get_num_threads(),
+        }) else {
+            bail!("no machine");
+        };
+        Ok(Config { paper: paper.into(), flags, machine, argv: std::env::args().collect() })
+    }
+
+    /// Reads a run's configuration; the error says how to make a run.
+    pub fn read(run: &Path) -> Result<Config> {
+        let path = run.join("config.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "no run at {} (no readable config.json there): train one first, or give its folder with --run",
+                run.display()
+            )
+        })?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a run's configuration: train into another --run", path.display()))
+    }
+
+    /// Writes it, or, where the folder has one already, checks that it is the same run: the same paper and flags.
+    /// A flag that differs is an error that names it and both values. Returns whether there was one.
+    pub fn write_or_match(&self, run: &Path) -> Result<bool> {
+        let path = run.join("config.json");
+        if !path.exists() {
+            let text = serde_json::to_string_pretty(self).context("a configuration is plain JSON")?;
+            write_atomic(&path, text.as_bytes())?;
+            return Ok(false);
+        }
+        let old = Config::read(run)?;
+        if old.paper != self.paper {
+            bail!("{} is a run of {}: choose another --run", run.display(), old.paper);
+        }
+        let names = old.flags.keys().chain(self.flags.keys().filter(|name| !old.flags.contains_key(*name)));
+        let show = |value: Option<&Value>| value.map_or("not there".to_string(), plain);
+        let changed: Vec<String> = names
+            .filter(|name| old.flags.get(*name) != self.flags.get(*name))
+            .map(|name| format!("--{name} (was {}, now {})", show(old.flags.get(name)), show(self.flags.get(name))))
+            .collect();
+        if !changed.is_empty() {
+            bail!(
+                "{} was started with other flags: {}; give the same to go on, or another --run",
+                run.display(),
+                changed.join(", ")
+            );
+        }
+        Ok(true)
+    }
+
+    /// The flags as the struct they came from.
+    pub fn flags<T: for<'a> Deserialize<'a>>(&self) -> Result<T> {
+        let named = self.flags.iter().map(|(name, value)| (name.replace('-', "_"), value.clone())).collect();
+        serde_json::from_value(Value::Object(named))
+            .context("this run's config.json has flags of another version: train it again")
+    }
+}
+
+/// A JSON value as a person would type it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "not given".into(),
+        other => other.to_string(),
+    }
+}
+
+/// The source's commit: what the build was told, else what git says of the source folder, else "unknown".
+fn commit() -> String {
+    if let Some(commit) = option_env!("RANKLE_COMMIT") {
+        return commit.into();
+    }
+    let git = |args: &[&str]| {
+        let output =
+            std::process::Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
+        (Some(commit), Some(changes)) if changes.is_empty() => commit,
+        (Some(commit), _) => format!("{commit}, changed since"),
+        _ => "unknown".into(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+use tch::{Device, Kind, Tensor};
+
+use crate::datasets::Photo;
+use crate::loader::Loader;
+use crate::models::{Network, channels_last};
+use crate::run::progress::Bar;
+use crate::transform::{Recipe, TestViews};
+
+/// How to embed.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    /// Size and normalisation of the network's input.
+    pub recipe: Recipe,
+    /// Test-time augmentation (1703.07737, Table 5): the embeddings of all views are averaged, not normalised again.
+    pub views: TestViews,
+    /// Where the network lives.
+    pub device: Device,
+    /// Network inputs a forward pass; each photo takes as many as it has views.
+    pub batch: usize,
+    /// Loader threads.
+    pub workers: usize,
+    /// bfloat16 autocast for the network.
+    pub amp: bool,
+}
+
+impl Embedding {
+    /// Embeds `photos`, to f32 `[N, D]` on the CPU in their order. Errors name the photo that cannot be read.
+    pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
+        let views = self.views.count();
+        let chunk = (self.batch / views).max(1);
+        let (height, width) = (self.recipe.height as usize, self.recipe.width as usize);
+        let numbers = 3 * height * width * views;
+        let shared: Arc<[Photo]> = photos.into();
+        let (recipe, test_views) = (self.recipe, self.views);
+        let chunks = photos.len().div_ceil(chunk) as u64;
+        let load = move |index: u64| -> Result<Tensor> {
+            let from = index as usize * chunk;
+            let photos = &shared[from..shared.len().min(from + chunk)];
+            let mut pixels = vec![0_f32; photos.len() * numbers];
+            for (photo, out) in photos.iter().zip(pixels.chunks_exact_mut(numbers)) {
+                recipe.test(&*photo.source.image()?, test_views, out);
+            }
+            Ok(Tensor::from_slice(&pixels).view([(photos.len() * views) as i64, 3, height as i64, width as i64]))
+        };
+        let mut bar = Bar::new(what, photos.len() as u64, 0);
+        let mut parts = Vec::new();
+        for images in Loader::new(0..chunks, self.workers, self.workers + 1, load)? {
+            let images = channels_last(&images?.to_device(self.device));
+            let x = tch::no_grad(|| super::autocast(self.amp, self.device, || network.forward(&images, false)));
+            let x = x.to_kind(Kind::Float).view([-1, views as i64, network.width()]).mean_dim(1, false, None::<Kind>);
+            bar.step(x.size()[0] as u64);
+            parts.push(x.to_device(Device::Cpu));
+        }
+        Ok(if parts.is_empty() {
+            Tensor::zeros([0, network.width()], (Kind::Float, Device::Cpu))
+        } else {
+            Tensor::cat(&parts, 0)
+        })
+    }
+}
+
+/// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` and the first row of
+/// each. The mean embedding of a tracklet (1703.07737, Section 4.3).
+pub fn average_by(x: &Tensor, keys: &[i64]) -> (Tensor, Vec<usize>) {
+    let mut place: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut firsts = Vec::new();
+    let groups: Vec<i64> = keys
+        .iter()
+        .enumerate()
+        .map(|(row, key)| {
+            *place.entry(*key).or_insert_with(|| {
+                firsts.push(row);
+                firsts.len() - 1
+            }) as i64
+        })
+        .collect();
+    let groups = Tensor::from_slice(&groups);
+    let sums = Tensor::zeros([firsts.len() as i64, x.size()[1]], (Kind::Double, Device::Cpu)).index_add(
+        0,
+        &groups,
+        &x.to_kind(Kind::Double),
+    );
+    let counts = Tensor::zeros([firsts.len() as i64], (Kind::Double, Device::Cpu)).index_add(
+        0,
+        &groups,
+        &Tensor::ones([keys.len() as i64], (Kind::Double, Device::Cpu)),
+    );
+    ((sums / counts.unsqueeze(1)).to_kind(Kind::Float), firsts)
+}

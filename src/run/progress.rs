@@ -1,0 +1,71 @@
+//! A bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Progress over a known number of steps, on standard error.
+#[derive(Debug)]
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    what: String,
+    total: u64,
+    done: u64,
+    said: Instant,
+}
+
+impl Bar {
+    /// Starts at `done` of `total`.
+    pub fn new(what: &str, total: u64, done: u64) -> Bar {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(what.to_string());
+            bar.set_position(done);
+            bar.reset_eta();
+            bar
+        });
+        Bar { bar, what: what.into(), total, done, said: Instant::now() }
+    }
+
+    /// One step further.
+    pub fn step(&mut self, by: u64) {
+        self.done += by;
+        match &self.bar {
+            Some(bar) => bar.inc(by),
+            // Where nobody watches, a line now and then shows that it lives.
+            None if self.said.elapsed() > Duration::from_secs(20) => {
+                eprintln!("{}: {} of {}", self.what, self.done, self.total);
+                self.said = Instant::now();
+            }
+            None => {}
+        }
+    }
+
+    /// A line that stays: above the bar on a terminal, plainly elsewhere.
+    pub fn line(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+        self.said = Instant::now();
+    }
+
+    /// A few words beside the bar; nothing elsewhere.
+    pub fn message(&self, text: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

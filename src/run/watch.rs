@@ -1,0 +1,93 @@
+//! Watches a training run for the two ways in which ranking losses die: collapse and non-finite numbers.
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, nn::VarStore};
+
+/// What the watch reads at a logged step.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Mean loss over all terms.
+    pub loss: f64,
+    /// What that mean is when all embeddings are equal: the margin, ln 2, ...
+    pub collapsed_loss: f64,
+    /// Median distance of two rows of the batch.
+    pub median_distance: f64,
+    /// Mean length of an embedding.
+    pub mean_norm: f64,
+}
+
+/// Names a collapse that lasts. Early on, distances shrink before they grow (1703.07737, Section 4.5), so one reading
+/// says nothing; [`Watch::PATIENCE`] readings in a row do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    first_distance: Option<f64>,
+    stuck: u32,
+    said: bool,
+}
+
+impl Watch {
+    /// Readings in a row that make a collapse.
+    pub const PATIENCE: u32 = 5;
+
+    /// Takes a reading; returns cause and cure when a collapse has just become plain, once for each collapse.
+    pub fn read(&mut self, reading: Reading) -> Option<String> {
+        let first = *self.first_distance.get_or_insert(reading.median_distance);
+        let at_floor = (reading.loss - reading.collapsed_loss).abs() <= 0.05 * reading.collapsed_loss;
+        let shrunken = reading.median_distance < 0.1 * first || reading.median_distance < 0.02 * reading.mean_norm;
+        if !(at_floor && shrunken) {
+            *self = Watch { first_distance: Some(first), ..Watch::default() };
+            return None;
+        }
+        self.stuck += 1;
+        if self.stuck < Self::PATIENCE || self.said {
+            return None;
+        }
+        self.said = true;
+        Some(format!(
+            "collapsed: for {} readings the loss has been {:.4}, which is what equal embeddings give ({:.4}), and the median distance is {:.2e} (it was {:.2e} at first, embeddings are {:.2e} long): \
+             all images get nearly the same embedding. Cure: lower --lr to a tenth, take --margin soft or a smaller margin, start from trained weights (--weights), or use a gentler loss first (batch-all)",
+            self.stuck, reading.loss, reading.collapsed_loss, reading.median_distance, first, reading.mean_norm
+        ))
+    }
+}
+
+/// Whether anything went non-finite since it was last asked, kept on the device so that a step does not wait.
+#[derive(Debug)]
+pub struct Finite {
+    good: Tensor,
+}
+
+impl Finite {
+    /// Nothing bad seen yet.
+    pub fn new(device: tch::Device) -> Finite {
+        Finite { good: Tensor::ones([], (Kind::Bool, device)) }
+    }
+
+    /// Notes a scalar loss; does not wait for the device.
+    pub fn note(&mut self, loss: &Tensor) {
+        self.good = self.good.logical_and(&loss.detach().isfinite());
+    }
+
+    /// Errors, with cause and cure, if any noted loss was NaN or infinite. Waits for the device.
+    pub fn check(&self, step: u64, kept: &str) -> Result<()> {
+        if self.good.int64_value(&[]) == 0 {
+            bail!(
+                "the loss went NaN or infinite by step {step}: the learning rate is too high for this network, or the initial weights are not what they should be; {kept}; lower --lr (the paper's own 0.001 made TriNet diverge) and train into another --run"
+            );
+        }
+        Ok(())
+    }
+
+    /// Errors if a weight or running statistic of `store` is not finite: such a state must not become a checkpoint.
+    pub fn check_weights(&self, store: &VarStore, step: u64, kept: &str) -> Result<()> {
+        let sum = tch::no_grad(|| {
+            let zero = Tensor::zeros([], (Kind::Double, store.device()));
+            store.variables().values().fold(zero, |sum, x| sum + (x * 0.).sum(Kind::Double))
+        });
+        if !sum.double_value(&[]).is_finite() {
+            bail!("a weight went NaN or infinite by step {step}: lower --lr and train into another --run; {kept}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! The report page and the terminal table.
+
+use image::RgbImage;
+use rankle::run::report::{Frame, GalleryRow, Report, Series, Table, Tile};
+
+fn series(points: &[(f64, f64)]) -> Vec<Series> {
+    vec![Series { name: "a <b>".into(), points: points.to_vec() }]
+}
+
+#[test]
+fn whatever_comes_in_is_escaped_and_nothing_comes_from_elsewhere() {
+    let evil = "<script>alert(\"x\")</script> & http&colon;";
+    let mut report = Report::new(evil, evil);
+    report.facts(&[(evil.into(), evil.into())]);
+    report.text(evil, evil);
+    report.list(evil, &[evil.into()]);
+    report.table(evil, evil, &Table { head: vec![evil.into()], rows: vec![vec![evil.into()]] });
+    report.lines(
+        evil,
+        evil,
+        evil,
+        evil,
+        &[Series { name: evil.into(), points: vec![(0., 1.), (1., 2.)] }, Series::default()],
+    );
+    report.histogram(evil, evil, evil, &[(evil.into(), vec![1., 2., 3.])], 5);
+    let tile = |frame| Tile { image: RgbImage::new(300, 500), caption: evil.into(), frame };
+    report.gallery(
+        evil,
+        evil,
+        &[GalleryRow { title: evil.into(), tiles: vec![tile(Frame::None), tile(Frame::Right), tile(Frame::Wrong)] }],
+    );
+    let page = report.html();
+    assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"));
+    assert_eq!(page.matches("src=\"").count(), 3);
+    assert_eq!(page.matches("src=\"data:image/jpeg;base64,/9j/").count(), 3);
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(page.contains("✓") && page.contains("✗"), "right and wrong are told without colour too");
+    assert!(page.contains("alt=\"wrong: "));
+}
+
+#[test]
+fn odd_numbers_do_not_break_a_plot() {
+    type Odd = (&'static str, Vec<(f64, f64)>, bool);
+    let odd: [Odd; 7] = [
+        ("nothing", vec![], false),
+        ("only NaN", vec![(0., f64::NAN), (f64::NAN, f64::NAN)], false),
+        ("one point", vec![(3., 4.)], true),
+        ("constant", vec![(0., 2.), (1., 2.), (2., 2.)], true),
+        ("some infinite", vec![(0., 1.), (1., f64::INFINITY), (2., 3.), (f64::NEG_INFINITY, 3.)], true),
+        ("tiny", vec![(0., 1e-30), (1., 2e-30)], true),
+        ("huge", vec![(0., -1e30), (1e12, 1e30)], true),
+    ];
+    for (name, points, drawn) in odd {
+        let mut report = Report::new("t", "s");
+        report.lines("h", "", "x", "y", &series(&points));
+        report.histogram(
+            "h",
+            "",
+            "x",
+            &[("g".into(), points.iter().map(|p| p.1).collect()), ("empty".into(), vec![])],
+            10,
+        );
+        let page = report.html();
+        assert_eq!(page.matches("<svg").count(), if drawn { 2 } else { 0 }, "{name}");
+        assert_eq!(page.matches("Nothing to show").count(), if drawn { 0 } else { 2 }, "{name}");
+        assert!(!page.contains("NaN,") && !page.contains("inf,"), "{name}");
+    }
+    let mut report = Report::new("t", "s");
+    report.lines("h", "", "x", "y", &series(&[(0., 1.), (1., f64::NAN), (2., 1.)]));
+    assert!(report.html().contains("1 numbers that are NaN or infinite are left out"));
+    let many: Vec<_> = (0..1_000_000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
+    let mut report = Report::new("t", "s");
+    report.lines("h", "", "x", "y", &series(&many));
+    assert!(report.html().len() < 300_000, "a long series is thinned");
+    report.gallery("h", "", &[]);
+}
+
+#[test]
+fn a_page_is_written_whole_or_not_at_all() {
+    let place = tempfile::tempdir().expect("a folder");
+    let report = Report::new("t", "s");
+    let path = place.path().join("report.html");
+    report.write(&path).expect("written");
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), report.html());
+    let error = report.write(&place.path().join("none/report.html")).expect_err("no such folder");
+    assert!(format!("{error:#}").contains("none/report.html"));
+    assert_eq!(std::fs::read_dir(place.path()).expect("folder").count(), 1);
+}
+
+#[test]
+fn terminal_tables_align_numbers_to_the_right() {
+    let rows = vec![
+        vec!["mAP".into(), "0.5".into()],
+        vec!["rank-1 and more".into(), "12.25".into()],
+        vec!["x".into(), "n/a".into()],
+    ];
+    let text = Table { head: vec!["score".into(), "ours".into()], rows }.to_string();
+    assert!(text.contains("   0.5 ") && text.contains(" 12.25 ") && text.contains(" n/a   "), "{text}");
+    assert!(!text.contains('\u{1b}'));
+    let widths: std::collections::BTreeSet<_> = text.lines().map(|line| line.chars().count()).collect();
+    assert_eq!(widths.len(), 1, "{text}");
+}
