@@ -1,5 +1,6 @@
 //! One test binary: slow, obviously right twins beside the fast code; edges; the binaries end to end.
 
+mod cli;
 mod common;
 mod data;
 mod distance;

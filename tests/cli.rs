@@ -1,0 +1,396 @@
+//! The binary `triplet-reid` as a user meets it: all verbs, interruptions, and bad input answered in one line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use image::{Rgb, RgbImage};
+use rand::Rng;
+use tempfile::TempDir;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_triplet-reid"));
+    // A backtrace on the user's side must not change what is printed.
+    command.args(args).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().expect("the binary starts")
+}
+
+#[track_caller]
+fn good(args: &[&str]) -> String {
+    let output = run(args);
+    let text = String::from_utf8_lossy(&output.stdout).to_string();
+    assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Fails with `code` and one line `error: ...` that has all of `words`; nothing like a backtrace.
+#[track_caller]
+fn bad(args: &[&str], code: i32, words: &[&str]) -> String {
+    let output = run(args);
+    let text = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{args:?}: {text}");
+    for word in words {
+        assert!(errors[0].contains(word), "{args:?}: {word:?} is not in {}", errors[0]);
+    }
+    for word in ["panicked", "backtrace", "RUST_", "frame #", "libtorch_cpu.so", "defect"] {
+        assert!(!text.contains(word), "{args:?}: {text}");
+    }
+    errors[0].to_string()
+}
+
+/// Photos of `people` people, `shots` each, in a plain tree: a colour a person, noise a photo.
+fn tree(at: &Path, people: u64, shots: u64) {
+    for person in 0..people {
+        let folder = at.join(format!("{person:03}"));
+        fs::create_dir_all(&folder).expect("folder");
+        let mut colour = rankle::seed::at(7, person, 0);
+        let base: [u8; 3] = std::array::from_fn(|_| colour.random_range(40..200));
+        for shot in 0..shots {
+            let mut rng = rankle::seed::at(8, person, shot);
+            let image =
+                RgbImage::from_fn(32, 64, |_, _| Rgb(base.map(|c| c.saturating_add_signed(rng.random_range(-40..40)))));
+            image.save(folder.join(format!("{shot}.png"))).expect("saved");
+        }
+    }
+}
+
+/// The smallest training there is.
+const SMALL: [&str; 16] = [
+    "--net",
+    "lunet",
+    "--shrink",
+    "32",
+    "--size",
+    "32x32",
+    "--p",
+    "3",
+    "--k",
+    "2",
+    "--t1",
+    "12",
+    "--t0",
+    "6",
+    "--log-every",
+    "2",
+];
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place { dir: TempDir::new().expect("a temporary folder") };
+        tree(&place.path("data"), 8, 4);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().to_string()
+    }
+
+    /// `train` on this place's data into run `name`, with more flags.
+    fn train(&self, name: &str, more: &[&str]) -> Vec<String> {
+        let mut args: Vec<String> =
+            ["train", "--data", &self.text("data"), "--run", &self.text(name)].map(String::from).to_vec();
+        // A flag given again in `more` replaces SMALL's: clap takes no flag twice.
+        let pairs = SMALL.chunks(2).filter(|pair| !more.contains(&pair[0]));
+        args.extend(pairs.flatten().map(|word| word.to_string()));
+        args.extend(more.iter().map(|word| word.to_string()));
+        args
+    }
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn all_verbs_from_training_to_export() {
+    let place = Place::new();
+    let (data, at) = (place.text("data"), place.text("run"));
+    assert!(good(&["data", "--data", &data]).contains("images"));
+    let train = place.train("run", &[]);
+    good(&strs(&train));
+    let log = fs::read_to_string(place.path("run/log.jsonl")).expect("a log");
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(
+        lines.iter().map(|line| line["step"].as_u64().expect("a step")).collect::<Vec<_>>(),
+        [0, 2, 4, 6, 8, 10, 11]
+    );
+    for key in ["/loss", "/mean", "/mean_active", "/active", "/distance/p50", "/distance/p100", "/norm/mean", "/lr"] {
+        assert!(lines.iter().all(|line| line.pointer(key).is_some_and(serde_json::Value::is_number)), "{key}");
+    }
+    assert!(good(&strs(&train)).contains("trained"), "a finished run says so again");
+
+    let shown = good(&["evaluate", "--run", &at, "--rerank"]);
+    assert!(shown.contains("single query mAP") && shown.contains("re-ranked") && shown.contains("not comparable"));
+    let results: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(place.path("run/results.json")).expect("results")).expect("JSON");
+    let map = results["scores"]["single query mAP"].as_f64().expect("a score");
+    assert!((0. ..=1.).contains(&map) && results["comparable"] == false);
+    let page = fs::read_to_string(place.path("run/report.html")).expect("a report");
+    assert!(page.contains("<svg") && page.contains("data:image/jpeg;base64,") && !page.contains("src=\"http"));
+
+    assert!(good(&["evaluate", "--run", &at, "--untrained", "--views", "original"]).contains("after 0 steps"));
+    assert!(place.path("run/untrained/results.json").exists());
+
+    let out = place.text("out.safetensors");
+    assert!(good(&["embed", "--run", &at, "--images", &data, "--out", &out]).contains("32 embeddings of width 128"));
+    let embedded = rankle::weights::read(Path::new(&out)).expect("readable");
+    assert_eq!((embedded[0].0.as_str(), embedded[0].1.size()), ("embeddings", vec![32, 128]));
+
+    assert!(good(&["export", "--run", &at]).contains("model.pt"));
+    assert!(place.path("run/model.pt").exists());
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
+    let place = Place::new();
+    let more = ["--t1", "60", "--t0", "30", "--checkpoint-every", "5"];
+    good(&strs(&place.train("unbroken", &more)));
+    let broken = place.train("broken", &more);
+    let mut rng = rankle::seed::at(3, 0, 0);
+    let mut kills = 0;
+    for _ in 0..6 {
+        let mut child = command(&strs(&broken)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+        // From before the first step to the middle of the run.
+        let checkpoint = place.path("broken/checkpoint.safetensors");
+        if rng.random_bool(0.7) {
+            for _ in 0..400 {
+                if checkpoint.exists() || child.try_wait().expect("waits").is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..500)));
+        if child.try_wait().expect("waits").is_none() {
+            kills += 1;
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert!(kills > 0, "every attempt ended before it was killed");
+    good(&strs(&broken));
+    for file in ["checkpoint.safetensors", "log.jsonl"] {
+        let bytes = |name: &str| fs::read(place.path(name).join(file)).expect("a file");
+        assert!(bytes("unbroken") == bytes("broken"), "{file} differs");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_falls_back_and_two_are_an_error() {
+    let place = Place::new();
+    let train = place.train("run", &["--checkpoint-every", "4"]);
+    good(&strs(&train));
+    let newest = place.path("run/checkpoint.safetensors");
+    let whole = fs::read(&newest).expect("a checkpoint");
+    fs::write(&newest, &whole[..whole.len() / 2]).expect("truncated");
+    let output = run(&strs(&train));
+    assert!(output.status.success());
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("going on from"),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(fs::read(&newest).expect("written again") == whole, "the end is the same");
+    for name in ["run/checkpoint.safetensors", "run/checkpoint.before.safetensors"] {
+        fs::write(place.path(name), b"{}").expect("damaged");
+    }
+    bad(&strs(&train), 1, &["no whole checkpoint", "--run"]);
+    bad(&["evaluate", "--run", &place.text("run")], 1, &["no whole checkpoint"]);
+}
+
+#[test]
+fn changed_flags_are_refused_by_name() {
+    let place = Place::new();
+    good(&strs(&place.train("run", &[])));
+    bad(&strs(&place.train("run", &["--lr", "0.01"])), 1, &["--lr", "0.001", "0.01", "another --run"]);
+    bad(
+        &strs(&place.train("run", &["--margin", "0.2", "--seed", "2"])),
+        1,
+        &["--margin (was soft, now 0.2)", "--seed (was 1, now 2)"],
+    );
+}
+
+#[test]
+fn flags_that_cannot_train_are_answered_in_one_line() {
+    let place = Place::new();
+    let flags: [(&[&str], &[&str]); 12] = [
+        (&["--k", "1"], &["--k 1", "--k 4"]),
+        (&["--p", "1"], &["--p 1"]),
+        (&["--p", "30"], &["--p 6 or fewer"]),
+        (&["--size", "100"], &["--size 100", "256x128"]),
+        (&["--size", "100x50"], &["--size 100x50", "multiples of 32"]),
+        (&["--shrink", "3"], &["--shrink 3"]),
+        (&["--lr", "-1"], &["--lr"]),
+        (&["--margin", "big"], &["--margin big", "soft"]),
+        (&["--loss", "lifted", "--margin", "soft"], &["lifted", "--margin 0.2"]),
+        (&["--device", "cuda:7"], &["cuda:7", "--device cpu"]),
+        (&["--device", "tpu"], &["tpu", "auto, cpu"]),
+        (&["--validation", "6"], &["hold out 6"]),
+    ];
+    for (more, words) in flags {
+        let mut words = words.to_vec();
+        if more[0] == "--lr" {
+            // clap reads a lone minus as a flag.
+            words.clear();
+        }
+        let args = place.train("run", more);
+        if more[0] == "--lr" {
+            assert_eq!(run(&strs(&args)).status.code(), Some(2));
+        } else {
+            bad(&strs(&args), 1, &words);
+        }
+        assert!(!place.path("run").exists(), "{more:?} left a run folder");
+    }
+    bad(&["train", "--nets", "lunet"], 2, &["--nets"]);
+    bad(&["train", "--net", "resnet"], 2, &["resnet"]);
+    bad(&["train", "--data", &place.text("data")], 1, &["--weights FILE", "--net lunet"]);
+    bad(&["evaluate"], 2, &[]);
+    bad(&["evaluate", "--run", &place.text("nowhere")], 1, &["nowhere", "train"]);
+    bad(&["export", "--run", &place.text("nowhere")], 1, &["nowhere"]);
+    bad(&["embed", "--run", &place.text("nowhere"), "--images", "x", "--out", "y"], 1, &["nowhere"]);
+}
+
+#[test]
+fn bad_data_is_answered_in_one_line_that_names_it() {
+    let place = Place::new();
+    let args = |data: &str| {
+        let mut args = place.train("run", &[]);
+        args[2] = place.text(data);
+        args
+    };
+    bad(&strs(&args("missing")), 1, &["missing"]);
+    fs::create_dir(place.path("empty")).expect("folder");
+    bad(&strs(&args("empty")), 1, &["empty", "no images"]);
+    tree(&place.path("one"), 1, 4);
+    bad(&strs(&args("one")), 1, &["one", "at least 2"]);
+    tree(&place.path("two"), 2, 4);
+    bad(&strs(&args("two")), 1, &["two", "--p 2 or fewer"]);
+
+    let whole = {
+        let image = RgbImage::from_fn(64, 128, |x, y| Rgb([x as u8 * 3, y as u8, 90]));
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut bytes, image::ImageFormat::Jpeg).expect("a JPEG");
+        bytes.into_inner()
+    };
+    let broken: [(&str, Vec<u8>, &str); 3] = [
+        ("truncated.jpg", whole[..whole.len() * 2 / 3].to_vec(), "truncated"),
+        ("text.jpg", b"these are words, not a picture".to_vec(), "text.jpg"),
+        ("nothing.jpg", Vec::new(), "nothing.jpg"),
+    ];
+    for (name, bytes, word) in broken {
+        let data = format!("with-{name}");
+        tree(&place.path(&data), 8, 4);
+        // In every person's folder, so that it lies among the training photos whichever are held out.
+        for person in 0..8 {
+            fs::write(place.path(&data).join(format!("{person:03}")).join(name), &bytes).expect("written");
+        }
+        bad(&strs(&args(&data)), 1, &[name, word]);
+        assert!(!place.path("run").exists());
+        let card = good(&["data", "--data", &place.text(&data)]);
+        assert!(card.contains(name), "{card}");
+    }
+    // A 30,000 x 30,000 PNG is a few hundred bytes on disk and 2.7 GB in memory.
+    let huge = "huge.png";
+    tree(&place.path("huge"), 8, 4);
+    for person in 0..8 {
+        fs::write(place.path("huge").join(format!("{person:03}")).join(huge), png_header(30_000, 30_000))
+            .expect("written");
+    }
+    bad(&strs(&args("huge")), 1, &[huge, "30000"]);
+}
+
+/// A PNG's signature, header, an empty data chunk and the end: a decoder must refuse before it reads on.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut chunk = b"IHDR".to_vec();
+    chunk.extend(width.to_be_bytes());
+    chunk.extend(height.to_be_bytes());
+    chunk.extend([8, 2, 0, 0, 0]);
+    let crc = chunk.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+    });
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    png.extend(13_u32.to_be_bytes());
+    png.extend(&chunk);
+    png.extend((!crc).to_be_bytes());
+    png.extend(0_u32.to_be_bytes());
+    png.extend(b"IDAT\x35\xaf\x06\x1e");
+    png.extend(0_u32.to_be_bytes());
+    png.extend(b"IEND\xae\x42\x60\x82");
+    png
+}
+
+#[test]
+fn places_that_cannot_be_written_are_named() {
+    let place = Place::new();
+    // A file where the folder should be: read-only folders do not stop root, who runs many a container.
+    fs::write(place.path("file"), "x").expect("written");
+    let mut args = place.train("file/run", &[]);
+    bad(&strs(&args), 1, &["file/run", "--run"]);
+    args[4] = "/proc/rankle-run".into();
+    bad(&strs(&args), 1, &["/proc/rankle-run", "--run"]);
+    good(&strs(&place.train("run", &[])));
+    let out = place.text("file/out.safetensors");
+    bad(
+        &["embed", "--run", &place.text("run"), "--images", &place.text("data"), "--out", &out],
+        1,
+        &["out.safetensors"],
+    );
+    fs::create_dir(place.path("none")).expect("folder");
+    bad(
+        &["embed", "--run", &place.text("run"), "--images", &place.text("none"), "--out", &place.text("o")],
+        1,
+        &["none", "no images"],
+    );
+    // A full disk is a device with no room at all.
+    if Path::new("/dev/full").exists() {
+        bad(&["data", "--data", &place.text("data"), "--out", "/dev/full/x"], 1, &["/dev/full/x"]);
+    }
+}
+
+#[test]
+fn wrong_weights_are_named_before_anything_is_written() {
+    let place = Place::new();
+    let run = place.text("run");
+    let args = |file: &str| -> Vec<String> {
+        [
+            "train",
+            "--data",
+            &place.text("data"),
+            "--run",
+            &run,
+            "--weights",
+            file,
+            "--size",
+            "64x32",
+            "--p",
+            "3",
+            "--t1",
+            "1",
+        ]
+        .map(String::from)
+        .to_vec()
+    };
+    bad(&strs(&args(&place.text("missing.pth"))), 1, &["missing.pth"]);
+    fs::write(place.path("text.pth"), "not weights").expect("written");
+    bad(&strs(&args(&place.text("text.pth"))), 1, &["text.pth"]);
+    let wrong =
+        vec![("conv1.weight".to_string(), tch::Tensor::zeros([64, 3, 7, 7], (tch::Kind::Float, tch::Device::Cpu)))];
+    rankle::weights::save(&place.path("few.safetensors"), &wrong, None).expect("saved");
+    bad(&strs(&args(&place.text("few.safetensors"))), 1, &["few.safetensors", "missing"]);
+    assert!(!place.path("run/checkpoint.safetensors").exists());
+}
