@@ -1,165 +1,248 @@
-//! TorchScript: what Python makes of an export.
+//! TorchScript files: what Python finds in them, and what is refused.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rankle::export::torchscript;
-use rankle::models::layers::Scope;
+use rand::Rng;
+use rankle::export::{Exported, torchscript};
+use rankle::models::layers::{Init, Scope};
 use rankle::models::{LuNet, Network, TriNet};
-use rankle::weights;
+use rankle::seed;
+use serde_json::{Value, json};
 use tch::nn::VarStore;
-use tch::{Device, Kind, Tensor};
+use tch::{CModule, Device, Kind, Tensor};
 
-/// The Python of the set-up, if it has one.
+/// The Python that scripts/setup found torch in; without one, says so.
 pub fn python() -> Option<PathBuf> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".libtorch/python")).ok()?;
-    let path = PathBuf::from(text.trim());
-    path.is_file().then_some(path)
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".libtorch/python");
+    let python = PathBuf::from(std::fs::read_to_string(file).unwrap_or_default().trim());
+    if python.is_file() {
+        return Some(python);
+    }
+    println!("skipped: scripts/setup has noted no python with torch");
+    None
 }
 
-/// Runs a script, or says that there is nothing to run it with.
-#[track_caller]
-pub fn run_python(script: &str, args: &[&Path]) -> Option<String> {
-    let Some(python) = python() else {
-        println!("skipped: the libtorch of scripts/setup came without a Python");
-        return None;
-    };
-    let output = Command::new(python).arg("-c").arg(script).args(args).output().expect("python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+fn drawn(seed: u64, shape: &[i64]) -> Tensor {
+    let mut rng = seed::at(seed, 0, 0);
+    let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_slice(&values).view(shape)
 }
 
-/// Batch norm statistics away from 0 and 1, so that their place in the file matters.
-fn warm(net: &dyn Network, images: &Tensor) {
-    tch::no_grad(|| (0..3).for_each(|_| drop(net.forward(images, true))));
+/// Running statistics as after some training.
+fn used(vs: &VarStore) {
+    for (name, mut tensor) in vs.variables() {
+        if name.ends_with("running_mean") || name.ends_with("running_var") {
+            let low = if name.ends_with("mean") { -0.3 } else { 0.5 };
+            let mut rng = seed::at(seed::named(5, &name), 0, 0);
+            let values: Vec<f32> = (0..tensor.numel()).map(|_| rng.random_range(low..low + 0.6)).collect();
+            tensor.copy_(&Tensor::from_slice(&values));
+        }
+    }
 }
 
+fn export(vs: &VarStore, net: &dyn Network, example: &Tensor, path: &Path) -> anyhow::Result<Exported> {
+    torchscript(vs, &|x| net.forward(&x[0], false), &[example.shallow_clone()], path)
+}
+
+fn write(path: &Path, tensor: &Tensor) {
+    let bytes = Vec::<f32>::try_from(tensor.contiguous().flatten(0, -1)).unwrap();
+    std::fs::write(path, bytes.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+}
+
+/// Loads the file, answers for each case (inputs and answers as raw float32), doubles it, and takes one step of training.
 const SCRIPT: &str = r#"
-import sys, json, torch
-from torch.nn.functional import mse_loss
-path, inputs = sys.argv[1:]
-m = torch.jit.load(path, map_location="cpu")
-print(json.dumps({"parameters": sorted(n for n, _ in m.named_parameters()), "buffers": sorted(n for n, _ in m.named_buffers()), "training": m.training}))
-data = torch.jit.load(inputs) if False else None
-import struct
-raw = open(inputs, "rb").read()
-head = json.loads(raw[8:8 + struct.unpack("<Q", raw[:8])[0]])
-body = raw[8 + struct.unpack("<Q", raw[:8])[0]:]
-def tensor(name):
-    d = head[name]; a, b = d["data_offsets"]
-    return torch.frombuffer(bytearray(body[a:b]), dtype=torch.float32).reshape(d["shape"])
-for batch in (1, 2, 7):
-    x, y = tensor(f"x{batch}"), tensor(f"y{batch}")
-    out = m(x)
-    assert out.shape == y.shape, (out.shape, y.shape)
-    worst = ((out - y).abs() / y.abs().clamp(min=1)).max().item()
-    assert worst <= 1e-5, (batch, worst)
-# Another dtype: the same numbers, and they stay doubles throughout.
-d = m.double()
-out = d(tensor("x2").double())
-assert out.dtype == torch.float64 and ((out.float() - tensor("y2")).abs() / tensor("y2").abs().clamp(min=1)).max() < 1e-4
-m.float()
-# It can be trained on: gradients reach every parameter, and a step lowers the loss.
-p = list(m.parameters())
-assert all(q.requires_grad for q in p)
-target = torch.zeros_like(tensor("y7"))
-opt = torch.optim.SGD(p, lr=1e-4)
-first = mse_loss(m(tensor("x7")), target); first.backward(); opt.step()
-assert all(q.grad is not None for q in p)
-assert mse_loss(m(tensor("x7")), target) < first
-m.save(path + ".again")
-torch.jit.load(path + ".again")
+import json, sys, torch
+torch._C._set_graph_executor_optimize(False)  # compiling for every shape takes longer than the answers
+folder = sys.argv[1]
+task = json.load(open(folder + "/task.json"))
+read = lambda name, shape: torch.frombuffer(bytearray(open(f"{folder}/{name}", "rb").read()), dtype=torch.float32).view(shape)
+module = torch.jit.load(folder + "/model.pt")
+module.eval()
+report = {"parameters": {n: list(p.shape) for n, p in module.named_parameters()},
+          "buffers": {n: list(b.shape) for n, b in module.named_buffers()},
+          "want gradients": sum(p.requires_grad for p in module.parameters()),
+          "differences": [], "double": []}
+with torch.no_grad():
+    for case in task:
+        x, y = read(case["input"], case["shape"]), read(case["answer"], [case["shape"][0], -1])
+        report["differences"].append(float((module(x) - y).abs().max() / max(1.0, y.abs().max())))
+wide = torch.jit.load(folder + "/model.pt").double()
+with torch.no_grad():
+    for case in task[1::2]:
+        x, y = read(case["input"], case["shape"]), read(case["answer"], [case["shape"][0], -1])
+        z = wide(x.double())
+        assert z.dtype == torch.float64
+        report["double"].append(float((z - y).abs().max() / max(1.0, y.abs().max())))
+x = read(task[-1]["input"], task[-1]["shape"])
+loss = lambda: module(x).square().mean()
+before = loss()
+before.backward()
+report["gradients"] = sum(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
+slope = sum(float(p.grad.square().sum()) for p in module.parameters())
+torch.optim.SGD(module.parameters(), lr=1e-3 * float(before) / slope).step()
+report["falls"] = bool(loss() < before)
+module.train()
+print(json.dumps(report))
 "#;
 
-fn check(store: &VarStore, net: &dyn Network, height: i64, width: i64) {
-    let place = tempfile::tempdir().expect("a folder");
-    let images = |batch: i64| {
-        let numbers = crate::common::numbers(40 + batch as u64, (batch * 3 * height * width) as usize);
-        Tensor::from_slice(&numbers).view([batch, 3, height, width]).to_kind(Kind::Float)
-    };
-    warm(net, &images(5));
-    let path = place.path().join("model.pt");
-    let exported =
-        torchscript(store, &|x: &[Tensor]| net.forward(&x[0], false), &[images(2)], &path).expect("exported");
-    assert!(exported.worst <= 1e-5);
-    let mut tensors = Vec::new();
-    for batch in [1, 2, 7] {
-        let x = images(batch);
-        tensors.push((format!("y{batch}"), tch::no_grad(|| net.forward(&x, false))));
-        tensors.push((format!("x{batch}"), x));
+/// Exports `net`, asks Python, and holds its answers against ours.
+fn python_agrees(vs: &VarStore, net: &dyn Network, example: [i64; 2], others: &[[i64; 2]]) {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let shape = |batch: i64, size: [i64; 2]| vec![batch, 3, size[0], size[1]];
+    let exported = export(vs, net, &drawn(1, &shape(3, example)), &folder.path().join("model.pt")).unwrap();
+    let mut cases: Vec<Vec<i64>> = [1, 2, 7].map(|batch| shape(batch, example)).to_vec();
+    cases.extend(others.iter().map(|&size| shape(2, size)));
+    let mut task = Vec::new();
+    for (i, shape) in cases.iter().enumerate() {
+        let x = drawn(100 + i as u64, shape);
+        let (input, answer) = (format!("x{i}"), format!("y{i}"));
+        write(&folder.path().join(&input), &x);
+        write(&folder.path().join(&answer), &tch::no_grad(|| net.forward(&x, false)));
+        task.push(json!({"input": input, "answer": answer, "shape": shape}));
     }
-    let data = place.path().join("data.safetensors");
-    weights::save(&data, &tensors, None).expect("saved");
-    let Some(said) = run_python(SCRIPT, &[&path, &data]) else { return };
-    let said: serde_json::Value = serde_json::from_str(said.lines().next().expect("a line")).expect("JSON");
-    let names = |trainable: bool| {
-        let mut names: Vec<String> = store
-            .variables()
-            .into_iter()
-            .filter(|(_, x)| x.requires_grad() == trainable)
-            .map(|(name, _)| name)
-            .collect();
-        names.sort();
-        names
+    std::fs::write(folder.path().join("task.json"), Value::from(task).to_string()).unwrap();
+    let run = Command::new(python).args(["-c", SCRIPT]).arg(folder.path()).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+
+    let trained: Vec<_> = vs.trainable_variables().iter().map(Tensor::data_ptr).collect();
+    let (mut parameters, mut buffers) = (serde_json::Map::new(), serde_json::Map::new());
+    for (name, tensor) in vs.variables() {
+        let map = if trained.contains(&tensor.data_ptr()) { &mut parameters } else { &mut buffers };
+        map.insert(name, tensor.size().into());
+    }
+    assert_eq!(exported.parameters, parameters.len());
+    assert_eq!(exported.buffers, buffers.len());
+    assert_eq!(exported.bytes, folder.path().join("model.pt").metadata().unwrap().len());
+    assert!(exported.worst <= 1e-5 && exported.to_string().contains("model.pt"));
+    assert_eq!(report["want gradients"], parameters.len());
+    assert_eq!(report["gradients"], parameters.len());
+    assert_eq!(report["parameters"], Value::from(parameters));
+    assert_eq!(report["buffers"], Value::from(buffers));
+    assert_eq!(report["falls"], true);
+    for (key, count) in [("differences", cases.len()), ("double", cases.len() / 2)] {
+        let differences = report[key].as_array().unwrap();
+        assert_eq!(differences.len(), count);
+        assert!(differences.iter().all(|difference| difference.as_f64().unwrap() <= 1e-5), "{key}: {differences:?}");
+    }
+}
+
+#[test]
+fn python_finds_all_of_trinet() {
+    let vs = VarStore::new(Device::Cpu);
+    let net = TriNet::new(&Scope::root(&vs, 1));
+    used(&vs);
+    python_agrees(&vs, &net, [64, 32], &[[96, 64], [33, 70]]);
+}
+
+#[test]
+fn python_finds_all_of_lunet() {
+    let vs = VarStore::new(Device::Cpu);
+    let net = LuNet::new(&Scope::root(&vs, 1), 64, 32, 4).unwrap();
+    used(&vs);
+    python_agrees(&vs, &net, [64, 32], &[]);
+}
+
+/// A linear layer of `[B, 4]` to `[B, 3]`.
+fn small() -> (VarStore, Tensor) {
+    let vs = VarStore::new(Device::Cpu);
+    let weight = Scope::root(&vs, 1).sub("fc").variable("weight", &[3, 4], Init::HeNormal, true);
+    (vs, weight)
+}
+
+#[test]
+fn a_network_of_two_inputs_is_exported() {
+    let (vs, weight) = small();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pair.pt");
+    let forward = |x: &[Tensor]| (x[0].matmul(&weight.tr()) - x[1].matmul(&weight.tr())).square();
+    let exported = torchscript(&vs, &forward, &[drawn(1, &[2, 4]), drawn(2, &[2, 4])], &path).unwrap();
+    assert_eq!((exported.parameters, exported.buffers), (1, 0));
+    let module = CModule::load(&path).unwrap();
+    assert_eq!(module.named_parameters().unwrap()[0].0, "fc.weight");
+    let pair = [drawn(3, &[5, 4]), drawn(4, &[5, 4])];
+    let swapped = [drawn(3, &[5, 4]), drawn(9, &[5, 4])];
+    assert_eq!(module.forward_ts(&pair).unwrap(), forward(&pair));
+    assert_ne!(module.forward_ts(&swapped).unwrap(), forward(&pair));
+}
+
+#[test]
+fn an_export_leaves_the_network_and_its_gradients_alone() {
+    let (mut vs, weight) = small();
+    let folder = tempfile::tempdir().unwrap();
+    let forward = |x: &[Tensor]| x[0].matmul(&weight.tr());
+    let before = weight.copy();
+    torchscript(&vs, &forward, &[drawn(1, &[2, 4])], &folder.path().join("a.pt")).unwrap();
+    assert_eq!(weight, before);
+    assert!(weight.requires_grad() && forward(&[drawn(1, &[2, 4])]).requires_grad());
+    // Frozen variables are parameters all the same.
+    vs.freeze();
+    let exported = torchscript(&vs, &forward, &[drawn(1, &[2, 4])], &folder.path().join("b.pt")).unwrap();
+    assert_eq!((exported.parameters, exported.buffers), (1, 0));
+    assert!(!weight.requires_grad());
+    assert!(torchscript(&vs, &forward, &[drawn(1, &[2, 4])], &folder.path().join("b.pt")).is_ok(), "replaces a file");
+}
+
+#[test]
+fn what_would_lie_is_refused_and_nothing_is_left() {
+    let (vs, weight) = small();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt");
+    let refused = |forward: &dyn Fn(&[Tensor]) -> Tensor, says: &str| {
+        for old in [false, true] {
+            if old {
+                std::fs::write(&path, "old").unwrap();
+            }
+            let error = format!("{:#}", torchscript(&vs, forward, &[drawn(1, &[2, 4])], &path).unwrap_err());
+            assert!(error.contains(says) && error.contains("model.pt was not written"), "{error}");
+            assert!(!error.contains('\n') && !error.contains("frame #"), "{error}");
+            let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(left.len(), usize::from(old), "{left:?}");
+            if old {
+                assert_eq!(std::fs::read(&path).unwrap(), b"old");
+                std::fs::remove_file(&path).unwrap();
+            }
+        }
     };
-    assert_eq!(said["parameters"], serde_json::json!(names(true)));
-    assert_eq!(said["buffers"], serde_json::json!(names(false)));
-    assert_eq!(said["training"], false);
-    let left: Vec<_> =
-        std::fs::read_dir(place.path()).expect("folder").map(|entry| entry.expect("entry").file_name()).collect();
-    assert_eq!(left.len(), 3, "temporary files were left: {left:?}");
+    let linear = |x: &Tensor| x.matmul(&weight.tr());
+    // The batch size is baked in: repeated to the example's 2 rows, or read by the host.
+    refused(&|x| linear(&x[0].mean_dim(0, true, None::<Kind>)).expand([x[0].size()[0], 3], false), "at batch size 1");
+    refused(&|x| linear(&x[0]).view([x[0].size()[0], 3]), "the file fails at batch size 1");
+    // The answer is the example's, whatever the input.
+    let caught = linear(&drawn(1, &[2, 4])).detach();
+    refused(&|_| caught.shallow_clone(), "does not depend on the input");
+    // A branch on the values.
+    refused(&|x| if x[0].double_value(&[0, 0]) < 0.0 { linear(&x[0]) } else { -linear(&x[0]) }, "answers differ");
+    // Different at every call, or not a number.
+    refused(&|x| linear(&x[0]) + Tensor::rand([3], (Kind::Float, Device::Cpu)), "answers differ");
+    refused(&|x| linear(&x[0]) * f64::NAN, "answers differ");
+    // A weight that the store doesn't know.
+    let stray = Tensor::zeros([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    refused(&|x| linear(&x[0]) + &stray, "no variable of its store");
+    let fixed = stray.detach();
+    refused(&|x| linear(&x[0]) + &fixed, "no variable of its store");
+    // A panic, ours or tch's (with its C++ backtrace).
+    refused(&|_| panic!("no luck\nat all"), "failed on the example: no luck");
+    refused(&|x| linear(&x[0].transpose(0, 1)), "failed on the example: mat1 and mat2 shapes");
+    refused(&|x| if x[0].size()[0] == 7 { panic!("seven") } else { linear(&x[0]) }, "failed at batch size 7: seven");
 }
 
 #[test]
-fn lunet_in_python_is_lunet_here() {
-    let store = VarStore::new(Device::Cpu);
-    let net = LuNet::new(&Scope::root(&store, 3), 64, 32, 8).expect("fits");
-    check(&store, &net, 64, 32);
-}
-
-#[test]
-fn trinet_in_python_is_trinet_here() {
-    let store = VarStore::new(Device::Cpu);
-    let net = TriNet::new(&Scope::root(&store, 3));
-    check(&store, &net, 64, 32);
-}
-
-#[test]
-fn an_export_that_differs_is_refused_and_leaves_nothing() {
-    let store = VarStore::new(Device::Cpu);
-    let net = LuNet::new(&Scope::root(&store, 3), 32, 32, 32).expect("fits");
-    let place = tempfile::tempdir().expect("a folder");
-    let path = place.path().join("model.pt");
-    let example = Tensor::zeros([2, 3, 32, 32], (Kind::Float, Device::Cpu));
-    // A forward that reads the batch size: the trace has 2 for ever.
-    let bad = |x: &[Tensor]| {
-        let size = x[0].size()[0];
-        net.forward(&x[0], false).view([size, 128])
+fn bad_arguments_are_one_line() {
+    let (vs, weight) = small();
+    let folder = tempfile::tempdir().unwrap();
+    let forward = |x: &[Tensor]| x[0].matmul(&weight.tr());
+    let error = |examples: &[Tensor], path: &Path| {
+        format!("{:#}", torchscript(&vs, &forward, examples, path).expect_err("refused"))
     };
-    let error = torchscript(&store, &bad, &[example.shallow_clone()], &path).expect_err("refused");
-    assert!(format!("{error:#}").contains("not kept"), "{error:#}");
-    // A forward that panics.
-    let panics = |_: &[Tensor]| -> Tensor { panic!("no network") };
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let error = torchscript(&store, &panics, &[example.shallow_clone()], &path).expect_err("refused");
-    std::panic::set_hook(hook);
-    assert!(format!("{error:#}").contains("cannot export"), "{error:#}");
-    assert_eq!(std::fs::read_dir(place.path()).expect("folder").count(), 0);
-    let nowhere = place.path().join("none/model.pt");
-    let error =
-        torchscript(&store, &|x: &[Tensor]| net.forward(&x[0], false), &[example], &nowhere).expect_err("no folder");
-    assert!(format!("{error:#}").contains("none/model.pt"), "{error:#}");
-}
-
-#[test]
-fn two_inputs_and_no_inputs_axis_is_baked_in() {
-    let store = VarStore::new(Device::Cpu);
-    let net = LuNet::new(&Scope::root(&store, 4), 32, 32, 32).expect("fits");
-    let place = tempfile::tempdir().expect("a folder");
-    let example = || Tensor::ones([3, 3, 32, 32], (Kind::Float, Device::Cpu));
-    let forward = |x: &[Tensor]| (net.forward(&x[0], false) - net.forward(&x[1], false)).square();
-    let exported =
-        torchscript(&store, &forward, &[example(), example()], &place.path().join("pair.pt")).expect("exported");
-    assert_eq!(exported.parameters, store.trainable_variables().len());
+    let path = folder.path().join("model.pt");
+    assert!(error(&[], &path).contains("example input"));
+    assert!(error(&[drawn(1, &[2, 4]).to_kind(Kind::Double)], &path).contains("Double"));
+    assert!(error(&[Tensor::from(1.0_f32)], &path).contains("batch axis"));
+    let absent = folder.path().join("absent/model.pt");
+    assert!(error(&[drawn(1, &[2, 4])], &absent).contains("is no folder"));
+    assert!(error(&[drawn(1, &[2, 4])], folder.path()).contains("is a folder"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -1,6 +1,6 @@
 //! What keeps a run safe: the watch, the log, configuration, checkpoints and atomic files.
 
-use rankle::files::{write_atomic, write_atomic_with};
+use rankle::files::{atomically, write_atomic};
 use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, Progress};
 use rankle::run::config::Config;
@@ -93,8 +93,11 @@ fn an_atomic_write_that_fails_leaves_the_old_file() {
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("x");
     write_atomic(&path, b"old").expect("written");
-    let full = write_atomic_with(&path, |_| Err(std::io::Error::from(std::io::ErrorKind::StorageFull)));
-    assert!(full.expect_err("full").to_string().contains("cannot write"));
+    let full = atomically(&path, |draft| -> anyhow::Result<()> {
+        std::fs::write(draft, b"half")?;
+        anyhow::bail!("the disk is full")
+    });
+    assert!(full.expect_err("full").to_string().contains("full"));
     assert_eq!(std::fs::read(&path).expect("kept"), b"old");
     assert_eq!(std::fs::read_dir(place.path()).expect("folder").count(), 1);
 }

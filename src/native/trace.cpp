@@ -1,16 +1,16 @@
-// Traces a Rust forward pass into a TorchScript module whose weights keep their names.
-//
-// tch's own tracing makes the weights constants: no named parameters, no move to another device, no training. Here a
-// module is built first, one submodule a dot in the names, and the tracer is told of it; what the callback computes
-// with those tensors becomes attribute look-ups in the graph.
+// Writes a network as TorchScript with its variables as named parameters and buffers, which tch's own tracing turns
+// into constants. Called by src/export.rs; nothing throws across the border.
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/tracer.h>
-#include <torch/csrc/jit/passes/lower_graph.h>
-#include <torch/script.h>
+#include <torch/csrc/jit/serialization/export.h>
 
-#include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,88 +18,150 @@ namespace {
 
 using torch::jit::Module;
 
-// The submodule for all but the last part of a dotted name, made where it is missing.
-Module place(Module module, const std::string& name, std::string* last) {
-  size_t from = 0;
-  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', from)) {
-    const std::string part = name.substr(from, dot - from);
-    if (!module.hasattr(part)) {
-      // A class name holds no dots of its own and starts no part with a digit, as torchvision's "layer1.0" would.
-      std::string type = name.substr(0, dot);
-      std::replace(type.begin(), type.end(), '.', '_');
-      Module child("__torch__.Part_" + type, module._ivalue()->compilation_unit());
-      child.register_attribute("training", c10::BoolType::get(), false);
-      module.register_module(part, child);
+// A variable, by its dotted name; `tensor` is an at::Tensor*.
+struct Variable {
+  const char* name;
+  const void* tensor;
+  int32_t trainable;
+};
+
+// The network: `count` at::Tensor* in, and 0 with a new at::Tensor in `output` (now ours), or anything else where it
+// failed. Rust's side lets no panic out.
+using Forward = int32_t (*)(void* context, const void* const* inputs, size_t count, void** output);
+
+struct Node {
+  std::map<std::string, Node> children;
+  std::vector<std::pair<std::string, const Variable*>> variables;
+};
+
+// A module for `node` and all below it. `training` is there because eval() and train() look for it in every module.
+Module build(const Node& node, const std::string& name, const std::shared_ptr<torch::jit::CompilationUnit>& unit) {
+  Module module(c10::QualifiedName("__torch__." + name), unit, /*shouldMangle=*/true);
+  module.register_attribute("training", c10::BoolType::get(), false);
+  for (const auto& [leaf, variable] : node.variables) {
+    const auto& tensor = *static_cast<const at::Tensor*>(variable->tensor);
+    if (variable->trainable) {
+      module.register_parameter(leaf, tensor, /*is_buffer=*/false);
+    } else {
+      module.register_buffer(leaf, tensor);
     }
-    module = module.attr(part).toModule();
-    from = dot + 1;
   }
-  *last = name.substr(from);
+  for (const auto& [child, below] : node.children) {
+    module.register_module(child, build(below, "Scope", unit));
+  }
   return module;
 }
 
-// The first line of an error, in a buffer that rankle_free gives back.
-char* message(const char* what) {
-  const char* end = std::strchr(what, '\n');
-  const std::string line = end ? std::string(what, end) : std::string(what);
-  char* copy = static_cast<char*>(std::malloc(line.size() + 1));
-  if (copy) std::memcpy(copy, line.c_str(), line.size() + 1);
-  return copy;
+// libtorch's messages go on with a backtrace, and this one begins with a whole tensor.
+void first_line(const char* what, char* error, size_t room) {
+  if (std::strstr(what, "observable data dependence") != nullptr) {
+    what = "the answer does not depend on the input";
+  }
+  size_t length = 0;
+  while (what[length] != '\0' && what[length] != '\n' && length + 1 < room) {
+    ++length;
+  }
+  std::memcpy(error, what, length);
+  error[length] = '\0';
+}
+
+// A tensor that the network used and that is no variable of its store would become a constant of the graph: neither
+// trained nor moved with the module. Numbers (no axes, on the CPU) are constants by right.
+void refuse_constants(const at::ArrayRef<torch::jit::Block*> blocks) {
+  for (const auto* block : blocks) {
+    for (const auto* node : block->nodes()) {
+      refuse_constants(const_cast<torch::jit::Node*>(node)->blocks());
+      if (node->kind() == c10::prim::Constant && node->hasAttribute(c10::attr::value) &&
+          node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t) {
+        const auto& tensor = node->t(c10::attr::value);
+        if (tensor.dim() > 0 || !tensor.is_cpu()) {
+          throw std::runtime_error("the network uses a tensor that is no variable of its store");
+        }
+      }
+    }
+  }
+}
+
+void trace(const Variable* variables, size_t variable_count, const void* const* inputs, size_t input_count,
+           Forward forward, void* context, const char* path) {
+  at::NoGradGuard no_grad;
+  Node root;
+  for (size_t i = 0; i < variable_count; ++i) {
+    Node* node = &root;
+    std::string rest = variables[i].name;
+    for (size_t dot; (dot = rest.find('.')) != std::string::npos; rest = rest.substr(dot + 1)) {
+      node = &node->children[rest.substr(0, dot)];
+    }
+    node->variables.emplace_back(rest, &variables[i]);
+  }
+  auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  Module module = build(root, "Network", unit);
+
+  torch::jit::Stack stack;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < input_count; ++i) {
+    stack.emplace_back(*static_cast<const at::Tensor*>(inputs[i]));
+    names.push_back(input_count == 1 ? "input" : "input" + std::to_string(i + 1));
+  }
+  auto run = [&](torch::jit::Stack arguments) -> torch::jit::Stack {
+    std::vector<at::Tensor> tensors;
+    std::vector<const void*> pointers;
+    for (const auto& argument : arguments) {
+      tensors.push_back(argument.toTensor());
+    }
+    for (const auto& tensor : tensors) {
+      pointers.push_back(&tensor);
+    }
+    void* output = nullptr;
+    if (forward(context, pointers.data(), pointers.size(), &output) != 0 || output == nullptr) {
+      throw std::runtime_error("the network failed");
+    }
+    std::unique_ptr<at::Tensor> result(static_cast<at::Tensor*>(output));
+    return {*result};
+  };
+  auto traced = torch::jit::tracer::trace(
+      stack, run, [](const at::Tensor&) { return std::string(); }, /*strict=*/true, /*force_outplace=*/false, &module,
+      names);
+  refuse_constants(traced.first->graph->block());
+  module.type()->addMethod(unit->create_function(c10::QualifiedName(*module.type()->name(), "forward"),
+                                                 traced.first->graph));
+
+  // What lies on another device is saved as it would lie on the CPU, so that the file loads everywhere. The copy keeps
+  // the network itself where it is, but forgets which tensors want gradients.
+  Module saved = module.deepcopy(at::Device(at::kCPU));
+  auto copies = saved.named_parameters();
+  auto copy = copies.begin();
+  for (const auto& original : module.named_parameters()) {
+    auto tensor = (*copy).value;
+    if (!tensor.is_same(original.value)) {
+      tensor.set_requires_grad(original.value.requires_grad());
+    }
+    ++copy;
+  }
+  // Through a stream: given a path, libtorch would put the temporary file's name into the archive.
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  saved.save(file);
+  file.close();
+  if (!file) {
+    throw std::runtime_error("cannot write the file: is the disk full?");
+  }
 }
 
 }  // namespace
 
-extern "C" {
-
-void rankle_free(char* text) { std::free(text); }
-
-// Saves to `path` the module with these tensors whose forward is what `forward(context, inputs, count)` computes.
-// The callback returns a new tensor, or null where it failed. Returns null, or an error for rankle_free.
-char* rankle_trace(const char* const* names, at::Tensor* const* tensors, const int* trainable, int count,
-                   at::Tensor* const* inputs, const char* const* input_names, int input_count,
-                   at::Tensor* (*forward)(void*, at::Tensor**, int), void* context, const char* path) {
+// 0, or 1 with the first line of what went wrong in `error`, which has room for `room` bytes.
+extern "C" int32_t rankle_trace(const Variable* variables, size_t variable_count, const void* const* inputs,
+                                size_t input_count, Forward forward, void* context, const char* path, char* error,
+                                size_t room) {
   try {
-    Module module("__torch__.Network");
-    module.register_attribute("training", c10::BoolType::get(), false);
-    for (int i = 0; i < count; ++i) {
-      std::string last;
-      Module owner = place(module, names[i], &last);
-      if (trainable[i]) {
-        owner.register_parameter(last, *tensors[i], /*is_buffer=*/false);
-      } else {
-        owner.register_buffer(last, *tensors[i]);
-      }
-    }
-
-    std::vector<c10::IValue> stack;
-    std::vector<std::string> argument_names;
-    for (int i = 0; i < input_count; ++i) {
-      stack.emplace_back(*inputs[i]);
-      argument_names.emplace_back(input_names[i]);
-    }
-    auto body = [&](torch::jit::Stack given) -> torch::jit::Stack {
-      std::vector<at::Tensor> held;
-      for (auto& value : given) held.push_back(value.toTensor());
-      std::vector<at::Tensor*> pointers;
-      for (auto& tensor : held) pointers.push_back(&tensor);
-      at::Tensor* made = forward(context, pointers.data(), static_cast<int>(pointers.size()));
-      if (!made) throw std::runtime_error("the forward pass failed");
-      at::Tensor output = *made;
-      delete made;
-      return {output};
-    };
-    auto no_names = [](const at::Tensor&) -> std::string { return ""; };
-    auto traced = torch::jit::tracer::trace(stack, body, no_names, /*strict=*/true, /*force_outplace=*/false, &module,
-                                            argument_names);
-    auto graph = traced.first->graph;
-    auto function = module._ivalue()->compilation_unit()->create_function("__torch__.Network.forward", graph);
-    module.type()->addMethod(function);
-    module.save(path);
-    return nullptr;
-  } catch (const std::exception& error) {
-    return message(error.what());
+    trace(variables, variable_count, inputs, input_count, forward, context, path);
+    return 0;
+  } catch (const c10::Error& e) {
+    first_line(e.what_without_backtrace(), error, room);
+  } catch (const std::exception& e) {
+    first_line(e.what(), error, room);
   } catch (...) {
-    return message("an unknown C++ error");
+    first_line("an unknown C++ exception", error, room);
   }
-}
+  return 1;
 }

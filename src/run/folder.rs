@@ -30,6 +30,12 @@ impl RunFolder {
         if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
             bail!("another process is writing {}: wait for it, or choose another --run", path.display());
         }
+        // What a killed process was writing when it died; nobody else writes here now.
+        for entry in std::fs::read_dir(path).with_context(advice)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(crate::files::TEMPORARY) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
         Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
     }
 

@@ -1,87 +1,112 @@
 //! Tensors of a file into the variables of a network, by name; nothing is filled in or passed over in silence.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use tch::{Kind, Tensor, nn::VarStore};
+use anyhow::{Result, bail, ensure};
+use tch::Tensor;
+use tch::nn::VarStore;
+
+use super::Named;
+
+/// What [`load_into`] did with a file's tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Copied into variables.
+    pub copied: usize,
+    /// Left out because `rename` said so.
+    pub dropped: usize,
+    /// Left out because they are batch normalisation's `num_batches_tracked`, a counter that no network here has.
+    pub counters: usize,
+    /// Variables that the file didn't have and needn't have, which stay as they were.
+    pub kept: usize,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Loaded { copied, dropped, counters, kept } = self;
+        write!(
+            f,
+            "{copied} tensors loaded, {dropped} left out by name, {counters} counters ignored, {kept} variables as they were"
+        )
+    }
+}
 
 /// Copies `tensors` into the variables of `store`. `rename` gives the variable for a tensor's name, or None where the
-/// tensor is not wanted; `wanted` says which variables must be filled. Batch norm's `num_batches_tracked`, a counter
-/// that no network here has, is known and left out.
+/// tensor isn't wanted; `wanted` says which variables the file must have. Floating point numbers take the variable's
+/// precision.
 ///
-/// A wanted variable without a tensor, a tensor without a variable, and a shape that differs are errors naming `path`
-/// and the first of them; then nothing is changed. Numbers take the variable's kind and device. Returns how many
-/// tensors were copied.
+/// Errors, naming `path` and the first few tensors, where a wanted variable has no tensor or a tensor no variable,
+/// where two tensors go to one variable, and where a shape differs, a kind isn't a floating point one that should be
+/// (or the reverse), or a number isn't finite. After an error all variables are as they were.
 pub fn load_into(
     store: &VarStore,
     path: &Path,
-    tensors: Vec<(String, Tensor)>,
+    tensors: Named,
     rename: impl Fn(&str) -> Option<String>,
     wanted: impl Fn(&str) -> bool,
-) -> Result<usize> {
-    let mut variables = store.variables();
+) -> Result<Loaded> {
+    let mut variables: BTreeMap<String, Tensor> = store.variables().into_iter().collect();
     let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
-    let mut surplus = Vec::new();
+    let (mut dropped, mut counters) = (0, 0);
+    let (mut surplus, mut misshapen, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (name, tensor) in tensors {
-        if name.ends_with("num_batches_tracked") {
+        if name == "num_batches_tracked" || name.ends_with(".num_batches_tracked") {
+            counters += 1;
             continue;
         }
-        let Some(target) = rename(&name) else { continue };
-        match variables.get(&target) {
-            None => surplus.push(name),
-            Some(x) if x.size() != tensor.size() => {
-                bail!(
-                    "{}: {name} is {:?} there and {:?} in this network: give the weights of this network",
-                    path.display(),
-                    tensor.size(),
-                    x.size()
-                )
-            }
-            Some(_) => drop(given.insert(target, tensor)),
+        let Some(target) = rename(&name) else {
+            dropped += 1;
+            continue;
+        };
+        let Some(variable) = variables.get(&target) else {
+            surplus.push(name);
+            continue;
+        };
+        if tensor.size() != variable.size() {
+            misshapen.push(format!("{name} is {:?} and should be {:?}", tensor.size(), variable.size()));
+        } else if tensor.is_floating_point() != variable.is_floating_point() {
+            misshapen.push(format!("{name} is {:?} and should be {:?}", tensor.kind(), variable.kind()));
+        } else if tensor.is_floating_point() && tensor.isfinite().all().int64_value(&[]) == 0 {
+            bad.push(name);
+        } else if given.insert(target.clone(), tensor).is_some() {
+            bail!("{}: two tensors there are {target} in this network", path.display());
         }
     }
-    let mut missing: Vec<&String> =
-        variables.keys().filter(|name| wanted(name) && !given.contains_key(*name)).collect();
-    missing.sort();
-    if !missing.is_empty() {
-        bail!(
-            "{}: {} of this network's tensors are missing there, the first is {}: give the weights of this network",
-            path.display(),
-            missing.len(),
-            missing[0]
-        );
-    }
-    if let Some(first) = surplus.first() {
-        bail!(
-            "{}: {} tensors there are not in this network, the first is {first}: give the weights of this network",
-            path.display(),
-            surplus.len()
-        );
-    }
-    let bad = |x: &Tensor| x.is_floating_point() && x.isfinite().all().int64_value(&[]) == 0;
-    if let Some((name, _)) = given.iter().find(|(_, tensor)| bad(tensor)) {
-        bail!("{}: {name} has NaN or infinite numbers: fetch the file again", path.display());
-    }
-    let count = given.len();
+    let path = path.display();
+    let wrong = "are these the weights of another network?";
+    ensure!(surplus.is_empty(), "{path} has {} that this network hasn't: {wrong}", few(&surplus));
+    ensure!(misshapen.is_empty(), "{path} has tensors of another shape or kind ({}): {wrong}", few(&misshapen));
+    ensure!(bad.is_empty(), "{path} has numbers that aren't finite in {}: fetch or make it again", few(&bad));
+    let missing: Vec<String> =
+        variables.keys().filter(|name| wanted(name) && !given.contains_key(*name)).cloned().collect();
+    ensure!(missing.is_empty(), "{path} lacks {}: {wrong}", few(&missing));
+    let loaded = Loaded { copied: given.len(), dropped, counters, kept: variables.len() - given.len() };
     tch::no_grad(|| {
         for (name, tensor) in given {
-            if let Some(x) = variables.get_mut(&name) {
-                x.copy_(&tensor.to_kind(if x.kind() == Kind::Float { Kind::Float } else { x.kind() }));
+            if let Some(variable) = variables.get_mut(&name) {
+                variable.copy_(&tensor);
             }
         }
     });
-    Ok(count)
+    Ok(loaded)
+}
+
+/// The first three names, and how many more there are.
+fn few(names: &[String]) -> String {
+    let first = names.iter().take(3).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0..=3 => first,
+        count => format!("{first} and {} more", count - 3),
+    }
 }
 
 /// Loads torchvision's ResNet-50 into TriNet's backbone: all of it must be there; the classifier `fc.*` is left out by
-/// name, and the head `head.*` stays as it was initialised. Returns a line that says so.
+/// name, and the head `head.*` stays as it was initialised. Returns a line that says so. Errors as [`super::read`] and
+/// [`load_into`].
 pub fn load_backbone(store: &VarStore, path: &Path) -> Result<String> {
-    let tensors = super::read(path)?;
     let rename = |name: &str| (!name.starts_with("fc.")).then(|| name.to_string());
-    let count = load_into(store, path, tensors, rename, |name| !name.starts_with("head."))?;
-    Ok(format!(
-        "weights: {count} tensors of the backbone from {}; the classifier left out, the head fresh",
-        path.display()
-    ))
+    let loaded = load_into(store, path, super::read(path)?, rename, |name| !name.starts_with("head."))?;
+    Ok(format!("weights: the backbone from {} ({loaded})", path.display()))
 }

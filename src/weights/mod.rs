@@ -1,122 +1,71 @@
-//! Named tensors in files: `.safetensors` read and written, PyTorch's `.pth` and `.pt` state dicts read. What a file is
-//! is told by its content, not its name.
+//! Named tensors in files: `.safetensors` read and written, PyTorch's `.pth` and `.pt` state dicts read.
+//!
+//! What a file is, its content says and not its name. Nothing in a file is run (a pickle is a program), and nothing is
+//! allocated on a file's word: every size is held against the file's own first.
 
 mod load;
 mod pickle;
+mod safe;
 mod storage;
+mod torch;
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
-use safetensors::{Dtype, SafeTensors, tensor::View};
-use tch::{Kind, Tensor};
+use anyhow::{Context, Result, bail, ensure};
+use tch::Tensor;
 
-pub use load::{load_backbone, load_into};
+pub use load::{Loaded, load_backbone, load_into};
+pub use safe::{read_safetensors, save};
 
-/// Tensors with their names, in a file's order.
+/// Tensors by name, in a file's order.
 pub type Named = Vec<(String, Tensor)>;
 
-/// Saves named tensors, from any device, as `.safetensors`, atomically. `metadata` is the format's own text table;
-/// give it one entry at the most where the file's bytes must be a function of the contents alone, since the format
-/// orders several at random. Errors on kinds that the format does not have, and on names given twice.
-pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<String, String>>) -> Result<()> {
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let kind = KINDS.iter().find(|(kind, _)| *kind == tensor.kind());
-        let (kind, dtype) = kind
-            .with_context(|| format!("{name} is of kind {:?}, which {} cannot hold", tensor.kind(), path.display()))?;
-        let data = tensor.detach().to_device(tch::Device::Cpu).contiguous();
-        let mut bytes = vec![0_u8; data.numel() * kind.elt_size_in_bytes()];
-        data.copy_data_u8(&mut bytes, data.numel());
-        let shape = data.size().into_iter().map(|size| size as usize).collect();
-        views.push((name.as_str(), Bytes { dtype: *dtype, shape, bytes }));
-    }
-    let bytes =
-        safetensors::serialize(views, metadata).map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?;
-    crate::files::write_atomic(path, &bytes)
-}
-
-/// Reads the tensors of a `.safetensors`, or of a PyTorch state dict (`torch.save`, in its zip form and the one before
-/// it), onto the CPU, in the file's order. Pickles are not executed: anything but tensors in dictionaries is an error.
+/// Reads the tensors of a `.safetensors` file or of a PyTorch state dict (`torch.save`, as a zip or in the form before
+/// that), onto the CPU: the first ordered by name, the others as in the file. A dictionary that holds the tensors under
+/// `state_dict` is looked into. Tensors that shared memory when they were saved share it again.
+///
+/// Errors, in a line that names the file, where it can't be read, is neither, is damaged or cut short, or
+/// holds anything but named tensors.
 pub fn read(path: &Path) -> Result<Named> {
-    let bytes = bytes_of(path)?;
-    if storage::is_zip(&bytes) {
-        return storage::read_zip(&bytes).with_context(|| unreadable(path));
-    }
-    if storage::is_legacy(&bytes) {
-        return storage::read_legacy(&bytes).with_context(|| unreadable(path));
-    }
-    Ok(parse_safetensors(path, &bytes)?.0)
+    let tensors = match format(path)? {
+        Format::SafeTensors => return Ok(read_safetensors(path)?.0),
+        Format::Zip => torch::read_zip(path),
+        Format::Legacy => torch::read_legacy(path),
+    };
+    tensors.with_context(|| format!("cannot read weights from {}", path.display()))
 }
 
-/// Reads a `.safetensors`, with its metadata.
-pub fn read_safetensors(path: &Path) -> Result<(Named, HashMap<String, String>)> {
-    parse_safetensors(path, &bytes_of(path)?)
+#[derive(Debug, PartialEq)]
+enum Format {
+    SafeTensors,
+    Zip,
+    Legacy,
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
+/// torch.save's first pickle before its zip: protocol 2, and the number 0x1950a86a20f9469cfc6c.
+const LEGACY: [u8; 14] = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-fn unreadable(path: &Path) -> String {
-    format!("{} cannot be read as weights: fetch it again", path.display())
-}
-
-fn parse_safetensors(path: &Path, bytes: &[u8]) -> Result<(Named, HashMap<String, String>)> {
-    let what =
-        || format!("{} is no whole .safetensors and no PyTorch state dict: fetch or write it again", path.display());
-    let (_, header) = SafeTensors::read_metadata(bytes).with_context(what)?;
-    let file = SafeTensors::deserialize(bytes).with_context(what)?;
-    let mut tensors = Vec::new();
-    for (name, view) in file.iter() {
-        let kind = KINDS.iter().find(|(_, dtype)| *dtype == view.dtype()).map(|(kind, _)| *kind);
-        let Some(kind) = kind else {
-            bail!("{}: {name} is of type {:?}, which is not known here", path.display(), view.dtype())
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind);
-        tensors.push((name.to_string(), tensor.map_err(|_| anyhow!("{}: {name} is damaged", path.display()))?));
+/// What the first bytes of a file say it is.
+fn format(path: &Path) -> Result<Format> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(cannot)?;
+    ensure!(!file.metadata().with_context(cannot)?.is_dir(), "{} is a folder: name a file of weights", path.display());
+    file.take(512).read_to_end(&mut head).with_context(cannot)?;
+    if head.starts_with(b"PK\x03\x04") {
+        return Ok(Format::Zip);
     }
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
-}
-
-/// Kinds and what the format calls them.
-const KINDS: [(Kind, Dtype); 10] = [
-    (Kind::Bool, Dtype::BOOL),
-    (Kind::Uint8, Dtype::U8),
-    (Kind::Int8, Dtype::I8),
-    (Kind::Int16, Dtype::I16),
-    (Kind::Int, Dtype::I32),
-    (Kind::Int64, Dtype::I64),
-    (Kind::Half, Dtype::F16),
-    (Kind::BFloat16, Dtype::BF16),
-    (Kind::Float, Dtype::F32),
-    (Kind::Double, Dtype::F64),
-];
-
-struct Bytes {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for Bytes {
-    fn dtype(&self) -> Dtype {
-        self.dtype
+    if head.starts_with(&LEGACY) {
+        return Ok(Format::Legacy);
     }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
+    // The length of a JSON header (100 MB at most), then the header.
+    if head.len() > 8 && head[4..8] == [0; 4] && head[8] == b'{' {
+        return Ok(Format::SafeTensors);
     }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
+    if head.get(257..262) == Some(b"ustar") {
+        bail!("{} is of the tar format of PyTorch 0.1: load it with torch.load and save it again", path.display());
     }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
+    bail!("{} is neither .safetensors nor a state dict of torch.save: is it a whole download?", path.display())
 }
