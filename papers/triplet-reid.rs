@@ -23,9 +23,16 @@ use rankle::losses::{Margin, Tally, triplet};
 use rankle::metrics::retrieval::Ap;
 use rankle::models::{LuNet, Network, TriNet, channels_last, layers::Scope};
 use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{Claim, Results};
+use rankle::paper::{Claim, Results, print};
 use rankle::run::{
-    self, checkpoint, config::Config, embed::Embedding, folder, progress::Bar, reid, report::Report, watch,
+    self, checkpoint,
+    config::Config,
+    embed::Embedding,
+    folder,
+    progress::{Bar, say},
+    reid,
+    report::Report,
+    watch,
 };
 use rankle::sampler::{PkSampler, TripletSampler};
 use rankle::schedule::Decay;
@@ -179,7 +186,8 @@ struct Machine {
 /// TriNet's backbone from ImageNet weights.
 fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     if let Some(file) = &h.weights {
-        eprintln!("{}", weights::load_backbone(store, Path::new(file))?);
+        let loaded = weights::load_backbone(store, Path::new(file));
+        say(loaded.context("--weights (data/README.md says where torchvision's ResNet-50 is)")?);
     }
     Ok(())
 }
@@ -190,17 +198,19 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let sampler = Arc::new(Sampler::new(h, &photos.iter().map(|photo| photo.person).collect::<Vec<_>>())?);
     let mut store = VarStore::new(machine.device);
     let net = network(h, &store)?;
-    let folder = folder::RunFolder::open(at)?;
-    Config::new("triplet-reid", h, &machine.name)?.write_or_match(at)?;
-    let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
-    let resumed = checkpoint::load(at, &mut store, Some(&mut optimizer))?;
-    if resumed.is_none() {
+    if !checkpoint::exists(at) {
         start_from(h, &store)?;
     }
+    // Only now: a start that was refused leaves no claim on the folder.
+    let folder = folder::RunFolder::open(at)?;
+    let config = Config::new("triplet-reid", h, &machine.name)?;
+    config.write_or_match(at)?;
+    let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
+    let resumed = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))?;
     let (start, log_length, mut watch, mut mined) = match resumed {
         None => (0, 0, watch::Watch::default(), None),
         Some(loaded) => {
-            loaded.note.iter().for_each(|note| eprintln!("{note}"));
+            loaded.note.iter().for_each(say);
             let carried = serde_json::from_str(&loaded.progress.carried)
                 .context("the checkpoint's watch does not fit: train into another --run")?;
             let mined = loaded
@@ -216,10 +226,10 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let timing = folder.file("timing.jsonl");
     let mut timing = folder::Log::open(&timing, timing.metadata().map_or(0, |data| data.len()))?;
     if start >= h.t1 {
-        eprintln!("{} is trained already ({start} steps)", at.display());
+        say(format!("{} is trained already ({start} steps)", at.display()));
         return Ok((store, net));
     }
-    eprintln!(
+    say(format!(
         "{} {} on {}, {}: step {start} of {}, batches of {}",
         if start > 0 { "resuming" } else { "training" },
         h.net.name(),
@@ -227,8 +237,11 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
         machine.name,
         h.t1,
         h.batch_size()
-    );
+    ));
 
+    if h.t0 >= h.t1 {
+        say(format!("note: --t0 {} is not before --t1 {}: the learning rate never decays", h.t0, h.t1));
+    }
     let decay = Decay { base: h.lr, t0: h.t0, t1: h.t1 };
     let mut finite = watch::Finite::new(machine.device);
     let mut bar = Bar::new("train", h.t1, start);
@@ -255,7 +268,10 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
             bar.step(1);
             images_since += labels.size()[0];
 
-            let kept_text = format!("the checkpoint of step {kept} in {} is kept", at.display());
+            let kept_text = match kept {
+                0 => "no checkpoint had been written yet".to_string(),
+                _ => format!("the checkpoint of step {kept} in {} is kept", at.display()),
+            };
             if t % h.log_every == 0 || t + 1 == h.t1 {
                 finite.check(t, &kept_text)?;
                 let line = log_line(t, &loss, &tally, &x, &d, decay.rate(t), decay.beta1(t));
@@ -285,8 +301,7 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
             if done == h.t1 || done % machine.checkpoint_every == 0 || saved.elapsed().as_secs() >= 120 {
                 finite.check(t, &kept_text)?;
                 finite.check_weights(&store, t, &kept_text)?;
-                let progress =
-                    checkpoint::Progress { step: done, log: log.sync()?, carried: serde_json::to_string(&watch)? };
+                let progress = checkpoint::Progress::new(done, log.sync()?, serde_json::to_string(&watch)?, &config);
                 let extra: Vec<_> =
                     mined.iter().map(|mined| ("mined".to_string(), Tensor::from_slice(mined))).collect();
                 checkpoint::save(&folder, &store, &optimizer, &extra, &progress)?;
@@ -353,7 +368,8 @@ fn open(h: &Hyper) -> Result<ReidSet> {
     } else {
         set
     };
-    datasets::check(set.train.iter())?;
+    // Test photos too: a long training must not end in what cannot be scored.
+    datasets::check(set.photos())?;
     Ok(set)
 }
 
@@ -433,30 +449,33 @@ fn evaluate(
 }
 
 /// The tables that a verb ends with.
-fn show(results: &Results, at: &Path) {
-    println!("{}\n", results.citation);
-    println!("{} after {} steps", results.data, results.step);
-    results.protocol.iter().for_each(|line| println!("  {line}"));
-    println!("{}", results.score_table());
-    if let Err(reason) = &results.comparable {
-        println!("Not comparable with the paper: {reason}.");
+fn show(results: &Results, at: &Path) -> Result<()> {
+    print(format!("{}\n", results.citation))?;
+    print(format!("{} after {} steps", results.data, results.step))?;
+    for line in &results.protocol {
+        print(format!("  {line}"))?;
     }
-    println!("{}", results.claim_table("Table 2"));
-    println!("departures from the paper: {} (in results.json and the report)", results.departures.len());
-    println!("results: {}", at.join("results.json").display());
-    println!("report:  {}", at.join("report.html").display());
+    print(results.score_table())?;
+    if let Err(reason) = &results.comparable {
+        print(format!("Not comparable with the paper: {reason}."))?;
+    }
+    print(results.claim_table("Table 2"))?;
+    print(format!("departures from the paper: {} (in results.json and the report)", results.departures.len()))?;
+    print(format!("results: {}", at.join("results.json").display()))?;
+    print(format!("report:  {}", at.join("report.html").display()))
 }
 
 // ---- The verbs --------------------------------------------------------------------------------------------------
 
 /// A run's flags, network and step, from its folder.
 fn load(at: &Path, machine: &Machine) -> Result<(Hyper, VarStore, Box<dyn Network>, u64)> {
-    let h: Hyper = Config::read(at)?.flags()?;
+    let config = Config::read(at)?;
+    let h: Hyper = config.flags()?;
     let mut store = VarStore::new(machine.device);
     let net = network(&h, &store)?;
-    let loaded = checkpoint::load(at, &mut store, None)?;
+    let loaded = checkpoint::load(at, &config, &mut store, None)?;
     let loaded = loaded.ok_or_else(|| anyhow!("{} has no checkpoint yet: train it first", at.display()))?;
-    loaded.note.iter().for_each(|note| eprintln!("{note}"));
+    loaded.note.iter().for_each(say);
     Ok((h, store, net, loaded.progress.step))
 }
 
@@ -465,7 +484,7 @@ fn export_run(at: &Path, h: &Hyper, store: &VarStore, net: &dyn Network) -> Resu
     let path = at.join("model.pt");
     let example = Tensor::zeros([2, 3, h.height.into(), h.width.into()], (Kind::Float, store.device()));
     let exported = export::torchscript(store, &|inputs: &[Tensor]| net.forward(&inputs[0], false), &[example], &path)?;
-    println!("{exported}");
+    print(exported)?;
     Ok(path)
 }
 
@@ -478,7 +497,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             let set = open(&h)?;
             let at = args.run.unwrap_or_else(|| h.folder());
             train(&h, &set, &at, &machine)?;
-            println!("trained: {}\nnext: triplet-reid evaluate --run {}", at.display(), at.display());
+            print(format!("trained: {}\nnext: triplet-reid evaluate --run {}", at.display(), at.display()))?;
         }
         Verb::Evaluate(args) => {
             let machine = args.machine.resolve()?;
@@ -495,30 +514,36 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
                 at = at.join("untrained");
                 std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
             }
-            show(&evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?, &at);
+            show(&evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?, &at)?;
             drop(store);
         }
         Verb::Embed(args) => {
             let machine = args.machine.resolve()?;
             let (h, _store, net, _) = load(&args.run, &machine)?;
+            if args.out.extension().is_none_or(|extension| extension != "safetensors") || args.out.is_dir() {
+                bail!("--out {}: give the name of a .safetensors file", args.out.display());
+            }
+            if args.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+                bail!("--out {}: there is no such folder: make it, or name another", args.out.display());
+            }
             let photos = datasets::folder(&args.images)?;
             datasets::check(photos.iter())?;
             let x = h.embedding(args.views, &machine).photos(&*net, &photos, "embed")?;
             let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
             let metadata = [("names".to_string(), serde_json::to_string(&names)?)].into();
             weights::save(&args.out, &[("embeddings".into(), x)], Some(metadata))?;
-            println!("{} embeddings of width {}: {}", photos.len(), net.width(), args.out.display());
+            print(format!("{} embeddings of width {}: {}", photos.len(), net.width(), args.out.display()))?;
         }
         Verb::Export(args) => {
             let machine = args.machine.resolve()?;
             let (h, store, net, _) = load(&args.run, &machine)?;
-            println!("model:   {}", export_run(&args.run, &h, &store, &*net)?.display());
+            print(format!("model:   {}", export_run(&args.run, &h, &store, &*net)?.display()))?;
         }
         Verb::Data(args) => {
             let set =
                 if args.data == "drawn" { datasets::drawn::set() } else { datasets::open(Path::new(&args.data))? };
             let card = datasets::card::Card::new(&set);
-            println!("{card}");
+            print(&card)?;
             if let Some(out) = args.out {
                 files::write_atomic(&out, serde_json::to_string_pretty(&card)?.as_bytes())?;
             }
@@ -535,8 +560,8 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             let (store, net) = train(&h, &set, &at, &machine)?;
             let results = evaluate(&at, &h, &set, &*net, h.t1, &machine, &args.scoring)?;
             let model = export_run(&at, &h, &store, &*net)?;
-            show(&results, &at);
-            println!("model:   {}", model.display());
+            show(&results, &at)?;
+            print(format!("model:   {}", model.display()))?;
         }
     }
     Ok(())

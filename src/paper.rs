@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -15,15 +15,28 @@ pub fn main(work: impl FnOnce() -> Result<()>) -> ExitCode {
         let text = panic.payload().downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown");
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        eprintln!("error: this is a defect of rankle, please report it{place}: {}", first_line(text));
+        crate::run::progress::say(format!(
+            "error: this is a defect of rankle, please report it{place}: {}",
+            first_line(text)
+        ));
     }));
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("error: {}", one_line(&error));
+            crate::run::progress::say(format!("error: {}", one_line(&error)));
             ExitCode::from(1)
         }
         Err(_) => ExitCode::from(1),
+    }
+}
+
+/// A line on standard output. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
+/// any other failure is an error.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.context("cannot write to standard output"),
     }
 }
 

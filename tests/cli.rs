@@ -228,7 +228,12 @@ fn changed_flags_are_refused_by_name() {
 #[test]
 fn flags_that_cannot_train_are_answered_in_one_line() {
     let place = Place::new();
-    let flags: [(&[&str], &[&str]); 12] = [
+    let flags: [(&[&str], &[&str]); 17] = [
+        (&["--k", "9223372036854775807"], &["--k", "65536"]),
+        (&["--t1", "18446744073709551615"], &["--t1"]),
+        (&["--triplets", "1000000000000"], &["--triplets"]),
+        (&["--workers", "100000"], &["--workers"]),
+        (&["--margin", "1e300"], &["--margin"]),
         (&["--k", "1"], &["--k 1", "--k 4"]),
         (&["--p", "1"], &["--p 1"]),
         (&["--p", "30"], &["--p 6 or fewer"]),
@@ -352,7 +357,7 @@ fn places_that_cannot_be_written_are_named() {
     );
     fs::create_dir(place.path("none")).expect("folder");
     bad(
-        &["embed", "--run", &place.text("run"), "--images", &place.text("none"), "--out", &place.text("o")],
+        &["embed", "--run", &place.text("run"), "--images", &place.text("none"), "--out", &place.text("o.safetensors")],
         1,
         &["none", "no images"],
     );
@@ -360,6 +365,22 @@ fn places_that_cannot_be_written_are_named() {
     if Path::new("/dev/full").exists() {
         bad(&["data", "--data", &place.text("data"), "--out", "/dev/full/x"], 1, &["/dev/full/x"]);
     }
+}
+
+/// `| head` closes the pipe: training goes on without a reader, and what only prints ends quietly.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::new();
+    let closed = |args: &[String]| {
+        let mut child = command(&strs(args)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        drop((child.stdout.take(), child.stderr.take()));
+        child.wait().expect("ends").code()
+    };
+    assert_eq!(closed(&place.train("run", &[])), Some(0));
+    assert!(place.path("run/checkpoint.safetensors").exists());
+    assert_eq!(closed(&["evaluate", "--run", &place.text("run"), "--views", "original"].map(String::from)), Some(0));
+    assert!(place.path("run/results.json").exists());
+    assert_eq!(closed(&["data", "--data", &place.text("data")].map(String::from)), Some(0));
 }
 
 #[test]
@@ -391,6 +412,6 @@ fn wrong_weights_are_named_before_anything_is_written() {
     let wrong =
         vec![("conv1.weight".to_string(), tch::Tensor::zeros([64, 3, 7, 7], (tch::Kind::Float, tch::Device::Cpu)))];
     rankle::weights::save(&place.path("few.safetensors"), &wrong, None).expect("saved");
-    bad(&strs(&args(&place.text("few.safetensors"))), 1, &["few.safetensors", "missing"]);
-    assert!(!place.path("run/checkpoint.safetensors").exists());
+    bad(&strs(&args(&place.text("few.safetensors"))), 1, &["few.safetensors", "lacks bn1.bias", "--weights"]);
+    assert!(!place.path("run").exists(), "a refused start leaves no claim on the folder");
 }

@@ -114,6 +114,10 @@ fn configurations_come_back_and_differences_are_named() {
     let flags = Flags { lr: 3e-4, log_every: 10, weights: None };
     let config = |flags: &Flags, paper: &str| Config::new(paper, flags, "cpu").expect("a configuration");
     assert!(!config(&flags, "p").write_or_match(place.path()).expect("new"));
+    let other = Flags { lr: 1., ..flags.clone() };
+    assert!(!config(&other, "q").write_or_match(place.path()).expect("no checkpoint: nothing to lose"));
+    assert!(!config(&flags, "p").write_or_match(place.path()).expect("back"));
+    std::fs::write(place.path().join(checkpoint::NEWEST), "there").expect("a checkpoint");
     assert!(config(&flags, "p").write_or_match(place.path()).expect("the same"));
     assert_eq!(Config::read(place.path()).expect("read").flags::<Flags>().expect("flags"), flags);
     let changed = Flags { log_every: 20, weights: Some("w".into()), ..flags.clone() };
@@ -128,6 +132,9 @@ fn configurations_come_back_and_differences_are_named() {
     );
     std::fs::write(place.path().join("config.json"), "{").expect("damaged");
     assert!(Config::read(place.path()).expect_err("damaged").to_string().contains("config.json"));
+    std::fs::remove_file(place.path().join("config.json")).expect("removed");
+    let error = config(&flags, "p").write_or_match(place.path()).expect_err("no configuration").to_string();
+    assert!(error.contains("no config.json"), "{error}");
 }
 
 #[test]
@@ -137,19 +144,20 @@ fn checkpoints_keep_the_one_before() {
     let mut store = VarStore::new(Device::Cpu);
     let x = (store.root() / "part").var("x", &[3], Init::Const(1.));
     let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
+    let config = Config::new("p", &json!({"lr": 0.1}), "cpu").expect("a configuration");
     let mined = Tensor::from_slice(&[4_i64, 5]);
     for step in 1..=3 {
         optimizer.zero_grad();
         x.square().sum(Kind::Float).backward();
         optimizer.step(0.1, 0.9);
-        let progress = Progress { step, log: 10 * step, carried: "{}".into() };
+        let progress = Progress::new(step, 10 * step, "{}".into(), &config);
         checkpoint::save(&folder, &store, &optimizer, &[("mined".into(), mined.shallow_clone())], &progress)
             .expect("saved");
     }
     let saved = x.copy();
     tch::no_grad(|| drop(x.shallow_clone().fill_(0.)));
     let mut other = Optimizer::new(Rule::ADAM, 0., &store);
-    let loaded = checkpoint::load(place.path(), &mut store, Some(&mut other)).expect("loads").expect("there");
+    let loaded = checkpoint::load(place.path(), &config, &mut store, Some(&mut other)).expect("loads").expect("there");
     assert_eq!((loaded.progress.step, loaded.progress.log, loaded.note), (3, 30, None));
     assert!(x.equal(&saved) && loaded.extra["mined"].equal(&mined));
     for ((a, x), (b, y)) in optimizer.state().into_iter().zip(other.state()) {
@@ -160,17 +168,23 @@ fn checkpoints_keep_the_one_before() {
     let whole = std::fs::read(&newest).expect("bytes");
     for cut in (0..whole.len()).step_by(7) {
         std::fs::write(&newest, &whole[..cut]).expect("cut");
-        let loaded = checkpoint::load(place.path(), &mut store, Some(&mut other)).expect("falls back").expect("there");
+        let loaded =
+            checkpoint::load(place.path(), &config, &mut store, Some(&mut other)).expect("falls back").expect("there");
         assert_eq!(loaded.progress.step, 2);
         assert!(loaded.note.is_some_and(|note| note.contains("step 2")));
     }
     let nowhere = tempfile::tempdir().expect("a folder");
-    assert!(checkpoint::load(nowhere.path(), &mut store, None).expect("none").is_none());
+    assert!(checkpoint::load(nowhere.path(), &config, &mut store, None).expect("none").is_none());
+    // Other flags than the checkpoint's are refused, not taken for damage.
+    std::fs::write(&newest, &whole).expect("whole again");
+    let other = Config::new("p", &json!({"lr": 0.2}), "cpu").expect("a configuration");
+    let error = checkpoint::load(place.path(), &other, &mut store, None).expect_err("refused").to_string();
+    assert!(error.contains("other flags") && error.contains("config.json"), "{error}");
     // Another network is refused by name.
     let mut wider = VarStore::new(Device::Cpu);
     let _x = (wider.root() / "part").var("x", &[4], Init::Const(1.));
     std::fs::write(&newest, &whole).expect("whole again");
-    let error = format!("{:#}", checkpoint::load(place.path(), &mut wider, None).expect_err("refused"));
+    let error = format!("{:#}", checkpoint::load(place.path(), &config, &mut wider, None).expect_err("refused"));
     assert!(error.contains("part.x") && error.contains("[3]"), "{error}");
 }
 

@@ -141,10 +141,10 @@ impl MachineFlags {
     pub fn resolve(&self) -> Result<Machine> {
         let (device, name) = run::device::resolve(&self.device)?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        if self.workers == Some(0) {
-            bail!("--workers 0: say 1 or more");
+        if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
+            bail!("--workers {workers}: say 1 to 256");
         }
-        eprintln!("device: {name}, {} threads", tch::get_num_threads());
+        say(format!("device: {name}, {} threads", tch::get_num_threads()));
         Ok(Machine { device, name, workers: self.workers.unwrap_or(cores), checkpoint_every: self.checkpoint_every })
     }
 }
@@ -356,7 +356,7 @@ impl Flags {
             k: self.k.unwrap_or(base.k),
             triplets: self.triplets.unwrap_or(base.triplets),
             lr: self.lr.unwrap_or(base.lr),
-            t0: self.t0.unwrap_or(self.t1.map_or(base.t0, |t1| base.t0.min(t1 * 3 / 5))),
+            t0: self.t0.unwrap_or(self.t1.map_or(base.t0, |t1| base.t0.min(t1 / 5 * 3))),
             t1: self.t1.unwrap_or(base.t1),
             height,
             width,
@@ -426,8 +426,14 @@ impl Hyper {
         if self.p < 2 && !self.loss.takes_triplets() {
             bail!("--p {}: a negative needs two people: say --p 18", self.p);
         }
-        if self.triplets == 0 {
-            bail!("--triplets 0: say 42");
+        if !(1..=65_536).contains(&self.triplets) {
+            bail!("--triplets {}: say 1 to 65536; the paper's is 42", self.triplets);
+        }
+        if self.p > 65_536 || self.k > 65_536 || self.p * self.k > 65_536 {
+            bail!("--p {} --k {}: a batch takes at most 65536 images; the paper's are 72 and 128", self.p, self.k);
+        }
+        if self.t1 > 1_000_000_000 || self.t0 > 1_000_000_000 {
+            bail!("--t0 {} --t1 {}: say at most 1000000000 steps", self.t0, self.t1);
         }
         if !(self.lr > 0. && self.lr.is_finite()) {
             bail!("--lr {}: say a number above 0, e.g. 3e-4", self.lr);
@@ -447,8 +453,8 @@ impl Hyper {
             ("soft", _) => {
                 bail!("--margin soft: {} has no soft form (Table 1): say a number, e.g. --margin 0.2", self.loss.name())
             }
-            (_, Ok(m)) if m.is_finite() && m >= 0. => {}
-            _ => bail!("--margin {}: say soft, or a number of at least 0, e.g. 0.2", self.margin),
+            (_, Ok(m)) if (0. ..=1e6).contains(&m) => {}
+            _ => bail!("--margin {}: say soft, or a number from 0 to 1e6, e.g. 0.2", self.margin),
         }
         if self.metric == Metric::Cosine {
             bail!("--metric cosine: the paper's network does not normalise: say euclidean or squared-euclidean");

@@ -55,7 +55,7 @@ pub fn reproduce(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine
             }
             let h = cell(loss, margin)?;
             let at = root.join(format!("{}-{margin}", loss.name()));
-            eprintln!("{name}, margin {margin}");
+            say(format!("{name}, margin {margin}"));
             let (_store, net) = train(&h, &set, &at, machine)?;
             // "TTA off": these networks saw no crops.
             let embedded = reid::embed(&*net, &set, &h.embedding(TestViews::Original, machine))?;
@@ -71,26 +71,25 @@ pub fn reproduce(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine
         .chain(MARGINS.iter().map(|m| if *m == "soft" { "soft".into() } else { format!("m = {m}") }))
         .collect();
     let h = cell(Loss::BatchHard, "soft")?;
-    println!("Table 1 on {} ({} held-out people, {} steps)", set.name, h.validation, h.t1);
-    println!("{}", Table { head: head.clone(), rows });
+    print(format!("Table 1 on {} ({} held-out people, {} steps)", set.name, h.validation, h.t1))?;
+    print(Table { head: head.clone(), rows })?;
     let published = ROWS
         .iter()
         .map(|(name, _, cells)| std::iter::once(*name).chain(cells.iter().copied()).map(String::from).collect())
         .collect();
-    println!(
+    print(format!(
         "The paper's, LuNet on 150 held-out people of MARS (* trapped in a bad optimum):\n{}",
         Table { head, rows: published }
-    );
+    ))?;
     let recipe = h.departures();
     match published_data(&set, &h) {
-        true => println!("The validation people are drawn from the seed; the paper's are not known."),
-        false => println!("Not comparable with the paper: other data or recipe ({}).", recipe.join("; ")),
+        true => print("The validation people are drawn from the seed; the paper's are not known.")?,
+        false => print(format!("Not comparable with the paper: other data or recipe ({}).", recipe.join("; ")))?,
     }
     let path = root.join("table1.json");
     let value = json!({"data": set.name, "steps": h.t1, "seed": h.seed, "cells": json_rows, "departures": recipe});
     files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
-    println!("results: {}", path.display());
-    Ok(())
+    print(format!("results: {}", path.display()))
 }
 
 /// MARS, 150 held-out people, the paper's recipe but for the augmentation, which Table 1 does without.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
@@ -148,7 +148,8 @@ fn decode_all(photos: &[&Photo]) -> Vec<Result<(u32, u32), String>> {
         let style = ProgressStyle::with_template("reading images {wide_bar} {pos}/{len} {eta}");
         ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     } else {
-        eprintln!("reading {} images", thousands(photos.len()));
+        // Not eprintln: a reader that closed the pipe is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "reading {} images", thousands(photos.len()));
         ProgressBar::hidden()
     };
     let one = |photo: &&Photo| {

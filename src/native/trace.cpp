@@ -11,6 +11,9 @@
 #include <map>
 #include <memory>
 #include <stdexcept>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -138,9 +141,12 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
     }
     ++copy;
   }
-  // Through a stream: given a path, libtorch would put the temporary file's name into the archive.
+  // Through memory: given a path, libtorch would put the temporary file's name into the archive; and its writer throws
+  // from its destructor where the disk is full, which ends the process.
+  std::ostringstream bytes;
+  saved.save(bytes);
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  saved.save(file);
+  file << bytes.str();
   file.close();
   if (!file) {
     throw std::runtime_error("cannot write the file: is the disk full?");

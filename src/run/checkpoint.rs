@@ -8,6 +8,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn::VarStore};
 
+use serde_json::Value;
+
+use super::config::Config;
 use super::folder::RunFolder;
 use crate::optim::Optimizer;
 
@@ -25,6 +28,40 @@ pub struct Progress {
     pub log: u64,
     /// Anything small that the paper's loop carries along (e.g. the state of the watch), as JSON.
     pub carried: String,
+    /// The flags of the run, as JSON: weights and configuration must belong together.
+    pub flags: String,
+}
+
+impl Progress {
+    /// After `step` steps of the run that `config` describes.
+    pub fn new(step: u64, log: u64, carried: String, config: &Config) -> Progress {
+        Progress { step, log, carried, flags: flags_of(config) }
+    }
+}
+
+fn flags_of(config: &Config) -> String {
+    Value::Object(config.flags.clone()).to_string()
+}
+
+/// Whole, but of other flags than its run's configuration: no damage that an older checkpoint would mend.
+#[derive(Debug)]
+struct Disagree(String);
+
+impl std::fmt::Display for Disagree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} was trained with other flags than the config.json beside it says: restore config.json, or choose another --run",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Disagree {}
+
+/// Whether a run folder has a checkpoint, whole or not.
+pub fn exists(run: &Path) -> bool {
+    [NEWEST, BEFORE].iter().any(|name| run.join(name).exists())
 }
 
 /// Saves weights, optimiser state, `extra` tensors and `progress`. The checkpoint that was newest becomes the one
@@ -72,15 +109,22 @@ pub struct Loaded {
 }
 
 /// Loads the newest checkpoint of `run` into the store and, where given, the optimiser. None where there is none. A
+/// checkpoint of other flags than `config` is an error; a
 /// damaged newest one falls back to the one before, and says so; two damaged ones are an error.
-pub fn load(run: &Path, store: &mut VarStore, mut optimizer: Option<&mut Optimizer>) -> Result<Option<Loaded>> {
+pub fn load(
+    run: &Path,
+    config: &Config,
+    store: &mut VarStore,
+    mut optimizer: Option<&mut Optimizer>,
+) -> Result<Option<Loaded>> {
     let mut damaged: Option<anyhow::Error> = None;
     for name in [NEWEST, BEFORE] {
         let path = run.join(name);
         if !path.exists() {
             continue;
         }
-        match load_one(&path, store, optimizer.as_deref_mut()) {
+        match load_one(&path, config, store, optimizer.as_deref_mut()) {
+            Err(error) if error.is::<Disagree>() => return Err(error),
             Ok(mut loaded) => {
                 loaded.note = damaged
                     .map(|error| format!("{error:#}; going on from {}, step {}", path.display(), loaded.progress.step));
@@ -97,10 +141,13 @@ pub fn load(run: &Path, store: &mut VarStore, mut optimizer: Option<&mut Optimiz
     }
 }
 
-fn load_one(path: &Path, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Loaded> {
+fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Loaded> {
     let (tensors, metadata) = crate::weights::read_safetensors(path)?;
     let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
     let progress: Progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
+    if progress.flags != flags_of(config) {
+        return Err(Disagree(path.display().to_string()).into());
+    }
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (name, tensor) in tensors {
         match name.split_once('.') {

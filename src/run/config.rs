@@ -58,10 +58,14 @@ impl Config {
     /// A flag that differs is an error that names it and both values. Returns whether there was one.
     pub fn write_or_match(&self, run: &Path) -> Result<bool> {
         let path = run.join("config.json");
-        if !path.exists() {
+        // Without a checkpoint nothing was trained, and nothing is lost by starting otherwise.
+        if !super::checkpoint::exists(run) {
             let text = serde_json::to_string_pretty(self).context("a configuration is plain JSON")?;
             write_atomic(&path, text.as_bytes())?;
             return Ok(false);
+        }
+        if !path.exists() {
+            bail!("{} has a checkpoint but no config.json: restore it, or choose another --run", run.display());
         }
         let old = Config::read(run)?;
         if old.paper != self.paper {
@@ -71,7 +75,10 @@ impl Config {
         let show = |value: Option<&Value>| value.map_or("not there".to_string(), plain);
         let changed: Vec<String> = names
             .filter(|name| old.flags.get(*name) != self.flags.get(*name))
-            .map(|name| format!("--{name} (was {}, now {})", show(old.flags.get(name)), show(self.flags.get(name))))
+            .map(|name| (name, if name == "height" || name == "width" { "size" } else { name }))
+            .map(|(name, flag)| {
+                format!("--{flag} (was {}, now {})", show(old.flags.get(name)), show(self.flags.get(name)))
+            })
             .collect();
         if !changed.is_empty() {
             bail!(

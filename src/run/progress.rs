@@ -5,6 +5,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// A line on standard error. Where nobody reads it any more (a closed pipe), work goes on.
+pub fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Progress over a known number of steps, on standard error.
 #[derive(Debug)]
 pub struct Bar {
@@ -38,7 +44,7 @@ impl Bar {
             Some(bar) => bar.inc(by),
             // Where nobody watches, a line now and then shows that it lives.
             None if self.said.elapsed() > Duration::from_secs(20) => {
-                eprintln!("{}: {} of {}", self.what, self.done, self.total);
+                say(format!("{}: {} of {}", self.what, self.done, self.total));
                 self.said = Instant::now();
             }
             None => {}
@@ -49,7 +55,7 @@ impl Bar {
     pub fn line(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => say(text),
         }
         self.said = Instant::now();
     }
