@@ -12,7 +12,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,14 +24,15 @@ use rankle::models::{LuNet, Network, TriNet, channels_last, layers::Scope};
 use rankle::optim::{Optimizer, Rule};
 use rankle::paper::{Claim, Results, print};
 use rankle::run::{
-    self, checkpoint,
-    config::Config,
-    embed::Embedding,
-    folder,
-    progress::{Bar, say},
+    self,
+    embed::{self, Embedding},
+    machine::Machine,
+    progress::say,
     reid,
     report::Report,
-    watch,
+    session::{self, Done, Plan, Session, Trained},
+    stats,
+    watch::Reading,
 };
 use rankle::sampler::{PkSampler, TripletSampler};
 use rankle::schedule::Decay;
@@ -40,7 +40,7 @@ use rankle::transform::{Augment, Recipe, TestViews};
 use rankle::{export, files, seed, weights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor, nn::VarStore};
+use tch::{Kind, Tensor, nn::VarStore};
 
 #[path = "triplet-reid/flags.rs"]
 mod flags;
@@ -175,14 +175,6 @@ fn batches(
     })
 }
 
-/// Where and how a run computes; none of it changes what it computes (on one kind of device).
-struct Machine {
-    device: Device,
-    name: String,
-    workers: usize,
-    checkpoint_every: u64,
-}
-
 /// TriNet's backbone from ImageNet weights.
 fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     if let Some(file) = &h.weights {
@@ -198,55 +190,21 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let sampler = Arc::new(Sampler::new(h, &photos.iter().map(|photo| photo.person).collect::<Vec<_>>())?);
     let mut store = VarStore::new(machine.device);
     let net = network(h, &store)?;
-    if !checkpoint::exists(at) {
-        start_from(h, &store)?;
-    }
-    // Only now: a start that was refused leaves no claim on the folder.
-    let folder = folder::RunFolder::open(at)?;
-    let config = Config::new("triplet-reid", h, &machine.name)?;
-    config.write_or_match(at)?;
     let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
-    let resumed = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))?;
-    let (start, log_length, mut watch, mut mined) = match resumed {
-        None => (0, 0, watch::Watch::default(), None),
-        Some(loaded) => {
-            loaded.note.iter().for_each(say);
-            let carried = serde_json::from_str(&loaded.progress.carried)
-                .context("the checkpoint's watch does not fit: train into another --run")?;
-            let mined = loaded
-                .extra
-                .get("mined")
-                .map(Vec::<i64>::try_from)
-                .transpose()
-                .context("the checkpoint's mined negatives do not fit")?;
-            (loaded.progress.step, loaded.progress.log, carried, mined)
-        }
-    };
-    let mut log = folder::Log::open(&folder.file("log.jsonl"), log_length)?;
-    let timing = folder.file("timing.jsonl");
-    let mut timing = folder::Log::open(&timing, timing.metadata().map_or(0, |data| data.len()))?;
-    if start >= h.t1 {
-        say(format!("{} is trained already ({start} steps)", at.display()));
+    let plan = Plan { paper: "triplet-reid", at, machine, steps: h.t1, log_every: h.log_every };
+    let begin = |store: &VarStore| start_from(h, store);
+    let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
+    let mut mined = (session.extra.get("mined").map(Vec::<i64>::try_from).transpose())
+        .context("the checkpoint's mined negatives do not fit: train into another --run")?;
+    let what = format!("{} on {}, {}, batches of {}", h.net.name(), set.name, machine.name, h.batch_size());
+    if !session.announce(&what) {
         return Ok((store, net));
     }
-    say(format!(
-        "{} {} on {}, {}: step {start} of {}, batches of {}",
-        if start > 0 { "resuming" } else { "training" },
-        h.net.name(),
-        set.name,
-        machine.name,
-        h.t1,
-        h.batch_size()
-    ));
-
     if h.t0 >= h.t1 {
         say(format!("note: --t0 {} is not before --t1 {}: the learning rate never decays", h.t0, h.t1));
     }
     let decay = Decay { base: h.lr, t0: h.t0, t1: h.t1 };
-    let mut finite = watch::Finite::new(machine.device);
-    let mut bar = Bar::new("train", h.t1, start);
-    let (mut kept, mut saved, mut since, mut images_since) = (start, Instant::now(), Instant::now(), 0);
-    let mut from = start;
+    let mut from = session.start();
     while from < h.t1 {
         // Offline hard mining cuts training into stretches; every other loss has one.
         let to = if h.loss == Loss::TripletOhm { ((from / h.ohm_every + 1) * h.ohm_every).min(h.t1) } else { h.t1 };
@@ -264,72 +222,31 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
             optimizer.zero_grad();
             loss.backward();
             optimizer.step(decay.rate(t), decay.beta1(t)); // Eq. 8; β₁ drops to 0.5 at t0
-            finite.note(&loss);
-            bar.step(1);
-            images_since += labels.size()[0];
 
-            let kept_text = match kept {
-                0 => "no checkpoint had been written yet".to_string(),
-                _ => format!("the checkpoint of step {kept} in {} is kept", at.display()),
-            };
-            if t % h.log_every == 0 || t + 1 == h.t1 {
-                finite.check(t, &kept_text)?;
-                let line = log_line(t, &loss, &tally, &x, &d, decay.rate(t), decay.beta1(t));
-                let number = |path: &str| line.pointer(path).and_then(Value::as_f64).unwrap_or(0.);
-                let reading = watch::Reading {
-                    loss: number("/mean"),
-                    collapsed_loss: h.collapsed_loss(),
-                    median_distance: number("/distance/p50"),
-                    mean_norm: number("/norm/mean"),
-                };
-                log.line(&line)?;
-                if let Some(warning) = watch.read(reading) {
-                    log.line(&json!({"step": t, "warning": warning}))?;
-                    bar.line(&format!("step {t}: {warning}"));
-                }
-                let seconds = since.elapsed().as_secs_f64();
-                timing.line(&json!({"step": t, "images_per_second": images_since as f64 / seconds, "loader_wait_seconds": loader.waited().as_secs_f64()}))?;
-                bar.message(format!(
-                    "loss {:.4}  active {:.0}%  {:.0} images/s",
-                    number("/loss"),
-                    100. * number("/active"),
-                    images_since as f64 / seconds
-                ));
-                (since, images_since) = (Instant::now(), 0);
-            }
-            let done = t + 1;
-            if done == h.t1 || done % machine.checkpoint_every == 0 || saved.elapsed().as_secs() >= 120 {
-                finite.check(t, &kept_text)?;
-                finite.check_weights(&store, t, &kept_text)?;
-                let progress = checkpoint::Progress::new(done, log.sync()?, serde_json::to_string(&watch)?, &config);
-                let extra: Vec<_> =
-                    mined.iter().map(|mined| ("mined".to_string(), Tensor::from_slice(mined))).collect();
-                checkpoint::save(&folder, &store, &optimizer, &extra, &progress)?;
-                (kept, saved) = (done, Instant::now());
-            }
+            let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: loader.waited() };
+            let line = || log_line(h, t, &loss, &tally, &x, &d, &decay);
+            let extra = || mined.iter().map(|mined| ("mined".to_string(), Tensor::from_slice(mined))).collect();
+            session.after(done, line, &store, &optimizer, extra)?;
         }
         from = to;
     }
     Ok((store, net))
 }
 
-/// The JSON line of a logged step: all of it a function of flags, data and step.
-fn log_line(t: u64, loss: &Tensor, tally: &Tally, x: &Tensor, d: &Tensor, rate: f64, beta1: f64) -> Value {
-    let (terms, active) = (tally.terms.int64_value(&[]), tally.active.int64_value(&[]));
-    let mut line = json!({
-        "step": t,
-        "loss": loss.double_value(&[]),
-        "mean": tally.mean().double_value(&[]),
-        "mean_active": tally.mean_active().double_value(&[]),
-        "terms": terms,
-        "active": active as f64 / terms.max(1) as f64,
-        "lr": rate,
-        "beta1": beta1,
-    });
-    if let (Value::Object(line), Value::Object(stats)) = (&mut line, run::stats::batch(x, d)) {
-        line.extend(stats);
-    }
-    line
+/// The line of a logged step, all of it a function of flags, data and step, and what the watch reads.
+fn log_line(
+    h: &Hyper,
+    t: u64,
+    loss: &Tensor,
+    tally: &Tally,
+    x: &Tensor,
+    d: &Tensor,
+    decay: &Decay,
+) -> (Value, Option<Reading>) {
+    let rates = json!({"lr": decay.rate(t), "beta1": decay.beta1(t)});
+    let line = stats::joined(stats::joined(stats::tally(t, loss, tally), rates), stats::batch(x, d));
+    let reading = Reading::of(&line, h.collapsed_loss());
+    (line, Some(reading))
 }
 
 /// Offline hard mining: for every training image the hardest negative of a random pool under the network of `step`.
@@ -429,7 +346,7 @@ fn evaluate(
         departures,
         step,
     };
-    files::write_atomic(&at.join("results.json"), serde_json::to_string_pretty(&results.json())?.as_bytes())?;
+    results.write(at)?;
     let mut report = Report::new("triplet-reid", &results.citation);
     report.facts(&h.facts(set, step, machine));
     report.table("Scores", "", &results.score_table());
@@ -448,35 +365,11 @@ fn evaluate(
     Ok(results)
 }
 
-/// The tables that a verb ends with.
-fn show(results: &Results, at: &Path) -> Result<()> {
-    print(format!("{}\n", results.citation))?;
-    print(format!("{} after {} steps", results.data, results.step))?;
-    for line in &results.protocol {
-        print(format!("  {line}"))?;
-    }
-    print(results.score_table())?;
-    if let Err(reason) = &results.comparable {
-        print(format!("Not comparable with the paper: {reason}."))?;
-    }
-    print(results.claim_table("Table 2"))?;
-    print(format!("departures from the paper: {} (in results.json and the report)", results.departures.len()))?;
-    print(format!("results: {}", at.join("results.json").display()))?;
-    print(format!("report:  {}", at.join("report.html").display()))
-}
-
 // ---- The verbs --------------------------------------------------------------------------------------------------
 
-/// A run's flags, network and step, from its folder.
-fn load(at: &Path, machine: &Machine) -> Result<(Hyper, VarStore, Box<dyn Network>, u64)> {
-    let config = Config::read(at)?;
-    let h: Hyper = config.flags()?;
-    let mut store = VarStore::new(machine.device);
-    let net = network(&h, &store)?;
-    let loaded = checkpoint::load(at, &config, &mut store, None)?;
-    let loaded = loaded.ok_or_else(|| anyhow!("{} has no checkpoint yet: train it first", at.display()))?;
-    loaded.note.iter().for_each(say);
-    Ok((h, store, net, loaded.progress.step))
+/// A run from its folder.
+fn load(at: &Path, machine: &Machine) -> Result<Trained<Hyper, Box<dyn Network>>> {
+    session::load("triplet-reid", at, machine, network)
 }
 
 /// TorchScript with named parameters, compared with this network before it counts as written.
@@ -501,7 +394,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
         }
         Verb::Evaluate(args) => {
             let machine = args.machine.resolve()?;
-            let (mut h, mut store, mut net, mut step) = load(&args.run, &machine)?;
+            let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
             h.data = args.data.unwrap_or(h.data);
             let set = open(&h)?;
             let mut at = args.run;
@@ -514,29 +407,23 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
                 at = at.join("untrained");
                 std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
             }
-            show(&evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?, &at)?;
+            evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?.show(&at, "Table 2")?;
             drop(store);
         }
         Verb::Embed(args) => {
             let machine = args.machine.resolve()?;
-            let (h, _store, net, _) = load(&args.run, &machine)?;
-            if args.out.extension().is_none_or(|extension| extension != "safetensors") || args.out.is_dir() {
-                bail!("--out {}: give the name of a .safetensors file", args.out.display());
-            }
-            if args.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-                bail!("--out {}: there is no such folder: make it, or name another", args.out.display());
-            }
+            let Trained { flags: h, network: net, store: _store, .. } = load(&args.run, &machine)?;
+            embed::check_out(&args.out)?;
             let photos = datasets::folder(&args.images)?;
             datasets::check(photos.iter())?;
             let x = h.embedding(args.views, &machine).photos(&*net, &photos, "embed")?;
             let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
-            let metadata = [("names".to_string(), serde_json::to_string(&names)?)].into();
-            weights::save(&args.out, &[("embeddings".into(), x)], Some(metadata))?;
+            embed::write(&args.out, &names, x)?;
             print(format!("{} embeddings of width {}: {}", photos.len(), net.width(), args.out.display()))?;
         }
         Verb::Export(args) => {
             let machine = args.machine.resolve()?;
-            let (h, store, net, _) = load(&args.run, &machine)?;
+            let Trained { flags: h, network: net, store, .. } = load(&args.run, &machine)?;
             print(format!("model:   {}", export_run(&args.run, &h, &store, &*net)?.display()))?;
         }
         Verb::Data(args) => {
@@ -560,7 +447,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             let (store, net) = train(&h, &set, &at, &machine)?;
             let results = evaluate(&at, &h, &set, &*net, h.t1, &machine, &args.scoring)?;
             let model = export_run(&at, &h, &store, &*net)?;
-            show(&results, &at)?;
+            results.show(&at, "Table 2")?;
             print(format!("model:   {}", model.display()))?;
         }
     }

@@ -1,5 +1,6 @@
 //! What every binary shares: how it starts and ends, and how its results stand beside the paper's.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -109,6 +110,29 @@ impl Results {
             head: ["what", "place", "paper", "ours"].map(String::from).to_vec(),
             rows: self.claims.iter().filter(|claim| claim.place.starts_with(place)).map(row).collect(),
         }
+    }
+
+    /// Writes `results.json` into the run folder `at`.
+    pub fn write(&self, at: &Path) -> Result<()> {
+        crate::files::write_atomic(&at.join("results.json"), serde_json::to_string_pretty(&self.json())?.as_bytes())
+    }
+
+    /// What a verb ends with on standard output: protocol, scores, the paper's numbers of `place` with ours beside
+    /// them where that is fair, and where the files are.
+    pub fn show(&self, at: &Path, place: &str) -> Result<()> {
+        print(format!("{}\n", self.citation))?;
+        print(format!("{} after {} steps", self.data, self.step))?;
+        for line in &self.protocol {
+            print(format!("  {line}"))?;
+        }
+        print(self.score_table())?;
+        if let Err(reason) = &self.comparable {
+            print(format!("Not comparable with the paper: {reason}."))?;
+        }
+        print(self.claim_table(place))?;
+        print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
+        print(format!("results: {}", at.join("results.json").display()))?;
+        print(format!("report:  {}", at.join("report.html").display()))
     }
 
     /// The JSON for machines.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use rankle::run::machine::MachineFlags;
 
 #[derive(Parser)]
 #[command(
@@ -121,32 +122,6 @@ pub struct Scoring {
     /// Also score after k-reciprocal re-ranking (Table 2; k1 20, k2 6, lambda 0.3)
     #[arg(long)]
     pub rerank: bool,
-}
-
-#[derive(Args, Clone)]
-pub struct MachineFlags {
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// Image loader threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    /// Save a checkpoint every N steps (and every two minutes, and at the end)
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
-    pub checkpoint_every: u64,
-}
-
-impl MachineFlags {
-    /// The device there is, said in the first line.
-    pub fn resolve(&self) -> Result<Machine> {
-        let (device, name) = run::device::resolve(&self.device)?;
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
-            bail!("--workers {workers}: say 1 to 256");
-        }
-        say(format!("device: {name}, {} threads", tch::get_num_threads()));
-        Ok(Machine { device, name, workers: self.workers.unwrap_or(cores), checkpoint_every: self.checkpoint_every })
-    }
 }
 
 /// The network.

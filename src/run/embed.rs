@@ -1,9 +1,10 @@
 //! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use crate::datasets::Photo;
@@ -63,6 +64,23 @@ impl Embedding {
             Tensor::cat(&parts, 0)
         })
     }
+}
+
+/// Refuses an `--out` that [`write`] could not write, before the work is done.
+pub fn check_out(out: &Path) -> Result<()> {
+    if out.extension().is_none_or(|extension| extension != "safetensors") || out.is_dir() {
+        bail!("--out {}: give the name of a .safetensors file", out.display());
+    }
+    if out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!("--out {}: there is no such folder: make it, or name another", out.display());
+    }
+    Ok(())
+}
+
+/// Writes embeddings `x` `[N, D]` as the tensor "embeddings", with the N `names` as a JSON list in the metadata.
+pub fn write(out: &Path, names: &[&str], x: Tensor) -> Result<()> {
+    let metadata = [("names".to_string(), serde_json::to_string(names)?)].into();
+    crate::weights::save(out, &[("embeddings".into(), x)], Some(metadata))
 }
 
 /// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` and the first row of

@@ -9,9 +9,11 @@ pub mod config;
 pub mod device;
 pub mod embed;
 pub mod folder;
+pub mod machine;
 pub mod progress;
 pub mod reid;
 pub mod report;
+pub mod session;
 pub mod stats;
 pub mod watch;
 

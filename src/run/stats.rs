@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
+use crate::losses::Tally;
+
 /// Percentiles of the distances between different rows, and the lengths of the embeddings.
 ///
 /// `x` `[B, D]` embeddings and `dist` `[B, B]` their distances, any float kinds. Waits for the device.
@@ -21,4 +23,26 @@ pub fn batch(x: &Tensor, dist: &Tensor) -> Value {
             "norm": {"mean": norms.mean(Kind::Float).double_value(&[]), "max": norms.max().double_value(&[])},
         })
     })
+}
+
+/// The start of a logged step's line: the loss that was minimised, both means of its terms, how many there are and
+/// which share is above 0. Waits for the device.
+pub fn tally(step: u64, loss: &Tensor, tally: &Tally) -> Value {
+    let (terms, active) = (tally.terms.int64_value(&[]), tally.active.int64_value(&[]));
+    json!({
+        "step": step,
+        "loss": loss.double_value(&[]),
+        "mean": tally.mean().double_value(&[]),
+        "mean_active": tally.mean_active().double_value(&[]),
+        "terms": terms,
+        "active": active as f64 / terms.max(1) as f64,
+    })
+}
+
+/// The entries of `more` after those of `line`, both objects.
+pub fn joined(mut line: Value, more: Value) -> Value {
+    if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+        line.extend(more);
+    }
+    line
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Kind, Tensor, nn::VarStore};
 
 /// What the watch reads at a logged step.
@@ -15,6 +16,19 @@ pub struct Reading {
     pub median_distance: f64,
     /// Mean length of an embedding.
     pub mean_norm: f64,
+}
+
+impl Reading {
+    /// From a log line with "mean", "distance" and "norm" (see `stats`); `collapsed_loss` is the paper's to know.
+    pub fn of(line: &Value, collapsed_loss: f64) -> Reading {
+        let number = |path: &str| line.pointer(path).and_then(Value::as_f64).unwrap_or(0.);
+        Reading {
+            loss: number("/mean"),
+            collapsed_loss,
+            median_distance: number("/distance/p50"),
+            mean_norm: number("/norm/mean"),
+        }
+    }
 }
 
 /// Names a collapse that lasts. Early on, distances shrink before they grow (1703.07737, Section 4.5), so one reading
