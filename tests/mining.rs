@@ -1,7 +1,7 @@
 //! Miners against nested loops.
 
 use rankle::distance::Metric;
-use rankle::mining::{Pick, Triplets, batch_all, batch_hard, semi_hard};
+use rankle::mining::{Negative, Pick, Triplets, batch_all, batch_hard, every_pair, semi_hard};
 use tch::{Kind, Tensor};
 
 use crate::common::{ints, label_sets, matrix, rows};
@@ -124,6 +124,67 @@ fn semi_hard_random_draws_every_candidate_and_nothing_else() {
     assert!(seen.len() as f64 >= 0.99 * possible.len() as f64, "{} of {}", seen.len(), possible.len());
 }
 
+/// The nearest of some rows to `a`, the lower index of equally near ones.
+fn nearest(d: &[Vec<f64>], a: usize, of: impl Iterator<Item = usize>) -> Option<usize> {
+    of.min_by(|&x, &y| d[a][x].total_cmp(&d[a][y]).then(x.cmp(&y)))
+}
+
+#[test]
+fn the_addons_rule_and_the_hardest_equal_nested_loops_also_with_ties() {
+    for (name, labels) in label_sets() {
+        for seed in 0..8 {
+            let d = tied(seed, labels.len());
+            let r = rows(&d);
+            let (mut addons, mut hardest) = (Vec::new(), Vec::new());
+            for a in 0..labels.len() {
+                for p in (0..labels.len()).filter(|&p| p != a && labels[p] == labels[a]) {
+                    let negatives = || (0..labels.len()).filter(|&n| labels[n] != labels[a]);
+                    let farther = nearest(&r, a, negatives().filter(|&n| r[a][n] > r[a][p]));
+                    // Of equally far ones the last of the stable sort: the highest index.
+                    let farthest = negatives().max_by(|&x, &y| r[a][x].total_cmp(&r[a][y]).then(x.cmp(&y)));
+                    addons.extend(farther.or(farthest).map(|n| [a as i64, p as i64, n as i64]));
+                    hardest.extend(nearest(&r, a, negatives()).map(|n| [a as i64, p as i64, n as i64]));
+                }
+            }
+            let t = Tensor::from_slice(&labels);
+            assert_eq!(listed(&every_pair(&d, &t, 0.2, Negative::Addons)), addons, "{name}, seed {seed}");
+            assert_eq!(listed(&every_pair(&d, &t, 0.2, Negative::Hardest)), hardest, "{name}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn violating_negatives_are_those_nearer_than_the_margin_allows() {
+    for (name, labels) in label_sets() {
+        let d = tied(5, labels.len());
+        let r = rows(&d);
+        let allowed = |a: usize, p: usize| -> Vec<usize> {
+            (0..labels.len()).filter(|&n| labels[n] != labels[a] && r[a][n] < r[a][p] + 1.5).collect()
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..60 {
+            let drawn = listed(&every_pair(&d, &Tensor::from_slice(&labels), 1.5, Negative::Violating(seed)));
+            let mut expected = Vec::new();
+            for a in 0..labels.len() {
+                for p in (0..labels.len()).filter(|&p| p != a && labels[p] == labels[a] && !allowed(a, p).is_empty()) {
+                    expected.push((a as i64, p as i64));
+                }
+            }
+            assert_eq!(drawn.iter().map(|t| (t[0], t[1])).collect::<Vec<_>>(), expected, "{name}, seed {seed}");
+            for [a, p, n] in drawn {
+                assert!(allowed(a as usize, p as usize).contains(&(n as usize)), "{name}: {a} {p} {n}");
+                seen.insert([a, p, n]);
+            }
+        }
+        let possible: usize = (0..labels.len())
+            .flat_map(|a| (0..labels.len()).map(move |p| (a, p)))
+            .filter(|&(a, p)| a != p && labels[a] == labels[p])
+            .map(|(a, p)| allowed(a, p).len())
+            .sum();
+        assert!(seen.len() * 20 >= possible * 19, "{name}: drew {} of {possible}", seen.len());
+    }
+}
+
 #[test]
 fn halves_and_nan_do_not_panic() {
     let labels: Vec<i64> = (0..8).map(|i| i / 2).collect();
@@ -137,6 +198,12 @@ fn halves_and_nan_do_not_panic() {
     }
     for triplet in listed(&semi_hard(&broken, &t, 0.5, Pick::Nearest)) {
         assert!(triplet[0] != 2);
+    }
+    for rule in [Negative::Addons, Negative::Hardest, Negative::Violating(3)] {
+        for [a, p, n] in listed(&every_pair(&broken, &t, 0.5, rule)) {
+            let [a, p, n] = [a, p, n].map(|row| labels[row as usize]);
+            assert!(a == p && a != n, "{rule:?}");
+        }
     }
     let _ = broken.fill_(f64::NAN);
     assert_eq!(semi_hard(&broken, &t, 0.5, Pick::Random(1)).anchor.size(), [0]);

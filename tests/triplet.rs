@@ -5,7 +5,7 @@
 
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, triplet};
-use rankle::mining::Pick;
+use rankle::mining::{Negative, Pick};
 use tch::{Kind, Tensor};
 
 use crate::common::{all_close, close, gradient, label_sets, matrix, rows, value};
@@ -84,6 +84,35 @@ fn semi(m: f64) -> Terms {
     })
 }
 
+fn addons(m: f64) -> Terms {
+    Box::new(move |d, l| {
+        let mut terms = Vec::new();
+        for a in 0..l.len() {
+            for p in of(l, a, true) {
+                let farther = of(l, a, false).map(|n| d[a][n]).filter(|&x| x > d[a][p]).fold(f64::MAX, f64::min);
+                let farthest = of(l, a, false).map(|n| d[a][n]).fold(f64::MIN, f64::max);
+                if farthest > f64::MIN {
+                    terms.push((m + d[a][p] - if farther < f64::MAX { farther } else { farthest }).max(0.));
+                }
+            }
+        }
+        terms
+    })
+}
+
+fn hardest(m: f64) -> Terms {
+    Box::new(move |d, l| {
+        let mut terms = Vec::new();
+        for a in 0..l.len() {
+            let near = of(l, a, false).map(|n| d[a][n]).fold(f64::MAX, f64::min);
+            if near < f64::MAX {
+                terms.extend(of(l, a, true).map(|p| (m + d[a][p] - near).max(0.)));
+            }
+        }
+        terms
+    })
+}
+
 fn lmnn(target: Vec<i64>, m: f64, mu: f64) -> Terms {
     Box::new(move |d, l| {
         let mut terms = Vec::new();
@@ -118,6 +147,9 @@ fn losses() -> Vec<(String, Terms, Fast)> {
             semi(m),
             Box::new(move |d, l| triplet::semi_hard(d, l, m, Pick::Nearest)),
         ));
+        let rule = move |rule| -> Fast { Box::new(move |d, l| triplet::every_pair(d, l, m, rule)) };
+        list.push((format!("Addons' rule {m}"), addons(m), rule(Negative::Addons)));
+        list.push((format!("hardest {m}"), hardest(m), rule(Negative::Hardest)));
     }
     list
 }
@@ -167,6 +199,9 @@ fn facenets_golden_vector() {
     let tally = triplet::semi_hard(&d, &labels, 0.2, Pick::Nearest);
     close(value(&tally.sum()), 0.300497, 1e-6);
     close(value(&tally.mean()), 0.075124, 1e-6);
+    let addons = triplet::every_pair(&d, &labels, 0.2, Negative::Addons);
+    close(value(&addons.mean()), 0.139189, 1e-6);
+    assert_eq!(addons.terms.int64_value(&[]), 12);
     let chosen = rankle::mining::semi_hard(&d, &labels, 0.2, Pick::Nearest);
     assert_eq!(crate::common::ints(&chosen.anchor), [1, 3, 3, 4]);
     assert_eq!(crate::common::ints(&chosen.positive), [2, 4, 5, 3]);

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::{Margin, Tally};
 use crate::distance::widen;
-use crate::mining::{Masks, Pick, SemiHard, semi_hard_choice};
+use crate::mining::{Choice, Masks, Negative, Pick, choose};
 
 /// L_tri (1703.07737, Eq. 4; 1503.03832, Eq. 3) on ready-made triplets: `d_ap` and `d_an` of equal shape, a term an
 /// entry.
@@ -63,16 +63,23 @@ pub fn batch_all(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
 ///
 /// Takes the matrix that it is given: pass squared distances of unit rows for FaceNet. O(B²) memory.
 pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Tally {
+    every_pair(dist, labels, margin, Negative::SemiHard(pick))
+}
+
+/// `[d_ap - d_an + margin]₊` (1503.03832, Eq. 3) over all ordered pairs (a, p), each against one negative by the rule
+/// `negative`; a term a pair that has one. Otherwise as [`semi_hard`].
+pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> Tally {
     let dist = widen(dist);
-    let (weight, terms) = tch::no_grad(|| {
-        let SemiHard { negative, kept } = semi_hard_choice(&dist, labels, margin, pick);
-        let kept_f = kept.to_kind(dist.kind());
-        let terms = kept.sum(Kind::Int64);
+    let (weight, terms, active) = tch::no_grad(|| {
+        let Choice { negative, kept } = choose(&dist, labels, margin, negative);
+        let gap = &dist + margin - dist.gather(1, &negative, false);
+        let active = kept.logical_and(&gap.gt(0.));
+        let share = active.to_kind(dist.kind());
         // Added at (a, p), subtracted at (a, n).
-        (kept_f.scatter_add(1, &negative, &kept_f.neg()), terms)
+        (share.scatter_add(1, &negative, &share.neg()), kept.sum(Kind::Int64), active.sum(Kind::Int64))
     });
-    let sum = weighted(&dist, &weight) + terms.to_kind(Kind::Double) * margin;
-    Tally { sum: sum.to_kind(dist.kind()), active: terms.shallow_clone(), terms }
+    let sum = weighted(&dist, &weight) + active.to_kind(Kind::Double) * margin;
+    Tally { sum: sum.to_kind(dist.kind()), active, terms }
 }
 
 /// Generalised lifted structure, L_LG (1703.07737, Eq. 7): a term an anchor,

@@ -10,8 +10,8 @@
 
 mod triplets;
 
-pub(crate) use triplets::{Masks, SemiHard, semi_hard_choice};
-pub use triplets::{batch_all, batch_hard, semi_hard};
+pub(crate) use triplets::{Choice, Masks, choose};
+pub use triplets::{batch_all, batch_hard, every_pair, semi_hard};
 
 use tch::Tensor;
 
@@ -46,4 +46,22 @@ pub enum Pick {
     Nearest,
     /// One drawn uniformly, a pure function of the seed and the pair.
     Random(u64),
+}
+
+/// Which negative n an ordered pair (a, p) of one identity is set against; `m` is the margin, d are entries of the
+/// distance matrix. 1503.03832 leaves it open (Section 3.2); these are the readings in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Negative {
+    /// `d_ap < d_an < d_ap + m` (Eq. 4, within the margin), the nearest or a random one; a pair without one gives no
+    /// triplet.
+    SemiHard(Pick),
+    /// `d_an < d_ap + m`, hard ones too, drawn uniformly by this seed; a pair without one gives no triplet. What
+    /// openface does, and facenet by the name of VGG Face.
+    Violating(u64),
+    /// The nearest with `d_an > d_ap`, however far; where there is none, the farthest negative. TensorFlow Addons'
+    /// rule: every pair gives a triplet.
+    Addons,
+    /// The nearest, `argmin_n d_an`: the global rule of Section 3.1, taken within the batch. Every pair gives a
+    /// triplet.
+    Hardest,
 }

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Pick, Triplets};
+use super::{Negative, Pick, Triplets};
 use crate::distance::widen;
 
 /// Who is a positive and who a negative for whom, `[B, B]` bool on the device of the distances.
@@ -87,8 +87,14 @@ pub fn batch_all(labels: &Tensor) -> Triplets {
 /// `dist` `[B, B]`: pass squared distances of unit rows for FaceNet. `labels` int64 `[B]`. At most B(K-1) triplets,
 /// ordered by anchor, then positive. Memory O(B²).
 pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Triplets {
+    every_pair(dist, labels, margin, Negative::SemiHard(pick))
+}
+
+/// All ordered pairs (a, p) of one identity, each with one negative by the rule `negative` (1503.03832, Section 3.2);
+/// otherwise as [`semi_hard`].
+pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> Triplets {
     tch::no_grad(|| {
-        let SemiHard { negative, kept } = semi_hard_choice(dist, labels, margin, pick);
+        let Choice { negative, kept } = choose(dist, labels, margin, negative);
         let pairs = kept.nonzero();
         let (anchor, positive) = (pairs.select(1, 0), pairs.select(1, 1));
         let negative = negative.index(&[Some(&anchor), Some(&positive)]);
@@ -96,17 +102,17 @@ pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Tri
     })
 }
 
-/// What [`semi_hard`] chose, for every cell (a, p).
-pub(crate) struct SemiHard {
+/// What [`every_pair`] chose, for every cell (a, p).
+pub(crate) struct Choice {
     /// int64 `[B, B]`: the negative's row; meaningless where not `kept`.
     pub negative: Tensor,
-    /// bool `[B, B]`: the pair has a semi-hard negative.
+    /// bool `[B, B]`: the pair has a negative by the rule.
     pub kept: Tensor,
 }
 
-/// The choice behind [`semi_hard`], without a wait for the device: the negatives of each anchor are sorted once, and
-/// each pair's window `(d_ap, d_ap + margin)` is found in them by bisection.
-pub(crate) fn semi_hard_choice(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> SemiHard {
+/// The choice behind [`every_pair`], without a wait for the device: the negatives of each anchor are sorted once, and
+/// where each pair's window begins and ends among them is found by bisection.
+pub(crate) fn choose(dist: &Tensor, labels: &Tensor, margin: f64, rule: Negative) -> Choice {
     let dist = widen(dist);
     let masks = Masks::of(labels, dist.device());
     // The sort is stable, so that equal distances keep the lower index first. Positives go last, as infinity.
@@ -114,18 +120,36 @@ pub(crate) fn semi_hard_choice(dist: &Tensor, labels: &Tensor, margin: f64, pick
     let bisect = |values: &Tensor, right: bool| {
         values.searchsorted(&sorted, false, right, if right { "right" } else { "left" }, None::<Tensor>)
     };
-    let low = bisect(&dist, true);
-    let high = bisect(&(&dist + margin), false);
-    let count = (&high - &low).clamp_min(0);
-    let chosen = match pick {
-        Pick::Nearest => low.shallow_clone(),
-        Pick::Random(seed) => &low + below(&count, seed),
+    // Negatives at d_ap or nearer; negatives nearer than d_ap + m; all of them that are numbers.
+    let reached = || bisect(&dist, true);
+    let within = || bisect(&(&dist + margin), false);
+    let all = || masks.negative.logical_and(&dist.isnan().logical_not()).sum_dim_intlist(1, true, Kind::Int64);
+    let (chosen, count) = match rule {
+        Negative::SemiHard(Pick::Nearest) => {
+            let low = reached();
+            let count = within() - &low;
+            (low, count)
+        }
+        Negative::SemiHard(Pick::Random(seed)) => {
+            let low = reached();
+            let count = (within() - &low).clamp_min(0);
+            (low + below(&count, seed), count)
+        }
+        Negative::Violating(seed) => {
+            let count = within().minimum(&all());
+            (below(&count, seed), count)
+        }
+        Negative::Addons => {
+            let all = all();
+            (reached().minimum(&(&all - 1)), all.expand_as(&dist))
+        }
+        Negative::Hardest => (dist.zeros_like().to_kind(Kind::Int64), all().expand_as(&dist)),
     };
     let last = sorted.size()[1] - 1;
     let negative = if last < 0 { order } else { order.gather(1, &chosen.clamp(0, last), false) };
     // A NaN pair compares with nothing; without this its window would start at the end and be empty anyway.
     let kept = masks.positive.logical_and(&count.gt(0)).logical_and(&dist.isfinite());
-    SemiHard { negative, kept }
+    Choice { negative, kept }
 }
 
 /// For each cell of int64 `count` `[B, B]` a number in `0..count` (0 where count is 0), from the seed and the cell's
