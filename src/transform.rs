@@ -219,6 +219,45 @@ fn within(start: f64, mut length: f64, end: u32) -> f64 {
     length
 }
 
+/// What is done to a whole image before a [`Recipe`] sees it: a centre crop, then the degradations of 1503.03832's
+/// Table 4.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// Side of the centre square that is kept, as a share of the shorter side; 1 keeps the whole image, unsquared.
+    pub crop: f64,
+    /// Encode as JPEG of this quality (1 to 100) and decode again.
+    pub jpeg: Option<u8>,
+    /// Resize to this many pixels a side.
+    pub side: Option<u32>,
+}
+
+impl View {
+    /// The image as it is.
+    pub const WHOLE: View = View { crop: 1.0, jpeg: None, side: None };
+
+    /// The image through this view.
+    ///
+    /// # Errors
+    /// Where JPEG encoding fails (an image above 65,535 pixels a side).
+    pub fn of(&self, image: &RgbImage) -> Result<RgbImage> {
+        let mut image = image.clone();
+        if self.crop < 1.0 {
+            let (width, height) = image.dimensions();
+            let side = ((f64::from(width.min(height)) * self.crop).round() as u32).max(1);
+            image = image::imageops::crop_imm(&image, (width - side) / 2, (height - side) / 2, side, side).to_image();
+        }
+        if let Some(side) = self.side {
+            image = resize(&image, side, side);
+        }
+        if let Some(quality) = self.jpeg {
+            let mut bytes = Vec::new();
+            image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&image)?;
+            image = decode(&bytes, "an image encoded as JPEG")?;
+        }
+        Ok(image)
+    }
+}
+
 /// What is random in a training image. The networks of Table 1 (the loss study) are trained without any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -237,6 +276,8 @@ pub enum Augment {
 pub enum TestViews {
     /// A plain resize to the input size.
     Original,
+    /// A plain resize and its mirror image.
+    Flip,
     /// The centre crop of the image resized to 9/8.
     Centre,
     /// The centre crop and its mirror image.
@@ -252,6 +293,7 @@ impl TestViews {
     pub fn name(self) -> &'static str {
         match self {
             TestViews::Original => "original",
+            TestViews::Flip => "flip",
             TestViews::Centre => "centre",
             TestViews::CentreFlip => "centre-flip",
             TestViews::FiveCrops => "five-crops",
@@ -263,7 +305,7 @@ impl TestViews {
     pub fn count(self) -> usize {
         match self {
             TestViews::Original | TestViews::Centre => 1,
-            TestViews::CentreFlip => 2,
+            TestViews::Flip | TestViews::CentreFlip => 2,
             TestViews::FiveCrops => 5,
             TestViews::TenCrops => 10,
         }
@@ -343,6 +385,7 @@ impl Recipe {
         let corners = [centre, (0, 0), (0, right), (down, 0), (down, right)];
         let (image, crops, mirrored) = match views {
             TestViews::Original => (resize(image, size.0, size.1), &[(0, 0)][..], false),
+            TestViews::Flip => (resize(image, size.0, size.1), &[(0, 0)][..], true),
             TestViews::Centre => (resize(image, scaled.0, scaled.1), &corners[..1], false),
             TestViews::CentreFlip => (resize(image, scaled.0, scaled.1), &corners[..1], true),
             TestViews::FiveCrops => (resize(image, scaled.0, scaled.1), &corners[..], false),

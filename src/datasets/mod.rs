@@ -1,4 +1,5 @@
-//! Person re-identification sets on disk: Market-1501, MARS, or one folder an identity.
+//! Data sets on disk, and drawn ones. Here: person re-identification (Market-1501, MARS, or one folder an identity);
+//! [`faces`] has faces.
 //!
 //! [`open`] finds the layout by what is in the folder, reads names and lists but no pixels, and compares the counts
 //! with the published ones. What is unusual is said in [`ReidSet::notes`]; what is wrong is an
@@ -22,6 +23,7 @@ pub use folder::folder;
 
 pub mod card;
 pub mod drawn;
+pub mod faces;
 mod folder;
 mod market1501;
 mod mars;
@@ -34,6 +36,8 @@ pub enum Source {
     File(PathBuf),
     /// In memory: drawn by code.
     Memory(Arc<RgbImage>),
+    /// Another source's image, cropped or degraded when asked for.
+    Through(Box<Source>, transform::View),
 }
 
 impl Source {
@@ -45,6 +49,7 @@ impl Source {
         match self {
             Source::File(path) => transform::load(path).map(Arc::new),
             Source::Memory(image) => Ok(image.clone()),
+            Source::Through(source, view) => view.of(&*source.image()?).map(Arc::new),
         }
     }
 
@@ -57,6 +62,7 @@ impl Source {
         match self {
             Source::File(path) => transform::probe(&transform::read(path)?, &path.display().to_string()).map(drop),
             Source::Memory(_) => Ok(()),
+            Source::Through(source, _) => source.check(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
 /// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
@@ -80,6 +81,53 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
         .map(|i| {
             let next = number.len();
             *number.entry(find(&mut root, i)).or_insert(next)
+        })
+        .collect()
+}
+
+/// k-means clusters of the rows of `x` `[n, D]` (any float kind): k-means++ (Arthur and Vassilvitskii 2007) drawn by
+/// `seed`, then Lloyd's steps until no row moves, at most `steps`. A cluster number for each row, numbered in order of
+/// first members; a cluster that loses all its rows keeps its centre. O(n k) memory.
+///
+/// # Panics
+/// When `k` is not in 1..=n.
+pub fn k_means(x: &Tensor, k: usize, seed: u64, steps: usize) -> Vec<usize> {
+    let x = x.detach().to_device(Device::Cpu).to_kind(Kind::Double);
+    let n = x.size()[0] as usize;
+    assert!((1..=n).contains(&k), "cannot make {k} clusters of {n} points");
+    let row = |i: usize| x.narrow(0, i as i64, 1);
+    let to = |centres: &Tensor| crate::distance::Metric::SquaredEuclidean.matrix(&x, centres);
+    let mut rng = crate::seed::at(seed, k as u64, 0);
+    let mut centres = vec![row(rng.random_range(0..n))];
+    let mut near = super::blocks::cells::<f64>(&to(&centres[0]));
+    while centres.len() < k {
+        let total: f64 = near.iter().sum();
+        let mut left = rng.random::<f64>() * total;
+        // Where all rows are centres already (duplicates), any row serves.
+        let next = near.iter().position(|d| (left -= d, left < 0.).1).unwrap_or(centres.len() % n);
+        centres.push(row(next));
+        let distance = super::blocks::cells::<f64>(&to(&row(next)));
+        near.iter_mut().zip(distance).for_each(|(near, d)| *near = near.min(d));
+    }
+    let mut centres = Tensor::cat(&centres, 0);
+    let mut of = to(&centres).argmin(1, false);
+    for _ in 0..steps {
+        let sums = centres.zeros_like().index_add(0, &of, &x);
+        let counts = of.bincount(None::<&Tensor>, k as i64).to_kind(Kind::Double).unsqueeze(1);
+        centres = (sums / counts.clamp_min(1.)).where_self(&counts.gt(0.), &centres);
+        let next = to(&centres).argmin(1, false);
+        let still = next == of;
+        of = next;
+        if still {
+            break;
+        }
+    }
+    let of: Vec<i64> = Vec::try_from(of).unwrap_or_default();
+    let mut number = HashMap::new();
+    of.into_iter()
+        .map(|cluster| {
+            let next = number.len();
+            *number.entry(cluster).or_insert(next)
         })
         .collect()
 }

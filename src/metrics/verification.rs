@@ -20,6 +20,15 @@ pub struct Folds {
     pub threshold: Vec<f64>,
 }
 
+impl Folds {
+    /// From each fold's accuracy and the threshold that gave it.
+    pub fn of(accuracy: Vec<f64>, threshold: Vec<f64>) -> Folds {
+        let (mean, std) = mean_std(&accuracy);
+        let sem = std / (accuracy.len() as f64).sqrt();
+        Folds { mean, std, sem, accuracy, threshold }
+    }
+}
+
 /// Thresholds that [`folds`] tries: 0, 0.01, ..., 3.99, for the squared distance of unit vectors, which lies in 0..4.
 const GRID: usize = 400;
 
@@ -47,8 +56,38 @@ pub fn folds(dist: &[f64], same: &[bool], k: usize) -> Folds {
         accuracy.push(r[best] as f64 / span.len() as f64);
         at.push(threshold(best));
     }
-    let (mean, std) = mean_std(&accuracy);
-    Folds { mean, std, sem: std / (k as f64).sqrt(), accuracy, threshold: at }
+    Folds::of(accuracy, at)
+}
+
+/// [`folds`] where the distances depend on which fold is held out (a mean that is subtracted, or a network that is
+/// trained, on the other folds): `dist(f)` gives all of them while fold f is.
+///
+/// # Panics
+/// As [`folds`].
+pub fn folds_by(same: &[bool], k: usize, dist: impl Fn(usize) -> Vec<f64>) -> Folds {
+    let (accuracy, at) = (0..k)
+        .map(|f| {
+            let all = folds(&dist(f), same, k);
+            (all.accuracy[f], all.threshold[f])
+        })
+        .unzip();
+    Folds::of(accuracy, at)
+}
+
+/// The first of the grid's thresholds (0, 0.01, ..., 3.99) at which most pairs are called rightly.
+///
+/// # Panics
+/// When `dist` and `same` differ in length.
+pub fn best_threshold(dist: &[f64], same: &[bool]) -> f64 {
+    assert_eq!(dist.len(), same.len(), "one distance and one label a pair");
+    let right = rightly(dist, same);
+    threshold((0..GRID).rev().max_by_key(|&t| right[t]).expect("the grid is not empty"))
+}
+
+/// The share of pairs called rightly where those nearer than `threshold` are called the same. NaN without pairs.
+pub fn accuracy(dist: &[f64], same: &[bool], threshold: f64) -> f64 {
+    let right = dist.iter().zip(same).filter(|&(&d, &same)| (d < threshold) == same).count();
+    right as f64 / dist.len() as f64
 }
 
 /// Pairs called rightly at each threshold of the grid.
@@ -141,6 +180,23 @@ pub fn val_at_far(dist: &[f64], same: &[bool], k: usize, far: f64) -> Result<Val
         out.fars.push(accepted[0] as f64 / pairs[0] as f64);
         out.vals.push(accepted[1] as f64 / pairs[1] as f64);
         out.thresholds.push(threshold);
+    }
+    (out.val, out.std) = mean_std(&out.vals);
+    out.far = mean_std(&out.fars).0;
+    Ok(out)
+}
+
+/// [`val_at_far`] where the distances depend on which fold is held out, as in [`folds_by`].
+///
+/// # Errors
+/// As [`val_at_far`].
+pub fn val_at_far_by(same: &[bool], k: usize, far: f64, dist: impl Fn(usize) -> Vec<f64>) -> Result<ValAtFar> {
+    let mut out = ValAtFar { val: 0.0, std: 0.0, far: 0.0, vals: Vec::new(), fars: Vec::new(), thresholds: Vec::new() };
+    for f in 0..k {
+        let all = val_at_far(&dist(f), same, k, far)?;
+        out.vals.push(all.vals[f]);
+        out.fars.push(all.fars[f]);
+        out.thresholds.push(all.thresholds[f]);
     }
     (out.val, out.std) = mean_std(&out.vals);
     out.far = mean_std(&out.fars).0;

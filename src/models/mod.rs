@@ -7,6 +7,7 @@
 //! Rules of a `forward`, which keep its TorchScript trace good for every batch size, image size and dtype: it never
 //! reads `size()`, never names a `Kind`, and takes the batch axis as it comes (`flatten(1, -1)`, never `view`).
 
+pub mod eigenfaces;
 pub mod layers;
 pub mod lunet;
 pub mod resnet;

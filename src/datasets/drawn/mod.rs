@@ -1,10 +1,11 @@
-//! People drawn by code from a seed: a re-identification set that needs no download.
+//! Sets drawn by code from a seed, which need no download. Here: people, for re-identification; `face` has faces.
 //!
 //! Every person has traits that stay (build, skin, hair, clothes and their pattern, bag, hat); every shot has a pose, a
 //! view, a box that fits badly, a camera with its scene, colours, blur and noise, and sometimes something in the way.
 //! Colours come from a small palette, so that telling people apart takes more than one colour.
 
 mod canvas;
+mod face;
 mod figure;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 
 use super::{Layout, Photo, ReidSet, Source};
 
+pub use face::{Faces, face};
 pub use figure::photo;
 
 /// What to draw.
@@ -89,4 +91,9 @@ impl People {
 /// The built-in set, `--data drawn`.
 pub fn set() -> ReidSet {
     People::default().set()
+}
+
+/// The built-in faces, `facenet`'s `--data drawn`.
+pub fn faces() -> super::faces::FaceSet {
+    Faces::default().set()
 }

@@ -1,0 +1,398 @@
+//! Face sets on disk: LFW, YouTube Faces, or any tree of one folder a person, with or without a list of pairs.
+//!
+//! [`open`] finds the layout by what is in the folder, reads names and lists but no pixels, and compares counts with
+//! the published ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Photo, Source, list, named_as_image, note_passed, plural, thousands};
+use crate::seed;
+use crate::transform::{self, View};
+
+pub use pairs::Pair;
+
+mod pairs;
+mod youtube;
+
+/// How a face set lies on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaceLayout {
+    /// `lfw/NAME/NAME_0001.jpg` (or `NAME/...`) and `pairs.txt`: everything is for testing.
+    Lfw,
+    /// `frame_images_DB/NAME/VIDEO/VIDEO.FRAME.jpg` and `splits.txt`: everything is for testing.
+    YoutubeFaces,
+    /// `train/NAME/*` and `test/NAME/*`, with or without `pairs.txt` over the test people.
+    Split,
+    /// `NAME/*`: a quarter of the people is held out to test.
+    #[default]
+    Tree,
+    /// Drawn by code.
+    Drawn,
+}
+
+impl fmt::Display for FaceLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FaceLayout::Lfw => "LFW",
+            FaceLayout::YoutubeFaces => "YouTube Faces",
+            FaceLayout::Split => "one folder a person, train and test",
+            FaceLayout::Tree => "one folder a person",
+            FaceLayout::Drawn => "drawn",
+        })
+    }
+}
+
+/// Faces to train on, faces of other people to test on, and the pairs that are judged.
+#[derive(Clone, Debug, Default)]
+pub struct FaceSet {
+    /// The folder's name, or what drew it.
+    pub name: String,
+    /// How it lies on disk.
+    pub layout: FaceLayout,
+    /// Names of the people: that of `person` is `people[person - 1]`.
+    pub people: Vec<String>,
+    /// To train on; empty in LFW and YouTube Faces.
+    pub train: Vec<Photo>,
+    /// To test on. In YouTube Faces a frame has its video as tracklet.
+    pub test: Vec<Photo>,
+    /// Pairs of test photos (of videos, by tracklet, in YouTube Faces), fold after fold; empty where there is no list.
+    pub pairs: Vec<Pair>,
+    /// Folds that the pairs are cut into; 0 where there is no list.
+    pub folds: usize,
+    /// What the reader of a score must know.
+    pub notes: Vec<String>,
+}
+
+impl FaceSet {
+    /// Train, then test photos.
+    pub fn photos(&self) -> impl Iterator<Item = &Photo> {
+        self.train.iter().chain(&self.test)
+    }
+
+    /// Whether the list and the images are those of LFW's View 2 or of YouTube Faces, so that a score may stand beside
+    /// the paper's. Images that no pair names may be missing.
+    pub fn is_published(&self) -> bool {
+        match self.layout {
+            FaceLayout::Lfw => pairs::lfw_differs(self).is_none(),
+            FaceLayout::YoutubeFaces => youtube::differs(self).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Every photo seen through `view` (a crop, a degradation); nothing is decoded yet.
+    pub fn through(mut self, view: View) -> FaceSet {
+        if view != View::WHOLE {
+            let wrap = |photo: &mut Photo| {
+                photo.source = Source::Through(Box::new(photo.source.clone()), view);
+            };
+            self.train.iter_mut().for_each(wrap);
+            self.test.iter_mut().for_each(wrap);
+        }
+        self
+    }
+
+    /// Takes test photos, pairs and protocol from `other`; its people are numbered after this set's. Training people
+    /// whose folder name is that of a test person (letters and digits compared, case aside) leave the training photos,
+    /// as 1503.03832's training and test identities are disjoint; so do those whose name `names` gives for their folder
+    /// and those that `exclude` lists. How many is noted.
+    pub fn tested_on(mut self, other: FaceSet, names: &BTreeMap<String, String>, exclude: &[String]) -> FaceSet {
+        let shift = self.people.len() as i64;
+        let tested: BTreeSet<i64> = other.test.iter().map(|photo| photo.person).collect();
+        let mut gone: BTreeSet<String> =
+            tested.iter().map(|&person| plain(&other.people[person as usize - 1])).collect();
+        gone.extend(exclude.iter().map(|name| plain(name)));
+        let leaves = |person: i64| {
+            let folder = &self.people[person as usize - 1];
+            gone.contains(&plain(folder)) || names.get(folder).is_some_and(|name| gone.contains(&plain(name)))
+        };
+        let out: BTreeSet<i64> = super::persons(&self.train).into_iter().filter(|&person| leaves(person)).collect();
+        let before = self.train.len();
+        self.train.retain(|photo| !out.contains(&photo.person));
+        self.notes.push(format!(
+            "{} training {} ({} images) also in the test or excluded by name: removed",
+            thousands(out.len()),
+            plural(out.len(), "person", "people"),
+            thousands(before - self.train.len())
+        ));
+        let moved = |photo: Photo| Photo { person: photo.person + shift, ..photo };
+        self.people.extend(other.people);
+        self.notes.extend(other.notes);
+        self.name = format!("{}, tested on {}", self.name, other.name);
+        FaceSet {
+            layout: other.layout,
+            test: other.test.into_iter().map(moved).collect(),
+            pairs: other.pairs,
+            folds: other.folds,
+            ..self
+        }
+    }
+
+    /// Training people with fewer than `least` images leave the training photos; how many is noted. Those with one
+    /// image that stay can only be negatives, which is noted too.
+    ///
+    /// # Errors
+    /// Where no training person has two images, or fewer than two people are left.
+    pub fn pruned(mut self, least: usize) -> Result<FaceSet> {
+        let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+        self.train.iter().for_each(|photo| *each.entry(photo.person).or_default() += 1);
+        let few = each.values().filter(|&&count| count < least).count();
+        if few > 0 {
+            self.train.retain(|photo| each[&photo.person] >= least);
+            each.retain(|_, count| *count >= least);
+            let word = plural(few, "person has", "people have");
+            self.notes.push(format!("{} training {word} fewer than {least} images: left out", thousands(few)));
+        }
+        let single = each.values().filter(|&&count| count == 1).count();
+        ensure!(
+            each.len() >= 2 && single < each.len(),
+            "{} has {} training {}, {single} of them with one image: triplets need a person with two images and another person; give other --data or a lower --min-images",
+            self.name,
+            each.len(),
+            plural(each.len(), "person", "people")
+        );
+        if single > 0 {
+            let word = plural(single, "person has", "people have");
+            self.notes.push(format!("{} training {word} one image: negatives only", thousands(single)));
+        }
+        Ok(self)
+    }
+}
+
+/// Letters and digits in lower case: `George_W_Bush` and `George W. Bush` are one name.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// A list of names, a line each (what follows a comma or a tab is passed over; `#` begins a comment).
+///
+/// # Errors
+/// One line that names the file.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let lines = table(path)?;
+    Ok(lines.into_iter().map(|mut row| row.swap_remove(0)).collect())
+}
+
+/// Folder to person: lines of `folder,name` (or a tab between), as VGGFace2's identity_meta.csv begins.
+///
+/// # Errors
+/// One line that names the file and the line without a second column.
+pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
+    let mut map = BTreeMap::new();
+    for (number, mut row) in table(path)?.into_iter().enumerate() {
+        ensure!(row.len() >= 2, "{}: entry {}: expected FOLDER,NAME", path.display(), number + 1);
+        map.insert(row.swap_remove(0), row.swap_remove(1));
+    }
+    Ok(map)
+}
+
+fn table(path: &Path) -> Result<Vec<Vec<String>>> {
+    let text = text(path)?;
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).filter(|line| !line.is_empty());
+    let cell = |cell: &str| cell.trim().trim_matches('"').to_string();
+    Ok(lines.map(|line| line.split([',', '\t']).map(cell).collect()).collect())
+}
+
+/// A small text file, with a line that says what is wrong where it cannot be read.
+fn text(path: &Path) -> Result<String> {
+    let bytes = transform::read(path)?;
+    ensure!(bytes.len() < 64 << 20, "{}: too long for a list: give the list itself", path.display());
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Opens the face set in `dir`: `frame_images_DB` (or `aligned_images_DB`) makes it YouTube Faces, `train` and `test`
+/// a split, `pairs.txt` LFW's layout, anything else one folder a person, of which a quarter is held out.
+///
+/// # Errors
+/// One line: a missing or empty folder, a list that names a missing image, a malformed list.
+pub fn open(dir: &Path) -> Result<FaceSet> {
+    ensure!(dir.exists(), "no folder {}: give the folder that holds the images", dir.display());
+    ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
+    let list = dir.join("pairs.txt");
+    let mut set = if let Some(frames) = youtube::frames(dir) {
+        youtube::open(dir, &frames)?
+    } else if dir.join("train").is_dir() && dir.join("test").is_dir() {
+        split(dir, list.is_file().then_some(list.as_path()))?
+    } else if list.is_file() {
+        lfw(dir, &list)?
+    } else {
+        tree(dir)?
+    };
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    Ok(set)
+}
+
+/// Files by name.
+type Images = Vec<(String, PathBuf)>;
+/// The images of each person by name.
+type People = BTreeMap<String, Images>;
+
+/// The folders under `dir` that hold images.
+fn read(dir: &Path, passed: &mut usize) -> Result<People> {
+    let mut people = People::new();
+    let entries = list(dir, passed)?;
+    for entry in &entries {
+        if !entry.folder {
+            *passed += 1;
+            continue;
+        }
+        let inside = list(&entry.path, passed)?;
+        let all = inside.len();
+        let images: Vec<_> = inside.into_iter().filter(|inner| !inner.folder && named_as_image(&inner.name)).collect();
+        *passed += all - images.len();
+        if !images.is_empty() {
+            people.insert(entry.name.clone(), images.into_iter().map(|image| (image.name, image.path)).collect());
+        }
+    }
+    Ok(people)
+}
+
+fn photos(people: &People, first: usize) -> Vec<Photo> {
+    let one = |(number, (name, images)): (usize, (&String, &Images))| {
+        let photo = |(file, path): &(String, PathBuf)| Photo {
+            source: Source::File(path.clone()),
+            name: format!("{name}/{file}"),
+            person: (first + number) as i64,
+            camera: 1,
+            tracklet: -1,
+        };
+        images.iter().map(photo).collect::<Vec<_>>()
+    };
+    people.iter().enumerate().flat_map(one).collect()
+}
+
+const PASSED: &str = "not images by their names, or not in a person's folder";
+
+fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
+    let mut passed = 0;
+    // The folder of people is named by the archive it came from; the only one there is taken.
+    let known = ["lfw", "lfw-deepfunneled", "lfw_funneled", "images"].iter().map(|name| dir.join(name));
+    let root = known.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| dir.to_path_buf());
+    let people = read(&root, &mut passed)?;
+    ensure!(!people.is_empty(), "no images under {}: expected NAME/NAME_0001.jpg", root.display());
+    let test = photos(&people, 1);
+    let (pairs, folds) = pairs::read(list, &test, &root)?;
+    let mut set = FaceSet {
+        layout: FaceLayout::Lfw,
+        people: people.into_keys().collect(),
+        test,
+        pairs,
+        folds,
+        ..FaceSet::default()
+    };
+    note_passed(&mut set.notes, passed.saturating_sub(usize::from(root == dir)), PASSED);
+    set.notes.extend(pairs::lfw_differs(&set));
+    Ok(set)
+}
+
+fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
+    let mut passed = 0;
+    let (train, test) = (read(&dir.join("train"), &mut passed)?, read(&dir.join("test"), &mut passed)?);
+    for (found, name) in [(&train, "train"), (&test, "test")] {
+        ensure!(!found.is_empty(), "no images under {}: expected {name}/NAME/*.jpg", dir.join(name).display());
+    }
+    let both = train.keys().filter(|name| test.contains_key(*name)).count();
+    let mut notes = Vec::new();
+    if both > 0 {
+        notes.push(format!("{} people are both in train and in test: a score measures memory", thousands(both)));
+    }
+    note_passed(&mut notes, passed, PASSED);
+    let train_photos = photos(&train, 1);
+    let test_photos = photos(&test, 1 + train.len());
+    let (pairs, folds) = match list {
+        Some(list) => pairs::read(list, &test_photos, &dir.join("test"))?,
+        None => (Vec::new(), 0),
+    };
+    let people = train.into_keys().chain(test.into_keys()).collect();
+    Ok(FaceSet {
+        layout: FaceLayout::Split,
+        people,
+        train: train_photos,
+        test: test_photos,
+        pairs,
+        folds,
+        notes,
+        name: String::new(),
+    })
+}
+
+fn tree(dir: &Path) -> Result<FaceSet> {
+    let mut passed = 0;
+    let all = read(dir, &mut passed)?;
+    let total = all.len();
+    if total < 4 {
+        let near = list(dir, &mut 0)?.into_iter().find(|entry| entry.folder && entry.path.join("pairs.txt").is_file());
+        if let Some(near) = near {
+            bail!("no faces under {}: give {}, which looks like a set", dir.display(), near.path.display());
+        }
+        bail!(
+            "{} has {total} {} (one folder a person, DIR/NAME/*.jpg): at least 4 needed, or train and test folders, or a pairs.txt",
+            dir.display(),
+            plural(total, "person", "people")
+        );
+    }
+    // By a fixed seed, so that every run on the folder has the same test.
+    let mut order: Vec<&String> = all.keys().collect();
+    order.shuffle(&mut seed::at(0, 0, 0));
+    let held: BTreeSet<String> = order.into_iter().take((total / 4).max(2)).cloned().collect();
+    let mut notes = Vec::new();
+    note_passed(&mut notes, passed, PASSED);
+    notes.push(format!(
+        "no train and test folders: {} of {} people are held out to test",
+        thousands(held.len()),
+        thousands(total)
+    ));
+    let (test, train): (People, People) = all.into_iter().partition(|(name, _)| held.contains(name));
+    let (train_photos, test_photos) = (photos(&train, 1), photos(&test, 1 + train.len()));
+    Ok(FaceSet {
+        layout: FaceLayout::Tree,
+        people: train.into_keys().chain(test.into_keys()).collect(),
+        train: train_photos,
+        test: test_photos,
+        notes,
+        ..FaceSet::default()
+    })
+}
+
+/// The smallest side of a face crop, in pixels.
+const LEAST: u32 = 16;
+
+/// Checks every file before a training starts: that it is there and whole, and that it may be a face crop: sides of 16
+/// pixels at least and none more than twice the other.
+///
+/// # Errors
+/// One line: the first image in the given order, and what to do.
+pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
+    let photos: Vec<&Photo> = photos.into_iter().collect();
+    super::check(photos.iter().copied())?;
+    let odd = |photo: &&Photo| -> Option<String> {
+        let mut source = &photo.source;
+        while let Source::Through(inner, _) = source {
+            source = inner;
+        }
+        let (width, height) = match source {
+            Source::File(path) => transform::probe(&transform::read(path).ok()?, &photo.name).ok()?,
+            Source::Memory(image) => image.dimensions(),
+            Source::Through(..) => return None,
+        };
+        let (least, most) = (width.min(height), width.max(height));
+        (least < LEAST || most > 2 * least).then(|| {
+            let place = if let Source::File(path) = source { path.display().to_string() } else { photo.name.clone() };
+            format!(
+                "{place}: {width} x {height} pixels is no face crop (sides of {LEAST} pixels at least, none more than twice the other): crop it to the face, or remove it"
+            )
+        })
+    };
+    match photos.par_iter().find_map_first(odd) {
+        Some(error) => bail!(error),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! Lists of pairs in LFW's grammar.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{FaceSet, text};
+use crate::datasets::{Photo, thousands};
+
+/// Two test photos (or videos) and whether they show one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Row of the first in the set's test photos; in YouTube Faces its video.
+    pub left: usize,
+    /// Row, or video, of the second.
+    pub right: usize,
+    /// Whether they show one person.
+    pub same: bool,
+}
+
+/// Reads `pairs.txt`: a header `folds pairs`, then for each fold as many lines `name i j` of one person and as many
+/// `name i name j` of two. Returns the pairs fold after fold, and the number of folds.
+///
+/// # Errors
+/// One line that names the list, its line and what is wrong: a malformed or missing line, an image that is not there.
+pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, usize)> {
+    let text = text(list)?;
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let (_, header) = lines.next().with_context(|| format!("{}: an empty list: fetch it again", list.display()))?;
+    let numbers: Vec<Option<usize>> = header.split_whitespace().map(|word| word.parse().ok()).collect();
+    let &[Some(folds), Some(each)] = &numbers[..] else {
+        bail!(
+            "{}:1: {header:?} is no header: expected the number of folds and of pairs a fold, e.g. \"10 300\"",
+            list.display()
+        )
+    };
+    ensure!(
+        (2..=1000).contains(&folds) && (1..=10_000_000).contains(&each),
+        "{}:1: {folds} folds of {each} pairs: expected 2 folds or more and 1 pair or more",
+        list.display()
+    );
+    let index = index(photos);
+    let mut pairs = Vec::new();
+    for (number, line) in lines {
+        let at = format!("{}:{}", list.display(), number + 1);
+        let words: Vec<&str> = if line.contains('\t') {
+            line.trim().split('\t').map(str::trim).collect()
+        } else {
+            line.split_whitespace().collect()
+        };
+        let find = |name: &str, number: &str| -> Result<usize> {
+            let value: u32 = number.parse().ok().with_context(|| format!("{at}: {number:?} is no image number"))?;
+            index.get(&(name, value)).copied().with_context(|| {
+                format!(
+                    "{at}: {}/{name}/{name}_{value:04} (.jpg, .png, ...) is missing: fetch the images again",
+                    root.display()
+                )
+            })
+        };
+        let pair = match &words[..] {
+            [name, i, j] => Pair { left: find(name, i)?, right: find(name, j)?, same: true },
+            [a, i, b, j] if a != b => Pair { left: find(a, i)?, right: find(b, j)?, same: false },
+            [_, _, _, _] => bail!("{at}: a pair of different people with one name: fetch the list again"),
+            other => bail!("{at}: {} columns: expected \"name i j\" or \"name i name j\"", other.len()),
+        };
+        ensure!(pairs.len() < 2 * folds * each, "{at}: more than {folds} x 2 x {each} pairs: correct the header");
+        let same = (pairs.len() / each).is_multiple_of(2);
+        ensure!(
+            pair.same == same,
+            "{at}: a pair of {} where the header's {folds} folds of {each} + {each} want {}: correct the header or the order",
+            if pair.same { "one person" } else { "different people" },
+            if same { "one person" } else { "different people" }
+        );
+        pairs.push(pair);
+    }
+    ensure!(
+        pairs.len() == 2 * folds * each,
+        "{}: {} pairs where the header says {folds} x 2 x {each}: fetch the list again",
+        list.display(),
+        pairs.len()
+    );
+    Ok((pairs, folds))
+}
+
+/// Photos by person's name and the number at the end of the file's name (`NAME/NAME_0012.jpg` is 12).
+fn index(photos: &[Photo]) -> BTreeMap<(&str, u32), usize> {
+    let entry = |(row, photo): (usize, &'_ Photo)| -> Option<((usize, u32), usize)> {
+        let (folder, file) = photo.name.split_once('/')?;
+        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+        let number = stem.rsplit_once('_').map_or(stem, |(_, number)| number);
+        Some(((folder.len(), number.parse().ok()?), row))
+    };
+    let entries = photos.iter().enumerate().filter_map(entry);
+    entries.map(|((length, number), row)| ((&photos[row].name[..length], number), row)).collect()
+}
+
+/// How the list or the images differ from LFW's View 2, or nothing. The images that no pair names may be missing.
+pub(super) fn lfw_differs(set: &FaceSet) -> Option<String> {
+    let named: BTreeSet<usize> = set.pairs.iter().flat_map(|pair| [pair.left, pair.right]).collect();
+    let people: BTreeSet<i64> = named.iter().map(|&row| set.test[row].person).collect();
+    let (folds, pairs) = (set.folds, set.pairs.len());
+    if (folds, pairs, named.len(), people.len()) == (10, 6000, 7701, 4281) {
+        return None;
+    }
+    Some(format!(
+        "not LFW's View 2: {folds} folds, {} pairs of {} images of {} people (published 10, 6,000, 7,701 and 4,281)",
+        thousands(pairs),
+        thousands(named.len()),
+        thousands(people.len())
+    ))
+}

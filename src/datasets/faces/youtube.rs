@@ -1,0 +1,106 @@
+//! YouTube Faces: videos as folders of frames, and the pairs of `splits.txt`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{FaceLayout, FaceSet, Pair, text};
+use crate::datasets::{Count, Photo, Source, compare, list, named_as_image, thousands};
+
+/// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
+const FRAMES: usize = 100;
+
+/// The folder of frames, where this is the layout.
+pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
+    ["frame_images_DB", "aligned_images_DB"].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
+}
+
+/// Reads the videos that the list names, each with its first 100 frames.
+pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
+    let found = ["splits_corrected.txt", "splits.txt"].iter().map(|name| dir.join(name)).find(|path| path.is_file());
+    let path = found
+        .with_context(|| format!("{} is missing: unpack YouTube Faces again", dir.join("splits.txt").display()))?;
+    let text = text(&path)?;
+    let mut videos: BTreeMap<String, usize> = BTreeMap::new();
+    let mut splits: BTreeMap<u32, Vec<(String, String, bool)>> = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let at = format!("{}:{}", path.display(), number + 1);
+        let columns: Vec<&str> = line.split(',').map(str::trim).collect();
+        // split, pair, first video, second video, is same, is the name the same; a header names the columns.
+        if columns.len() < 5 && line.trim().is_empty() || columns[0].parse::<u32>().is_err() && number == 0 {
+            continue;
+        }
+        ensure!(columns.len() >= 5, "{at}: {} columns: expected split, pair, video, video, 0 or 1", columns.len());
+        let split = columns[0].parse().ok().with_context(|| format!("{at}: {:?} is no split", columns[0]))?;
+        let same = match columns[4] {
+            "1" => true,
+            "0" => false,
+            other => bail!("{at}: {other:?} where 0 or 1 says whether the two are one person"),
+        };
+        for video in &columns[2..4] {
+            ensure!(
+                video.split('/').count() == 2 && !video.split('/').any(|part| part.is_empty() || part.starts_with('.')),
+                "{at}: {video:?} is no video: expected NAME/NUMBER"
+            );
+            videos.entry(video.to_string()).or_default();
+        }
+        splits.entry(split).or_default().push((columns[2].to_string(), columns[3].to_string(), same));
+    }
+    ensure!(splits.len() >= 2, "{}: {} splits: expected 2 or more", path.display(), splits.len());
+    let each = splits.values().map(Vec::len).next().unwrap_or(0);
+    if let Some((split, pairs)) = splits.iter().find(|(_, pairs)| pairs.len() != each) {
+        bail!("{}: split {split} has {} pairs and the first {each}: fetch the list again", path.display(), pairs.len());
+    }
+    let mut people: Vec<String> =
+        videos.keys().filter_map(|video| video.split_once('/')).map(|(p, _)| p.into()).collect();
+    people.dedup();
+    let mut test = Vec::new();
+    for (number, (video, place)) in videos.iter_mut().enumerate() {
+        *place = number;
+        let folder = frames.join(video);
+        ensure!(folder.is_dir(), "{}: {} is missing: unpack the frames again", path.display(), folder.display());
+        let mut images = list(&folder, &mut 0)?;
+        images.retain(|entry| !entry.folder && named_as_image(&entry.name));
+        ensure!(!images.is_empty(), "{} has no frames: unpack them again", folder.display());
+        images.sort_by_key(|entry| (frame(&entry.name), entry.name.clone()));
+        let name = video.split_once('/').map_or("", |(person, _)| person);
+        let person = people.iter().position(|known| known == name).map_or(-1, |at| at as i64 + 1);
+        test.extend(images.into_iter().take(FRAMES).map(|entry| Photo {
+            name: format!("{video}/{}", entry.name),
+            source: Source::File(entry.path),
+            person,
+            camera: 1,
+            tracklet: number as i64 + 1,
+        }));
+    }
+    let pair =
+        |(left, right, same): &(String, String, bool)| Pair { left: videos[left], right: videos[right], same: *same };
+    let pairs: Vec<Pair> = splits.values().flatten().map(pair).collect();
+    let mut set =
+        FaceSet { layout: FaceLayout::YoutubeFaces, people, test, pairs, folds: splits.len(), ..FaceSet::default() };
+    let list_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    set.notes.push(format!(
+        "{} pairs of {} videos by {list_name}, the first {FRAMES} frames of each",
+        thousands(set.pairs.len()),
+        thousands(videos.len())
+    ));
+    set.notes.extend(differs(&set));
+    Ok(set)
+}
+
+/// The last number in a frame's name: `0.12.jpg` is 12, so that frame 2 comes before frame 12.
+fn frame(name: &str) -> u64 {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let digits = stem.rfind(|c: char| !c.is_ascii_digit()).map_or(stem, |at| &stem[at + 1..]);
+    digits.parse().unwrap_or(u64::MAX)
+}
+
+/// How the list differs from the published one, or nothing.
+pub(super) fn differs(set: &FaceSet) -> Option<String> {
+    let counts = [
+        Count { what: "pairs", published: 5000, here: set.pairs.len() },
+        Count { what: "folds", published: 10, here: set.folds },
+    ];
+    compare("YouTube Faces list", &counts)
+}

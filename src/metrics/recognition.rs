@@ -1,0 +1,64 @@
+//! Recognition: who is it? Nearest neighbours among enrolled images (FaceNet, Section 1: "recognition becomes a k-NN
+//! classification problem").
+
+use std::collections::BTreeMap;
+
+use rand::seq::SliceRandom;
+use tch::{Kind, Tensor};
+
+use crate::distance::{Metric, widen};
+
+/// The person of each probe by a vote of its `k` nearest gallery rows: the most frequent person, and of equally
+/// frequent ones the one with the nearest row. `gallery` `[G, D]` with persons `people` (G of them), `probe` `[P, D]`;
+/// any float kind.
+///
+/// # Panics
+/// When the lengths differ, or `k` is not in 1..=G.
+pub fn nearest(gallery: &Tensor, people: &[i64], probe: &Tensor, k: usize, metric: Metric) -> Vec<i64> {
+    assert_eq!(gallery.size()[0] as usize, people.len(), "one person a gallery row");
+    assert!((1..=people.len()).contains(&k), "k must be in 1..={}", people.len());
+    let (gallery, probe) = (widen(&gallery.detach()), widen(&probe.detach()));
+    let mut answers = Vec::with_capacity(probe.size()[0] as usize);
+    for block in probe.split(1024, 0) {
+        let (_, rows) = metric.matrix(&block, &gallery).topk(k as i64, 1, false, true);
+        let rows: Vec<i64> = Vec::try_from(rows.flatten(0, -1).to_device(tch::Device::Cpu)).unwrap_or_default();
+        answers.extend(rows.chunks(k).map(|rows| {
+            let mut votes: BTreeMap<i64, (usize, usize)> = BTreeMap::new();
+            for (rank, &row) in rows.iter().enumerate() {
+                votes.entry(people[row as usize]).or_insert((0, rank)).0 += 1;
+            }
+            votes.into_iter().max_by_key(|(_, (count, rank))| (*count, k - rank)).map_or(0, |(person, _)| person)
+        }));
+    }
+    answers
+}
+
+/// Splits images into enrolled and probes: of each person with more than `enrolled` images that many, drawn by `seed`,
+/// are enrolled and the rest are probes; people with fewer images are left out. Rows of both, ascending.
+pub fn enrol(people: &[i64], enrolled: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut each: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (row, &person) in people.iter().enumerate() {
+        each.entry(person).or_default().push(row);
+    }
+    let (mut gallery, mut probes) = (Vec::new(), Vec::new());
+    for (person, mut rows) in each.into_iter().filter(|(_, rows)| enrolled > 0 && rows.len() > enrolled) {
+        rows.shuffle(&mut crate::seed::at(seed, person as u64, enrolled as u64));
+        gallery.extend_from_slice(&rows[..enrolled]);
+        probes.extend_from_slice(&rows[enrolled..]);
+    }
+    gallery.sort_unstable();
+    probes.sort_unstable();
+    (gallery, probes)
+}
+
+/// Unit rows as bytes and back: what is left of embeddings `x` `[N, D]` after the paper's 128 bytes a face (Section
+/// 4.4 gives no scheme; here int8, one scale for all: the largest |x| becomes 127). Rows are unit again. f32.
+pub fn through_bytes(x: &Tensor) -> Tensor {
+    let x = widen(&x.detach()).to_kind(Kind::Float);
+    if x.numel() == 0 {
+        return x;
+    }
+    let scale = x.abs().max().clamp_min(f64::MIN_POSITIVE) / 127.;
+    let bytes = (&x / &scale).round().clamp(-127., 127.).to_kind(Kind::Int8);
+    crate::distance::normalize(&(bytes.to_kind(Kind::Float) * scale))
+}
