@@ -62,6 +62,61 @@ impl PkSampler {
     }
 }
 
+/// FaceNet's batches (1503.03832, Section 3.2): P people with up to K faces each, and random faces of other people as
+/// further negatives.
+///
+/// People with two faces or more come in passes as in [`PkSampler`]; one with fewer than K gives all there are. People
+/// with one face come as negatives alone.
+#[derive(Debug, Clone)]
+pub struct FaceSampler {
+    anchors: PkSampler,
+    /// Items of `anchors` by their place among all items.
+    places: Vec<usize>,
+    labels: Vec<i64>,
+    k: usize,
+    negatives: usize,
+    seed: u64,
+}
+
+impl FaceSampler {
+    /// A sampler over items whose identities are `labels`: `p` people, up to `k` faces each, `negatives` other faces.
+    /// None where fewer than `p` identities have two items, or `p` is 0 or `k` below 2.
+    pub fn new(labels: &[i64], p: usize, k: usize, negatives: usize, seed: u64) -> Option<FaceSampler> {
+        let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+        labels.iter().for_each(|&label| *each.entry(label).or_default() += 1);
+        let places: Vec<usize> = (0..labels.len()).filter(|&item| each[&labels[item]] > 1).collect();
+        let known: Vec<i64> = places.iter().map(|&item| labels[item]).collect();
+        let anchors = PkSampler::new(&known, p, k, seed).filter(|_| k > 1)?;
+        Some(FaceSampler { anchors, places, labels: labels.to_vec(), k, negatives, seed })
+    }
+
+    /// The most items that a batch can have.
+    pub fn most(&self) -> usize {
+        self.anchors.p * self.k + self.negatives
+    }
+
+    /// The items of batch `step`, person after person, the further negatives last; none comes twice.
+    pub fn batch(&self, step: u64) -> Vec<usize> {
+        let mut rows: Vec<usize> = Vec::with_capacity(self.most());
+        let mut people = std::collections::BTreeSet::new();
+        for images in self.anchors.batch(step).chunks(self.k) {
+            // A person with fewer than K was repeated there.
+            let unique: std::collections::BTreeSet<usize> = images.iter().map(|&item| self.places[item]).collect();
+            people.extend(unique.first().map(|&item| self.labels[item]));
+            rows.extend(unique);
+        }
+        if self.negatives > 0 {
+            let others: Vec<usize> =
+                (0..self.labels.len()).filter(|&item| !people.contains(&self.labels[item])).collect();
+            // Apart from the anchors' own draws.
+            let rng = &mut crate::seed::at(crate::seed::named(self.seed, "negatives"), step, 0);
+            let taken = rand::seq::index::sample(rng, others.len(), self.negatives.min(others.len()));
+            rows.extend(taken.into_iter().map(|i| others[i]));
+        }
+        rows
+    }
+}
+
 /// Batches of separate triplets for the losses that do not look across a batch (1703.07737, L_tri and L_L; 42
 /// triplets in the paper): anchors, then positives, then negatives.
 #[derive(Debug, Clone)]

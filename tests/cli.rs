@@ -2,47 +2,29 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 use rand::Rng;
 use tempfile::TempDir;
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_triplet-reid"));
-    // A backtrace on the user's side must not change what is printed.
-    command.args(args).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
-    command
-}
+use crate::common::Program;
 
-fn run(args: &[&str]) -> Output {
-    command(args).output().expect("the binary starts")
+const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
+
+fn command(args: &[&str]) -> Command {
+    PROGRAM.command(args)
 }
 
 #[track_caller]
 fn good(args: &[&str]) -> String {
-    let output = run(args);
-    let text = String::from_utf8_lossy(&output.stdout).to_string();
-    assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
+    PROGRAM.good(args)
 }
 
-/// Fails with `code` and one line `error: ...` that has all of `words`; nothing like a backtrace.
 #[track_caller]
 fn bad(args: &[&str], code: i32, words: &[&str]) -> String {
-    let output = run(args);
-    let text = String::from_utf8_lossy(&output.stderr).to_string();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{args:?}: {text}");
-    for word in words {
-        assert!(errors[0].contains(word), "{args:?}: {word:?} is not in {}", errors[0]);
-    }
-    for word in ["panicked", "backtrace", "RUST_", "frame #", "libtorch_cpu.so", "defect"] {
-        assert!(!text.contains(word), "{args:?}: {text}");
-    }
-    errors[0].to_string()
+    PROGRAM.bad(args, code, words)
 }
 
 /// Photos of `people` people, `shots` each, in a plain tree: a colour a person, noise a photo.
@@ -198,7 +180,7 @@ fn a_damaged_checkpoint_falls_back_and_two_are_an_error() {
     let newest = place.path("run/checkpoint.safetensors");
     let whole = fs::read(&newest).expect("a checkpoint");
     fs::write(&newest, &whole[..whole.len() / 2]).expect("truncated");
-    let output = run(&strs(&train));
+    let output = command(&strs(&train)).output().expect("starts");
     assert!(output.status.success());
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("going on from"),
@@ -255,7 +237,7 @@ fn flags_that_cannot_train_are_answered_in_one_line() {
         }
         let args = place.train("run", more);
         if more[0] == "--lr" {
-            assert_eq!(run(&strs(&args)).status.code(), Some(2));
+            assert_eq!(command(&strs(&args)).output().expect("starts").status.code(), Some(2));
         } else {
             bad(&strs(&args), 1, &words);
         }

@@ -66,3 +66,41 @@ pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
         ("empty", vec![]),
     ]
 }
+
+/// One of the binaries, by its path.
+pub struct Program(pub &'static str);
+
+impl Program {
+    /// The command with these arguments; a backtrace on the user's side must not change what is printed.
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(self.0);
+        command.args(args).env("RUST_BACKTRACE", "1").stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// Fails unless it ends well; what it printed.
+    #[track_caller]
+    pub fn good(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("the binary starts");
+        let text = String::from_utf8_lossy(&output.stdout).to_string();
+        assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    /// Fails unless it ends with `code` and one line `error: ...` that has all of `words`, and nothing like a backtrace.
+    #[track_caller]
+    pub fn bad(&self, args: &[&str], code: i32, words: &[&str]) -> String {
+        let output = self.command(args).output().expect("the binary starts");
+        let text = String::from_utf8_lossy(&output.stderr).to_string();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{args:?}: {text}");
+        for word in words {
+            assert!(errors[0].contains(word), "{args:?}: {word:?} is not in {}", errors[0]);
+        }
+        for word in ["panicked", "backtrace", "RUST_", "frame #", "libtorch_cpu.so", "defect"] {
+            assert!(!text.contains(word), "{args:?}: {text}");
+        }
+        errors[0].to_string()
+    }
+}

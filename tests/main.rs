@@ -1,12 +1,16 @@
 //! One test binary: slow, obviously right twins beside the fast code; edges; the binaries end to end.
 
+mod cached;
 mod cli;
 mod common;
 mod data;
 mod distance;
 mod drawn;
 mod export;
+mod facenet_cli;
+mod faces;
 mod floors;
+mod inception;
 mod metrics;
 mod mining;
 mod models;

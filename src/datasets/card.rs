@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::faces::FaceSet;
 use super::{Photo, ReidSet, persons, thousands};
 
 /// Unreadable images that a card names; the rest are counted.
@@ -114,8 +115,35 @@ impl Card {
             ("gallery", &set.gallery),
             ("multi-query", &set.multi_query),
         ];
+        Card::over(&set.name, set.layout.to_string(), set.is_published(), &parts, &set.notes)
+    }
+
+    /// As [`Card::new`] for faces.
+    pub fn of_faces(set: &FaceSet) -> Card {
+        let parts = [("train", &set.train), ("test", &set.test)];
+        let mut notes = set.notes.clone();
+        if set.folds > 0 {
+            let same = set.pairs.iter().filter(|pair| pair.same).count();
+            notes.push(format!(
+                "{} pairs in {} folds: {} of one person, {} of two",
+                thousands(set.pairs.len()),
+                set.folds,
+                thousands(same),
+                thousands(set.pairs.len() - same)
+            ));
+        }
+        Card::over(&set.name, set.layout.to_string(), set.is_published(), &parts, &notes)
+    }
+
+    fn over(
+        name: &str,
+        layout: String,
+        published: bool,
+        parts: &[(&'static str, &Vec<Photo>)],
+        notes: &[String],
+    ) -> Card {
         let splits = parts.iter().filter(|(_, photos)| !photos.is_empty()).map(|(name, photos)| split(name, photos));
-        let photos: Vec<&Photo> = set.photos().collect();
+        let photos: Vec<&Photo> = parts.iter().flat_map(|(_, photos)| photos.iter()).collect();
         let seen = decode_all(&photos);
         let mut sizes: BTreeMap<(u32, u32), usize> = BTreeMap::new();
         for &size in seen.iter().flatten() {
@@ -128,15 +156,15 @@ impl Card {
         sizes.truncate(SIZES);
         let problems = seen.iter().filter_map(|one| one.as_ref().err());
         Card {
-            name: set.name.clone(),
-            layout: set.layout.to_string(),
-            published: set.is_published(),
+            name: name.into(),
+            layout,
+            published,
             splits: splits.collect(),
             sizes,
             different_sizes,
             unreadable: problems.clone().count(),
             problems: problems.take(NAMED).cloned().collect(),
-            notes: set.notes.clone(),
+            notes: notes.to_vec(),
         }
     }
 }

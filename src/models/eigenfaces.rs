@@ -9,32 +9,46 @@ use crate::distance::{normalize, widen};
 pub struct Eigenfaces {
     /// `[1, P]`.
     mean: Tensor,
-    /// `[P, width]`, scaled where whitened.
+    /// `[P, width]`, of length 1.
     directions: Tensor,
+    /// `[1, width]`: the standard deviation along each.
+    deviations: Tensor,
 }
 
 impl Eigenfaces {
-    /// From `pixels` `[N, P]` (any float kind): the `width` leading components, at most P and N - 1. With `whiten`,
-    /// each component is divided by its standard deviation, so that all weigh the same. O(P³ + N P²) time.
-    pub fn fit(pixels: &Tensor, width: i64, whiten: bool) -> Eigenfaces {
+    /// From `pixels` `[N, P]` (any float kind): the `width` leading components, at most P and N - 1. By the eigenvectors
+    /// of the smaller of `[P, P]` and `[N, N]`.
+    pub fn fit(pixels: &Tensor, width: i64) -> Eigenfaces {
         tch::no_grad(|| {
             let pixels = widen(pixels);
             let mean = pixels.mean_dim(0, true, None::<Kind>);
             let centred = &pixels - &mean;
-            let samples = pixels.size()[0];
-            let covariance = centred.transpose(0, 1).matmul(&centred) / (samples - 1).max(1);
+            let (samples, places) = (pixels.size()[0], pixels.size()[1]);
+            let width = width.clamp(1, (samples - 1).clamp(1, places));
             // Ascending eigenvalues; the last are the largest.
-            let (values, vectors) = covariance.linalg_eigh("L");
-            let all = values.size()[0];
-            let width = width.clamp(1, (samples - 1).clamp(1, all));
-            let (values, vectors) = (values.narrow(0, all - width, width), vectors.narrow(1, all - width, width));
-            let directions = if whiten { vectors / values.clamp_min(1e-12).sqrt().unsqueeze(0) } else { vectors };
-            Eigenfaces { mean, directions }
+            let leading = |matrix: Tensor| {
+                let all = matrix.size()[0];
+                let (values, vectors) = matrix.linalg_eigh("L");
+                (values.narrow(0, all - width, width).clamp_min(0.), vectors.narrow(1, all - width, width))
+            };
+            let (values, directions) = if samples < places {
+                let (values, vectors) = leading(centred.matmul(&centred.transpose(0, 1)));
+                let directions = centred.transpose(0, 1).matmul(&vectors);
+                (values, normalize(&directions.transpose(0, 1)).transpose(0, 1))
+            } else {
+                leading(centred.transpose(0, 1).matmul(&centred))
+            };
+            let deviations = (values / (samples - 1).max(1)).sqrt().unsqueeze(0);
+            Eigenfaces { mean, directions, deviations }
         })
     }
 
-    /// `pixels` `[B, P]` as unit rows `[B, width]` of their components.
-    pub fn embed(&self, pixels: &Tensor) -> Tensor {
-        tch::no_grad(|| normalize(&(widen(pixels) - &self.mean).matmul(&self.directions)))
+    /// `pixels` `[B, P]` as unit rows `[B, width]` of their components; with `whiten`, each component is divided by its
+    /// standard deviation first, so that all weigh the same.
+    pub fn embed(&self, pixels: &Tensor, whiten: bool) -> Tensor {
+        tch::no_grad(|| {
+            let components = (widen(pixels) - &self.mean).matmul(&self.directions);
+            normalize(&if whiten { components / self.deviations.clamp_min(1e-6) } else { components })
+        })
     }
 }

@@ -8,6 +8,8 @@
 //! reads `size()`, never names a `Kind`, and takes the batch axis as it comes (`flatten(1, -1)`, never `view`).
 
 pub mod eigenfaces;
+pub mod face_small;
+pub mod inception;
 pub mod layers;
 pub mod lunet;
 pub mod resnet;
@@ -15,6 +17,7 @@ pub mod resnet;
 use tch::Tensor;
 use tch::nn::VarStore;
 
+pub use face_small::FaceSmall;
 pub use lunet::LuNet;
 pub use resnet::{ResNet50, TriNet};
 

@@ -4,10 +4,12 @@
 //! data alone), `timing.jsonl` (what the clock said at the same steps), `checkpoint.safetensors` and the one before
 //! it, `results.json`, `report.html`, `model.pt`.
 
+pub mod cached;
 pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod embed;
+pub mod faces;
 pub mod folder;
 pub mod machine;
 pub mod progress;

@@ -1,0 +1,100 @@
+//! Face networks: the paper's NN1 to NN4 (1503.03832, Tables 1 and 2, Section 3.3), openface's nn4.small2,
+//! Inception-ResNet-v1. All end on the unit sphere.
+
+mod nn1;
+mod nn2;
+mod resnet_v1;
+mod small2;
+
+use anyhow::{Result, ensure};
+use tch::Tensor;
+
+use super::layers::{BatchNorm, Init, Scope};
+
+pub use nn1::Nn1;
+pub use nn2::{Nn2, Nn4};
+pub use resnet_v1::InceptionResnetV1;
+pub use small2::Nn4Small2;
+
+/// A square convolution with bias, then batch normalisation where there is one, then ReLU.
+#[derive(Debug)]
+struct Unit {
+    weight: Tensor,
+    bias: Tensor,
+    bn: Option<BatchNorm>,
+    stride: i64,
+    padding: i64,
+}
+
+/// Kernel, stride and padding of a convolution.
+type Window = (i64, i64, i64);
+
+impl Unit {
+    /// Variables `conv.weight`, `conv.bias` and, where `bn` names it, `bn.*` in the scope `at`.
+    fn new(at: &Scope, conv: &str, bn: Option<&str>, inputs: i64, outputs: i64, window: Window) -> Unit {
+        let (kernel, stride, padding) = window;
+        let here = at.sub(conv);
+        Unit {
+            weight: here.variable("weight", &[outputs, inputs, kernel, kernel], Init::HeNormal, true),
+            bias: here.variable("bias", &[outputs], Init::Constant(0.), true),
+            bn: bn.map(|bn| at.batch_norm(bn, outputs)),
+            stride,
+            padding,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let (stride, padding) = (self.stride, self.padding);
+        let x = x.conv2d(&self.weight, Some(&self.bias), [stride, stride], [padding, padding], [1, 1], 1);
+        match &self.bn {
+            Some(bn) => bn.forward(&x, train).relu_(),
+            None => x.relu(),
+        }
+    }
+}
+
+/// Divided channel counts.
+#[derive(Debug, Clone, Copy)]
+struct Shrink(i64);
+
+impl Shrink {
+    fn new(by: i64) -> Result<Shrink> {
+        ensure!((1..=16).contains(&by), "the narrowest layer has 16 channels: divide by 1 to 16, not {by}");
+        Ok(Shrink(by))
+    }
+
+    fn of(self, channels: i64) -> i64 {
+        (channels / self.0).max(1)
+    }
+}
+
+/// Max pooling 3x3 with this stride and padding.
+fn max_pool(x: &Tensor, stride: i64, padding: i64) -> Tensor {
+    x.max_pool2d([3, 3], [stride, stride], [padding, padding], [1, 1], false)
+}
+
+/// Local response normalisation across channels (Krizhevsky et al. 2012, Section 3.3) with openface's and Caffe's
+/// constants: size 5, α 1e-4 divided by the size, β 0.75, k 1. The paper gives none.
+///
+/// `x` `[B, C, H, W]`; the window runs over channels c-2..=c+2 that exist.
+pub fn local_response_norm(x: &Tensor) -> Tensor {
+    // The mean over five channels as an average pool over a third axis, zeros outside.
+    let padded = x.square().unsqueeze(1).constant_pad_nd([0, 0, 0, 0, 2, 2]);
+    let mean = padded.avg_pool3d([5, 1, 1], [1, 1, 1], [0, 0, 0], false, true, None).squeeze_dim(1);
+    x / (mean * 1e-4 + 1.).pow_tensor_scalar(0.75)
+}
+
+/// L2 pooling (1503.03832, Table 2): `sqrt(Σ v²)` over 3x3 windows with this stride and padding. Its gradient at an
+/// all-zero window is 0.
+pub fn l2_pool(x: &Tensor, stride: i64, padding: i64) -> Tensor {
+    let sum = x.square().avg_pool2d([3, 3], [stride, stride], [padding, padding], false, true, None) * 9.;
+    // No comparison with a number that a trace would fix the kind of: the smallest normal f32 has a root of 1e-19.
+    let empty = sum.le(0.);
+    sum.masked_fill(&empty, 1.).sqrt().masked_fill(&empty, 0.)
+}
+
+/// Maxout (Goodfellow et al. 2013) of two linear pieces: `[B, 2 C]` to `[B, C]`, the larger of entry i and entry C + i.
+pub fn maxout(x: &Tensor) -> Tensor {
+    let halves = x.chunk(2, 1);
+    halves[0].maximum(&halves[1])
+}

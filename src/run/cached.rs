@@ -1,0 +1,71 @@
+//! Gradient caching: the exact gradient of a loss over a whole batch in the memory of a chunk (Gao et al. 2021), so
+//! that a batch of 1800 (1503.03832, Section 3.2) trains on any machine.
+
+use anyhow::Result;
+use tch::{Kind, Tensor};
+
+/// How a batch is cut, and what must be the same in both passes.
+#[derive(Debug)]
+pub struct Chunks<'a> {
+    /// How many chunks the batch has.
+    pub count: usize,
+    /// Seeds libtorch's generators before each chunk (with the chunk's number added), so that dropout draws the same in
+    /// both passes and after a resume.
+    pub seed: u64,
+    /// What a forward pass changes beside gradients (running statistics of batch normalisation): put back between the
+    /// passes, so that a batch counts once.
+    pub buffers: &'a [Tensor],
+}
+
+/// Leaves the gradient of `loss` over the whole batch in the network's parameters (added to what is there).
+///
+/// `next` gives the network's inputs, chunk after chunk, twice over where there is more than one (None for a chunk
+/// without rows); `forward` embeds a chunk, `[b, D]`; `loss` takes the embeddings of the whole batch `[B, D]` and gives
+/// the scalar to minimise and anything else. With one chunk this is one plain forward and backward pass. With more:
+/// all chunks without a graph, the loss and its gradient with respect to the embeddings, then each chunk again with a
+/// graph, into which its rows of that gradient are sent back. Both give the same gradient where a row's embedding does
+/// not depend on its chunk; batch normalisation in training mode takes its statistics from the chunk instead of the
+/// batch.
+///
+/// Returns the embeddings, detached, and what `loss` gave.
+pub fn backward<T>(
+    chunks: &Chunks<'_>,
+    mut next: impl FnMut() -> Result<Option<Tensor>>,
+    forward: impl Fn(&Tensor) -> Tensor,
+    loss: impl FnOnce(&Tensor) -> (Tensor, T),
+) -> Result<(Tensor, T)> {
+    let embed = |chunk: usize, images: &Tensor| {
+        tch::manual_seed((crate::seed::mix(chunks.seed.wrapping_add(chunk as u64)) >> 1) as i64);
+        forward(images)
+    };
+    if chunks.count <= 1 {
+        let images = next()?;
+        let images = images.ok_or_else(|| anyhow::anyhow!("a batch without images"))?;
+        let x = embed(0, &images);
+        let (loss, other) = loss(&x);
+        loss.backward();
+        return Ok((x.detach(), other));
+    }
+    let before: Vec<Tensor> = chunks.buffers.iter().map(Tensor::copy).collect();
+    let mut parts = Vec::with_capacity(chunks.count);
+    for chunk in 0..chunks.count {
+        parts.extend(next()?.map(|images| tch::no_grad(|| embed(chunk, &images))));
+    }
+    let x = Tensor::cat(&parts, 0).set_requires_grad(true);
+    let (loss, other) = loss(&x);
+    loss.backward();
+    let gradient = x.grad();
+    tch::no_grad(|| {
+        chunks.buffers.iter().zip(&before).for_each(|(buffer, before)| buffer.shallow_clone().copy_(before));
+    });
+    let mut row = 0;
+    for chunk in 0..chunks.count {
+        let Some(images) = next()? else { continue };
+        let part = embed(chunk, &images);
+        let rows = part.size()[0];
+        // The scalar whose gradient with respect to the part is the part's rows of the cached one.
+        (&part * gradient.narrow(0, row, rows).to_kind(part.kind())).sum(Kind::Float).backward();
+        row += rows;
+    }
+    Ok((x.detach(), other))
+}

@@ -1,0 +1,490 @@
+//! Faces: sets on disk and drawn, verification over all pairs, recognition, clusters, cached gradients.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use image::{Rgb, RgbImage};
+use rand::Rng;
+use rankle::datasets::drawn::{Faces, face};
+use rankle::datasets::faces::{FaceLayout, FaceSet, Pair, check, folder_names, names, open};
+use rankle::datasets::{Photo, Source};
+use rankle::distance::{Metric, normalize};
+use rankle::metrics::all_pairs::{AllPairs, val_over_splits};
+use rankle::metrics::clustering::k_means;
+use rankle::metrics::recognition::{enrol, nearest, through_bytes};
+use rankle::metrics::verification::{accuracy, best_threshold, folds, folds_by, val_at_far, val_at_far_by};
+use rankle::models::eigenfaces::Eigenfaces;
+use rankle::models::layers::Scope;
+use rankle::models::{FaceSmall, Network};
+use rankle::run::faces::{Variant, judge, mean_pair_distance};
+use rankle::sampler::FaceSampler;
+use rankle::transform::View;
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+
+use crate::common::{all_close, close, matrix, rows, value};
+
+/// A picture whose grey says who and which.
+fn picture(at: &Path, width: u32, height: u32, grey: u8) {
+    std::fs::create_dir_all(at.parent().expect("a folder")).expect("made");
+    let image = RgbImage::from_fn(width, height, |x, y| Rgb([grey, (x * 7) as u8, (y * 5) as u8]));
+    image.save(at).expect("saved");
+}
+
+/// `people` people `P00`, `P01`, ... of `shots` images each under `at`.
+fn tree(at: &Path, people: std::ops::Range<u8>, shots: u8) {
+    for person in people {
+        for shot in 1..=shots {
+            let name = format!("P{person:02}");
+            picture(&at.join(&name).join(format!("{name}_{shot:04}.png")), 24, 24, person * 20 + shot);
+        }
+    }
+}
+
+fn line<T>(result: anyhow::Result<T>) -> String {
+    let text = format!("{:#}", result.err().expect("an error"));
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+#[test]
+fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
+    let dir = TempDir::new().expect("a folder");
+    tree(&dir.path().join("lfw"), 0..4, 3);
+    let list = dir.path().join("pairs.txt");
+    let good = "2\t1\nP00\t1\t2\nP00\t1\tP01\t3\nP02\t3\t1\nP02\t2\tP03\t2\n";
+    std::fs::write(&list, good).expect("written");
+    let set = open(dir.path()).expect("a set");
+    assert_eq!((set.layout, set.folds, set.test.len(), set.train.len()), (FaceLayout::Lfw, 2, 12, 0));
+    let named = |pair: &Pair| (set.test[pair.left].name.as_str(), set.test[pair.right].name.as_str(), pair.same);
+    assert_eq!(
+        set.pairs.iter().map(named).collect::<Vec<_>>(),
+        [
+            ("P00/P00_0001.png", "P00/P00_0002.png", true),
+            ("P00/P00_0001.png", "P01/P01_0003.png", false),
+            ("P02/P02_0003.png", "P02/P02_0001.png", true),
+            ("P02/P02_0002.png", "P03/P03_0002.png", false),
+        ]
+    );
+    assert!(!set.is_published() && set.notes.iter().any(|note| note.contains("not LFW's View 2")));
+    std::fs::write(&list, good.replace('\t', "  ").replace('\n', "\r\n")).expect("written");
+    assert_eq!(open(dir.path()).expect("spaces and CRLF").pairs, set.pairs);
+    for (bad, words) in [
+        (good.replace("P01\t3", "P01\t4"), "pairs.txt:3"),
+        (good.replace("P01\t3", "P01\t4"), "P01_0004"),
+        (good.replace("P02\t3\t1", "P02\t3"), "pairs.txt:4: 2 columns"),
+        (good.replace("P02\t3\t1", "P02\t3\tx"), "\"x\" is no image number"),
+        (good.replace("2\t1\n", "ten 300\n"), "is no header"),
+        (good.replace("2\t1\n", "300\n"), "is no header"),
+        (good.replace("2\t1\n", "1\t2\n"), "2 folds or more"),
+        (good.replace("2\t1\n", "3\t1\n"), "4 pairs where the header says 3 x 2 x 1"),
+        (format!("{good}P00\t1\t3\n"), "more than 2 x 2 x 1 pairs"),
+        (
+            good.replace("P00\t1\t2\nP00\t1\tP01\t3\n", "P00\t1\tP01\t3\nP00\t1\t2\n"),
+            "pairs.txt:2: a pair of different people",
+        ),
+        (good.replace("P00\t1\tP01\t3", "P00\t1\tP00\t3"), "one name"),
+        (String::new(), "an empty list"),
+    ] {
+        std::fs::write(&list, &bad).expect("written");
+        let text = line(open(dir.path()));
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+}
+
+#[test]
+fn trees_and_splits_keep_people_apart() {
+    let dir = TempDir::new().expect("a folder");
+    tree(&dir.path().join("tree"), 0..12, 2);
+    let set = open(&dir.path().join("tree")).expect("a set");
+    assert_eq!((set.layout, set.train.len(), set.test.len(), set.folds), (FaceLayout::Tree, 18, 6, 0));
+    let people = |photos: &[Photo]| photos.iter().map(|photo| photo.person).collect::<BTreeSet<_>>();
+    assert!(people(&set.train).is_disjoint(&people(&set.test)));
+    for photo in set.photos() {
+        assert!(photo.name.starts_with(&set.people[photo.person as usize - 1]), "{}", photo.name);
+    }
+    tree(&dir.path().join("split/train"), 0..5, 2);
+    tree(&dir.path().join("split/test"), 4..8, 2);
+    let split = open(&dir.path().join("split")).expect("a set");
+    assert_eq!((split.layout, split.train.len(), split.test.len()), (FaceLayout::Split, 10, 8));
+    // P04 is on both sides; P01 is excluded by name, P02 through the name of its folder.
+    let known = BTreeMap::from([("P02".to_string(), "Somebody Else".to_string())]);
+    let clean = split.disjoint(&known, &["p 01".into(), "somebody_else".into()]);
+    let left: BTreeSet<&str> = clean.train.iter().map(|photo| &clean.people[photo.person as usize - 1][..]).collect();
+    assert_eq!(left, BTreeSet::from(["P00", "P03"]));
+    assert!(clean.notes.iter().any(|note| note.starts_with("3 training people (6 images)")), "{:?}", clean.notes);
+    // Another set's test, its people numbered after ours.
+    let both = open(&dir.path().join("tree")).expect("a set").tested_on(clean.clone());
+    assert_eq!((both.train.len(), both.test.len(), both.people.len()), (18, 8, 12 + 9));
+    for photo in &both.test {
+        assert!(photo.name.starts_with(&both.people[photo.person as usize - 1]), "{}", photo.name);
+    }
+    assert!(line(open(&dir.path().join("tree/P00"))).contains("at least 4 needed"));
+    assert!(line(open(&dir.path().join("nowhere"))).contains("no folder"));
+}
+
+#[test]
+fn people_with_few_images_are_pruned_or_serve_as_negatives() {
+    let dir = TempDir::new().expect("a folder");
+    tree(&dir.path().join("train"), 0..3, 3);
+    tree(&dir.path().join("train"), 3..5, 1);
+    tree(&dir.path().join("test"), 5..7, 2);
+    let set = open(dir.path()).expect("a set");
+    let all = set.clone().pruned(1).expect("enough");
+    assert_eq!(all.train.len(), 11);
+    assert!(all.notes.iter().any(|note| note.contains("2 training people have one image: negatives only")));
+    let pruned = set.clone().pruned(2).expect("enough");
+    assert_eq!(pruned.train.len(), 9);
+    assert!(pruned.notes.iter().any(|note| note.contains("2 training people have fewer than 2 images")));
+    assert!(line(set.clone().pruned(9)).contains("--min-images"));
+    let single = FaceSet { train: set.train.iter().filter(|p| p.person > 3).cloned().collect(), ..set };
+    assert!(line(single.pruned(1)).contains("2 training people, 2 of them with one image"));
+}
+
+#[test]
+fn what_is_no_face_crop_is_named() {
+    let dir = TempDir::new().expect("a folder");
+    tree(dir.path(), 0..4, 2);
+    let wide = dir.path().join("P01/P01_0009.png");
+    picture(&wide, 70, 30, 9);
+    let error = line(check(open(dir.path()).expect("a set").photos()));
+    assert!(error.contains("P01_0009.png") && error.contains("70 x 30") && error.contains("no face crop"), "{error}");
+    picture(&wide, 12, 12, 9);
+    assert!(line(check(open(dir.path()).expect("a set").photos())).contains("12 x 12"));
+    picture(&wide, 60, 30, 9);
+    check(open(dir.path()).expect("a set").through(View { crop: 0.5, ..View::WHOLE }).photos()).expect("fits");
+}
+
+#[test]
+fn youtube_faces_has_videos_with_their_first_hundred_frames() {
+    let dir = TempDir::new().expect("a folder");
+    for (video, frames) in [("A_B/0", 120), ("A_B/1", 3), ("C/0", 2), ("D/5", 1)] {
+        for frame in 1..=frames {
+            picture(&dir.path().join(format!("frame_images_DB/{video}/0.{frame}.png")), 16, 16, frame as u8);
+        }
+    }
+    let list = dir.path().join("splits.txt");
+    let good = "split number, pair number, first name, second name, is same, name same\n1, 1, A_B/0, A_B/1, 1, 1\n1, 2, A_B/0, C/0, 0, 0\n2, 1, A_B/1, A_B/0, 1, 1\n2, 2, C/0, D/5, 0, 0\n";
+    std::fs::write(&list, good).expect("written");
+    let set = open(dir.path()).expect("a set");
+    assert_eq!((set.layout, set.folds, set.pairs.len()), (FaceLayout::YoutubeFaces, 2, 4));
+    assert_eq!(set.test.len(), 100 + 3 + 2 + 1);
+    // Frame 2 before frame 10, whatever the names' order.
+    let first: Vec<&str> = set.test.iter().take(12).map(|photo| photo.name.as_str()).collect();
+    assert_eq!((first[1], first[9], first[10]), ("A_B/0/0.2.png", "A_B/0/0.10.png", "A_B/0/0.11.png"));
+    assert_eq!(set.pairs[1], Pair { left: 0, right: 2, same: false });
+    assert!(set.notes.iter().any(|note| note.contains("not the published YouTube Faces list")));
+    for (bad, words) in [
+        (good.replace("D/5", "D/6"), "D/6 is missing"),
+        (good.replace("C/0, 0, 0\n2", "C/0, 2, 0\n2"), "splits.txt:3"),
+        (good.replace("2, 2, C/0, D/5, 0, 0\n", ""), "split 2 has 1 pairs and the first 2"),
+        (good.replace("A_B/0, C/0", "../A_B/0, C/0"), "is no video"),
+        (good.replace("1, 2, A_B/0, C/0, 0, 0", "1, 2, A_B/0"), "3 columns"),
+    ] {
+        std::fs::write(&list, &bad).expect("written");
+        let text = line(open(dir.path()));
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    std::fs::remove_file(&list).expect("removed");
+    assert!(line(open(dir.path())).contains("splits.txt is missing"));
+}
+
+#[test]
+fn lists_of_names_are_read() {
+    let dir = TempDir::new().expect("a folder");
+    let path = dir.path().join("names.csv");
+    std::fs::write(&path, "# VGGFace2\nn000001, \"A_B\", 12\n\nn000002\tC D\n").expect("written");
+    assert_eq!(names(&path).expect("names"), ["n000001", "n000002"]);
+    let map = folder_names(&path).expect("a map");
+    assert_eq!((map["n000001"].as_str(), map["n000002"].as_str()), ("A_B", "C D"));
+    std::fs::write(&path, "alone\n").expect("written");
+    assert!(line(folder_names(&path)).contains("expected FOLDER,NAME"));
+    assert!(line(names(&dir.path().join("none.txt"))).contains("none.txt"));
+}
+
+#[test]
+fn drawn_faces_are_a_function_of_the_seed_and_stay_in_their_folds() {
+    let faces = Faces { train: 3, test: 8, shots: 9, size: 32, folds: 2, seed: 4 };
+    let (set, again) = (faces.set(), faces.set());
+    let image = |photo: &Photo| photo.source.image().expect("an image");
+    for (a, b) in set.photos().zip(again.photos()) {
+        assert_eq!(image(a), image(b));
+    }
+    assert_ne!(face(4, 1, 0, 32), face(5, 1, 0, 32));
+    assert_ne!(face(4, 1, 0, 32), face(4, 1, 1, 32));
+    assert_eq!((set.pairs.len(), set.folds, set.train.len(), set.test.len()), (120, 2, 27, 72));
+    for (i, pair) in set.pairs.iter().enumerate() {
+        let (a, b) = (set.test[pair.left].person, set.test[pair.right].person);
+        assert_eq!(a == b, pair.same);
+        assert_eq!((i / 30) % 2 == 0, pair.same);
+        let fold = |person: i64| (person - 4) / 4;
+        assert_eq!((fold(a), fold(b)), (i as i64 / 60, i as i64 / 60), "people of a fold stay in it");
+        assert!(pair.left != pair.right);
+    }
+}
+
+#[test]
+fn views_crop_shrink_and_encode() {
+    let image = RgbImage::from_fn(40, 20, |x, y| Rgb([(x * 6) as u8, (y * 12) as u8, 7]));
+    let crop = View { crop: 0.5, ..View::WHOLE }.of(&image).expect("a crop");
+    assert_eq!(crop.dimensions(), (10, 10));
+    assert_eq!(crop.get_pixel(0, 0), image.get_pixel(15, 5));
+    assert_eq!(View { side: Some(8), ..View::WHOLE }.of(&image).expect("small").dimensions(), (8, 8));
+    let error = |quality: u8| {
+        let through = View { jpeg: Some(quality), ..View::WHOLE }.of(&image).expect("encoded");
+        through.as_raw().iter().zip(image.as_raw()).map(|(&a, &b)| f64::from(a.abs_diff(b))).sum::<f64>()
+    };
+    assert!(error(10) > 2. * error(95), "a low quality loses more");
+    let source =
+        Source::Through(Box::new(Source::Memory(std::sync::Arc::new(image))), View { crop: 0.5, ..View::WHOLE });
+    assert_eq!(source.image().expect("an image").dimensions(), (10, 10));
+}
+
+/// Unit rows, `per` of each of `people` people, near a direction of theirs.
+fn blobs(seed: u64, people: i64, per: i64, spread: f64) -> (Tensor, Vec<i64>) {
+    let centres = matrix(seed, people as usize, 6).repeat_interleave_self_int(per, 0, None);
+    let x = normalize(&(centres + matrix(seed + 100, (people * per) as usize, 6) * spread));
+    (x, (0..people * per).map(|i| i / per + 1).collect())
+}
+
+#[test]
+fn all_pairs_equal_nested_loops() {
+    let (x, people) = blobs(3, 9, 5, 0.6);
+    let r = rows(&x);
+    let (mut same, mut different) = (Vec::new(), Vec::new());
+    for i in 0..r.len() {
+        for j in i + 1..r.len() {
+            let d: f64 = r[i].iter().zip(&r[j]).map(|(a, b)| (a - b).powi(2)).sum();
+            if people[i] == people[j] { &mut same } else { &mut different }.push(d);
+        }
+    }
+    let pairs = AllPairs::new(&x, &people);
+    assert_eq!(pairs.pairs(), (different.len() as u64, same.len() as u64));
+    different.sort_by(f64::total_cmp);
+    for far in [0., 0.001, 0.01, 0.1, 0.5, 1.] {
+        let at = pairs.val_at_far(far);
+        // The threshold lies within a bin of the first different pair that may not be accepted.
+        let allowed = (far * different.len() as f64 + 1e-9).floor() as usize;
+        let edge = different.get(allowed).copied().unwrap_or(4.);
+        assert!(
+            at.threshold <= edge + 1e-9 && at.threshold >= edge - 4. / 65536. - 1e-9,
+            "{far}: {} {edge}",
+            at.threshold
+        );
+        let rate = |of: &[f64]| of.iter().filter(|&&d| d < at.threshold).count() as f64 / of.len() as f64;
+        close(at.val, rate(&same), 1e-12);
+        close(at.far, rate(&different), 1e-12);
+        assert!(at.far <= far);
+    }
+    let ordered = same.iter().flat_map(|s| different.iter().map(move |d| if s < d { 1. } else { 0. })).sum::<f64>();
+    close(pairs.auc(), ordered / (same.len() * different.len()) as f64, 1e-3);
+    // Halves are widened, NaN counts as the largest distance.
+    assert_eq!(AllPairs::new(&x.to_kind(Kind::Half), &people).pairs(), pairs.pairs());
+    let broken = x.copy();
+    let _ = broken.get(0).fill_(f64::NAN);
+    assert_eq!(AllPairs::new(&broken, &people).pairs(), pairs.pairs());
+    // Splits: three people each.
+    let (val, sem) = val_over_splits(&x, &people, 3, 0.1).expect("three splits");
+    let each: Vec<f64> = (0..3)
+        .map(|s| AllPairs::new(&x.narrow(0, s * 15, 15), &people[s as usize * 15..][..15]).val_at_far(0.1).val)
+        .collect();
+    close(val, each.iter().sum::<f64>() / 3., 1e-12);
+    let std = (each.iter().map(|v| (v - val).powi(2)).sum::<f64>() / 3.).sqrt();
+    close(sem, std / 3_f64.sqrt(), 1e-12);
+    assert!(val_over_splits(&x, &people, 9, 0.1).is_none(), "one person a split has no different pairs");
+}
+
+#[test]
+fn recognition_votes_and_ties_go_to_the_nearest() {
+    let gallery = Tensor::from_slice(&[0., 1., 2., 10., 11., 5.2_f64]).view([6, 1]);
+    let people = [1, 1, 1, 2, 2, 3];
+    let probe = Tensor::from_slice(&[0.5, 10.4, 5.]).view([3, 1]);
+    let answer = |k| nearest(&gallery, &people, &probe, k, Metric::SquaredEuclidean);
+    assert_eq!(answer(1), [1, 2, 3]);
+    // Of 5.2, 2, 1: person 1 has two votes. Of 5.2 and 2 each has one: the nearer wins.
+    assert_eq!(answer(3), [1, 2, 1]);
+    assert_eq!(answer(2), [1, 2, 3]);
+    let people: Vec<i64> = (0..40).map(|i| i % 7).collect();
+    let (enrolled, probes) = enrol(&people, 5, 3);
+    assert_eq!(enrolled, enrol(&people, 5, 3).0);
+    let count = |rows: &[usize], person| rows.iter().filter(|&&row| people[row] == person).count();
+    for person in 0..7 {
+        let all = people.iter().filter(|&&p| p == person).count();
+        let expected = if all > 5 { (5, all - 5) } else { (0, 0) };
+        assert_eq!((count(&enrolled, person), count(&probes, person)), expected);
+    }
+    assert!(enrolled.iter().all(|row| !probes.contains(row)));
+}
+
+#[test]
+fn bytes_keep_directions() {
+    let x = normalize(&matrix(5, 50, 128));
+    let through = through_bytes(&x);
+    let cosine = (&x * &through).sum_dim_intlist(1, false, Kind::Double);
+    assert!(value(&cosine.min()) > 0.999 && value(&cosine.min()) < 1. - 1e-9);
+    assert_eq!(through.to_kind(Kind::Float).abs().amax(1, false).size(), [50]);
+    let grid = (&through / through.abs().max()).to_kind(Kind::Double);
+    assert!(value(&grid.abs().max()) <= 1. + 1e-9);
+    assert_eq!(through_bytes(&Tensor::zeros([0, 4], (Kind::Float, Device::Cpu))).size(), [0, 4]);
+    assert_eq!(value(&through_bytes(&Tensor::zeros([2, 4], (Kind::Float, Device::Cpu))).abs().sum(Kind::Double)), 0.);
+}
+
+#[test]
+fn k_means_finds_plain_clusters_and_survives_edges() {
+    let (x, people) = blobs(8, 5, 12, 0.05);
+    let mut right = 0;
+    for seed in 0..10 {
+        let of = k_means(&x, 5, seed, 100);
+        let map: BTreeSet<(usize, i64)> = of.iter().copied().zip(people.iter().copied()).collect();
+        right += usize::from(map.len() == 5);
+        // No row is nearer to another cluster's mean than to its own: what Lloyd's steps end with.
+        let d = |centre: &[f64], row: &[f64]| centre.iter().zip(row).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let r = rows(&x);
+        let count = of.iter().max().expect("rows") + 1;
+        let centres: Vec<Vec<f64>> = (0..count)
+            .map(|c| {
+                let mine: Vec<&Vec<f64>> = r.iter().zip(&of).filter(|(_, o)| **o == c).map(|(row, _)| row).collect();
+                (0..6).map(|k| mine.iter().map(|row| row[k]).sum::<f64>() / mine.len() as f64).collect()
+            })
+            .collect();
+        for (row, &own) in r.iter().zip(&of) {
+            assert!(centres.iter().all(|centre| d(centre, row) >= d(&centres[own], row) - 1e-9));
+        }
+    }
+    assert!(right >= 7, "{right} of 10 seeds found the five clusters");
+    assert_eq!(k_means(&x, 60, 1, 100).iter().collect::<BTreeSet<_>>().len(), 60);
+    assert_eq!(k_means(&Tensor::ones([4, 2], (Kind::Float, Device::Cpu)), 3, 1, 10), [0; 4]);
+    assert_eq!(k_means(&x, 1, 1, 10), vec![0; 60]);
+}
+
+#[test]
+fn eigenfaces_are_the_leading_components() {
+    // Two strong directions in ten dimensions.
+    let (a, b) = (matrix(1, 1, 10), matrix(2, 1, 10));
+    let x = matrix(3, 200, 1) * 5. * &a + matrix(4, 200, 1) * 2. * &b + matrix(5, 200, 10) * 0.01 + 7.;
+    for whiten in [false, true] {
+        let y = Eigenfaces::fit(&x, 2).embed(&x, whiten);
+        assert_eq!(y.size(), [200, 2]);
+        all_close(
+            &y.square().sum_dim_intlist(1, false, Kind::Double),
+            &Tensor::ones([200], (Kind::Double, Device::Cpu)),
+            1e-9,
+        );
+        if !whiten {
+            // All of a centred row lies in the plane of the two: its unit components give back its direction.
+            let centred = &x - x.mean_dim(0, true, None::<Kind>);
+            let cosine = |i: i64, j: i64| {
+                value(
+                    &normalize(&centred.get(i).unsqueeze(0))
+                        .matmul(&normalize(&centred.get(j).unsqueeze(1).transpose(0, 1)).transpose(0, 1)),
+                )
+            };
+            let (near, theirs) = (value(&(y.get(0) * y.get(1)).sum(Kind::Double)), cosine(0, 1));
+            close(near, theirs, 0.02);
+        }
+    }
+    // More components than there are: as many as there can be.
+    assert_eq!(Eigenfaces::fit(&x.narrow(0, 0, 4), 50).embed(&x, false).size(), [200, 3]);
+    // Both ways to the components: 9 rows of 10 numbers by [9, 9], and the same with a zero column less by [10, 10].
+    let (few, many) = (x.narrow(0, 0, 9), Tensor::cat(&[x.narrow(0, 0, 9), x.narrow(0, 0, 9)], 0));
+    for whiten in [false, true] {
+        let (a, b) = (Eigenfaces::fit(&few, 4).embed(&x, whiten), Eigenfaces::fit(&many, 4).embed(&x, whiten));
+        // Components may change sign; distances may not.
+        let d = |y: &Tensor| Metric::SquaredEuclidean.matrix(y, y);
+        all_close(&d(&a), &d(&b), 1e-6);
+    }
+}
+
+#[test]
+fn folds_by_equal_folds_where_distances_do_not_depend_on_the_fold() {
+    let mut rng = rankle::seed::at(9, 0, 0);
+    let same: Vec<bool> = (0..200).map(|i| i % 3 == 0).collect();
+    let dist: Vec<f64> = same.iter().map(|&s| rng.random_range(0.0..if s { 1.5 } else { 3.0 })).collect();
+    assert_eq!(folds_by(&same, 5, |_| dist.clone()), folds(&dist, &same, 5));
+    let (ours, theirs) = (val_at_far_by(&same, 5, 0.05, |_| dist.clone()), val_at_far(&dist, &same, 5, 0.05));
+    assert_eq!(ours.expect("both kinds"), theirs.expect("both kinds"));
+    let best = (0..400).map(|t| t as f64 * 0.01).map(|t| accuracy(&dist, &same, t)).fold(0., f64::max);
+    close(accuracy(&dist, &same, best_threshold(&dist, &same)), best, 1e-12);
+}
+
+#[test]
+fn variants_judge_as_they_say() {
+    let faces = Faces { train: 2, test: 8, shots: 9, size: 16, folds: 2, seed: 4 };
+    let set = faces.set();
+    let x = normalize(&matrix(6, 72, 5));
+    let r = rows(&x);
+    let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    let plain = judge(&set, &x, Variant::Plain, 0.1).expect("judged");
+    for (pair, d) in set.pairs.iter().zip(&plain.dist) {
+        close(*d, distance(&r[pair.left], &r[pair.right]), 1e-9);
+    }
+    let centred = judge(&set, &x, Variant::MeanSubtracted, 0.1).expect("judged");
+    for fold in 0..2 {
+        let others = set.pairs.iter().enumerate().filter(|(i, _)| i / 60 != fold).map(|(_, pair)| pair);
+        let named: Vec<usize> = others.flat_map(|pair| [pair.left, pair.right]).collect();
+        let mean: Vec<f64> =
+            (0..5).map(|k| named.iter().map(|&row| r[row][k]).sum::<f64>() / named.len() as f64).collect();
+        let unit = |row: usize| -> Vec<f64> {
+            let y: Vec<f64> = r[row].iter().zip(&mean).map(|(a, b)| a - b).collect();
+            let length = y.iter().map(|v| v * v).sum::<f64>().sqrt();
+            y.iter().map(|v| v / length).collect()
+        };
+        for (i, pair) in set.pairs.iter().enumerate().filter(|(i, _)| i / 60 == fold) {
+            close(centred.dist[i], distance(&unit(pair.left), &unit(pair.right)), 1e-9);
+        }
+    }
+    // Videos: the mean over all pairs of frames, by nested loops.
+    let (left, right) = (normalize(&matrix(7, 4, 5)), normalize(&matrix(8, 3, 5)));
+    let mut sum = 0.;
+    for a in rows(&left) {
+        for b in rows(&right) {
+            sum += distance(&a, &b);
+        }
+    }
+    let mean = |x: &Tensor| x.mean_dim(0, true, None::<Kind>);
+    close(value(&mean_pair_distance(&mean(&left), &mean(&right))), sum / 12., 1e-12);
+}
+
+#[test]
+fn face_batches_have_people_with_up_to_k_faces_and_other_negatives() {
+    // Ten people with 1 to 10 faces.
+    let labels: Vec<i64> = (1..=10).flat_map(|person| std::iter::repeat_n(person, person as usize)).collect();
+    let sampler = FaceSampler::new(&labels, 4, 6, 5, 3).expect("enough people");
+    assert_eq!(sampler.most(), 29);
+    let mut anchors = BTreeSet::new();
+    for step in 0..30 {
+        let rows = sampler.batch(step);
+        assert_eq!(rows, sampler.batch(step));
+        assert_eq!(rows.iter().collect::<BTreeSet<_>>().len(), rows.len(), "no face twice");
+        let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+        let (main, negatives) = rows.split_at(rows.len() - 5);
+        main.iter().for_each(|&row| *each.entry(labels[row]).or_default() += 1);
+        assert_eq!(each.len(), 4);
+        for (&person, &count) in &each {
+            assert_eq!(count, (person as usize).min(6), "person {person}");
+        }
+        assert!(negatives.iter().all(|&row| !each.contains_key(&labels[row])), "negatives are other people");
+        anchors.extend(each.into_keys());
+    }
+    assert_eq!(anchors, (2..=10).collect(), "person 1 has no second face");
+    assert!(FaceSampler::new(&labels, 10, 6, 0, 3).is_none() && FaceSampler::new(&labels, 4, 1, 0, 3).is_none());
+}
+
+#[test]
+fn the_small_network_gives_unit_rows() {
+    let store = VarStore::new(Device::Cpu);
+    let net = FaceSmall::new(&Scope::root(&store, 1), 64, 128, 1).expect("it fits");
+    assert_eq!(rankle::models::trainable_parameters(&store), 913_824);
+    let images = matrix(2, 3, 3 * 64 * 64).view([3, 3, 64, 64]).to_kind(Kind::Float);
+    let x = net.forward(&images, false);
+    assert_eq!(x.size(), [3, 128]);
+    all_close(
+        &x.square().sum_dim_intlist(1, false, Kind::Double),
+        &Tensor::ones([3], (Kind::Double, Device::Cpu)),
+        1e-5,
+    );
+    let store = VarStore::new(Device::Cpu);
+    assert!(FaceSmall::new(&Scope::root(&store, 1), 15, 8, 1).is_err());
+    assert!(FaceSmall::new(&Scope::root(&store, 1), 32, 8, 33).is_err());
+}
