@@ -262,6 +262,54 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn published_weights_are_loaded_whole_or_not_at_all() {
+    let place = Place::new();
+    // As facenet-pytorch's files: every tensor by its name, counters, and a classifier that is no part of this.
+    let store = tch::nn::VarStore::new(tch::Device::Cpu);
+    let at = rankle::models::layers::Scope::root(&store, 77);
+    rankle::models::inception::Nn4Small2::new(&at, 96, 128, 1, true).expect("fits");
+    let mut all: Vec<(String, tch::Tensor)> = store.variables().into_iter().collect();
+    all.push(("logits.weight".into(), tch::Tensor::zeros([10, 128], (tch::Kind::Float, tch::Device::Cpu))));
+    all.push(("bn1.num_batches_tracked".into(), tch::Tensor::from(5_i64)));
+    let file = place.text("nn4.small2.v1.safetensors");
+    rankle::weights::save(Path::new(&file), &all, None).expect("saved");
+    let data = place.text("data");
+    let train = |run: &str, weights: &str| -> Vec<String> {
+        let run = place.text(run);
+        [
+            "train",
+            "--data",
+            &data,
+            "--run",
+            &run,
+            "--net",
+            "nn4-small2-released",
+            "--weights",
+            weights,
+            "--people",
+            "2",
+            "--faces",
+            "2",
+            "--steps",
+            "1",
+        ]
+        .map(String::from)
+        .to_vec()
+    };
+    let output = FACENET.command(&strs(&train("whole", &file))).output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(
+        output.status.success() && said.contains("1 left out by name") && said.contains("1 counters ignored"),
+        "{said}"
+    );
+    all.retain(|(name, _)| name != "ln.bias");
+    rankle::weights::save(Path::new(&file), &all, None).expect("saved");
+    FACENET.bad(&strs(&train("part", &file)), 1, &["--weights", "lacks ln.bias"]);
+    FACENET.bad(&strs(&train("none", &place.text("none.pt"))), 1, &["--weights", "none.pt"]);
+    assert!(!place.path("part").exists() && !place.path("none").exists());
+}
+
+#[test]
 fn bad_input_is_answered_in_one_line() {
     let place = Place::new();
     let train = |more: &[&str]| place.args("train", "run", more);

@@ -6,6 +6,7 @@ mod common;
 mod data;
 mod distance;
 mod drawn;
+mod embedded;
 mod export;
 mod facenet_cli;
 mod faces;

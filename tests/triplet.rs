@@ -427,3 +427,30 @@ fn batch_all_at_facenets_1800_rows_counts_all_123_million_triplets() {
     assert_eq!(tally.active.int64_value(&[]), active);
     close(value(&tally.sum), sum, 1e-6);
 }
+
+#[test]
+fn semi_hard_at_facenets_1800_rows_equals_a_search_a_pair() {
+    let labels: Vec<i64> = (0..1800).map(|i| i / 40).collect();
+    let x = normalize(&matrix(23, 1800, 6).to_kind(Kind::Float));
+    let d = Metric::SquaredEuclidean.matrix(&x, &x);
+    let t = Tensor::from_slice(&labels);
+    let tally = triplet::semi_hard(&d, &t, 0.2, Pick::Nearest);
+    let (mut sum, mut terms) = (0., 0);
+    for (a, row) in rows(&d).iter().enumerate() {
+        let mut negatives: Vec<f64> = of(&labels, a, false).map(|n| row[n]).collect();
+        negatives.sort_by(f64::total_cmp);
+        for p in of(&labels, a, true) {
+            let next = negatives.partition_point(|&n| n <= row[p]);
+            if let Some(&n) = negatives.get(next).filter(|&&n| n < f64::from(row[p] as f32 + 0.2_f32)) {
+                sum += 0.2 + row[p] - n;
+                terms += 1;
+            }
+        }
+    }
+    assert_eq!(tally.terms.int64_value(&[]), terms);
+    assert!(terms > 60_000, "{terms} of 70,200 pairs");
+    close(value(&tally.sum), sum, 1e-5);
+    let slope =
+        gradient(&x, |x| triplet::semi_hard(&Metric::SquaredEuclidean.matrix(x, x), &t, 0.2, Pick::Nearest).mean());
+    assert!(slope.isfinite().all().int64_value(&[]) == 1 && value(&slope.abs().max()) > 0.);
+}

@@ -1,0 +1,123 @@
+//! Losses straight from embeddings equal those of the matrix, gradients included.
+
+use rankle::distance::{Metric, normalize};
+use rankle::losses::{Margin, Tally, embedded, triplet};
+use rankle::mining::{Negative, Pick};
+use tch::{Kind, Tensor};
+
+use crate::common::{all_close, close, gradient, label_sets, matrix, value};
+
+type Loss = Box<dyn Fn(&Tensor, &Tensor, Metric) -> Tally>;
+
+/// Under a name: from the matrix, and from the rows.
+fn losses() -> Vec<(String, Loss, Loss)> {
+    let mut list: Vec<(String, Loss, Loss)> = Vec::new();
+    for margin in [Margin::Hard(0.3), Margin::Hard(2.), Margin::Soft] {
+        list.push((
+            format!("batch hard {margin:?}"),
+            Box::new(move |x, l, metric| triplet::batch_hard(&metric.matrix(x, x), l, margin)),
+            Box::new(move |x, l, metric| embedded::batch_hard(x, l, metric, margin)),
+        ));
+        list.push((
+            format!("batch all {margin:?}"),
+            Box::new(move |x, l, metric| triplet::batch_all(&metric.matrix(x, x), l, margin)),
+            Box::new(move |x, l, metric| embedded::batch_all(x, l, metric, margin)),
+        ));
+    }
+    let rules = [
+        Negative::SemiHard(Pick::Nearest),
+        Negative::SemiHard(Pick::Random(4)),
+        Negative::Violating(4),
+        Negative::Addons,
+        Negative::Hardest,
+    ];
+    for rule in rules {
+        list.push((
+            format!("{rule:?}"),
+            Box::new(move |x, l, metric| triplet::every_pair(&metric.matrix(x, x), l, 0.6, rule)),
+            Box::new(move |x, l, metric| embedded::every_pair(x, l, metric, 0.6, rule)),
+        ));
+    }
+    list
+}
+
+const METRICS: [Metric; 3] = [Metric::Euclidean, Metric::SquaredEuclidean, Metric::Cosine];
+
+#[track_caller]
+fn agree(what: &str, x: &Tensor, labels: &Tensor, metric: Metric, slow: &Loss, fast: &Loss, tolerance: f64) {
+    let (theirs, ours) = (slow(x, labels, metric), fast(x, labels, metric));
+    let count = |x: &Tensor| x.int64_value(&[]);
+    assert_eq!((count(&ours.terms), count(&ours.active)), (count(&theirs.terms), count(&theirs.active)), "{what}");
+    assert_eq!(ours.sum.kind(), theirs.sum.kind(), "{what}");
+    close(value(&ours.sum), value(&theirs.sum), tolerance);
+    if x.numel() > 0 {
+        let slope = |loss: &Loss| gradient(x, |x| loss(x, labels, metric).mean());
+        all_close(&slope(fast), &slope(slow), tolerance);
+    }
+}
+
+#[test]
+fn values_counts_and_gradients_equal_the_matrix_form() {
+    for (set, labels) in label_sets() {
+        let t = Tensor::from_slice(&labels);
+        // 5: far from the origin; a common offset must cost nothing.
+        let x = matrix(21, labels.len(), 4) + 5.;
+        for (name, slow, fast) in losses() {
+            for metric in METRICS {
+                agree(&format!("{name}, {metric:?}, {set}"), &x, &t, metric, &slow, &fast, 1e-9);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_positives_take_the_sorted_way_to_the_same_end() {
+    let labels: Vec<i64> = (0..600).map(|i| i64::from(i % 2 == 0 || i > 560)).collect();
+    let (x, t) = (normalize(&matrix(22, 600, 5)), Tensor::from_slice(&labels));
+    for (name, slow, fast) in losses().into_iter().filter(|(name, ..)| name != "batch all Soft") {
+        agree(&name, &x, &t, Metric::SquaredEuclidean, &slow, &fast, 1e-9);
+    }
+}
+
+#[test]
+fn single_precision_halves_duplicates_and_large_distances() {
+    let labels = Tensor::from_slice(&(0..24).map(|i| i / 4).collect::<Vec<i64>>());
+    let x = matrix(23, 24, 8).to_kind(Kind::Float);
+    let twice = Tensor::cat(&[x.narrow(0, 0, 12), x.narrow(0, 0, 12)], 0);
+    for (name, slow, fast) in losses() {
+        for metric in METRICS {
+            let what = format!("{name}, {metric:?}");
+            agree(&what, &x, &labels, metric, &slow, &fast, 1e-5);
+            let ours = fast(&twice, &labels, metric);
+            assert!(value(&ours.sum).is_finite(), "{what}");
+            let slope = gradient(&twice, |x| fast(x, &labels, metric).mean());
+            assert!(slope.isfinite().all().int64_value(&[]) == 1, "{what}");
+            let half = fast(&x.to_kind(Kind::BFloat16), &labels, metric);
+            assert_eq!(half.sum.kind(), Kind::Float);
+            close(
+                value(&half.mean()),
+                value(&fast(&x.to_kind(Kind::BFloat16).to_kind(Kind::Float), &labels, metric).mean()),
+                1e-6,
+            );
+            let far = fast(&(&x * 500.), &labels, metric);
+            assert!(value(&far.sum).is_finite(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_nan_is_seen_and_nothing_to_rank_gives_nothing() {
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2]);
+    let broken = matrix(24, 6, 3);
+    let _ = broken.get(3).fill_(f64::NAN);
+    for (name, _, fast) in losses() {
+        for metric in METRICS {
+            assert!(value(&fast(&broken, &labels, metric).sum).is_nan(), "{name}, {metric:?}");
+            let one = Tensor::zeros([6], (Kind::Int64, tch::Device::Cpu));
+            let x = matrix(25, 6, 3);
+            let tally = fast(&x, &one, metric);
+            assert_eq!((value(&tally.sum), tally.terms.int64_value(&[])), (0., 0), "{name}");
+            assert_eq!(value(&gradient(&x, |x| fast(x, &one, metric).mean()).abs().sum(Kind::Double)), 0., "{name}");
+        }
+    }
+}
