@@ -6,6 +6,7 @@ mod data;
 mod distance;
 mod drawn;
 mod export;
+mod fetch;
 mod floors;
 mod metrics;
 mod mining;
