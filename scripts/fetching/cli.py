@@ -67,13 +67,17 @@ def main(arguments=None):
     except Problem as error:
         say(str(error))
         return 1
+    except BrokenPipeError:
+        # Whoever read has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        say(f"{error.strerror} ({error.filename})")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         say("stopped; the same command goes on where it was")
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
 
 
 def fetching(entries, options):

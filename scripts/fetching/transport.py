@@ -24,6 +24,8 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but not out of https and not to anything but the web."""
 
     max_redirections = 10
+    # Python before 3.11 does not know 308.
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         old, new = urlsplit(req.full_url), urlsplit(newurl)
@@ -31,7 +33,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
             raise urllib.error.URLError(f"it redirects to {new.scheme or 'nowhere'}: refused")
         if old.scheme == "https" and new.scheme == "http":
             raise urllib.error.URLError(f"it redirects from https to plain http ({address(newurl)}): refused")
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        request = super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
         secret = req.unredirected_hdrs.get("Authorization")
         if request is not None and secret and (old.scheme, old.netloc) == (new.scheme, new.netloc):
             request.add_unredirected_header("Authorization", secret)

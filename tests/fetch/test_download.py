@@ -197,9 +197,10 @@ class Download(Case):
 
     def test_redirects(self):
         self.host.serve("/there", whole(RIGHT))
-        url = self.host.serve("/a", redirect("/there"))
-        self.download(self.file([url], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        for status in (301, 302, 303, 307, 308):
+            url = self.host.serve("/a", redirect("/there", status))
+            self.download(self.file([url], of=RIGHT, name=f"{status}"))
+        self.assertEqual(set(self.kept().values()), {RIGHT})
 
     def test_redirects_in_a_circle_or_out_of_the_web(self):
         url = self.host.serve("/a", redirect("/a"))
