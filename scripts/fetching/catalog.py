@@ -91,7 +91,9 @@ def load(path):
     except OSError as error:
         raise Problem(f"cannot read the list {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Problem(f"the list {path} is not in order ({type(error).__name__}: {error}); restore it with git checkout") from None
+        raise Problem(
+            f"the list {path} is not in order ({type(error).__name__}: {error}); restore it with git checkout"
+        ) from None
     named = {item.name: item for item in entries}
     if len(named) != len(entries):
         raise Problem(f"the list {path} names a set twice; restore it with git checkout")
@@ -110,10 +112,22 @@ def entry(item, single):
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
         raise ValueError(f"the name {name!r}")
     return Entry(
-        name=name, title=item["title"], path=str(PurePosixPath(*path.parts[1:])), single=single, page=item["page"],
-        terms=item["terms"], papers=item["papers"], files=files, ask=item.get("ask", []), auth=item.get("auth"),
-        check=item.get("check", {}), convert=item.get("convert"), needs=item.get("needs", {}),
-        next=item.get("next", ""), note=item.get("note", ""), options=item.get("options", {}),
+        name=name,
+        title=item["title"],
+        path=str(PurePosixPath(*path.parts[1:])),
+        single=single,
+        page=item["page"],
+        terms=item["terms"],
+        papers=item["papers"],
+        files=files,
+        ask=item.get("ask", []),
+        auth=item.get("auth"),
+        check=item.get("check", {}),
+        convert=item.get("convert"),
+        needs=item.get("needs", {}),
+        next=item.get("next", ""),
+        note=item.get("note", ""),
+        options=item.get("options", {}),
     )
 
 
@@ -122,7 +136,13 @@ def several(item):
     if "ids" not in item:
         return [one(item)]
     return [
-        one(dict(item, file=item["file"].replace("{id}", f"{i:012d}"), urls=[u.replace("{id}", f"{i:012d}") for u in item["urls"]]))
+        one(
+            dict(
+                item,
+                file=item["file"].replace("{id}", f"{i:012d}"),
+                urls=[u.replace("{id}", f"{i:012d}") for u in item["urls"]],
+            )
+        )
         for i in item["ids"]
     ]
 
@@ -137,8 +157,14 @@ def one(item):
     if unpack:
         unpack = Unpack(**dict(unpack, into=str(inside(unpack["into"])) if unpack.get("into") else ""))
     return File(
-        name=name, urls=list(item["urls"]), bytes=size, at_most=size if size is not None else int(item["at_most"]), about=item.get("about"),
-        md5=hexadecimal(item["md5"], 32), sha256=hexadecimal(item["sha256"], 64), starts=item.get("sha256_starts_with"),
+        name=name,
+        urls=list(item["urls"]),
+        bytes=size,
+        at_most=size if size is not None else int(item["at_most"]),
+        about=item.get("about"),
+        md5=hexadecimal(item["md5"], 32),
+        sha256=hexadecimal(item["sha256"], 64),
+        starts=item.get("sha256_starts_with"),
         git_blob=item.get("git_blob"),
         unpack=unpack,
     )

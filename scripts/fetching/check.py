@@ -29,7 +29,9 @@ def differences(entry, place):
     for name, wanted in entry.check.get("lines", {}).items():
         here = lines(place / name)
         if here != wanted:
-            found.append(f"{name} is missing" if here is None else f"{here:,} lines in {name}, the list says {wanted:,}")
+            found.append(
+                f"{name} is missing" if here is None else f"{here:,} lines in {name}, the list says {wanted:,}"
+            )
     for name in entry.check.get("names", []):
         if not (place / name).exists():
             found.append(f"{name} is missing")

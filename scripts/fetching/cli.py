@@ -23,16 +23,38 @@ http_proxy, https_proxy and no_proxy. Work in progress lies in data/.fetch; the 
 
 
 def parser():
-    p = argparse.ArgumentParser(prog="scripts/fetch", description=ABOUT, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        prog="scripts/fetch", description=ABOUT, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("names", nargs="*", metavar="NAME", help="data sets or weights, as --list names them")
     p.add_argument("--list", action="store_true", help="what there is, and what is here already")
     p.add_argument("--check", action="store_true", help="compare what is here with the list; fetch nothing")
-    p.add_argument("--from", dest="given", action="append", nargs="+", default=[], metavar="FILE", help="archives that you have already (or a folder of them, or the unpacked set); they are verified and left where they are")
+    p.add_argument(
+        "--from",
+        dest="given",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="archives that you have already (or a folder of them, or the unpacked set); they are verified and left where they are",
+    )
     p.add_argument("--accept-terms", action="store_true", help="accept the terms shown, for scripts")
     p.add_argument("--keep", action="store_true", help="keep downloaded archives in data/.fetch after unpacking")
-    p.add_argument("--data", type=Path, default=ROOT / "data", metavar="DIR", help="where data sets go (default: the package's data/)")
+    p.add_argument(
+        "--data",
+        type=Path,
+        default=ROOT / "data",
+        metavar="DIR",
+        help="where data sets go (default: the package's data/)",
+    )
     p.add_argument("--catalog", type=Path, default=ROOT / "data" / "datasets.json", metavar="FILE", help="another list")
-    p.add_argument("--stall", type=float, default=60.0, metavar="SECONDS", help="give up on a transfer that stands still for so long (default: 60)")
+    p.add_argument(
+        "--stall",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="give up on a transfer that stands still for so long (default: 60)",
+    )
     return p
 
 
@@ -122,7 +144,9 @@ def listing(entries, root):
                 continue
             state = "here" if os.path.lexists(root / entry.path) else "by hand" if entry.by_hand else entry.size()
             print(f"  {entry.name:{width}}  {state:13}  {entry.title} ({', '.join(entry.papers)})")
-            secrets = [entry.auth[key] for key in ("user", "password", "token") if key in entry.auth] if entry.auth else []
+            secrets = (
+                [entry.auth[key] for key in ("user", "password", "token") if key in entry.auth] if entry.auth else []
+            )
             if secrets:
                 print(f"  {'':{width}}  {'':13}  account: {', '.join(secrets)}")
     print("by hand: a form or a browser is needed; scripts/fetch NAME prints the steps.")

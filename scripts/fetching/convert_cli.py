@@ -13,11 +13,21 @@ from .progress import PROGRAM, say
 
 ROOT = Path(__file__).resolve().parents[2]
 # kind -> the data set whose choices (people, sides, ...) it takes from the list
-KINDS = {"coco-256": "coco-256", "nus-wide": "nus-wide", "orl": "orl-faces", "pku-reid": "pku-reid", "recordio": "casia-webface-112", "ytf": "ytf"}
+KINDS = {
+    "coco-256": "coco-256",
+    "nus-wide": "nus-wide",
+    "orl": "orl-faces",
+    "pku-reid": "pku-reid",
+    "recordio": "casia-webface-112",
+    "ytf": "ytf",
+}
 
 
 def parser():
-    p = argparse.ArgumentParser(prog="scripts/convert", description="Turns a published layout into the one that the binaries read; data/README.md describes each kind. scripts/fetch does this by itself, but for videos.")
+    p = argparse.ArgumentParser(
+        prog="scripts/convert",
+        description="Turns a published layout into the one that the binaries read; data/README.md describes each kind. scripts/fetch does this by itself, but for videos.",
+    )
     kinds = p.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind in KINDS:
         one = kinds.add_parser(kind, help=f"as scripts/fetch does for {KINDS[kind]}")
@@ -28,7 +38,9 @@ def parser():
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder a video is made in it")
     one.add_argument("--size", type=sides, default=(340, 256), metavar="WxH", help="of the frames (default: 340x256)")
     one.add_argument("--fps", type=rate, help="frames a second (default: all frames)")
-    one.add_argument("--segments", type=Path, metavar="CSV", help="rows of Video,StartFrame,EndFrame, as dough_rolling_segments.csv")
+    one.add_argument(
+        "--segments", type=Path, metavar="CSV", help="rows of Video,StartFrame,EndFrame, as dough_rolling_segments.csv"
+    )
     one = kinds.add_parser("flow", help="frames to TV-L1 flow, by OpenCV")
     one.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of frames")
     return p

@@ -187,7 +187,9 @@ class Download:
         if self.file.bytes is not None and total != self.file.bytes:
             raise MirrorFailed(f"its file has {total:,} bytes, the list says {self.file.bytes:,}")
         if total > self.file.at_most:
-            raise MirrorFailed(f"its file has {total:,} bytes, more than the {self.file.at_most:,} that the list allows")
+            raise MirrorFailed(
+                f"its file has {total:,} bytes, more than the {self.file.at_most:,} that the list allows"
+            )
 
     def write(self, reply, have, total):
         label = self.file.name
@@ -206,7 +208,9 @@ class Download:
                     out.write(chunk)
                     bar.add(len(chunk))
         except OSError as error:
-            raise Problem(f"cannot write {self.part}: {error.strerror}; free some room and run the same command") from None
+            raise Problem(
+                f"cannot write {self.part}: {error.strerror}; free some room and run the same command"
+            ) from None
         finally:
             bar.close()
         if total is not None and have < total:

@@ -40,7 +40,9 @@ def confirmed(page, url):
         raise MirrorFailed("its confirm page leads to another host: refused")
     text = page.lower()
     if "quota" in text or "too many users" in text:
-        raise MirrorFailed("Google Drive's daily quota for this file is used up: try tomorrow, or download it in a browser and give it with --from")
+        raise MirrorFailed(
+            "Google Drive's daily quota for this file is used up: try tomorrow, or download it in a browser and give it with --from"
+        )
     if "accounts.google.com" in text and "sign in" in text:
         raise MirrorFailed("Google Drive wants you signed in: download it in a browser and give it with --from")
     raise MirrorFailed("it sent a web page where the file should be: download it in a browser and give it with --from")

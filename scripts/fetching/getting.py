@@ -88,7 +88,9 @@ def present(entry, target):
         return False
     found = check.differences(entry, target)
     if found:
-        raise Problem(f"{shown(target)} is there but is not the set of the list ({'; '.join(found[:4])}): move it away, then run the same command")
+        raise Problem(
+            f"{shown(target)} is there but is not the set of the list ({'; '.join(found[:4])}): move it away, then run the same command"
+        )
     say(f"{entry.name}: already complete in {shown(target)}")
     return True
 
@@ -97,7 +99,9 @@ def needed(entry):
     """Python packages and programs that the conversion wants, before anything is downloaded."""
     for module, package in entry.needs.items():
         if importlib.util.find_spec(module) is None:
-            raise Problem(f"{entry.name} is converted with Python's {package}: run 'python3 -m pip install {package}' (in the virtual environment you use), then the same command")
+            raise Problem(
+                f"{entry.name} is converted with Python's {package}: run 'python3 -m pip install {package}' (in the virtual environment you use), then the same command"
+            )
 
 
 @contextmanager
@@ -147,7 +151,11 @@ def names(entry):
 def obtain(entry, given, folder, options):
     """Every file of the set: the user's own, or downloaded and verified."""
     paths, web = {}, Web(options.stall, entry.auth)
-    missing = [file.name for file in entry.files if not file.urls and file.name not in given and not (folder / file.name).exists()]
+    missing = [
+        file.name
+        for file in entry.files
+        if not file.urls and file.name not in given and not (folder / file.name).exists()
+    ]
     if missing:
         raise Problem(by_hand(entry, missing))
     for file in entry.files:
@@ -162,7 +170,9 @@ def obtain(entry, given, folder, options):
             download.run()
         except Problem as error:
             steps = "".join(f"\n  - {step}" for step in entry.ask) or f" ({entry.page})"
-            raise Problem(f"{error}. Run the same command later, or get it another way and give it with --from FILE{steps}") from None
+            raise Problem(
+                f"{error}. Run the same command later, or get it another way and give it with --from FILE{steps}"
+            ) from None
         paths[file.name] = folder / file.name
     return paths
 
@@ -171,7 +181,9 @@ def by_hand(entry, missing):
     steps = list(entry.ask)
     if not steps or "--from" not in steps[-1]:
         steps.append(f"scripts/fetch {entry.name} --from {' '.join(missing)}")
-    return f"{entry.name} needs you for {', '.join(missing)}:" + "".join(f"\n  {i}. {step}" for i, step in enumerate(steps, 1))
+    return f"{entry.name} needs you for {', '.join(missing)}:" + "".join(
+        f"\n  {i}. {step}" for i, step in enumerate(steps, 1)
+    )
 
 
 def build(entry, files, made):
@@ -203,10 +215,14 @@ def settle(entry, made, target):
     """Checked, then renamed into place."""
     found = check.differences(entry, made)
     if found:
-        raise Problem(f"what came of {entry.name} is not the set of the list: {'; '.join(found[:6])}. Nothing was put in place; is it another version? {entry.page}")
+        raise Problem(
+            f"what came of {entry.name} is not the set of the list: {'; '.join(found[:6])}. Nothing was put in place; is it another version? {entry.page}"
+        )
     for folder, wanted in entry.check.get("usual_contents", {}).items():
         if check.contents(made / folder) != wanted:
-            say(f"{entry.name}: names and counts are right; the bytes are not those that papers/README.md was measured on (another image library encodes otherwise), so results may differ in the last digits")
+            say(
+                f"{entry.name}: names and counts are right; the bytes are not those that papers/README.md was measured on (another image library encodes otherwise), so results may differ in the last digits"
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(made, target)
 
@@ -217,12 +233,18 @@ def room(work, entry, tree=None):
         wanted = sum((Path(here) / name).stat().st_size for here, _, files in os.walk(tree) for name in files)
     else:
         wanted = sum(file.bytes or 0 for file in entry.files)
-        done = sum(path.stat().st_size for path in (work / "files").rglob("*") if path.is_file()) if (work / "files").exists() else 0
+        done = (
+            sum(path.stat().st_size for path in (work / "files").rglob("*") if path.is_file())
+            if (work / "files").exists()
+            else 0
+        )
         # Archives of images hardly shrink: what they hold is about what they weigh.
         wanted = wanted - done + sum(file.bytes or 0 for file in entry.files if file.unpack)
     free = shutil.disk_usage(work).free
     if wanted > free:
-        raise Problem(f"{entry.name} needs about {size(wanted)} under {work} and {size(free)} are free: make room, or name another disk with --data")
+        raise Problem(
+            f"{entry.name} needs about {size(wanted)} under {work} and {size(free)} are free: make room, or name another disk with --data"
+        )
 
 
 def copy(source, target):

@@ -108,7 +108,9 @@ def unanswered(reason, stall):
     if isinstance(reason, socket.timeout) or "timed out" in str(reason):
         return Unreachable(f"no answer for {stall:g} s")
     if isinstance(reason, ssl.SSLError):
-        return MirrorFailed(f"its certificate does not stand ({reason.reason or 'TLS error'}): is a proxy in between, or the clock wrong?")
+        return MirrorFailed(
+            f"its certificate does not stand ({reason.reason or 'TLS error'}): is a proxy in between, or the clock wrong?"
+        )
     if isinstance(reason, socket.gaierror):
         return MirrorFailed("no such host, or no network: check the connection and the proxy variables")
     if isinstance(reason, ConnectionRefusedError):

@@ -32,8 +32,19 @@ def unpack(archive, folder, rules):
             from_zip(archive, sink)
         else:
             from_tar(archive, sink)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
-        raise Problem(f"{sink.archive} is damaged or no archive ({printable(error)}); delete it and fetch it again") from None
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        UnicodeError,
+    ) as error:
+        raise Problem(
+            f"{sink.archive} is damaged or no archive ({printable(error)}); delete it and fetch it again"
+        ) from None
     except OSError as error:
         # gzip and bz2 say "not a gzipped file" and the like as OSErrors without a number.
         if error.errno is None:
@@ -61,7 +72,7 @@ class Sink:
         parts = path.parts
         if any(part in LEFTOVERS or part.startswith("._") for part in parts):
             return None
-        parts = parts[self.rules.strip:]
+        parts = parts[self.rules.strip :]
         if not parts:
             return None
         plain = "/".join(parts)
@@ -71,14 +82,16 @@ class Sink:
             if plain == prefix:
                 return self.folder / here
             if prefix.endswith("/") and plain.startswith(prefix):
-                return self.folder / (here + plain[len(prefix):])
+                return self.folder / (here + plain[len(prefix) :])
         return None
 
     def count(self, name):
         """One more member, taken or not: an archive of a billion empty names is a bomb too."""
         self.files += 1
         if self.files > self.rules.files:
-            raise Problem(f"{self.archive} holds more than the {self.rules.files:,} files that the list allows: refused, nothing of it is kept")
+            raise Problem(
+                f"{self.archive} holds more than the {self.rules.files:,} files that the list allows: refused, nothing of it is kept"
+            )
 
     def store(self, name, source):
         """One file of the archive."""
@@ -97,7 +110,9 @@ class Sink:
             for chunk in iter(lambda: source.read(1 << 18), b""):
                 self.bytes += len(chunk)
                 if self.bytes > self.rules.bytes:
-                    raise Problem(f"{self.archive} unpacks to more than the {self.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept")
+                    raise Problem(
+                        f"{self.archive} unpacks to more than the {self.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept"
+                    )
                 out.write(chunk)
 
 
@@ -111,7 +126,9 @@ def from_zip(archive, sink):
             elif kind not in (0, stat.S_IFREG):
                 sink.refuse(member.filename, "which is a link or a device")
             elif member.flag_bits & 1:
-                raise Problem(f"{sink.archive} is encrypted: unpack it with its password, and give the folder with --from")
+                raise Problem(
+                    f"{sink.archive} is encrypted: unpack it with its password, and give the folder with --from"
+                )
             else:
                 with opened.open(member) as source:
                     sink.store(member.filename, source)
@@ -121,7 +138,13 @@ class Header(tarfile.TarInfo):
     """A tar header that may not make Python hold a large one in memory."""
 
     def _proc_member(self, tar):
-        special = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+        special = (
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+        )
         if self.type in special and self.size > LONGEST_HEADER:
             raise tarfile.ReadError("a header too long")
         return super()._proc_member(tar)
@@ -135,7 +158,9 @@ def from_tar(archive, sink):
             opened.members = []
             # Skipping a member costs as much as reading it: a stated size is bounded before it is believed.
             if member.size > sink.rules.bytes:
-                raise Problem(f"{sink.archive} unpacks to more than the {sink.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept")
+                raise Problem(
+                    f"{sink.archive} unpacks to more than the {sink.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept"
+                )
             if member.isdir():
                 sink.place(member.name)
             elif not member.isreg() or member.issparse():

@@ -88,16 +88,40 @@ class Case(unittest.TestCase):
 
     def entry(self, files, name="toy", **fields):
         place = {"file": f"data/weights/{name}"} if fields.pop("single", False) else {"folder": f"data/{name}"}
-        item = {"name": name, "title": "A toy", "papers": ["facenet"], **place, "page": "https://example.org", "terms": "none", "files": files}
+        item = {
+            "name": name,
+            "title": "A toy",
+            "papers": ["facenet"],
+            **place,
+            "page": "https://example.org",
+            "terms": "none",
+            "files": files,
+        }
         return dict(item, **fields)
 
     def command(self, *words):
-        return [sys.executable, str(ROOT / "scripts" / "fetch"), *words, "--catalog", str(self.folder / "list.json"), "--data", str(self.data), "--stall", "1"]
+        return [
+            sys.executable,
+            str(ROOT / "scripts" / "fetch"),
+            *words,
+            "--catalog",
+            str(self.folder / "list.json"),
+            "--data",
+            str(self.data),
+            "--stall",
+            "1",
+        ]
 
     def run_fetch(self, *words, env=None, text=None):
         """scripts/fetch as users run it: (exit code, stdout, stderr)."""
         run = subprocess.run(
-            self.command(*words), input=text, stdin=None if text else subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}
+            self.command(*words),
+            input=text,
+            stdin=None if text else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **(env or {})},
         )
         return run.returncode, run.stdout, run.stderr
 
@@ -117,7 +141,11 @@ class Case(unittest.TestCase):
     def tree(self, folder):
         """Every file below a folder, name -> bytes."""
         folder = Path(folder)
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
 
     def nothing_made(self):
         """No set in place and nothing half-made: only downloads may be kept."""

@@ -54,7 +54,9 @@ class Faces(Convert):
         self.people()
         orl.convert(self.source, self.target, LIST["orl-faces"].options)
         self.assertEqual(differences(LIST["orl-faces"], self.target), [])
-        self.assertEqual((self.target / "train/Subject_01/Subject_01_0010.jpg").read_bytes(), b"JPEG L 92 112 quality=95")
+        self.assertEqual(
+            (self.target / "train/Subject_01/Subject_01_0010.jpg").read_bytes(), b"JPEG L 92 112 quality=95"
+        )
 
     def test_orl_pairs(self):
         text = orl.pairs([p for p in range(1, 41) if p % 4 == 3], 10, 60, 0)
@@ -123,30 +125,72 @@ class People(Convert):
 
 class Coco(Convert):
     def write(self, part, images, boxes):
-        self.put(f"annotations/instances_{part}2017.json", json.dumps({
-            "images": [{"id": i, "width": w, "height": h} for i, w, h in images],
-            "annotations": [{"id": 900 + k, "image_id": i, "category_id": c, "iscrowd": crowd, "bbox": box, "area": 1} for k, (i, c, crowd, box) in enumerate(boxes)],
-            "categories": [{"id": 1, "name": "person", "supercategory": "person"}, {"id": 51, "name": "bowl", "supercategory": "kitchen"}],
-        }).encode())
+        self.put(
+            f"annotations/instances_{part}2017.json",
+            json.dumps(
+                {
+                    "images": [{"id": i, "width": w, "height": h} for i, w, h in images],
+                    "annotations": [
+                        {"id": 900 + k, "image_id": i, "category_id": c, "iscrowd": crowd, "bbox": box, "area": 1}
+                        for k, (i, c, crowd, box) in enumerate(boxes)
+                    ],
+                    "categories": [
+                        {"id": 1, "name": "person", "supercategory": "person"},
+                        {"id": 51, "name": "bowl", "supercategory": "kitchen"},
+                    ],
+                }
+            ).encode(),
+        )
         for i, w, h in images:
             self.put(f"{part}2017/{i:012d}.jpg", picture("JPEG", "RGB", w, h))
 
     def test_shrunk(self):
-        self.write("train", [(9, 640, 480), (30, 640, 427), (42, 478, 640)], [(9, 51, 0, [1.08, 187.69, 611.59, 285.84]), (9, 1, 1, [0, 0, 5, 5]), (77, 1, 0, [0, 0, 1, 1]), (42, 1, 0, [0, 0, 478, 640])])
+        self.write(
+            "train",
+            [(9, 640, 480), (30, 640, 427), (42, 478, 640)],
+            [
+                (9, 51, 0, [1.08, 187.69, 611.59, 285.84]),
+                (9, 1, 1, [0, 0, 5, 5]),
+                (77, 1, 0, [0, 0, 1, 1]),
+                (42, 1, 0, [0, 0, 478, 640]),
+            ],
+        )
         self.write("val", [(139, 640, 426)], [])
         coco_256.convert(self.source, self.target, {"side": 256, "jpeg_quality": 88, "boxes": {"train": 2, "val": 0}})
         listed = json.loads((self.target / "annotations/instances_train2014.json").read_text())
-        self.assertEqual(listed["images"], [
-            {"id": 9, "file_name": "COCO_train2014_000000000009.jpg", "width": 256, "height": 192},
-            {"id": 30, "file_name": "COCO_train2014_000000000030.jpg", "width": 256, "height": 171},
-            {"id": 42, "file_name": "COCO_train2014_000000000042.jpg", "width": 191, "height": 256},
-        ])
-        self.assertEqual(listed["annotations"], [
-            {"id": 1, "image_id": 9, "category_id": 51, "bbox": [0.43, 75.08, 244.64, 114.34], "iscrowd": 0, "area": 27970.7},
-            {"id": 2, "image_id": 42, "category_id": 1, "bbox": [0.0, 0.0, 191.0, 256.0], "iscrowd": 0, "area": 48896.0},
-        ])
+        self.assertEqual(
+            listed["images"],
+            [
+                {"id": 9, "file_name": "COCO_train2014_000000000009.jpg", "width": 256, "height": 192},
+                {"id": 30, "file_name": "COCO_train2014_000000000030.jpg", "width": 256, "height": 171},
+                {"id": 42, "file_name": "COCO_train2014_000000000042.jpg", "width": 191, "height": 256},
+            ],
+        )
+        self.assertEqual(
+            listed["annotations"],
+            [
+                {
+                    "id": 1,
+                    "image_id": 9,
+                    "category_id": 51,
+                    "bbox": [0.43, 75.08, 244.64, 114.34],
+                    "iscrowd": 0,
+                    "area": 27970.7,
+                },
+                {
+                    "id": 2,
+                    "image_id": 42,
+                    "category_id": 1,
+                    "bbox": [0.0, 0.0, 191.0, 256.0],
+                    "iscrowd": 0,
+                    "area": 48896.0,
+                },
+            ],
+        )
         self.assertEqual(listed["categories"], [{"id": 1, "name": "person"}, {"id": 51, "name": "bowl"}])
-        self.assertEqual((self.target / "val2014/COCO_val2014_000000000139.jpg").read_bytes(), b"JPEG RGB 256 170 quality=88")
+        self.assertEqual(
+            (self.target / "val2014/COCO_val2014_000000000139.jpg").read_bytes(), b"JPEG RGB 256 170 quality=88"
+        )
 
     def test_a_photo_of_another_size_and_boxes_that_are_missing(self):
         self.write("train", [(9, 640, 480)], [])
@@ -190,9 +234,18 @@ class Records(Convert):
         rng = random.Random(1)
         photos = [(rng.randrange(5), b"\xff\xd8" + noise(rng.randrange(1, 4000), i)) for i in range(60)]
         # Photos in which the magic word lies on a word, twice in a row, and off one.
-        photos += [(7, b"\xff\xd8xx" + MAGIC + b"ab" + MAGIC), (7, b"\xff\xd8xx" + MAGIC + MAGIC + b"cd"), (7, b"\xff\xd8x" + MAGIC + b"e"), (8, b"\x89PNG...")]
+        photos += [
+            (7, b"\xff\xd8xx" + MAGIC + b"ab" + MAGIC),
+            (7, b"\xff\xd8xx" + MAGIC + MAGIC + b"cd"),
+            (7, b"\xff\xd8x" + MAGIC + b"e"),
+            (8, b"\x89PNG..."),
+        ]
         start = struct.pack("<IfQQ", 2, 0.0, 0, 0) + struct.pack("<2f", 65, 70)
-        records = [start] + [face(person, photo, i % 3) for i, (person, photo) in enumerate(photos)] + [struct.pack("<IfQQ", 2, 0.0, 66, 0) + struct.pack("<2f", 1, 9)]
+        records = (
+            [start]
+            + [face(person, photo, i % 3) for i, (person, photo) in enumerate(photos)]
+            + [struct.pack("<IfQQ", 2, 0.0, 66, 0) + struct.pack("<2f", 1, 9)]
+        )
         self.put("faces/train.rec", b"".join(map(record, records)))
         self.put("faces/train.idx", b"".join(b"%d\t0\n" % i for i in range(len(records))))
         people = {person for person, _ in photos}
@@ -233,18 +286,37 @@ class Records(Convert):
 
 class Videos(Convert):
     def test_ytf(self):
-        for person, video, numbers in (("Ann", "0", (9, 10, 100)), ("Ann", "2", (1,)), ("Ann", "10", (5, 6)), ("Bob", "1", (3,))):
+        for person, video, numbers in (
+            ("Ann", "0", (9, 10, 100)),
+            ("Ann", "2", (1,)),
+            ("Ann", "10", (5, 6)),
+            ("Bob", "1", (3,)),
+        ):
             for number in numbers:
                 self.put(f"aligned_images_DB/{person}/{video}/aligned_detect_{video}.{number}.jpg", b"x")
         self.put("splits.txt", b"splits")
         self.put("aligned_images_DB/Ann.labeled_faces.txt", b"boxes")
         ytf.convert(self.source, self.target, {})
-        self.assertEqual((self.target / "frames.txt").read_text().split()[:4], [
-            "aligned_images_DB/Ann/0/aligned_detect_0.9.jpg", "aligned_images_DB/Ann/0/aligned_detect_0.10.jpg",
-            "aligned_images_DB/Ann/0/aligned_detect_0.100.jpg", "aligned_images_DB/Ann/2/aligned_detect_2.1.jpg",
-        ])
+        self.assertEqual(
+            (self.target / "frames.txt").read_text().split()[:4],
+            [
+                "aligned_images_DB/Ann/0/aligned_detect_0.9.jpg",
+                "aligned_images_DB/Ann/0/aligned_detect_0.10.jpg",
+                "aligned_images_DB/Ann/0/aligned_detect_0.100.jpg",
+                "aligned_images_DB/Ann/2/aligned_detect_2.1.jpg",
+            ],
+        )
         rows = list(csv.reader((self.target / "videos.csv").read_text().splitlines()))
-        self.assertEqual(rows, [["person", "video", "frames", "first", "last"], ["Ann", "0", "3", "9", "100"], ["Ann", "2", "1", "1", "1"], ["Ann", "10", "2", "5", "6"], ["Bob", "1", "1", "3", "3"]])
+        self.assertEqual(
+            rows,
+            [
+                ["person", "video", "frames", "first", "last"],
+                ["Ann", "0", "3", "9", "100"],
+                ["Ann", "2", "1", "1", "1"],
+                ["Ann", "10", "2", "5", "6"],
+                ["Bob", "1", "1", "3", "3"],
+            ],
+        )
         for name in (self.target / "frames.txt").read_text().split():
             self.assertTrue((self.target / name).exists())
         self.assertTrue((self.source / "splits.txt").exists())
@@ -260,10 +332,28 @@ class Videos(Convert):
         self.assertEqual(self.tree(self.source), {})
 
     def test_nus_wide(self):
-        for name in ("NUS-WIDE/ConceptsList/Concepts81.txt", "x/TrainImagelist.txt", "TestImagelist.txt", "Groundtruth/TrainTestLabels/Labels_sky_Train.txt", "AllLabels/Labels_sky.txt", "Flickr/actor/0001_2124494179.jpg", "readme.txt"):
+        for name in (
+            "NUS-WIDE/ConceptsList/Concepts81.txt",
+            "x/TrainImagelist.txt",
+            "TestImagelist.txt",
+            "Groundtruth/TrainTestLabels/Labels_sky_Train.txt",
+            "AllLabels/Labels_sky.txt",
+            "Flickr/actor/0001_2124494179.jpg",
+            "readme.txt",
+        ):
             self.put(name, name.encode())
         nus_wide.convert(self.source, self.target, {})
-        self.assertEqual(sorted(self.tree(self.target)), ["ConceptsList/Concepts81.txt", "Groundtruth/AllLabels/Labels_sky.txt", "Groundtruth/TrainTestLabels/Labels_sky_Train.txt", "ImageList/TestImagelist.txt", "ImageList/TrainImagelist.txt", "images/actor/0001_2124494179.jpg"])
+        self.assertEqual(
+            sorted(self.tree(self.target)),
+            [
+                "ConceptsList/Concepts81.txt",
+                "Groundtruth/AllLabels/Labels_sky.txt",
+                "Groundtruth/TrainTestLabels/Labels_sky_Train.txt",
+                "ImageList/TestImagelist.txt",
+                "ImageList/TrainImagelist.txt",
+                "images/actor/0001_2124494179.jpg",
+            ],
+        )
         (self.source / "TestImagelist.txt").unlink()
         self.target = self.folder / "again"
         self.assertIn("ImageList/TestImagelist.txt is not among the files", self.refused(nus_wide))
@@ -277,15 +367,25 @@ class Videos(Convert):
         return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
     def convert(self, *words, env=None):
-        run = subprocess.run([sys.executable, str(ROOT / "scripts" / "convert"), *map(str, words)], capture_output=True, text=True, env=env, timeout=60)
+        run = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "convert"), *map(str, words)],
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=60,
+        )
         self.assertNotIn("Traceback", run.stderr)
         return run.returncode, run.stderr
 
     def test_frames(self):
-        env = self.ffmpeg('#!/bin/sh\nfor last; do :; done\nprintf "%s\\n" "$@" > "$(dirname "$last")/../../words"\nfor i in 1 2 3; do echo x > "$(dirname "$last")/img_0000$i.jpg"; done\n')
+        env = self.ffmpeg(
+            '#!/bin/sh\nfor last; do :; done\nprintf "%s\\n" "$@" > "$(dirname "$last")/../../words"\nfor i in 1 2 3; do echo x > "$(dirname "$last")/img_0000$i.jpg"; done\n'
+        )
         self.put("-A 1.mp4", b"video")
         self.put("ranges.csv", b"Video,StartFrame,EndFrame\r\n-A 1,1275,2551\r\n")
-        code, said = self.convert("frames", "--out", self.target, "--segments", self.source / "ranges.csv", self.source / "-A 1.mp4", env=env)
+        code, said = self.convert(
+            "frames", "--out", self.target, "--segments", self.source / "ranges.csv", self.source / "-A 1.mp4", env=env
+        )
         self.assertEqual(code, 0, said)
         self.assertEqual(sorted(self.tree(self.target)), [f"-A 1/img_0000{i}.jpg" for i in (1, 2, 3)])
         words = (self.folder / "words").read_text().splitlines()
@@ -295,17 +395,23 @@ class Videos(Convert):
 
     def test_frames_that_fail(self):
         self.put("a.mp4", b"video")
-        env = self.ffmpeg('#!/bin/sh\nfor last; do :; done\necho x > "$(dirname "$last")/img_00001.jpg"\necho "moov atom not found" >&2\nexit 1\n')
+        env = self.ffmpeg(
+            '#!/bin/sh\nfor last; do :; done\necho x > "$(dirname "$last")/img_00001.jpg"\necho "moov atom not found" >&2\nexit 1\n'
+        )
         code, said = self.convert("frames", "--out", self.target, self.source / "a.mp4", env=env)
         self.assertEqual(code, 1)
         self.assertIn("a.mp4: moov atom not found", said)
         self.assertEqual(self.tree(self.target), {})
         code, said = self.convert("frames", "--out", self.target, self.source / "b.mp4", env=env)
         self.assertIn("no video", said)
-        code, said = self.convert("frames", "--out", self.target, self.source / "a.mp4", env={**env, "PATH": str(self.folder)})
+        code, said = self.convert(
+            "frames", "--out", self.target, self.source / "a.mp4", env={**env, "PATH": str(self.folder)}
+        )
         self.assertIn("videos are decoded by ffmpeg, which is not installed", said)
         self.put("bad.csv", b"a,5,3\n")
-        self.assertRaisesRegex(Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv")
+        self.assertRaisesRegex(
+            Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
+        )
 
     def test_the_command_line(self):
         self.put("aligned_images_DB/Ann/0/0.1.jpg", b"x")

@@ -34,7 +34,9 @@ class Download(Case):
         url = self.host.serve("/a", cut(RIGHT, 100_000), cut(RIGHT, 50_000), whole(RIGHT))
         said = self.download(self.file([url], of=RIGHT))
         self.assertEqual(self.kept(), {"a.bin": RIGHT})
-        self.assertEqual([asked.get("Range") for asked in self.host.asked("/a")], [None, "bytes=100000-", "bytes=150000-"])
+        self.assertEqual(
+            [asked.get("Range") for asked in self.host.asked("/a")], [None, "bytes=100000-", "bytes=150000-"]
+        )
         self.assertEqual(self.host.asked("/a")[1]["If-Range"], '"one"')
         self.assertIn("ended at 100,000 of 300,000 bytes", said)
 
@@ -164,7 +166,10 @@ class Download(Case):
     def test_404_goes_on_at_once_and_all_are_named(self):
         gone = [self.host.serve("/x", refuse(404)), self.host.serve("/y", refuse(410))]
         error = self.fails(self.file(gone))
-        self.assertRegex(error, r"a\.bin could not be had\. http://127\.0\.0\.1:\d+/x: it answered 404 Not Found; http://127\.0\.0\.1:\d+/y: it answered 410 Gone")
+        self.assertRegex(
+            error,
+            r"a\.bin could not be had\. http://127\.0\.0\.1:\d+/x: it answered 404 Not Found; http://127\.0\.0\.1:\d+/y: it answered 410 Gone",
+        )
         self.assertEqual(self.slept, [])
 
     def test_a_dead_host(self):
@@ -176,7 +181,9 @@ class Download(Case):
 
     def test_429_waits_as_long_as_asked(self):
         soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=9), usegmt=True)
-        url = self.host.serve("/a", refuse(429, Retry_After="7"), refuse(503, Retry_After=soon), refuse(429), whole(RIGHT))
+        url = self.host.serve(
+            "/a", refuse(429, Retry_After="7"), refuse(503, Retry_After=soon), refuse(429), whole(RIGHT)
+        )
         self.download(self.file([url], of=RIGHT))
         self.assertEqual(self.slept[0], 7)
         self.assertAlmostEqual(self.slept[1], 9, delta=2)

@@ -26,7 +26,7 @@ def zipped(members):
 
 
 PHOTOS = {f"top/photos/{i:03d}.jpg": noise(2000, i) for i in range(20)}
-HERE = {name[len("top/"):]: data for name, data in PHOTOS.items()}
+HERE = {name[len("top/") :]: data for name, data in PHOTOS.items()}
 ARCHIVE = zipped(PHOTOS)
 UNPACK = {"files": 100, "bytes": 10**6, "strip": 1}
 
@@ -50,7 +50,9 @@ class Fetch(Case):
     def test_a_mirror_with_wrong_bytes(self):
         self.host.serve("/bad.zip", whole(noise(len(ARCHIVE))))
         self.host.serve("/toy.zip", whole(ARCHIVE))
-        item = self.file([self.host.url + "/bad.zip", self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack=UNPACK)
+        item = self.file(
+            [self.host.url + "/bad.zip", self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack=UNPACK
+        )
         self.listed(self.entry([item]))
         self.assertIn("trying the next mirror", self.fetch("toy"))
         self.assertEqual(self.tree(self.data / "toy"), HERE)
@@ -60,7 +62,14 @@ class Fetch(Case):
         item = self.file([self.host.serve("/w.pth", whole(data))], name="w.pth", of=data)
         self.listed(weights=[self.entry([item], name="w.pth", single=True)])
         self.fetch("w.pth")
-        self.assertEqual(self.tree(self.data), {".fetch/accepted.json": self.tree(self.data)[".fetch/accepted.json"], ".fetch/w.pth/lock": b"", "weights/w.pth": data})
+        self.assertEqual(
+            self.tree(self.data),
+            {
+                ".fetch/accepted.json": self.tree(self.data)[".fetch/accepted.json"],
+                ".fetch/w.pth/lock": b"",
+                "weights/w.pth": data,
+            },
+        )
         code, out, _ = self.run_fetch("--check", "w.pth")
         self.assertEqual((code, out.split(":")[0]), (0, "w.pth"))
         (self.data / "weights" / "w.pth").write_bytes(data[:-1])
@@ -101,7 +110,12 @@ class Fetch(Case):
     def test_sigkill_in_the_middle_and_a_second_run(self):
         data = zipped({f"top/photos/{i:03d}.jpg": noise(20_000, i) for i in range(20)})
         url = self.host.serve("/toy.zip", slow(data, 200_000))
-        self.listed(self.entry([self.file([url], name="toy.zip", of=data, unpack={**UNPACK, "bytes": 10**7})], check={"count": {"photos/*.jpg": 20}}))
+        self.listed(
+            self.entry(
+                [self.file([url], name="toy.zip", of=data, unpack={**UNPACK, "bytes": 10**7})],
+                check={"count": {"photos/*.jpg": 20}},
+            )
+        )
         run = subprocess.Popen(self.command("toy", "--accept-terms"), stderr=subprocess.DEVNULL)
         part = self.data / ".fetch" / "toy" / "files" / "toy.zip.part"
         deadline = time.monotonic() + 20
@@ -142,7 +156,11 @@ class Fetch(Case):
 
     def test_an_unpacking_that_failed_is_done_again_with_the_same_download(self):
         self.toy()
-        self.listed(self.entry([self.file([self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack={**UNPACK, "files": 3})]))
+        self.listed(
+            self.entry(
+                [self.file([self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack={**UNPACK, "files": 3})]
+            )
+        )
         self.assertIn("more than the 3 files", self.refused("toy"))
         self.nothing_made()
         self.toy()
@@ -162,7 +180,9 @@ class Fetch(Case):
         self.toy()
         mine = self.folder / "toy.zip"
         mine.write_bytes(ARCHIVE[:-1])
-        self.assertRegex(self.refused("toy", "--from", str(mine)), r"--from .*toy\.zip: it has [\d,]+ bytes, the list says")
+        self.assertRegex(
+            self.refused("toy", "--from", str(mine)), r"--from .*toy\.zip: it has [\d,]+ bytes, the list says"
+        )
         self.assertIn("no such file", self.refused("toy", "--from", str(self.folder / "none")))
         self.nothing_made()
 
@@ -188,7 +208,9 @@ class Fetch(Case):
         lists = b"1\n2\n"
         url = self.host.serve("/lists.txt", whole(lists))
         files = [self.file([], name="photos.zip", unpack=UNPACK), self.file([url], name="info/lists.txt", of=lists)]
-        self.listed(self.entry(files, ask=["fill in the form on https://example.org"], check={"lines": {"info/lists.txt": 2}}))
+        self.listed(
+            self.entry(files, ask=["fill in the form on https://example.org"], check={"lines": {"info/lists.txt": 2}})
+        )
         said = self.refused("toy")
         self.assertIn("1. fill in the form", said)
         self.assertIn("2. scripts/fetch toy --from photos.zip", said)
@@ -200,7 +222,9 @@ class Fetch(Case):
 
     def test_every_set_is_tried(self):
         good, bad = self.host.serve("/good", whole(b"good")), self.host.serve("/bad", refuse(404))
-        self.listed(self.entry([self.file([bad], name="b")], name="bad"), self.entry([self.file([good], name="g")], name="good"))
+        self.listed(
+            self.entry([self.file([bad], name="b")], name="bad"), self.entry([self.file([good], name="g")], name="good")
+        )
         said = self.refused("bad", "good")
         self.assertIn("bad: b could not be had", said)
         self.assertEqual(self.tree(self.data / "good"), {"g": b"good"})
@@ -295,12 +319,20 @@ class Fetch(Case):
     def test_a_host_that_is_never_there_names_file_mirror_and_what_to_do(self):
         self.toy(answer=refuse(404))
         said = self.refused("toy")
-        self.assertRegex(said, r"fetch: toy: toy\.zip could not be had\. http://127\.0\.0\.1:\d+/toy\.zip: it answered 404 Not Found\. Run the same command later, or get it another way and give it with --from FILE \(https://example\.org\)")
+        self.assertRegex(
+            said,
+            r"fetch: toy: toy\.zip could not be had\. http://127\.0\.0\.1:\d+/toy\.zip: it answered 404 Not Found\. Run the same command later, or get it another way and give it with --from FILE \(https://example\.org\)",
+        )
         self.nothing_made()
 
     def test_wrong_command_lines(self):
         self.toy()
-        for words, says in (([], "give a NAME, or --list"), (["tpy"], "did you mean toy?"), (["toy", "toy2", "--from", "x"], "no data set 'toy2'"), (["--nope"], "unrecognized arguments")):
+        for words, says in (
+            ([], "give a NAME, or --list"),
+            (["tpy"], "did you mean toy?"),
+            (["toy", "toy2", "--from", "x"], "no data set 'toy2'"),
+            (["--nope"], "unrecognized arguments"),
+        ):
             code, _, err = self.run_fetch(*words)
             self.assertEqual(code, 2)
             self.assertIn(says, err)
@@ -326,7 +358,9 @@ class Fetch(Case):
         self.assertEqual(code, 0)
         (self.data / "toy" / "photos" / "000.jpg").unlink()
         code, out, _ = self.run_fetch("--check", "toy")
-        self.assertEqual((code, out), (1, "toy: 19 files photos/*.jpg, the list says 20\ntoy: photos/000.jpg is missing\n"))
+        self.assertEqual(
+            (code, out), (1, "toy: 19 files photos/*.jpg, the list says 20\ntoy: photos/000.jpg is missing\n")
+        )
 
     def test_many_small_files_of_numbers(self):
         for i in (3, 14):
@@ -337,11 +371,13 @@ class Fetch(Case):
         self.assertEqual(self.tree(self.data / "toy"), {"p/000000000003.jpg": b"3", "p/000000000014.jpg": b"14"})
 
     def test_two_archives_of_one_set(self):
-        urls = [self.host.serve("/1", whole(zipped({"a/1": b"1", "a/both": b"old"}))), self.host.serve("/2", whole(zipped({"a/2": b"2", "a/both": b"new"})))]
+        urls = [
+            self.host.serve("/1", whole(zipped({"a/1": b"1", "a/both": b"old"}))),
+            self.host.serve("/2", whole(zipped({"a/2": b"2", "a/both": b"new"}))),
+        ]
         self.listed(self.entry([self.file([url], name=f"{i}.zip", unpack=UNPACK) for i, url in enumerate(urls)]))
         self.fetch("toy")
         self.assertEqual(self.tree(self.data / "toy"), {"1": b"1", "2": b"2", "both": b"new"})
-
 
     def test_a_conversion(self):
         data = zipped({"YTF/aligned_images_DB/Ann/0/0.10.jpg": b"x", "YTF/aligned_images_DB/Ann/0/0.9.jpg": b"y"})
@@ -381,7 +417,34 @@ class TheList(unittest.TestCase):
         self.entries = catalog.load(self.path)
 
     def test_it_is_read(self):
-        for name in ("market1501", "mars", "cuhk03", "voc2007", "coco2014", "nus-wide", "epic-skills", "jigsaws", "lfw", "ytf", "casia-webface", "lfw-pairs-aligned", "orl-faces", "pku-reid", "coco-256", "mulan", "vgg16", "resnet50", "alexnet", "googlenet", "bn-inception", "facenet-vggface2", "facenet-casia", "openface-nn4-small2", "trinet-market1501", "trinet-mars"):
+        for name in (
+            "market1501",
+            "mars",
+            "cuhk03",
+            "voc2007",
+            "coco2014",
+            "nus-wide",
+            "epic-skills",
+            "jigsaws",
+            "lfw",
+            "ytf",
+            "casia-webface",
+            "lfw-pairs-aligned",
+            "orl-faces",
+            "pku-reid",
+            "coco-256",
+            "mulan",
+            "vgg16",
+            "resnet50",
+            "alexnet",
+            "googlenet",
+            "bn-inception",
+            "facenet-vggface2",
+            "facenet-casia",
+            "openface-nn4-small2",
+            "trinet-market1501",
+            "trinet-mars",
+        ):
             self.assertIn(name, self.entries)
         places = [entry.path for entry in self.entries.values()]
         self.assertEqual(len(places), len(set(places)))
@@ -404,7 +467,10 @@ class TheList(unittest.TestCase):
     def test_every_conversion_exists(self):
         for entry in self.entries.values():
             if entry.convert:
-                self.assertTrue((ROOT / "scripts" / "fetching" / "convert" / f"{entry.convert.replace('-', '_')}.py").exists(), entry.name)
+                self.assertTrue(
+                    (ROOT / "scripts" / "fetching" / "convert" / f"{entry.convert.replace('-', '_')}.py").exists(),
+                    entry.name,
+                )
 
     def test_the_readme_names_every_set(self):
         text = (ROOT / "data" / "README.md").read_text()

@@ -51,20 +51,32 @@ class Archives(Case):
         with self.assertRaises(Problem) as caught:
             self.out(archive, **fields)
         # Whatever it tried, nothing lies beside the folder it was given.
-        outside = [path.name for path in self.folder.iterdir() if path.name not in ("out", "in")] + [path.name for path in self.archives().iterdir() if path.name not in ("a.zip", "a.tar", "a.tgz")]
+        outside = [path.name for path in self.folder.iterdir() if path.name not in ("out", "in")] + [
+            path.name for path in self.archives().iterdir() if path.name not in ("a.zip", "a.tar", "a.tgz")
+        ]
         self.assertEqual(outside, [])
         return str(caught.exception)
 
     def test_both_kinds(self):
-        for archive in (self.zip(("x/1", b"one"), ("x/y/2", b"two")), self.tar(("x/1", b"one"), ("x/y/2", b"two"), name="a.tgz", mode="w:gz")):
+        for archive in (
+            self.zip(("x/1", b"one"), ("x/y/2", b"two")),
+            self.tar(("x/1", b"one"), ("x/y/2", b"two"), name="a.tgz", mode="w:gz"),
+        ):
             self.assertEqual(self.out(archive), {"x/1": b"one", "x/y/2": b"two"})
 
     def test_strip_take_into(self):
-        archive = self.zip(("top/data/A/1.jpg", b"1"), ("top/data/B/2.jpg", b"2"), ("top/README", b"r"), ("top/notes/3", b"3"))
-        self.assertEqual(self.out(archive, strip=1, take={"data/": "lfw/", "README": "about.txt"}, into="sub"), {"sub/lfw/A/1.jpg": b"1", "sub/lfw/B/2.jpg": b"2", "sub/about.txt": b"r"})
+        archive = self.zip(
+            ("top/data/A/1.jpg", b"1"), ("top/data/B/2.jpg", b"2"), ("top/README", b"r"), ("top/notes/3", b"3")
+        )
+        self.assertEqual(
+            self.out(archive, strip=1, take={"data/": "lfw/", "README": "about.txt"}, into="sub"),
+            {"sub/lfw/A/1.jpg": b"1", "sub/lfw/B/2.jpg": b"2", "sub/about.txt": b"r"},
+        )
 
     def test_leftovers_are_left_out(self):
-        archive = self.zip(("__MACOSX/x", b"1"), ("x/.DS_Store", b"2"), ("x/._1", b"3"), ("x/Thumbs.db", b"4"), ("x/1", b"5"))
+        archive = self.zip(
+            ("__MACOSX/x", b"1"), ("x/.DS_Store", b"2"), ("x/._1", b"3"), ("x/Thumbs.db", b"4"), ("x/1", b"5")
+        )
         self.assertEqual(self.out(archive), {"x/1": b"5"})
 
     def test_names_that_lead_out(self):
@@ -75,7 +87,13 @@ class Archives(Case):
                 self.assertRegex(self.refused(archive), "leads out|not a plain relative name", name)
 
     def test_links_and_devices(self):
-        for kind, to in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.SYMTYPE, "../.."), (tarfile.LNKTYPE, "/etc/passwd"), (tarfile.FIFOTYPE, ""), (tarfile.CHRTYPE, "")):
+        for kind, to in (
+            (tarfile.SYMTYPE, "/etc/passwd"),
+            (tarfile.SYMTYPE, "../.."),
+            (tarfile.LNKTYPE, "/etc/passwd"),
+            (tarfile.FIFOTYPE, ""),
+            (tarfile.CHRTYPE, ""),
+        ):
             link = tarfile.TarInfo("x/link")
             link.type, link.linkname = kind, to
             self.assertIn("which is a link or a device: refused", self.refused(self.tar(link, ("x/link/evil", b"!"))))
@@ -102,7 +120,9 @@ class Archives(Case):
         self.assertIn("more than the 100 files", self.refused(many))
         many.unlink()
         # Members that would not be taken count too.
-        self.assertIn("more than the 100 files", self.refused(self.tar(*((f"d/{i}", b"") for i in range(101))), take={"x": "x"}))
+        self.assertIn(
+            "more than the 100 files", self.refused(self.tar(*((f"d/{i}", b"") for i in range(101))), take={"x": "x"})
+        )
 
     def test_a_zip_that_lies_about_a_size(self):
         path = self.zip(("x", b"\0" * 2_000_000))
@@ -120,7 +140,7 @@ class Archives(Case):
         with gzip.open(path, "wb") as file:
             file.write(header.tobuf(tarfile.GNU_FORMAT))
             file.write(b"x" * 1_000_000)
-        self.assertIn("a header too long", self.refused(path))
+        self.assertIn("a.tgz is damaged or no archive", self.refused(path))
 
     def test_damage(self):
         path = self.archives() / "a.zip"

@@ -27,7 +27,9 @@ def pillow():
     try:
         from PIL import Image
     except ImportError:
-        raise Problem("this conversion encodes photos with Pillow: run 'python3 -m pip install pillow', then the same command") from None
+        raise Problem(
+            "this conversion encodes photos with Pillow: run 'python3 -m pip install pillow', then the same command"
+        ) from None
     # An image of the sets converted here has at most a few million pixels.
     Image.MAX_IMAGE_PIXELS = 50_000_000
     return Image

@@ -25,10 +25,14 @@ def one(image, source, target, part, options):
         number = int(path.stem)
         pixels = opened(image, path)
         if sizes.get(number) != pixels.size:
-            raise Problem(f"{path} is {pixels.width}x{pixels.height}, the annotations say {sizes.get(number)}: fetch it again")
+            raise Problem(
+                f"{path} is {pixels.width}x{pixels.height}, the annotations say {sizes.get(number)}: fetch it again"
+            )
         width, height = shrunk(pixels.size, options["side"])
         name = f"COCO_{part}2014_{number:012d}.jpg"
-        pixels.convert("RGB").resize((width, height), image.LANCZOS).save(target / f"{part}2014" / name, "JPEG", quality=options["jpeg_quality"])
+        pixels.convert("RGB").resize((width, height), image.LANCZOS).save(
+            target / f"{part}2014" / name, "JPEG", quality=options["jpeg_quality"]
+        )
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         across, down = width / pixels.width, height / pixels.height
         for box in of.get(number, []):
@@ -36,13 +40,21 @@ def one(image, source, target, part, options):
                 continue
             x, y, w, h = box["bbox"]
             x, y, w, h = x * across, y * down, w * across, h * down
-            boxes.append({
-                "id": len(boxes) + 1, "image_id": number, "category_id": box["category_id"],
-                "bbox": [round(v, 2) for v in (x, y, w, h)], "iscrowd": 0, "area": round(w * h, 2),
-            })
+            boxes.append(
+                {
+                    "id": len(boxes) + 1,
+                    "image_id": number,
+                    "category_id": box["category_id"],
+                    "bbox": [round(v, 2) for v in (x, y, w, h)],
+                    "iscrowd": 0,
+                    "area": round(w * h, 2),
+                }
+            )
     wanted = options.get("boxes", {}).get(part)
     if wanted is not None and len(boxes) != wanted:
-        raise Problem(f"{len(boxes)} boxes in the {part} photos, {wanted} are published: are all photos of the list there?")
+        raise Problem(
+            f"{len(boxes)} boxes in the {part} photos, {wanted} are published: are all photos of the list there?"
+        )
     categories = [{"id": category["id"], "name": category["name"]} for category in listed["categories"]]
     text = json.dumps({"images": images, "annotations": boxes, "categories": categories})
     (target / "annotations" / f"instances_{part}2014.json").write_text(text)

@@ -14,9 +14,12 @@ def extract(folders):
     try:
         import cv2
         import numpy
+
         make = cv2.optflow.DualTVL1OpticalFlow_create
     except (ImportError, AttributeError):
-        raise Problem("TV-L1 flow is OpenCV's: run 'python3 -m pip install opencv-contrib-python-headless', then the same command") from None
+        raise Problem(
+            "TV-L1 flow is OpenCV's: run 'python3 -m pip install opencv-contrib-python-headless', then the same command"
+        ) from None
     for number, folder in enumerate(folders, 1):
         frames = sorted(folder.glob("img_*.jpg"))
         if len(frames) < 2:

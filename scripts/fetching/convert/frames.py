@@ -12,7 +12,9 @@ from ..progress import say
 def extract(videos, target, size=(340, 256), fps=None, segments=None):
     """`videos` are files, `size` (width, height) of the frames, `segments` a csv with Video,StartFrame,EndFrame."""
     if shutil.which("ffmpeg") is None:
-        raise Problem("videos are decoded by ffmpeg, which is not installed (Debian: apt-get install ffmpeg; macOS: brew install ffmpeg)")
+        raise Problem(
+            "videos are decoded by ffmpeg, which is not installed (Debian: apt-get install ffmpeg; macOS: brew install ffmpeg)"
+        )
     ranges = read_segments(segments) if segments else None
     names = [video.stem for video in videos]
     for video, name in zip(videos, names):
@@ -37,7 +39,13 @@ def one(video, folder, size, fps, span):
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     try:
-        run = subprocess.run(command(video, fresh, size, fps, span), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        run = subprocess.run(
+            command(video, fresh, size, fps, span),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
         count = sum(1 for _ in fresh.glob("img_*.jpg"))
         if run.returncode or not count:
             last = (run.stderr.strip().splitlines() or ["it gave no frames"])[-1]
@@ -58,8 +66,19 @@ def command(video, folder, size, fps, span):
     filters.append(f"scale={size[0]}:{size[1]}")
     # An absolute path: a name that begins with a dash would be an option.
     return [
-        "ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-i", str(video.resolve()),
-        "-an", "-vf", ",".join(filters), "-q:v", "2", str(folder.resolve() / "img_%05d.jpg"),
+        "ffmpeg",
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-i",
+        str(video.resolve()),
+        "-an",
+        "-vf",
+        ",".join(filters),
+        "-q:v",
+        "2",
+        str(folder.resolve() / "img_%05d.jpg"),
     ]
 
 

@@ -28,7 +28,9 @@ def convert(source, target, options, owned=False):
                     folder = "query" if direction in query else "bounding_box_test"
                 path = photos.get((person, camera, direction))
                 if path is None:
-                    raise Problem(f"{person}_{camera}_{direction}.png is missing: is this PKU-Reid (114 people, 16 photos each)?")
+                    raise Problem(
+                        f"{person}_{camera}_{direction}.png is missing: is this PKU-Reid (114 people, 16 photos each)?"
+                    )
                 new = target / folder / f"{person:04d}_c{camera}s1_{direction:06d}_00.jpg"
                 write(image, path, new, options["jpeg_quality"], owned)
 

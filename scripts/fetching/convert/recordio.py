@@ -57,7 +57,9 @@ def records_of(path):
                 raise Problem(f"{path} ends within a record: fetch it again")
             file.read(-length % 4)
             if (kind in (WHOLE, FIRST)) == bool(parts) or kind > LAST:
-                raise Problem(f"{path} is damaged: a record's parts are out of order at byte {file.tell():,}; fetch it again")
+                raise Problem(
+                    f"{path} is damaged: a record's parts are out of order at byte {file.tell():,}; fetch it again"
+                )
             parts.append(data)
             if kind in (WHOLE, LAST):
                 yield struct.pack("<I", MAGIC).join(parts)
