@@ -79,7 +79,7 @@ def contents(folder):
     """One digest for every file's name and bytes: sha256 over the lines `SHA256  NAME`, sorted by name, as
     `cd FOLDER && find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum` prints it."""
     found = []
-    for here, folders, files in os.walk(folder):
+    for here, _, files in os.walk(folder):
         for name in files:
             path = Path(here) / name
             found.append((path.relative_to(folder).as_posix().encode(), path))

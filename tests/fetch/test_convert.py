@@ -156,6 +156,7 @@ class Coco(Convert):
             ],
         )
         self.write("val", [(139, 640, 426)], [])
+        self.put("train2017/000000000042.jpg", picture("JPEG", "L", 478, 640))
         coco_256.convert(self.source, self.target, {"side": 256, "jpeg_quality": 88, "boxes": {"train": 2, "val": 0}})
         listed = json.loads((self.target / "annotations/instances_train2014.json").read_text())
         self.assertEqual(
@@ -175,7 +176,7 @@ class Coco(Convert):
                     "category_id": 51,
                     "bbox": [0.43, 75.08, 244.64, 114.34],
                     "iscrowd": 0,
-                    "area": 27970.7,
+                    "area": 27970.69,
                 },
                 {
                     "id": 2,
@@ -187,6 +188,8 @@ class Coco(Convert):
                 },
             ],
         )
+        grey = self.target / "train2014/COCO_train2014_000000000042.jpg"
+        self.assertEqual(grey.read_bytes(), b"JPEG L 191 256 quality=88")
         self.assertEqual(listed["categories"], [{"id": 1, "name": "person"}, {"id": 51, "name": "bowl"}])
         self.assertEqual(
             (self.target / "val2014/COCO_val2014_000000000139.jpg").read_bytes(), b"JPEG RGB 256 170 quality=88"
@@ -412,6 +415,13 @@ class Videos(Convert):
         self.assertRaisesRegex(
             Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
         )
+
+    def test_flow_without_opencv(self):
+        (self.folder / "bin" / "cv2").mkdir(parents=True)
+        (self.folder / "bin" / "cv2" / "__init__.py").write_text("raise ImportError\n")
+        code, said = self.convert("flow", self.source, env={**os.environ, "PYTHONPATH": str(self.folder / "bin")})
+        self.assertEqual(code, 1)
+        self.assertIn("run 'python3 -m pip install opencv-contrib-python-headless'", said)
 
     def test_the_command_line(self):
         self.put("aligned_images_DB/Ann/0/0.1.jpg", b"x")

@@ -30,24 +30,24 @@ def one(image, source, target, part, options):
             )
         width, height = shrunk(pixels.size, options["side"])
         name = f"COCO_{part}2014_{number:012d}.jpg"
-        pixels.convert("RGB").resize((width, height), image.LANCZOS).save(
-            target / f"{part}2014" / name, "JPEG", quality=options["jpeg_quality"]
-        )
+        # Grey photos stay grey.
+        small = (pixels if pixels.mode == "L" else pixels.convert("RGB")).resize((width, height), image.BILINEAR)
+        small.save(target / f"{part}2014" / name, "JPEG", quality=options["jpeg_quality"])
         images.append({"id": number, "file_name": name, "width": width, "height": height})
-        across, down = width / pixels.width, height / pixels.height
-        for box in of.get(number, []):
-            if box["iscrowd"]:
-                continue
-            x, y, w, h = box["bbox"]
-            x, y, w, h = x * across, y * down, w * across, h * down
+        for category, x, y, w, h in labels(of.get(number, []), pixels.size):
             boxes.append(
                 {
                     "id": len(boxes) + 1,
                     "image_id": number,
-                    "category_id": box["category_id"],
-                    "bbox": [round(v, 2) for v in (x, y, w, h)],
+                    "category_id": category,
+                    "bbox": [
+                        round((x - w / 2) * width, 2),
+                        round((y - h / 2) * height, 2),
+                        round(w * width, 2),
+                        round(h * height, 2),
+                    ],
                     "iscrowd": 0,
-                    "area": round(w * h, 2),
+                    "area": round(w * width * h * height, 2),
                 }
             )
     wanted = options.get("boxes", {}).get(part)
@@ -58,6 +58,21 @@ def one(image, source, target, part, options):
     categories = [{"id": category["id"], "name": category["name"]} for category in listed["categories"]]
     text = json.dumps({"images": images, "annotations": boxes, "categories": categories})
     (target / "annotations" / f"instances_{part}2014.json").write_text(text)
+
+
+def labels(boxes, size):
+    """(category, centre, size) of a photo's boxes as YOLO's label files have them: shares of the photo to six digits,
+    no crowds, no empty boxes, nothing twice."""
+    found = []
+    for box in boxes:
+        x, y, w, h = box["bbox"]
+        if box["iscrowd"] or w <= 0 or h <= 0:
+            continue
+        shares = ((x + w / 2) / size[0], (y + h / 2) / size[1], w / size[0], h / size[1])
+        label = (box["category_id"], *(float(f"{share:g}") for share in shares))
+        if label not in found:
+            found.append(label)
+    return found
 
 
 def annotations(path):

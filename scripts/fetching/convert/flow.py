@@ -24,18 +24,21 @@ def extract(folders):
         frames = sorted(folder.glob("img_*.jpg"))
         if len(frames) < 2:
             raise Problem(f"{folder} holds {len(frames)} frames (img_00001.jpg on): two are needed for flow")
-        engine, before = make(), None
-        for frame in frames:
-            grey = cv2.imread(str(frame), cv2.IMREAD_GRAYSCALE)
-            if grey is None:
-                raise Problem(f"{frame} cannot be decoded: make the frames again")
-            if before is not None and not all(place(last, axis).exists() for axis in "xy"):
-                field = engine.calc(before, grey, None)
-                for axis, plane in zip("xy", (field[..., 0], field[..., 1])):
-                    scaled = numpy.clip((plane + BOUND) * (255 / (2 * BOUND)), 0, 255)
-                    write(cv2, place(last, axis), numpy.rint(scaled).astype(numpy.uint8))
-            before, last = grey, frame
+        engine = make()
+        for frame, following in zip(frames, frames[1:]):
+            if not all(place(frame, axis).exists() for axis in "xy"):
+                field = engine.calc(grey(cv2, frame), grey(cv2, following), None)
+                for channel, axis in enumerate("xy"):
+                    scaled = numpy.clip((field[..., channel] + BOUND) * (255 / (2 * BOUND)), 0, 255)
+                    write(cv2, place(frame, axis), numpy.rint(scaled).astype(numpy.uint8))
         say(f"{folder.name}: flow of {len(frames) - 1:,} frames ({number} of {len(folders)})")
+
+
+def grey(cv2, frame):
+    pixels = cv2.imread(str(frame), cv2.IMREAD_GRAYSCALE)
+    if pixels is None:
+        raise Problem(f"{frame} cannot be decoded: make the frames again")
+    return pixels
 
 
 def place(frame, axis):
