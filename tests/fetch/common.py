@@ -62,7 +62,7 @@ class Case(unittest.TestCase):
             item.update(bytes=len(of), md5=md5(of))
         return dict(item, **fields)
 
-    def download(self, item, stall=0.5, auth=None):
+    def download(self, item, stall=10.0, auth=None):
         """Runs one download in this process; what it said on the way."""
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
@@ -109,7 +109,7 @@ class Case(unittest.TestCase):
             "--data",
             str(self.data),
             "--stall",
-            "1",
+            "10",
         ]
 
     def run_fetch(self, *words, env=None, text=None):

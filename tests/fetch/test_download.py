@@ -245,8 +245,8 @@ class Download(Case):
         self.assertEqual(self.kept(), {"a.bin": RIGHT})
 
     def test_slow_is_not_stalled(self):
-        url = self.host.serve("/a", slow(RIGHT[:20_000], 20_000))
-        self.download(self.file([url], of=RIGHT[:20_000]), stall=0.3)
+        url = self.host.serve("/a", slow(RIGHT[:40_000], 20_000))
+        self.download(self.file([url], of=RIGHT[:40_000]), stall=1.5)
         self.assertEqual(self.slept, [])
 
     def test_retry_after(self):
