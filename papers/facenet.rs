@@ -2,8 +2,8 @@
 //! F. Schroff, D. Kalenichenko, J. Philbin. CVPR 2015, arXiv 1503.03832.
 //!
 //! ```text
-//! cargo run --release --bin facenet -- train --data data/CASIA-WebFace --test data/lfw
-//! cargo run --release --bin facenet -- evaluate --run data/runs/facenet/CASIA-WebFace-nn2-nearest-128-1
+//! cargo run --release --bin facenet -- train --data data/casia-webface --test data/lfw
+//! cargo run --release --bin facenet -- evaluate --run data/runs/facenet/casia-webface-nn2-nearest-128-1
 //! ```
 //!
 //! The paper's LFW accuracy (98.87 % with a centre crop, 99.63 % with extra alignment, NN1) comes from 100 to 200
@@ -20,7 +20,7 @@ use rankle::datasets::faces::{FaceSet, check, folder_names, names, open as open_
 use rankle::datasets::{self, Photo, card};
 use rankle::distance::{Metric, normalize};
 use rankle::loader::Loader;
-use rankle::losses::{Tally, triplet};
+use rankle::losses::{Tally, embedded};
 use rankle::metrics::recognition::through_bytes;
 use rankle::mining::{Negative, Pick};
 use rankle::models::{FaceSmall, Network, channels_last, eigenfaces::Eigenfaces, inception, layers::Scope};
@@ -201,15 +201,15 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
         let embed = |images: &Tensor| run::autocast(h.amp, machine.device, || net.forward(images, true)); // f(x)
         let rule = h.mining.negative(seed::named(h.seed, "mining") ^ t);
         optimizer.zero_grad();
-        let (x, (loss, tally, d)) = cached::backward(&cut, next, embed, |x| {
-            let d = Metric::SquaredEuclidean.matrix(x, x); // ‖f(a) - f(b)‖²
-            let tally = triplet::every_pair(&d, &labels, h.margin, rule); // Eq. 3 and 4
-            (tally.mean(), (tally.mean().detach(), tally, d.detach()))
+        let (x, (loss, tally)) = cached::backward(&cut, next, embed, |x| {
+            // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
+            let tally = embedded::every_pair(x, &labels, Metric::SquaredEuclidean, h.margin, rule);
+            (tally.mean(), (tally.mean().detach(), tally))
         })?;
         optimizer.step(h.rate(t), 0.9);
 
         let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: loader.waited() };
-        let line = || log_line(h, t, &loss, &tally, &x, &d);
+        let line = || log_line(h, t, &loss, &tally, &x);
         session.after(done, line, &store, &optimizer, Vec::new)?;
     }
     Ok((store, net))
@@ -226,9 +226,9 @@ fn too_few(h: &Hyper, labels: &[i64]) -> String {
 }
 
 /// The line of a logged step, all of it a function of flags, data and step, and what the watch reads.
-fn log_line(h: &Hyper, t: u64, loss: &Tensor, tally: &Tally, x: &Tensor, d: &Tensor) -> (Value, Option<Reading>) {
+fn log_line(h: &Hyper, t: u64, loss: &Tensor, tally: &Tally, x: &Tensor) -> (Value, Option<Reading>) {
     let line = stats::joined(stats::tally(t, loss, tally), json!({"lr": h.rate(t)}));
-    let line = stats::joined(line, stats::batch(x, d));
+    let line = stats::joined(line, stats::batch(x, &Metric::SquaredEuclidean.matrix(x, x)));
     let reading = Reading::of(&line, h.margin);
     (line, Some(reading))
 }

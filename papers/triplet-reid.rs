@@ -179,7 +179,7 @@ fn batches(
 fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     if let Some(file) = &h.weights {
         let loaded = weights::load_backbone(store, Path::new(file));
-        say(loaded.context("--weights (data/README.md says where torchvision's ResNet-50 is)")?);
+        say(loaded.context("--weights (scripts/fetch resnet50 gets torchvision's ResNet-50)")?);
     }
     Ok(())
 }

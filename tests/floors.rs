@@ -10,9 +10,11 @@ const FLOORS: [&[&str]; 4] = [
     &["run", "export", "paper"],
 ];
 
-/// On a floor, what may name what: losses are made of mining's masks, pictures are read as data sets say.
-const BESIDE: [(&str, &str); 8] = [
+/// On a floor, what may name what: losses are made of mining's masks, pictures are read as data sets say, and the list of data
+/// sets knows where weights come from.
+const BESIDE: [(&str, &str); 9] = [
     ("weights", "files"),
+    ("weights", "datasets"),
     ("losses", "mining"),
     ("datasets", "transform"),
     ("datasets", "loader"),

@@ -10,6 +10,7 @@ mod embedded;
 mod export;
 mod facenet_cli;
 mod faces;
+mod fetch;
 mod floors;
 mod inception;
 mod metrics;

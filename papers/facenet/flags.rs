@@ -10,7 +10,7 @@ use rankle::transform::{TestViews, View};
     name = "facenet",
     version,
     about = "FaceNet: A Unified Embedding for Face Recognition and Clustering\nSchroff, Kalenichenko, Philbin, arXiv 1503.03832",
-    after_help = "Quick start: facenet reproduce --data drawn\nThe paper:   facenet train --data data/CASIA-WebFace --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)"
+    after_help = "Quick start: facenet reproduce --data drawn\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -287,7 +287,7 @@ impl Optimiser {
 #[derive(Args, Clone)]
 pub struct Flags {
     /// Faces to train on: one folder a person, or train and test folders, or drawn for the built-in set
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/CASIA-WebFace")]
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/casia-webface")]
     pub data: String,
     /// Faces to test on, e.g. data/lfw; people of that name leave the training [default: the test part of --data]
     #[arg(long, value_name = "DIR")]

@@ -71,7 +71,7 @@ pub fn reproduce(args: &Reproduce, machine: &Machine) -> Result<()> {
         bail!("--variant {}: this protocol takes plain or flip-averaged", args.scoring.variant.name());
     }
     let mut flags = args.hyper.clone();
-    if flags.data == "data/CASIA-WebFace" {
+    if flags.data == "data/casia-webface" {
         flags.data = "data/lfw".into();
     }
     let h = flags.resolve(if drawn { Scale::Drawn } else { Scale::Paper }, machine)?;

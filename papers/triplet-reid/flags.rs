@@ -310,7 +310,7 @@ impl Flags {
                 bail!("--weights: LuNet is trained from scratch; leave it out, or say --net trinet")
             }
             (None, Net::Trinet) => bail!(
-                "TriNet starts from ImageNet weights: say --weights FILE (torchvision's resnet50-0676ba61.pth; data/README.md says where it is), --weights none to train it from scratch, or --net lunet"
+                "TriNet starts from ImageNet weights: say --weights FILE (scripts/fetch resnet50 gets data/weights/resnet50-0676ba61.pth), --weights none to train it from scratch, or --net lunet"
             ),
         };
         let h = Hyper {

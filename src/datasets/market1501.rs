@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 
+use super::catalog::{count, sample};
 use super::{
     Count, Layout, Photo, ReidSet, Source, compare, list, named_as_image, need_folder, note_passed, persons, plural,
     thousands,
@@ -50,15 +51,27 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let junk = set.gallery.iter().filter(|photo| photo.person == -1).count();
     let distractors = set.gallery.iter().filter(|photo| photo.person == 0).count();
     let counts = [
-        Count { what: "training images", published: 12_936, here: set.train.len() },
-        Count { what: "training persons", published: 751, here: persons(&set.train).len() },
-        Count { what: "queries", published: 3_368, here: set.query.len() },
-        Count { what: "query persons", published: 750, here: persons(&set.query).len() },
-        Count { what: "gallery images", published: 19_732, here: set.gallery.len() },
-        Count { what: "of them junk", published: 3_819, here: junk },
-        Count { what: "distractors", published: 2_798, here: distractors },
+        Count { what: "training images", published: count("market1501", "train_images"), here: set.train.len() },
+        Count {
+            what: "training persons",
+            published: count("market1501", "train_people"),
+            here: persons(&set.train).len(),
+        },
+        Count { what: "queries", published: count("market1501", "queries"), here: set.query.len() },
+        Count {
+            what: "query persons",
+            published: count("market1501", "query_people"),
+            here: persons(&set.query).len(),
+        },
+        Count { what: "gallery images", published: count("market1501", "gallery_files"), here: set.gallery.len() },
+        Count { what: "of them junk", published: count("market1501", "junk"), here: junk },
+        Count { what: "distractors", published: count("market1501", "distractors"), here: distractors },
     ];
-    compare("Market-1501", &counts)
+    compare("Market-1501", &counts).or_else(|| {
+        let absent = |wanted: &&str| !set.photos().any(|photo| photo.name == *wanted);
+        let missing = sample("market1501").into_iter().find(absent)?;
+        Some(format!("not the published Market-1501: {missing} is missing"))
+    })
 }
 
 fn read(dir: &Path, folder: &str, passed: &mut usize) -> Result<Vec<Photo>> {

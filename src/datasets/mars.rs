@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail, ensure};
 use matfile::{MatFile, NumericData};
 
+use super::catalog::count;
 use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
 
 /// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
@@ -51,13 +52,13 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
 pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let tracklets = |photos: &[Photo]| photos.chunk_by(|a, b| a.tracklet == b.tracklet).count();
     let counts = [
-        Count { what: "training frames", published: 509_914, here: set.train.len() },
-        Count { what: "training tracklets", published: 8_298, here: tracklets(&set.train) },
-        Count { what: "training persons", published: 625, here: persons(&set.train).len() },
-        Count { what: "query tracklets", published: 1_980, here: tracklets(&set.query) },
-        Count { what: "query persons", published: 626, here: persons(&set.query).len() },
-        Count { what: "gallery frames", published: 681_089, here: set.gallery.len() },
-        Count { what: "gallery tracklets", published: 12_180, here: tracklets(&set.gallery) },
+        Count { what: "training frames", published: count("mars", "train_frames"), here: set.train.len() },
+        Count { what: "training tracklets", published: count("mars", "train_tracklets"), here: tracklets(&set.train) },
+        Count { what: "training persons", published: count("mars", "train_people"), here: persons(&set.train).len() },
+        Count { what: "query tracklets", published: count("mars", "query_tracklets"), here: tracklets(&set.query) },
+        Count { what: "query persons", published: count("mars", "query_people"), here: persons(&set.query).len() },
+        Count { what: "gallery frames", published: count("mars", "test_frames"), here: set.gallery.len() },
+        Count { what: "gallery tracklets", published: count("mars", "test_tracklets"), here: tracklets(&set.gallery) },
     ];
     compare("MARS", &counts)
 }

@@ -22,6 +22,7 @@ use crate::{seed, transform};
 pub use folder::folder;
 
 pub mod card;
+pub mod catalog;
 pub mod drawn;
 pub mod faces;
 mod folder;
@@ -184,7 +185,7 @@ impl ReidSet {
 /// # Errors
 /// One line: a missing or empty folder, a name that does not follow the layout, too few identities, a missing list.
 pub fn open(dir: &Path) -> Result<ReidSet> {
-    ensure!(dir.exists(), "no folder {}: give the folder that holds the images", dir.display());
+    ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
     let mut set = if dir.join("bounding_box_train").is_dir() {
         market1501::open(dir)?
@@ -316,7 +317,10 @@ fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
 fn need_folder(dir: &Path, folder: &str, layout: Layout) -> Result<PathBuf> {
     let path = dir.join(folder);
     if !path.is_dir() {
-        bail!("{} is missing: {layout} has it beside the other folders; unpack the set again", path.display());
+        let cure = catalog::fetch_for(dir).map_or("unpack the set again".into(), |command| {
+            format!("move {} away, and {command} gets it whole", dir.display())
+        });
+        bail!("{} is missing: {layout} has it beside the other folders; {cure}", path.display());
     }
     Ok(path)
 }

@@ -144,7 +144,7 @@ impl<T: Real> Anchor<'_, T> {
 
     fn hardest(&self, margin: Margin, weight: &mut [T], share: &mut Share) {
         let far = self.positives().map(|p| self.row[p]).fold(None, |far: Option<T>, d| match far {
-            Some(far) if !(d > far) => Some(far),
+            Some(far) if far >= d => Some(far),
             _ => Some(d),
         });
         let Some(far) = far else { return };
@@ -223,11 +223,11 @@ impl<T: Real> Anchor<'_, T> {
             });
             let found = d_an < T::INFINITY;
             match rule {
-                Negative::SemiHard(_) if !found || !(d_an < d_ap + m) => continue,
+                Negative::SemiHard(_) if !found || d_an >= d_ap + m => continue,
                 Negative::Addons if !found => {
                     let farthest = (0..self.row.len()).filter(|&n| self.negative[n] != 0).map(|n| self.row[n]);
                     let farthest = farthest.fold(None, |far: Option<T>, d| match far {
-                        Some(far) if !(d >= far) => Some(far),
+                        Some(far) if far > d => Some(far),
                         _ => Some(d),
                     });
                     let Some(farthest) = farthest else { continue };

@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Photo, Source, list, named_as_image, note_passed, plural, thousands};
+use super::{Photo, Source, catalog, list, named_as_image, note_passed, plural, thousands};
 use crate::seed;
 use crate::transform::{self, View};
 
@@ -219,7 +219,7 @@ fn text(path: &Path) -> Result<String> {
 /// # Errors
 /// One line: a missing or empty folder, a list that names a missing image, a malformed list.
 pub fn open(dir: &Path) -> Result<FaceSet> {
-    ensure!(dir.exists(), "no folder {}: give the folder that holds the images", dir.display());
+    ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
     let list = dir.join("pairs.txt");
     let mut set = if let Some(frames) = youtube::frames(dir) {

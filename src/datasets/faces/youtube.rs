@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{FaceLayout, FaceSet, Pair, text};
-use crate::datasets::{Count, Photo, Source, compare, list, named_as_image, thousands};
+use crate::datasets::{Count, Photo, Source, catalog, compare, list, named_as_image, thousands};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
 const FRAMES: usize = 100;
@@ -19,8 +19,9 @@ pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
 /// Reads the videos that the list names, each with its first 100 frames.
 pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     let found = ["splits_corrected.txt", "splits.txt"].iter().map(|name| dir.join(name)).find(|path| path.is_file());
-    let path = found
-        .with_context(|| format!("{} is missing: unpack YouTube Faces again", dir.join("splits.txt").display()))?;
+    let path = found.with_context(|| {
+        format!("{} is missing: {} says how it comes", dir.join("splits.txt").display(), catalog::fetch("ytf"))
+    })?;
     let text = text(&path)?;
     let mut videos: BTreeMap<String, usize> = BTreeMap::new();
     let mut splits: BTreeMap<u32, Vec<(String, String, bool)>> = BTreeMap::new();
@@ -99,8 +100,8 @@ fn frame(name: &str) -> u64 {
 /// How the list differs from the published one, or nothing.
 pub(super) fn differs(set: &FaceSet) -> Option<String> {
     let counts = [
-        Count { what: "pairs", published: 5000, here: set.pairs.len() },
-        Count { what: "folds", published: 10, here: set.folds },
+        Count { what: "pairs", published: catalog::count("ytf", "pairs"), here: set.pairs.len() },
+        Count { what: "folds", published: catalog::count("ytf", "folds"), here: set.folds },
     ];
     compare("YouTube Faces list", &counts)
 }

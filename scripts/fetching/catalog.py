@@ -1,0 +1,190 @@
+"""data/datasets.json, the one list: read, and refused where it is not what the rest of this package relies on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Optional
+from urllib.parse import urlsplit
+
+from . import words
+from .problems import Problem
+
+# The word for a size or checksum that the source does not give.
+NONE = "none published"
+
+
+@dataclass
+class Unpack:
+    """How an archive becomes files. `files` and `bytes` bound what it may hold."""
+
+    files: int
+    bytes: int
+    strip: int = 0  # leading folders to drop from every name
+    take: Optional[dict] = None  # name or prefix in the archive -> name or prefix here; the rest is left out
+    into: str = ""  # folder under the set's own
+
+
+@dataclass
+class File:
+    """One file to have: an archive, a list, a weight file."""
+
+    name: str
+    urls: list
+    bytes: Optional[int]
+    at_most: int
+    about: Optional[int]  # a rough size for people, where none is published
+    md5: Optional[str]
+    sha256: Optional[str]
+    starts: Optional[str]  # first hex digits of the SHA-256, where only those are published
+    git_blob: Optional[str]  # git's name for the content, where a commit holds the file
+    unpack: Optional[Unpack]
+
+    @property
+    def checksummed(self):
+        """Whether any source of the right bytes is as good as another."""
+        return bool(self.md5 or self.sha256 or self.starts or self.git_blob)
+
+
+@dataclass
+class Entry:
+    """A data set or a weight file."""
+
+    name: str
+    title: str
+    path: str  # relative to the data folder
+    single: bool  # a file, not a folder
+    page: str
+    terms: str
+    papers: list
+    files: list
+    ask: list = field(default_factory=list)
+    auth: Optional[dict] = None
+    check: dict = field(default_factory=dict)
+    convert: Optional[str] = None
+    needs: dict = field(default_factory=dict)
+    next: str = ""
+    note: str = ""
+    options: dict = field(default_factory=dict)
+
+    @property
+    def by_hand(self):
+        """Whether a browser or a form is needed for at least one file."""
+        return any(not file.urls for file in self.files)
+
+    def size(self):
+        """What there is to download, for people."""
+        known = [file.bytes or file.about for file in self.files]
+        if None in known:
+            return "size unknown"
+        exact = all(file.bytes is not None for file in self.files)
+        return ("" if exact else "about ") + words.size(sum(known))
+
+
+def load(path):
+    """name -> Entry, in the list's order."""
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        entries = [entry(item, False) for item in raw["sets"]] + [entry(item, True) for item in raw["weights"]]
+    except OSError as error:
+        raise Problem(f"cannot read the list {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Problem(
+            f"the list {path} is not in order ({type(error).__name__}: {error}); restore it with git checkout"
+        ) from None
+    named = {item.name: item for item in entries}
+    if len(named) != len(entries):
+        raise Problem(f"the list {path} names a set twice; restore it with git checkout")
+    return named
+
+
+def entry(item, single):
+    """An Entry of its JSON."""
+    path = inside(item["file" if single else "folder"])
+    if path.parts[0] != "data" or len(path.parts) < 2:
+        raise ValueError(f"{item['name']} is not under data/")
+    files = []
+    for one in item["files"]:
+        files.extend(several(one))
+    name = item["name"]
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise ValueError(f"the name {name!r}")
+    return Entry(
+        name=name,
+        title=item["title"],
+        path=str(PurePosixPath(*path.parts[1:])),
+        single=single,
+        page=item["page"],
+        terms=item["terms"],
+        papers=item["papers"],
+        files=files,
+        ask=item.get("ask", []),
+        auth=item.get("auth"),
+        check=item.get("check", {}),
+        convert=item.get("convert"),
+        needs=item.get("needs", {}),
+        next=item.get("next", ""),
+        note=item.get("note", ""),
+        options=item.get("options", {}),
+    )
+
+
+def several(item):
+    """The files of one item: one, or one for each of its `ids`."""
+    if "ids" not in item:
+        return [one(item)]
+    return [
+        one(
+            dict(
+                item,
+                file=item["file"].replace("{id}", f"{i:012d}"),
+                urls=[u.replace("{id}", f"{i:012d}") for u in item["urls"]],
+            )
+        )
+        for i in item["ids"]
+    ]
+
+
+def one(item):
+    name = str(inside(item["file"]))
+    for url in item["urls"]:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError(f"{name}: {url} is neither http nor https")
+    size = given(item["bytes"])
+    unpack = item.get("unpack")
+    if unpack:
+        unpack = Unpack(**dict(unpack, into=str(inside(unpack["into"])) if unpack.get("into") else ""))
+    return File(
+        name=name,
+        urls=list(item["urls"]),
+        bytes=size,
+        at_most=size if size is not None else int(item["at_most"]),
+        about=item.get("about"),
+        md5=hexadecimal(item["md5"], 32),
+        sha256=hexadecimal(item["sha256"], 64),
+        starts=item.get("sha256_starts_with"),
+        git_blob=item.get("git_blob"),
+        unpack=unpack,
+    )
+
+
+def given(value):
+    """A value, or None for "none published"."""
+    return None if value == NONE else value
+
+
+def hexadecimal(value, digits):
+    value = given(value)
+    if value is not None and not re.fullmatch(f"[0-9a-f]{{{digits}}}", value):
+        raise ValueError(f"{value!r} is no checksum")
+    return value
+
+
+def inside(name):
+    """A relative path that stays where it is put."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"the path {name!r}")
+    return path

@@ -1,0 +1,99 @@
+"""Videos to frames by ffmpeg: one folder a video, `img_00001.jpg` on. A folder appears when its video is done."""
+
+import csv
+import re
+import shutil
+import subprocess
+
+from ..problems import Problem
+from ..progress import say
+
+
+def extract(videos, target, size=(340, 256), fps=None, segments=None):
+    """`videos` are files, `size` (width, height) of the frames, `segments` a csv with Video,StartFrame,EndFrame."""
+    if shutil.which("ffmpeg") is None:
+        raise Problem(
+            "videos are decoded by ffmpeg, which is not installed (Debian: apt-get install ffmpeg; macOS: brew install ffmpeg)"
+        )
+    ranges = read_segments(segments) if segments else None
+    names = [video.stem for video in videos]
+    for video, name in zip(videos, names):
+        if names.count(name) > 1:
+            raise Problem(f"two videos are named {name}: give them in two runs with two --out folders")
+        if not video.is_file():
+            raise Problem(f"no video {video}")
+        if ranges is not None and name not in ranges:
+            raise Problem(f"{segments} says nothing of {name}")
+    target.mkdir(parents=True, exist_ok=True)
+    for number, (video, name) in enumerate(zip(videos, names), 1):
+        if (target / name).exists():
+            say(f"{name}: already here")
+            continue
+        count = one(video, target / name, size, fps, ranges[name] if ranges else None)
+        say(f"{name}: {count:,} frames ({number} of {len(videos)})")
+
+
+def one(video, folder, size, fps, span):
+    """One video's frames; how many."""
+    fresh = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        run = subprocess.run(
+            command(video, fresh, size, fps, span),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        count = sum(1 for _ in fresh.glob("img_*.jpg"))
+        if run.returncode or not count:
+            last = (run.stderr.strip().splitlines() or ["it gave no frames"])[-1]
+            raise Problem(f"ffmpeg could not read {video}: {last}")
+        fresh.rename(folder)
+        return count
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def command(video, folder, size, fps, span):
+    filters = []
+    if span:
+        # Frames counted from 0, both ends in; new times, so that none is doubled for the gap before.
+        filters += [f"select=between(n\\,{span[0]}\\,{span[1]})", "setpts=N/FRAME_RATE/TB"]
+    if fps:
+        filters.append(f"fps={fps:g}")
+    filters.append(f"scale={size[0]}:{size[1]}")
+    # An absolute path: a name that begins with a dash would be an option.
+    return [
+        "ffmpeg",
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-i",
+        str(video.resolve()),
+        "-an",
+        "-vf",
+        ",".join(filters),
+        "-q:v",
+        "2",
+        str(folder.resolve() / "img_%05d.jpg"),
+    ]
+
+
+def read_segments(path):
+    """Video -> (first, last) frame."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeError) as error:
+        raise Problem(f"cannot read {path}: {error}") from None
+    found = {}
+    for number, row in enumerate(rows, 1):
+        if number == 1 and row[0].strip() == "Video":
+            continue
+        if len(row) < 3 or not all(re.fullmatch(r"\s*\d+\s*", cell) for cell in row[1:3]) or int(row[1]) > int(row[2]):
+            raise Problem(f"{path}, row {number}: a video, its first and its last frame are wanted")
+        found[row[0].strip()] = (int(row[1]), int(row[2]))
+    return found

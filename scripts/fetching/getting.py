@@ -1,0 +1,282 @@
+"""One data set from nothing to its folder under data/.
+
+All work lies in data/.fetch/NAME: `files/` holds downloads, `made/` what is being made of them. A set takes its
+folder by one rename, once its counts are right; a run that is killed leaves its folder away, and the next run goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import importlib.util
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import check, terms
+from .download import Download, verify
+from .problems import Problem
+from .progress import say
+from .transport import Web
+from .unpack import unpack
+from .words import size
+
+
+class Options:
+    """What the command line says. `root` is the data folder; `given` the paths of --from."""
+
+    def __init__(self, root, given=(), accept=False, keep=False, stall=60.0):
+        self.root, self.given, self.accept, self.keep, self.stall = Path(root), list(given), accept, keep, stall
+
+
+def get(entry, options):
+    """Has `entry` complete at its place when it returns. Raises Problem."""
+    target = options.root / entry.path
+    if present(entry, target):
+        return
+    needed(entry)
+    base = options.root / ".fetch"
+    terms.agree(entry, base, options.accept)
+    work = base / entry.name
+    with locked(work, entry.name):
+        # Another run may have finished while this one asked.
+        if present(entry, target):
+            return
+        scratch = (work / "made", work / "converted")
+        for old in scratch:
+            discard(old)
+        try:
+            produce(entry, target, work, options)
+        finally:
+            # Nothing half-made is kept; a run that is killed leaves it to the next.
+            for old in scratch:
+                discard(old)
+        if not options.keep:
+            discard(work / "files")
+    say(f"{entry.name}: complete in {shown(target)}" + (f". Next: {entry.next}" if entry.next else ""))
+
+
+def produce(entry, target, work, options):
+    """The set in our layout under `work`, checked, then in its place."""
+    given = find_given(entry, options.given)
+    whole = given.pop("", None)
+    room(work, entry, whole)
+    if entry.note:
+        say(f"{entry.name}: {entry.note}")
+    files = {} if whole is not None else obtain(entry, given, work / "files", options)
+    made = work / "made"
+    try:
+        if whole is None:
+            build(entry, files, made)
+        elif not entry.convert:
+            copy_tree(whole, made)
+        if entry.convert:
+            made = convert(entry, whole or made, work / "converted", whole is None)
+        settle(entry, made, target)
+    except Problem:
+        # What no checksum vouches for may be what was wrong.
+        for file in entry.files:
+            if not file.checksummed:
+                (work / "files" / file.name).unlink(missing_ok=True)
+        raise
+
+
+def present(entry, target):
+    """Whether the set is there already. What is there and is not the set is never touched."""
+    if not os.path.lexists(target):
+        return False
+    found = check.differences(entry, target)
+    if found:
+        raise Problem(
+            f"{shown(target)} is there but is not the set of the list ({'; '.join(found[:4])}): move it away, then run the same command"
+        )
+    say(f"{entry.name}: already complete in {shown(target)}")
+    return True
+
+
+def needed(entry):
+    """Python packages and programs that the conversion wants, before anything is downloaded."""
+    for module, package in entry.needs.items():
+        if importlib.util.find_spec(module) is None:
+            raise Problem(
+                f"{entry.name} is converted with Python's {package}: run 'python3 -m pip install {package}' (in the virtual environment you use), then the same command"
+            )
+
+
+@contextmanager
+def locked(work, name):
+    """One run a set: the kernel lets go of the lock when a run dies."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        handle = open(work / "lock", "w")
+    except OSError as error:
+        raise Problem(f"cannot write in {work}: {error.strerror}") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Problem(f"another run is fetching {name}: wait for it, or end it") from None
+        yield
+
+
+def find_given(entry, paths):
+    """file name -> path for what --from names; "" -> a folder that holds the unpacked set."""
+    found = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise Problem(f"--from {path}: no such file")
+        if path.is_dir():
+            inside = {file.name: path / file.name for file in entry.files if (path / file.name).is_file()}
+            if inside:
+                found.update(inside)
+            elif len(paths) == 1:
+                return {"": path}
+            else:
+                raise Problem(f"--from {path}: it holds none of {names(entry)}")
+        elif len(entry.files) == 1:
+            found[entry.files[0].name] = path
+        else:
+            match = [file for file in entry.files if Path(file.name).name == path.name]
+            if not match:
+                raise Problem(f"--from {path}: {entry.name} is made of {names(entry)}; name the file so")
+            found[match[0].name] = path
+    return found
+
+
+def names(entry):
+    return ", ".join(file.name for file in entry.files[:6]) + (", ..." if len(entry.files) > 6 else "")
+
+
+def obtain(entry, given, folder, options):
+    """Every file of the set: the user's own, or downloaded and verified."""
+    paths, web = {}, Web(options.stall, entry.auth)
+    missing = [
+        file.name
+        for file in entry.files
+        if not file.urls and file.name not in given and not (folder / file.name).exists()
+    ]
+    if missing:
+        raise Problem(by_hand(entry, missing))
+    for file in entry.files:
+        if file.name in given:
+            wrong = verify(given[file.name], file)
+            if wrong:
+                raise Problem(f"--from {given[file.name]}: {wrong}; fetch or copy it again")
+            paths[file.name] = given[file.name]
+            continue
+        download = Download(file, folder / file.name, web)
+        try:
+            download.run()
+        except Problem as error:
+            steps = "".join(f"\n  - {step}" for step in entry.ask) or f" ({entry.page})"
+            raise Problem(
+                f"{error}. Run the same command later, or get it another way and give it with --from FILE{steps}"
+            ) from None
+        paths[file.name] = folder / file.name
+    return paths
+
+
+def by_hand(entry, missing):
+    steps = list(entry.ask)
+    if not steps or "--from" not in steps[-1]:
+        steps.append(f"scripts/fetch {entry.name} --from {' '.join(missing)}")
+    return f"{entry.name} needs you for {', '.join(missing)}:" + "".join(
+        f"\n  {i}. {step}" for i, step in enumerate(steps, 1)
+    )
+
+
+def build(entry, files, made):
+    """The files as the published layout, in `made`; for a single file, the file itself."""
+    if entry.single:
+        copy(files[entry.files[0].name], made)
+        return
+    made.mkdir()
+    for file in entry.files:
+        if file.unpack:
+            say(f"{entry.name}: unpacking {file.name}")
+            unpack(files[file.name], made, file.unpack)
+        else:
+            copy(files[file.name], made / file.name)
+
+
+def convert(entry, made, converted, owned):
+    """The layout that our loaders read, in another folder."""
+    say(f"{entry.name}: converting ({entry.convert})")
+    module = importlib.import_module("." + entry.convert.replace("-", "_"), __package__ + ".convert")
+    converted.mkdir()
+    module.convert(made, converted, entry.options, owned)
+    if owned:
+        discard(made)
+    return converted
+
+
+def settle(entry, made, target):
+    """Checked, then renamed into place."""
+    found = check.differences(entry, made)
+    if found:
+        raise Problem(
+            f"what came of {entry.name} is not the set of the list: {'; '.join(found[:6])}. Nothing was put in place; is it another version? {entry.page}"
+        )
+    for folder, wanted in entry.check.get("usual_contents", {}).items():
+        if check.contents(made / folder) != wanted:
+            say(
+                f"{entry.name}: names and counts are right; the bytes are not those that papers/README.md was measured on (another image library encodes otherwise), so results may differ in the last digits"
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(made, target)
+
+
+def room(work, entry, tree=None):
+    """Ends before the disk is full rather than when it is."""
+    if tree is not None:
+        wanted = sum((Path(here) / name).stat().st_size for here, _, files in os.walk(tree) for name in files)
+    else:
+        wanted = sum(file.bytes or 0 for file in entry.files)
+        done = (
+            sum(path.stat().st_size for path in (work / "files").rglob("*") if path.is_file())
+            if (work / "files").exists()
+            else 0
+        )
+        # Archives of images hardly shrink: what they hold is about what they weigh.
+        wanted = wanted - done + sum(file.bytes or 0 for file in entry.files if file.unpack)
+    free = shutil.disk_usage(work).free
+    if wanted > free:
+        raise Problem(
+            f"{entry.name} needs about {size(wanted)} under {work} and {size(free)} are free: make room, or name another disk with --data"
+        )
+
+
+def copy(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise Problem(f"cannot copy {source}: {error.strerror}") from None
+
+
+def copy_tree(source, target):
+    """Regular files only: a link in a folder from elsewhere is an error."""
+    for here, folders, files in os.walk(source):
+        for name in folders + files:
+            if (Path(here) / name).is_symlink():
+                raise Problem(f"--from {source}: {Path(here) / name} is a link; give a folder of plain files")
+        for name in files:
+            path = Path(here) / name
+            copy(path, target / path.relative_to(source))
+
+
+def discard(path):
+    """Removes a file or folder that is ours."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def shown(path):
+    """A path as short as it can be typed."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,438 @@
+"""Conversions: names, counts and lists, from toys in the published layouts; damage is answered in one line."""
+
+import csv
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from common import ROOT, Case, Problem, md5, noise
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "fake"))
+
+from fetching import catalog  # noqa: E402
+from fetching.check import contents, differences  # noqa: E402
+from fetching.convert import coco_256, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
+
+LIST = catalog.load(ROOT / "data" / "datasets.json")
+
+
+class Convert(Case):
+    def setUp(self):
+        super().setUp()
+        self.source, self.target = self.folder / "in", self.folder / "out"
+        self.source.mkdir()
+        self.target.mkdir()
+
+    def put(self, name, data):
+        path = self.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def refused(self, module, options=None):
+        with self.assertRaises(Problem) as caught:
+            module.convert(self.source, self.target, options or {})
+        return str(caught.exception)
+
+
+# What tests/fetch/fake/PIL decodes: a format, a mode and a size; it encodes to JPEG the same way.
+def picture(form, mode, width, height):
+    return f"{form} {mode} {width} {height}".encode()
+
+
+class Faces(Convert):
+    def people(self):
+        for person in range(1, 41):
+            for photo in range(1, 11):
+                self.put(f"att_faces/s{person}/{photo}.pgm", picture("PPM", "L", 92, 112))
+
+    def test_orl(self):
+        self.people()
+        orl.convert(self.source, self.target, LIST["orl-faces"].options)
+        self.assertEqual(differences(LIST["orl-faces"], self.target), [])
+        self.assertEqual(
+            (self.target / "train/Subject_01/Subject_01_0010.jpg").read_bytes(), b"JPEG L 92 112 quality=95"
+        )
+
+    def test_orl_pairs(self):
+        text = orl.pairs([p for p in range(1, 41) if p % 4 == 3], 10, 60, 0)
+        lines = [line.split("\t") for line in text.splitlines()]
+        self.assertEqual(lines[:3], [["5", "60"], ["Subject_35", "1", "2"], ["Subject_35", "4", "10"]])
+        self.assertEqual(len(lines), 601)
+        folds = [lines[1 + 120 * i : 121 + 120 * i] for i in range(5)]
+        people = [{line[0] for line in fold} | {line[2] for line in fold if len(line) == 4} for fold in folds]
+        self.assertEqual([len(fold) for fold in people], [2] * 5)
+        self.assertEqual(len(set.union(*people)), 10)
+        for fold in folds:
+            self.assertEqual(len({tuple(line) for line in fold}), 120)
+            self.assertEqual([len(line) for line in fold], [3] * 60 + [4] * 60)
+
+    def test_orl_with_a_photo_missing_or_another_size(self):
+        self.people()
+        (self.source / "att_faces/s5/3.pgm").unlink()
+        self.assertIn("s5/3.pgm is missing: is this the AT&T database", self.refused(orl, LIST["orl-faces"].options))
+        self.put("att_faces/s5/3.pgm", picture("PPM", "L", 92, 111))
+        (self.target / "again").mkdir()
+        self.target = self.target / "again"
+        self.assertIn("is not a grey photo of 92x112", self.refused(orl, LIST["orl-faces"].options))
+
+    def test_the_real_set_has_these_pairs(self):
+        real = Path(os.environ.get("RANKLE_SHARED_DATA") or ROOT / ".." / "shared" / "data") / "orl-faces"
+        if not real.exists():
+            print("skipped: no orl-faces in the shared data", file=sys.stderr)
+            return
+        wanted = orl.pairs([p for p in range(1, 41) if p % 4 == 3], 10, 60, 0)
+        self.assertEqual((real / "pairs.txt").read_text(), wanted)
+
+
+class SharedData(unittest.TestCase):
+    """The small sets that results were measured on are the list's, to the byte."""
+
+    def test_each(self):
+        root = Path(os.environ.get("RANKLE_SHARED_DATA") or ROOT / ".." / "shared" / "data")
+        for name in ("epic-skills", "mulan", "lfw-pairs-aligned", "orl-faces", "pku-reid", "coco-256"):
+            place = root / LIST[name].path
+            if not place.exists():
+                print(f"skipped: no {name} in the shared data", file=sys.stderr)
+                continue
+            self.assertEqual(differences(LIST[name], place), [])
+            for folder, wanted in LIST[name].check.get("usual_contents", {}).items():
+                self.assertEqual(contents(place / folder), wanted, name)
+
+
+class People(Convert):
+    def test_pku_reid(self):
+        for person in range(1, 115):
+            for camera in (1, 2):
+                for direction in range(1, 9):
+                    self.put(f"PKUv1a_128x48/{person}_{camera}_{direction}.png", picture("PNG", "RGBA", 48, 128))
+        options = LIST["pku-reid"].options
+        pku_reid.convert(self.source, self.target, options)
+        self.assertEqual(differences(LIST["pku-reid"], self.target), [])
+        self.assertEqual((self.target / "query/0010_c2s1_000005_00.jpg").read_bytes(), b"JPEG RGB 48 128 quality=75")
+        self.assertFalse((self.target / "bounding_box_train/0002_c1s1_000001_00.jpg").exists())
+
+    def test_pku_reid_of_something_else(self):
+        self.assertIn("3_1_1.png is missing: is this PKU-Reid", self.refused(pku_reid, LIST["pku-reid"].options))
+        self.put("3_1_1.png", picture("PNG", "RGB", 64, 128))
+        self.target = self.folder / "again"
+        self.assertIn("is not a photo of 48x128", self.refused(pku_reid, LIST["pku-reid"].options))
+
+
+class Coco(Convert):
+    def write(self, part, images, boxes):
+        self.put(
+            f"annotations/instances_{part}2017.json",
+            json.dumps(
+                {
+                    "images": [{"id": i, "width": w, "height": h} for i, w, h in images],
+                    "annotations": [
+                        {"id": 900 + k, "image_id": i, "category_id": c, "iscrowd": crowd, "bbox": box, "area": 1}
+                        for k, (i, c, crowd, box) in enumerate(boxes)
+                    ],
+                    "categories": [
+                        {"id": 1, "name": "person", "supercategory": "person"},
+                        {"id": 51, "name": "bowl", "supercategory": "kitchen"},
+                    ],
+                }
+            ).encode(),
+        )
+        for i, w, h in images:
+            self.put(f"{part}2017/{i:012d}.jpg", picture("JPEG", "RGB", w, h))
+
+    def test_shrunk(self):
+        self.write(
+            "train",
+            [(9, 640, 480), (30, 640, 427), (42, 478, 640)],
+            [
+                (9, 51, 0, [1.08, 187.69, 611.59, 285.84]),
+                (9, 1, 1, [0, 0, 5, 5]),
+                (77, 1, 0, [0, 0, 1, 1]),
+                (42, 1, 0, [0, 0, 478, 640]),
+            ],
+        )
+        self.write("val", [(139, 640, 426)], [])
+        self.put("train2017/000000000042.jpg", picture("JPEG", "L", 478, 640))
+        coco_256.convert(self.source, self.target, {"side": 256, "jpeg_quality": 88, "boxes": {"train": 2, "val": 0}})
+        listed = json.loads((self.target / "annotations/instances_train2014.json").read_text())
+        self.assertEqual(
+            listed["images"],
+            [
+                {"id": 9, "file_name": "COCO_train2014_000000000009.jpg", "width": 256, "height": 192},
+                {"id": 30, "file_name": "COCO_train2014_000000000030.jpg", "width": 256, "height": 171},
+                {"id": 42, "file_name": "COCO_train2014_000000000042.jpg", "width": 191, "height": 256},
+            ],
+        )
+        self.assertEqual(
+            listed["annotations"],
+            [
+                {
+                    "id": 1,
+                    "image_id": 9,
+                    "category_id": 51,
+                    "bbox": [0.43, 75.08, 244.64, 114.34],
+                    "iscrowd": 0,
+                    "area": 27970.69,
+                },
+                {
+                    "id": 2,
+                    "image_id": 42,
+                    "category_id": 1,
+                    "bbox": [0.0, 0.0, 191.0, 256.0],
+                    "iscrowd": 0,
+                    "area": 48896.0,
+                },
+            ],
+        )
+        grey = self.target / "train2014/COCO_train2014_000000000042.jpg"
+        self.assertEqual(grey.read_bytes(), b"JPEG L 191 256 quality=88")
+        self.assertEqual(listed["categories"], [{"id": 1, "name": "person"}, {"id": 51, "name": "bowl"}])
+        self.assertEqual(
+            (self.target / "val2014/COCO_val2014_000000000139.jpg").read_bytes(), b"JPEG RGB 256 170 quality=88"
+        )
+
+    def test_a_photo_of_another_size_and_boxes_that_are_missing(self):
+        self.write("train", [(9, 640, 480)], [])
+        self.write("val", [(139, 640, 426)], [])
+        self.put("train2017/000000000009.jpg", picture("JPEG", "RGB", 64, 48))
+        options = {"side": 256, "jpeg_quality": 88, "boxes": {"train": 1}}
+        self.assertIn("is 64x48, the annotations say (640, 480)", self.refused(coco_256, options))
+        self.write("train", [(9, 640, 480)], [])
+        self.target = self.folder / "again"
+        self.assertIn("0 boxes in the train photos, 1 are published", self.refused(coco_256, options))
+        self.put("annotations/instances_train2017.json", b"[]")
+        self.target = self.folder / "third"
+        self.assertIn("is not COCO's instances file", self.refused(coco_256, options))
+
+
+MAGIC = struct.pack("<I", recordio.MAGIC)
+
+
+def record(payload):
+    """As dmlc writes it: cut wherever the magic word lies on a word."""
+    cuts = [at for at in range(0, len(payload) - 3, 4) if payload[at : at + 4] == MAGIC]
+    parts, start = [], 0
+    for at in cuts + [len(payload)]:
+        parts.append(payload[start:at])
+        start = at + 4
+    out = b""
+    for i, part in enumerate(parts):
+        kind = 0 if len(parts) == 1 else 1 if i == 0 else 3 if i == len(parts) - 1 else 2
+        out += MAGIC + struct.pack("<I", kind << 29 | len(part)) + part + b"\0" * (-len(part) % 4)
+    return out
+
+
+def face(person, photo, labels=0):
+    if labels:
+        return struct.pack("<IfQQ", labels, 0.0, 1, 0) + struct.pack(f"<{labels}f", *([float(person)] * labels)) + photo
+    return struct.pack("<IfQQ", 0, float(person), 1, 0) + photo
+
+
+class Records(Convert):
+    def test_people(self):
+        rng = random.Random(1)
+        photos = [(rng.randrange(5), b"\xff\xd8" + noise(rng.randrange(1, 4000), i)) for i in range(60)]
+        # Photos in which the magic word lies on a word, twice in a row, and off one.
+        photos += [
+            (7, b"\xff\xd8xx" + MAGIC + b"ab" + MAGIC),
+            (7, b"\xff\xd8xx" + MAGIC + MAGIC + b"cd"),
+            (7, b"\xff\xd8x" + MAGIC + b"e"),
+            (8, b"\x89PNG..."),
+        ]
+        start = struct.pack("<IfQQ", 2, 0.0, 0, 0) + struct.pack("<2f", 65, 70)
+        records = (
+            [start]
+            + [face(person, photo, i % 3) for i, (person, photo) in enumerate(photos)]
+            + [struct.pack("<IfQQ", 2, 0.0, 66, 0) + struct.pack("<2f", 1, 9)]
+        )
+        self.put("faces/train.rec", b"".join(map(record, records)))
+        self.put("faces/train.idx", b"".join(b"%d\t0\n" % i for i in range(len(records))))
+        people = {person for person, _ in photos}
+        self.put("faces/property", b"%d,112,112\n" % len(people))
+        recordio.convert(self.source, self.target, {})
+        found = self.tree(self.target)
+        self.assertEqual(sorted(found.values()), sorted(photo for _, photo in photos))
+        of_seven = [photo for person, photo in photos if person == 7]
+        self.assertEqual([found[f"0000007/0000007_000{i}.jpg"] for i in (1, 2, 3)], of_seven)
+        self.assertIn("0000008/0000008_0001.png", found)
+        self.put("faces/property", b"3,112,112\n")
+        self.target = self.folder / "again"
+        self.target.mkdir()
+        self.assertIn("people, property says 3", self.refused(recordio))
+
+    def test_damage(self):
+        good = record(face(1, b"\xff\xd8photo")) * 3
+        for data, words in (
+            (good[:-9], "ends within a record"),
+            (good[:40] + b"\0" + good[41:], "damaged at byte"),
+            (b"", "holds no photos"),
+            (record(b"short"), "has no header"),
+            (record(face(1, b"no jpeg")), "holds no JPEG or PNG"),
+            (record(face(1.5, b"\xff\xd8")), "not a person's number"),
+            (record(face(float("nan"), b"\xff\xd8")), "not a person's number"),
+            (record(struct.pack("<IfQQ", 2**31, 0, 0, 0)), "shorter than its labels"),
+            (MAGIC + struct.pack("<I", 3 << 29), "parts are out of order"),
+            (MAGIC + struct.pack("<I", 1 << 29), "ends within a record"),
+            (MAGIC + struct.pack("<I", (1 << 29) - 1), "damaged at byte 0"),
+        ):
+            self.put("train.rec", data)
+            self.target = self.folder / md5(data)
+            self.target.mkdir()
+            self.assertIn(words, self.refused(recordio))
+        (self.source / "train.rec").unlink()
+        self.assertIn("0 files train.rec", self.refused(recordio))
+
+
+class Videos(Convert):
+    def test_ytf(self):
+        for person, video, numbers in (
+            ("Ann", "0", (9, 10, 100)),
+            ("Ann", "2", (1,)),
+            ("Ann", "10", (5, 6)),
+            ("Bob", "1", (3,)),
+        ):
+            for number in numbers:
+                self.put(f"aligned_images_DB/{person}/{video}/aligned_detect_{video}.{number}.jpg", b"x")
+        self.put("splits.txt", b"splits")
+        self.put("aligned_images_DB/Ann.labeled_faces.txt", b"boxes")
+        ytf.convert(self.source, self.target, {})
+        self.assertEqual(
+            (self.target / "frames.txt").read_text().split()[:4],
+            [
+                "aligned_images_DB/Ann/0/aligned_detect_0.9.jpg",
+                "aligned_images_DB/Ann/0/aligned_detect_0.10.jpg",
+                "aligned_images_DB/Ann/0/aligned_detect_0.100.jpg",
+                "aligned_images_DB/Ann/2/aligned_detect_2.1.jpg",
+            ],
+        )
+        rows = list(csv.reader((self.target / "videos.csv").read_text().splitlines()))
+        self.assertEqual(
+            rows,
+            [
+                ["person", "video", "frames", "first", "last"],
+                ["Ann", "0", "3", "9", "100"],
+                ["Ann", "2", "1", "1", "1"],
+                ["Ann", "10", "2", "5", "6"],
+                ["Bob", "1", "1", "3", "3"],
+            ],
+        )
+        for name in (self.target / "frames.txt").read_text().split():
+            self.assertTrue((self.target / name).exists())
+        self.assertTrue((self.source / "splits.txt").exists())
+        (self.source / "aligned_images_DB/Bob/2").mkdir()
+        self.target = self.folder / "again"
+        self.target.mkdir()
+        self.assertIn("holds no frames", self.refused(ytf))
+
+    def test_ytf_moves_what_is_ours(self):
+        self.put("frame_images_DB/Ann/0/0.1.jpg", b"x")
+        ytf.convert(self.source, self.target, {}, owned=True)
+        self.assertEqual(sorted(self.tree(self.target)), ["frame_images_DB/Ann/0/0.1.jpg", "frames.txt", "videos.csv"])
+        self.assertEqual(self.tree(self.source), {})
+
+    def test_nus_wide(self):
+        for name in (
+            "NUS-WIDE/ConceptsList/Concepts81.txt",
+            "x/TrainImagelist.txt",
+            "TestImagelist.txt",
+            "Groundtruth/TrainTestLabels/Labels_sky_Train.txt",
+            "AllLabels/Labels_sky.txt",
+            "Flickr/actor/0001_2124494179.jpg",
+            "readme.txt",
+        ):
+            self.put(name, name.encode())
+        nus_wide.convert(self.source, self.target, {})
+        self.assertEqual(
+            sorted(self.tree(self.target)),
+            [
+                "ConceptsList/Concepts81.txt",
+                "Groundtruth/AllLabels/Labels_sky.txt",
+                "Groundtruth/TrainTestLabels/Labels_sky_Train.txt",
+                "ImageList/TestImagelist.txt",
+                "ImageList/TrainImagelist.txt",
+                "images/actor/0001_2124494179.jpg",
+            ],
+        )
+        (self.source / "TestImagelist.txt").unlink()
+        self.target = self.folder / "again"
+        self.assertIn("ImageList/TestImagelist.txt is not among the files", self.refused(nus_wide))
+
+    def ffmpeg(self, script):
+        """A stand-in for ffmpeg in the PATH of this test."""
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / "ffmpeg").write_text(script)
+        (folder / "ffmpeg").chmod(0o755)
+        return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def convert(self, *words, env=None):
+        run = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "convert"), *map(str, words)],
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=60,
+        )
+        self.assertNotIn("Traceback", run.stderr)
+        return run.returncode, run.stderr
+
+    def test_frames(self):
+        env = self.ffmpeg(
+            '#!/bin/sh\nfor last; do :; done\nprintf "%s\\n" "$@" > "$(dirname "$last")/../../words"\nfor i in 1 2 3; do echo x > "$(dirname "$last")/img_0000$i.jpg"; done\n'
+        )
+        self.put("-A 1.mp4", b"video")
+        self.put("ranges.csv", b"Video,StartFrame,EndFrame\r\n-A 1,1275,2551\r\n")
+        code, said = self.convert(
+            "frames", "--out", self.target, "--segments", self.source / "ranges.csv", self.source / "-A 1.mp4", env=env
+        )
+        self.assertEqual(code, 0, said)
+        self.assertEqual(sorted(self.tree(self.target)), [f"-A 1/img_0000{i}.jpg" for i in (1, 2, 3)])
+        words = (self.folder / "words").read_text().splitlines()
+        self.assertIn("select=between(n\\,1275\\,2551),setpts=N/FRAME_RATE/TB,scale=340:256", words)
+        code, said = self.convert("frames", "--out", self.target, self.source / "-A 1.mp4", env=env)
+        self.assertIn("already here", said)
+
+    def test_frames_that_fail(self):
+        self.put("a.mp4", b"video")
+        env = self.ffmpeg(
+            '#!/bin/sh\nfor last; do :; done\necho x > "$(dirname "$last")/img_00001.jpg"\necho "moov atom not found" >&2\nexit 1\n'
+        )
+        code, said = self.convert("frames", "--out", self.target, self.source / "a.mp4", env=env)
+        self.assertEqual(code, 1)
+        self.assertIn("a.mp4: moov atom not found", said)
+        self.assertEqual(self.tree(self.target), {})
+        code, said = self.convert("frames", "--out", self.target, self.source / "b.mp4", env=env)
+        self.assertIn("no video", said)
+        code, said = self.convert(
+            "frames", "--out", self.target, self.source / "a.mp4", env={**env, "PATH": str(self.folder)}
+        )
+        self.assertIn("videos are decoded by ffmpeg, which is not installed", said)
+        self.put("bad.csv", b"a,5,3\n")
+        self.assertRaisesRegex(
+            Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
+        )
+
+    def test_flow_without_opencv(self):
+        (self.folder / "bin" / "cv2").mkdir(parents=True)
+        (self.folder / "bin" / "cv2" / "__init__.py").write_text("raise ImportError\n")
+        code, said = self.convert("flow", self.source, env={**os.environ, "PYTHONPATH": str(self.folder / "bin")})
+        self.assertEqual(code, 1)
+        self.assertIn("run 'python3 -m pip install opencv-contrib-python-headless'", said)
+
+    def test_the_command_line(self):
+        self.put("aligned_images_DB/Ann/0/0.1.jpg", b"x")
+        code, said = self.convert("ytf", self.source, self.folder / "new")
+        self.assertEqual(code, 0, said)
+        self.assertTrue((self.folder / "new" / "videos.csv").exists())
+        self.assertIn("is there already", self.convert("ytf", self.source, self.folder / "new")[1])
+        self.assertIn("no folder", self.convert("ytf", self.folder / "none", self.folder / "newer")[1])
+        code, said = self.convert("recordio", self.source, self.folder / "newer")
+        self.assertEqual((code, (self.folder / "newer").exists()), (1, False))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,482 @@
+"""scripts/fetch from end to end, as users run it."""
+
+import io
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import time
+import unittest
+import zipfile
+
+from common import NONE, ROOT, Case, noise
+from server import refuse, slow, whole
+
+from fetching import catalog
+
+
+def zipped(members):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+PHOTOS = {f"top/photos/{i:03d}.jpg": noise(2000, i) for i in range(20)}
+HERE = {name[len("top/") :]: data for name, data in PHOTOS.items()}
+ARCHIVE = zipped(PHOTOS)
+UNPACK = {"files": 100, "bytes": 10**6, "strip": 1}
+
+
+class Fetch(Case):
+    def toy(self, answer=None, **fields):
+        """A list with one set `toy`, served at /toy.zip."""
+        url = self.host.serve("/toy.zip", answer or whole(ARCHIVE))
+        item = self.file([url], name="toy.zip", of=ARCHIVE, unpack=UNPACK)
+        self.listed(self.entry([item], check={"count": {"photos/*.jpg": 20}, "names": ["photos/000.jpg"]}, **fields))
+
+    def test_a_set(self):
+        self.toy()
+        self.fetch("toy")
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        # Downloads are not kept, and a second run asks nobody.
+        self.assertEqual([path.name for path in (self.data / ".fetch" / "toy").iterdir()], ["lock"])
+        self.assertIn("already complete", self.fetch("toy"))
+        self.assertEqual(len(self.host.log), 1)
+
+    def test_a_mirror_with_wrong_bytes(self):
+        self.host.serve("/bad.zip", whole(noise(len(ARCHIVE))))
+        self.host.serve("/toy.zip", whole(ARCHIVE))
+        item = self.file(
+            [self.host.url + "/bad.zip", self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack=UNPACK
+        )
+        self.listed(self.entry([item]))
+        self.assertIn("trying the next mirror", self.fetch("toy"))
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+
+    def test_a_weight_file(self):
+        data = noise(50_000)
+        item = self.file([self.host.serve("/w.pth", whole(data))], name="w.pth", of=data)
+        self.listed(weights=[self.entry([item], name="w.pth", single=True)])
+        self.fetch("w.pth")
+        self.assertEqual(
+            self.tree(self.data),
+            {
+                ".fetch/accepted.json": self.tree(self.data)[".fetch/accepted.json"],
+                ".fetch/w.pth/lock": b"",
+                "weights/w.pth": data,
+            },
+        )
+        code, out, _ = self.run_fetch("--check", "w.pth")
+        self.assertEqual((code, out.split(":")[0]), (0, "w.pth"))
+        (self.data / "weights" / "w.pth").write_bytes(data[:-1])
+        code, out, _ = self.run_fetch("--check", "w.pth")
+        self.assertEqual(code, 1)
+        self.assertIn("it has 49,999 bytes, the list says 50,000", out)
+
+    def test_what_is_there_and_differs_is_never_touched(self):
+        self.toy()
+        (self.data / "toy").mkdir(parents=True)
+        (self.data / "toy" / "mine").write_text("mine")
+        self.assertIn("is there but is not the set of the list", self.refused("toy"))
+        self.assertEqual(self.tree(self.data / "toy"), {"mine": b"mine"})
+        self.assertEqual(self.host.log, [])
+
+    def test_counts_that_differ_keep_nothing_made(self):
+        self.toy()
+        less = zipped({name: data for name, data in PHOTOS.items() if "007" not in name})
+        url = self.host.serve("/less.zip", whole(less))
+        item = self.file([url], name="toy.zip", unpack=UNPACK)
+        self.listed(self.entry([item], check={"count": {"photos/*.jpg": 20, "photos/": 1}, "lines": {"list.txt": 3}}))
+        said = self.refused("toy")
+        self.assertIn("19 files photos/*.jpg, the list says 20", said)
+        self.assertIn("list.txt is missing", said)
+        self.nothing_made()
+        # No checksum vouches for the archive, so it is not used again.
+        self.assertEqual(self.tree(self.data / ".fetch" / "toy"), {"lock": b""})
+
+    def test_hostile_archives_keep_nothing_made(self):
+        for members in ({"top/../../../evil": b"!"}, {"/evil": b"!"}, {"top/big": b"\0" * 2_000_000}):
+            data = zipped(members)
+            self.host.serve("/toy.zip", whole(data))
+            self.listed(self.entry([self.file([self.host.url + "/toy.zip"], name="toy.zip", of=data, unpack=UNPACK)]))
+            self.assertIn("refused", self.refused("toy"))
+            self.assertEqual([path.name for path in self.data.iterdir()], [".fetch"])
+            self.assertFalse((self.folder / "evil").exists())
+
+    def test_sigkill_in_the_middle_and_a_second_run(self):
+        data = zipped({f"top/photos/{i:03d}.jpg": noise(20_000, i) for i in range(20)})
+        url = self.host.serve("/toy.zip", slow(data, 200_000))
+        self.listed(
+            self.entry(
+                [self.file([url], name="toy.zip", of=data, unpack={**UNPACK, "bytes": 10**7})],
+                check={"count": {"photos/*.jpg": 20}},
+            )
+        )
+        run = subprocess.Popen(self.command("toy", "--accept-terms"), stderr=subprocess.DEVNULL)
+        part = self.data / ".fetch" / "toy" / "files" / "toy.zip.part"
+        deadline = time.monotonic() + 20
+        while not (part.exists() and part.stat().st_size > 50_000):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        # Meanwhile a second run is told to wait.
+        self.assertIn("another run is fetching toy", self.refused("toy"))
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        have = part.stat().st_size
+        self.assertFalse((self.data / "toy").exists())
+        self.host.serve("/toy.zip", whole(data))
+        self.fetch("toy")
+        self.assertEqual(self.host.asked("/toy.zip")[-1]["Range"], f"bytes={have}-")
+        self.assertEqual(len(self.tree(self.data / "toy")), 20)
+
+    def test_sigkill_at_any_moment(self):
+        """Killed again and again, at moments that walk through download, unpacking and renaming."""
+        self.toy()
+        for step in range(12):
+            run = subprocess.Popen(self.command("toy", "--accept-terms"), stderr=subprocess.DEVNULL)
+            time.sleep(0.02 * step)
+            run.kill()
+            run.wait()
+            if (self.data / "toy").exists():
+                self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.fetch("toy")
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+
+    def test_half_made_folders_of_a_killed_run_are_dropped(self):
+        self.toy()
+        made = self.data / ".fetch" / "toy" / "made" / "photos"
+        made.mkdir(parents=True)
+        (made / "extra.jpg").write_text("half")
+        self.fetch("toy")
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+
+    def test_an_unpacking_that_failed_is_done_again_with_the_same_download(self):
+        self.toy()
+        self.listed(
+            self.entry(
+                [self.file([self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack={**UNPACK, "files": 3})]
+            )
+        )
+        self.assertIn("more than the 3 files", self.refused("toy"))
+        self.nothing_made()
+        self.toy()
+        self.fetch("toy")
+        self.assertEqual(len(self.host.log), 1)
+
+    def test_from_an_archive(self):
+        self.toy(answer=refuse(500))
+        mine = self.folder / "my copy.zip"
+        mine.write_bytes(ARCHIVE)
+        self.fetch("toy", "--from", str(mine))
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.assertEqual(mine.read_bytes(), ARCHIVE)
+        self.assertEqual(self.host.log, [])
+
+    def test_from_a_wrong_archive(self):
+        self.toy()
+        mine = self.folder / "toy.zip"
+        mine.write_bytes(ARCHIVE[:-1])
+        self.assertRegex(
+            self.refused("toy", "--from", str(mine)), r"--from .*toy\.zip: it has [\d,]+ bytes, the list says"
+        )
+        self.assertIn("no such file", self.refused("toy", "--from", str(self.folder / "none")))
+        self.nothing_made()
+
+    def test_from_the_unpacked_folder(self):
+        self.toy()
+        mine = self.folder / "mine"
+        for name, data in HERE.items():
+            (mine / name).parent.mkdir(parents=True, exist_ok=True)
+            (mine / name).write_bytes(data)
+        self.fetch("toy", "--from", str(mine))
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.assertEqual(self.tree(mine), HERE)
+
+    def test_from_a_folder_with_links(self):
+        self.toy()
+        mine = self.folder / "mine"
+        mine.mkdir()
+        (mine / "x").symlink_to("/etc/passwd")
+        self.assertIn("is a link; give a folder of plain files", self.refused("toy", "--from", str(mine)))
+        self.nothing_made()
+
+    def test_files_by_hand(self):
+        lists = b"1\n2\n"
+        url = self.host.serve("/lists.txt", whole(lists))
+        files = [self.file([], name="photos.zip", unpack=UNPACK), self.file([url], name="info/lists.txt", of=lists)]
+        self.listed(
+            self.entry(files, ask=["fill in the form on https://example.org"], check={"lines": {"info/lists.txt": 2}})
+        )
+        said = self.refused("toy")
+        self.assertIn("1. fill in the form", said)
+        self.assertIn("2. scripts/fetch toy --from photos.zip", said)
+        self.assertEqual(self.host.log, [])
+        (self.folder / "photos.zip").write_bytes(ARCHIVE)
+        self.assertIn("name the file so", self.refused("toy", "--from", str(self.folder / "list.json")))
+        self.fetch("toy", "--from", str(self.folder / "photos.zip"))
+        self.assertEqual(self.tree(self.data / "toy"), {**HERE, "info/lists.txt": lists})
+
+    def test_every_set_is_tried(self):
+        good, bad = self.host.serve("/good", whole(b"good")), self.host.serve("/bad", refuse(404))
+        self.listed(
+            self.entry([self.file([bad], name="b")], name="bad"), self.entry([self.file([good], name="g")], name="good")
+        )
+        said = self.refused("bad", "good")
+        self.assertIn("bad: b could not be had", said)
+        self.assertEqual(self.tree(self.data / "good"), {"g": b"good"})
+
+    def test_terms_are_asked_once(self):
+        self.toy(terms="be kind")
+        code, _, err = self.run_fetch("toy")
+        self.assertEqual(code, 1)
+        self.assertIn("terms: be kind", err)
+        self.assertIn("run the same command with --accept-terms", err)
+        self.assertEqual(self.host.log, [])
+        self.fetch("toy")
+        subprocess.run(["rm", "-r", str(self.data / "toy")], check=True)
+        code, _, err = self.run_fetch("toy")
+        self.assertEqual(code, 0, err)
+        self.assertNotIn("be kind", err)
+
+    def on_a_terminal(self, typed):
+        """A run with a terminal for all three streams: (exit code, what stood on it)."""
+        master, slave = pty.openpty()
+        run = subprocess.Popen(self.command("toy"), stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        os.write(master, typed)
+        seen = b""
+        while True:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            seen += chunk
+        os.close(master)
+        return run.wait(), seen.decode()
+
+    def test_terms_on_a_terminal_and_the_bar(self):
+        self.toy(terms="be kind", answer=slow(ARCHIVE, 60_000))
+        code, seen = self.on_a_terminal(b"n\n")
+        self.assertEqual(code, 1)
+        self.assertIn("were not accepted: nothing was fetched", seen)
+        code, seen = self.on_a_terminal(b"y\n")
+        self.assertEqual(code, 0, seen)
+        self.assertRegex(seen, r"\rtoy\.zip|\x1b\[Ktoy\.zip \[[#.]{24}\] \d+ %, ")
+
+    def test_no_bar_elsewhere(self):
+        self.toy()
+        self.assertNotIn("\r", self.fetch("toy"))
+        self.assertNotIn("\x1b", self.fetch("toy"))
+
+    def test_credentials_come_from_the_environment_and_stay_there(self):
+        auth = {"host": "127.0.0.1", "user": "TOY_USER", "password": "TOY_PASSWORD"}
+
+        def guarded(request):
+            right = request.headers.get("Authorization") == "Basic bWU6aHVudGVyMg=="
+            (whole(ARCHIVE) if right else refuse(401))(request)
+
+        self.toy(answer=guarded, auth=auth)
+        self.assertIn("it wants an account: set TOY_USER and TOY_PASSWORD in the environment", self.refused("toy"))
+        said = self.refused("toy", env={"TOY_USER": "me", "TOY_PASSWORD": "wrong-one"})
+        self.assertIn("the account was refused: check TOY_USER and TOY_PASSWORD", said)
+        self.assertNotIn("wrong-one", said)
+        said = self.fetch("toy", env={"TOY_USER": "me", "TOY_PASSWORD": "hunter2"})
+        self.assertNotIn("hunter2", said)
+        for path in self.data.rglob("*"):
+            self.assertFalse(path.is_file() and b"hunter2" in path.read_bytes(), path)
+
+    def test_credentials_do_not_follow_a_redirect_to_another_host(self):
+        auth = {"host": "127.0.0.1", "user": "TOY_USER", "password": "TOY_PASSWORD"}
+        elsewhere = self.host.url.replace("127.0.0.1", "localhost") + "/else"
+        self.host.serve("/else", whole(ARCHIVE))
+        self.toy(answer=refuse(302, Location=elsewhere), auth=auth)
+        self.fetch("toy", env={"TOY_USER": "me", "TOY_PASSWORD": "hunter2"})
+        self.assertIn("Authorization", self.host.asked("/toy.zip")[0])
+        self.assertNotIn("Authorization", self.host.asked("/else")[0])
+
+    def test_a_proxy_is_obeyed(self):
+        self.toy()
+        path = self.folder / "list.json"
+        path.write_text(path.read_text().replace(self.host.url, "http://far-away.invalid"))
+        self.fetch("toy", env={"http_proxy": self.host.url.replace("//", "//someone:sesame@")})
+        self.assertEqual(self.host.log[0][0], "http://far-away.invalid/toy.zip")
+        self.assertIn("Proxy-authorization", {name.capitalize() for name in self.host.log[0][1]})
+
+    def test_a_proxy_that_is_not_there(self):
+        self.toy()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        said = self.refused("toy", env={"http_proxy": f"http://someone:sesame@127.0.0.1:{port}", "no_proxy": ""})
+        self.assertNotIn("sesame", said)
+
+    def test_a_host_that_is_never_there_names_file_mirror_and_what_to_do(self):
+        self.toy(answer=refuse(404))
+        said = self.refused("toy")
+        self.assertRegex(
+            said,
+            r"fetch: toy: toy\.zip could not be had\. http://127\.0\.0\.1:\d+/toy\.zip: it answered 404 Not Found\. Run the same command later, or get it another way and give it with --from FILE \(https://example\.org\)",
+        )
+        self.nothing_made()
+
+    def test_wrong_command_lines(self):
+        self.toy()
+        for words, says in (
+            ([], "give a NAME, or --list"),
+            (["tpy"], "did you mean toy?"),
+            (["toy", "toy2", "--from", "x"], "no data set 'toy2'"),
+            (["--nope"], "unrecognized arguments"),
+        ):
+            code, _, err = self.run_fetch(*words)
+            self.assertEqual(code, 2)
+            self.assertIn(says, err)
+            self.assertNotIn("Traceback", err)
+        (self.folder / "list.json").write_text("{}")
+        self.assertIn("is not in order", self.refused("toy"))
+
+    def test_a_folder_that_cannot_be_written(self):
+        self.toy()
+        self.data.write_text("a file, not a folder")
+        self.refused("toy")
+        self.assertEqual(self.data.read_text(), "a file, not a folder")
+
+    def test_list_and_check(self):
+        self.toy()
+        code, out, _ = self.run_fetch("--list")
+        self.assertEqual(code, 0)
+        self.assertIn("toy", out)
+        code, out, _ = self.run_fetch("--check", "toy")
+        self.assertEqual((code, out), (1, "toy: not here; scripts/fetch toy gets it\n"))
+        self.fetch("toy")
+        code, out, _ = self.run_fetch("--check", "toy")
+        self.assertEqual(code, 0)
+        (self.data / "toy" / "photos" / "000.jpg").unlink()
+        code, out, _ = self.run_fetch("--check", "toy")
+        self.assertEqual(
+            (code, out), (1, "toy: 19 files photos/*.jpg, the list says 20\ntoy: photos/000.jpg is missing\n")
+        )
+
+    def test_many_small_files_of_numbers(self):
+        for i in (3, 14):
+            self.host.serve(f"/p/{i:012d}.jpg", whole(b"%d" % i))
+        item = dict(self.file([self.host.url + "/p/{id}.jpg"], name="p/{id}.jpg"), ids=[3, 14])
+        self.listed(self.entry([item]))
+        self.fetch("toy")
+        self.assertEqual(self.tree(self.data / "toy"), {"p/000000000003.jpg": b"3", "p/000000000014.jpg": b"14"})
+
+    def test_two_archives_of_one_set(self):
+        urls = [
+            self.host.serve("/1", whole(zipped({"a/1": b"1", "a/both": b"old"}))),
+            self.host.serve("/2", whole(zipped({"a/2": b"2", "a/both": b"new"}))),
+        ]
+        self.listed(self.entry([self.file([url], name=f"{i}.zip", unpack=UNPACK) for i, url in enumerate(urls)]))
+        self.fetch("toy")
+        self.assertEqual(self.tree(self.data / "toy"), {"1": b"1", "2": b"2", "both": b"new"})
+
+    def test_a_conversion(self):
+        data = zipped({"YTF/aligned_images_DB/Ann/0/0.10.jpg": b"x", "YTF/aligned_images_DB/Ann/0/0.9.jpg": b"y"})
+        item = self.file([self.host.serve("/y.zip", whole(data))], name="y.zip", of=data, unpack=UNPACK)
+        self.listed(self.entry([item], convert="ytf", check={"lines": {"videos.csv": 2}}))
+        self.fetch("toy")
+        wanted = {"aligned_images_DB/Ann/0/0.10.jpg", "aligned_images_DB/Ann/0/0.9.jpg", "frames.txt", "videos.csv"}
+        self.assertEqual(set(self.tree(self.data / "toy")), wanted)
+        # And of the user's own folder, which stays as it is.
+        mine = self.folder / "mine" / "aligned_images_DB" / "Ann" / "0"
+        mine.mkdir(parents=True)
+        (mine / "0.9.jpg").write_bytes(b"y")
+        subprocess.run(["rm", "-r", str(self.data / "toy")], check=True)
+        self.fetch("toy", "--from", str(self.folder / "mine"))
+        self.assertEqual((mine / "0.9.jpg").read_bytes(), b"y")
+        self.assertEqual(set(self.tree(self.data / "toy")), wanted - {"aligned_images_DB/Ann/0/0.10.jpg"})
+
+    def test_a_conversion_that_fails_keeps_nothing_made(self):
+        data = zipped({"x/readme": b"x"})
+        item = self.file([self.host.serve("/y.zip", whole(data))], name="y.zip", of=data, unpack=UNPACK)
+        self.listed(self.entry([item], convert="ytf"))
+        self.assertIn("has none of the folders", self.refused("toy"))
+        self.nothing_made()
+
+    def test_a_package_that_is_missing_is_said_before_the_download(self):
+        self.toy(needs={"no_such_module_here": "pillow"})
+        self.assertIn("run 'python3 -m pip install pillow'", self.refused("toy"))
+        self.assertEqual(self.host.log, [])
+
+
+class TheList(unittest.TestCase):
+    """data/datasets.json itself."""
+
+    def setUp(self):
+        self.path = ROOT / "data" / "datasets.json"
+        self.raw = json.loads(self.path.read_text())
+        self.entries = catalog.load(self.path)
+
+    def test_it_is_read(self):
+        for name in (
+            "market1501",
+            "mars",
+            "cuhk03",
+            "voc2007",
+            "coco2014",
+            "nus-wide",
+            "epic-skills",
+            "jigsaws",
+            "lfw",
+            "ytf",
+            "casia-webface",
+            "lfw-pairs-aligned",
+            "orl-faces",
+            "pku-reid",
+            "coco-256",
+            "mulan",
+            "vgg16",
+            "resnet50",
+            "alexnet",
+            "googlenet",
+            "bn-inception",
+            "facenet-vggface2",
+            "facenet-casia",
+            "openface-nn4-small2",
+            "trinet-market1501",
+            "trinet-mars",
+        ):
+            self.assertIn(name, self.entries)
+        places = [entry.path for entry in self.entries.values()]
+        self.assertEqual(len(places), len(set(places)))
+
+    def test_every_file_says_what_is_published(self):
+        for item in self.raw["sets"] + self.raw["weights"]:
+            self.assertTrue(item["terms"] and item["page"] and item["papers"], item["name"])
+            for file in item["files"]:
+                for field in ("bytes", "md5", "sha256"):
+                    self.assertIn(field, file, item["name"])
+                self.assertTrue(file["bytes"] != NONE or "at_most" in file, item["name"])
+                if "unpack" in file:
+                    self.assertTrue({"files", "bytes"} <= set(file["unpack"]), item["name"])
+
+    def test_what_has_no_address_says_how_to_ask(self):
+        for entry in self.entries.values():
+            if entry.by_hand:
+                self.assertTrue(entry.ask, entry.name)
+
+    def test_every_conversion_exists(self):
+        for entry in self.entries.values():
+            if entry.convert:
+                self.assertTrue(
+                    (ROOT / "scripts" / "fetching" / "convert" / f"{entry.convert.replace('-', '_')}.py").exists(),
+                    entry.name,
+                )
+
+    def test_the_readme_names_every_set(self):
+        text = (ROOT / "data" / "README.md").read_text()
+        for name in self.entries:
+            self.assertIn(f"`{name}`", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
