@@ -488,13 +488,22 @@ fn evaluate_verb(args: flags::Evaluate) -> Result<()> {
     };
     let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&at, &machine)?;
     h.crop = args.crop.unwrap_or(h.crop);
+    let other = args.data.is_some();
     if let Some(data) = args.data {
-        // Only tested on: whatever trains there stays aside.
+        // The run keeps the scores of its own data.
+        let name =
+            Path::new(&data).file_name().map_or_else(|| "data".into(), |name| name.to_string_lossy().to_string());
+        at = at.join(format!("on-{name}"));
         (h.data, h.test, h.exclude, h.names) = (data, None, None, None);
     }
     let set = match h.fold {
         Some(_) => {
             bail!("{} is one fold of lfw-no-outside-data: score all with facenet reproduce --protocol", at.display())
+        }
+        None if other => {
+            let set = open_named(&h.data)?.all_tested();
+            check(set.test.iter())?;
+            set.through(h.view())
         }
         None => open(&h, false)?,
     };
@@ -505,8 +514,8 @@ fn evaluate_verb(args: flags::Evaluate) -> Result<()> {
         step = 0;
         start_from(&h, &store)?;
         at = at.join("untrained");
-        std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
     }
+    std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
     evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?.show(&at, "")?;
     drop(store);
     Ok(())

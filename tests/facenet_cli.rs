@@ -159,6 +159,9 @@ fn all_verbs_from_training_to_export() {
     people(&place.path("tree"), 30..38, 3);
     let shown = FACENET.good(&["evaluate", "--run", &at, "--data", &place.text("tree"), "--crop", "0.9"]);
     assert!(shown.contains("all pairs VAL at FAR 0.001") && !shown.contains("accuracy SEM"), "{shown}");
+    assert!(shown.contains("among 24 test images"), "all eight people are tested: {shown}");
+    assert!(place.path("run/on-tree/results.json").exists());
+    assert_eq!(json(&place.path("run/results.json"))["data"], "data", "the run keeps its own scores");
     let baselines = FACENET.good(&["evaluate", "--baselines", "--data", &place.text("lfw")]);
     assert!(baselines.contains("raw pixels") && baselines.contains("eigenfaces, whitened"));
 

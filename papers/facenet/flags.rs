@@ -84,7 +84,7 @@ pub struct Evaluate {
     /// Score the network as training found it instead, into DIR/untrained: what training was worth
     #[arg(long)]
     pub untrained: bool,
-    /// Score on this data instead of the run's own
+    /// Score on this data instead of the run's own, into DIR/on-NAME; of a plain tree all people are tested
     #[arg(long, value_name = "DIR|drawn")]
     pub data: Option<String>,
     /// Side of the centre square that is cut from images of --data, as a share of the shorter side [default: the run's, 1 with --baselines]

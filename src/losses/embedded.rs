@@ -5,16 +5,27 @@
 //! respect to the embeddings is known: two matrix products in all, one for the distances and one for the gradient,
 //! instead of a graph of a dozen passes over B² numbers.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::rows::{Form, Weights, weights};
+use super::rows::{Form, Weights, hardest, weights};
 use super::{Margin, Tally, triplet};
 use crate::distance::{Metric, normalize, widen};
 use crate::mining::Negative;
 
-/// [`triplet::batch_hard`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`.
+/// [`triplet::batch_hard`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. On
+/// the CPU only the chosen pairs have a graph, and of equally far (or near) rows the lowest has the gradient.
 pub fn batch_hard(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Tally {
-    tally(x, labels, metric, Some(Form::Hard(margin)), &|d| triplet::batch_hard(d, labels, margin))
+    let on_cpu = x.device() == Device::Cpu && labels.device() == Device::Cpu;
+    if !on_cpu || x.size()[0] == 0 {
+        return tally(x, labels, metric, None, &|d| triplet::batch_hard(d, labels, margin));
+    }
+    // Cosine distance orders unit rows as their Euclidean distance does.
+    let x = if metric == Metric::Cosine { normalize(x) } else { widen(x) };
+    let chosen = tch::no_grad(|| hardest(&x.detach(), labels));
+    let [a, p, n] = chosen.map(|rows| x.index_select(0, &Tensor::from_slice(&rows)));
+    let tally = triplet::hinge(&metric.paired(&a, &p), &metric.paired(&a, &n), margin);
+    // A NaN anywhere is seen, also where no row was chosen.
+    Tally { sum: &tally.sum + (&x * 0.).sum(x.kind()), ..tally }
 }
 
 /// [`triplet::batch_all`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`.

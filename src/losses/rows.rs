@@ -7,7 +7,6 @@
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, kind::Element};
 
-use super::Margin;
 use crate::mining::{Negative, Pick};
 
 /// f32 and f64.
@@ -48,7 +47,6 @@ pub(super) struct Weights {
 /// What is summed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Form {
-    Hard(Margin),
     All(f64),
     EveryPair(f64, Negative),
 }
@@ -89,7 +87,7 @@ fn over_rows<T: Real>(dist: &Tensor, labels: &Tensor, form: Form) -> Weights {
         || (vec![0_i32; batch], vec![0_i32; batch]),
         |(negative, count), (a, (weight, row))| {
             // A NaN anywhere makes the sum NaN, whatever reads it.
-            let poison: f64 = if row.iter().any(|x| x.partial_cmp(x).is_none()) { f64::NAN } else { 0. };
+            let poison: f64 = row.iter().fold(0., |sum, &x| sum + 0. * x.into()) * 0.;
             let same = &members[&labels[a]];
             let mut share = Share { value: poison, ..Share::default() };
             if same.len() < 2 || same.len() == batch {
@@ -98,7 +96,6 @@ fn over_rows<T: Real>(dist: &Tensor, labels: &Tensor, form: Form) -> Weights {
             negative.iter_mut().zip(&labels).for_each(|(n, label)| *n = i32::from(*label != labels[a]));
             let anchor = Anchor { a, row, same, negative };
             match form {
-                Form::Hard(margin) => anchor.hardest(margin, weight, &mut share),
                 Form::All(m) => anchor.all(T::of(m), count, weight, &mut share),
                 Form::EveryPair(m, rule) => anchor.every_pair(T::of(m), rule, weight, &mut share),
             }
@@ -116,6 +113,76 @@ fn over_rows<T: Real>(dist: &Tensor, labels: &Tensor, form: Form) -> Weights {
     }
 }
 
+/// Entries side by side in [`least`]: a compiler may not reorder one running minimum, but keeps sixteen in registers.
+const LANES: usize = 16;
+
+/// The least of `of(i, x[i])`, infinity for an empty `x`.
+fn least<T: Real>(x: &[T], of: impl Fn(usize, T) -> T) -> T {
+    let mut lanes = [T::INFINITY; LANES];
+    let whole = x.len() / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, near) in lanes.iter_mut().enumerate() {
+            let value = of(start + lane, x[start + lane]);
+            *near = if value < *near { value } else { *near };
+        }
+    }
+    let smaller = |near: T, value: T| if value < near { value } else { near };
+    let rest = (whole..x.len()).map(|i| of(i, x[i])).fold(T::INFINITY, smaller);
+    lanes.into_iter().fold(rest, smaller)
+}
+
+/// For every row of `x` `[B, D]` (CPU, f32 or f64) that has both, the rows of its farthest positive and of its nearest
+/// negative: anchors, positives, negatives. Of equally far ones the lowest. By blocks of the centred Gram matrix, so
+/// that B² numbers are never in memory at once.
+pub(super) fn hardest(x: &Tensor, labels: &Tensor) -> [Vec<i64>; 3] {
+    match x.kind() {
+        Kind::Double => hardest_of::<f64>(x, labels),
+        _ => hardest_of::<f32>(x, labels),
+    }
+}
+
+/// Numbers of a block: they stay in the cache.
+const BLOCK: usize = 1 << 17;
+
+fn hardest_of<T: Real>(x: &Tensor, labels: &Tensor) -> [Vec<i64>; 3] {
+    let x = x - x.mean_dim(0, true, None::<Kind>);
+    let batch = x.size()[0] as usize;
+    let labels: Vec<i64> = Vec::try_from(labels.to_kind(Kind::Int64)).unwrap_or_default();
+    assert_eq!(labels.len(), batch, "one label a row");
+    let squares = x.square().sum_dim_intlist(1, false, None::<Kind>).unsqueeze(0);
+    let (right, left) = (x.transpose(0, 1), &x * -2.);
+    let rows = (BLOCK / batch.max(1)).clamp(1, batch.max(1));
+    let mut block = vec![T::ZERO; rows * batch];
+    let mut found = [Vec::new(), Vec::new(), Vec::new()];
+    for start in (0..batch).step_by(rows) {
+        let count = rows.min(batch - start);
+        // |y|² - 2 x·y: the squared distance less what the whole row shares.
+        let d = squares.addmm(&left.narrow(0, start as i64, count as i64), &right);
+        d.contiguous().copy_data(&mut block, count * batch);
+        let choose = |(i, row): (usize, &[T])| -> Option<[i64; 3]> {
+            let (a, label) = (start + i, labels[start + i]);
+            let near = least(row, |j, d| if labels[j] != label { d } else { T::INFINITY });
+            let mut far: Option<usize> = None;
+            let mut n: Option<usize> = None;
+            for (j, &d) in row.iter().enumerate() {
+                if labels[j] == label {
+                    if j != a && far.is_none_or(|f| d > row[f]) {
+                        far = Some(j);
+                    }
+                } else if d == near && n.is_none() {
+                    n = Some(j);
+                }
+            }
+            Some([a as i64, far? as i64, n? as i64])
+        };
+        let chosen: Vec<Option<[i64; 3]>> = block[..count * batch].par_chunks(batch).enumerate().map(choose).collect();
+        for triple in chosen.into_iter().flatten() {
+            found.iter_mut().zip(triple).for_each(|(list, row)| list.push(row));
+        }
+    }
+    found
+}
+
 /// One row of the matrix.
 struct Anchor<'a, T> {
     a: usize,
@@ -131,44 +198,13 @@ impl<T: Real> Anchor<'_, T> {
         self.same.iter().copied().filter(|&p| p != self.a)
     }
 
-    /// The smallest entry of a negative that is above `floor`, infinity where there is none.
+    /// The smallest entry of a negative that is above `floor` (of all negatives where it is None), infinity where there
+    /// is none.
     fn nearest_above(&self, floor: Option<T>) -> T {
-        let entries = self.row.iter().zip(self.negative);
         match floor {
-            None => entries.fold(T::INFINITY, |near, (&d, &n)| if n != 0 && d < near { d } else { near }),
-            Some(floor) => {
-                entries.fold(T::INFINITY, |near, (&d, &n)| if n != 0 && d > floor && d < near { d } else { near })
-            }
+            None => least(self.row, |i, d| if self.negative[i] != 0 { d } else { T::INFINITY }),
+            Some(floor) => least(self.row, |i, d| if (self.negative[i] != 0) & (d > floor) { d } else { T::INFINITY }),
         }
-    }
-
-    fn hardest(&self, margin: Margin, weight: &mut [T], share: &mut Share) {
-        let far = self.positives().map(|p| self.row[p]).fold(None, |far: Option<T>, d| match far {
-            Some(far) if far >= d => Some(far),
-            _ => Some(d),
-        });
-        let Some(far) = far else { return };
-        let near = self.nearest_above(None);
-        let z: f64 = far.into() - near.into();
-        let (charge, slope) = match margin {
-            Margin::Hard(m) => {
-                // In the matrix's own precision, as the tensor form has it.
-                let z: f64 = (T::of(z) + T::of(m)).into();
-                (z.max(0.), if z > 0. { 1. } else { 0. })
-            }
-            Margin::Soft => (z.max(0.) + (-z.abs()).exp().ln_1p(), 1. / (1. + (-z).exp())),
-        };
-        share.terms = 1;
-        share.value += charge;
-        share.active = i64::from(charge > 0.);
-        // Of equally far (or near) ones each gets its share of the gradient.
-        let ties = |here: &mut dyn Iterator<Item = usize>, value: T| -> Vec<usize> {
-            here.filter(|&j| self.row[j] == value).collect()
-        };
-        let fars = ties(&mut self.positives(), far);
-        let nears = ties(&mut (0..self.row.len()).filter(|&n| self.negative[n] != 0), near);
-        fars.iter().for_each(|&p| weight[p] = T::of(slope / fars.len() as f64));
-        nears.iter().for_each(|&n| weight[n] = T::of(-slope / nears.len() as f64));
     }
 
     fn all(&self, m: T, count: &mut [i32], weight: &mut [T], share: &mut Share) {
@@ -178,9 +214,10 @@ impl<T: Real> Anchor<'_, T> {
             let reach = self.row[p] + m;
             let mut added = 0;
             for ((&d, &n), count) in self.row.iter().zip(self.negative).zip(count.iter_mut()) {
+                // Wrapping: an overflow check (B is below 2³¹) would keep this from being vectorised.
                 let violated = i32::from(reach > d) & n;
-                *count += violated;
-                added += violated;
+                *count = count.wrapping_add(violated);
+                added = i32::wrapping_add(added, violated);
             }
             weight[p] = T::of(f64::from(added));
             share.value += f64::from(added) * (self.row[p].into() + m.into());

@@ -99,6 +99,16 @@ impl FaceSet {
         self
     }
 
+    /// Everybody is tested where nothing is trained: a plain tree's people all become test people. Other layouts say
+    /// themselves who is tested.
+    pub fn all_tested(mut self) -> FaceSet {
+        if self.layout == FaceLayout::Tree {
+            self.test.splice(0..0, std::mem::take(&mut self.train));
+            self.notes.retain(|note| !note.contains("held out to test"));
+        }
+        self
+    }
+
     /// Takes test photos, pairs and protocol from `other`; its people are numbered after this set's.
     pub fn tested_on(mut self, other: FaceSet) -> FaceSet {
         let shift = self.people.len() as i64;
