@@ -352,7 +352,7 @@ fn evaluate(
         citation: published::CITATION.into(),
         data: set.name.clone(),
         protocol: found.protocol.clone(),
-        claims: published::claims(h, set, flags, &found.scores),
+        claims: published::claims(h, set, &found.scores),
         comparable: published::comparable(h, set, flags),
         scores: found.scores.clone(),
         departures,

@@ -3,6 +3,32 @@
 use rand::Rng;
 use tch::{Kind, Tensor};
 
+/// Python that reads and writes safetensors with torch alone (`load_file`, `save_file`): a Python that runs these tests
+/// needs no package beside it. Goes in front of a script.
+pub const SAFETENSORS: &str = r#"
+import json, torch
+def load_file(path):
+    data = open(path, "rb").read()
+    start = 8 + int.from_bytes(data[:8], "little")
+    kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "U8": torch.uint8}
+    out = {}
+    for name, about in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            a, b = about["data_offsets"]
+            flat = torch.frombuffer(bytearray(data[start + a:start + b]), dtype=kinds[about["dtype"]]) if b > a else torch.empty(0, dtype=kinds[about["dtype"]])
+            out[name] = flat.reshape(about["shape"])
+    return out
+def save_file(tensors, path):
+    kinds, header, parts, at = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64"}, {}, [], 0
+    for name, x in tensors.items():
+        part = bytes(x.detach().contiguous().flatten().view(torch.uint8).tolist())
+        header[name] = {"dtype": kinds[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + len(part)]}
+        parts.append(part)
+        at += len(part)
+    head = json.dumps(header).encode()
+    open(path, "wb").write(len(head).to_bytes(8, "little") + head + b"".join(parts))
+"#;
+
 /// Numbers uniform in -1..1 at the address `(seed, 0, 0)`.
 pub fn numbers(seed: u64, count: usize) -> Vec<f64> {
     let mut rng = rankle::seed::at(seed, 0, 0);

@@ -70,6 +70,8 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     assert!(!set.is_published() && set.notes.iter().any(|note| note.contains("not LFW's View 2")));
     std::fs::write(&list, good.replace('\t', "  ").replace('\n', "\r\n")).expect("written");
     assert_eq!(open(dir.path()).expect("spaces and CRLF").pairs, set.pairs);
+    std::fs::write(&list, format!("\u{feff}{good}")).expect("written");
+    assert_eq!(open(dir.path()).expect("a byte order mark").pairs, set.pairs);
     for (bad, words) in [
         (good.replace("P01\t3", "P01\t4"), "pairs.txt:3"),
         (good.replace("P01\t3", "P01\t4"), "P01_0004"),

@@ -8,7 +8,7 @@ use rankle::models::{Network, trainable_parameters};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, close, gradient, matrix, value};
+use crate::common::{SAFETENSORS, all_close, close, gradient, matrix, value};
 use crate::export::{drawn, python, python_agrees, used};
 
 fn store() -> VarStore {
@@ -142,8 +142,7 @@ fn python_finds_all_of_the_face_networks() {
 /// Both published networks written down a second time, from the sheet's tables, in PyTorch: reads the variables by
 /// name, answers for the images, and fails where a name is left over.
 const AGAIN: &str = r#"
-import sys, torch, torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+import sys, torch.nn.functional as F
 folder, which = sys.argv[1], sys.argv[2]
 t = load_file(folder + "/weights.safetensors")
 x = load_file(folder + "/images.safetensors")["x"]
@@ -247,7 +246,13 @@ fn published_networks_answer_as_pytorch_does() {
         rankle::weights::save(&folder.path().join("weights.safetensors"), &all, None).expect("saved");
         rankle::weights::save(&folder.path().join("images.safetensors"), &[("x".into(), images.copy())], None)
             .expect("saved");
-        let run = Command::new(&python).args(["-c", AGAIN]).arg(folder.path()).arg(which).output().expect("runs");
+        let run = Command::new(&python)
+            .arg("-c")
+            .arg([SAFETENSORS, AGAIN].concat())
+            .arg(folder.path())
+            .arg(which)
+            .output()
+            .expect("runs");
         assert!(run.status.success(), "{which}: {}", String::from_utf8_lossy(&run.stderr));
         let theirs = rankle::weights::read(&folder.path().join("answer.safetensors")).expect("an answer").remove(0).1;
         all_close(&net.forward(&images, false), &theirs, 1e-4);

@@ -40,7 +40,7 @@ pub fn comparable(h: &Hyper, set: &FaceSet, flags: &flags::Scoring) -> std::resu
 }
 
 /// The paper's numbers for this protocol, with ours beside them.
-pub fn claims(h: &Hyper, set: &FaceSet, flags: &flags::Scoring, scores: &[(String, f64)]) -> Vec<Claim> {
+pub fn claims(h: &Hyper, set: &FaceSet, scores: &[(String, f64)]) -> Vec<Claim> {
     let ours = |name: &str| scores.iter().find(|(known, _)| known == name).map(|(_, score)| 100. * score);
     let claim = |what: &str, place: &str, paper: f64, ours: Option<f64>| Claim {
         what: what.into(),
@@ -69,6 +69,5 @@ pub fn claims(h: &Hyper, set: &FaceSet, flags: &flags::Scoring, scores: &[(Strin
     for (name, val, _) in TABLE_3 {
         list.push(claim(&format!("private hold-out, {name}, VAL at FAR 1e-3"), "Table 3", val, None));
     }
-    let _ = flags;
     list
 }

@@ -140,12 +140,16 @@ impl FaceSet {
         let out: BTreeSet<i64> = super::persons(&self.train).into_iter().filter(|&person| leaves(person)).collect();
         let before = self.train.len();
         self.train.retain(|photo| !out.contains(&photo.person));
-        self.notes.push(format!(
-            "{} training {} ({} images) also in the test or excluded by name: removed",
-            thousands(out.len()),
-            plural(out.len(), "person", "people"),
-            thousands(before - self.train.len())
-        ));
+        // Said where it was asked for, also when nobody had to leave.
+        let asked = matches!(self.layout, FaceLayout::Lfw | FaceLayout::YoutubeFaces) || !exclude.is_empty();
+        if asked || !out.is_empty() {
+            self.notes.push(format!(
+                "{} training {} ({} images) also in the test or excluded by name: removed",
+                thousands(out.len()),
+                plural(out.len(), "person", "people"),
+                thousands(before - self.train.len())
+            ));
+        }
         self
     }
 
@@ -220,7 +224,8 @@ fn table(path: &Path) -> Result<Vec<Vec<String>>> {
 fn text(path: &Path) -> Result<String> {
     let bytes = transform::read(path)?;
     ensure!(bytes.len() < 64 << 20, "{}: too long for a list: give the list itself", path.display());
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // Editors of other systems put a byte order mark first.
+    Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_string())
 }
 
 /// Opens the face set in `dir`: `frame_images_DB` (or `aligned_images_DB`) makes it YouTube Faces, `train` and `test`
