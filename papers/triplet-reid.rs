@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rankle::datasets::{self, Photo, ReidSet};
+use rankle::datasets::{self, Photo, ReidSet, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
 use rankle::losses::{Margin, Tally, triplet};
@@ -277,9 +277,17 @@ fn mine_offline(h: &Hyper, net: &dyn Network, photos: &[Photo], step: u64, machi
 
 // ---- Section 4.3 and 6: evaluation ------------------------------------------------------------------------------
 
+fn open_named(data: &str, split: Split) -> Result<ReidSet> {
+    if data != "drawn" {
+        return datasets::open_split(Path::new(data), split, None);
+    }
+    anyhow::ensure!(split == Split::default(), "--split: the drawn set has one test set: leave it out");
+    Ok(datasets::drawn::set())
+}
+
 /// Opens the set of a run; with `--validation N`, N training people take the place of the test people (Table 1).
 fn open(h: &Hyper) -> Result<ReidSet> {
-    let set = if h.data == "drawn" { datasets::drawn::set() } else { datasets::open(Path::new(&h.data))? };
+    let set = open_named(&h.data, h.split)?;
     let set = if h.validation > 0 {
         set.hold_out(h.validation, seed::named(h.seed, "validation")).context("--validation")?
     } else {
@@ -395,7 +403,9 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
         Verb::Evaluate(args) => {
             let machine = args.machine.resolve()?;
             let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
-            h.data = args.data.unwrap_or(h.data);
+            if let Some(data) = args.data {
+                (h.data, h.split) = (data, Split::default());
+            }
             let set = open(&h)?;
             let mut at = args.run;
             if args.untrained {
@@ -427,8 +437,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             print(format!("model:   {}", export_run(&args.run, &h, &store, &*net)?.display()))?;
         }
         Verb::Data(args) => {
-            let set =
-                if args.data == "drawn" { datasets::drawn::set() } else { datasets::open(Path::new(&args.data))? };
+            let set = open_named(&args.data, args.split)?;
             let card = datasets::card::Card::new(&set);
             print(&card)?;
             if let Some(out) = args.out {

@@ -67,6 +67,11 @@ fn first_line(text: &str) -> &str {
     text.split("\\nException raised").next().unwrap_or(text)
 }
 
+/// A number in the precision of what it stands beside: percentages and counts with two digits, what is below 1 with six.
+fn number(value: f64, beside: f64) -> String {
+    if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
+}
+
 /// A number of the paper's and, where ours may stand beside it, ours.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claim {
@@ -115,11 +120,12 @@ impl Results {
     pub fn claim_table(&self, place: &str) -> Table {
         let ours = |claim: &Claim| match (&self.comparable, claim.ours) {
             (Err(_), _) => "not comparable".to_string(),
-            (Ok(()), Some(ours)) => format!("{ours:.2}"),
+            (Ok(()), Some(ours)) => number(ours, claim.paper),
             (Ok(()), None) => "not run".into(),
         };
-        let row =
-            |claim: &Claim| vec![claim.what.clone(), claim.place.clone(), format!("{:.2}", claim.paper), ours(claim)];
+        let row = |claim: &Claim| {
+            vec![claim.what.clone(), claim.place.clone(), number(claim.paper, claim.paper), ours(claim)]
+        };
         Table {
             head: ["what", "place", "paper", "ours"].map(String::from).to_vec(),
             rows: self.claims.iter().filter(|claim| claim.place.starts_with(place)).map(row).collect(),

@@ -177,3 +177,109 @@ impl TripletSampler {
         [anchors, positives, negatives].concat()
     }
 }
+
+/// Batches of quadruplets (1704.01719, Section 4 and Figure 3): reference and positive show one person, the negative
+/// a second, the last image a third, so that all three pairs (reference, positive), (reference, negative) and (last,
+/// negative) are seen by two cameras, as test pairs are.
+#[derive(Debug, Clone)]
+pub struct QuadrupletSampler {
+    /// By person: the items by camera.
+    people: Vec<BTreeMap<i64, Vec<usize>>>,
+    /// Those that can give a reference and its positive.
+    references: Vec<usize>,
+    across: bool,
+    quadruplets: usize,
+    seed: u64,
+}
+
+impl QuadrupletSampler {
+    /// A sampler of `quadruplets` quadruplets a batch over items with identities `labels` and `cameras` (any
+    /// numbers). With `across`, the two images of every pair come from two cameras; else cameras play no part. None
+    /// where nobody can be a reference (two images; with `across`, of two cameras), there are fewer than three people,
+    /// or `quadruplets` is 0.
+    ///
+    /// # Panics
+    /// Where the two lists differ in length.
+    pub fn new(labels: &[i64], cameras: &[i64], quadruplets: usize, across: bool, seed: u64) -> Option<Self> {
+        assert_eq!(labels.len(), cameras.len(), "a camera for every item");
+        let mut people: BTreeMap<i64, BTreeMap<i64, Vec<usize>>> = BTreeMap::new();
+        for (item, (&label, &camera)) in labels.iter().zip(cameras).enumerate() {
+            let camera = if across { camera } else { 0 };
+            people.entry(label).or_default().entry(camera).or_default().push(item);
+        }
+        let people: Vec<_> = people.into_values().collect();
+        let able = |seen: &BTreeMap<i64, Vec<usize>>| {
+            if across { seen.len() > 1 } else { seen.values().any(|items| items.len() > 1) }
+        };
+        let references: Vec<usize> = (0..people.len()).filter(|&person| able(&people[person])).collect();
+        let enough = !references.is_empty() && people.len() > 2 && quadruplets > 0;
+        enough.then_some(QuadrupletSampler { people, references, across, quadruplets, seed })
+    }
+
+    /// The 4M items of batch `step`: M references, their M positives, M negatives, M last images. References run through
+    /// shuffles of all people that can give one; images and other people are drawn uniformly, the latter among those
+    /// whom the wanted camera saw (any other camera, where there is none).
+    pub fn batch(&self, step: u64) -> Vec<usize> {
+        let mut parts = [const { Vec::new() }; 4];
+        for i in 0..self.quadruplets {
+            let quadruplet = self.quadruplet(step, i);
+            parts.iter_mut().zip(quadruplet).for_each(|(part, item)| part.push(item));
+        }
+        parts.concat()
+    }
+
+    fn quadruplet(&self, step: u64, i: usize) -> [usize; 4] {
+        let place = step as usize * self.quadruplets + i;
+        let (pass, turn) = (place / self.references.len(), place % self.references.len());
+        let mut order = self.references.clone();
+        order.shuffle(&mut crate::seed::at(self.seed, pass as u64, u64::MAX));
+        let first = order[turn];
+        let rng = &mut crate::seed::at(self.seed, step, i as u64);
+        let seen = &self.people[first];
+        if !self.across {
+            let mut items: Vec<usize> = seen.values().flatten().copied().collect();
+            let (drawn, _) = items.partial_shuffle(rng, 2);
+            let (a, p) = (drawn[0], drawn[1]);
+            let (second, n) = self.draw(rng, &[first], |_| true);
+            return [a, p, n, self.draw(rng, &[first, second], |_| true).1];
+        }
+        let mut cameras: Vec<i64> = seen.keys().copied().collect();
+        let (drawn, _) = cameras.partial_shuffle(rng, 2);
+        let (here, there) = (drawn[0], drawn[1]);
+        let mut of = |camera: i64| seen[&camera][rng.random_range(0..seen[&camera].len())];
+        let (a, p) = (of(here), of(there));
+        // (reference, negative) across cameras, then (last, negative).
+        let (second, n) = self.draw(rng, &[first], |camera| camera == there);
+        let seen_by = self.camera_of(second, n);
+        let wanted = |camera: i64| camera == here && camera != seen_by;
+        let (_, l) = if self
+            .people
+            .iter()
+            .enumerate()
+            .any(|(person, seen)| person != first && person != second && seen.keys().any(|&camera| wanted(camera)))
+        {
+            self.draw(rng, &[first, second], wanted)
+        } else {
+            self.draw(rng, &[first, second], |camera| camera != seen_by)
+        };
+        [a, p, n, l]
+    }
+
+    fn camera_of(&self, person: usize, item: usize) -> i64 {
+        let found = self.people[person].iter().find(|(_, items)| items.contains(&item));
+        found.map_or(0, |(&camera, _)| camera)
+    }
+
+    /// A person but for `without` whom a camera that `wanted` accepts saw, with one of those images; of anybody else's
+    /// images where there is none such.
+    fn draw(&self, rng: &mut impl Rng, without: &[usize], wanted: impl Fn(i64) -> bool) -> (usize, usize) {
+        let others = || (0..self.people.len()).filter(|person| !without.contains(person));
+        let fits: Vec<usize> = others().filter(|&person| self.people[person].keys().any(|&c| wanted(c))).collect();
+        let (from, any): (Vec<usize>, bool) = if fits.is_empty() { (others().collect(), true) } else { (fits, false) };
+        let person = from[rng.random_range(0..from.len())];
+        let seen = &self.people[person];
+        let items: Vec<usize> =
+            seen.iter().filter(|(camera, _)| any || wanted(**camera)).flat_map(|(_, items)| items).copied().collect();
+        (person, items[rng.random_range(0..items.len())])
+    }
+}

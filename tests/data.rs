@@ -7,6 +7,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 mod layouts;
 mod loader;
+mod splits;
 mod transform;
 
 /// A picture without symmetry: x * 37 + y * 59 + c * 83 + 7 x y, modulo 256.

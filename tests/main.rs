@@ -16,6 +16,7 @@ mod inception;
 mod metrics;
 mod mining;
 mod models;
+mod quadruplet;
 mod report;
 mod run;
 mod training;

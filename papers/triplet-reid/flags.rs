@@ -106,9 +106,12 @@ pub struct Export {
 
 #[derive(Args)]
 pub struct Data {
-    /// Data set folder (Market-1501, MARS, or one folder an identity), or drawn
+    /// Data set folder (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one folder an identity), or drawn
     #[arg(long, value_name = "DIR|drawn")]
     pub data: String,
+    /// Split of CUHK03, CUHK01 or VIPeR
+    #[arg(long, value_name = "N|np", default_value_t = Split::default())]
+    pub split: Split,
     /// Also write the card as JSON
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -184,9 +187,12 @@ impl Loss {
 /// Flags of train and reproduce. What is not given is the paper's.
 #[derive(Args, Clone)]
 pub struct Flags {
-    /// Data set folder (Market-1501, MARS, or one folder an identity), or drawn for the built-in set
+    /// Data set folder (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one folder an identity), or drawn for the built-in set
     #[arg(long, value_name = "DIR|drawn", default_value = "data/Market-1501-v15.09.15")]
     pub data: String,
+    /// Split: a test set of CUHK03 (1 to 20), a drawn one of CUHK01 or VIPeR, or np for CUHK03's new protocol
+    #[arg(long, value_name = "N|np", default_value_t = Split::default())]
+    pub split: Split,
     /// Network (Section 3.2, Table 9) [default: trinet; lunet on drawn data]
     #[arg(long, value_enum)]
     pub net: Option<Net>,
@@ -262,6 +268,8 @@ pub enum Scale {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hyper {
     pub data: String,
+    #[serde(default)]
+    pub split: Split,
     pub net: Net,
     pub weights: Option<String>,
     pub loss: Loss,
@@ -315,6 +323,7 @@ impl Flags {
         };
         let h = Hyper {
             data: self.data.trim_end_matches('/').to_string(),
+            split: self.split,
             net,
             weights,
             loss: self.loss.unwrap_or(base.loss),
@@ -355,6 +364,7 @@ impl Hyper {
         let trinet = net == Net::Trinet;
         let paper = Hyper {
             data: String::new(),
+            split: Split::default(),
             net,
             weights: None,
             loss: Loss::BatchHard,
@@ -491,7 +501,8 @@ impl Hyper {
     pub fn folder(&self) -> PathBuf {
         let data =
             Path::new(&self.data).file_name().map_or_else(|| "data".into(), |name| name.to_string_lossy().to_string());
-        let name = format!("{data}-{}-{}-{}-{}", self.net.name(), self.loss.name(), self.margin, self.seed);
+        let split = if self.split == Split::default() { String::new() } else { format!("-split{}", self.split) };
+        let name = format!("{data}{split}-{}-{}-{}-{}", self.net.name(), self.loss.name(), self.margin, self.seed);
         Path::new("data/runs/triplet-reid").join(name)
     }
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # kind -> the data set whose choices (people, sides, ...) it takes from the list
 KINDS = {
     "coco-256": "coco-256",
+    "cuhk03": "cuhk03",
     "nus-wide": "nus-wide",
     "orl": "orl-faces",
     "pku-reid": "pku-reid",

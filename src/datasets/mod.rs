@@ -1,4 +1,5 @@
-//! Data sets on disk, and drawn ones. Here: person re-identification (Market-1501, MARS, or one folder an identity);
+//! Data sets on disk, and drawn ones. Here: person re-identification (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one
+//! folder an identity);
 //! [`faces`] has faces.
 //!
 //! [`open`] finds the layout by what is in the folder, reads names and lists but no pixels, and compares the counts
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{seed, transform};
 
 pub use folder::folder;
+pub use split::Split;
 
 pub mod card;
 pub mod catalog;
@@ -28,6 +30,7 @@ pub mod faces;
 mod folder;
 mod market1501;
 mod mars;
+mod split;
 mod tree;
 
 /// Where an image's pixels are.
@@ -91,6 +94,12 @@ pub enum Layout {
     Market1501,
     /// `bbox_train`, `bbox_test`, `info`; tracklets.
     Mars,
+    /// CUHK03, converted: `PAIR_NNN_VIEW_II.png` and test sets.
+    Cuhk03,
+    /// CUHK01: `campus/PPPPNNN.png`.
+    Cuhk01,
+    /// VIPeR: `cam_a`, `cam_b`.
+    Viper,
     /// One folder an identity.
     #[default]
     Tree,
@@ -103,6 +112,9 @@ impl fmt::Display for Layout {
         f.write_str(match self {
             Layout::Market1501 => "Market-1501",
             Layout::Mars => "MARS",
+            Layout::Cuhk03 => "CUHK03",
+            Layout::Cuhk01 => "CUHK01",
+            Layout::Viper => "VIPeR",
             Layout::Tree => "one folder an identity",
             Layout::Drawn => "drawn",
         })
@@ -140,6 +152,7 @@ impl ReidSet {
         match self.layout {
             Layout::Market1501 => market1501::differs(self).is_none(),
             Layout::Mars => mars::differs(self).is_none(),
+            Layout::Cuhk03 | Layout::Cuhk01 | Layout::Viper => split::differs(self).is_none(),
             Layout::Tree | Layout::Drawn => false,
         }
     }
@@ -179,15 +192,35 @@ impl ReidSet {
     }
 }
 
-/// Opens the set in `dir`: `bounding_box_train` makes it Market-1501, `bbox_train` MARS, anything else is read as one
-/// folder an identity. Order is by name, whatever the file system gives.
+/// Opens the set in `dir`: `bounding_box_train` makes it Market-1501, `bbox_train` MARS, `cam_a` VIPeR, `campus` CUHK01,
+/// `testsets.json` beside it CUHK03; anything else is read as one folder an identity. Order is by name, whatever the
+/// file system gives. Of a set with several splits this is the first: see [`open_split`].
 ///
 /// # Errors
 /// One line: a missing or empty folder, a name that does not follow the layout, too few identities, a missing list.
 pub fn open(dir: &Path) -> Result<ReidSet> {
+    open_split(dir, Split::default(), None)
+}
+
+/// As [`open`], with a split of CUHK03, CUHK01 or VIPeR. Of the latter two `test_people` are tested (486 and 316, where
+/// it says nothing).
+///
+/// # Errors
+/// As [`open`]; a split that the set doesn't have.
+pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Result<ReidSet> {
     ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
-    let mut set = if dir.join("bounding_box_train").is_dir() {
+    let parts = split::layout(dir);
+    if parts.is_none() {
+        ensure!(
+            split == Split::default() && test_people.is_none(),
+            "{} has one fixed test set: leave out --split and --test-people",
+            dir.display()
+        );
+    }
+    let mut set = if let Some(layout) = parts {
+        split::open(dir, layout, split, test_people)?
+    } else if dir.join("bounding_box_train").is_dir() {
         market1501::open(dir)?
     } else if dir.join("bbox_train").is_dir() {
         mars::open(dir)?
@@ -196,6 +229,10 @@ pub fn open(dir: &Path) -> Result<ReidSet> {
     };
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    if set.layout == Layout::Cuhk03 {
+        let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        set.name = format!("{up}-{}", set.name);
+    }
     let trained = persons(&set.train).len();
     ensure!(
         trained >= 2,

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
-use super::blocks::{Blocks, Real, for_rows};
-use super::retrieval::{Exclude, Gallery, Identity, check, clean};
+use super::blocks::{Blocks, Real, for_rows, wide};
+use super::retrieval::{Exclude, Gallery, Identity, check, clean, shelved};
 use crate::distance::Metric;
 use crate::seed;
 
@@ -38,43 +38,52 @@ pub fn ranking(
     let shelf = Gallery::new(g);
     let blocks = Blocks::new(query, &shelf.select(gallery, 0), metric);
     match blocks.kind() {
-        Kind::Double => first::<f64>(&blocks, q, &shelf, metric, exclude, k),
-        _ => first::<f32>(&blocks, q, &shelf, metric, exclude, k),
+        Kind::Double => first::<f64>(|from, n| blocks.rows(from, n), q, &shelf, metric, exclude, k),
+        _ => first::<f32>(|from, n| blocks.rows(from, n), q, &shelf, metric, exclude, k),
+    }
+}
+
+/// [`ranking`] on distances that are at hand, `[Q, G]`, any device, any float kind.
+///
+/// # Panics
+/// As [`super::retrieval::evaluate_distances`].
+pub fn ranking_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, k: usize) -> Vec<Vec<Hit>> {
+    let shelf = shelved(dist, q, g, exclude);
+    let rows = |from, n| shelf.rows(dist, from, n);
+    // Distances as they are: no metric has squared them.
+    match wide(dist.kind()) {
+        Kind::Double => first::<f64>(rows, q, &shelf, Metric::SquaredEuclidean, exclude, k),
+        _ => first::<f32>(rows, q, &shelf, Metric::SquaredEuclidean, exclude, k),
     }
 }
 
 fn first<T: Real>(
-    blocks: &Blocks,
+    rows: impl Fn(usize, usize) -> Tensor,
     q: &[Identity],
     shelf: &Gallery,
     metric: Metric,
     exclude: Exclude,
     k: usize,
 ) -> Vec<Vec<Hit>> {
-    for_rows(
-        q.len(),
-        shelf.index.len(),
-        |from, n| blocks.rows(from, n),
-        |i, row: &mut [T]| {
-            clean(row);
-            let (matches, dropped) = shelf.sides(i, q[i], exclude);
-            let mut seen: Vec<usize> = (0..row.len()).filter(|p| !dropped.contains(p)).collect();
-            let order =
-                |a: &usize, b: &usize| (row[*a], a).partial_cmp(&(row[*b], b)).expect("distances were made comparable");
-            if k < seen.len() {
-                seen.select_nth_unstable_by(k, order);
-                seen.truncate(k);
-            }
-            seen.sort_unstable_by(order);
-            let distance = |p: usize| {
-                let d: f64 = row[p].into();
-                if metric == Metric::Euclidean { d.sqrt() } else { d }
-            };
-            seen.iter()
-                .map(|&p| Hit { index: shelf.index[p], distance: distance(p), correct: matches.contains(&p) })
-                .collect()
-        },
-    )
+    for_rows(q.len(), shelf.index.len(), rows, |i, row: &mut [T]| {
+        clean(row);
+        let (matches, dropped) = shelf.sides(i, q[i], exclude);
+        let mut seen: Vec<usize> = (0..row.len()).filter(|p| !dropped.contains(p)).collect();
+        let order =
+            |a: &usize, b: &usize| (row[*a], a).partial_cmp(&(row[*b], b)).expect("distances were made comparable");
+        if k < seen.len() {
+            seen.select_nth_unstable_by(k, order);
+            seen.truncate(k);
+        }
+        seen.sort_unstable_by(order);
+        let distance = |p: usize| {
+            let d: f64 = row[p].into();
+            if metric == Metric::Euclidean { d.sqrt() } else { d }
+        };
+        seen.iter()
+            .map(|&p| Hit { index: shelf.index[p], distance: distance(p), correct: matches.contains(&p) })
+            .collect()
+    })
 }
 
 /// What [`single_shot`] found.
@@ -119,12 +128,31 @@ pub fn single_shot(
     let shelf = Gallery::new(g);
     let blocks = Blocks::new(query, &shelf.select(gallery, 0), metric);
     match blocks.kind() {
-        Kind::Double => shots::<f64>(&blocks, q, &shelf, repeats, seed),
-        _ => shots::<f32>(&blocks, q, &shelf, repeats, seed),
+        Kind::Double => shots::<f64>(|from, n| blocks.rows(from, n), q, &shelf, repeats, seed),
+        _ => shots::<f32>(|from, n| blocks.rows(from, n), q, &shelf, repeats, seed),
     }
 }
 
-fn shots<T: Real>(blocks: &Blocks, q: &[Identity], shelf: &Gallery, repeats: usize, seed: u64) -> SingleShot {
+/// [`single_shot`] on distances that are at hand, `[Q, G]`, e.g. those of a learned metric; any device, any float kind.
+///
+/// # Panics
+/// As [`super::retrieval::evaluate_distances`].
+pub fn single_shot_distances(dist: &Tensor, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> SingleShot {
+    let shelf = shelved(dist, q, g, Exclude::SameCamera);
+    let rows = |from, n| shelf.rows(dist, from, n);
+    match wide(dist.kind()) {
+        Kind::Double => shots::<f64>(rows, q, &shelf, repeats, seed),
+        _ => shots::<f32>(rows, q, &shelf, repeats, seed),
+    }
+}
+
+fn shots<T: Real>(
+    rows: impl Fn(usize, usize) -> Tensor,
+    q: &[Identity],
+    shelf: &Gallery,
+    repeats: usize,
+    seed: u64,
+) -> SingleShot {
     // Ordered by person, so that the draws do not depend on a hash.
     let mut people: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     let mut distractors = Vec::new();
@@ -134,33 +162,28 @@ fn shots<T: Real>(blocks: &Blocks, q: &[Identity], shelf: &Gallery, repeats: usi
             person => people.entry(person).or_default().push(place),
         }
     }
-    let found = for_rows(
-        q.len(),
-        shelf.index.len(),
-        |from, n| blocks.rows(from, n),
-        |i, row: &mut [T]| {
-            let non_finite = clean(row);
-            let elsewhere = |p: &usize| shelf.identity[*p].camera != q[i].camera;
-            let rest: Vec<usize> = distractors.iter().copied().filter(elsewhere).collect();
-            let others: Vec<(i64, Vec<usize>)> = people
-                .iter()
-                .map(|(&person, places)| (person, places.iter().copied().filter(elsewhere).collect::<Vec<_>>()))
-                .filter(|(_, places)| !places.is_empty())
-                .collect();
-            let own = others.iter().position(|(person, _)| *person == q[i].person);
-            let ranks: Option<Vec<usize>> = own.map(|own| {
-                let rank = |repeat| {
-                    let mut rng = seed::at(seed, repeat as u64, i as u64);
-                    let drawn: Vec<usize> =
-                        others.iter().map(|(_, places)| places[rng.random_range(0..places.len())]).collect();
-                    let mine = (row[drawn[own]], drawn[own]);
-                    1 + drawn.iter().chain(&rest).filter(|&&p| (row[p], p) < mine).count()
-                };
-                (0..repeats).map(rank).collect()
-            });
-            (ranks, others.len() + rest.len(), non_finite)
-        },
-    );
+    let found = for_rows(q.len(), shelf.index.len(), rows, |i, row: &mut [T]| {
+        let non_finite = clean(row);
+        let elsewhere = |p: &usize| shelf.identity[*p].camera != q[i].camera;
+        let rest: Vec<usize> = distractors.iter().copied().filter(elsewhere).collect();
+        let others: Vec<(i64, Vec<usize>)> = people
+            .iter()
+            .map(|(&person, places)| (person, places.iter().copied().filter(elsewhere).collect::<Vec<_>>()))
+            .filter(|(_, places)| !places.is_empty())
+            .collect();
+        let own = others.iter().position(|(person, _)| *person == q[i].person);
+        let ranks: Option<Vec<usize>> = own.map(|own| {
+            let rank = |repeat| {
+                let mut rng = seed::at(seed, repeat as u64, i as u64);
+                let drawn: Vec<usize> =
+                    others.iter().map(|(_, places)| places[rng.random_range(0..places.len())]).collect();
+                let mine = (row[drawn[own]], drawn[own]);
+                1 + drawn.iter().chain(&rest).filter(|&&p| (row[p], p) < mine).count()
+            };
+            (0..repeats).map(rank).collect()
+        });
+        (ranks, others.len() + rest.len(), non_finite)
+    });
     let counted: Vec<&Vec<usize>> = found.iter().filter_map(|(ranks, ..)| ranks.as_ref()).collect();
     let widest = found.iter().filter(|f| f.0.is_some()).map(|f| f.1).max().unwrap_or(0);
     let mut at = vec![0usize; widest];
@@ -215,7 +238,7 @@ pub fn multi_query(images: &Tensor, who: &[Identity], q: &[Identity]) -> Result<
         };
         take.push(at as i64);
     }
-    let kind = super::blocks::wide(images.kind());
+    let kind = wide(images.kind());
     let out = tch::no_grad(|| {
         let x = images.detach().to_device(Device::Cpu).to_kind(Kind::Double);
         let of = Tensor::from_slice(&of);

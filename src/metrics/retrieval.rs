@@ -11,7 +11,9 @@ use tch::{Kind, Tensor};
 use super::blocks::{Blocks, Real, for_rows, wide};
 use crate::distance::Metric;
 
-pub use super::protocols::{Hit, SingleShot, multi_query, ranking, single_shot};
+pub use super::protocols::{
+    Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot, single_shot_distances,
+};
 pub use super::rerank::rerank;
 
 /// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
@@ -187,15 +189,19 @@ pub fn evaluate(
 /// # Panics
 /// Where `dist` is not `[q.len(), g.len()]`, or with `Exclude::Itself` when Q and G differ.
 pub fn evaluate_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
-    assert_eq!(dist.size(), [q.len() as i64, g.len() as i64], "distances must be [queries, gallery]");
-    assert!(exclude != Exclude::Itself || q.len() == g.len(), "Exclude::Itself needs the queries to be the gallery");
-    let shelf = Gallery::new(g);
-    let kind = wide(dist.kind());
-    let rows = |from: usize, n: usize| shelf.select(&dist.detach().narrow(0, from as i64, n as i64).to_kind(kind), 1);
-    match kind {
+    let shelf = shelved(dist, q, g, exclude);
+    let rows = |from, n| shelf.rows(dist, from, n);
+    match wide(dist.kind()) {
         Kind::Double => score::<f64>(rows, q, &shelf, exclude, ap),
         _ => score::<f32>(rows, q, &shelf, exclude, ap),
     }
+}
+
+/// The gallery of distances `[Q, G]`, their shape checked.
+pub(super) fn shelved(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) -> Gallery {
+    assert_eq!(dist.size(), [q.len() as i64, g.len() as i64], "distances must be [queries, gallery]");
+    assert!(exclude != Exclude::Itself || q.len() == g.len(), "Exclude::Itself needs the queries to be the gallery");
+    Gallery::new(g)
 }
 
 pub(super) fn check(query: &Tensor, gallery: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) {
@@ -234,6 +240,11 @@ impl Gallery {
         }
         let index: Vec<i64> = self.index.iter().map(|&i| i as i64).collect();
         tch::no_grad(|| t.index_select(dim, &Tensor::from_slice(&index).to_device(t.device())))
+    }
+
+    /// Rows `from..from + n` of ready distances without the junk's columns, in f32 or f64.
+    pub(super) fn rows(&self, dist: &Tensor, from: usize, n: usize) -> Tensor {
+        self.select(&dist.detach().narrow(0, from as i64, n as i64).to_kind(wide(dist.kind())), 1)
     }
 
     /// Places of the matches of query `i` and of what it does not see.

@@ -12,6 +12,7 @@ pub mod face_small;
 pub mod inception;
 pub mod layers;
 pub mod lunet;
+pub mod quadruplet;
 pub mod resnet;
 
 use tch::Tensor;
@@ -19,6 +20,7 @@ use tch::nn::VarStore;
 
 pub use face_small::FaceSmall;
 pub use lunet::LuNet;
+pub use quadruplet::QuadrupletNet;
 pub use resnet::{ResNet50, TriNet};
 
 /// A network that embeds images.

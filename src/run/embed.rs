@@ -35,23 +35,9 @@ impl Embedding {
     pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
         let views = self.views.count();
         let chunk = (self.batch / views).max(1);
-        let (height, width) = (self.recipe.height as usize, self.recipe.width as usize);
-        let numbers = 3 * height * width * views;
-        let shared: Arc<[Photo]> = photos.into();
-        let (recipe, test_views) = (self.recipe, self.views);
-        let chunks = photos.len().div_ceil(chunk) as u64;
-        let load = move |index: u64| -> Result<Tensor> {
-            let from = index as usize * chunk;
-            let photos = &shared[from..shared.len().min(from + chunk)];
-            let mut pixels = vec![0_f32; photos.len() * numbers];
-            for (photo, out) in photos.iter().zip(pixels.chunks_exact_mut(numbers)) {
-                recipe.test(&*photo.source.image()?, test_views, out);
-            }
-            Ok(Tensor::from_slice(&pixels).view([(photos.len() * views) as i64, 3, height as i64, width as i64]))
-        };
         let mut bar = Bar::new(what, photos.len() as u64, 0);
         let mut parts = Vec::new();
-        for images in Loader::new(0..chunks, self.workers, self.workers + 1, load)? {
+        for images in chunks(photos, self.recipe, self.views, chunk, self.workers)? {
             let images = channels_last(&images?.to_device(self.device));
             let x = tch::no_grad(|| super::autocast(self.amp, self.device, || network.forward(&images, false)));
             let x = x.to_kind(Kind::Float).view([-1, views as i64, network.width()]).mean_dim(1, false, None::<Kind>);
@@ -64,6 +50,29 @@ impl Embedding {
             Tensor::cat(&parts, 0)
         })
     }
+}
+
+/// The views of `photos`, a prefetched chunk of photos after another: f32 `[n · views, 3, height, width]` on the CPU.
+pub fn chunks(
+    photos: &[Photo],
+    recipe: Recipe,
+    views: TestViews,
+    chunk: usize,
+    workers: usize,
+) -> Result<Loader<Tensor>> {
+    let (height, width) = (i64::from(recipe.height), i64::from(recipe.width));
+    let shared: Arc<[Photo]> = photos.into();
+    let numbers = recipe.len() * views.count();
+    let count = photos.len().div_ceil(chunk) as u64;
+    Loader::new(0..count, workers, workers + 1, move |index| {
+        let from = index as usize * chunk;
+        let photos = &shared[from..shared.len().min(from + chunk)];
+        let mut pixels = vec![0_f32; photos.len() * numbers];
+        for (photo, out) in photos.iter().zip(pixels.chunks_exact_mut(numbers)) {
+            recipe.test(&*photo.source.image()?, views, out);
+        }
+        Ok(Tensor::from_slice(&pixels).view([(photos.len() * views.count()) as i64, 3, height, width]))
+    })
 }
 
 /// Refuses an `--out` that [`write`] could not write, before the work is done.

@@ -6,6 +6,7 @@
 
 pub mod cached;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 pub mod device;
 pub mod embed;

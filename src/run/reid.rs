@@ -11,7 +11,7 @@ use super::embed::{Embedding, average_by};
 use super::report::{Frame, GalleryRow, Report, Series, Tile};
 use crate::datasets::{Photo, ReidSet};
 use crate::distance::Metric;
-use crate::metrics::retrieval::{self, Ap, Exclude, Identity, Retrieval};
+use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Retrieval};
 use crate::models::Network;
 
 /// Query and gallery of a set as embeddings; a tracklet is one row, the mean of its frames.
@@ -168,7 +168,85 @@ pub fn retrieval_sections(
     metric: Metric,
     seed: u64,
 ) -> Result<()> {
-    let cmc = scored.cmc(50.min(embedded.g.len().max(1)));
+    let column = |pairs: &[(usize, usize)], pick: fn(&(usize, usize)) -> usize| {
+        Tensor::from_slice(&pairs.iter().map(|pair| pick(pair) as i64).collect::<Vec<_>>())
+    };
+    let paired = |pairs: &[(usize, usize)]| {
+        let query = embedded.query.index_select(0, &column(pairs, |pair| pair.0));
+        let distances = metric.paired(&query, &embedded.gallery.index_select(0, &column(pairs, |pair| pair.1)));
+        Vec::<f32>::try_from(distances).unwrap_or_default().into_iter().map(f64::from).collect()
+    };
+    let answers = |i: usize| {
+        let row = embedded.query.narrow(0, i as i64, 1);
+        let who = [embedded.q[i]];
+        retrieval::ranking(&row, &embedded.gallery, &who, &embedded.g, metric, Exclude::SameCamera, 10).remove(0)
+    };
+    let shown = Shown {
+        set,
+        q: &embedded.q,
+        g: &embedded.g,
+        query_photo: &embedded.query_photo,
+        gallery_photo: &embedded.gallery_photo,
+        paired: &paired,
+        answers: &answers,
+    };
+    sections(report, &shown, scored, seed)
+}
+
+/// As [`retrieval_sections`], of distances that are at hand: `dist` `[Q, G]` as it was ranked by, `shown` (elementwise)
+/// as it is to be read. The set's queries and gallery photos are its rows and columns.
+pub fn distance_sections(
+    report: &mut Report,
+    set: &ReidSet,
+    dist: &Tensor,
+    shown: fn(f64) -> f64,
+    scored: &Retrieval,
+    seed: u64,
+) -> Result<()> {
+    let identities = |photos: &[Photo]| -> Vec<Identity> {
+        photos.iter().map(|photo| Identity { person: photo.person, camera: photo.camera }).collect()
+    };
+    let (q, g) = (identities(&set.query), identities(&set.gallery));
+    let paired = |pairs: &[(usize, usize)]| {
+        pairs.iter().map(|&(i, j)| shown(dist.double_value(&[i as i64, j as i64]))).collect()
+    };
+    let answers = |i: usize| {
+        let row = dist.narrow(0, i as i64, 1);
+        let mut hits = retrieval::ranking_distances(&row, &[q[i]], &g, Exclude::SameCamera, 10).remove(0);
+        hits.iter_mut().for_each(|hit| hit.distance = shown(hit.distance));
+        hits
+    };
+    let (query_photo, gallery_photo): (Vec<usize>, Vec<usize>) = ((0..q.len()).collect(), (0..g.len()).collect());
+    let shown = Shown {
+        set,
+        q: &q,
+        g: &g,
+        query_photo: &query_photo,
+        gallery_photo: &gallery_photo,
+        paired: &paired,
+        answers: &answers,
+    };
+    sections(report, &shown, scored, seed)
+}
+
+/// Distances of (query, gallery) pairs.
+type Paired<'a> = &'a dyn Fn(&[(usize, usize)]) -> Vec<f64>;
+
+/// What the pictures are made from.
+struct Shown<'a> {
+    set: &'a ReidSet,
+    q: &'a [Identity],
+    g: &'a [Identity],
+    query_photo: &'a [usize],
+    gallery_photo: &'a [usize],
+    paired: Paired<'a>,
+    /// The first ten answers to a query.
+    answers: &'a dyn Fn(usize) -> Vec<Hit>,
+}
+
+fn sections(report: &mut Report, shown: &Shown<'_>, scored: &Retrieval, seed: u64) -> Result<()> {
+    let Shown { set, q, g, .. } = *shown;
+    let cmc = scored.cmc(50.min(g.len().max(1)));
     let points = cmc.iter().enumerate().map(|(k, &share)| ((k + 1) as f64, share)).collect();
     report.lines(
         "Cumulative match characteristic",
@@ -180,54 +258,35 @@ pub fn retrieval_sections(
 
     let (mut positive, mut negative) = (Vec::new(), Vec::new());
     let mut rng = crate::seed::at(crate::seed::named(seed, "histogram"), 0, 0);
-    let mut pairs: Vec<(i64, i64, bool)> = Vec::new();
-    for (i, who) in embedded.q.iter().enumerate() {
-        let mut matches: Vec<usize> = (0..embedded.g.len())
-            .filter(|&j| embedded.g[j].person == who.person && embedded.g[j].camera != who.camera)
-            .collect();
-        matches.truncate(20);
-        for j in matches {
-            pairs.push((i as i64, j as i64, true));
-        }
-        for _ in 0..10.min(embedded.g.len()) {
-            let j = rng.random_range(0..embedded.g.len());
-            if embedded.g[j].person >= 0 && embedded.g[j].person != who.person {
-                pairs.push((i as i64, j as i64, false));
+    for (i, who) in q.iter().enumerate() {
+        let matches = (0..g.len()).filter(|&j| g[j].person == who.person && g[j].camera != who.camera);
+        positive.extend(matches.take(20).map(|j| (i, j)));
+        for _ in 0..10.min(g.len()) {
+            let j = rng.random_range(0..g.len());
+            if g[j].person >= 0 && g[j].person != who.person {
+                negative.push((i, j));
             }
         }
-    }
-    let column = |pick: fn(&(i64, i64, bool)) -> i64| Tensor::from_slice(&pairs.iter().map(pick).collect::<Vec<_>>());
-    let (left, right) = (column(|pair| pair.0), column(|pair| pair.1));
-    let distances = metric.paired(&embedded.query.index_select(0, &left), &embedded.gallery.index_select(0, &right));
-    let distances = Vec::<f32>::try_from(distances).unwrap_or_default();
-    for (distance, (_, _, same)) in distances.into_iter().zip(pairs) {
-        if same { &mut positive } else { &mut negative }.push(f64::from(distance));
     }
     report.histogram(
         "Distances of pairs",
         "Query and gallery of one person across cameras (up to 20 a query), and of two people (10 drawn a query).",
         "distance",
-        &[("same person".into(), positive), ("different people".into(), negative)],
+        &[("same person".into(), (shown.paired)(&positive)), ("different people".into(), (shown.paired)(&negative))],
         40,
     );
 
     // Evenly spread over the queries, so that the page shows easy and hard ones alike.
-    let shown = 24.min(embedded.q.len());
-    let picks: Vec<usize> = (0..shown).map(|i| i * embedded.q.len() / shown.max(1)).collect();
+    let count = 24.min(q.len());
+    let picks: Vec<usize> = (0..count).map(|i| i * q.len() / count.max(1)).collect();
     let mut gallery = Vec::new();
     for &i in &picks {
-        let who = embedded.q[i];
-        let query = &set.query[embedded.query_photo[i]];
+        let who = q[i];
+        let query = &set.query[shown.query_photo[i]];
         let mut tiles =
             vec![Tile { image: query.source.image()?.as_ref().clone(), caption: "query".into(), frame: Frame::None }];
-        let row = embedded.query.narrow(0, i as i64, 1);
-        for (rank, answer) in
-            retrieval::ranking(&row, &embedded.gallery, &[who], &embedded.g, metric, Exclude::SameCamera, 10)
-                .remove(0)
-                .into_iter()
-                .enumerate()
-        {
-            let photo = &set.gallery[embedded.gallery_photo[answer.index]];
+        for (rank, answer) in (shown.answers)(i).into_iter().enumerate() {
+            let photo = &set.gallery[shown.gallery_photo[answer.index]];
             tiles.push(Tile {
                 image: photo.source.image()?.as_ref().clone(),
                 caption: format!("{} · {:.2}", rank + 1, answer.distance),

@@ -7,8 +7,10 @@ import random
 import struct
 import subprocess
 import sys
+import types
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from common import ROOT, Case, Problem, md5, noise
 
@@ -16,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "fake"))
 
 from fetching import catalog  # noqa: E402
 from fetching.check import contents, differences  # noqa: E402
-from fetching.convert import coco_256, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
+from fetching.convert import coco_256, cuhk03, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
 
 LIST = catalog.load(ROOT / "data" / "datasets.json")
 
@@ -87,6 +89,111 @@ class Faces(Convert):
             return
         wanted = orl.pairs([p for p in range(1, 41) if p % 4 == 3], 10, 60, 0)
         self.assertEqual((real / "pairs.txt").read_text(), wanted)
+
+
+class Cells:
+    """As much of an array as the conversion of CUHK03 looks at."""
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.shape = (len(rows), len(rows[0]))
+
+    def __getitem__(self, place):
+        return self if place == () else self.rows[place[0]][place[1]]
+
+    def __iter__(self):
+        return iter(self.rows)
+
+
+class Pixels:
+    """[3, width, height], and transposed what the fake Pillow encodes; or an empty cell."""
+
+    def __init__(self, width, height, ndim=3):
+        self.width, self.height, self.ndim = width, height, ndim
+
+    def __getitem__(self, place):
+        return self
+
+    def transpose(self, *axes):
+        assert axes == (2, 1, 0)
+        return self
+
+
+class Cuhk03(Convert):
+    """A toy cuhk-03.mat: two camera pairs with two people and one, behind names of h5py's."""
+
+    def mat(self):
+        store = {}
+
+        def ref(value):
+            store[len(store)] = value
+            return len(store) - 1
+
+        def person(width, photos):
+            return [ref(Pixels(width, 160) if photo in photos else Pixels(0, 0, 2)) for photo in range(1, 11)]
+
+        def pair(people):
+            return ref(Cells([list(photos) for photos in zip(*people)]))
+
+        store["labeled"] = Cells([[pair([person(60, {1, 6, 7}), person(61, {2, 10})]), pair([person(62, {1, 6})])]])
+        store["detected"] = Cells([[pair([person(60, {1, 6}), person(61, {2})]), pair([person(62, {6})])]])
+        store["testsets"] = Cells([[ref(Cells([[1, 2], [2, 1]])), ref(Cells([[1.0], [1.0]]))]])
+        return store
+
+    def convert(self, mat, lists=None):
+        class Opened(dict):
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+        def file(path, mode):
+            if mat is None:
+                raise OSError("file signature not found")
+            return Opened(mat)
+
+        def loadmat(path):
+            names = [[name] for name in lists["names"]]
+            flat = lambda rows: type("Flat", (), {"ravel": lambda self: rows})()  # noqa: E731
+            return {"filelist": flat(names), **{f"{k}_idx": flat(v) for k, v in lists.items() if k != "names"}}
+
+        fakes = {
+            "h5py": types.SimpleNamespace(File=file),
+            "scipy": types.SimpleNamespace(),
+            "scipy.io": types.SimpleNamespace(loadmat=loadmat),
+        }
+        with mock.patch.dict(sys.modules, fakes):
+            cuhk03.convert(self.source, self.target, {})
+
+    def test_photos_and_lists(self):
+        self.put("release/cuhk-03.mat", b"")
+        self.put("cuhk03_new_protocol_config_labeled.mat", b"")
+        names = ["1_001_1_01.png", "1_001_2_06.png", "2_001_2_06.png"]
+        self.convert(self.mat(), {"names": names, "train": [1], "query": [3], "gallery": [2, 3]})
+        made = {str(path.relative_to(self.target)) for path in self.target.rglob("*.*")}
+        labeled = ["1_001_1_01", "1_001_2_06", "1_001_2_07", "1_002_1_02", "1_002_2_10", "2_001_1_01", "2_001_2_06"]
+        detected = ["1_001_1_01", "1_001_2_06", "1_002_1_02", "2_001_2_06"]
+        wanted = {f"labeled/{name}.png" for name in labeled} | {f"detected/{name}.png" for name in detected}
+        self.assertEqual(made, wanted | {"testsets.json", "new_protocol_labeled.json"})
+        self.assertEqual((self.target / "labeled/1_002_1_02.png").read_bytes(), b"PNG RGB 61 160")
+        self.assertEqual(json.loads((self.target / "testsets.json").read_text()), [[[1, 2], [2, 1]], [[1, 1]]])
+        lists = json.loads((self.target / "new_protocol_labeled.json").read_text())
+        self.assertEqual(lists, {"train": names[:1], "query": names[2:], "gallery": names[1:]})
+
+    def test_what_is_missing_or_damaged_is_said_in_a_line(self):
+        self.assertIn("no cuhk-03.mat under", self.refused(cuhk03))
+        self.put("cuhk-03.mat", b"")
+        for mat, words in [(None, "is no whole HDF5 file"), ({}, "not laid out as published (labeled")]:
+            with self.assertRaises(Problem) as caught:
+                self.convert(mat)
+            self.assertIn(words, str(caught.exception))
+            for made in self.target.iterdir():
+                made.rmdir()
+        self.put("cuhk03_new_protocol_config_detected.mat", b"")
+        with self.assertRaises(Problem) as caught:
+            self.convert(self.mat(), {"names": ["5_001_1_01.png"], "train": [1], "query": [1], "gallery": [1]})
+        self.assertIn("names 5_001_1_01.png, which cuhk-03.mat doesn't hold", str(caught.exception))
 
 
 class SharedData(unittest.TestCase):

@@ -1,7 +1,8 @@
 use rand::Rng;
 use rankle::distance::Metric;
 use rankle::metrics::retrieval::{
-    Ap, Exclude, Identity, evaluate, evaluate_distances, multi_query, ranking, rerank, single_shot,
+    Ap, Exclude, Identity, evaluate, evaluate_distances, multi_query, ranking, ranking_distances, rerank, single_shot,
+    single_shot_distances,
 };
 use rankle::seed;
 use tch::{Device, Kind, Tensor};
@@ -361,4 +362,25 @@ fn market_lists_with_random_embeddings() {
     let pairs: usize =
         q.iter().map(|a| g.iter().filter(|b| a.person == b.person && a.camera != b.camera).count()).sum();
     assert_eq!(matches, pairs);
+}
+
+#[test]
+fn ready_distances_give_what_embeddings_give() {
+    // Without equal rows: those are ordered by rounding.
+    let (x, y) = (crate::common::matrix(21, 20, 4), crate::common::matrix(22, 50, 4));
+    let (_, q, _) = drawn(21, 20, 4, 6, Kind::Double);
+    let (_, g, _) = drawn(22, 50, 4, 6, Kind::Double);
+    for metric in [Metric::SquaredEuclidean, Metric::Cosine] {
+        let dist = metric.matrix(&x, &y);
+        let (a, b) = (single_shot(&x, &y, &q, &g, metric, 5, 3), single_shot_distances(&dist, &q, &g, 5, 3));
+        assert_eq!((a.cmc, a.rank1_std, a.skipped), (b.cmc, b.rank1_std, b.skipped));
+        let (a, b) = (
+            ranking(&x, &y, &q, &g, metric, Exclude::SameCamera, 7),
+            ranking_distances(&dist, &q, &g, Exclude::SameCamera, 7),
+        );
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            assert_eq!((a.index, a.correct), (b.index, b.correct));
+            assert!((a.distance - b.distance).abs() < 1e-5);
+        }
+    }
 }

@@ -23,8 +23,13 @@ class Photo:
         assert how == BILINEAR
         return Photo(None, self.mode, *size)
 
-    def save(self, path, form, quality):
-        path.write_text(f"{form} {self.mode} {self.width} {self.height} quality={quality}")
+    def save(self, path, form, quality=None):
+        suffix = "" if quality is None else f" quality={quality}"
+        path.write_text(f"{form} {self.mode} {self.width} {self.height}{suffix}")
+
+
+def fromarray(pixels):
+    return Photo(None, "RGB", pixels.width, pixels.height)
 
 
 def open(path):

@@ -1,0 +1,332 @@
+//! Sets that come without one fixed test set: CUHK03, CUHK01 and VIPeR. Two cameras; a split says who is tested.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{count, cure};
+use super::{Count, Layout, Photo, ReidSet, Source, compare, list, note_passed, persons, plural, thousands};
+use crate::seed;
+
+/// Which people of a set are tested. Sets with one fixed test set know only the first split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// CUHK03: one of its 20 published test sets, from 1. CUHK01 and VIPeR, whose authors published none: drawn from
+    /// the number.
+    Number(usize),
+    /// CUHK03's new protocol (Zhong et al. 2017): 767 people to train on, 700 to test.
+    NewProtocol,
+}
+
+impl Default for Split {
+    fn default() -> Split {
+        Split::Number(1)
+    }
+}
+
+impl FromStr for Split {
+    type Err = String;
+
+    /// A number from 1, or `np`.
+    fn from_str(text: &str) -> std::result::Result<Split, String> {
+        match text {
+            "np" => Ok(Split::NewProtocol),
+            _ => match text.parse() {
+                Ok(number) if number > 0 => Ok(Split::Number(number)),
+                _ => Err("say the number of a split, from 1, or np for CUHK03's new protocol".into()),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Split::Number(number) => write!(f, "{number}"),
+            Split::NewProtocol => f.write_str("np"),
+        }
+    }
+}
+
+/// The seed of the splits that are drawn: the same people everywhere.
+const SEED: u64 = 1704_01719;
+/// People whom CUHK03's old protocol sets aside to validate (1160 / 100 / 100).
+const VALIDATION: usize = 100;
+/// What a converted CUHK03 has beside its folders of photos.
+const TEST_SETS: &str = "testsets.json";
+
+/// The layout of `dir`, if it is one of this module's.
+pub(super) fn layout(dir: &Path) -> Option<Layout> {
+    let beside = |name: &str| dir.parent().is_some_and(|up| up.join(name).is_file());
+    if dir.join("cam_a").is_dir() && dir.join("cam_b").is_dir() {
+        Some(Layout::Viper)
+    } else if dir.join("campus").is_dir() || dir.file_name().is_some_and(|name| name == "campus") {
+        Some(Layout::Cuhk01)
+    } else if beside(TEST_SETS) || dir.join(TEST_SETS).is_file() || dir.join("cuhk-03.mat").is_file() {
+        Some(Layout::Cuhk03)
+    } else {
+        None
+    }
+}
+
+/// Opens a set of this module. `people` is how many are tested where splits are drawn.
+pub(super) fn open(dir: &Path, layout: Layout, split: Split, people: Option<usize>) -> Result<ReidSet> {
+    let mut set = match layout {
+        Layout::Viper => drawn(dir, layout, viper(dir)?, split, people.unwrap_or(316))?,
+        Layout::Cuhk01 => drawn(dir, layout, cuhk01(dir)?, split, people.unwrap_or(486))?,
+        _ => {
+            ensure!(people.is_none(), "--test-people: the test sets of CUHK03 are published: leave it out");
+            cuhk03(dir, split)?
+        }
+    };
+    set.notes.extend(differs(&set));
+    Ok(set)
+}
+
+/// What differs from the published counts; nothing for the published set.
+pub(super) fn differs(set: &ReidSet) -> Option<String> {
+    let all = || set.train.iter().chain(&set.query).chain(&set.gallery);
+    let (images, people) = (all().count(), persons(all()).len());
+    let known = |name: &str, title: &str, whole: &str| {
+        let counts = [
+            Count { what: "images", published: count(name, "images"), here: images },
+            Count { what: "persons", published: count(name, "people"), here: people },
+        ];
+        compare(title, &counts).map(|text| text + whole)
+    };
+    match set.layout {
+        Layout::Viper => known("viper", "VIPeR", ""),
+        Layout::Cuhk01 => known("cuhk01", "CUHK01", ""),
+        Layout::Cuhk03 => {
+            let test = persons(&set.query).union(&persons(&set.gallery)).count();
+            let new = set.notes.iter().any(|note| note.contains("new protocol"));
+            let (train, tested) = if new { (767, 700) } else { (1160, 100) };
+            let counts = [
+                Count { what: "training persons", published: train, here: persons(&set.train).len() },
+                Count { what: "test persons", published: tested, here: test },
+            ];
+            compare("CUHK03", &counts)
+        }
+        _ => None,
+    }
+}
+
+/// Photos by person and camera (1 is A, 2 is B).
+type Seen = Vec<Photo>;
+
+fn photo(path: PathBuf, name: String, person: i64, camera: i64) -> Photo {
+    Photo { source: Source::File(path), name, person, camera, tracklet: -1 }
+}
+
+/// Test people in camera A look for themselves in camera B.
+fn divided(all: Seen, layout: Layout, tested: &BTreeSet<i64>, unused: &BTreeSet<i64>, notes: Vec<String>) -> ReidSet {
+    let mut set = ReidSet { layout, notes, ..ReidSet::default() };
+    for photo in all {
+        if unused.contains(&photo.person) {
+            continue;
+        }
+        let part = match (tested.contains(&photo.person), photo.camera) {
+            (false, _) => &mut set.train,
+            (true, 1) => &mut set.query,
+            (true, _) => &mut set.gallery,
+        };
+        part.push(photo);
+    }
+    set
+}
+
+fn drawn(
+    dir: &Path,
+    layout: Layout,
+    (all, mut notes): (Seen, Vec<String>),
+    split: Split,
+    test: usize,
+) -> Result<ReidSet> {
+    let Split::Number(number) = split else {
+        bail!("--split np is CUHK03's new protocol, and {} is {layout}: say the number of a split", dir.display())
+    };
+    let people: BTreeSet<i64> = persons(&all);
+    let total = people.len();
+    ensure!(
+        test >= 2 && test + 3 <= total,
+        "--test-people {test}: {} has {total} people: say 2 to {}",
+        dir.display(),
+        total.saturating_sub(3)
+    );
+    let mut order: Vec<i64> = people.into_iter().collect();
+    order.shuffle(&mut seed::at(SEED, number as u64, test as u64));
+    let tested: BTreeSet<i64> = order.into_iter().take(test).collect();
+    notes.push(format!(
+        "split {number}: {test} of {total} people drawn to test, as its authors published no split; the same ones on every machine"
+    ));
+    Ok(divided(all, layout, &tested, &BTreeSet::new(), notes))
+}
+
+/// `cam_a` and `cam_b` with `PPP_ANGLE.bmp`, a photo a person and camera.
+fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
+    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), 0);
+    for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
+        for entry in list(&dir.join(folder), &mut passed)? {
+            let person = entry.name.split_once('_').and_then(|(person, _)| person.parse::<i64>().ok());
+            let person = person.filter(|&person| person >= 0 && !entry.folder).ok_or_else(|| {
+                anyhow!(
+                    "{}: not a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp): rename or remove it",
+                    entry.path.display()
+                )
+            })?;
+            // Numbered from 0 there, and 0 is nobody here.
+            all.push(photo(entry.path, format!("{folder}/{}", entry.name), person + 1, camera));
+        }
+    }
+    ensure!(!all.is_empty(), "no photos under {}/cam_a: {}", dir.display(), cure(dir));
+    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    Ok((all, notes))
+}
+
+/// `PPPPNNN.png`: photos 1 and 2 of a person by camera A, 3 and 4 by camera B.
+fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
+    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), 0);
+    let folder = if dir.join("campus").is_dir() { dir.join("campus") } else { dir.to_path_buf() };
+    for entry in list(&folder, &mut passed)? {
+        let digits = entry.name.split('.').next().filter(|digits| digits.len() == 7 && digits.is_ascii());
+        let parsed = digits.and_then(|digits| {
+            let (person, photo) = (digits[..4].parse::<i64>().ok()?, digits[4..].parse::<i64>().ok()?);
+            (person > 0 && (1..=4).contains(&photo) && !entry.folder).then_some((person, (photo + 1) / 2))
+        });
+        let (person, camera) = parsed.ok_or_else(|| {
+            anyhow!("{}: not a CUHK01 name (PPPPNNN.png, as 0001001.png): rename or remove it", entry.path.display())
+        })?;
+        all.push(photo(entry.path, format!("campus/{}", entry.name), person, camera));
+    }
+    ensure!(!all.is_empty(), "no photos in {}: {}", folder.display(), cure(dir));
+    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    Ok((all, notes))
+}
+
+/// `labeled` or `detected` of a converted CUHK03: `PAIR_NNN_VIEW_II.png`, with the 20 test sets beside the folder.
+fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
+    let Some(up) = dir.parent().filter(|up| up.join(TEST_SETS).is_file()) else {
+        if dir.join("cuhk-03.mat").is_file() {
+            bail!(
+                "{} holds cuhk-03.mat as published: scripts/convert cuhk03 {} NEW-FOLDER makes photos of it",
+                dir.display(),
+                dir.display()
+            );
+        }
+        bail!("{} holds two sets: say {}/labeled or {}/detected", dir.display(), dir.display(), dir.display());
+    };
+    let kind = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), 0);
+    for entry in list(dir, &mut passed)? {
+        let parsed = if entry.folder { None } else { cuhk03_name(&entry.name) };
+        let (person, camera) = parsed.ok_or_else(|| {
+            anyhow!(
+                "{}: not a CUHK03 name (PAIR_NNN_VIEW_II.png, as 1_001_1_01.png): rename or remove it",
+                entry.path.display()
+            )
+        })?;
+        all.push(photo(entry.path, entry.name, person, camera));
+    }
+    ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
+    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    match split {
+        Split::Number(number) => old_protocol(all, up, number, notes),
+        Split::NewProtocol => new_protocol(all, up, &kind, notes),
+    }
+}
+
+/// Person (camera pair and index in one number) and camera of a name.
+fn cuhk03_name(name: &str) -> Option<(i64, i64)> {
+    let mut parts = name.strip_suffix(".png")?.split('_').map(|part| part.parse::<i64>().ok());
+    let (pair, index, view) = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next()??;
+    let fits = (1..=5).contains(&pair) && (1..=9999).contains(&index) && (1..=2).contains(&view);
+    (fits && parts.next().is_none()).then_some((cuhk03_person(pair, index), view))
+}
+
+fn cuhk03_person(pair: i64, index: i64) -> i64 {
+    pair * 10_000 + index
+}
+
+/// A JSON list beside the photos.
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow!(
+                "{} is missing: scripts/convert cuhk03 makes it where the .mat of that protocol is there",
+                path.display()
+            )
+        }
+        _ => anyhow!("cannot read {}: {error}", path.display()),
+    })?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{}: not as scripts/convert cuhk03 writes it: convert again", path.display()))
+}
+
+/// Li et al. 2014: camera pairs 1 to 3, 1160 people to train on, 100 to validate, the 100 of a test set to test.
+fn old_protocol(mut all: Seen, up: &Path, number: usize, mut notes: Vec<String>) -> Result<ReidSet> {
+    let path = up.join(TEST_SETS);
+    let sets: Vec<Vec<[i64; 2]>> = json(&path)?;
+    let tested = sets.get(number - 1).with_context(|| {
+        format!("--split {number}: {} has {} test sets: say 1 to {}", path.display(), sets.len(), sets.len())
+    })?;
+    let tested: BTreeSet<i64> = tested.iter().map(|&[pair, index]| cuhk03_person(pair, index)).collect();
+    let here: BTreeSet<i64> = persons(&all);
+    let absent = tested.difference(&here).count();
+    ensure!(
+        absent < tested.len(),
+        "{}: nobody of test set {number} is among the photos: convert again",
+        path.display()
+    );
+    let before = all.len();
+    all.retain(|photo| photo.person < 40_000);
+    if all.len() < before {
+        notes.push(format!(
+            "left out {} photos of camera pairs 4 and 5, as the protocol does",
+            thousands(before - all.len())
+        ));
+    }
+    let rest: Vec<i64> = persons(&all).difference(&tested).copied().collect();
+    // Where the set is only part of the published one, nobody can be spared.
+    let spared = if rest.len() > 2 * VALIDATION { VALIDATION } else { 0 };
+    let mut order = rest;
+    order.shuffle(&mut seed::at(SEED, number as u64, 0));
+    let unused: BTreeSet<i64> = order.into_iter().take(spared).collect();
+    notes.push(format!(
+        "old protocol, test set {number}: {} {} tested, {spared} drawn to validate are left out",
+        tested.len() - absent,
+        plural(tested.len() - absent, "person", "people")
+    ));
+    Ok(divided(all, Layout::Cuhk03, &tested, &unused, notes))
+}
+
+/// The name lists of the new protocol.
+#[derive(Deserialize)]
+struct NewProtocol {
+    train: Vec<String>,
+    query: Vec<String>,
+    gallery: Vec<String>,
+}
+
+fn new_protocol(all: Seen, up: &Path, kind: &str, mut notes: Vec<String>) -> Result<ReidSet> {
+    let path = up.join(format!("new_protocol_{kind}.json"));
+    let lists: NewProtocol = json(&path)?;
+    let known: BTreeMap<String, Photo> = all.into_iter().map(|photo| (photo.name.clone(), photo)).collect();
+    let part = |names: &[String]| -> Result<Vec<Photo>> {
+        let found = |name: &String| {
+            known
+                .get(name)
+                .cloned()
+                .with_context(|| format!("{}: {name} is not among the photos: convert again", path.display()))
+        };
+        names.iter().map(found).collect()
+    };
+    let (train, query, gallery) = (part(&lists.train)?, part(&lists.query)?, part(&lists.gallery)?);
+    notes.push("new protocol (767 people to train on, 700 to test): not the one of 1704.01719".into());
+    Ok(ReidSet { layout: Layout::Cuhk03, train, query, gallery, notes, ..ReidSet::default() })
+}

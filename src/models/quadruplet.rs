@@ -1,0 +1,232 @@
+//! The networks of 1704.01719 (Section 3.3, Figures 2 and 3): two convolutions an image, and all else a pair of images.
+
+use anyhow::{Result, ensure};
+use tch::Tensor;
+
+use super::Network;
+use super::layers::{BatchNorm, Init, Linear, Scope};
+use crate::distance::normalize;
+
+/// Which layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// torchvision's AlexNet: 64, 192, 384, 256, 256 channels, one tower, no normalisation.
+    Torchvision,
+    /// Caffe's AlexNet: 96, 256, 384, 384, 256 channels, towers in conv2, conv4 and conv5, local response normalisation.
+    Caffe,
+    /// A small network of ours with batch normalisation, for small machines; not the paper's.
+    Small,
+}
+
+/// How the conv2 maps of a pair become one input of conv3; the paper says "regroup".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Regroup {
+    /// Channels of one behind those of the other.
+    Channels,
+    /// Side by side.
+    Width,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// A pair of images (Figure 2b, 2c and 3).
+    Pair(Regroup),
+    /// One image (Figure 2a).
+    Image,
+}
+
+/// A convolution with what surrounds it.
+#[derive(Debug)]
+struct Stage {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    norm: Option<BatchNorm>,
+    stride: i64,
+    padding: i64,
+    groups: i64,
+    response: bool,
+    pool: Option<(i64, i64)>,
+}
+
+/// Outputs, (kernel, stride, padding), groups, and the pooling that follows: kernel and padding, stride 2.
+type Layer = (i64, (i64, i64, i64), i64, Option<(i64, i64)>);
+
+impl Form {
+    fn layers(self) -> [Layer; 5] {
+        let pool = Some((3, 0));
+        match self {
+            Form::Torchvision => [
+                (64, (11, 4, 2), 1, pool),
+                (192, (5, 1, 2), 1, pool),
+                (384, (3, 1, 1), 1, None),
+                (256, (3, 1, 1), 1, None),
+                (256, (3, 1, 1), 1, pool),
+            ],
+            Form::Caffe => [
+                (96, (11, 4, 0), 1, pool),
+                (256, (5, 1, 2), 2, pool),
+                (384, (3, 1, 1), 1, None),
+                (384, (3, 1, 1), 2, None),
+                (256, (3, 1, 1), 2, pool),
+            ],
+            Form::Small => [
+                (24, (5, 2, 2), 1, Some((3, 1))),
+                (48, (3, 1, 1), 1, None),
+                (64, (3, 1, 1), 1, Some((3, 1))),
+                (96, (3, 1, 1), 1, Some((3, 1))),
+                (96, (3, 1, 1), 1, None),
+            ],
+        }
+    }
+
+    /// Width of fc6 and fc7.
+    fn hidden(self) -> i64 {
+        if self == Form::Small { 128 } else { 4096 }
+    }
+}
+
+impl Stage {
+    fn new(at: &Scope, name: &str, form: Form, inputs: i64, layer: Layer) -> Stage {
+        let (outputs, (kernel, stride, padding), groups, pool) = layer;
+        let small = form == Form::Small;
+        let place = at.sub(name);
+        Stage {
+            weight: place.variable("weight", &[outputs, inputs / groups, kernel, kernel], Init::HeNormal, true),
+            bias: (!small).then(|| place.variable("bias", &[outputs], Init::Constant(0.), true)),
+            norm: small.then(|| at.batch_norm(&format!("{name}_bn"), outputs)),
+            stride,
+            padding,
+            groups,
+            response: false,
+            pool,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        let mut x = x.conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups);
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x, train);
+        }
+        x = x.relu_();
+        if self.response {
+            // Krizhevsky et al. 2012, Section 3.3, as Caffe's model has it: size 5, alpha 1e-4, beta 0.75, k 1.
+            x = super::inception::local_response_norm(&x);
+        }
+        match self.pool {
+            Some((kernel, padding)) => x.max_pool2d([kernel; 2], [2, 2], [padding; 2], [1, 1], false),
+            None => x,
+        }
+    }
+
+    /// Pixels a side after this stage, of `side` before it; below 1 where it doesn't fit.
+    fn side(&self, side: i64) -> i64 {
+        let kernel = self.weight.size()[2];
+        let side = (side + 2 * self.padding - kernel).div_euclid(self.stride) + 1;
+        match self.pool {
+            Some((kernel, padding)) => (side + 2 * padding - kernel).div_euclid(2) + 1,
+            None => side,
+        }
+    }
+}
+
+/// conv1 and conv2 on every image, conv3 to conv5 and fc6 to fc8 on what they give: of a pair, or of one image.
+///
+/// Variables are torchvision's: `features.{0,3,6,8,10}` and `classifier.{1,4,6}`; only the first two fit published
+/// weights (with channels of a pair, conv3 has twice the inputs), as in the paper. Trainable parameters of a pair network
+/// with two outputs at 227x227: 57 675 586 as torchvision's, 57 761 154 as Caffe's.
+#[derive(Debug)]
+pub struct QuadrupletNet {
+    stages: Vec<Stage>,
+    fc6: Linear,
+    fc7: Linear,
+    fc8: Linear,
+    input: Input,
+    dropout: f64,
+    outputs: i64,
+}
+
+impl QuadrupletNet {
+    /// The names of the two layers that ImageNet weights fill.
+    pub const FROM_IMAGENET: [&'static str; 2] = ["features.0", "features.3"];
+
+    /// For images of `size` (height, width); `outputs` units in fc8 (2 with softmax, 1 for a plain learned metric, 512
+    /// for an embedding); `dropout` before fc6 and fc7.
+    ///
+    /// # Errors
+    /// Where the images are too small for the layers.
+    pub fn new(at: &Scope, form: Form, input: Input, size: (i64, i64), outputs: i64, dropout: f64) -> Result<Self> {
+        let features = at.sub("features");
+        let (mut inputs, mut height, mut width) = (3, size.0, size.1);
+        let mut stages = Vec::new();
+        for (number, (name, layer)) in ["0", "3", "6", "8", "10"].into_iter().zip(form.layers()).enumerate() {
+            match input {
+                Input::Pair(Regroup::Channels) if number == 2 => inputs *= 2,
+                Input::Pair(Regroup::Width) if number == 2 => width *= 2,
+                _ => (),
+            }
+            let mut stage = Stage::new(&features, name, form, inputs, layer);
+            stage.response = form == Form::Caffe && number < 2;
+            (inputs, height, width) = (layer.0, stage.side(height), stage.side(width));
+            ensure!(
+                height > 0 && width > 0,
+                "images of {}x{} pixels are too small for its five convolutions: the paper's are 227x227",
+                size.0,
+                size.1
+            );
+            stages.push(stage);
+        }
+        let (classifier, hidden) = (at.sub("classifier"), form.hidden());
+        Ok(QuadrupletNet {
+            stages,
+            fc6: classifier.linear("1", inputs * height * width, hidden, Init::HeNormal, true),
+            fc7: classifier.linear("4", hidden, hidden, Init::HeNormal, true),
+            fc8: classifier.linear("6", hidden, outputs, Init::GlorotUniform { gain: 1. }, true),
+            input,
+            dropout,
+            outputs,
+        })
+    }
+
+    /// conv1 and conv2: images, f32 `[B, 3, H, W]`, to maps `[B, C, H', W']`.
+    pub fn maps(&self, images: &Tensor, train: bool) -> Tensor {
+        self.stages[..2].iter().fold(images.shallow_clone(), |x, stage| stage.forward(&x, train))
+    }
+
+    /// conv3 to fc8 on the maps of `a` and `b`, `[N, C, H', W']` each: `[N, outputs]`. Not symmetric.
+    ///
+    /// # Panics
+    /// On a network of single images.
+    pub fn pair(&self, a: &Tensor, b: &Tensor, train: bool) -> Tensor {
+        let axis = match self.input {
+            Input::Pair(Regroup::Channels) => 1,
+            Input::Pair(Regroup::Width) => 3,
+            Input::Image => panic!("a network of single images was given a pair"),
+        };
+        self.rest(&Tensor::cat(&[a, b], axis), train)
+    }
+
+    fn rest(&self, maps: &Tensor, train: bool) -> Tensor {
+        let x = self.stages[2..].iter().fold(maps.shallow_clone(), |x, stage| stage.forward(&x, train));
+        let x = self.fc6.forward(&x.flatten(1, -1).dropout(self.dropout, train)).relu_();
+        let x = self.fc7.forward(&x.dropout(self.dropout, train)).relu_();
+        self.fc8.forward(&x)
+    }
+
+    /// Whether it takes pairs.
+    pub fn takes_pairs(&self) -> bool {
+        self.input != Input::Image
+    }
+}
+
+/// The network of single images (Figure 2a): unit rows.
+impl Network for QuadrupletNet {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        normalize(&self.rest(&self.maps(images, train), train))
+    }
+
+    fn width(&self) -> i64 {
+        self.outputs
+    }
+}
