@@ -17,6 +17,7 @@ mod metrics;
 mod mining;
 mod models;
 mod quadruplet;
+mod quadruplet_cli;
 mod report;
 mod run;
 mod training;
