@@ -16,6 +16,7 @@ mod mining;
 mod models;
 mod report;
 mod run;
+mod skill;
 mod training;
 mod triplet;
 mod weights;

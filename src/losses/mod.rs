@@ -4,6 +4,7 @@
 //! a GPU, never hold B³ numbers, and give 0 with a zero gradient where there is nothing to rank. A NaN among the
 //! inputs gives a NaN sum: it is never filtered out.
 
+pub mod skill;
 pub mod triplet;
 
 use tch::{Kind, Tensor};
