@@ -23,10 +23,13 @@ pub use folder::folder;
 
 pub mod card;
 pub mod drawn;
+pub mod epic_skills;
 pub mod faces;
 mod folder;
 mod market1501;
 mod mars;
+pub mod pair_graph;
+pub mod skills;
 mod tree;
 
 /// Where an image's pixels are.

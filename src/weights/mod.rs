@@ -16,7 +16,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use tch::Tensor;
 
-pub use load::{Loaded, load_backbone, load_into};
+pub use load::{Loaded, load_backbone, load_into, load_scorer};
 pub use safe::{read_safetensors, save};
 
 /// Tensors by name, in a file's order.
