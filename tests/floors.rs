@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 4] = [
     &["distance", "seed"],
     &["mining", "losses", "metrics", "models", "optim", "schedule"],
-    &["files", "weights", "datasets", "sampler", "transform", "loader"],
+    &["files", "weights", "datasets", "sampler", "transform", "loader", "video"],
     &["run", "export", "paper"],
 ];
 
 /// On a floor, what may name what: losses are made of mining's masks, pictures are read as data sets say.
-const BESIDE: [(&str, &str); 8] = [
+const BESIDE: [(&str, &str); 10] = [
     ("weights", "files"),
     ("losses", "mining"),
     ("datasets", "transform"),
     ("datasets", "loader"),
+    ("datasets", "video"),
+    ("video", "transform"),
     ("paper", "run"),
     ("run", "paper"),
     ("export", "run"),

@@ -4,3 +4,4 @@ mod annotations;
 mod graph;
 mod losses;
 mod networks;
+mod video;

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, Published, SkillSet, SkillTask};
 use super::{Entry, list};
+use crate::video::{Cache, Clip};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
 const SETS: [(&str, &[&str]); 4] = [
@@ -77,6 +79,41 @@ pub fn open_one(dir: &Path, name: &str) -> Result<SkillSet> {
     let place = sets.iter().position(|set| set.name.eq_ignore_ascii_case(name));
     let place = place.with_context(|| format!("--task {name}: {} has {names}", dir.display()))?;
     Ok(sets.swap_remove(place))
+}
+
+/// The videos of a set, from `videos/<Task>/`, with the flow of `flow/<Task>/`; where `<task>_segments.csv` stands in
+/// `dir`, only the listed frames of each count.
+///
+/// # Errors
+/// One line: a video that is missing or cannot be told from another, a list of segments that does not fit.
+pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
+    let mut clips = Vec::with_capacity(set.videos.len());
+    for task in &set.tasks {
+        let segments = dir.join(format!("{}_segments.csv", task.name.to_lowercase()));
+        let parts = if segments.is_file() { Some(read_segments(&segments)?) } else { None };
+        for place in task.videos.clone() {
+            let name = &set.videos[place];
+            let folder = |what: &str| dir.join(what).join(&task.name);
+            let mut found = crate::video::find(&folder("videos"), &folder("flow"), name)?;
+            if let Some(parts) = &parts {
+                let part = parts.iter().find(|(video, _)| video.split('_').any(|part| part == name));
+                let part = part.with_context(|| format!("{}: no row for {name}", segments.display()))?;
+                found.part = Some(part.1);
+            }
+            clips.push(Clip::open(set.title(place), place as u32, &found, cache.clone())?);
+        }
+    }
+    Ok(clips)
+}
+
+/// Video, first and last frame of each row.
+fn read_segments(path: &Path) -> Result<Vec<(String, (usize, usize))>> {
+    let (_, rows) = read_csv(path, 3)?;
+    let row = |(line, fields): (usize, Vec<String>)| match (fields[1].parse(), fields[2].parse()) {
+        (Ok(first), Ok(last)) => Ok((fields[0].clone(), (first, last))),
+        _ => bail!("{}:{line}: {} to {} are no frame numbers", path.display(), fields[1], fields[2]),
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// Tasks one after another into one set, fold k with fold k.

@@ -25,7 +25,7 @@ pub use bn_inception::BnInception;
 pub use face_small::FaceSmall;
 pub use lunet::LuNet;
 pub use resnet::{ResNet50, TriNet};
-pub use snippet::{FeatureHead, SnippetSmall};
+pub use snippet::{FeatureHead, Input, Prepared, SnippetSmall};
 
 /// A network that embeds images.
 pub trait Network: std::fmt::Debug {

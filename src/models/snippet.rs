@@ -69,3 +69,50 @@ impl Network for FeatureHead {
         1
     }
 }
+
+/// What is done to raw bytes (as float32, 0..255) before a scorer sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Ready-made features: nothing.
+    Features,
+    /// RGB over 255, less ImageNet's mean, over its deviation: torchvision's networks.
+    Frame,
+    /// BGR less (104, 117, 128): Cadene's BN-Inception.
+    FrameBgr,
+    /// Flow bytes over 255, less 0.5, over 0.226: temporal segment networks' for torchvision's networks.
+    Flow,
+    /// Flow bytes less 128: theirs for BN-Inception.
+    FlowCentred,
+}
+
+/// A scorer with its normalisation before it: raw snippets `[B, C, H, W]`, float32 in 0..255, to scores `[B, 1]`.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// What comes before it.
+    pub input: Input,
+}
+
+impl Network for Prepared {
+    fn forward(&self, raw: &Tensor, train: bool) -> Tensor {
+        // Numbers and not tensors: they move with an export to any device.
+        let plane = |from: i64, mean: f64, scale: f64| (raw.narrow(1, from, 1) - mean) * scale;
+        let x = match self.input {
+            Input::Features => raw.shallow_clone(),
+            Input::Frame => {
+                let numbers = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
+                let planes = (0..).zip(numbers).map(|(c, (mean, std))| plane(c, 255. * mean, 1. / (255. * std)));
+                Tensor::cat(&planes.collect::<Vec<_>>(), 1)
+            }
+            Input::FrameBgr => Tensor::cat(&[plane(2, 104., 1.), plane(1, 117., 1.), plane(0, 128., 1.)], 1),
+            Input::Flow => (raw - 127.5) * (1. / (255. * 0.226)),
+            Input::FlowCentred => raw - 128.,
+        };
+        self.network.forward(&x, train)
+    }
+
+    fn width(&self) -> i64 {
+        self.network.width()
+    }
+}
