@@ -8,7 +8,7 @@
 //! - **Floor 0, numbers**: [`distance`], [`seed`].
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out): [`mining`], [`losses`], [`metrics`],
 //!   [`models`], [`optim`], [`schedule`].
-//! - **Floor 2, the world**: [`files`], [`weights`], [`datasets`], [`sampler`], [`transform`], [`loader`].
+//! - **Floor 2, the world**: [`files`], [`weights`], [`datasets`], [`sampler`], [`transform`], [`loader`], [`video`].
 //! - **Floor 3, the run**: [`run`], [`export`], [`paper`].
 //!
 //! # Invariants
@@ -50,4 +50,5 @@ pub mod sampler;
 pub mod schedule;
 pub mod seed;
 pub mod transform;
+pub mod video;
 pub mod weights;

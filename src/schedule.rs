@@ -26,3 +26,19 @@ impl Decay {
         if t < self.t0 { 0.9 } else { 0.5 }
     }
 }
+
+/// Stairs: the rate falls to a tenth at each of some steps (1703.09913, Section 5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stairs {
+    /// Learning rate before the first stair.
+    pub base: f64,
+    /// Steps (from 0) at which it falls.
+    pub at: Vec<u64>,
+}
+
+impl Stairs {
+    /// The rate of step `t`.
+    pub fn rate(&self, t: u64) -> f64 {
+        self.base * 0.1_f64.powi(self.at.iter().filter(|&&at| t >= at).count() as i32)
+    }
+}

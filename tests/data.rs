@@ -28,14 +28,14 @@ fn jpeg(width: u32, height: u32) -> Vec<u8> {
 }
 
 /// The error's only line.
-fn line<T>(result: Result<T>) -> String {
+pub fn line<T>(result: Result<T>) -> String {
     let text = format!("{:#}", result.err().expect("an error"));
     assert!(!text.contains('\n'), "{text}");
     text
 }
 
 /// A path of the shared data, or nothing with a line that says so.
-fn shared(name: &str) -> Option<PathBuf> {
+pub fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("RANKLE_SHARED_DATA").map(PathBuf::from);
     let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
     let path = root.join(name);

@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 4] = [
     &["distance", "seed"],
     &["mining", "losses", "metrics", "models", "optim", "schedule"],
-    &["files", "weights", "datasets", "sampler", "transform", "loader"],
+    &["files", "weights", "datasets", "sampler", "transform", "loader", "video"],
     &["run", "export", "paper"],
 ];
 
 /// On a floor, what may name what: losses are made of mining's masks, pictures are read as data sets say, and the list of data
 /// sets knows where weights come from.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 11] = [
     ("weights", "files"),
     ("weights", "datasets"),
     ("losses", "mining"),
     ("datasets", "transform"),
     ("datasets", "loader"),
+    ("datasets", "video"),
+    ("video", "transform"),
     ("paper", "run"),
     ("run", "paper"),
     ("export", "run"),

@@ -20,6 +20,7 @@ mod quadruplet;
 mod quadruplet_cli;
 mod report;
 mod run;
+mod skill;
 mod training;
 mod triplet;
 mod weights;

@@ -26,10 +26,13 @@ pub use split::Split;
 pub mod card;
 pub mod catalog;
 pub mod drawn;
+pub mod epic_skills;
 pub mod faces;
 mod folder;
 mod market1501;
 mod mars;
+pub mod pair_graph;
+pub mod skills;
 mod split;
 mod tree;
 

@@ -7,6 +7,7 @@
 pub mod embedded;
 pub mod quadruplet;
 mod rows;
+pub mod skill;
 pub mod triplet;
 
 use tch::{Kind, Tensor};

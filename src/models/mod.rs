@@ -7,6 +7,8 @@
 //! Rules of a `forward`, which keep its TorchScript trace good for every batch size, image size and dtype: it never
 //! reads `size()`, never names a `Kind`, and takes the batch axis as it comes (`flatten(1, -1)`, never `view`).
 
+pub mod alexnet;
+pub mod bn_inception;
 pub mod eigenfaces;
 pub mod face_small;
 pub mod inception;
@@ -14,14 +16,18 @@ pub mod layers;
 pub mod lunet;
 pub mod quadruplet;
 pub mod resnet;
+pub mod snippet;
 
 use tch::Tensor;
 use tch::nn::VarStore;
 
+pub use alexnet::AlexNet;
+pub use bn_inception::BnInception;
 pub use face_small::FaceSmall;
 pub use lunet::LuNet;
 pub use quadruplet::QuadrupletNet;
 pub use resnet::{ResNet50, TriNet};
+pub use snippet::{FeatureHead, Input, Prepared, SnippetSmall};
 
 /// A network that embeds images.
 pub trait Network: std::fmt::Debug {

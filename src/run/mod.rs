@@ -17,6 +17,7 @@ pub mod progress;
 pub mod reid;
 pub mod report;
 pub mod session;
+pub mod skill;
 pub mod stats;
 pub mod watch;
 

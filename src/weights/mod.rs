@@ -18,7 +18,7 @@ use tch::Tensor;
 
 use crate::datasets::catalog;
 
-pub use load::{Loaded, load_backbone, load_into};
+pub use load::{Loaded, load_backbone, load_into, load_scorer};
 pub use safe::{read_safetensors, save};
 
 /// Tensors by name, in a file's order.

@@ -7,6 +7,8 @@
 mod canvas;
 mod face;
 mod figure;
+pub mod hand;
+mod hands;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use super::{Layout, Photo, ReidSet, Source};
 
 pub use face::{Faces, face};
 pub use figure::photo;
+pub use hands::Hands;
 
 /// What to draw.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Results for people: tables in the terminal, and one self-contained HTML page with pictures.
 
+pub mod graph;
 mod page;
 mod plot;
 
@@ -141,6 +142,11 @@ impl Report {
     /// Rows of pictures, right and wrong answers framed.
     pub fn gallery(&mut self, heading: &str, note: &str, rows: &[GalleryRow]) {
         self.add(heading, page::gallery(note, rows));
+    }
+
+    /// A graph in columns under a note.
+    pub fn graph(&mut self, heading: &str, note: &str, nodes: &[graph::Node], edges: &[graph::Edge]) {
+        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } (graph::graph(nodes, edges)) });
     }
 
     /// The page: no scripts, nothing from elsewhere.

@@ -1,0 +1,130 @@
+//! Figures 4 to 6 and Table 2: ours, and the paper's where it has the set.
+
+use super::*;
+use rankle::run::report::Table;
+
+/// How many draws of random snippets are averaged.
+const DRAWS: u64 = 20;
+
+fn percent(value: f64) -> String {
+    if value.is_finite() { format!("{value:.1}") } else { "–".into() }
+}
+
+/// Prints the three figures and writes them as `sweeps.json`.
+pub fn print_all(at: &Path, h: &Hyper, world: &World, scored: &Scored, scoring: &flags::Scoring) -> Result<()> {
+    let set = &world.set;
+    let place = published::place(set);
+    let fair = published::comparable(h, set, scoring);
+    let head = |first: &str, columns: Vec<String>| [first.to_string()].into_iter().chain(columns).collect::<Vec<_>>();
+    let row = |name: &str, values: &[f64]| {
+        [name.to_string()].into_iter().chain(values.iter().map(|&value| percent(value))).collect::<Vec<_>>()
+    };
+    // The paper's curves are for L_rank3 on AlexNet.
+    let theirs = place.filter(|_| h.loss == Loss::Rank3 && h.net != Net::BnInception);
+    let mut json = serde_json::Map::new();
+
+    if h.streams.len() == 2 {
+        let ours: Vec<f64> =
+            (0..=10).map(|i| 100. * scored.accuracy(set, i as f64 / 10., usize::MAX, Taken::Start)).collect();
+        let mut rows = vec![row("ours", &ours)];
+        rows.extend(theirs.map(|i| row("paper (its curve)", &published::FIG_4[i])));
+        print("Fig. 4: accuracy by alpha, the spatial stream's weight")?;
+        print(Table { head: head("alpha", (0..=10).map(|i| format!("{:.1}", i as f64 / 10.)).collect()), rows })?;
+        json.insert("alpha".into(), json!(ours));
+    }
+
+    let mut rows = Vec::new();
+    let mut snippets = serde_json::Map::new();
+    for (i, name) in ["start", "end", "random"].into_iter().enumerate() {
+        let at_count = |&count: &usize| match i {
+            0 => scored.accuracy(set, scoring.alpha, count, Taken::Start),
+            1 => scored.accuracy(set, scoring.alpha, count, Taken::End),
+            _ => {
+                let draw = |draw: u64| scored.accuracy(set, scoring.alpha, count, Taken::Random(draw));
+                (0..DRAWS).map(draw).sum::<f64>() / DRAWS as f64
+            }
+        };
+        let ours: Vec<f64> = published::COUNTS.iter().map(|count| 100. * at_count(count)).collect();
+        rows.push(row(&format!("ours, from the {name}"), &ours));
+        rows.extend(theirs.map(|set| row(&format!("paper, from the {name}"), &published::FIG_5[set][i])));
+        snippets.insert(name.into(), json!(ours));
+    }
+    print(format!("Fig. 5: accuracy by the number of snippets (random: mean of {DRAWS} draws)"))?;
+    print(Table { head: head("snippets", published::COUNTS.map(|n| n.to_string()).to_vec()), rows })?;
+    json.insert("snippets".into(), Value::Object(snippets));
+
+    let bins = scored.by_separation(set, scoring.alpha);
+    let ours: Vec<f64> = bins.iter().map(|&(right, all)| 100. * right as f64 / all as f64).collect();
+    let counts: Vec<String> =
+        ["pairs".to_string()].into_iter().chain(bins.iter().map(|(_, all)| all.to_string())).collect();
+    let mut rows = vec![counts, row("ours", &ours)];
+    rows.extend(theirs.map(|i| {
+        let bars: Vec<f64> = (0..bins.len()).map(|n| published::FIG_6[i].get(n).copied().unwrap_or(f64::NAN)).collect();
+        row("paper (its bars)", &bars)
+    }));
+    print("Fig. 6: accuracy by separation, the length of the longest path between two videos")?;
+    print(Table { head: head("separation", (1..=bins.len()).map(|n| n.to_string()).collect()), rows })?;
+    json.insert("separation".into(), json!(ours));
+
+    if let Err(reason) = &fair {
+        print(format!("Not comparable with the paper: {reason}."))?;
+    }
+    let path = at.join("sweeps.json");
+    files::write_atomic(&path, serde_json::to_string_pretty(&json)?.as_bytes())?;
+    print(format!("results: {}", path.display()))
+}
+
+/// Table 2: all three losses trained alike.
+pub fn table2(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine) -> Result<()> {
+    if args.hyper.loss.is_some() {
+        bail!("--table 2 goes through all losses: leave --loss out");
+    }
+    let cell = |loss: Loss| {
+        let mut flags = args.hyper.clone();
+        flags.loss = Some(loss);
+        flags.resolve(scale)
+    };
+    let base = cell(Loss::Rank3)?;
+    let root = args.run.clone().unwrap_or_else(|| {
+        let folder = base.folder();
+        folder.with_file_name(format!(
+            "table2-{}",
+            folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into())
+        ))
+    });
+    let world = World::open(&base)?;
+    let (mut rows, mut cells, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    for loss in Loss::ALL {
+        let h = cell(loss)?;
+        let at = root.join(loss.name());
+        say(format!("L_{}", loss.name()));
+        train_all(&h, &world, &at, machine)?;
+        let results = evaluate(&at, &h, &world, machine, &args.scoring)?;
+        let score = |name: &str| results.scores.iter().find(|(known, _)| known == name).map(|(_, score)| 100. * score);
+        let names = ["spatial", "temporal", "fused"];
+        rows.push(
+            [format!("L_{}", loss.name())]
+                .into_iter()
+                .chain(names.map(|name| score(name).map_or("–".into(), percent)))
+                .collect(),
+        );
+        for claim in results.claims.iter().filter(|claim| claim.place == "Table 2") {
+            cells.push(json!({"what": claim.what, "paper": claim.paper}));
+        }
+        cells.push(json!({"loss": loss.name(), "spatial": score("spatial"), "temporal": score("temporal"), "fused": score("fused")}));
+        reasons.extend(results.comparable.err());
+    }
+    print(format!(
+        "Table 2 on {}: pairwise accuracy in %, {} test pairs pooled over the folds",
+        world.set.name,
+        world.set.pooled().len()
+    ))?;
+    print(Table { head: ["loss", "spatial", "temporal", "fused"].map(String::from).to_vec(), rows })?;
+    if let Some(reason) = reasons.first() {
+        print(format!("Not comparable with the paper: {reason}."))?;
+    }
+    let path = root.join("table2.json");
+    let value = json!({"data": world.set.name, "seed": base.seed, "cells": cells, "departures": base.departures()});
+    files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
+    print(format!("results: {}", path.display()))
+}

@@ -1,0 +1,255 @@
+//! A video of a hand that draws a shape along a faint template, well or badly.
+//!
+//! Skill shows in tremor, in low errors of the line, in speed and hesitation, and in corrections (the hand goes back,
+//! rubs out, and draws again). It drifts within the video, so that a part may look better or worse than the whole.
+//! Every person has skin, sleeve, paper and ink of their own, which say nothing about skill. The hand moves rigidly
+//! over paper that rests: the optical flow is known exactly.
+
+use image::{Rgb, RgbImage};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::canvas::{Canvas, Colour, Point, shade};
+use crate::seed;
+use crate::video::{Film, quantised};
+
+/// Flow beyond this many pixels a frame is cut off: drawn frames are small.
+pub const BOUND: f32 = 5.;
+
+const SKIN: [Colour; 4] = [[0.94, 0.78, 0.66], [0.80, 0.60, 0.45], [0.55, 0.38, 0.27], [0.38, 0.25, 0.18]];
+const SLEEVE: [Colour; 5] =
+    [[0.20, 0.30, 0.55], [0.55, 0.15, 0.18], [0.18, 0.42, 0.28], [0.30, 0.30, 0.32], [0.75, 0.70, 0.30]];
+const PAPER: [Colour; 3] = [[0.97, 0.96, 0.93], [0.90, 0.92, 0.97], [0.95, 0.90, 0.80]];
+const INK: [Colour; 3] = [[0.10, 0.12, 0.35], [0.08, 0.08, 0.08], [0.45, 0.08, 0.10]];
+
+/// What a performance is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Performance {
+    /// The seed of its set.
+    pub seed: u64,
+    /// Who draws.
+    pub person: u64,
+    /// Which of their videos.
+    pub repeat: u64,
+    /// Mean skill, 0..1.
+    pub skill: f64,
+    /// By how much skill rises from the first frame to the last.
+    pub drift: f64,
+    /// Pixels down and across.
+    pub size: (u32, u32),
+}
+
+/// The pen in one frame.
+#[derive(Debug, Clone, Copy)]
+struct Pen {
+    at: Point,
+    /// How many strokes of the line lie on the paper.
+    strokes: usize,
+    /// How many rubbed-out strokes left a smudge.
+    smudges: usize,
+}
+
+/// A performance as a video.
+#[derive(Debug)]
+pub struct Hand {
+    performance: Performance,
+    pens: Vec<Pen>,
+    /// All strokes ever drawn, in order; what a frame shows is chosen by `lines`.
+    drawn: Vec<(Point, Point)>,
+    /// Which strokes lie on the paper in each frame.
+    lines: Vec<Vec<u32>>,
+    /// Rubbed-out strokes in the order of their going.
+    smudged: Vec<u32>,
+    colours: [Colour; 4],
+    light: f32,
+    shape: Shape,
+}
+
+/// The template.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    kind: u32,
+    centre: Point,
+    scale: f32,
+    turn: f32,
+}
+
+impl Shape {
+    /// The place after the share `s` of the way, in units of the picture's height.
+    fn at(&self, s: f32) -> Point {
+        let turn = s * std::f32::consts::TAU + self.turn;
+        let radius = match self.kind {
+            0 => 1.,
+            1 => 0.8 + 0.25 * (3. * turn).cos(),
+            _ => 0.85 + 0.2 * (5. * turn).cos(),
+        };
+        (self.centre.0 + self.scale * radius * turn.cos(), self.centre.1 + self.scale * radius * turn.sin())
+    }
+}
+
+/// The most frames that a performance takes.
+pub const MOST: usize = 168;
+/// The fewest.
+const FEWEST: usize = 84;
+
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    // Twelve uniform numbers: near enough, and bounded.
+    (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.
+}
+
+impl Hand {
+    /// Plays the performance.
+    pub fn new(performance: Performance) -> Hand {
+        let Performance { seed, person, repeat, skill, drift, size } = performance;
+        let rng = &mut seed::at(seed::named(seed, "hand"), person, repeat);
+        let of_person = &mut seed::at(seed::named(seed, "person"), person, 0);
+        let mut pick = |from: &[Colour]| from[of_person.random_range(0..from.len())];
+        let colours = [pick(&SKIN), pick(&SLEEVE), pick(&PAPER), pick(&INK)];
+        let aspect = size.1 as f32 / size.0 as f32;
+        let shape = Shape {
+            kind: rng.random_range(0..3),
+            centre: (aspect / 2. + rng.random_range(-0.05..0.05), 0.5 + rng.random_range(-0.05..0.05)),
+            scale: rng.random_range(0.24..0.30),
+            turn: rng.random_range(0. ..std::f32::consts::TAU),
+        };
+        let mut hand = Hand {
+            performance,
+            pens: Vec::new(),
+            drawn: Vec::new(),
+            lines: Vec::new(),
+            smudged: Vec::new(),
+            colours,
+            light: rng.random_range(0.85..1.1),
+            shape,
+        };
+        let (mut s, mut error, mut tremor) = (0_f32, (0_f32, 0_f32), (0_f32, 0_f32));
+        let (mut pause, mut back) = (0, 0.);
+        let mut paper: Vec<u32> = Vec::new();
+        let mut last = shape.at(0.);
+        // The share of the way that a sure hand covers in a frame.
+        let pace = 1_f32 / 100.;
+        while hand.pens.len() < MOST && (s < 1. || hand.pens.len() < FEWEST) {
+            let along = hand.pens.len() as f64 / MOST as f64;
+            let q = (skill + drift * (along - 0.5)).clamp(0., 1.) as f32;
+            let bad = 1. - q;
+            let walk = |x: f32, keep: f32, step: f32, rng: &mut ChaCha8Rng| keep * x + step * normal(rng);
+            error = (walk(error.0, 0.95, 0.010 * bad, rng), walk(error.1, 0.95, 0.010 * bad, rng));
+            let shake = 0.002 + 0.022 * bad;
+            tremor = (walk(tremor.0, 0.2, shake, rng), walk(tremor.1, 0.2, shake, rng));
+            let drawing = s < 1.;
+            if pause > 0 {
+                pause -= 1;
+            } else if back > 0. {
+                // Going back rubs out what was drawn on the way.
+                let step = (1.2 * pace).min(back);
+                (s, back) = ((s - step).max(0.), back - step);
+                for _ in 0..2 {
+                    hand.smudged.extend(paper.pop());
+                }
+            } else if drawing {
+                s = (s + pace * (0.75 + 0.5 * q) * (1. + 0.5 * bad * normal(rng)).clamp(0., 2.)).min(1.);
+                if rng.random::<f32>() < 0.05 * bad {
+                    pause = rng.random_range(2..7);
+                }
+                if s > 0.1 && rng.random::<f32>() < 0.022 * bad {
+                    back = rng.random_range(0.05..0.1);
+                }
+            }
+            let (x, y) = shape.at(s);
+            let at = (x + error.0 + tremor.0, y + error.1 + tremor.1);
+            if drawing && pause == 0 && back <= 0. && !hand.pens.is_empty() {
+                paper.push(hand.drawn.len() as u32);
+                hand.drawn.push((last, at));
+            }
+            last = at;
+            hand.pens.push(Pen { at, strokes: paper.len(), smudges: hand.smudged.len() });
+            hand.lines.push(paper.clone());
+        }
+        hand
+    }
+
+    /// What it was made from.
+    pub fn performance(&self) -> &Performance {
+        &self.performance
+    }
+
+    /// By how many pixels (right, down) the hand moves from frame `at` to the next; nothing after the last.
+    pub fn motion(&self, at: usize) -> (f32, f32) {
+        let next = self.pens[(at + 1).min(self.pens.len() - 1)].at;
+        let (x, y) = self.pens[at].at;
+        let scale = self.performance.size.0 as f32;
+        ((next.0 - x) * scale, (next.1 - y) * scale)
+    }
+
+    /// Whether the hand with its pen and arm covers a place when the pen is at `pen`.
+    fn covers(pen: Point, (x, y): Point) -> bool {
+        let (dx, dy) = (x - pen.0, y - pen.1);
+        let ellipse = |cx: f32, cy: f32, rx: f32, ry: f32| ((dx - cx) / rx).powi(2) + ((dy - cy) / ry).powi(2) <= 1.;
+        ellipse(PALM.0.0, PALM.0.1, PALM.1, PALM.2)
+            || near((dx, dy), (0., 0.), (0.10, 0.10), 0.022)
+            || near((dx, dy), (0.22, 0.24), ARM, 0.09)
+    }
+}
+
+/// Centre of the palm from the pen's tip, and its half axes.
+const PALM: (Point, f32, f32) = ((0.16, 0.17), 0.11, 0.09);
+/// Where the arm leaves the picture, from the pen's tip.
+const ARM: Point = (1.2, 1.3);
+
+/// Whether `p` is within `radius` of the line from `a` to `b`.
+fn near(p: Point, a: Point, b: Point, radius: f32) -> bool {
+    let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+    let along = (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / (dx * dx + dy * dy)).clamp(0., 1.);
+    (p.0 - a.0 - along * dx).powi(2) + (p.1 - a.1 - along * dy).powi(2) <= radius * radius
+}
+
+impl Film for Hand {
+    fn frames(&self) -> usize {
+        self.pens.len()
+    }
+
+    fn frame(&self, at: usize) -> RgbImage {
+        let (height, width) = self.performance.size;
+        let [skin, sleeve, paper, ink] = self.colours;
+        let mut canvas = Canvas::new(width, height, |_| paper);
+        let faint = [0.6 * paper[0] + 0.25, 0.6 * paper[1] + 0.25, 0.6 * paper[2] + 0.3];
+        for i in 0..48 {
+            let (a, b) = (self.shape.at(i as f32 / 48.), self.shape.at((i as f32 + 0.5) / 48.));
+            canvas.limb(a, b, 0.006, 0.006, faint);
+        }
+        let pen = self.pens[at];
+        for &stroke in &self.smudged[..pen.smudges] {
+            let (a, b) = self.drawn[stroke as usize];
+            canvas.limb(a, b, 0.020, 0.020, shade(paper, 0.88));
+        }
+        for &stroke in &self.lines[at] {
+            let (a, b) = self.drawn[stroke as usize];
+            canvas.limb(a, b, 0.012, 0.012, ink);
+        }
+        let (x, y) = pen.at;
+        canvas.limb((x + 0.22, y + 0.24), (x + ARM.0, y + ARM.1), 0.09, 0.09, sleeve);
+        canvas.ellipse((x + PALM.0.0, y + PALM.0.1), PALM.1, PALM.2, skin);
+        canvas.limb((x, y), (x + 0.10, y + 0.10), 0.008, 0.022, shade(ink, 0.8));
+        let light = self.light;
+        canvas.finish(0, |colour| shade(colour, light))
+    }
+
+    fn flow(&self, at: usize) -> RgbImage {
+        let (height, width) = self.performance.size;
+        let (u, v) = self.motion(at);
+        let moving = Rgb([quantised(u, BOUND), quantised(v, BOUND), 128]);
+        let resting = Rgb([quantised(0., BOUND), quantised(0., BOUND), 128]);
+        let pen = self.pens[at].at;
+        RgbImage::from_fn(width, height, |x, y| {
+            let place = ((x as f32 + 0.5) / height as f32, (y as f32 + 0.5) / height as f32);
+            if Hand::covers(pen, place) { moving } else { resting }
+        })
+    }
+}
+
+impl Hand {
+    /// Strokes on the paper at the end: what was drawn and not rubbed out.
+    pub fn strokes(&self) -> usize {
+        self.pens.last().map_or(0, |pen| pen.strokes)
+    }
+}

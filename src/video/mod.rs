@@ -1,0 +1,198 @@
+//! Videos: frames and optical flow by number, read when they are asked for, through a bounded cache; never a whole
+//! video in memory.
+
+mod cache;
+pub mod ffmpeg;
+mod find;
+pub mod snippet;
+pub mod tvl1;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use image::{GrayImage, RgbImage};
+
+use crate::transform;
+
+pub use cache::Cache;
+pub use find::{Found, find, folder};
+
+/// Pixels of a frame as they come to the cache, the paper's 256 down and 340 across.
+pub const SIZE: (u32, u32) = (256, 340);
+
+/// Flow beyond this many pixels a frame is cut off, as temporal segment networks do; -20..20 is stored as 0..255.
+pub const FLOW_BOUND: f32 = 20.;
+
+/// A video that code makes.
+pub trait Film: Debug + Send + Sync {
+    /// How many frames it has, at least one.
+    fn frames(&self) -> usize;
+    /// Frame `at`, below [`Film::frames`].
+    fn frame(&self, at: usize) -> RgbImage;
+    /// The flow from frame `at` to the next: x in red, y in green, as bytes (128 is no motion).
+    fn flow(&self, at: usize) -> RgbImage;
+}
+
+/// Where a video's frames are.
+#[derive(Debug, Clone)]
+enum Frames {
+    Files(Arc<[PathBuf]>),
+    Film(Arc<ffmpeg::Film>),
+    Drawn(Arc<dyn Film>),
+}
+
+/// Where its flow is: x and y of each frame but the last.
+#[derive(Debug, Clone)]
+enum Flow {
+    Files(Arc<[(PathBuf, PathBuf)]>),
+    Drawn(Arc<dyn Film>),
+    /// Not there; what to say.
+    Missing(String),
+}
+
+/// A video, or the part of it that counts.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// Its name.
+    pub name: String,
+    /// For the cache: no two clips of a cache share it.
+    key: u32,
+    /// The first frame that counts, and how many do.
+    first: usize,
+    frames: usize,
+    source: Frames,
+    flow: Flow,
+    cache: Arc<Cache>,
+    /// Frames are delivered so large (height, width); drawn ones as they are drawn.
+    size: (u32, u32),
+}
+
+impl Clip {
+    /// A video that code makes.
+    pub fn drawn(name: String, key: u32, film: Arc<dyn Film>, cache: Arc<Cache>) -> Clip {
+        let flow = Flow::Drawn(film.clone());
+        Clip { name, key, first: 0, frames: film.frames().max(1), source: Frames::Drawn(film), flow, cache, size: SIZE }
+    }
+
+    /// A video on disk.
+    ///
+    /// # Errors
+    /// One line: no frames, an unreadable film, a part (first, last frame, counted from 1) that is not in it, flow
+    /// files that do not fit.
+    pub fn open(name: String, key: u32, found: &Found, cache: Arc<Cache>) -> Result<Clip> {
+        let (source, all) = match found {
+            Found { frames, film: None, .. } => {
+                ensure!(!frames.is_empty(), "{name}: no frames");
+                (Frames::Files(frames.clone().into()), frames.len())
+            }
+            Found { film: Some(path), .. } => {
+                let film = ffmpeg::Film::open(path)?;
+                let count = film.frames;
+                (Frames::Film(Arc::new(film)), count)
+            }
+        };
+        let (first, last) = found.part.unwrap_or((1, all));
+        ensure!(
+            first >= 1 && first <= last && last <= all,
+            "{name}: frames {first} to {last} are asked for and it has {all}: mend the list of segments"
+        );
+        let flow = if found.flow.is_empty() {
+            Flow::Missing(format!("{name} has no optical flow: compute it once with skill-determination flow"))
+        } else {
+            ensure!(
+                found.flow.len() + 1 >= all.min(last),
+                "{name}: {} flow fields for {all} frames: compute the flow again",
+                found.flow.len()
+            );
+            Flow::Files(found.flow.clone().into())
+        };
+        Ok(Clip { name, key, first: first - 1, frames: last - first + 1, source, flow, cache, size: SIZE })
+    }
+
+    /// How many frames count, at least one.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Frame `at` of those that count; the last where there are fewer.
+    ///
+    /// # Errors
+    /// One line that names the file that cannot be read.
+    pub fn frame(&self, at: usize) -> Result<Arc<RgbImage>> {
+        let at = self.first + at.min(self.frames - 1);
+        self.cache.get((self.key, false, at), || {
+            let (height, width) = self.size;
+            match &self.source {
+                Frames::Drawn(film) => Ok(film.frame(at)),
+                Frames::Film(film) => film.read(at, self.size),
+                Frames::Files(files) => {
+                    let image = transform::load(&files[at])?;
+                    let fits = (image.height(), image.width()) == self.size;
+                    Ok(if fits { image } else { transform::resize(&image, height, width) })
+                }
+            }
+        })
+    }
+
+    /// The flow from frame `at` to the next (x in red, y in green, as bytes); the last one where there are fewer.
+    ///
+    /// # Errors
+    /// One line: no flow was computed, or its files cannot be read.
+    pub fn flow(&self, at: usize) -> Result<Arc<RgbImage>> {
+        let at = self.first + at.min(self.frames.saturating_sub(2));
+        self.cache.get((self.key, true, at), || match &self.flow {
+            Flow::Drawn(film) => Ok(film.flow(at)),
+            Flow::Missing(why) => anyhow::bail!("{why}"),
+            Flow::Files(files) => {
+                let (x, y) = files.get(at).or(files.last()).context("no flow")?;
+                let (x, y) = (transform::load(x)?, transform::load(y)?);
+                ensure!(x.dimensions() == y.dimensions(), "{}: x and y of a flow field differ in size", self.name);
+                let both = RgbImage::from_fn(x.width(), x.height(), |i, j| {
+                    image::Rgb([x.get_pixel(i, j)[0], y.get_pixel(i, j)[0], 128])
+                });
+                let fits = (both.height(), both.width()) == self.size;
+                Ok(if fits { both } else { transform::resize(&both, self.size.0, self.size.1) })
+            }
+        })
+    }
+
+    /// Whether the temporal stream can read it.
+    ///
+    /// # Errors
+    /// Where no flow was computed, in one line that says how.
+    pub fn check_flow(&self) -> Result<()> {
+        match &self.flow {
+            Flow::Missing(why) => anyhow::bail!("{why}"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Frames one after another from the start, each read once and none kept, to `take`: for what is computed over a
+    /// whole video. Frames outside the part that counts come too.
+    ///
+    /// # Errors
+    /// As [`Clip::frame`], and what `take` returns.
+    pub fn stream(&self, mut take: impl FnMut(RgbImage) -> Result<()>) -> Result<()> {
+        match &self.source {
+            Frames::Drawn(film) => (0..film.frames()).try_for_each(|at| take(film.frame(at))),
+            Frames::Film(film) => film.stream(self.size, take),
+            Frames::Files(files) => files.iter().try_for_each(|path| {
+                let image = transform::load(path)?;
+                take(transform::resize(&image, self.size.0, self.size.1))
+            }),
+        }
+    }
+}
+
+/// A flow component in pixels as the byte that is stored.
+pub fn quantised(pixels: f32, bound: f32) -> u8 {
+    ((pixels.clamp(-bound, bound) + bound) * (255. / (2. * bound))).round() as u8
+}
+
+/// A frame in grey, 0..255, by the weights of ITU-R 601.
+pub fn grey(image: &RgbImage) -> tvl1::Plane {
+    let grey: GrayImage = image::imageops::grayscale(image);
+    tvl1::Plane::new(grey.width() as usize, grey.height() as usize, grey.iter().map(|&v| f32::from(v)).collect())
+}

@@ -1,0 +1,126 @@
+use std::path::Path;
+
+use rankle::datasets::epic_skills::{open, open_one};
+use rankle::datasets::skills::SkillSet;
+
+use crate::data::{line, shared};
+
+/// A folder with one task of five videos, A > B > C, D > E, two folds.
+fn small(gt: &str, splits: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let task = dir.path().join("annotations/My_Task");
+    std::fs::create_dir_all(task.join("splits")).expect("made");
+    std::fs::write(task.join("my_task_gt.csv"), gt).expect("written");
+    for (name, text) in splits {
+        std::fs::write(task.join("splits").join(format!("my_task_{name}.csv")), text).expect("written");
+    }
+    dir
+}
+
+const GT: &str = "Vid1,Vid2,Better,\r\nB,A,A,\r\nB,C,B\r\n\r\nE,D,D,\r\nB,A,A,\r\n";
+const TRAIN: &str = "Better,Worse,\nA,B,\nA,B\n";
+const TEST: &str = "Better,Worse\r\nB,C\r\nD,E\r\n";
+
+#[test]
+fn the_releases_quirks_are_read() {
+    let dir = small(GT, &[("train_1", TRAIN), ("val_1", TEST)]);
+    let sets = open(dir.path()).expect("a set");
+    let [SkillSet { name, videos, tasks, folds, notes }] = &sets[..] else { panic!("one set") };
+    assert_eq!((name.as_str(), videos.len(), tasks.len()), ("My_Task", 5, 1));
+    assert_eq!(tasks[0].rows, [(0, 1), (1, 2), (3, 4), (0, 1)]);
+    assert_eq!(tasks[0].graph.pairs().count(), 3);
+    assert_eq!((folds.len(), folds[0].train.len(), folds[0].test.len()), (1, 2, 2));
+    assert_eq!(folds[0].held, [2, 3, 4]);
+    assert_eq!(notes, &["My_Task: A > B stands 2 times, kept so"]);
+    assert!(!sets[0].is_published());
+    assert_eq!(sets[0].title(3), "My_Task/D");
+    assert!(line(open_one(dir.path(), "surgery")).contains("has My_Task"));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let check = |gt: &str, splits: &[(&str, &str)], words: &[&str]| {
+        let dir = small(gt, splits);
+        let text = line(open(dir.path()));
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+        }
+    };
+    let head = "Vid1,Vid2,Best\n";
+    check(&format!("{head}A,B,A\nB,C,B\nC,A,C\n"), &[], &["my_task_gt.csv", "A > B > C > A is a cycle"]);
+    check(&format!("{head}A,B,A\nB,A,B\n"), &[], &["A and B were judged both ways"]);
+    check(&format!("{head}A,B,C\n"), &[], &["gt.csv:2", "the best, C"]);
+    check(&format!("{head}A,A,A\n"), &[], &["gt.csv:2", "compared with itself"]);
+    check(&format!("{head}A,B\n"), &[], &["gt.csv:2", "2 columns"]);
+    check(head, &[], &["no judged pairs"]);
+    check("", &[], &["an empty file"]);
+    check("A,B,C\nA,B,A\n", &[], &["Vid1,Vid2,Best"]);
+    check(GT, &[], &["the folds are missing"]);
+    check(GT, &[("train_1", TRAIN), ("val_1", "Better,Worse\nB,C\n")], &["D > E is neither"]);
+    check(GT, &[("train_1", TRAIN), ("val_1", "Better,Worse\nC,B\nD,E\n")], &["C > B is not in the ground truth"]);
+    check(GT, &[("train_1", TRAIN), ("val_1", "Better,Worse\nB,X\nD,E\n")], &["val_1.csv:2", "the video X"]);
+    check(GT, &[("train_1", TRAIN)], &["val_1.csv"]);
+    let all = "Better,Worse\nA,B\nB,C\nD,E\n";
+    check(GT, &[("train_1", all), ("val_1", "Better,Worse\nA,B\n")], &["two training videos"]);
+    assert!(line(open(Path::new("no/such/folder"))).contains("no folder no/such/folder"));
+}
+
+/// Strict to train, similar to train, test; folds 1 to 4.
+type Folds = [[usize; 3]; 4];
+
+#[test]
+fn the_paper_s_counts_come_out_exactly() {
+    let Some(dir) = shared("epic-skills") else { return };
+    let sets = open(&dir).expect("EPIC-Skills");
+    let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+    assert_eq!(names, ["surgery", "dough", "drawing", "chopsticks"]);
+
+    // Table 1: videos, rows, unique pairs, similar pairs; per cent of all pairs.
+    let table = [
+        ("Knot_Tying", [36, 596, 596, 34], [95, 5, 100]),
+        ("Needle_Passing", [28, 362, 362, 16], [96, 4, 100]),
+        ("Suturing", [39, 701, 701, 40], [95, 5, 100]),
+        ("Dough_Rolling", [33, 181, 179, 96], [34, 18, 52]),
+        ("Sonic_Drawing", [20, 118, 118, 70], [62, 37, 99]),
+        ("Hand_Drawing", [20, 129, 129, 49], [68, 26, 94]),
+        ("Chopstick_Using", [40, 536, 534, 78], [69, 10, 79]),
+    ];
+    let tasks: Vec<_> = sets.iter().flat_map(|set| &set.tasks).collect();
+    assert_eq!(tasks.len(), 7);
+    for (task, (name, counts, percent)) in tasks.iter().zip(table) {
+        let ours = [task.videos.len(), task.rows.len(), task.graph.pairs().count(), task.graph.similar().len()];
+        assert_eq!((task.name.as_str(), ours), (name, counts));
+        assert_eq!(task.percent().map(|share| share.round() as usize), percent, "{name}");
+    }
+    assert!(sets.iter().all(SkillSet::is_published));
+
+    let folds: [Folds; 4] = [
+        [[883, 45, 776], [856, 46, 803], [964, 67, 695], [1000, 51, 659]],
+        [[106, 59, 75], [96, 61, 85], [97, 48, 84], [100, 45, 81]],
+        [[127, 73, 120], [140, 60, 107], [148, 56, 99], [127, 78, 120]],
+        [[314, 35, 222], [280, 57, 256], [299, 42, 237], [299, 39, 237]],
+    ];
+    let separations: [&[usize]; 4] = [
+        &[369, 382, 311, 294, 263, 247, 224, 209, 178, 154, 127, 74, 52, 29, 16, 4],
+        &[107, 45, 39, 37, 24, 24, 20, 10, 15, 4],
+        &[171, 131, 89, 35, 16, 4],
+        &[132, 89, 83, 88, 77, 72, 64, 65, 60, 55, 43, 32, 27, 26, 17, 14, 6, 2],
+    ];
+    for (i, set) in sets.iter().enumerate() {
+        let card = set.card();
+        assert_eq!(card.folds, folds[i], "{}", set.name);
+        assert_eq!(card.pooled, [2933, 325, 446, 952][i]);
+        assert_eq!(card.separations, separations[i], "{}", set.name);
+        for fold in &set.folds {
+            let held = |video: &usize| fold.held.contains(video);
+            assert!(fold.train.iter().chain(&fold.similar).all(|(a, b)| !held(a) && !held(b)));
+            assert!(fold.test.iter().all(|(a, b)| held(a) || held(b)));
+        }
+        println!("{card}");
+    }
+    let notes: Vec<&String> = sets.iter().flat_map(|set| &set.notes).collect();
+    assert_eq!(
+        notes,
+        ["Dough_Rolling: S33 > S08 stands 3 times, kept so", "Chopstick_Using: B1 > G1 stands 3 times, kept so"]
+    );
+}

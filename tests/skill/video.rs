@@ -1,0 +1,286 @@
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use image::{Rgb, RgbImage};
+use rankle::datasets::drawn::Hands;
+use rankle::datasets::drawn::hand::{BOUND, Hand, Performance};
+use rankle::video::snippet::{Crops, Stream, Window, random_starts, split, uniform_starts};
+use rankle::video::tvl1::{Constants, Plane, flow};
+use rankle::video::{Cache, Clip, Film, Found, ffmpeg, find, folder, quantised};
+
+use crate::data::line;
+
+#[test]
+fn splits_cover_a_video_and_snippets_stay_inside() {
+    for frames in 1..60 {
+        for n in 1..8 {
+            let parts: Vec<_> = (0..n).map(|k| split(frames, n, k)).collect();
+            assert!(parts.iter().all(|part| !part.is_empty() && part.end <= frames));
+            if frames >= n {
+                assert_eq!(parts.iter().map(|part| part.len()).sum::<usize>(), frames);
+            }
+            for span in [1, 6] {
+                for part in &parts {
+                    let starts =
+                        random_starts(part.clone(), 3, span, &mut rankle::seed::at(frames as u64, n as u64, 0));
+                    let inside =
+                        |&start: &usize| start >= part.start && (start + span <= part.end || start == part.start);
+                    assert!(starts.len() == 3 && starts.iter().all(inside), "{starts:?} in {part:?}");
+                    assert!(starts.is_sorted());
+                }
+                let starts = uniform_starts(frames, 25, span);
+                assert!(starts.len() == 25 && starts.is_sorted());
+                assert!(starts.iter().all(|start| start + span <= frames.max(span)));
+            }
+        }
+    }
+    assert_eq!(uniform_starts(100, 4, 1), [12, 37, 62, 87]);
+    // Every start of a segment is drawn.
+    let mut rng = rankle::seed::at(1, 2, 3);
+    let seen: std::collections::BTreeSet<usize> =
+        (0..300).flat_map(|_| random_starts(10..31, 3, 6, &mut rng)).collect();
+    assert_eq!(seen, (10..26).collect());
+}
+
+#[test]
+fn windows_are_corners_or_the_centre_at_neighbouring_scales() {
+    let crops = Crops::paper();
+    let mut rng = rankle::seed::at(4, 0, 0);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3000 {
+        let Window { top, left, height, width, .. } = crops.random(256, 340, &mut rng);
+        let place = |side: u32| [256, 224, 192, 169].iter().position(|&known| known == side).expect("a scale");
+        assert!(place(height).abs_diff(place(width)) <= 1);
+        let corners = [(0, 0), (0, 340 - width), (256 - height, 0), (256 - height, 340 - width)];
+        assert!(corners.contains(&(top, left)) || (top, left) == ((256 - height) / 2, (340 - width) / 2));
+        seen.insert((height, width));
+    }
+    assert_eq!(seen.len(), 10);
+    let centre = Window { top: 16, left: 58, height: 224, width: 224, flip: false };
+    assert_eq!(crops.centre(256, 340), centre);
+}
+
+/// A film whose pixels and flow tell the frame and the place.
+#[derive(Debug)]
+struct Told;
+
+impl Film for Told {
+    fn frames(&self) -> usize {
+        9
+    }
+    fn frame(&self, at: usize) -> RgbImage {
+        RgbImage::from_fn(6, 4, |x, y| Rgb([at as u8, x as u8, y as u8]))
+    }
+    fn flow(&self, at: usize) -> RgbImage {
+        RgbImage::from_fn(6, 4, |x, _| Rgb([100 + x as u8, 200 + at as u8, 128]))
+    }
+}
+
+#[test]
+fn snippets_hold_their_planes_and_a_mirrored_flow_turns_round() {
+    let clip = Clip::drawn("told".into(), 0, Arc::new(Told), Cache::new(1 << 20));
+    let crops = Crops { side: 4, scales: vec![1.] };
+    let mut out = vec![0; crops.len(Stream::Spatial)];
+    let window = |flip| move |_: u32, _: u32| Window { top: 0, left: 1, height: 4, width: 4, flip };
+    crops.write(&clip, Stream::Spatial, 5, window(false), &mut out).expect("read");
+    assert_eq!(out[..4], [5; 4]);
+    assert_eq!(out[16..24], [1, 2, 3, 4, 1, 2, 3, 4]);
+    assert_eq!(out[32..40], [0, 0, 0, 0, 1, 1, 1, 1]);
+    crops.write(&clip, Stream::Spatial, 5, window(true), &mut out).expect("read");
+    assert_eq!(out[16..20], [4, 3, 2, 1]);
+    let mut out = vec![0; crops.len(Stream::Temporal)];
+    crops.write(&clip, Stream::Temporal, 2, window(false), &mut out).expect("read");
+    for field in 0..5 {
+        assert_eq!(out[32 * field..32 * field + 4], [101, 102, 103, 104]);
+        assert_eq!(out[32 * field + 16], 202 + field as u8);
+    }
+    crops.write(&clip, Stream::Temporal, 2, window(true), &mut out).expect("read");
+    assert_eq!(out[..4], [104, 103, 102, 101].map(|v: u8| 255 - v));
+    assert_eq!(out[16], 202, "y keeps its sign");
+    // Beyond the last field the last one is repeated.
+    crops.write(&clip, Stream::Temporal, 6, window(false), &mut out).expect("read");
+    assert_eq!([out[16], out[48], out[80], out[144]], [206, 207, 207, 207]);
+}
+
+#[test]
+fn the_cache_keeps_to_its_bytes_and_drops_the_oldest() {
+    let cache = Cache::new(3 * 72);
+    let clip = Clip::drawn("told".into(), 0, Arc::new(Told), cache.clone());
+    let first: Vec<_> = (0..3).map(|at| clip.frame(at).expect("read")).collect();
+    assert_eq!(cache.bytes(), 216);
+    assert!(Arc::ptr_eq(&first[0], &clip.frame(0).expect("read")), "read again from memory");
+    clip.frame(3).expect("read");
+    assert_eq!(cache.bytes(), 216);
+    assert!(Arc::ptr_eq(&first[0], &clip.frame(0).expect("read")));
+    assert!(!Arc::ptr_eq(&first[1], &clip.frame(1).expect("read")), "the oldest is gone");
+    assert!(Cache::new(10).bytes() == 0);
+}
+
+/// Waves of several lengths, moved by (dx, dy).
+fn waves(dx: f32, dy: f32) -> Plane {
+    let value = |x: f32, y: f32| {
+        128. + 40. * (x / 5.).sin() * (y / 7.).cos() + 30. * (x / 11. + y / 9.).sin() + 20. * (y / 4. - x / 13.).cos()
+    };
+    Plane::new(64, 48, (0..64 * 48).map(|i| value((i % 64) as f32 - dx, (i / 64) as f32 - dy)).collect())
+}
+
+#[test]
+fn tvl1_finds_a_shift() {
+    for (dx, dy) in [(0., 0.), (1.5, -0.75), (-4., 3.)] {
+        let (u, v) = flow(&waves(0., 0.), &waves(dx, dy), Constants::default());
+        let inner = |plane: &Plane| {
+            let rows = (8..40).flat_map(|y| (8..56).map(move |x| y * 64 + x));
+            rows.map(|i| plane.values()[i]).collect::<Vec<_>>()
+        };
+        let error: f32 =
+            inner(&u).iter().zip(inner(&v)).map(|(u, v)| ((u - dx).powi(2) + (v - dy).powi(2)).sqrt()).sum::<f32>();
+        let mean = error / (32. * 48.);
+        assert!(mean < 0.15, "({dx}, {dy}): {mean}");
+    }
+    let flat = Plane::new(5, 3, vec![7.; 15]);
+    let (u, v) = flow(&flat, &flat, Constants::default());
+    assert!(u.values().iter().chain(v.values()).all(|&x| x == 0.));
+}
+
+#[test]
+fn a_drawn_hand_moves_as_its_flow_says() {
+    let performance = Performance { seed: 1, person: 2, repeat: 0, skill: 0.4, drift: 0.3, size: (40, 52) };
+    let hand = Hand::new(performance);
+    assert_eq!(hand.frame(30), Hand::new(performance).frame(30), "a function of the seed");
+    assert!((84..=168).contains(&hand.frames()));
+    assert!(hand.strokes() > 20);
+    let mut moved = 0;
+    for at in [10, 25, 40, 70] {
+        let (u, v) = hand.motion(at);
+        let field = hand.flow(at);
+        let moving = [quantised(u, BOUND), quantised(v, BOUND), 128];
+        let rest = [quantised(0., BOUND), quantised(0., BOUND), 128];
+        let count = field.pixels().filter(|pixel| pixel.0 == moving).count();
+        assert!(field.pixels().all(|pixel| pixel.0 == moving || pixel.0 == rest));
+        assert!(count > 50);
+        // Where the hand is after the motion, the next frame looks as this one did before it, to the pixel's rounding.
+        if u.abs().max(v.abs()) > 0.5 {
+            moved += 1;
+            let (now, next) = (hand.frame(at), hand.frame(at + 1));
+            let (mut with, mut without) = (0_i64, 0_i64);
+            for (x, y, pixel) in field.enumerate_pixels() {
+                let (tx, ty) = (x as f32 + u, y as f32 + v);
+                if pixel.0 != moving || !(0. ..51.).contains(&tx) || !(0. ..39.).contains(&ty) {
+                    continue;
+                }
+                let there = next.get_pixel(tx.round() as u32, ty.round() as u32);
+                let gap = |a: &Rgb<u8>, b: &Rgb<u8>| (0..3).map(|c| i64::from(a[c].abs_diff(b[c]))).sum::<i64>();
+                with += gap(now.get_pixel(x, y), there);
+                without += gap(now.get_pixel(x, y), next.get_pixel(x, y));
+            }
+            assert!(with <= without, "frame {at}: {with} against {without}");
+        }
+    }
+    assert!(moved > 0);
+}
+
+#[test]
+fn the_drawn_set_is_judged_like_the_paper_s() {
+    let (set, hands) = Hands::default().set();
+    let card = set.card();
+    println!("{card}");
+    assert_eq!((set.videos.len(), hands.len(), set.folds.len()), (32, 32, 4));
+    let [strict, similar, _] = card.tasks[0].percent;
+    assert!((25. ..75.).contains(&strict) && similar > 3., "{strict} {similar}");
+    for fold in &set.folds {
+        assert_eq!((fold.held.len(), fold.train.len() + fold.test.len()), (8, card.tasks[0].strict_rows));
+        assert!(fold.train.iter().chain(&fold.similar).all(|(a, b)| !fold.held.contains(a) && !fold.held.contains(b)));
+    }
+    // Judgements follow skill, and most of what is separated far is judged right.
+    let skill = |i: usize| hands[i].performance().skill;
+    let rows = &set.tasks[0].rows;
+    let right = rows.iter().filter(|&&(a, b)| skill(a) > skill(b)).count();
+    assert!(right * 100 >= rows.len() * 95);
+    assert_eq!(Hands::default().set().0.tasks[0].rows, *rows);
+    let other = Hands { seed: 2, ..Hands::default() }.set().0;
+    assert_ne!(other.tasks[0].rows, *rows);
+}
+
+#[test]
+fn videos_are_found_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| dir.path().join(name);
+    let picture = |path: &Path| RgbImage::from_pixel(8, 6, Rgb([200, 10, 10])).save(path).expect("saved");
+    for name in ["Knot_Tying_B001_capture1.avi", "Knot_Tying_B001_capture2.avi", "A1.mp4", "A1_other.mp4", "A10.mp4"] {
+        std::fs::write(at(name), b"film").expect("written");
+    }
+    std::fs::create_dir_all(at("C2")).expect("made");
+    (0..3).for_each(|i| picture(&at("C2").join(format!("img_{i:05}.png"))));
+    std::fs::create_dir_all(at("flow/C2")).expect("made");
+    for axis in ["x", "y"] {
+        (0..2).for_each(|i| picture(&at("flow/C2").join(format!("flow_{axis}_{i:05}.png"))));
+    }
+    let flow = at("flow");
+    let found = |video: &str| find(dir.path(), &flow, video);
+    assert_eq!(found("B001").expect("one").film, Some(at("Knot_Tying_B001_capture2.avi")));
+    assert_eq!(found("A1").expect("one").film, Some(at("A1.mp4")));
+    let pictures = found("C2").expect("a folder");
+    assert_eq!((pictures.frames.len(), pictures.flow.len(), &pictures.film), (3, 2, &None));
+    assert!(line(found("Z9")).contains("no video of Z9"));
+    assert!(line(found("B1")).contains("no video of B1"));
+    let clip = Clip::open("C2".into(), 0, &pictures, Cache::new(1 << 22)).expect("opens");
+    assert_eq!((clip.frames(), clip.frame(2).expect("read").dimensions()), (3, (340, 256)));
+    assert_eq!(clip.flow(1).expect("read").get_pixel(0, 0).0, [200, 200, 128]);
+    let part = Found { part: Some((2, 9)), ..pictures.clone() };
+    assert!(line(Clip::open("C2".into(), 0, &part, Cache::new(1))).contains("frames 2 to 9"));
+    let still = Found { flow: Vec::new(), ..pictures };
+    let clip = Clip::open("C2".into(), 0, &still, Cache::new(1)).expect("opens");
+    assert!(line(clip.flow(0)).contains("has no optical flow"));
+    assert!(line(clip.check_flow()).contains("skill-determination flow"));
+    let all = folder(dir.path()).expect("videos");
+    assert_eq!(all.len(), 6);
+    assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));
+}
+
+#[test]
+fn films_are_read_through_ffmpeg() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("-odd name.mkv");
+    let none = dir.path().join("none.mp4");
+    std::fs::write(&none, b"no film at all").expect("written");
+    if Command::new("ffmpeg").arg("-version").output().is_err() {
+        println!("skipped: no ffmpeg here");
+        let text = line(ffmpeg::Film::open(&none));
+        assert!(text.contains("ffprobe, which is not installed"), "{text}");
+        return;
+    }
+    assert!(line(ffmpeg::Film::open(&none)).contains("no video that ffmpeg can read"));
+    // Frame i is grey of 10 + 8 i.
+    let frames: Vec<u8> = (0..25_u8).flat_map(|i| vec![10 + 8 * i; 64 * 48 * 3]).collect();
+    let raw = dir.path().join("raw");
+    std::fs::write(&raw, frames).expect("written");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x48", "-r", "30000/1001", "-i"])
+        .arg(&raw)
+        .args(["-c:v", "mpeg4", "-q:v", "1", "-g", "10", "-bf", "2"])
+        .arg(&path)
+        .output()
+        .expect("runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let film = ffmpeg::Film::open(&path).expect("a film");
+    assert_eq!(film.frames, 25);
+    let level = |image: &RgbImage| image.pixels().map(|p| f64::from(p[0])).sum::<f64>() / f64::from(30 * 40);
+    for at in [0, 1, 7, 10, 11, 23, 24] {
+        let image = film.read(at, (30, 40)).expect("read");
+        assert!((level(&image) - (10. + 8. * at as f64)).abs() < 3.5, "frame {at}: {}", level(&image));
+    }
+    let mut levels = Vec::new();
+    film.stream((30, 40), |image| {
+        levels.push(level(&image));
+        Ok(())
+    })
+    .expect("streams");
+    assert_eq!(levels.len(), 25);
+    assert!(levels.iter().enumerate().all(|(i, level)| (level - (10. + 8. * i as f64)).abs() < 3.5));
+    let found = Found { film: Some(path.clone()), part: Some((11, 20)), ..Found::default() };
+    let clip = Clip::open("part".into(), 0, &found, Cache::new(1 << 22)).expect("opens");
+    assert_eq!(clip.frames(), 10);
+    let first = clip.frame(0).expect("read");
+    assert!((f64::from(first.get_pixel(100, 100)[0]) - 90.).abs() < 3.5);
+}
