@@ -40,7 +40,7 @@ use rankle::run::{
     report::{Report, Series},
     session::{self, Done, Plan, Session, Trained},
     stats,
-    watch::Reading,
+    watch::{Collapse, Reading},
 };
 use rankle::sampler::QuadrupletSampler;
 use rankle::transform::{Augment, Recipe, TestViews};
@@ -263,7 +263,12 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
         optimizer.step(h.rate(t), 0.9);
 
         let done = Done { step: t, loss: &now.loss, images: count, waited: loader.waited() };
-        session.after(done, || (log_line(h, t, &now), None::<Reading>), &store, &optimizer, Vec::new)?;
+        let line = || {
+            let line = log_line(h, t, &now);
+            let reading = reading(h, &line);
+            (line, reading)
+        };
+        session.after(done, line, &store, &optimizer, Vec::new)?;
     }
     Ok((store, net))
 }
@@ -313,6 +318,19 @@ fn log_line(h: &Hyper, t: u64, now: &Step) -> Value {
             line = stats::joined(line, json!({"saturated": mean(&flat)}));
         }
         stats::joined(stats::tally(t, &now.loss, &now.tally), line)
+    })
+}
+
+/// What the watch over collapse reads: the gap of the two means of a learned metric, whose margins stand still.
+fn reading(h: &Hyper, line: &Value) -> Option<Reading> {
+    let number = |pointer: &str| line.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.);
+    let fixed = line["stage"] != 2 && h.model != Model::TripletEmbedding;
+    fixed.then(|| Reading {
+        what: Collapse::Metric,
+        loss: number("/mean"),
+        collapsed_loss: if h.model.takes_quadruplets() { h.margins[0] + h.margins[1] } else { h.margin },
+        median_distance: (number("/square/different") - number("/square/same")).abs(),
+        mean_norm: 1.,
     })
 }
 

@@ -91,7 +91,7 @@ fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     let first = if h.net == Net::BnInception { BnInception::FIRST } else { AlexNet::FIRST };
     if let Some(file) = &h.weights {
         let loaded = weights::load_scorer(store, Path::new(file), first);
-        say(loaded.context("--weights (data/README.md says where the networks' are)")?);
+        say(loaded.with_context(|| format!("--weights ({} gets this network's)", h.net.fetch()))?);
     }
     Ok(())
 }
@@ -580,7 +580,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     match verb {
         Verb::Train(args) => {
             let machine = args.machine.resolve()?;
-            let h = args.hyper.resolve(flags::Scale::Paper)?;
+            let h = args.hyper.resolve(args.hyper.scale())?;
             let world = World::open(&h)?;
             let at = args.run.unwrap_or_else(|| h.folder());
             train_all(&h, &world, &at, &machine)?;
@@ -648,7 +648,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
         Verb::Flow(args) => flow::compute(&args)?,
         Verb::Reproduce(args) => {
             let machine = args.machine.resolve()?;
-            let scale = if args.hyper.is_drawn() { flags::Scale::Drawn } else { flags::Scale::Paper };
+            let scale = args.hyper.scale();
             if args.table == Some(2) {
                 return sweeps::table2(&args, scale, &machine);
             }

@@ -110,7 +110,7 @@ fn all_verbs_from_training_to_export() {
         assert!((number("/margins/0") - gap).abs() < 1e-6 && (number("/margins/1") - gap / 2.).abs() < 1e-6);
     }
     let rates: Vec<f64> = lines.iter().map(|line| line["lr"].as_f64().expect("a rate")).collect();
-    assert!((rates[0] - 0.02).abs() < 1e-9 && (rates[2] - 0.002).abs() < 1e-9 && (rates[3] - 0.002).abs() < 1e-9);
+    assert!((rates[0] - 0.005).abs() < 1e-9 && (rates[2] - 0.0005).abs() < 1e-9 && (rates[3] - 0.002).abs() < 1e-9);
     assert!((rates[6] - 0.0002).abs() < 1e-9, "{rates:?}");
     let split = json(&place.path("run/split.json"));
     assert_eq!((split["test"].as_array().map(Vec::len), split["train"].as_array().map(Vec::len)), (Some(5), Some(7)));

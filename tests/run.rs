@@ -5,7 +5,7 @@ use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, Progress};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, RunFolder};
-use rankle::run::watch::{Finite, Reading, Watch};
+use rankle::run::watch::{Collapse, Finite, Reading, Watch};
 use rankle::run::{autocast, device, stats};
 use serde_json::json;
 use tch::nn::{Init, VarStore};
@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 use crate::common::value;
 
 fn reading(loss: f64, median_distance: f64) -> Reading {
-    Reading { loss, collapsed_loss: 0.2, median_distance, mean_norm: 1. }
+    Reading { what: Collapse::Embeddings, loss, collapsed_loss: 0.2, median_distance, mean_norm: 1. }
 }
 
 #[test]
@@ -39,6 +39,20 @@ fn a_lasting_collapse_is_named_once_and_a_passing_one_is_not() {
     // Its state goes through a checkpoint.
     let text = serde_json::to_string(&watch).expect("JSON");
     assert_eq!(serde_json::from_str::<Watch>(&text).expect("back"), watch);
+}
+
+#[test]
+fn a_learned_metric_that_stays_equal_is_named_after_longer_patience() {
+    let mut watch = Watch::default();
+    let stuck =
+        Reading { what: Collapse::Metric, loss: 1.5, collapsed_loss: 1.5, median_distance: 0.001, mean_norm: 1. };
+    for _ in 0..Watch::PATIENCE_METRIC - 1 {
+        assert!(watch.read(stuck).is_none());
+    }
+    let text = watch.read(stuck).expect("named");
+    assert!(text.contains("one g for all pairs") && text.contains("--lr"), "{text}");
+    assert!(watch.read(stuck).is_none(), "once");
+    assert!(watch.read(Reading { median_distance: 0.3, loss: 1.2, ..stuck }).is_none());
 }
 
 #[test]

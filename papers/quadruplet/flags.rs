@@ -196,11 +196,6 @@ impl Model {
         matches!(self, Model::TripletImproved | Model::Quadruplet | Model::QuadrupletMargohnm)
     }
 
-    /// Whether g can be any number.
-    pub fn is_unbounded(self) -> bool {
-        matches!(self, Model::TripletLearnedMetric | Model::TripletNoSoftmax)
-    }
-
     /// Whether a fourth image takes part.
     pub fn takes_quadruplets(self) -> bool {
         matches!(self, Model::Quadruplet | Model::QuadrupletMargohnm)
@@ -289,10 +284,10 @@ pub struct Flags {
     /// Draw pairs without a look at cameras; the default is that every pair is seen by two (Section 3.3)
     #[arg(long)]
     pub any_camera: bool,
-    /// Learning rate of the first stage, a tenth of it after 3/5 of the stage (Section 4) [default: 0.001; the small network's 0.02, without bound on g 0.005]
+    /// Learning rate of the first stage, a tenth of it after 3/5 of the stage (Section 4) [default: 0.001; the small network's 0.005, of triplet-embedding 0.02]
     #[arg(long)]
     pub lr: Option<f64>,
-    /// Learning rate of the second stage [default: a tenth of --lr]
+    /// Learning rate of the second stage [default: a tenth of --lr; the small network's 0.002]
     #[arg(long)]
     pub lr2: Option<f64>,
     /// Steps with fixed margins [default: 25000]
@@ -410,7 +405,7 @@ impl Flags {
             quadruplets: self.quadruplets.unwrap_or(base.quadruplets),
             any_camera: self.any_camera,
             lr,
-            lr2: self.lr2.unwrap_or(lr / 10.),
+            lr2: self.lr2.unwrap_or(if self.lr.is_some() { lr / 10. } else { base.lr2 }),
             steps: self.steps.unwrap_or(base.steps),
             steps2: if model == Model::QuadrupletMargohnm {
                 self.steps2.unwrap_or(self.steps.unwrap_or(base.steps2))
@@ -470,8 +465,8 @@ impl Hyper {
                 height: 64,
                 width: 32,
                 quadruplets: 32,
-                // An unbounded g meets itself squared in its gradient: at 0.02 some seeds run away.
-                lr: if model.is_unbounded() { 0.005 } else { 0.02 },
+                // At 0.02 some seeds of a learned metric saturate at once, or run away where g has no bound.
+                lr: if model == Model::TripletEmbedding { 0.02 } else { 0.005 },
                 lr2: 0.002,
                 steps: 300,
                 steps2: if model == Model::QuadrupletMargohnm { 150 } else { 0 },

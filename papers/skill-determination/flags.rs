@@ -179,6 +179,11 @@ pub enum Net {
 }
 
 impl Net {
+    /// The command that gets its ImageNet weights.
+    pub fn fetch(self) -> String {
+        rankle::datasets::catalog::fetch(if self == Net::BnInception { "bn-inception" } else { "alexnet" })
+    }
+
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
     }
@@ -295,7 +300,7 @@ pub struct Flags {
 pub enum Scale {
     /// The paper's.
     Paper,
-    /// A few minutes on two cores, for `reproduce --data drawn`.
+    /// A few minutes on two cores, for `--data drawn`.
     Drawn,
 }
 
@@ -341,8 +346,8 @@ pub struct Part {
 }
 
 impl Flags {
-    pub fn is_drawn(&self) -> bool {
-        self.data == "drawn"
+    pub fn scale(&self) -> Scale {
+        if self.data == "drawn" { Scale::Drawn } else { Scale::Paper }
     }
 
     /// Fills in the defaults and refuses what cannot train.
@@ -357,8 +362,9 @@ impl Flags {
             (Some(file), _) => Some(file.clone()),
             (None, Net::Small | Net::Features) => None,
             (None, Net::Alexnet | Net::BnInception) => bail!(
-                "{0} starts from ImageNet weights: say --weights FILE (data/README.md says where {0}'s are), or --weights none to train it from scratch",
-                net.name()
+                "{} starts from ImageNet weights: say --weights FILE ({} gets them), or --weights none to train it from scratch",
+                net.name(),
+                net.fetch()
             ),
         };
         let steps =

@@ -41,7 +41,12 @@ const TABLE_1: [(&str, usize, usize, [usize; 3]); 7] = [
 /// other or go round in a cycle, folds that are not a partition of the judged pairs.
 pub fn open(dir: &Path) -> Result<Vec<SkillSet>> {
     let root = dir.join("annotations");
-    ensure!(dir.is_dir(), "no folder {}: give the folder that holds annotations/", dir.display());
+    ensure!(
+        dir.is_dir(),
+        "no folder {}: it should hold annotations/ ({} gets the paper's)",
+        dir.display(),
+        super::catalog::fetch("epic-skills")
+    );
     ensure!(
         root.is_dir(),
         "{} is missing: EPIC-Skills has annotations/<Task>/<task>_gt.csv and splits/ beside it",

@@ -5,9 +5,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Kind, Tensor, nn::VarStore};
 
+/// What can collapse, which decides the cure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collapse {
+    /// All embeddings become one.
+    Embeddings,
+    /// A learned metric gives every pair the same number; the distance read is the gap between the two kinds of pairs.
+    Metric,
+}
+
 /// What the watch reads at a logged step.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
+    /// What is watched.
+    pub what: Collapse,
     /// Mean loss over all terms.
     pub loss: f64,
     /// What that mean is when all embeddings are equal: the margin, ln 2, ...
@@ -23,6 +34,7 @@ impl Reading {
     pub fn of(line: &Value, collapsed_loss: f64) -> Reading {
         let number = |path: &str| line.pointer(path).and_then(Value::as_f64).unwrap_or(0.);
         Reading {
+            what: Collapse::Embeddings,
             loss: number("/mean"),
             collapsed_loss,
             median_distance: number("/distance/p50"),
@@ -43,6 +55,8 @@ pub struct Watch {
 impl Watch {
     /// Readings in a row that make a collapse.
     pub const PATIENCE: u32 = 5;
+    /// The same of a learned metric, which starts with equal numbers for all pairs.
+    pub const PATIENCE_METRIC: u32 = 12;
 
     /// Takes a reading; returns cause and cure when a collapse has just become plain, once for each collapse.
     pub fn read(&mut self, reading: Reading) -> Option<String> {
@@ -54,10 +68,18 @@ impl Watch {
             return None;
         }
         self.stuck += 1;
-        if self.stuck < Self::PATIENCE || self.said {
+        let patience = if reading.what == Collapse::Metric { Self::PATIENCE_METRIC } else { Self::PATIENCE };
+        if self.stuck < patience || self.said {
             return None;
         }
         self.said = true;
+        if reading.what == Collapse::Metric {
+            return Some(format!(
+                "collapsed: for {} readings the loss has been {:.4}, which is what one g for all pairs gives ({:.4}), and pairs of one person and of two differ by {:.2e} in g²: nothing is learned. \
+                 Cure: lower --lr to a third, start from trained weights (--weights, --start), or take another --seed",
+                self.stuck, reading.loss, reading.collapsed_loss, reading.median_distance
+            ));
+        }
         Some(format!(
             "collapsed: for {} readings the loss has been {:.4}, which is what equal embeddings give ({:.4}), and the median distance is {:.2e} (it was {:.2e} at first, embeddings are {:.2e} long): \
              all images get nearly the same embedding. Cure: lower --lr to a tenth, take --margin soft or a smaller margin, start from trained weights (--weights), or use a gentler loss first (batch-all)",

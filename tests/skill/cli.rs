@@ -1,0 +1,262 @@
+//! The binary `skill-determination` as a user meets it: all verbs, interruptions, and bad input answered in one line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rand::Rng;
+use serde_json::Value;
+use tch::CModule;
+use tempfile::TempDir;
+
+use crate::common::Program;
+
+const SKILL: Program = Program(env!("CARGO_BIN_EXE_skill-determination"));
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { dir: TempDir::new().expect("a temporary folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().to_string()
+    }
+
+    /// `verb` on drawn hands into run `name`: the smallest training there is, with more flags.
+    fn args(&self, verb: &str, name: &str, more: &[&str]) -> Vec<String> {
+        let mut args: Vec<String> = [verb, "--run", &self.text(name)].map(String::from).to_vec();
+        let usual = [
+            ("--data", "drawn"),
+            ("--net", "small"),
+            ("--folds", "1"),
+            ("--batch", "4"),
+            ("--steps-spatial", "3"),
+            ("--steps-temporal", "2"),
+            ("--side", "32"),
+            ("--log-every", "1"),
+        ];
+        for (flag, value) in usual.into_iter().filter(|(flag, _)| !more.contains(flag)) {
+            args.extend([flag.to_string(), value.to_string()]);
+        }
+        args.extend(more.iter().map(|word| word.to_string()));
+        args
+    }
+
+    /// Videos as folders of pictures, `count` of them, with `frames` each.
+    fn videos(&self, name: &str, count: usize, frames: u8) {
+        for video in 0..count {
+            let folder = self.path(name).join(format!("video{video}"));
+            fs::create_dir_all(&folder).expect("made");
+            for frame in 0..frames {
+                let image = image::RgbImage::from_fn(60, 48, |x, y| {
+                    image::Rgb([(x * 4) as u8 ^ frame, (y * 5) as u8, (40 * video) as u8 + frame])
+                });
+                image.save(folder.join(format!("img_{frame:05}.png"))).expect("saved");
+            }
+        }
+    }
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON")
+}
+
+#[test]
+fn all_verbs_from_training_to_export() {
+    let place = Place::new();
+    let at = place.text("run");
+    let card = SKILL.good(&["data", "--data", "drawn", "--out", &place.text("card.json")]);
+    assert!(card.contains("test pairs by separation") && json(&place.path("card.json")).is_array());
+    let shown = SKILL.good(&strs(&place.args("reproduce", "run", &[])));
+    for word in ["spatial", "temporal", "fused", "Not comparable", "Table 2", "model-spatial.pt", "model-temporal.pt"] {
+        assert!(shown.contains(word), "{word} is not in {shown}");
+    }
+    let results = json(&place.path("run/results.json"));
+    assert!((0. ..=1.).contains(&results["scores"]["fused"].as_f64().expect("a score")));
+    assert!(results["claims"].as_array().expect("claims").iter().all(|claim| claim["ours"].is_null()));
+    let page = fs::read_to_string(place.path("run/report.html")).expect("a report");
+    for word in ["Ranking: Drawn", "Score over time", "Graph of pairs", "Errors by separation", "<svg", "data:image/"] {
+        assert!(page.contains(word), "{word}");
+    }
+    let log = fs::read_to_string(place.path("run/fold-1-spatial/log.jsonl")).expect("a log");
+    assert_eq!(log.lines().count(), 3);
+
+    // A second start trains nothing; evaluation of one stream alone is that stream's.
+    assert!(SKILL.good(&strs(&place.args("train", "run", &[]))).contains("next: skill-determination evaluate"));
+    let alone = SKILL.good(&["evaluate", "--run", &at, "--alpha", "1"]);
+    let row =
+        |name: &str| alone.lines().find(|line| line.contains(name)).map(|line| line.replace(name, "")).expect("a row");
+    assert_eq!(row("│ fused  ").split_whitespace().last(), row("│ spatial").split_whitespace().last());
+    let shown = SKILL.good(&["sweep", "--run", &at]);
+    for word in ["Fig. 4", "Fig. 5", "Fig. 6", "from the end", "separation"] {
+        assert!(shown.contains(word), "{word} is not in {shown}");
+    }
+    assert_eq!(json(&place.path("run/sweeps.json"))["alpha"].as_array().map(Vec::len), Some(11));
+
+    // Who's best: hands that nobody saw, and a folder of videos.
+    let shown = SKILL.good(&["rank", "--run", &at, "--videos", "drawn", "--out", &place.text("ranking.json")]);
+    assert!(shown.contains("split 7"));
+    let ranking = json(&place.path("ranking.json"));
+    let scores: Vec<f64> =
+        ranking.as_array().expect("a list").iter().map(|row| row["score"].as_f64().expect("a score")).collect();
+    assert!(scores.len() == 32 && scores.windows(2).all(|pair| pair[0] >= pair[1]));
+    place.videos("films", 3, 8);
+    SKILL.bad(&["rank", "--run", &at, "--videos", &place.text("films")], 1, &["flow", "--streams spatial"]);
+    SKILL.good(&["flow", "--videos", &place.text("films")]);
+    assert!(place.path("films/flow/video2/flow_y_00007.jpg").exists());
+    let shown = SKILL.good(&["rank", "--run", &at, "--videos", &place.text("films"), "--sigma", "3"]);
+    assert!(shown.contains("video0") && shown.contains("video2"), "{shown}");
+    let out = place.text("scores.safetensors");
+    SKILL.good(&["embed", "--run", &at, "--videos", &place.text("films"), "--out", &out, "--sigma", "5"]);
+    let found = rankle::weights::read(Path::new(&out)).expect("readable");
+    assert!(found.len() == 2 && found.iter().all(|(_, x)| x.size() == [3, 5]));
+
+    let module = CModule::load(place.path("run/model-temporal.pt")).expect("loads");
+    let snippets = crate::export::drawn(3, &[4, 10, 32, 32]) * 100. + 128.;
+    assert_eq!(module.forward_ts(&[snippets]).expect("runs").size(), [4, 1]);
+}
+
+#[test]
+fn every_loss_and_a_head_on_features_train() {
+    let place = Place::new();
+    let shown = SKILL.good(&strs(&place.args("reproduce", "table", &["--table", "2", "--streams", "spatial"])));
+    for word in ["L_rank1", "L_rank2", "L_rank3", "Not comparable"] {
+        assert!(shown.contains(word), "{word} is not in {shown}");
+    }
+    // A data set of features: six videos, judged along a line; the first number of a row is the skill.
+    let task = place.path("data/annotations/Task");
+    fs::create_dir_all(task.join("splits")).expect("made");
+    let names: Vec<String> = (0..6).map(|i| format!("v{i}")).collect();
+    let pair = |a: usize, b: usize| format!("{},{},{}\r\n", names[a], names[b], names[a]);
+    let all: Vec<(usize, usize)> = (0..6).flat_map(|a| (a + 1..6).map(move |b| (a, b))).collect();
+    let text = |pairs: &[(usize, usize)]| {
+        ["Vid1,Vid2,Better\r\n".to_string()]
+            .into_iter()
+            .chain(pairs.iter().map(|&(a, b)| pair(a, b)))
+            .collect::<String>()
+    };
+    fs::write(task.join("task_gt.csv"), text(&all)).expect("written");
+    let (test, train): (Vec<_>, Vec<_>) = all.iter().copied().partition(|&(a, b)| a == 5 || b == 5 || a == 2 || b == 2);
+    let fold = |pairs: &[(usize, usize)]| {
+        let rows = pairs.iter().map(|&(a, b)| format!("{},{}\r\n", names[a], names[b]));
+        ["Better,Worse\r\n".to_string()].into_iter().chain(rows).collect::<String>()
+    };
+    fs::write(task.join("splits/task_train_1.csv"), fold(&train)).expect("written");
+    fs::write(task.join("splits/task_val_1.csv"), fold(&test)).expect("written");
+    let features = place.path("data/features/spatial/Task");
+    fs::create_dir_all(&features).expect("made");
+    for (i, name) in names.iter().enumerate() {
+        let x = crate::export::drawn(i as u64, &[30, 4]) * 0.1;
+        let _ = x.select(1, 0).fill_(-(i as f64));
+        rankle::weights::save(&features.join(format!("{name}.safetensors")), &[("features".into(), x)], None)
+            .expect("saved");
+    }
+    let data = place.text("data");
+    let more = [
+        "--data",
+        &data,
+        "--net",
+        "features",
+        "--streams",
+        "spatial",
+        "--steps-spatial",
+        "60",
+        "--lr-spatial",
+        "0.05",
+        "--dropout",
+        "0,0",
+    ];
+    let shown = SKILL.good(&strs(&place.args("reproduce", "head", &more)));
+    let scores = json(&place.path("head/results.json"));
+    assert_eq!(scores["scores"]["spatial"], 1.0, "{shown}");
+    SKILL.bad(&strs(&place.args("train", "both", &["--data", &data, "--net", "features"])), 1, &["features/temporal"]);
+    fs::remove_file(features.join("v3.safetensors")).expect("removed");
+    SKILL.bad(&strs(&place.args("train", "gone", &more)), 1, &["v3.safetensors"]);
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
+    let place = Place::new();
+    let more = ["--steps-spatial", "20", "--steps-temporal", "12", "--checkpoint-every", "3", "--folds", "1,2"];
+    SKILL.good(&strs(&place.args("train", "unbroken", &more)));
+    let broken = place.args("train", "broken", &more);
+    let mut rng = rankle::seed::at(5, 1, 0);
+    let mut kills = 0;
+    for (i, part) in ["fold-1-spatial", "fold-1-temporal", "fold-2-spatial", "fold-2-temporal"].into_iter().enumerate()
+    {
+        let child = SKILL.command(&strs(&broken)).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut child = child.expect("starts");
+        let checkpoint = place.path("broken").join(part).join("checkpoint.safetensors");
+        for _ in 0..3000 {
+            if checkpoint.exists() || child.try_wait().expect("waits").is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..100 + i as u64)));
+        kills += usize::from(child.try_wait().expect("waits").is_none());
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert!(kills > 0, "every attempt ended before it was killed");
+    SKILL.good(&strs(&broken));
+    for part in ["fold-1-spatial", "fold-2-temporal"] {
+        for file in ["checkpoint.safetensors", "log.jsonl"] {
+            let bytes = |name: &str| fs::read(place.path(name).join(part).join(file)).expect("a file");
+            assert!(bytes("unbroken") == bytes("broken"), "{part}: {file} differs");
+        }
+    }
+}
+
+#[test]
+fn bad_input_is_answered_in_one_line() {
+    let place = Place::new();
+    let train = |more: &[&str]| place.args("train", "run", more);
+    for (more, words) in [
+        (&["--margin", "nan"][..], &["--margin"][..]),
+        (&["--beta", "2"], &["--beta 2"]),
+        (&["--splits", "0"], &["--splits 0"]),
+        (&["--batch", "0"], &["--batch 0"]),
+        (&["--lr-spatial", "0"], &["--lr-spatial 0"]),
+        (&["--folds", "9"], &["--folds", "1 to 4"]),
+        (&["--streams", "temporal,spatial"], &["--streams"]),
+        (&["--dropout", "1,2"], &["--dropout"]),
+        (&["--scales", "0"], &["--scales"]),
+        (&["--side", "4"], &["--side 4"]),
+        (&["--weights", "w.pth"], &["--weights"]),
+        (&["--net", "alexnet"], &["--weights FILE", "scripts/fetch alexnet"]),
+        (&["--net", "bn-inception"], &["scripts/fetch bn-inception"]),
+        (&["--data", "data/epic-skills-none"], &["scripts/fetch epic-skills"]),
+    ] {
+        SKILL.bad(&strs(&train(more)), 1, words);
+    }
+    SKILL.bad(&strs(&train(&["--loss", "best"])), 2, &["--loss"]);
+    assert!(!place.path("run").exists(), "a start that was refused leaves no folder");
+    SKILL.bad(&["evaluate", "--run", &place.text("none")], 1, &["no run at"]);
+    SKILL.good(&strs(&train(&["--streams", "spatial"])));
+    SKILL.bad(&strs(&train(&["--streams", "spatial", "--beta", "0.4"])), 1, &["--beta"]);
+    let at = place.text("run");
+    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "2"], 1, &["--alpha 2"]);
+    SKILL.bad(&["evaluate", "--run", &at, "--sigma", "0"], 2, &["--sigma"]);
+    SKILL.bad(&["export", "--run", &at, "--fold", "3"], 1, &["fold"]);
+    SKILL.bad(&["rank", "--run", &at, "--videos", &place.text("nothing")], 1, &["nothing"]);
+    fs::create_dir_all(place.path("empty")).expect("made");
+    SKILL.bad(&["rank", "--run", &at, "--videos", &place.text("empty")], 1, &["empty"]);
+    place.videos("films", 1, 3);
+    fs::write(place.path("films/video0/img_00001.png"), b"no picture").expect("written");
+    SKILL.bad(&["rank", "--run", &at, "--videos", &place.text("films")], 1, &["img_00001.png"]);
+    SKILL.bad(&["embed", "--run", &at, "--videos", "drawn", "--out", &place.text("x.txt")], 1, &["--out"]);
+}
