@@ -16,6 +16,7 @@ mod inception;
 mod metrics;
 mod mining;
 mod models;
+mod multilabel;
 mod quadruplet;
 mod quadruplet_cli;
 mod report;

@@ -29,6 +29,7 @@ pub mod drawn;
 pub mod epic_skills;
 pub mod faces;
 mod folder;
+pub mod labels;
 mod market1501;
 mod mars;
 pub mod pair_graph;

@@ -142,7 +142,7 @@ pub fn lmnn(dist: &Tensor, labels: &Tensor, target: &Tensor, margin: f64, mu: f6
 
 impl Tally {
     /// Makes the sum NaN where any distance is, also one that no term reads: adds `Σ 0 · dist`, without a gradient.
-    fn poisoned_by(self, dist: &Tensor) -> Tally {
+    pub(crate) fn poisoned_by(self, dist: &Tensor) -> Tally {
         let poison = tch::no_grad(|| (dist.detach() * 0.).sum(dist.kind()));
         Tally { sum: &self.sum + poison, ..self }
     }

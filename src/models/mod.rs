@@ -12,11 +12,13 @@ pub mod bn_inception;
 pub mod eigenfaces;
 pub mod face_small;
 pub mod inception;
+pub mod label;
 pub mod layers;
 pub mod lunet;
 pub mod quadruplet;
 pub mod resnet;
 pub mod snippet;
+pub mod vgg;
 
 use tch::Tensor;
 use tch::nn::VarStore;
@@ -28,6 +30,7 @@ pub use lunet::LuNet;
 pub use quadruplet::QuadrupletNet;
 pub use resnet::{ResNet50, TriNet};
 pub use snippet::{FeatureHead, Input, Prepared, SnippetSmall};
+pub use vgg::Vgg16;
 
 /// A network that embeds images.
 pub trait Network: std::fmt::Debug {

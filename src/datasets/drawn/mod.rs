@@ -9,6 +9,7 @@ mod face;
 mod figure;
 pub mod hand;
 mod hands;
+mod shapes;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::{Layout, Photo, ReidSet, Source};
 pub use face::{Faces, face};
 pub use figure::photo;
 pub use hands::Hands;
+pub use shapes::Shapes;
 
 /// What to draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,4 +101,9 @@ pub fn set() -> ReidSet {
 /// The built-in faces, `facenet`'s `--data drawn`.
 pub fn faces() -> super::faces::FaceSet {
     Faces::default().set()
+}
+
+/// The built-in images with several labels, `multilabel-ranking`'s `--data drawn`.
+pub fn shapes() -> super::labels::LabelSet {
+    Shapes::default().set()
 }

@@ -1,0 +1,96 @@
+//! MS-COCO 2014: `annotations/instances_{train,val}2014.json`; an image's labels are the categories of its instances.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, ensure};
+use serde::Deserialize;
+
+use super::super::catalog::{count, cure};
+use super::super::{Count, compare};
+use super::{Item, LabelLayout, LabelSet, image, unique};
+
+#[derive(Deserialize)]
+struct Instances {
+    images: Vec<Image>,
+    annotations: Vec<Annotation>,
+    categories: Vec<Category>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    id: i64,
+    file_name: String,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    image_id: i64,
+    category_id: i64,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    id: i64,
+    name: String,
+}
+
+pub(super) fn open(dir: &Path) -> Result<LabelSet> {
+    let (classes, train) = part(dir, "train2014", None)?;
+    let (_, test) = part(dir, "val2014", Some(&classes))?;
+    let counts = [
+        Count { what: "training images", published: count("coco2014", "train_images"), here: train.len() },
+        Count { what: "validation images", published: count("coco2014", "val_images"), here: test.len() },
+        Count { what: "categories", published: count("coco2014", "categories"), here: classes.len() },
+    ];
+    let difference = compare("COCO 2014", &counts);
+    let mut notes = vec!["trained on train2014, tested on val2014".to_string()];
+    notes.extend(difference.clone());
+    Ok(LabelSet {
+        name: String::new(),
+        layout: LabelLayout::Coco2014,
+        classes: classes.into_values().collect(),
+        train,
+        test,
+        notes,
+        published: difference.is_none(),
+    })
+}
+
+/// Categories by their number, and the images of a part; the categories must be those of `known`.
+fn part(dir: &Path, part: &str, known: Option<&BTreeMap<i64, String>>) -> Result<(BTreeMap<i64, String>, Vec<Item>)> {
+    let path = dir.join(format!("annotations/instances_{part}.json"));
+    let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => anyhow!("{} is missing: {}", path.display(), cure(dir)),
+        _ => anyhow!("cannot read {}: {error}", path.display()),
+    })?;
+    let read: Instances = serde_json::from_slice(&bytes)
+        .map_err(|error| anyhow!("{}: not COCO's instances ({error}): fetch it again", path.display()))?;
+    let categories: BTreeMap<i64, String> = read.categories.into_iter().map(|one| (one.id, one.name)).collect();
+    if let Some(known) = known {
+        ensure!(categories == *known, "{}: other categories than in instances_train2014.json", path.display());
+    }
+    let place: BTreeMap<i64, u32> = categories.keys().copied().zip(0..).collect();
+    let mut labels: BTreeMap<i64, Vec<u32>> = read.images.iter().map(|image| (image.id, Vec::new())).collect();
+    for one in &read.annotations {
+        let class = place.get(&one.category_id).ok_or_else(|| {
+            anyhow!("{}: an annotation of the unknown category {}: fetch it again", path.display(), one.category_id)
+        })?;
+        let of = labels.get_mut(&one.image_id).ok_or_else(|| {
+            anyhow!("{}: an annotation of image {}, which is not listed: fetch it again", path.display(), one.image_id)
+        })?;
+        of.push(*class);
+    }
+    let mut items = Vec::with_capacity(read.images.len());
+    for one in read.images {
+        let name = &one.file_name;
+        ensure!(
+            !name.contains(['/', '\\']) && !name.starts_with('.') && !name.is_empty(),
+            "{}: {name:?} is no image's name",
+            path.display()
+        );
+        let of = labels.remove(&one.id).ok_or_else(|| anyhow!("{}: image {} stands twice", path.display(), one.id))?;
+        items.push(image(dir, format!("{part}/{name}"), unique(of)));
+    }
+    Ok((categories, items))
+}

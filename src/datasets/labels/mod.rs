@@ -1,0 +1,229 @@
+//! Multi-label sets: PASCAL VOC 2007, MS-COCO 2014, NUS-WIDE, Mulan's ARFF files of ready-made features, a folder with
+//! `labels.csv`, and drawn images.
+//!
+//! [`open`] reads names and labels but no pixels, and compares counts with the published ones.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::cure;
+use super::{Source, thousands};
+use crate::seed;
+
+mod arff;
+mod card;
+mod coco;
+mod csv;
+mod nus_wide;
+mod voc;
+
+pub use card::LabelCard;
+
+/// What a network sees of an item.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Pixels.
+    Image(Source),
+    /// Ready-made numbers, as many for every item of a set.
+    Features(Arc<[f32]>),
+}
+
+/// One image (or row of features) with its labels.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its path within the set, or its row.
+    pub name: String,
+    /// What is seen.
+    pub content: Content,
+    /// Its classes as places in [`LabelSet::classes`], ascending, without repetition.
+    pub labels: Vec<u32>,
+    /// Of those, the ones that only difficult objects show (VOC): VOC's own class-mAP leaves such an image out of the
+    /// class.
+    pub difficult: Vec<u32>,
+}
+
+/// How a set lies on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LabelLayout {
+    /// `JPEGImages`, `Annotations`, `ImageSets`.
+    Voc2007,
+    /// `train2014`, `val2014`, `annotations/instances_*.json`.
+    Coco2014,
+    /// `ConceptsList`, `ImageList`, `Groundtruth`, `images`.
+    NusWide,
+    /// `NAME.xml`, `NAME-train.arff`, `NAME-test.arff`.
+    Mulan,
+    /// `labels.csv` and `images`.
+    Csv,
+    /// Drawn by code.
+    Drawn,
+}
+
+impl fmt::Display for LabelLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LabelLayout::Voc2007 => "PASCAL VOC 2007",
+            LabelLayout::Coco2014 => "MS-COCO 2014",
+            LabelLayout::NusWide => "NUS-WIDE",
+            LabelLayout::Mulan => "Mulan's ARFF and XML",
+            LabelLayout::Csv => "images and labels.csv",
+            LabelLayout::Drawn => "drawn",
+        })
+    }
+}
+
+/// A multi-label set. Items without a label stand in it: what to do with them is the protocol's to say.
+#[derive(Clone, Debug)]
+pub struct LabelSet {
+    /// The folder's name, or what drew it.
+    pub name: String,
+    /// How it lies on disk.
+    pub layout: LabelLayout,
+    /// Names of the K classes.
+    pub classes: Vec<String>,
+    /// To train on.
+    pub train: Vec<Item>,
+    /// To test on.
+    pub test: Vec<Item>,
+    /// What the reader of a score must know.
+    pub notes: Vec<String>,
+    /// Whether every count is the published set's.
+    pub published: bool,
+}
+
+impl LabelSet {
+    /// How many numbers a row of features has; None for images.
+    pub fn feature_width(&self) -> Option<usize> {
+        match &self.train.first()?.content {
+            Content::Features(row) => Some(row.len()),
+            Content::Image(_) => None,
+        }
+    }
+
+    /// Leaves out items without a label, as the authors' reader does, with a note that counts them.
+    pub fn without_unlabelled(mut self) -> LabelSet {
+        for (items, part) in [(&mut self.train, "training"), (&mut self.test, "test")] {
+            let before = items.len();
+            items.retain(|item| !item.labels.is_empty());
+            if items.len() < before {
+                self.notes.push(format!("left out {} {part} items without a label", thousands(before - items.len())));
+            }
+        }
+        self
+    }
+
+    /// Moves a share of the training items, drawn by `seed`, aside: what is left, and they (1704.03135's "dev").
+    pub fn dev(&self, share: f64, seed: u64) -> (Vec<Item>, Vec<Item>) {
+        let mut order: Vec<usize> = (0..self.train.len()).collect();
+        order.shuffle(&mut seed::at(seed, 0, 0));
+        let count = (share * order.len() as f64).round() as usize;
+        let mut aside = vec![false; order.len()];
+        order.iter().take(count).for_each(|&i| aside[i] = true);
+        let (dev, train): (Vec<_>, Vec<_>) = self.train.iter().cloned().zip(aside).partition(|(_, aside)| *aside);
+        let items = |list: Vec<(Item, bool)>| list.into_iter().map(|(item, _)| item).collect();
+        (items(train), items(dev))
+    }
+
+    /// Checks every image before a training starts (see [`Source::check`]), on all cores.
+    ///
+    /// # Errors
+    /// One line: how many cannot be used, and the first of them.
+    pub fn check(&self) -> Result<()> {
+        let items: Vec<&Item> = self.train.iter().chain(&self.test).collect();
+        let problems: Vec<String> = problems(&items);
+        if let Some(first) = problems.first() {
+            let more = if problems.len() > 1 { " (the data verb lists them), the first" } else { "" };
+            anyhow::bail!(
+                "{} of {} images cannot be used{more}: {first}",
+                thousands(problems.len()),
+                thousands(items.len())
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Images that cannot be used, a line each, in order.
+fn problems(items: &[&Item]) -> Vec<String> {
+    let check = |item: &&Item| match &item.content {
+        Content::Image(source) => source.check().err().map(|error| format!("{error:#}")),
+        Content::Features(_) => None,
+    };
+    items.par_iter().filter_map(check).collect()
+}
+
+/// Opens the set in `dir`: `JPEGImages` makes it VOC, `annotations` COCO, `ConceptsList` NUS-WIDE, `labels.csv` a plain
+/// list; `DIR/NAME` where `DIR/NAME-train.arff` lies is Mulan's.
+///
+/// # Errors
+/// One line: nothing of the kind, a malformed file by name and line, lists that don't match.
+pub fn open(dir: &Path) -> Result<LabelSet> {
+    let mut set = if arff::is_one(dir) {
+        arff::open(dir)?
+    } else {
+        ensure!(dir.exists(), "no folder {}: {}", dir.display(), cure(dir));
+        ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the set", dir.display());
+        let inner = dir.join("VOCdevkit/VOC2007");
+        if dir.join("JPEGImages").is_dir() {
+            voc::open(dir)?
+        } else if inner.is_dir() {
+            voc::open(&inner)?
+        } else if dir.join("annotations").is_dir() {
+            coco::open(dir)?
+        } else if dir.join("ConceptsList").is_dir() {
+            nus_wide::open(dir)?
+        } else if dir.join("labels.csv").exists() {
+            csv::open(dir)?
+        } else if let Some(names) = arff::names(dir) {
+            anyhow::bail!("{} holds several sets: say {}", dir.display(), names.join(" or "))
+        } else {
+            anyhow::bail!(
+                "{}: no JPEGImages (VOC), annotations (COCO), ConceptsList (NUS-WIDE), labels.csv or NAME-train.arff in it: {}",
+                dir.display(),
+                cure(dir)
+            )
+        }
+    };
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    ensure!(set.classes.len() >= 2, "{} has {} classes: at least 2 needed", dir.display(), set.classes.len());
+    for (items, part) in [(&set.train, "train on"), (&set.test, "test")] {
+        ensure!(!items.is_empty(), "{} has nothing to {part}", dir.display());
+    }
+    Ok(set)
+}
+
+/// A text file, or one line that says what is missing.
+fn text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!(
+                "{} is missing: {}",
+                path.display(),
+                cure(path.parent().and_then(Path::parent).unwrap_or(path))
+            )
+        }
+        _ => anyhow::anyhow!("cannot read {}: {error}", path.display()),
+    })?;
+    Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_string())
+}
+
+/// An image file of a set.
+fn image(dir: &Path, name: String, labels: Vec<u32>) -> Item {
+    let path: PathBuf = dir.join(&name);
+    Item { name, content: Content::Image(Source::File(path)), labels, difficult: Vec::new() }
+}
+
+/// Sorted, without repetition.
+fn unique(mut labels: Vec<u32>) -> Vec<u32> {
+    labels.sort_unstable();
+    labels.dedup();
+    labels
+}

@@ -1,0 +1,95 @@
+//! NUS-WIDE: `ConceptsList/Concepts81.txt`, `ImageList/{Train,Test}Imagelist.txt`,
+//! `Groundtruth/TrainTestLabels/Labels_<concept>_{Train,Test}.txt`, and photos under `images/` (many are gone from Flickr).
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+use super::super::catalog::count;
+use super::super::{Count, compare, thousands};
+use super::{Item, LabelLayout, LabelSet, image, text};
+
+pub(super) fn open(dir: &Path) -> Result<LabelSet> {
+    let concepts = text(&dir.join("ConceptsList/Concepts81.txt"))?;
+    let classes: Vec<String> = concepts.lines().map(str::trim).filter(|c| !c.is_empty()).map(String::from).collect();
+    let mut notes = Vec::new();
+    let (train, listed_train) = part(dir, "Train", &classes, &mut notes)?;
+    let (test, listed_test) = part(dir, "Test", &classes, &mut notes)?;
+    let counts = [
+        Count { what: "concepts", published: count("nus-wide", "concepts"), here: classes.len() },
+        Count { what: "training images listed", published: count("nus-wide", "train_images"), here: listed_train },
+        Count { what: "test images listed", published: count("nus-wide", "test_images"), here: listed_test },
+    ];
+    let difference = compare("NUS-WIDE", &counts);
+    let gone = listed_train + listed_test - train.len() - test.len();
+    if gone > 0 {
+        notes.push(format!(
+            "{} of {} listed images are not here (many are gone from Flickr): left out, so the set is not the published one",
+            thousands(gone),
+            thousands(listed_train + listed_test)
+        ));
+    }
+    let published = difference.is_none() && gone == 0;
+    notes.extend(difference);
+    Ok(LabelSet { name: String::new(), layout: LabelLayout::NusWide, classes, train, test, notes, published })
+}
+
+/// The images of a part that are there, and how many are listed.
+fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> Result<(Vec<Item>, usize)> {
+    let list = dir.join(format!("ImageList/{part}Imagelist.txt"));
+    let names: Vec<String> =
+        text(&list)?.lines().map(str::trim).filter(|n| !n.is_empty()).map(|n| n.replace('\\', "/")).collect();
+    for name in &names {
+        ensure!(
+            !name.starts_with('/') && !name.split('/').any(|part| part == ".."),
+            "{}: {name} leads out of the set: take the list of the authors",
+            list.display()
+        );
+    }
+    let columns: Vec<(Vec<bool>, Vec<String>)> = classes
+        .par_iter()
+        .map(|class| {
+            column(&dir.join(format!("Groundtruth/TrainTestLabels/Labels_{class}_{part}.txt")), names.len(), &list)
+        })
+        .collect::<Result<_>>()?;
+    notes.extend(columns.iter().flat_map(|(_, defects)| defects.iter().cloned()));
+    let images = dir.join("images");
+    let items: Vec<Option<Item>> = names
+        .par_iter()
+        .enumerate()
+        .map(|(row, name)| {
+            let labels = (0..classes.len() as u32).filter(|&c| columns[c as usize].0[row]).collect();
+            images.join(name).is_file().then(|| image(dir, format!("images/{name}"), labels))
+        })
+        .collect();
+    Ok((items.into_iter().flatten().collect(), names.len()))
+}
+
+/// A concept's 0 and 1, a line an image, and what else stands there, which counts as 0.
+fn column(path: &Path, images: usize, list: &Path) -> Result<(Vec<bool>, Vec<String>)> {
+    let (mut labels, mut defects) = (Vec::with_capacity(images), Vec::new());
+    for (line, word) in text(path)?.lines().map(str::trim).enumerate().filter(|(_, word)| !word.is_empty()) {
+        labels.push(word == "1");
+        if word != "0" && word != "1" {
+            // Known: line 78,372 of Labels_lake_Train.txt is -1130179.
+            ensure!(
+                defects.len() < 10,
+                "{}:{}: {word:?} where 0 or 1 should be: fetch it again",
+                path.display(),
+                line + 1
+            );
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            defects.push(format!("{name}:{}: {word:?} where 0 or 1 should be: taken as 0", thousands(line + 1)));
+        }
+    }
+    ensure!(
+        labels.len() == images,
+        "{}: {} labels for the {} images of {}: take both from one source",
+        path.display(),
+        thousands(labels.len()),
+        thousands(images),
+        list.display()
+    );
+    Ok((labels, defects))
+}

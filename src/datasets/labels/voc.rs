@@ -1,0 +1,96 @@
+//! PASCAL VOC 2007: `ImageSets/Main/{trainval,test}.txt`, `Annotations/*.xml`, `JPEGImages/*.jpg`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use rayon::prelude::*;
+
+use super::super::catalog::count;
+use super::super::{Count, compare};
+use super::{Item, LabelLayout, LabelSet, image, text, unique};
+
+/// The classes in the development kit's order.
+const CLASSES: [&str; 20] = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+];
+
+pub(super) fn open(dir: &Path) -> Result<LabelSet> {
+    let (train, test) = (part(dir, "trainval")?, part(dir, "test")?);
+    let counts = [
+        Count { what: "trainval images", published: count("voc2007", "trainval_images"), here: train.len() },
+        Count { what: "test images", published: count("voc2007", "test_images"), here: test.len() },
+    ];
+    let difference = compare("VOC2007", &counts);
+    let mut notes = vec!["an image has every class that an object shows, difficult ones too".to_string()];
+    notes.extend(difference.clone());
+    Ok(LabelSet {
+        name: String::new(),
+        layout: LabelLayout::Voc2007,
+        classes: CLASSES.map(String::from).to_vec(),
+        train,
+        test,
+        notes,
+        published: difference.is_none(),
+    })
+}
+
+fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {
+    let list = dir.join("ImageSets/Main").join(format!("{name}.txt"));
+    let lines = text(&list)?;
+    let ids: Vec<(usize, &str)> =
+        lines.lines().enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, id)| !id.is_empty()).collect();
+    ids.par_iter()
+        .map(|&(line, id)| {
+            // A list of one class has a second column; and a name must stay inside the folder.
+            if id.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\') || id.starts_with('.') {
+                return Err(anyhow!("{}:{line}: {id:?} is no image's name: it should be as 000005", list.display()));
+            }
+            let (labels, difficult) = objects(&dir.join("Annotations").join(format!("{id}.xml")))?;
+            let mut item = image(dir, format!("JPEGImages/{id}.jpg"), labels);
+            item.difficult = difficult;
+            Ok(item)
+        })
+        .collect()
+}
+
+/// The classes of an annotation's objects, and those that only difficult objects show.
+fn objects(path: &Path) -> Result<(Vec<u32>, Vec<u32>)> {
+    let text = text(path)?;
+    let document = roxmltree::Document::parse(&text)
+        .map_err(|error| anyhow!("{}: no whole XML ({error}): unpack the set again", path.display()))?;
+    let mut seen: BTreeMap<u32, bool> = BTreeMap::new();
+    for object in document.root_element().children().filter(|node| node.has_tag_name("object")) {
+        let child = |name: &str| {
+            object.children().find(|node| node.has_tag_name(name)).and_then(|node| node.text()).map(str::trim)
+        };
+        let name = child("name").unwrap_or("");
+        let class = CLASSES.iter().position(|known| *known == name);
+        let class = class.ok_or_else(|| {
+            anyhow!("{}: an object of the unknown class {name:?}: unpack the set again", path.display())
+        })?;
+        let easy = child("difficult") != Some("1");
+        *seen.entry(class as u32).or_insert(false) |= easy;
+    }
+    let difficult = seen.iter().filter(|(_, easy)| !**easy).map(|(&class, _)| class).collect();
+    Ok((unique(seen.into_keys().collect()), difficult))
+}

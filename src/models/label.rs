@@ -1,0 +1,152 @@
+//! Label prediction and label decision (1704.03135, Section 3): scores on a feature, and two heads that choose how many
+//! labels, or which.
+
+use anyhow::{Result, ensure};
+use tch::Tensor;
+
+use super::Network;
+use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
+
+/// f: a feature network and one linear layer to the K scores, `scores.{weight,bias}`.
+#[derive(Debug)]
+pub struct LabelNet {
+    backbone: Box<dyn Network>,
+    scores: Linear,
+    dropout: f64,
+}
+
+impl LabelNet {
+    /// Scores for `classes` on `backbone`, whose variables lie in `at` too; `dropout` on the feature in training (the
+    /// paper's is 0.5).
+    pub fn new(at: &Scope, backbone: Box<dyn Network>, classes: i64, dropout: f64) -> LabelNet {
+        let scores = at.linear("scores", backbone.width(), classes, Init::GlorotUniform { gain: 1. }, true);
+        LabelNet { backbone, scores, dropout }
+    }
+
+    /// The feature `[B, F]` (fc7) of inputs, without dropout.
+    pub fn feature(&self, inputs: &Tensor, train: bool) -> Tensor {
+        self.backbone.forward(inputs, train)
+    }
+
+    /// Scores `[B, K]` of features `[B, F]`, with dropout in training.
+    pub fn scores(&self, feature: &Tensor, train: bool) -> Tensor {
+        self.scores.forward(&feature.dropout(self.dropout, train))
+    }
+
+    /// F, the width of the feature.
+    pub fn feature_width(&self) -> i64 {
+        self.backbone.width()
+    }
+}
+
+/// Two hidden layers with ReLU and one linear layer without: both heads of Section 3.2.
+#[derive(Debug)]
+pub struct Head {
+    layers: [Linear; 3],
+}
+
+impl Head {
+    /// The label count head: `inputs` to 100, 10 and `most` numbers, the last meaning "that many or more" (the paper's
+    /// `most` is 4). Variables `{0,1,2}.{weight,bias}`.
+    pub fn count(at: &Scope, inputs: i64, most: i64) -> Head {
+        Head::new(at, inputs, [100, 10, most])
+    }
+
+    /// The label threshold head: `inputs` to 4K, 2K and K thresholds.
+    pub fn threshold(at: &Scope, inputs: i64, classes: i64) -> Head {
+        Head::new(at, inputs, [4 * classes, 2 * classes, classes])
+    }
+
+    fn new(at: &Scope, inputs: i64, [a, b, c]: [i64; 3]) -> Head {
+        let last = Init::GlorotUniform { gain: 1. };
+        Head {
+            layers: [
+                at.linear("0", inputs, a, Init::HeNormal, true),
+                at.linear("1", a, b, Init::HeNormal, true),
+                at.linear("2", b, c, last, true),
+            ],
+        }
+    }
+
+    /// `[B, inputs]` to `[B, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.layers[0].forward(x).relu_();
+        self.layers[2].forward(&self.layers[1].forward(&x).relu_())
+    }
+}
+
+/// Two hidden layers with ReLU on ready-made feature vectors, in place of a convolutional network: not the paper's.
+#[derive(Debug)]
+pub struct FeatureMlp {
+    first: Linear,
+    second: Linear,
+    width: i64,
+}
+
+impl FeatureMlp {
+    /// `inputs` numbers to `width`, twice.
+    pub fn new(at: &Scope, inputs: i64, width: i64) -> FeatureMlp {
+        FeatureMlp {
+            first: at.linear("hidden1", inputs, width, Init::HeNormal, true),
+            second: at.linear("hidden2", width, width, Init::HeNormal, true),
+            width,
+        }
+    }
+}
+
+/// `[B, inputs]` to `[B, width]`.
+impl Network for FeatureMlp {
+    fn forward(&self, x: &Tensor, _train: bool) -> Tensor {
+        self.second.forward(&self.first.forward(x).relu_()).relu_()
+    }
+
+    fn width(&self) -> i64 {
+        self.width
+    }
+}
+
+/// Four stages of 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling, the maximum over places, and a linear
+/// layer with batch normalisation and ReLU: for drawn images and small machines, not the paper's.
+#[derive(Debug)]
+pub struct LabelSmall {
+    stages: Vec<(Conv, BatchNorm)>,
+    last: Linear,
+    bn: BatchNorm,
+}
+
+impl LabelSmall {
+    /// Width of its feature.
+    pub const WIDTH: i64 = 128;
+
+    /// For images of `side` pixels or more each way.
+    ///
+    /// # Errors
+    /// Where the side is below 16.
+    pub fn new(at: &Scope, side: i64) -> Result<LabelSmall> {
+        ensure!(side >= 16, "four halvings need images of 16 pixels a side or more, not {side}");
+        let mut inputs = 3;
+        let mut stages = Vec::new();
+        for (number, outputs) in (1..).zip([16, 32, 64, 128]) {
+            stages.push((
+                at.conv(&format!("conv{number}"), inputs, outputs, 3, 1, 1),
+                at.batch_norm(&format!("bn{number}"), outputs),
+            ));
+            inputs = outputs;
+        }
+        let last = at.linear("fc", inputs, LabelSmall::WIDTH, Init::HeNormal, false);
+        Ok(LabelSmall { stages, last, bn: at.batch_norm("fc_bn", LabelSmall::WIDTH) })
+    }
+}
+
+impl Network for LabelSmall {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let x = self.stages.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
+            bn.forward(&conv.forward(&x), train).relu_().max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+        });
+        self.bn.forward(&self.last.forward(&x.adaptive_max_pool2d([1, 1]).0.flatten(1, -1)), train).relu_()
+    }
+
+    fn width(&self) -> i64 {
+        LabelSmall::WIDTH
+    }
+}

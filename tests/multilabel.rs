@@ -1,0 +1,4 @@
+//! 1704.03135: losses against the sheet's numbers and against loops; networks; data sets; drawn images.
+
+mod losses;
+mod networks;
