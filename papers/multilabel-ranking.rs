@@ -288,6 +288,7 @@ fn stage_one(
         let loss = tally.mean();
         optimizer.zero_grad();
         loss.backward();
+        optimizer.clip(h.clip);
         let rate = Hyper::rate(h.lr, t, steps);
         optimizer.step(rate, 0.9);
 

@@ -63,6 +63,25 @@ impl Optimizer {
         self.parameters.values_mut().for_each(Tensor::zero_grad);
     }
 
+    /// Scales all gradients down so that their common norm is at most `most`; 0 leaves them. Computed on the device in
+    /// f64, without a wait; a gradient that is not finite makes all of them NaN.
+    pub fn clip(&mut self, most: f64) {
+        if most <= 0. {
+            return;
+        }
+        let gradients: Vec<Tensor> = self.parameters.values().map(Tensor::grad).filter(Tensor::defined).collect();
+        let Some(device) = gradients.first().map(Tensor::device) else { return };
+        tch::no_grad(|| {
+            let zero = Tensor::zeros([], (Kind::Double, device));
+            let squares = gradients.iter().fold(zero, |sum, g| sum + g.square().sum(Kind::Double));
+            let scale = (most / squares.sqrt()).clamp_max(1.);
+            for mut gradient in gradients {
+                let scale = scale.to_kind(gradient.kind());
+                let _ = gradient.g_mul_(&scale);
+            }
+        });
+    }
+
     /// One step with learning rate `rate`; `beta1` is Adam's and ignored by the other rules. Parameters that got no
     /// gradient stay as they are.
     pub fn step(&mut self, rate: f64, beta1: f64) {

@@ -121,6 +121,20 @@ fn optimisers_equal_their_definition_and_resume_to_the_bit() {
 }
 
 #[test]
+fn clipping_scales_the_common_norm_down_and_never_up() {
+    for (most, wanted) in [(2.5, [1.5, -2.]), (5., [3., -4.]), (100., [3., -4.]), (0., [3., -4.])] {
+        let (store, x) = store(&[0., 0.]);
+        give(&x, &[3., -4.]);
+        let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0. }, 0., &store);
+        optimizer.clip(most);
+        crate::common::all_close(&x.grad(), &tch::Tensor::from_slice(&wanted), 1e-6);
+    }
+    // Without gradients there is nothing to do.
+    let (store, _x) = store(&[1.]);
+    Optimizer::new(Rule::ADAM, 0., &store).clip(1.);
+}
+
+#[test]
 fn state_that_does_not_fit_is_named() {
     let (one, _) = store(&[1., 2.]);
     let mut optimizer = Optimizer::new(Rule::ADAM, 0., &one);

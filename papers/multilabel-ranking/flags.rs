@@ -226,6 +226,9 @@ pub struct Flags {
     /// L2 weight decay (Section 4) [default: 5e-5]
     #[arg(long)]
     pub weight_decay: Option<f64>,
+    /// Largest norm of the first stage's gradient, larger ones are scaled down; 0 is none, as in the paper (BP-MLL's sums of exponentials want it) [default: 0; 5 of small and mlp]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    pub clip: Option<f64>,
     /// Dropout on fc7 in the first stage (Section 4) [default: 0.5; 0.2 of small]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub dropout: Option<f64>,
@@ -269,6 +272,7 @@ pub struct Hyper {
     pub lr: f64,
     pub lr2: f64,
     pub weight_decay: f64,
+    pub clip: f64,
     pub dropout: f64,
     pub hidden: i64,
     pub dev: f64,
@@ -322,6 +326,7 @@ impl Flags {
             lr: self.lr.unwrap_or(base.lr),
             lr2: self.lr2.unwrap_or(base.lr2),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            clip: self.clip.unwrap_or(base.clip),
             dropout: self.dropout.unwrap_or(base.dropout),
             hidden: self.hidden.unwrap_or(base.hidden),
             dev: self.dev.unwrap_or(base.dev),
@@ -357,6 +362,7 @@ impl Hyper {
             lr: 1e-3,
             lr2: 1e-3,
             weight_decay: 5e-5,
+            clip: 0.,
             dropout: 0.5,
             hidden: 256,
             dev: 0.1,
@@ -370,10 +376,17 @@ impl Hyper {
         };
         match net {
             Net::Vgg16 => paper,
-            Net::Mlp => Hyper { epochs: 30, lr: 0.01, lr2: 0.01, ..paper },
-            Net::Small => {
-                Hyper { epochs: 40, lr: 0.05, lr2: 0.01, dropout: 0.2, size: 48, augment: Augment::Flip, ..paper }
-            }
+            Net::Mlp => Hyper { epochs: 30, lr: 0.01, lr2: 0.01, clip: 5., ..paper },
+            Net::Small => Hyper {
+                epochs: 40,
+                lr: 0.05,
+                lr2: 0.01,
+                clip: 5.,
+                dropout: 0.2,
+                size: 48,
+                augment: Augment::Flip,
+                ..paper
+            },
         }
     }
 
@@ -383,7 +396,7 @@ impl Hyper {
                 bail!("--{flag} {rate}: say a number above 0, e.g. 0.001");
             }
         }
-        for (flag, value) in [("margin", self.margin), ("weight-decay", self.weight_decay)] {
+        for (flag, value) in [("margin", self.margin), ("weight-decay", self.weight_decay), ("clip", self.clip)] {
             if !(0. ..=1e6).contains(&value) {
                 bail!("--{flag} {value}: say a number from 0 to 1e6");
             }
@@ -477,6 +490,7 @@ impl Hyper {
         compare("lr", self.lr.to_string(), paper.lr.to_string());
         compare("lr2", self.lr2.to_string(), paper.lr2.to_string());
         compare("weight-decay", self.weight_decay.to_string(), paper.weight_decay.to_string());
+        compare("clip", self.clip.to_string(), paper.clip.to_string());
         compare("dropout", self.dropout.to_string(), paper.dropout.to_string());
         if self.net != Net::Mlp {
             compare("size", self.size.to_string(), paper.size.to_string());

@@ -1,0 +1,308 @@
+//! VOC, COCO, NUS-WIDE, Mulan, labels.csv: what is read, and what is refused in one line.
+
+use std::fs;
+use std::path::Path;
+
+use rankle::datasets::drawn::Shapes;
+use rankle::datasets::labels::{Content, LabelCard, LabelLayout, LabelSet, open};
+
+/// A JPEG at `dir/name`.
+fn picture(dir: &Path, name: &str) {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    image::RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 11, 60])).save(path).expect("saved");
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    fs::write(path, text).expect("written");
+}
+
+/// The error's only line.
+fn line(dir: &Path) -> String {
+    let text = format!("{:#}", open(dir).expect_err("an error"));
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+fn refused(dir: &Path, words: &[&str]) {
+    let text = line(dir);
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+fn labels(items: &[rankle::datasets::labels::Item]) -> Vec<(&str, &[u32])> {
+    items.iter().map(|item| (item.name.as_str(), item.labels.as_slice())).collect()
+}
+
+#[test]
+fn voc_takes_every_object_and_knows_the_difficult_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    let xml = |objects: &[(&str, u8)]| {
+        let objects = objects.iter().map(|(name, difficult)| {
+            format!(
+                "<object><name>{name}</name><difficult>{difficult}</difficult><part><name>head</name></part></object>"
+            )
+        });
+        format!("<annotation><filename>x</filename>{}</annotation>", objects.collect::<String>())
+    };
+    write(dir, "ImageSets/Main/trainval.txt", "000005\n000007\n\n");
+    write(dir, "ImageSets/Main/test.txt", "000001\r\n");
+    write(dir, "Annotations/000005.xml", &xml(&[("chair", 0), ("chair", 1), ("aeroplane", 1)]));
+    write(dir, "Annotations/000007.xml", &xml(&[]));
+    write(dir, "Annotations/000001.xml", &xml(&[("person", 0), ("dog", 0)]));
+    ["000005", "000007", "000001"].iter().for_each(|id| picture(dir, &format!("JPEGImages/{id}.jpg")));
+    let set = open(dir).expect("opens");
+    assert_eq!((set.layout, set.classes.len(), set.published), (LabelLayout::Voc2007, 20, false));
+    assert_eq!(labels(&set.train), [("JPEGImages/000005.jpg", &[0, 8][..]), ("JPEGImages/000007.jpg", &[])]);
+    assert_eq!(set.train[0].difficult, [0]);
+    assert_eq!(labels(&set.test), [("JPEGImages/000001.jpg", &[11, 14][..])]);
+    assert!(set.notes.iter().any(|note| note.contains("2 trainval images (published 5,011)")), "{:?}", set.notes);
+    set.check().expect("all images are there");
+    let set = set.without_unlabelled();
+    assert_eq!(set.train.len(), 1);
+    assert!(set.notes.iter().any(|note| note.contains("left out 1 training items without a label")));
+    // As unpacked, one level up.
+    let up = tempfile::tempdir().expect("a folder");
+    fs::create_dir_all(up.path().join("VOCdevkit")).expect("made");
+    std::os::unix::fs::symlink(dir, up.path().join("VOCdevkit/VOC2007")).expect("linked");
+    assert_eq!(open(up.path()).expect("opens").train.len(), 2);
+    // Truncated image, unknown class, broken XML, a class list for an image list.
+    let bytes = fs::read(dir.join("JPEGImages/000001.jpg")).expect("there");
+    fs::write(dir.join("JPEGImages/000001.jpg"), &bytes[..bytes.len() / 2]).expect("cut");
+    let error = format!("{:#}", open(dir).expect("opens").check().expect_err("cut"));
+    assert!(error.contains("1 of 3 images") && error.contains("000001.jpg"), "{error}");
+    write(dir, "Annotations/000001.xml", &xml(&[("unicorn", 0)]));
+    refused(dir, &["000001.xml", "unicorn"]);
+    write(dir, "Annotations/000001.xml", "<annotation><object>");
+    refused(dir, &["000001.xml", "no whole XML"]);
+    write(dir, "ImageSets/Main/test.txt", "000001 -1\n");
+    refused(dir, &["test.txt:1", "no image's name"]);
+    write(dir, "ImageSets/Main/test.txt", "../../secret\n");
+    refused(dir, &["test.txt:1"]);
+    fs::remove_file(dir.join("ImageSets/Main/test.txt")).expect("removed");
+    refused(dir, &["test.txt is missing"]);
+}
+
+#[test]
+fn coco_labels_are_the_categories_of_instances() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    let json = |images: &str, annotations: &str| {
+        format!(
+            r#"{{"info":{{}},"images":[{images}],"annotations":[{annotations}],"categories":[{{"id":44,"name":"bottle","supercategory":"x"}},{{"id":1,"name":"person"}},{{"id":3,"name":"car"}}]}}"#
+        )
+    };
+    let image = |id: u32, name: &str| format!(r#"{{"id":{id},"file_name":"{name}","width":24,"height":16}}"#);
+    let one = |image: u32, category: u32| {
+        format!(r#"{{"id":1,"image_id":{image},"category_id":{category},"bbox":[0,0,1,1],"iscrowd":1}}"#)
+    };
+    let train = [image(9, "a.jpg"), image(25, "b.jpg")].join(",");
+    write(
+        dir,
+        "annotations/instances_train2014.json",
+        &json(&train, &[one(25, 44), one(25, 1), one(25, 44)].join(",")),
+    );
+    write(dir, "annotations/instances_val2014.json", &json(&image(1, "c.jpg"), &one(1, 3)));
+    let set = open(dir).expect("opens");
+    // Classes by their number, whatever their order in the file; no label twice; images without one stay.
+    assert_eq!(set.classes, ["person", "car", "bottle"]);
+    assert_eq!(labels(&set.train), [("train2014/a.jpg", &[][..]), ("train2014/b.jpg", &[0, 2])]);
+    assert_eq!(labels(&set.test), [("val2014/c.jpg", &[1][..])]);
+    assert!(set.notes.iter().any(|note| note.contains("not the published COCO 2014")));
+    let val = "annotations/instances_val2014.json";
+    write(dir, val, &json(&image(1, "c.jpg"), &one(1, 2)));
+    refused(dir, &["instances_val2014.json", "unknown category 2"]);
+    write(dir, val, &json(&image(1, "c.jpg"), &one(7, 3)));
+    refused(dir, &["instances_val2014.json", "image 7"]);
+    write(dir, val, &json(&image(1, "../c.jpg"), ""));
+    refused(dir, &["no image's name"]);
+    write(dir, val, &json(&[image(1, "c.jpg"), image(1, "d.jpg")].join(","), ""));
+    refused(dir, &["image 1 stands twice"]);
+    write(dir, val, &json(&image(1, "c.jpg"), "").replace("\"car\"", "\"cart\""));
+    refused(dir, &["other categories"]);
+    write(dir, val, "{\"images\": [");
+    refused(dir, &["instances_val2014.json", "not COCO's instances"]);
+    fs::remove_file(dir.join(val)).expect("removed");
+    refused(dir, &["instances_val2014.json is missing"]);
+}
+
+#[test]
+fn nus_wide_reports_its_defects() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    write(dir, "ConceptsList/Concepts81.txt", "airport\nlake\n");
+    write(dir, "ImageList/TrainImagelist.txt", "a\\0001_1.jpg\nb\\0002_2.jpg\nb\\0003_3.jpg\n");
+    write(dir, "ImageList/TestImagelist.txt", "a/0004_4.jpg\n");
+    let labels_at = |concept: &str, part: &str| format!("Groundtruth/TrainTestLabels/Labels_{concept}_{part}.txt");
+    write(dir, &labels_at("airport", "Train"), "1\n0\n0\n");
+    write(dir, &labels_at("lake", "Train"), "1\n1\n-1130179\n");
+    write(dir, &labels_at("airport", "Test"), "0\n");
+    write(dir, &labels_at("lake", "Test"), "1\n");
+    ["a/0001_1.jpg", "b/0003_3.jpg", "a/0004_4.jpg"].iter().for_each(|name| picture(dir, &format!("images/{name}")));
+    let set = open(dir).expect("opens");
+    assert_eq!(labels(&set.train), [("images/a/0001_1.jpg", &[0, 1][..]), ("images/b/0003_3.jpg", &[])]);
+    assert_eq!(labels(&set.test), [("images/a/0004_4.jpg", &[1][..])]);
+    let notes = set.notes.join("\n");
+    assert!(
+        notes.contains("Labels_lake_Train.txt:3: \"-1130179\"") && notes.contains("1 of 4 listed images are not here"),
+        "{notes}"
+    );
+    write(dir, &labels_at("lake", "Test"), "1\n0\n");
+    refused(dir, &["Labels_lake_Test.txt", "2 labels for the 1 images"]);
+    write(dir, "ImageList/TestImagelist.txt", "../a.jpg\n");
+    refused(dir, &["TestImagelist.txt", "leads out"]);
+}
+
+const XML: &str = r#"<?xml version="1.0"?><labels xmlns="http://mulan.sourceforge.net/labels"><label name="wet"><label name="deep"/></label></labels>"#;
+const HEAD: &str = "% a remark\n@relation 'x: -C 2'\n\n@attribute wet {0,1}\n@attribute 'a b' numeric\n@ATTRIBUTE kind {red, 'dark blue'}\n@attribute deep {0, 1}\n@attribute z REAL\n@data\n";
+
+#[test]
+fn arff_is_read_dense_and_sparse() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    write(dir, "x.xml", XML);
+    write(dir, "x-train.arff", &format!("{HEAD}1,0.5,red,0,-1e2\n% remark\n0, 2 , 'dark blue', 1, .25\r\n"));
+    write(dir, "x-test.arff", &format!("{HEAD}{{1 0.5, 3 1}}\n{{}}\n{{0 1,2 'dark blue', 4 7}}\n"));
+    let set = open(&dir.join("x")).expect("opens");
+    assert_eq!(
+        (set.layout, set.name.as_str(), set.classes.as_slice()),
+        (LabelLayout::Mulan, "x", &["wet".to_string(), "deep".into()][..])
+    );
+    let row = |items: &[rankle::datasets::labels::Item], i: usize| match &items[i].content {
+        Content::Features(row) => (row.to_vec(), items[i].labels.clone()),
+        Content::Image(_) => panic!("features"),
+    };
+    assert_eq!(row(&set.train, 0), (vec![0.5, 0., -100.], vec![0]));
+    assert_eq!(row(&set.train, 1), (vec![2., 1., 0.25], vec![1]));
+    assert_eq!(row(&set.test, 0), (vec![0.5, 0., 0.], vec![1]));
+    assert_eq!(row(&set.test, 1), (vec![0., 0., 0.], vec![]));
+    assert_eq!(row(&set.test, 2), (vec![0., 1., 7.], vec![0]));
+    assert_eq!(set.feature_width(), Some(3));
+    assert!(LabelCard::new(&set).to_string().contains("3 features a row"));
+    refused(dir, &["holds several sets: say", "x"]);
+    for (bad, words) in [
+        ("1,0.5,red,0\n", &["x-train.arff:10", "4 values"][..]),
+        ("1,0.5,red,0,1,2\n", &["x-train.arff:10", "more than the 5"]),
+        ("1,nan,red,0,1\n", &["x-train.arff:10", "a b is \"nan\""]),
+        ("1,?,red,0,1\n", &["a b is \"?\""]),
+        ("1,1,green,0,1\n", &["kind is \"green\""]),
+        ("2,1,red,0,1\n", &["wet is \"2\""]),
+        ("{9 1}\n", &["no attribute of that number"]),
+        ("{1 1\n", &["closing brace"]),
+        ("{1}\n", &["no value"]),
+    ] {
+        write(dir, "x-train.arff", &format!("{HEAD}{bad}"));
+        refused(&dir.join("x"), words);
+    }
+    for (bad, words) in [
+        (HEAD.replace("@data", ""), "no @data line"),
+        (HEAD.replace("deep", "dry"), "no attribute for the label deep"),
+        (HEAD.replace("REAL", "date"), "not an attribute"),
+        (HEAD.replace("'a b'", "'a b"), "not an attribute"),
+        (HEAD.to_string(), "nothing to train on"),
+        (format!("{}1,0.5,red,0,1\n", HEAD.replace(" z ", " zz ")), "other attributes"),
+    ] {
+        write(dir, "x-train.arff", &bad);
+        refused(&dir.join("x"), &[words]);
+    }
+    write(dir, "x.xml", "<labels></labels>");
+    refused(&dir.join("x"), &["no <label name"]);
+    fs::remove_file(dir.join("x-train.arff")).expect("removed");
+    write(dir, "x.xml", XML);
+    refused(&dir.join("x"), &["x-train.arff is missing"]);
+}
+
+#[test]
+fn a_plain_list_needs_image_and_labels() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    write(
+        dir,
+        "labels.csv",
+        "\u{feff}Image,labels,split\na.jpg,sky;sea,train\nb.jpg,,train\n\"c, d.jpg\",sea; sky;sea,test\n",
+    );
+    let set = open(dir).expect("opens");
+    assert_eq!(set.classes, ["sea", "sky"]);
+    assert_eq!(labels(&set.train), [("images/a.jpg", &[0, 1][..]), ("images/b.jpg", &[])]);
+    assert_eq!(labels(&set.test), [("images/c, d.jpg", &[0, 1][..])]);
+    let rows: String = (0..8).map(|i| format!("{i}.jpg,{}\n", ["sky", "sea"][i % 2])).collect();
+    write(dir, "labels.csv", &format!("image,labels\n{rows}"));
+    let set = open(dir).expect("opens");
+    assert_eq!((set.train.len(), set.test.len()), (6, 2));
+    assert!(set.notes[0].contains("2 of 8 images held out"));
+    for (bad, words) in [
+        ("name,labels\na.jpg,x\n", "no column image"),
+        ("image,labels,split\na.jpg,x,dev\n", "labels.csv:2: the split is \"dev\""),
+        ("image,labels\na.jpg,x\na.jpg,y\n", "labels.csv:3: a.jpg stands twice"),
+        ("image,labels\n../a.jpg,x\n", "no image under images/"),
+        ("image,labels\na.jpg,x,y\n", "labels.csv"),
+        ("image,labels\na.jpg,x\nb.jpg,x\nc.jpg,x\nd.jpg,x\n", "1 classes"),
+    ] {
+        write(dir, "labels.csv", bad);
+        refused(dir, &[words]);
+    }
+    let nothing = tempfile::tempdir().expect("a folder");
+    refused(nothing.path(), &["no JPEGImages (VOC)"]);
+    refused(Path::new("data/VOC2007-none"), &["no folder"]);
+    refused(Path::new("nowhere/VOC2007"), &["scripts/fetch voc2007"]);
+    refused(Path::new("nowhere/coco2014"), &["scripts/fetch coco2014"]);
+}
+
+#[test]
+fn drawn_images_are_functions_of_their_number_with_correlated_labels() {
+    let shapes = Shapes { train: 600, test: 10, ..Shapes::default() };
+    let set: LabelSet = shapes.set();
+    assert_eq!((set.train.len(), set.test.len(), set.classes.len()), (600, 10, 10));
+    assert_eq!(shapes.draw(7), shapes.draw(7));
+    assert_ne!(shapes.draw(7).0, shapes.draw(8).0);
+    assert_eq!(set.train[7].labels, shapes.draw(7).1);
+    assert!(
+        set.train.iter().all(|item| !item.labels.is_empty() && item.labels.windows(2).all(|pair| pair[0] < pair[1]))
+    );
+    let has = |item: &rankle::datasets::labels::Item, class: u32| item.labels.contains(&class);
+    let share = |of: &dyn Fn(&rankle::datasets::labels::Item) -> bool| {
+        set.train.iter().filter(|item| of(item)).count() as f64 / set.train.len() as f64
+    };
+    // Discs and rings keep company; every class is common enough to be learned.
+    let both = share(&|item| has(item, 0) && has(item, 3));
+    assert!(both > 1.2 * share(&|item| has(item, 0)) * share(&|item| has(item, 3)), "{both}");
+    assert!((0..10).all(|class| share(&|item| has(item, class)) > 0.1));
+    let counts: std::collections::BTreeSet<usize> = set.train.iter().map(|item| item.labels.len()).collect();
+    assert!(counts.len() >= 6, "{counts:?}");
+}
+
+#[test]
+fn dev_items_are_set_aside_by_the_seed() {
+    let set = Shapes { train: 50, test: 1, side: 16, seed: 2 }.set();
+    let (train, dev) = set.dev(0.1, 3);
+    assert_eq!((train.len(), dev.len()), (45, 5));
+    let names =
+        |items: &[rankle::datasets::labels::Item]| items.iter().map(|item| item.name.clone()).collect::<Vec<_>>();
+    assert!(names(&dev).iter().all(|name| !names(&train).contains(name)));
+    assert_eq!(names(&dev), names(&set.dev(0.1, 3).1));
+    assert_ne!(names(&dev), names(&set.dev(0.1, 4).1));
+    assert_eq!(set.dev(0., 1).1.len(), 0);
+}
+
+#[test]
+fn the_real_small_sets_have_their_counts() {
+    let root = std::env::var_os("RANKLE_SHARED_DATA").map(std::path::PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+    if !root.join("mulan").is_dir() {
+        println!("skipped: no mulan in the shared data");
+        return;
+    }
+    for (name, train, test, features, classes, labels) in
+        [("scene", 1211, 1196, 294, 6, 1286), ("yeast", 1500, 917, 103, 14, 6342)]
+    {
+        let set = open(&root.join("mulan").join(name)).expect("opens");
+        assert_eq!((set.train.len(), set.test.len(), set.feature_width()), (train, test, Some(features)));
+        assert_eq!(set.classes.len(), classes);
+        let count: usize = set.train.iter().map(|item| item.labels.len()).sum();
+        assert_eq!(count, labels, "{name}");
+    }
+}
