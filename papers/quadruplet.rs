@@ -228,7 +228,7 @@ fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, device: tch::De
             &[Tensor::ones([m], (Kind::Int64, device)), Tensor::zeros([(parts - 1) * m], (Kind::Int64, device))],
             0,
         );
-        loss = loss + outputs.to_kind(Kind::Float).cross_entropy_for_logits(&kind) * h.classification;
+        loss = &loss + outputs.to_kind(Kind::Float).cross_entropy_for_logits(&kind) * h.classification;
     }
     Step { tally, loss, g, adaptive }
 }

@@ -238,8 +238,11 @@ fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
+/// A line's number and its fields.
+type Numbered = (usize, Vec<String>);
+
 /// The fields of every row that is not empty, with its line number: the header first. Trailing empty fields go.
-fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<(usize, Vec<String>)>)> {
+fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Numbered>)> {
     let bytes = crate::transform::read(path)?;
     let text = String::from_utf8(bytes).ok().with_context(|| format!("{}: not a text file", path.display()))?;
     let mut rows = Vec::new();

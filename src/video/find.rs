@@ -42,8 +42,11 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// x and y of a flow field.
+type Field = (PathBuf, PathBuf);
+
 /// The pictures of a folder that are no flow, and its flow (`flow_x_*`, `flow_y_*`), each in order of their names.
-fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<(PathBuf, PathBuf)>)> {
+fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
     let all: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| ends(path, &PICTURES)).collect();
     let starting = |prefix: &str| all.iter().filter(|path| name(path).starts_with(prefix)).cloned().collect::<Vec<_>>();
     let (x, y) = (starting("flow_x"), starting("flow_y"));
