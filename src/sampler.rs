@@ -66,7 +66,7 @@ impl PkSampler {
 /// further negatives.
 ///
 /// People with two faces or more come in passes as in [`PkSampler`]; one with fewer than K gives all there are. People
-/// with one face come as negatives alone.
+/// with one face come as further negatives alone.
 #[derive(Debug, Clone)]
 pub struct FaceSampler {
     anchors: PkSampler,
@@ -97,6 +97,22 @@ impl FaceSampler {
 
     /// The items of batch `step`, person after person, the further negatives last; none comes twice.
     pub fn batch(&self, step: u64) -> Vec<usize> {
+        self.draw(step).0
+    }
+
+    /// The identities of [`FaceSampler::batch`]'s items for the loss. Every further negative has one of its own (-1,
+    /// -2, ...): two that happen to show one person are neither anchor nor positive, for they are negatives only.
+    pub fn identities(&self, step: u64) -> Vec<i64> {
+        let (rows, anchors) = self.draw(step);
+        let identity = |(place, &row): (usize, &usize)| match place.checked_sub(anchors) {
+            None => self.labels[row],
+            Some(further) => -1 - further as i64,
+        };
+        rows.iter().enumerate().map(identity).collect()
+    }
+
+    /// A batch's items, and how many of them are no further negatives.
+    fn draw(&self, step: u64) -> (Vec<usize>, usize) {
         let mut rows: Vec<usize> = Vec::with_capacity(self.most());
         let mut people = std::collections::BTreeSet::new();
         for images in self.anchors.batch(step).chunks(self.k) {
@@ -105,6 +121,7 @@ impl FaceSampler {
             people.extend(unique.first().map(|&item| self.labels[item]));
             rows.extend(unique);
         }
+        let anchors = rows.len();
         if self.negatives > 0 {
             let others: Vec<usize> =
                 (0..self.labels.len()).filter(|&item| !people.contains(&self.labels[item])).collect();
@@ -113,7 +130,7 @@ impl FaceSampler {
             let taken = rand::seq::index::sample(rng, others.len(), self.negatives.min(others.len()));
             rows.extend(taken.into_iter().map(|i| others[i]));
         }
-        rows
+        (rows, anchors)
     }
 }
 

@@ -153,8 +153,26 @@ fn all_verbs_from_training_to_export() {
     }
     assert!(FACENET.good(&["evaluate", "--run", &at, "--untrained"]).contains("after 0 steps"));
     for variant in ["flip-averaged", "mean-subtracted", "flip-mean-subtracted"] {
-        assert!(FACENET.good(&["evaluate", "--run", &at, "--variant", variant]).contains(variant));
+        let shown = FACENET.good(&["evaluate", "--run", &at, "--variant", variant]);
+        assert!(
+            shown.contains(variant) && shown.contains("mean of all test faces") == variant.contains("mean"),
+            "{shown}"
+        );
+        let listed = json(&place.path("run/results.json"))["departures"].to_string();
+        assert!(listed.contains(&format!("--variant {variant}")), "{listed}");
     }
+    let departures = json(&place.path("run/results.json"))["departures"].to_string();
+    for said in [
+        "4 people with up to 3 faces each and 2 further",
+        "--width 16 (the paper: 128)",
+        "--net small",
+        "starts at 0.01",
+    ] {
+        assert!(departures.contains(said), "{said:?} is not in {departures}");
+    }
+    assert!(
+        !departures.contains("45 people") && !departures.contains("local response") && !departures.contains("--crop")
+    );
     // Another test set: of another folder, without pairs.
     people(&place.path("tree"), 30..38, 3);
     let shown = FACENET.good(&["evaluate", "--run", &at, "--data", &place.text("tree"), "--crop", "0.9"]);
@@ -230,6 +248,11 @@ fn tables_stand_beside_the_papers() {
     args.drain(width..width + 2);
     let shown = FACENET.good(&strs(&args));
     assert!(shown.contains("86.8 ± 1.8") && shown.contains("512"), "{shown}");
+    assert!(shown.contains("paper, NN1") && shown.contains("ours, small"), "{shown}");
+    assert!(
+        !shown.contains("--width 512 (the paper"),
+        "what every row departs in, not what the last one does: {shown}"
+    );
     FACENET.bad(&strs(&place.args("reproduce", "t3", &["--table", "3"])), 1, &["leave --net and --size out"]);
 }
 

@@ -16,7 +16,7 @@ use rankle::metrics::verification::{accuracy, best_threshold, folds, folds_by, v
 use rankle::models::eigenfaces::Eigenfaces;
 use rankle::models::layers::Scope;
 use rankle::models::{FaceSmall, Network};
-use rankle::run::faces::{Variant, judge, mean_pair_distance};
+use rankle::run::faces::{Variant, centred, judge, mean_pair_distance};
 use rankle::sampler::FaceSampler;
 use rankle::transform::View;
 use tch::nn::VarStore;
@@ -135,7 +135,7 @@ fn people_with_few_images_are_pruned_or_serve_as_negatives() {
     let set = open(dir.path()).expect("a set");
     let all = set.clone().pruned(1).expect("enough");
     assert_eq!(all.train.len(), 11);
-    assert!(all.notes.iter().any(|note| note.contains("2 training people have one image: negatives only")));
+    assert!(all.notes.iter().any(|note| note.contains("2 training people have one image: further negatives")));
     let pruned = set.clone().pruned(2).expect("enough");
     assert_eq!(pruned.train.len(), 9);
     assert!(pruned.notes.iter().any(|note| note.contains("2 training people have fewer than 2 images")));
@@ -163,7 +163,7 @@ fn youtube_faces_has_videos_with_their_first_hundred_frames() {
     let dir = TempDir::new().expect("a folder");
     for (video, frames) in [("A_B/0", 120), ("A_B/1", 3), ("C/0", 2), ("D/5", 1)] {
         for frame in 1..=frames {
-            picture(&dir.path().join(format!("frame_images_DB/{video}/0.{frame}.png")), 16, 16, frame as u8);
+            picture(&dir.path().join(format!("aligned_images_DB/{video}/0.{frame}.png")), 16, 16, frame as u8);
         }
     }
     let list = dir.path().join("splits.txt");
@@ -190,6 +190,67 @@ fn youtube_faces_has_videos_with_their_first_hundred_frames() {
     }
     std::fs::remove_file(&list).expect("removed");
     assert!(line(open(dir.path())).contains("splits.txt is missing"));
+}
+
+#[test]
+fn whole_frames_of_youtube_faces_are_cut_to_their_boxes() {
+    let dir = TempDir::new().expect("a folder");
+    let root = dir.path().join("frame_images_DB");
+    for video in ["A_B/0", "A_B/1", "C/0", "D/5"] {
+        for frame in 1..=3 {
+            picture(&root.join(format!("{video}/0.{frame}.png")), 80, 30, frame);
+        }
+    }
+    let splits = "1, 1, A_B/0, A_B/1, 1, 1\n1, 2, A_B/0, C/0, 0, 0\n2, 1, A_B/1, A_B/0, 1, 1\n2, 2, C/0, D/5, 0, 0\n";
+    std::fs::write(dir.path().join("splits.txt"), splits).expect("written");
+    assert!(line(open(dir.path())).contains("A_B.labeled_faces.txt is missing"));
+    // The middle of a frame, one that leaves it at the upper left, and a frame without a box.
+    let boxes = |name: &str, videos: &[&str]| {
+        let of =
+            |v: &&str| format!("{name}\\{v}\\0.1.png,0,40,15,20,18,0,0\r\n{name}\\{v}\\0.3.png,0,4,2,20,18,0,0\r\n");
+        std::fs::write(root.join(format!("{name}.labeled_faces.txt")), videos.iter().map(of).collect::<String>())
+            .expect("written");
+    };
+    boxes("A_B", &["0", "1"]);
+    boxes("C", &["0"]);
+    boxes("D", &["5"]);
+    let set = open(dir.path()).expect("a set");
+    let names: Vec<&str> = set.test.iter().take(3).map(|photo| photo.name.as_str()).collect();
+    assert_eq!((set.test.len(), names), (8, vec!["A_B/0/0.1.png", "A_B/0/0.3.png", "A_B/1/0.1.png"]));
+    let image = |at: usize| set.test[at].source.image().expect("an image");
+    assert_eq!((image(0).dimensions(), image(1).dimensions()), ((20, 18), (14, 11)));
+    // Columns from 30, rows from 6.
+    assert_eq!(image(0).get_pixel(0, 0), &Rgb([1, (30 * 7) as u8, 6 * 5]));
+    assert_eq!(image(1).get_pixel(0, 0), &Rgb([3, 0, 0]));
+    // The boxes are face crops, whatever the frames are.
+    check(set.photos()).expect("crops");
+    std::fs::write(root.join("D.labeled_faces.txt"), "D\\5\\0.1.png,0,forty,15,20,18\n").expect("written");
+    assert!(line(open(dir.path())).contains("D.labeled_faces.txt:1"));
+    // Aligned faces, where they are, are taken first.
+    for video in ["A_B/0", "A_B/1", "C/0", "D/5"] {
+        picture(&dir.path().join(format!("aligned_images_DB/{video}/0.1.png")), 16, 16, 1);
+    }
+    std::fs::write(dir.path().join("splits_corrected.txt"), splits).expect("written");
+    let set = open(dir.path()).expect("a set");
+    assert_eq!(set.test.len(), 4);
+    assert!(set.notes.iter().any(|note| note.contains("splits.txt, which has known errors")));
+    std::fs::write(dir.path().join("splits_corrected.txt"), splits.replace("C/0, 0, 0", "A_B/1, 1, 1"))
+        .expect("written");
+    let notes = open(dir.path()).expect("a set").notes;
+    assert!(notes.iter().any(|note| note.contains("fold 1 are not half of one person")), "{notes:?}");
+}
+
+#[test]
+fn centred_rows_are_unit_rows_around_nothing() {
+    let x = matrix(3, 12, 5) + 2.;
+    let x = normalize(&x);
+    let plain = centred(&x, Variant::FlipAveraged);
+    all_close(&plain, &x, 0.);
+    let mean = |of: &Tensor| of.mean_dim(0, false, None::<Kind>).square().sum(Kind::Double).sqrt();
+    let moved = centred(&x, Variant::MeanSubtracted);
+    assert!(value(&mean(&x)) > 0.9 && value(&mean(&moved)) < 0.2, "all lay on one side: {}", value(&mean(&moved)));
+    let lengths = moved.square().sum_dim_intlist(1, false, Kind::Double);
+    all_close(&lengths, &Tensor::ones([12], (Kind::Double, Device::Cpu)), 1e-6);
 }
 
 #[test]
@@ -461,6 +522,9 @@ fn face_batches_have_people_with_up_to_k_faces_and_other_negatives() {
         assert_eq!(rows.iter().collect::<BTreeSet<_>>().len(), rows.len(), "no face twice");
         let mut each: BTreeMap<i64, usize> = BTreeMap::new();
         let (main, negatives) = rows.split_at(rows.len() - 5);
+        let known = sampler.identities(step);
+        let of: Vec<i64> = main.iter().map(|&row| labels[row]).chain([-1, -2, -3, -4, -5]).collect();
+        assert_eq!(known, of, "a further negative has an identity of its own");
         main.iter().for_each(|&row| *each.entry(labels[row]).or_default() += 1);
         assert_eq!(each.len(), 4);
         for (&person, &count) in &each {

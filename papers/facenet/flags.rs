@@ -172,6 +172,27 @@ impl Scoring {
         Ok(())
     }
 
+    /// Where the evaluation leaves the paper's, in words.
+    pub fn departures(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        if self.variant.flips() {
+            list.push(format!(
+                "--variant {}: the mean of a face's and its mirror image's embeddings, unit again (facenet concatenates the two; the paper has no mirror images)",
+                self.variant.name()
+            ));
+        }
+        if self.variant.centres() {
+            list.push(format!(
+                "--variant {}: the mean embedding is subtracted and distances are squared Euclidean (facenet's published numbers use the angle; the paper subtracts none)",
+                self.variant.name()
+            ));
+        }
+        if self.far != 1e-3 {
+            list.push(format!("--far {} (the paper: 0.001)", self.far));
+        }
+        list
+    }
+
     pub fn uses(&self, seed: u64) -> faces::Uses {
         faces::Uses {
             far: self.far,
@@ -298,7 +319,7 @@ pub struct Flags {
     /// FOLDER,NAME lines where training folders are not named after people (VGGFace2's identity_meta.csv)
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,
-    /// Leave out training people with fewer images; those with one image are negatives only [default: 1]
+    /// Leave out training people with fewer images; those with one image come as further negatives only [default: 1]
     #[arg(long, value_name = "N")]
     pub min_images: Option<usize>,
     /// Network (Section 3.3) [default: nn2; small on drawn data]
@@ -313,7 +334,7 @@ pub struct Flags {
     /// Input pixels a side [default: the network's: 220, 224, 160, 96; 64 for small]
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<u32>,
-    /// Side of the centre square cut from every image, as a share of its shorter side (LFW's 250x250 thumbnails: 0.55) [default: 1]
+    /// Side of the centre square cut from the images of --test (of all, without --test), as a share of the shorter side (LFW's 250x250 thumbnails: 0.55) [default: 1]
     #[arg(long, value_name = "SHARE")]
     pub crop: Option<f64>,
     /// Batch normalisation in NN1 to NN4, which the paper does not mention (openface has it)
@@ -334,7 +355,7 @@ pub struct Flags {
     /// Faces a person and batch, fewer where there are fewer (Section 3.2: around 40) [default: 40]
     #[arg(long, value_name = "K")]
     pub faces: Option<usize>,
-    /// Further random faces a batch, negatives only (Section 3.2) [default: 0]
+    /// Further random faces a batch, never anchor or positive (Section 3.2) [default: 0]
     #[arg(long, value_name = "N")]
     pub negatives: Option<usize>,
     /// Faces computed at once; a batch of more goes through twice (gradient caching) [default: 90 on a CPU, the batch on CUDA]
@@ -556,8 +577,14 @@ impl Hyper {
         Recipe { height: self.size, width: self.size, mean, std }
     }
 
-    pub fn view(&self) -> View {
-        View { crop: self.crop, ..View::WHOLE }
+    /// The set as it is seen: --crop cuts the images of --test, or all where one set trains and tests.
+    pub fn seen(&self, set: FaceSet) -> FaceSet {
+        let view = View { crop: self.crop, ..View::WHOLE };
+        if self.test.is_none() {
+            return set.through(view);
+        }
+        let FaceSet { train, .. } = set.clone();
+        FaceSet { train, ..set.through(view) }
     }
 
     pub fn embedding(&self, flip: bool, machine: &Machine) -> Embedding {
@@ -584,26 +611,82 @@ impl Hyper {
         Path::new("data/runs/facenet").join(name)
     }
 
-    /// Where this run's flags leave the paper's, in words.
+    /// Where this run leaves the paper, in words: what holds for every run, then what follows from its flags. What
+    /// the paper leaves open is listed too, with what was taken.
     pub fn departures(&self) -> Vec<String> {
-        let paper = Hyper::base(self.net, Scale::Paper);
-        let mut list = Vec::new();
+        let mut list: Vec<String> = DEPARTURES.map(String::from).to_vec();
+        list.push(match self.mining {
+            Mining::Nearest => "each ordered pair (a, p) gets the nearest negative within the margin (Eq. 4), or is skipped; the paper leaves the choice among them open".into(),
+            Mining::RandomInMargin => "each ordered pair (a, p) gets a random negative within the margin (Eq. 4), or is skipped; the paper leaves the choice among them open".into(),
+            Mining::Violating => "--mining violating: a random negative with d_an < d_ap + margin, hard ones too (the paper: semi-hard ones, Eq. 4)".into(),
+            Mining::Addons => "--mining addons: the nearest negative with d_an > d_ap, within the margin or not, else the farthest (the paper: within the margin, Eq. 4)".into(),
+            Mining::Hardest => "--mining hardest: the nearest negative of all, which the paper rejects (Section 3.2)".into(),
+        });
+        list.push(format!(
+            "batches are {} people with up to {} faces each and {} further random faces; the paper says about 1800 exemplars, about 40 faces an identity and random negatives, without their number",
+            self.people, self.faces, self.negatives
+        ));
+        list.push(format!(
+            "the rate starts at {} and is divided by ten at steps {}; the paper starts at 0.05 and lowers it at times it does not give",
+            self.lr,
+            self.drops.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+        ));
+        list.push(match self.optimiser {
+            Optimiser::Adagrad => {
+                "AdaGrad's accumulators start at 0.1 with epsilon 1e-10, as in TensorFlow; the paper gives neither"
+                    .into()
+            }
+            Optimiser::Adam => "--optimiser adam (the paper: AdaGrad)".into(),
+            Optimiser::Sgd => "--optimiser sgd (the paper: AdaGrad)".into(),
+        });
+        match self.augment {
+            Augment::None => {}
+            Augment::Flip => list.push("training faces are mirrored at random; the paper states no augmentation".into()),
+            Augment::CropFlip => list.push("training faces are cropped at random from 9/8 of the input size and mirrored; the paper states no augmentation".into()),
+        }
+        list.push(match self.net {
+            Net::Nn4Small2 | Net::Nn4Small2Released => {
+                "pixels enter as x / 255, as in openface; the paper gives no scale".into()
+            }
+            _ => "pixels enter as (x - 127.5) / 128, as in facenet; the paper gives no scale".into(),
+        });
+        match self.net {
+            Net::Nn1 | Net::Nn2 | Net::Nn3 | Net::Nn4 => {
+                list.push(
+                    "local response normalisation has size 5, alpha 1e-4, beta 0.75, k 1; the paper gives no constants"
+                        .into(),
+                );
+            }
+            _ => list.push(format!("--net {}: not a network of the paper", self.net.name())),
+        }
+        if self.net == Net::Nn4 {
+            list.push("NN4's \"higher layers\" without 5x5 convolutions are 5a and 5b, as openface reads it".into());
+        }
+        if self.crop < 1. {
+            let whose = if self.test.is_some() { "test" } else { "training and test" };
+            list.push(format!(
+                "--crop {}: of {whose} images the centre square of that share is seen; the paper crops LFW's thumbnails by a size it does not give, and its training faces by a detector",
+                self.crop
+            ));
+        }
         let mut compare = |flag: &str, ours: String, theirs: String| {
             if ours != theirs {
                 list.push(format!("--{flag} {ours} (the paper: {theirs})"));
             }
         };
-        compare("width", self.width.to_string(), paper.width.to_string());
-        compare("size", self.size.to_string(), paper.size.to_string());
-        compare("shrink", self.shrink.to_string(), paper.shrink.to_string());
-        compare("mining", self.mining.name(), paper.mining.name());
-        compare("margin", self.margin.to_string(), paper.margin.to_string());
-        compare("people", self.people.to_string(), paper.people.to_string());
-        compare("faces", self.faces.to_string(), paper.faces.to_string());
-        compare("optimiser", format!("{:?}", self.optimiser), format!("{:?}", paper.optimiser));
-        compare("lr", self.lr.to_string(), paper.lr.to_string());
-        if !self.net.is_the_papers() {
-            list.push(format!("--net {}: not a network of the paper", self.net.name()));
+        compare("width", self.width.to_string(), "128".into());
+        if self.net.is_the_papers() {
+            compare("size", self.size.to_string(), self.net.size().to_string());
+        }
+        compare("margin", self.margin.to_string(), "0.2".into());
+        if self.shrink > 1 {
+            list.push(format!("--shrink {}: all channel counts divided by it", self.shrink));
+        }
+        if self.min_images > 1 {
+            list.push(format!(
+                "--min-images {}: training people with fewer left out (the paper names no such rule)",
+                self.min_images
+            ));
         }
         if self.batch_norm {
             list.push("--batch-norm: the paper mentions none".into());
@@ -611,9 +694,7 @@ impl Hyper {
         if self.weights.is_some() {
             list.push("--weights: the paper trains from scratch".into());
         }
-        if self.steps < paper.steps {
-            list.push(format!("--steps {} (the paper: 1000 to 2000 hours on a CPU cluster)", self.steps));
-        }
+        list.push(format!("{} steps; the paper trains 1000 to 2000 hours on a CPU cluster", self.steps));
         if self.amp {
             list.push("--amp: the network in bfloat16".into());
         }

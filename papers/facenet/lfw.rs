@@ -83,7 +83,7 @@ pub fn reproduce(args: &Reproduce, machine: &Machine) -> Result<()> {
         h.data
     );
     check(set.test.iter())?;
-    let set = set.through(h.view());
+    let set = h.seen(set);
     let wished: Vec<usize> = if args.folds.is_empty() { (1..=set.folds).collect() } else { args.folds.clone() };
     if let Some(bad) = wished.iter().find(|fold| !(1..=set.folds).contains(*fold)) {
         bail!("--folds {bad}: {} has folds 1 to {}", set.name, set.folds);
@@ -233,7 +233,7 @@ fn show(h: &Hyper, set: &FaceSet, done: &[Fold], root: &Path, args: &Reproduce) 
         "AUC_of_all_pairs_together": verification::auc(&dist, &same),
         format!("VAL_at_FAR_{far}"): mean(|fold| fold.val), "FAR": mean(|fold| fold.far),
         "each": done, "baselines": baselines,
-        "flags": h, "departures": DEPARTURES.iter().map(|text| text.to_string()).chain(h.departures()).collect::<Vec<_>>(),
+        "flags": h, "departures": h.departures().into_iter().chain(args.scoring.departures()).collect::<Vec<_>>(),
     });
     let path = root.join("results.json");
     files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;

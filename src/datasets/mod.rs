@@ -61,6 +61,18 @@ impl Source {
         }
     }
 
+    /// Width and height of the image as it lies, before any [`Source::Through`], without decoding its pixels.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn dimensions(&self) -> Result<(u32, u32)> {
+        match self {
+            Source::File(path) => transform::probe(&transform::read(path)?, &path.display().to_string()),
+            Source::Memory(image) => Ok(image.dimensions()),
+            Source::Through(source, _) => source.dimensions(),
+        }
+    }
+
     /// Whether the image is there, without decoding its pixels: a regular file that is not empty, a header within
     /// [`transform::MAX_SIDE`], and a JPEG or PNG to its last byte.
     ///
@@ -68,8 +80,8 @@ impl Source {
     /// One line that names the file.
     pub fn check(&self) -> Result<()> {
         match self {
-            Source::File(path) => transform::probe(&transform::read(path)?, &path.display().to_string()).map(drop),
             Source::Memory(_) => Ok(()),
+            Source::File(_) => self.dimensions().map(drop),
             Source::Through(source, _) => source.check(),
         }
     }

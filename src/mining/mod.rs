@@ -56,12 +56,12 @@ pub enum Negative {
     /// triplet.
     SemiHard(Pick),
     /// `d_an < d_ap + m`, hard ones too, drawn uniformly by this seed; a pair without one gives no triplet. What
-    /// openface does, and facenet by the name of VGG Face.
+    /// openface does, and facenet by the name of VGG Face, both for unordered pairs; here as all rules for ordered ones.
     Violating(u64),
     /// The nearest with `d_an > d_ap`, however far; where there is none, the farthest negative. TensorFlow Addons'
     /// rule: every pair gives a triplet.
     Addons,
-    /// The nearest, `argmin_n d_an`: the global rule of Section 3.1, taken within the batch. Every pair gives a
+    /// The nearest, `argmin_n d_an`: the global rule of Section 3.2, taken within the batch. Every pair gives a
     /// triplet.
     Hardest,
 }

@@ -129,6 +129,12 @@ pub fn judge(set: &FaceSet, x: &Tensor, variant: Variant, far: f64) -> Result<Ju
     }))
 }
 
+/// Unit rows `x` `[N, D]` as a variant that centres compares them where there are no folds: less the mean of all, unit
+/// again. Other variants leave them as they are.
+pub fn centred(x: &Tensor, variant: Variant) -> Tensor {
+    if variant.centres() { normalize(&(x - x.mean_dim(0, true, None::<Kind>))) } else { x.shallow_clone() }
+}
+
 /// The mean squared distance over all pairs of frames of two videos, from the means `[P, D]` of their unit rows:
 /// `mean ‖x_i - y_j‖² = 2 - 2 μ_x·μ_y`.
 pub fn mean_pair_distance(left: &Tensor, right: &Tensor) -> Tensor {

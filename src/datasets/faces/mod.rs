@@ -27,7 +27,7 @@ mod youtube;
 pub enum FaceLayout {
     /// `lfw/NAME/NAME_0001.jpg` (or `NAME/...`) and `pairs.txt`: everything is for testing.
     Lfw,
-    /// `frame_images_DB/NAME/VIDEO/VIDEO.FRAME.jpg` and `splits.txt`: everything is for testing.
+    /// `aligned_images_DB/NAME/VIDEO/*.jpg` (or `frame_images_DB`) and `splits.txt`: everything is for testing.
     YoutubeFaces,
     /// `train/NAME/*` and `test/NAME/*`, with or without `pairs.txt` over the test people.
     Split,
@@ -178,7 +178,10 @@ impl FaceSet {
         );
         if single > 0 {
             let word = plural(single, "person has", "people have");
-            self.notes.push(format!("{} training {word} one image: negatives only", thousands(single)));
+            self.notes.push(format!(
+                "{} training {word} one image: further negatives (--negatives), never anchor or positive",
+                thousands(single)
+            ));
         }
         Ok(self)
     }
@@ -228,7 +231,7 @@ fn text(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_string())
 }
 
-/// Opens the face set in `dir`: `frame_images_DB` (or `aligned_images_DB`) makes it YouTube Faces, `train` and `test`
+/// Opens the face set in `dir`: `aligned_images_DB` (or `frame_images_DB`) makes it YouTube Faces, `train` and `test`
 /// a split, `pairs.txt` LFW's layout, anything else one folder a person, of which a quarter is held out.
 ///
 /// # Errors
@@ -391,11 +394,13 @@ pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
     let photos: Vec<&Photo> = photos.into_iter().collect();
     super::check(photos.iter().copied())?;
     let odd = |photo: &&Photo| -> Option<String> {
-        let mut source = &photo.source;
-        while let Source::Through(inner, _) = source {
-            source = inner;
+        let (mut source, mut region) = (&photo.source, None);
+        while let Source::Through(inner, view) = source {
+            (source, region) = (inner, view.region);
         }
         let (width, height) = match source {
+            // A detector's box in a whole frame.
+            _ if region.is_some() => region.map(|region| (region.width, region.height))?,
             Source::File(path) => transform::probe(&transform::read(path).ok()?, &photo.name).ok()?,
             Source::Memory(image) => image.dimensions(),
             Source::Through(..) => return None,

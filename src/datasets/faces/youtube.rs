@@ -1,4 +1,7 @@
 //! YouTube Faces: videos as folders of frames, and the pairs of `splits.txt`.
+//!
+//! `aligned_images_DB` holds faces. `frame_images_DB` holds whole frames; there the boxes of `NAME.labeled_faces.txt`
+//! are cut out, and frames without a box are passed over (1503.03832 takes the first hundred that its detector finds).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,13 +10,16 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{FaceLayout, FaceSet, Pair, text};
 use crate::datasets::{Count, Photo, Source, catalog, compare, list, named_as_image, thousands};
+use crate::transform::{Region, View};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
 const FRAMES: usize = 100;
 
-/// The folder of frames, where this is the layout.
+const ALIGNED: &str = "aligned_images_DB";
+
+/// The folder of frames, where this is the layout: aligned faces before whole frames.
 pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
-    ["frame_images_DB", "aligned_images_DB"].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
+    [ALIGNED, "frame_images_DB"].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
 }
 
 /// Reads the videos that the list names, each with its first 100 frames.
@@ -22,6 +28,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     let path = found.with_context(|| {
         format!("{} is missing: {} says how it comes", dir.join("splits.txt").display(), catalog::fetch("ytf"))
     })?;
+    let found_both = path.ends_with("splits_corrected.txt") && dir.join("splits.txt").is_file();
     let text = text(&path)?;
     let mut videos: BTreeMap<String, usize> = BTreeMap::new();
     let mut splits: BTreeMap<u32, Vec<(String, String, bool)>> = BTreeMap::new();
@@ -56,6 +63,8 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     let mut people: Vec<String> =
         videos.keys().filter_map(|video| video.split_once('/')).map(|(p, _)| p.into()).collect();
     people.dedup();
+    let whole = !frames.ends_with(ALIGNED);
+    let mut boxes: BTreeMap<String, BTreeMap<String, Region>> = BTreeMap::new();
     let mut test = Vec::new();
     for (number, (video, place)) in videos.iter_mut().enumerate() {
         *place = number;
@@ -66,13 +75,26 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         ensure!(!images.is_empty(), "{} has no frames: unpack them again", folder.display());
         images.sort_by_key(|entry| (frame(&entry.name), entry.name.clone()));
         let name = video.split_once('/').map_or("", |(person, _)| person);
+        if whole {
+            if !boxes.contains_key(name) {
+                boxes.insert(name.into(), faces(&frames.join(format!("{name}.labeled_faces.txt")))?);
+            }
+            images.retain(|entry| boxes[name].contains_key(&format!("{video}/{}", entry.name)));
+            ensure!(
+                !images.is_empty(),
+                "{}: none of its frames has a box in {name}.labeled_faces.txt: unpack frame_images_DB again, or take {ALIGNED}",
+                folder.display()
+            );
+        }
         let person = people.iter().position(|known| known == name).map_or(-1, |at| at as i64 + 1);
-        test.extend(images.into_iter().take(FRAMES).map(|entry| Photo {
-            name: format!("{video}/{}", entry.name),
-            source: Source::File(entry.path),
-            person,
-            camera: 1,
-            tracklet: number as i64 + 1,
+        test.extend(images.into_iter().take(FRAMES).map(|entry| {
+            let file = format!("{video}/{}", entry.name);
+            let region = boxes.get(name).and_then(|boxes| boxes.get(&file)).copied();
+            let source = match region {
+                Some(_) => Source::Through(Box::new(Source::File(entry.path)), View { region, ..View::WHOLE }),
+                None => Source::File(entry.path),
+            };
+            Photo { name: file, source, person, camera: 1, tracklet: number as i64 + 1 }
         }));
     }
     let pair =
@@ -82,12 +104,32 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         FaceSet { layout: FaceLayout::YoutubeFaces, people, test, pairs, folds: splits.len(), ..FaceSet::default() };
     let list_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     set.notes.push(format!(
-        "{} pairs of {} videos by {list_name}, the first {FRAMES} frames of each",
+        "{} pairs of {} videos by {list_name}, the first {FRAMES} {} of each",
         thousands(set.pairs.len()),
-        thousands(videos.len())
+        thousands(videos.len()),
+        if whole { "frames with a box, cut to it," } else { "frames" }
     ));
+    if found_both {
+        set.notes.push("splits.txt, which has known errors, is also there and was not read".into());
+    }
     set.notes.extend(differs(&set));
     Ok(set)
+}
+
+/// A person's boxes by frame: lines of `NAME\VIDEO\FRAME.jpg,_,x,y,width,height,_,_` with the centre at x, y.
+fn faces(list: &Path) -> Result<BTreeMap<String, Region>> {
+    let cure = "whole frames need their boxes: unpack frame_images_DB again, or take aligned_images_DB";
+    ensure!(list.is_file(), "{} is missing: {cure}", list.display());
+    let mut boxes = BTreeMap::new();
+    for (number, line) in text(list)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let columns: Vec<&str> = line.split(',').map(str::trim).collect();
+        let value = |at: usize| columns.get(at).and_then(|text| text.parse::<u32>().ok());
+        let (Some(x), Some(y), Some(width), Some(height)) = (value(2), value(3), value(4), value(5)) else {
+            bail!("{}:{}: expected frame, _, x, y, width, height: {cure}", list.display(), number + 1)
+        };
+        boxes.insert(columns[0].replace('\\', "/"), Region { x, y, width, height });
+    }
+    Ok(boxes)
 }
 
 /// The last number in a frame's name: `0.12.jpg` is 12, so that frame 2 comes before frame 12.
@@ -99,6 +141,12 @@ fn frame(name: &str) -> u64 {
 
 /// How the list differs from the published one, or nothing.
 pub(super) fn differs(set: &FaceSet) -> Option<String> {
+    // Fold after fold, so that a fold's pairs lie together.
+    let each = (set.pairs.len() / set.folds.max(1)).max(1);
+    let halves = |fold: &[Pair]| 2 * fold.iter().filter(|pair| pair.same).count() == fold.len();
+    if let Some(fold) = set.pairs.chunks(each).position(|fold| !halves(fold)) {
+        return Some(format!("YouTube Faces list: the pairs of fold {} are not half of one person", fold + 1));
+    }
     let counts = [
         Count { what: "pairs", published: catalog::count("ytf", "pairs"), here: set.pairs.len() },
         Count { what: "folds", published: catalog::count("ytf", "folds"), here: set.folds },
