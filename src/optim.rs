@@ -1,10 +1,17 @@
 //! Optimisers whose state has names and can be saved: SGD, Adam, AdaGrad.
 //!
 //! libtorch's own are reachable from Rust, but their state is not, and a resumed run must equal an unbroken one.
+//! Steps are [`fused`] on CPUs and grouped by libtorch ([`native`]) elsewhere.
 
 use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor, nn::VarStore};
+
+use update::{Entry, Update};
+
+mod fused;
+mod native;
+mod update;
 
 /// Which rule, and its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,9 +65,9 @@ impl Optimizer {
         Optimizer { rule, weight_decay, parameters, state: BTreeMap::new(), steps: 0, products: (1., 1.) }
     }
 
-    /// Clears all gradients.
+    /// Drops all gradients: the next backward pass makes new ones instead of adding to zeros.
     pub fn zero_grad(&mut self) {
-        self.parameters.values_mut().for_each(Tensor::zero_grad);
+        native::drop_gradients(self.parameters.values_mut());
     }
 
     /// Scales all gradients down so that their common norm is at most `most`; 0 leaves them. Computed on the device in
@@ -83,45 +90,40 @@ impl Optimizer {
     }
 
     /// One step with learning rate `rate`; `beta1` is Adam's and ignored by the other rules. Parameters that got no
-    /// gradient stay as they are.
+    /// gradient stay as they are. On a CPU one pass over memory does all of the rule's arithmetic; elsewhere libtorch's
+    /// kernels take all parameters at once.
     pub fn step(&mut self, rate: f64, beta1: f64) {
         self.steps += 1;
         if let Rule::Adam { beta2, .. } = self.rule {
             self.products = (self.products.0 * beta1, self.products.1 * beta2);
         }
+        let update = match self.rule {
+            Rule::Sgd { momentum } => Update::Sgd { momentum, rate },
+            Rule::Adam { beta2, eps } => {
+                let (first, second) = self.products;
+                Update::Adam { beta1, beta2, eps, root: (1. - second).sqrt(), rate: rate / (1. - first) }
+            }
+            Rule::AdaGrad { eps, .. } => Update::AdaGrad { eps, rate },
+        };
+        let (slots, initial) = match self.rule {
+            Rule::Sgd { momentum: 0. } => (&[][..], 0.),
+            Rule::Sgd { .. } => (&["momentum"][..], 0.),
+            Rule::Adam { .. } => (&["first", "second"][..], 0.),
+            Rule::AdaGrad { initial, .. } => (&["squares"][..], initial),
+        };
         tch::no_grad(|| {
-            let Optimizer { rule, weight_decay, parameters, state, products, .. } = self;
-            for (name, x) in parameters.iter_mut() {
-                let g = x.grad();
-                if !g.defined() {
-                    continue;
-                }
-                // A new tensor: the parameter's own gradient is not ours to change.
-                let g = if *weight_decay == 0. { g } else { g + &*x * *weight_decay };
-                match *rule {
-                    Rule::Sgd { momentum: 0. } => *x -= g * rate,
-                    Rule::Sgd { momentum } => {
-                        let v = slot(state, "momentum", name, x, 0.);
-                        let _ = v.g_mul_scalar_(momentum).g_add_(&g);
-                        *x -= &*v * rate;
-                    }
-                    Rule::Adam { beta2, eps } => {
-                        let m = slot(state, "first", name, x, 0.);
-                        let _ = m.g_mul_scalar_(beta1).g_add_(&(&g * (1. - beta1)));
-                        let m = m.shallow_clone();
-                        let v = slot(state, "second", name, x, 0.);
-                        let _ = v.g_mul_scalar_(beta2).g_add_(&(&g * &g * (1. - beta2)));
-                        let scale = (1. - products.1).sqrt();
-                        let root = v.sqrt() / scale + eps;
-                        *x -= m / root * (rate / (1. - products.0));
-                    }
-                    Rule::AdaGrad { initial, eps } => {
-                        let s = slot(state, "squares", name, x, initial);
-                        let _ = s.g_add_(&(&g * &g));
-                        *x -= &g / (s.sqrt() + eps) * rate;
-                    }
+            let Optimizer { weight_decay, parameters, state, .. } = self;
+            let mut entries = Vec::with_capacity(parameters.len());
+            for (name, x) in parameters.iter() {
+                let gradient = x.grad();
+                if gradient.defined() {
+                    let slots = slots.iter().map(|kind| slot(state, kind, name, x, initial)).collect();
+                    entries.push(Entry { x: x.shallow_clone(), gradient, slots });
                 }
             }
+            let (one_pass, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(fused::fits);
+            fused::step(&one_pass, update, *weight_decay);
+            native::step(&others, update, *weight_decay);
         });
     }
 
@@ -146,19 +148,16 @@ impl Optimizer {
             if parameter.size() != x.size() {
                 return Err(name);
             }
-            self.state.insert(name, x.to_device(parameter.device()).to_kind(Kind::Float));
+            // Laid out as the parameter is, so that a resumed run takes the same path as an unbroken one.
+            let mut own = parameter.detach().empty_like();
+            own.copy_(&x);
+            self.state.insert(name, own);
         }
         Ok(())
     }
 }
 
 /// The slot `kind` of parameter `name`, made with the value `initial` where it is not there yet.
-fn slot<'a>(
-    state: &'a mut BTreeMap<String, Tensor>,
-    kind: &str,
-    name: &str,
-    x: &Tensor,
-    initial: f64,
-) -> &'a mut Tensor {
-    state.entry(format!("{kind}.{name}")).or_insert_with(|| x.full_like(initial))
+fn slot(state: &mut BTreeMap<String, Tensor>, kind: &str, name: &str, x: &Tensor, initial: f64) -> Tensor {
+    state.entry(format!("{kind}.{name}")).or_insert_with(|| x.full_like(initial)).shallow_clone()
 }

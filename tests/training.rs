@@ -120,6 +120,47 @@ fn optimisers_equal_their_definition_and_resume_to_the_bit() {
     }
 }
 
+/// f64 parameters take libtorch's operations on lists, as a GPU does; f32 ones on a CPU the single pass.
+#[test]
+fn steps_in_one_pass_and_by_lists_are_one() {
+    for rule in RULES {
+        for decay in [0., 0.01] {
+            let stores = [VarStore::new(tch::Device::Cpu), VarStore::new(tch::Device::Cpu)];
+            for store in &stores {
+                // More than one task's share, a scalar, nothing, and dimensions in another order of memory.
+                for (name, size) in
+                    [("long", vec![70_001]), ("one", vec![]), ("none", vec![0]), ("turned", vec![3, 5, 2])]
+                {
+                    let mut x = store.root().var(name, &size, Init::Const(0.5));
+                    if name == "turned" {
+                        let turned = x.detach().permute([2, 0, 1]).contiguous().permute([1, 2, 0]);
+                        assert_eq!((turned.size(), turned.stride()), (size, vec![5, 1, 15]));
+                        x.set_data(&turned);
+                    }
+                }
+            }
+            let [narrow, mut wide] = stores;
+            wide.double();
+            let mut optimizers = [Optimizer::new(rule, decay, &narrow), Optimizer::new(rule, decay, &wide)];
+            for t in 0..5 {
+                for (store, optimizer) in [&narrow, &wide].into_iter().zip(&mut optimizers) {
+                    optimizer.zero_grad();
+                    for (name, x) in store.variables() {
+                        let slope =
+                            Tensor::arange(x.numel() as i64, (Kind::Double, x.device())) + t + name.len() as i64;
+                        let slope = slope.sin().view(x.size().as_slice()).to_kind(x.kind());
+                        (x * slope).sum(None::<Kind>).backward();
+                    }
+                    optimizer.step(0.05, 0.9);
+                }
+            }
+            for (name, x) in narrow.variables() {
+                crate::common::all_close(&x.to_kind(Kind::Double), &wide.variables()[&name], 1e-5);
+            }
+        }
+    }
+}
+
 #[test]
 fn clipping_scales_the_common_norm_down_and_never_up() {
     for (most, wanted) in [(2.5, [1.5, -2.]), (5., [3., -4.]), (100., [3., -4.]), (0., [3., -4.])] {

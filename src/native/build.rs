@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 /// C++ files that only need libtorch's own headers.
-const SOURCES: [&str; 3] = ["src/native/autocast.cpp", "src/native/ops.cpp", "src/native/trace.cpp"];
+const SOURCES: [&str; 4] =
+    ["src/native/autocast.cpp", "src/native/ops.cpp", "src/native/optim.cpp", "src/native/trace.cpp"];
 
 fn main() {
     for file in SOURCES {

@@ -1,0 +1,106 @@
+//! A step in one pass over memory, on the CPU.
+//!
+//! A step is bound by memory: Adam as a row of tensor operations reads and writes every parameter's numbers about ten
+//! times. Here each is read once and written once.
+
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::update::{Entry, Update};
+
+/// Numbers that one task of the thread pool takes.
+const PART: usize = 1 << 16;
+
+/// Whether one pass can take it: f32 on the CPU, all tensors laid out alike without gaps.
+pub(super) fn fits(entry: &Entry) -> bool {
+    let alike = |t: &Tensor| {
+        t.device() == Device::Cpu
+            && t.kind() == Kind::Float
+            && t.size() == entry.x.size()
+            && t.stride() == entry.x.stride()
+    };
+    dense(&entry.x) && alike(&entry.x) && alike(&entry.gradient) && entry.slots.iter().all(alike)
+}
+
+/// Whether the tensor's numbers fill one stretch of memory, in whatever order of dimensions.
+fn dense(t: &Tensor) -> bool {
+    let mut dims: Vec<(i64, i64)> = t.stride().into_iter().zip(t.size()).filter(|(_, size)| *size != 1).collect();
+    dims.sort_unstable();
+    let mut expected = 1;
+    dims.into_iter().all(|(stride, size)| {
+        let fills = stride == expected;
+        expected *= size;
+        fills
+    })
+}
+
+/// A stretch of a parameter with its gradient and slots; slots that the rule has not are empty.
+struct Part<'a> {
+    x: &'a mut [f32],
+    gradient: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+/// Steps all `entries`, each of which [`fits`].
+pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
+    let mut parts = Vec::new();
+    for entry in entries {
+        let n = entry.x.numel();
+        // SAFETY: `fits` saw dense f32 tensors on the CPU, so that each pointer begins `n` numbers. They are memory of
+        // different tensors, which `entry` keeps alive, and nothing else reads or writes them before this returns.
+        let numbers = |t: &Tensor| unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast::<f32>(), n) };
+        if n == 0 {
+            continue;
+        }
+        let slot = |at: usize| entry.slots.get(at).map_or(&mut [][..], numbers);
+        let (first, second) = (slot(0), slot(1));
+        let x = numbers(&entry.x).chunks_mut(PART).zip(numbers(&entry.gradient).chunks(PART));
+        let (mut first, mut second) = (first.chunks_mut(PART), second.chunks_mut(PART));
+        parts.extend(x.map(|(x, gradient)| Part {
+            x,
+            gradient,
+            first: first.next().unwrap_or_default(),
+            second: second.next().unwrap_or_default(),
+        }));
+    }
+    parts.into_par_iter().for_each(|part| apply(part, update, decay as f32));
+}
+
+fn apply(part: Part<'_>, update: Update, decay: f32) {
+    let Part { x, gradient, first, second } = part;
+    match update {
+        Update::Sgd { momentum: 0., rate } => {
+            let rate = rate as f32;
+            for (x, &g) in x.iter_mut().zip(gradient) {
+                *x -= (g + *x * decay) * rate;
+            }
+        }
+        Update::Sgd { momentum, rate } => {
+            let (momentum, rate) = (momentum as f32, rate as f32);
+            for ((x, &g), v) in x.iter_mut().zip(gradient).zip(first) {
+                *v = *v * momentum + (g + *x * decay);
+                *x -= *v * rate;
+            }
+        }
+        Update::Adam { beta1, beta2, eps, root, rate } => {
+            let (one, two) = ((1. - beta1) as f32, (1. - beta2) as f32);
+            let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
+            let (root, rate) = (root as f32, rate as f32);
+            for (((x, &g), m), v) in x.iter_mut().zip(gradient).zip(first).zip(second) {
+                let g = g + *x * decay;
+                *m = *m * beta1 + g * one;
+                *v = *v * beta2 + g * g * two;
+                *x -= *m / (v.sqrt() / root + eps) * rate;
+            }
+        }
+        Update::AdaGrad { eps, rate } => {
+            let (eps, rate) = (eps as f32, rate as f32);
+            for ((x, &g), s) in x.iter_mut().zip(gradient).zip(first) {
+                let g = g + *x * decay;
+                *s += g * g;
+                *x -= g / (s.sqrt() + eps) * rate;
+            }
+        }
+    }
+}
