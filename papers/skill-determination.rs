@@ -372,6 +372,11 @@ impl Scored {
 
     /// f(p) of every video for the `place`-th fold (Eq. 9), from `count` of the snippets.
     fn f(&self, place: usize, alpha: f64, count: usize, taken: Taken) -> Vec<f64> {
+        self.fused(place, alpha, |scores, video| mean_of(scores, count, taken, video))
+    }
+
+    /// Eq. 9 with another mean of a stream's snippets: `mean(scores, video)`.
+    fn fused(&self, place: usize, alpha: f64, mean: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
         let by_stream = &self.folds[place].1;
         (0..by_stream[0].len())
             .map(|video| {
@@ -381,7 +386,7 @@ impl Scored {
                     (_, Stream::Temporal) => 1. - alpha,
                 };
                 let parts = self.streams.iter().zip(by_stream);
-                parts.map(|(stream, scores)| weight(stream) * mean_of(&scores[video], count, taken, video)).sum()
+                parts.map(|(stream, scores)| weight(stream) * mean(&scores[video], video)).sum()
             })
             .collect()
     }
@@ -397,6 +402,32 @@ impl Scored {
             }
         }
         right / all
+    }
+
+    /// Pairwise accuracy of single splits: the k-th of N of one video against the k-th of the other, pooled over splits
+    /// and the folds' test pairs. What a pair is trained to in Eq. 5.
+    fn split_accuracy(&self, set: &SkillSet, alpha: f64, splits: usize) -> f64 {
+        let (mut right, mut all) = (0., 0.);
+        for (place, (fold, by_stream)) in self.folds.iter().enumerate() {
+            let test = &set.folds[*fold].test;
+            let splits = splits.min(by_stream[0].iter().map(Vec::len).min().unwrap_or(1)).max(1);
+            for k in (0..splits).filter(|_| !test.is_empty()) {
+                let scores = self.fused(place, alpha, |scores, _| by_split(scores, splits)[k]);
+                right += pairwise::accuracy(&scores, test) * test.len() as f64;
+                all += test.len() as f64;
+            }
+        }
+        right / all
+    }
+
+    /// How near held-out similar pairs lie (see [`pairwise::similar_gap`]), the mean over the folds that have some.
+    fn similar_gap(&self, set: &SkillSet, alpha: f64) -> f64 {
+        let gaps = self.folds.iter().enumerate().map(|(place, (fold, _))| {
+            let f = self.f(place, alpha, usize::MAX, Taken::Start);
+            pairwise::similar_gap(&f, &set.similar_held(*fold), &set.folds[*fold].test)
+        });
+        let gaps: Vec<f64> = gaps.filter(|gap| gap.is_finite()).collect();
+        gaps.iter().sum::<f64>() / gaps.len() as f64
     }
 
     /// How many pooled test pairs of separation 1, 2, ... are right, and how many there are.
@@ -432,6 +463,11 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
         scores.push(("fused".into(), all(scoring.alpha)));
     }
     let last = if h.streams.len() == 2 { "fused" } else { h.streams[0].name() };
+    scores.push((format!("{last}, single splits"), scored.split_accuracy(set, scoring.alpha, h.splits)));
+    let gap = scored.similar_gap(set, scoring.alpha);
+    if gap.is_finite() {
+        scores.push((format!("{last}, gap of similar pairs"), gap));
+    }
     for (place, (fold, _)) in scored.folds.iter().enumerate() {
         let f = scored.f(place, scoring.alpha, usize::MAX, Taken::Start);
         scores.push((format!("{last}, fold {}", fold + 1), pairwise::accuracy(&f, &set.folds[*fold].test)));
@@ -450,6 +486,8 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
         protocol: vec![
             format!("share of {pooled} test pairs, pooled over {} fold(s), whose better video scores strictly higher", scored.folds.len()),
             format!("a video's score: the mean of {} snippets, spread uniformly, centre crops", scoring.sigma),
+            format!("single splits: the {} splits of one video against those of the other, one by one", h.splits),
+            "gap of similar pairs: mean distance of the scores of held-out similar pairs, in units of the strict pairs' (less is better)".into(),
             format!("fusion: {} spatial + {} temporal", scoring.alpha, 1. - scoring.alpha),
         ],
         claims: published::claims(h, set, scoring, &scores),

@@ -109,6 +109,12 @@ impl SkillSet {
         separations
     }
 
+    /// Φ of fold `fold` that is not trained on: similar pairs with at least one held-out video.
+    pub fn similar_held(&self, fold: usize) -> Vec<Pair> {
+        let held = |video: usize| self.folds[fold].held.binary_search(&video).is_ok();
+        self.tasks.iter().flat_map(SkillTask::similar).filter(|&(a, b)| held(a) || held(b)).collect()
+    }
+
     /// The test pairs of all folds, one after another: what an accuracy pools.
     pub fn pooled(&self) -> Vec<Pair> {
         self.folds.iter().flat_map(|fold| fold.test.iter().copied()).collect()

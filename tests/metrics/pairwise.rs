@@ -1,4 +1,4 @@
-use rankle::metrics::pairwise::accuracy;
+use rankle::metrics::pairwise::{accuracy, similar_gap};
 
 #[test]
 fn ties_and_nan_are_wrong() {
@@ -6,4 +6,15 @@ fn ties_and_nan_are_wrong() {
     let pairs = [(1, 0), (1, 2), (2, 1), (3, 0), (0, 3), (0, 4), (4, 0), (2, 4)];
     assert_eq!(accuracy(&score, &pairs), 3.0 / 8.0);
     assert!(accuracy(&score, &[]).is_nan());
+}
+
+#[test]
+fn the_gap_of_similar_pairs_has_no_unit() {
+    let score = [0.0, 3.0, 1.0, -1.0];
+    let (similar, strict) = ([(0, 2), (3, 0)], [(1, 0), (1, 3), (2, 0)]);
+    // (1 + 1) / 2 over (3 + 4 + 1) / 3
+    assert!((similar_gap(&score, &similar, &strict) - 3.0 / 8.0).abs() < 1e-12);
+    let large = score.map(|score| 1e3 * score);
+    assert!((similar_gap(&large, &similar, &strict) - 3.0 / 8.0).abs() < 1e-12);
+    assert!(similar_gap(&score, &[], &strict).is_nan() && similar_gap(&score, &similar, &[]).is_nan());
 }
