@@ -1,7 +1,8 @@
 """scripts/bench: writes the inputs once, runs both sides in turns on them, checks that they agree, prints ratios.
 
-Both sides are held against a float64 loop over anchors. A ratio is the peer's median over ours, both measured in this run with the same number of threads: above 1 we are
-faster. Takes the bench binary and the folder for inputs and results; see scripts/bench.
+Losses are held against a float64 loop over anchors; the longer jobs (work.py) against each other. A ratio is the peer's
+median over ours, both measured in this run with the same number of threads: above 1 we are faster. Takes the bench
+binaries and the folder for inputs and results; see scripts/bench.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import torch
 from safetensors.torch import load_file, save_file
 
+import work
+
 # name, kind, people, images of each, the goal for the ratio, and whether the peer computes the same number.
 CASES = [
     ("batch-hard-128", "batch-hard", 32, 4, 2.5, True),
@@ -29,17 +32,30 @@ CASES = [
     ("batch-all-soft-512", "batch-all-soft", 128, 4, 10.0, True),
     ("semi-hard-1800", "semi-hard", 45, 40, 100.0, False),
     ("batch-all-1800", "batch-all", 45, 40, 100.0, True),
+    # Images and labels instead of people and images of each.
+    ("lsep-64x81", "lsep", 64, 81, 14.0, True),
+    ("lsep-64x1000", "lsep", 64, 1000, 1000.0, True),
 ]
 WIDTH = 128
 ROUNDS = 3
 # Every semi-hard triplet and B³ triplets take the peer's gigabytes: one round of it.
 HEAVY = {"semi-hard-1800", "batch-all-1800"}
+# Most that ours may take, MiB.
+MEMORY = {"batch-all-1800": 200, "semi-hard-1800": 150}
 
 
 def write_inputs(folder, cases, threads):
     generator = torch.Generator().manual_seed(20171121)
     listed = []
     for name, kind, people, images, _, _ in cases:
+        if kind == "lsep":
+            x = 2 * torch.randn(people, images, generator=generator)
+            # 3.5 labels an image, one at least.
+            labels = (torch.rand(people, images, generator=generator) < 2.5 / images).long()
+            labels[torch.arange(people), torch.randint(images, (people,), generator=generator)] = 1
+            save_file({"x": x, "labels": labels}, f"{folder}/{name}.safetensors")
+            listed.append({"name": name, "kind": kind, "threads": threads})
+            continue
         centres = torch.randn(people, WIDTH, generator=generator).repeat_interleave(images, 0)
         x = centres + 1.5 * torch.randn(people * images, WIDTH, generator=generator)
         # FaceNet's rows are unit; the others about as long as a trained network's.
@@ -83,6 +99,12 @@ def run(command, env):
 def reference(kind, x, labels):
     """Loss and gradient in float64, anchor by anchor: slow, obviously right."""
     x = x.double().requires_grad_()
+    if kind == "lsep":
+        rows = []
+        for scores, has in zip(x, labels == 1):
+            rows.append((scores[~has][None, :] - scores[has][:, None]).exp().sum().log1p())
+        value = torch.stack(rows).mean()
+        return float(value), torch.autograd.grad(value, x)[0]
     total, terms, active = 0.0, 0, 0
     gradient = torch.zeros_like(x)
     for a in range(len(x)):
@@ -138,15 +160,7 @@ def processor():
     return platform.processor()
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binary", required=True)
-    parser.add_argument("--folder", required=True, type=pathlib.Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="cases whose name has this in it")
-    parser.add_argument("--quick", action="store_true", help="leave out the peer's minutes and gigabytes")
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
+def losses(args):
     cases = [case for case in CASES if args.only in case[0] and not (args.quick and case[0] in HEAVY)]
     write_inputs(args.folder, cases, args.threads)
     rows = []
@@ -154,31 +168,52 @@ def main():
         print(f"bench: {name}", file=sys.stderr, flush=True)
         mine, theirs = [], []
         # Once for memory and agreement, then the clock.
-        memory = ours(args.binary, args.folder, name, args.threads, once=True)["memory_kib"] / 1024
+        memory = ours(args.losses, args.folder, name, args.threads, once=True)["memory_kib"] / 1024
         their_memory = peer(args.folder, name, args.threads, once=True)["memory_kib"] / 1024
         our_error, their_error = errors(args.folder, name, kind, same)
         for _ in range(1 if name in HEAVY else ROUNDS):
-            mine.append(ours(args.binary, args.folder, name, args.threads)["seconds"])
+            mine.append(ours(args.losses, args.folder, name, args.threads)["seconds"])
             theirs.append(peer(args.folder, name, args.threads)["seconds"])
         a, b = statistics.median(mine), statistics.median(theirs)
         rows.append({
             "case": name, "batch": people * images, "ours_ms": 1e3 * a, "peer_ms": 1e3 * b, "ratio": b / a, "goal": goal,
-            "ours_mib": memory, "peer_mib": their_memory, "our_error": our_error, "peer_error": their_error,
+            "ours_mib": memory, "peer_mib": their_memory, "most_mib": MEMORY.get(name),
+            "our_error": our_error, "peer_error": their_error,
         })
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--losses", required=True, help="the bench binary of the losses")
+    parser.add_argument("--work", required=True, help="the bench binary of the longer jobs")
+    parser.add_argument("--folder", required=True, type=pathlib.Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="cases and jobs whose name has this in it")
+    parser.add_argument("--quick", action="store_true", help="leave out the peers' minutes and gigabytes")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
     import pytorch_metric_learning
+    import torchvision
     result = {
         "date": datetime.date.today().isoformat(), "processor": processor(), "threads": args.threads,
-        "torch": torch.__version__, "peer": f"pytorch-metric-learning {pytorch_metric_learning.__version__}", "rows": rows,
+        "torch": torch.__version__,
+        "peers": f"pytorch-metric-learning {pytorch_metric_learning.__version__}, torchvision {torchvision.__version__}, torchreid 0.2.5",
+        "losses": losses(args),
     }
+    run_job = lambda command, threads: json.loads(run(command, environment(args.folder, threads)).splitlines()[-1])
+    result["work"], result["growth"] = work.all(args, run_job)
     out = args.folder / "results.json"
     out.write_text(json.dumps(result, indent=1))
-    print(f"{result['processor']}, {args.threads} thread(s), torch {result['torch']}; peer: {result['peer']}; {result['date']}")
-    print(f"{'case':<20} {'ours ms':>9} {'peer ms':>10} {'ratio':>7} {'goal':>6}  {'ours MiB':>8} {'peer MiB':>9} {'our error':>10} {'peer error':>11}")
-    for row in rows:
+    print(f"{result['processor']}, {args.threads} thread(s), torch {result['torch']}; peers: {result['peers']}; {result['date']}")
+    if result["losses"]:
+        print(f"\n{'loss, forward and backward':<26} {'ours ms':>9} {'peer ms':>10} {'ratio':>7} {'goal':>6}  {'ours MiB':>8} {'peer MiB':>9} {'our error':>10} {'peer error':>11}")
+    for row in result["losses"]:
         theirs = "other terms" if row["peer_error"] is None else f"{row['peer_error']:.0e}"
-        print(f"{row['case']:<20} {row['ours_ms']:>9.2f} {row['peer_ms']:>10.2f} {row['ratio']:>7.1f} {row['goal']:>6.1f}  "
+        print(f"{row['case']:<26} {row['ours_ms']:>9.2f} {row['peer_ms']:>10.2f} {row['ratio']:>7.1f} {row['goal']:>6.1f}  "
               f"{row['ours_mib']:>8.0f} {row['peer_mib']:>9.0f} {row['our_error']:>10.0e} {theirs:>11}")
-    print(f"results: {out}")
+    work.show(result["work"], result["growth"])
+    print(f"\nresults: {out}")
 
 
 main()

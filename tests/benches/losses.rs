@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use criterion::Criterion;
 use rankle::distance::Metric;
-use rankle::losses::{Margin, Tally, embedded};
+use rankle::losses::{Margin, Tally, embedded, multilabel};
 use rankle::mining::{Negative, Pick};
 use serde_json::Value;
 use tch::Tensor;
@@ -24,6 +24,8 @@ fn loss(kind: &str, x: &Tensor, labels: &Tensor) -> Tensor {
         "semi-hard" => {
             embedded::every_pair(x, labels, Metric::SquaredEuclidean, 0.2, Negative::SemiHard(Pick::Nearest))
         }
+        // Here `x` are scores and `labels` is 1 where an image has a label.
+        "lsep" => multilabel::lsep(x, labels),
         other => panic!("no loss {other}"),
     };
     if kind == "batch-all" { tally.mean_active() } else { tally.mean() }

@@ -1,6 +1,6 @@
 """The peers' side of scripts/bench: each case as a peer computes it, forward and backward, on our inputs.
 
-Run by bench.py as `python peers.py FOLDER NAME time|once`, in an environment with torch and pytorch-metric-learning.
+LSEP is the broadcast form that circulates, in its correct version. Run by bench.py as `python peers.py FOLDER NAME time|once`, in an environment with torch and pytorch-metric-learning.
 Prints one JSON line: median seconds of a step, or memory above what was there before; `once` writes loss and gradient.
 """
 
@@ -30,7 +30,16 @@ def miner_and_loss(kind):
         squared = distances.LpDistance(normalize_embeddings=False, power=2)
         loss = losses.TripletMarginLoss(0.2, distance=squared, reducer=reducers.AvgNonZeroReducer())
         return miners.TripletMarginMiner(0.2, distance=squared, type_of_triplets="semihard"), loss
+    if kind == "lsep":
+        return None, broadcast_lsep
     raise SystemExit(f"no peer for {kind}")
+
+
+def broadcast_lsep(scores, labels, _):
+    """log(1 + sum exp(f_u - f_v)) over all pairs of a label v that an image has and a label u that it has not."""
+    differences = scores[:, None, :] - scores[:, :, None]
+    pairs = (labels[:, None, :] < labels[:, :, None]).to(scores.dtype)
+    return (differences.exp() * pairs).sum((1, 2)).log1p().mean()
 
 
 def step(peer, x, labels):
