@@ -23,7 +23,7 @@ use rankle::losses::{Tally, multilabel as losses};
 use rankle::models::label::{FeatureMlp, Head, LabelNet, LabelSmall};
 use rankle::models::{Network, Vgg16, channels_last, layers::Scope};
 use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{Results, print};
+use rankle::paper::{self, Departure, Results, print};
 use rankle::run::{
     self, embed,
     machine::Machine,
@@ -56,18 +56,29 @@ const CITATION: &str =
 const NOT_COMPARABLE: &str =
     "Nothing stands beside the paper: its tables could not be read, and remembered numbers are not shown.";
 
-/// What holds for every run; what a run's flags change is added to its results.
-const DEPARTURES: [&str; 10] = [
-    "what is known of the recipe comes from the authors' program and readers' notes; batch size, schedule and image size are not among it",
-    "VGG16 and its input are torchvision's (RGB, its mean and deviation)",
-    "dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too",
-    "10 passes for the ranking and 50 for the decision: notes on the paper disagree about which is which",
-    "the rate is divided by ten for the last quarter of each stage",
-    "both heads are trained at once: they share nothing, so each learns what it would alone",
-    "the second stage reads the features of plain views of the training images, computed once, without augmentation",
-    "the last state of each stage is kept; the authors keep the best one on dev images",
-    "f - theta instead of f + theta': the same function",
-    "images without a label are left out of training and test, as the authors' reader cannot pass them",
+/// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
+const DEPARTURES: [Departure<Hyper>; 10] = [
+    (
+        "what is known of the recipe comes from the authors' program and readers' notes; batch size, schedule and image size are not among it",
+        |_| true,
+    ),
+    ("VGG16 and its input are torchvision's (RGB, its mean and deviation)", |h| h.net == Net::Vgg16),
+    ("dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too", |h| {
+        h.net == Net::Vgg16
+    }),
+    (
+        "notes on the paper disagree whether the ranking has 10 passes and the decision 50, or the other way round; the former is the default",
+        |_| true,
+    ),
+    ("the rate is divided by ten for the last quarter of each stage", |_| true),
+    ("both heads are trained at once: they share nothing, so each learns what it would alone", |_| true),
+    (
+        "the second stage reads the features of plain views of the training images, computed once, without augmentation",
+        |h| h.net != Net::Mlp,
+    ),
+    ("the last state of each stage is kept; the authors keep the best one on dev images", |_| true),
+    ("f - theta instead of f + theta': the same function", |_| true),
+    ("images without a label are left out of training and test, as the authors' reader cannot pass them", |_| true),
 ];
 
 // ---- Section 3: the networks ------------------------------------------------------------------------------------
@@ -429,7 +440,7 @@ fn evaluate(at: &Path, h: &Hyper, set: &LabelSet, done: &Ready, machine: &Machin
         scores,
         claims: Vec::new(),
         comparable: Err("its tables could not be read".into()),
-        departures: DEPARTURES.iter().map(|text| text.to_string()).chain(h.departures()).collect(),
+        departures: paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect(),
         step: done.steps,
     };
     results.write(at)?;

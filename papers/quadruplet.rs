@@ -29,7 +29,7 @@ use rankle::metrics::retrieval::{self, Ap, Exclude, Identity};
 use rankle::models::quadruplet::{Form, Input, Regroup};
 use rankle::models::{Network, QuadrupletNet, channels_last, layers::Scope};
 use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{Claim, Results, print};
+use rankle::paper::{self, Claim, Departure, Results, print};
 use rankle::run::{
     self,
     compare::Comparison,
@@ -58,20 +58,49 @@ mod published;
 
 use flags::{Gradient, Hyper, Model, Net, Order, Pairing};
 
-/// What holds for every run; what a run's flags change is added to its results.
-const DEPARTURES: [&str; 12] = [
-    "conv1 and conv2 are torchvision's AlexNet (one tower, no response normalisation, RGB, its mean and deviation); --net caffe has the other's layers",
-    "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",
-    "the adaptive margins are numbers to the gradient; Eq. 5 adds what a quadruplet's own pairs contribute (--margin-gradient eq5)",
-    "a batch of 128 is 128 quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
-    "\"regroup\" is taken for a concatenation of channels; the order of a pair is random in training and both are averaged in tests",
-    "pairs are always seen by two cameras in training, as in tests; the digest of the paper doesn't say how they are drawn",
-    "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
-    "momentum 0.9, weight decay 5e-4, dropout 0.5 and widths of 4096 are Caffe AlexNet's; the paper gives none that was found",
-    "each stage has 25,000 steps, the rate divided by ten after 3/5; the second starts at a tenth of the first's; the paper's schedule was not found",
-    "layers that don't come from ImageNet start He-normal",
-    "the triplet models' margin is 1, and 0.3 of triplet-embedding; the paper's was not found",
-    "single-shot CMC ranks by the logit of g, which orders as g does but doesn't tie where g has rounded to 0 or 1",
+/// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
+const DEPARTURES: [Departure<Hyper>; 13] = [
+    (
+        "conv1 and conv2 are torchvision's AlexNet (one tower, no response normalisation, RGB, its mean and deviation); --net caffe has the other's layers",
+        |h| h.net == Net::Alexnet,
+    ),
+    ("the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum", |_| true),
+    (
+        "the adaptive margins are numbers to the gradient; Eq. 5 adds what a quadruplet's own pairs contribute (--margin-gradient eq5)",
+        |h| h.model == Model::QuadrupletMargohnm && h.margin_gradient == Gradient::Detach,
+    ),
+    (
+        "a batch's number counts quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
+        |_| true,
+    ),
+    ("\"regroup\" is taken for a concatenation of channels", |h| {
+        h.model != Model::TripletEmbedding && h.pairing == Pairing::Channels
+    }),
+    (
+        "the order of a pair is random in training, and both orders are averaged in tests unless --order says otherwise",
+        |h| h.model != Model::TripletEmbedding,
+    ),
+    (
+        "pairs are always seen by two cameras in training, as in tests; the digest of the paper doesn't say how they are drawn",
+        |h| !h.any_camera,
+    ),
+    ("\"fourfold by mirroring\" is an independent mirroring of every image with probability one half", |_| true),
+    (
+        "momentum 0.9, weight decay 5e-4, dropout 0.5 and widths of 4096 are Caffe AlexNet's; the paper gives none that was found",
+        |h| h.net != Net::Small,
+    ),
+    (
+        "the rate is divided by ten after 3/5 of each stage's steps, and the second stage starts lower than the first; the paper's schedule and number of steps were not found",
+        |_| true,
+    ),
+    ("layers that don't come from ImageNet start He-normal", |_| true),
+    ("the triplet models' margin is 1, and 0.3 of triplet-embedding, by default; the paper's was not found", |h| {
+        !h.model.takes_quadruplets()
+    }),
+    (
+        "single-shot CMC ranks by the logit of g, which orders as g does but doesn't tie where g has rounded to 0 or 1",
+        |h| h.model.has_softmax(),
+    ),
 ];
 
 /// Score names of Figure 5's two means.
@@ -477,7 +506,7 @@ fn evaluate(
             if h.any_camera { "" } else { ", each seen by two cameras" }
         ),
     ];
-    let departures: Vec<String> = DEPARTURES.iter().map(|text| text.to_string()).chain(h.departures()).collect();
+    let departures: Vec<String> = paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect();
     let results = Results {
         paper: "quadruplet".into(),
         citation: published::CITATION.into(),

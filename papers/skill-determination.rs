@@ -23,7 +23,7 @@ use rankle::metrics::pairwise;
 use rankle::models::layers::Scope;
 use rankle::models::{AlexNet, BnInception, FeatureHead, Input, Network, Prepared, SnippetSmall, channels_last};
 use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{Claim, Results, print};
+use rankle::paper::{self, Claim, Departure, Results, print};
 use rankle::run::machine::Machine;
 use rankle::run::progress::{Bar, say};
 use rankle::run::session::{self, Done, Plan, Session, Trained};
@@ -52,17 +52,33 @@ use flags::{Hyper, Loss, Net, Part};
 
 const PAPER: &str = "skill-determination";
 
-/// What holds for every run; what a run's flags change is added to its results.
-const DEPARTURES: [&str; 9] = [
-    "AlexNet is torchvision's (one tower, no local response normalisation), not Caffe's",
-    "a batch's 128 are (pair, split) samples; strict and similar ones are shuffled together, weighted beta and 1 - beta, and the mean is over the batch",
-    "similar pairs to train on are those whose two videos are both training videos of the fold",
-    "the temporal stream starts from ImageNet weights with its first layer averaged over the colours (temporal segment networks'; the paper does not say)",
-    "weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; gradients are not clipped",
-    "a test snippet is its centre crop: the paper does not say whether it took ten",
-    "all snippets of a clip share one random window",
-    "BN-Inception trains with the running statistics of all its batch normalisations but the first",
-    "flow is this library's TV-L1, or whatever flow lies beside the frames",
+/// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
+const DEPARTURES: [Departure<Hyper>; 10] = [
+    ("AlexNet is torchvision's (one tower, no local response normalisation), not Caffe's", |h| h.net == Net::Alexnet),
+    (
+        "a batch's number counts (pair, split) samples, and the loss is the mean over them; the paper writes sums",
+        |_| true,
+    ),
+    ("strict and similar samples are shuffled together, weighted beta and 1 - beta", |h| h.loss == Loss::Rank3),
+    ("similar pairs to train on are those whose two videos are both training videos of the fold", |h| {
+        h.loss == Loss::Rank3
+    }),
+    (
+        "the temporal stream starts from ImageNet weights with its first layer averaged over the colours (temporal segment networks'; the paper does not say)",
+        |h| h.weights.is_some() && h.streams.contains(&Stream::Temporal),
+    ),
+    (
+        "weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; gradients are not clipped",
+        |h| matches!(h.net, Net::Alexnet | Net::BnInception),
+    ),
+    ("a test snippet is its centre crop: the paper does not say whether it took ten", |h| h.net != Net::Features),
+    ("all snippets of a clip share one random window", |h| h.net != Net::Features && !h.no_augment),
+    ("BN-Inception trains with the running statistics of all its batch normalisations but the first", |h| {
+        h.net == Net::BnInception
+    }),
+    ("flow is this library's TV-L1, or whatever flow lies beside the frames", |h| {
+        h.data != "drawn" && h.net != Net::Features && h.streams.contains(&Stream::Temporal)
+    }),
 ];
 
 /// Bytes of frames that are kept in memory.
@@ -493,7 +509,7 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
         claims: published::claims(h, set, scoring, &scores),
         scores,
         comparable,
-        departures: DEPARTURES.iter().map(|text| text.to_string()).chain(h.departures()).collect(),
+        departures: paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect(),
         step: h.streams.iter().map(|&stream| h.steps(stream)).max().unwrap_or(0),
     };
     results.write(at)?;

@@ -72,6 +72,14 @@ fn number(value: f64, beside: f64) -> String {
     if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
 }
 
+/// A line about what departs from a paper, and for which runs it holds.
+pub type Departure<Flags> = (&'static str, fn(&Flags) -> bool);
+
+/// The lines that hold for a run with these flags.
+pub fn departures<Flags>(lines: &[Departure<Flags>], flags: &Flags) -> Vec<String> {
+    lines.iter().filter(|(_, holds)| holds(flags)).map(|(text, _)| text.to_string()).collect()
+}
+
 /// A number of the paper's and, where ours may stand beside it, ours.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claim {

@@ -17,6 +17,7 @@ mod metrics;
 mod mining;
 mod models;
 mod multilabel;
+mod parity;
 mod quadruplet;
 mod quadruplet_cli;
 mod report;
