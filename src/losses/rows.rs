@@ -116,18 +116,18 @@ fn over_rows<T: Real>(dist: &Tensor, labels: &Tensor, form: Form) -> Weights {
 /// Entries side by side in [`least`]: a compiler may not reorder one running minimum, but keeps sixteen in registers.
 const LANES: usize = 16;
 
-/// The least of `of(i, x[i])`, infinity for an empty `x`.
-fn least<T: Real>(x: &[T], of: impl Fn(usize, T) -> T) -> T {
+/// The least of `of(x[i], also[i])`, infinity for an empty `x`. Chunks of one length, so that no bound is checked within.
+fn least<T: Real, A: Copy>(x: &[T], also: &[A], of: impl Fn(T, A) -> T) -> T {
     let mut lanes = [T::INFINITY; LANES];
-    let whole = x.len() / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, near) in lanes.iter_mut().enumerate() {
-            let value = of(start + lane, x[start + lane]);
-            *near = if value < *near { value } else { *near };
+    let ((x, x_rest), (also, also_rest)) = (x.as_chunks::<LANES>(), also.as_chunks::<LANES>());
+    for (x, also) in x.iter().zip(also) {
+        for lane in 0..LANES {
+            let value = of(x[lane], also[lane]);
+            lanes[lane] = if value < lanes[lane] { value } else { lanes[lane] };
         }
     }
     let smaller = |near: T, value: T| if value < near { value } else { near };
-    let rest = (whole..x.len()).map(|i| of(i, x[i])).fold(T::INFINITY, smaller);
+    let rest = x_rest.iter().zip(also_rest).map(|(&x, &also)| of(x, also)).fold(T::INFINITY, smaller);
     lanes.into_iter().fold(rest, smaller)
 }
 
@@ -149,6 +149,18 @@ fn hardest_of<T: Real>(x: &Tensor, labels: &Tensor) -> [Vec<i64>; 3] {
     let batch = x.size()[0] as usize;
     let labels: Vec<i64> = Vec::try_from(labels.to_kind(Kind::Int64)).unwrap_or_default();
     assert_eq!(labels.len(), batch, "one label a row");
+    // As wide as an f32, so that a row and its labels go through vector registers together.
+    let mut places = std::collections::HashMap::new();
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    let mut group = Vec::with_capacity(batch);
+    for (row, label) in labels.iter().enumerate() {
+        let place = *places.entry(*label).or_insert(members.len());
+        if place == members.len() {
+            members.push(Vec::new());
+        }
+        members[place].push(row);
+        group.push(place as i32);
+    }
     let squares = x.square().sum_dim_intlist(1, false, None::<Kind>).unsqueeze(0);
     let (right, left) = (x.transpose(0, 1), &x * -2.);
     let rows = (BLOCK / batch.max(1)).clamp(1, batch.max(1));
@@ -160,19 +172,16 @@ fn hardest_of<T: Real>(x: &Tensor, labels: &Tensor) -> [Vec<i64>; 3] {
         let d = squares.addmm(&left.narrow(0, start as i64, count as i64), &right);
         d.contiguous().copy_data(&mut block, count * batch);
         let choose = |(i, row): (usize, &[T])| -> Option<[i64; 3]> {
-            let (a, label) = (start + i, labels[start + i]);
-            let near = least(row, |j, d| if labels[j] != label { d } else { T::INFINITY });
+            let a = start + i;
+            let own = group[a];
             let mut far: Option<usize> = None;
-            let mut n: Option<usize> = None;
-            for (j, &d) in row.iter().enumerate() {
-                if labels[j] == label {
-                    if j != a && far.is_none_or(|f| d > row[f]) {
-                        far = Some(j);
-                    }
-                } else if d == near && n.is_none() {
-                    n = Some(j);
+            for &p in members[own as usize].iter().filter(|&&p| p != a) {
+                if far.is_none_or(|f| row[p] > row[f]) {
+                    far = Some(p);
                 }
             }
+            let near = least(row, &group, |d, group| if group != own { d } else { T::INFINITY });
+            let n = row.iter().zip(&group).position(|(&d, &group)| (d == near) & (group != own));
             Some([a as i64, far? as i64, n? as i64])
         };
         let chosen: Vec<Option<[i64; 3]>> = block[..count * batch].par_chunks(batch).enumerate().map(choose).collect();
@@ -202,8 +211,10 @@ impl<T: Real> Anchor<'_, T> {
     /// is none.
     fn nearest_above(&self, floor: Option<T>) -> T {
         match floor {
-            None => least(self.row, |i, d| if self.negative[i] != 0 { d } else { T::INFINITY }),
-            Some(floor) => least(self.row, |i, d| if (self.negative[i] != 0) & (d > floor) { d } else { T::INFINITY }),
+            None => least(self.row, self.negative, |d, other| if other != 0 { d } else { T::INFINITY }),
+            Some(floor) => {
+                least(self.row, self.negative, |d, other| if (other != 0) & (d > floor) { d } else { T::INFINITY })
+            }
         }
     }
 

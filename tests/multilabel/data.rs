@@ -183,7 +183,7 @@ fn arff_is_read_dense_and_sparse() {
     assert_eq!(row(&set.test, 2), (vec![0., 1., 7.], vec![0]));
     assert_eq!(set.feature_width(), Some(3));
     assert!(LabelCard::new(&set).to_string().contains("3 features a row"));
-    refused(dir, &["holds several sets: say", "x"]);
+    refused(dir, &["holds a set: say", "x"]);
     for (bad, words) in [
         ("1,0.5,red,0\n", &["x-train.arff:10", "4 values"][..]),
         ("1,0.5,red,0,1,2\n", &["x-train.arff:10", "more than the 5"]),

@@ -182,7 +182,8 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
         } else if dir.join("labels.csv").exists() {
             csv::open(dir)?
         } else if let Some(names) = arff::names(dir) {
-            anyhow::bail!("{} holds several sets: say {}", dir.display(), names.join(" or "))
+            let many = if names.len() == 1 { "a set" } else { "several sets" };
+            anyhow::bail!("{} holds {many}: say {}", dir.display(), names.join(" or "))
         } else {
             anyhow::bail!(
                 "{}: no JPEGImages (VOC), annotations (COCO), ConceptsList (NUS-WIDE), labels.csv or NAME-train.arff in it: {}",
@@ -193,7 +194,13 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
     };
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
-    ensure!(set.classes.len() >= 2, "{} has {} classes: at least 2 needed", dir.display(), set.classes.len());
+    ensure!(
+        set.classes.len() >= 2,
+        "{} has {}: at least 2 needed{}",
+        dir.display(),
+        if set.classes.len() == 1 { format!("one class, {:?}", set.classes[0]) } else { "no classes".into() },
+        if set.layout == LabelLayout::Csv { " (labels.csv separates an image's labels by ;)" } else { "" }
+    );
     for (items, part) in [(&set.train, "train on"), (&set.test, "test")] {
         ensure!(!items.is_empty(), "{} has nothing to {part}", dir.display());
     }
