@@ -47,13 +47,9 @@ pub(super) fn wide(kind: Kind) -> Kind {
 /// The elements of `t` in row-major order.
 pub(super) fn cells<T: Real>(t: &Tensor) -> Vec<T> {
     let mut out = vec![T::ZERO; t.numel()];
-    copy(t, &mut out);
-    out
-}
-
-fn copy<T: Real>(t: &Tensor, out: &mut [T]) {
     let t = t.to_device(Device::Cpu).contiguous();
-    t.copy_data(out, out.len());
+    t.copy_data(&mut out, t.numel());
+    out
 }
 
 /// Both sets, prepared so that one matrix product gives a block of distances: a row of `left` is (-2x, |x|^2, 1) and a
@@ -133,7 +129,16 @@ fn prepared(x: &Tensor, kind: Kind, metric: Metric) -> (Tensor, Tensor) {
     (x / length, zero * 0.5)
 }
 
-/// Calls `f(i, row)` for each of `n` rows of width `width`, in parallel within a block; `rows(from, n)` gives a block.
+/// The elements of a dense tensor on the CPU, where they lie.
+fn in_place<T: Real>(t: &mut Tensor) -> &mut [T] {
+    assert!(t.device() == Device::Cpu && t.kind() == T::KIND && t.is_contiguous(), "a dense block of distances");
+    // SAFETY: a contiguous tensor of this kind in this machine's memory is `numel` such numbers from `data_ptr` on. The
+    // tensor is borrowed mutably for as long as they are, and `for_blocks` is given blocks that nothing else reads.
+    unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast::<T>(), t.numel()) }
+}
+
+/// Calls `f(i, row)` for each of `n` rows of width `width`, in parallel within a block; `rows(from, n)` gives a block in
+/// memory of its own, which `f` may overwrite.
 pub(super) fn for_rows<T: Real, R: Send>(
     n: usize,
     width: usize,
@@ -155,12 +160,12 @@ pub(super) fn for_blocks<T: Real, R: Send>(
         return (0..n).map(|i| f(i, &mut [])).collect();
     }
     let height = (CELLS / width).clamp(1, 1024);
-    let mut buffer = vec![T::ZERO; height.min(n) * width];
     let mut out = Vec::with_capacity(n);
     for from in (0..n).step_by(height) {
         let h = height.min(n - from);
-        let block = &mut buffer[..h * width];
-        copy(&rows(from, h), block);
+        let mut block = rows(from, h).to_device(Device::Cpu).contiguous();
+        let block = in_place::<T>(&mut block);
+        assert_eq!(block.len(), h * width, "a block of whole rows");
         out.par_extend(block.par_chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)));
         done(from, block);
     }

@@ -242,9 +242,10 @@ impl Gallery {
         tch::no_grad(|| t.index_select(dim, &Tensor::from_slice(&index).to_device(t.device())))
     }
 
-    /// Rows `from..from + n` of ready distances without the junk's columns, in f32 or f64.
+    /// Rows `from..from + n` of ready distances without the junk's columns, in f32 or f64: a copy.
     pub(super) fn rows(&self, dist: &Tensor, from: usize, n: usize) -> Tensor {
-        self.select(&dist.detach().narrow(0, from as i64, n as i64).to_kind(wide(dist.kind())), 1)
+        let part = dist.detach().narrow(0, from as i64, n as i64);
+        self.select(&part.to_kind(wide(dist.kind())), 1).copy()
     }
 
     /// Places of the matches of query `i` and of what it does not see.

@@ -45,7 +45,7 @@ def write_inputs(folder):
                           torch.zeros(DISTRACTORS, dtype=torch.int64)])
 
     def rows(person):
-        spread = 4 * torch.randn(len(person), WIDTH, generator=generator)
+        spread = 1.5 * torch.randn(len(person), WIDTH, generator=generator)
         return torch.where((person > 0)[:, None], centres[(person - 1).clamp(min=0)], 0) + spread
 
     camera = lambda n: torch.randint(CAMERAS, (n,), generator=generator) + 1
