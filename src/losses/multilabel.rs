@@ -12,6 +12,8 @@ use super::Tally;
 use crate::distance::widen;
 use crate::seed::at;
 
+mod rows;
+
 /// The classes of each image, and which images have a pair.
 struct Sides {
     /// bool `[B, C]`.
@@ -45,6 +47,18 @@ fn lse(x: &Tensor, mask: &Tensor, valid: &Tensor) -> Tensor {
 /// LSEP (Section 3.1): `log(1 + Σ_uv exp z_uv)`, over all pairs in O(C):
 /// `softplus(log Σ_v exp f_v + log Σ_u exp(-f_u))`. Finite with a finite gradient at any finite scores.
 pub fn lsep(scores: &Tensor, labels: &Tensor) -> Tally {
+    let f = widen(scores);
+    if let Some(rows::Rows { gradient, value, terms, active }) = rows::lsep(&f, labels) {
+        // The value exactly, the gradient exactly: a number with that slope, less itself, plus the value.
+        let carrier = (&f * gradient).sum(f.kind());
+        let sum = &carrier - carrier.detach() + value;
+        return Tally { sum, terms: Tensor::from(terms), active: Tensor::from(active) };
+    }
+    lsep_tensors(&f, labels)
+}
+
+/// [`lsep`] in tensor operations, as it is computed where the scores are not on the CPU.
+pub fn lsep_tensors(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
     let Sides { positive, negative, valid } = Sides::of(labels, f.device());
     let x = lse(&f, &negative, &valid) + lse(&f.neg(), &positive, &valid);

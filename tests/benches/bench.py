@@ -128,7 +128,7 @@ def reference(kind, x, labels):
             nearest = torch.where(inside, d_an[None, :], torch.inf).min(1).values
             kept = nearest < torch.inf
             z = 0.2 + d_ap[kept] - nearest[kept]
-        total, terms, active = total + float(z.sum()), terms + len(z), active + int((z > 0).sum())
+        total, terms, active = total + float(z.detach().sum()), terms + len(z), active + int((z > 0).sum())
         if z.requires_grad and len(z):
             gradient += torch.autograd.grad(z.sum(), x)[0]
     count = active if kind == "batch-all" else terms
@@ -183,6 +183,15 @@ def losses(args):
     return rows
 
 
+def show_losses(rows):
+    if rows:
+        print(f"\n{'loss, forward and backward':<26} {'ours ms':>9} {'peer ms':>10} {'ratio':>7} {'goal':>6}  {'ours MiB':>8} {'peer MiB':>9} {'our error':>10} {'peer error':>11}")
+    for row in rows:
+        theirs = "other terms" if row["peer_error"] is None else f"{row['peer_error']:.0e}"
+        print(f"{row['case']:<26} {row['ours_ms']:>9.2f} {row['peer_ms']:>10.2f} {row['ratio']:>7.1f} {row['goal']:>6.1f}  "
+              f"{row['ours_mib']:>8.0f} {row['peer_mib']:>9.0f} {row['our_error']:>10.0e} {theirs:>11}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--losses", required=True, help="the bench binary of the losses")
@@ -201,17 +210,13 @@ def main():
         "peers": f"pytorch-metric-learning {pytorch_metric_learning.__version__}, torchvision {torchvision.__version__}, torchreid 0.2.5",
         "losses": losses(args),
     }
-    run_job = lambda command, threads: json.loads(run(command, environment(args.folder, threads)).splitlines()[-1])
-    result["work"], result["growth"] = work.all(args, run_job)
+    print(f"{result['processor']}, {args.threads} thread(s), torch {result['torch']}; peers: {result['peers']}; {result['date']}")
+    show_losses(result["losses"])
     out = args.folder / "results.json"
     out.write_text(json.dumps(result, indent=1))
-    print(f"{result['processor']}, {args.threads} thread(s), torch {result['torch']}; peers: {result['peers']}; {result['date']}")
-    if result["losses"]:
-        print(f"\n{'loss, forward and backward':<26} {'ours ms':>9} {'peer ms':>10} {'ratio':>7} {'goal':>6}  {'ours MiB':>8} {'peer MiB':>9} {'our error':>10} {'peer error':>11}")
-    for row in result["losses"]:
-        theirs = "other terms" if row["peer_error"] is None else f"{row['peer_error']:.0e}"
-        print(f"{row['case']:<26} {row['ours_ms']:>9.2f} {row['peer_ms']:>10.2f} {row['ratio']:>7.1f} {row['goal']:>6.1f}  "
-              f"{row['ours_mib']:>8.0f} {row['peer_mib']:>9.0f} {row['our_error']:>10.0e} {theirs:>11}")
+    run_job = lambda command, threads: json.loads(run(command, environment(args.folder, threads)).splitlines()[-1])
+    result["work"], result["growth"] = work.all(args, run_job)
+    out.write_text(json.dumps(result, indent=1))
     work.show(result["work"], result["growth"])
     print(f"\nresults: {out}")
 

@@ -74,12 +74,13 @@ def rerank(folder):
     get = load_file(f"{folder}/retrieval.safetensors")
     q, g = get["q"], get["g"]
 
-    def squared(a, b):
+    def distance(a, b):
+        # re_ranking squares what it is given; the authors' program has squared Euclidean distances there.
         squares = a.square().sum(1, keepdim=True) + b.square().sum(1)[None]
-        return torch.addmm(squares, a, b.T, beta=1, alpha=-2).numpy()
+        return torch.addmm(squares, a, b.T, beta=1, alpha=-2).clamp_(min=0).sqrt_().numpy()
 
     out = []
-    found = measured(1, lambda: out.append(again.re_ranking(squared(q, g), squared(q, q), squared(g, g), 20, 6, 0.3)))
+    found = measured(1, lambda: out.append(again.re_ranking(distance(q, g), distance(q, q), distance(g, g), 20, 6, 0.3)))
     save_file({"d": torch.from_numpy(np.ascontiguousarray(out[0]))}, f"{folder}/rerank.peer.safetensors")
     return found
 

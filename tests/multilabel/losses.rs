@@ -3,7 +3,7 @@
 use rand::Rng;
 use rankle::losses::Tally;
 use rankle::losses::multilabel::{
-    bp_mll, hinge, label_count, label_threshold, lsep, lsep_sampled, sigmoid, softmax, warp,
+    bp_mll, hinge, label_count, label_threshold, lsep, lsep_sampled, lsep_tensors, sigmoid, softmax, warp,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -25,6 +25,7 @@ fn each(loss: impl Fn(&Tensor, &Tensor) -> Tally) -> [f64; 2] {
 fn the_sheets_numbers_come_out() {
     for (found, wanted) in [
         (each(lsep), [1.675150, 3.684359]),
+        (each(lsep_tensors), [1.675150, 3.684359]),
         (each(|f, y| lsep_sampled(f, y, 1000, 1)), [1.675150, 3.684359]),
         (each(|f, y| hinge(f, y, 1.)), [3., 13.5]),
         (each(bp_mll), [4.339596, 38.819592]),
@@ -117,7 +118,11 @@ fn loops_agree_on_drawn_scores_and_so_do_gradients() {
         type Twin<'a> = Box<dyn Fn(usize) -> (f64, Vec<f64>) + 'a>;
         let rank = |row: usize, u: usize| 1 + scores[row].iter().filter(|&&x| x > scores[row][u]).count();
         let harmonic = |n: usize| (1..=n).map(|j| 1. / j as f64).sum::<f64>();
-        let cases: [(Loss, Twin<'_>); 4] = [
+        let cases: [(Loss, Twin<'_>); 5] = [
+            (
+                Box::new(lsep_tensors),
+                Box::new(|row| slow(&scores[row], &labels[row], |_| 1., exp, |sum| ((1. + sum).ln(), 1. / (1. + sum)))),
+            ),
             (
                 Box::new(lsep),
                 Box::new(|row| slow(&scores[row], &labels[row], |_| 1., exp, |sum| ((1. + sum).ln(), 1. / (1. + sum)))),
@@ -186,6 +191,7 @@ fn scores_of_five_hundred_stay_finite_with_exact_gradients() {
     let y = Tensor::from_slice(&[0_i64, 1, 0, 1, 1, 0, 0, 1]).view([2, 4]);
     for loss in [
         lsep as fn(&Tensor, &Tensor) -> Tally,
+        lsep_tensors,
         |f, y| lsep_sampled(f, y, 3, 1),
         |f, y| hinge(f, y, 1.),
         |f, y| warp(f, y, 1.),
@@ -210,6 +216,7 @@ fn no_labels_all_labels_half_kinds_and_nan() {
     for labels in [none.shallow_clone(), none.ones_like()] {
         for loss in [
             lsep as fn(&Tensor, &Tensor) -> Tally,
+            lsep_tensors,
             |f, y| lsep_sampled(f, y, 2, 1),
             |f, y| hinge(f, y, 1.),
             |f, y| warp(f, y, 1.),
@@ -230,17 +237,28 @@ fn no_labels_all_labels_half_kinds_and_nan() {
     let y = drawn_labels(1, 5, 6);
     for kind in [Kind::Half, Kind::BFloat16] {
         let low = matrix(2, 5, 6).to_kind(kind);
-        for loss in
-            [lsep as fn(&Tensor, &Tensor) -> Tally, |f, y| hinge(f, y, 1.), bp_mll, sigmoid, |f, y| softmax(f, y, 1)]
-        {
+        for loss in [
+            lsep as fn(&Tensor, &Tensor) -> Tally,
+            lsep_tensors,
+            |f, y| hinge(f, y, 1.),
+            bp_mll,
+            sigmoid,
+            |f, y| softmax(f, y, 1),
+        ] {
             let (low, high) = (loss(&low, &y).sum, loss(&low.to_kind(Kind::Float), &y).sum);
             assert_eq!((low.kind(), value(&low)), (Kind::Float, value(&high)));
         }
     }
     let f = matrix(2, 5, 6);
     let _ = f.get(4).get(2).fill_(f64::NAN);
-    for loss in [lsep as fn(&Tensor, &Tensor) -> Tally, |f, y| hinge(f, y, 1.), |f, y| warp(f, y, 1.), bp_mll, sigmoid]
-    {
+    for loss in [
+        lsep as fn(&Tensor, &Tensor) -> Tally,
+        lsep_tensors,
+        |f, y| hinge(f, y, 1.),
+        |f, y| warp(f, y, 1.),
+        bp_mll,
+        sigmoid,
+    ] {
         assert!(value(&loss(&f, &y).sum).is_nan());
     }
     let empty = Tensor::zeros([0, 4], (Kind::Float, Device::Cpu));
