@@ -5,8 +5,11 @@ use tch::{Device, Kind, Tensor, kind::Element};
 
 use crate::distance::Metric;
 
-/// Distances that a block holds at most (8 MiB of f32).
+/// Distances that a block holds at most (8 MiB of f32), but for [`LEAST`].
 const CELLS: usize = 1 << 21;
+/// Rows that a block has at least: each block reads the whole other set, which fewer rows would not pay for. Their
+/// distances take a quarter of the memory that embeddings of width 128 take.
+const LEAST: usize = 32;
 
 /// The two float types that distances are computed in.
 pub(super) trait Real: Element + Copy + PartialOrd + Send + Sync + Into<f64> {
@@ -69,13 +72,10 @@ impl Blocks {
             let (a, a_zero) = prepared(a, kind, metric);
             let (b, b_zero) = prepared(&b.to_device(a.device()), kind, metric);
             let centre = centre(&b, kind);
-            let norm = |x: &Tensor, zero: &Tensor| x.square().sum_dim_intlist(&[1i64][..], true, kind) + zero;
             // Half the squared distance of unit rows is 1 - cos.
             let scale = if metric == Metric::Cosine { 0.5f64.sqrt() } else { 1.0 };
-            let (x, y) = ((a - &centre) * scale, (b - &centre) * scale);
-            let (nx, ny) = (norm(&x, &a_zero), norm(&y, &b_zero));
-            let left = Tensor::cat(&[x * -2.0, nx.shallow_clone(), nx.ones_like()], 1);
-            let right = Tensor::cat(&[y, ny.ones_like(), ny], 1);
+            let left = side(&a, a_zero.as_ref(), &centre, scale, |x, norm| [x * -2.0, norm.copy(), norm.ones_like()]);
+            let right = side(&b, b_zero.as_ref(), &centre, scale, |y, norm| [y.copy(), norm.ones_like(), norm.copy()]);
             Blocks { left, right }
         })
     }
@@ -100,33 +100,70 @@ impl Blocks {
     }
 }
 
+/// Rows that are prepared at once: a large gallery is not copied whole more often than it must be.
+const ROWS: i64 = 1 << 14;
+
+/// The parts of `x` of at most [`ROWS`] rows, each with its first row.
+fn parts(x: &Tensor) -> impl Iterator<Item = (i64, Tensor)> + '_ {
+    let rows = x.size()[0];
+    (0..rows).step_by(ROWS as usize).map(move |from| (from, x.narrow(0, from, ROWS.min(rows - from))))
+}
+
+/// The rows of `x` less the centre with the columns that make distances of a matrix product, `[n, D + 2]`: `of` gives
+/// them from rows and their squared lengths (`[n, 1]`, `zero` added).
+fn side(
+    x: &Tensor,
+    zero: Option<&Tensor>,
+    centre: &Tensor,
+    scale: f64,
+    of: impl Fn(&Tensor, &Tensor) -> [Tensor; 3],
+) -> Tensor {
+    let (rows, width) = (x.size()[0], x.size()[1]);
+    let out = Tensor::empty([rows, width + 2], (x.kind(), x.device()));
+    for (from, part) in parts(x) {
+        let part = (part - centre) * scale;
+        let mut norm = part.square().sum_dim_intlist(&[1i64][..], true, x.kind());
+        if let Some(zero) = zero {
+            norm += zero.narrow(0, from, part.size()[0]);
+        }
+        out.narrow(0, from, part.size()[0]).copy_(&Tensor::cat(&of(&part, &norm), 1));
+    }
+    out
+}
+
 /// The mean row, rounded to a multiple of a power of two about as large as the spread of the rows: taking such a centre
 /// away rounds (almost) nothing, so that distances that are equal stay equal.
 fn centre(x: &Tensor, kind: Kind) -> Tensor {
-    // A row that isn't finite must not reach the other rows through the centre.
-    let mean = x.nan_to_num(0., 0., 0.).mean_dim(&[0i64][..], true, kind).nan_to_num(0., 0., 0.);
+    let width = x.size()[1];
+    let mut sum = Tensor::zeros([1, width], (Kind::Double, x.device()));
+    for (_, part) in parts(x) {
+        // A row that isn't finite must not reach the other rows through the centre.
+        sum += part.nan_to_num(0., 0., 0.).sum_dim_intlist(&[0i64][..], true, Kind::Double);
+    }
+    let mean = (sum / x.size()[0].max(1) as f64).to_kind(kind).nan_to_num(0., 0., 0.);
     if x.numel() == 0 {
         return mean;
     }
-    let spread = (x - &mean).abs().nan_to_num(0., 0., 0.).max().double_value(&[]);
+    let spread = parts(x)
+        .map(|(_, part)| (part - &mean).abs().nan_to_num(0., 0., 0.).max().double_value(&[]))
+        .fold(0., f64::max);
     let grid = spread.log2().floor().exp2();
     // Far below the smallest normal number there is nothing to gain.
     if grid > 1e-30 && grid < 1e30 { (mean / grid).round() * grid } else { mean }
 }
 
-/// Rows in `kind`, normalised for the cosine; and, as a column, 1/2 for each row of zeros, whose cosine is taken as 0.
-fn prepared(x: &Tensor, kind: Kind, metric: Metric) -> (Tensor, Tensor) {
+/// Rows in `kind`, normalised for the cosine; and then, as a column, 1/2 for each row of zeros, whose cosine is taken as 0.
+fn prepared(x: &Tensor, kind: Kind, metric: Metric) -> (Tensor, Option<Tensor>) {
     let x = x.detach().to_kind(kind);
     if metric != Metric::Cosine {
-        let none = x.zeros_like().narrow(1, 0, 1.min(x.size()[1])).sum_dim_intlist(&[1i64][..], true, kind);
-        return (x, none);
+        return (x, None);
     }
     // Dividing by the largest entry first keeps the squares of very small and very large rows in range.
     let top = x.abs().amax(&[1i64][..], true);
     let zero = top.eq(0.).to_kind(kind);
     let x = x / (&top + &zero);
     let length = x.square().sum_dim_intlist(&[1i64][..], true, kind).sqrt() + &zero;
-    (x / length, zero * 0.5)
+    (x / length, Some(zero * 0.5))
 }
 
 /// The elements of a dense tensor on the CPU, where they lie.
@@ -159,7 +196,7 @@ pub(super) fn for_blocks<T: Real, R: Send>(
     if width == 0 {
         return (0..n).map(|i| f(i, &mut [])).collect();
     }
-    let height = (CELLS / width).clamp(1, 1024);
+    let height = (CELLS / width).clamp(LEAST, 1024);
     let mut out = Vec::with_capacity(n);
     for from in (0..n).step_by(height) {
         let h = height.min(n - from);

@@ -240,7 +240,7 @@ fn a_plain_list_needs_image_and_labels() {
         ("image,labels\na.jpg,x\na.jpg,y\n", "labels.csv:3: a.jpg stands twice"),
         ("image,labels\n../a.jpg,x\n", "no image under images/"),
         ("image,labels\na.jpg,x,y\n", "labels.csv"),
-        ("image,labels\na.jpg,x\nb.jpg,x\nc.jpg,x\nd.jpg,x\n", "1 classes"),
+        ("image,labels\na.jpg,x\nb.jpg,x\nc.jpg,x\nd.jpg,x\n", "has one class"),
     ] {
         write(dir, "labels.csv", bad);
         refused(dir, &[words]);
