@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use rankle::datasets::drawn::Hands;
 use rankle::datasets::epic_skills;
@@ -53,7 +53,7 @@ use flags::{Hyper, Loss, Net, Part};
 const PAPER: &str = "skill-determination";
 
 /// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
-const DEPARTURES: [Departure<Hyper>; 10] = [
+const DEPARTURES: [Departure<Hyper>; 12] = [
     ("AlexNet is torchvision's (one tower, no local response normalisation), not Caffe's", |h| h.net == Net::Alexnet),
     (
         "a batch's number counts (pair, split) samples, and the loss is the mean over them; the paper writes sums",
@@ -72,6 +72,10 @@ const DEPARTURES: [Departure<Hyper>; 10] = [
         |h| matches!(h.net, Net::Alexnet | Net::BnInception),
     ),
     ("a test snippet is its centre crop: the paper does not say whether it took ten", |h| h.net != Net::Features),
+    ("dropout stands before fc6 and fc7, as in torchvision's AlexNet; Caffe's has it behind them", |h| {
+        h.net == Net::Alexnet
+    }),
+    ("frames are taken at the video's own rate; the paper names none", |h| h.data != "drawn" && h.net != Net::Features),
     ("all snippets of a clip share one random window", |h| h.net != Net::Features && !h.no_augment),
     ("BN-Inception trains with the running statistics of all its batch normalisations but the first", |h| {
         h.net == Net::BnInception
@@ -173,7 +177,7 @@ impl World {
 
     fn of(h: &Hyper, set: SkillSet, clips: Vec<Clip>) -> Result<World> {
         let clips: Arc<[Clip]> = clips.into();
-        let materials = materials(h, &clips)?;
+        let materials = materials(h, &clips).map_err(|error| anyhow!("{error}; or leave it out: --streams spatial"))?;
         Ok(World { set, clips: Some(clips), materials })
     }
 
@@ -186,7 +190,7 @@ impl World {
 /// What each of the run's streams sees of `clips`.
 fn materials(h: &Hyper, clips: &Arc<[Clip]>) -> Result<Vec<(Stream, Material)>> {
     if h.streams.contains(&Stream::Temporal) {
-        clips.iter().try_for_each(Clip::check_flow).context("or leave that stream out with --streams spatial")?;
+        clips.iter().try_for_each(Clip::check_flow)?;
     }
     let of = |&stream: &Stream| {
         (stream, Material::Clips { clips: clips.clone(), crops: h.crops(), augment: !h.no_augment, stream })
@@ -486,15 +490,23 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
     }
     for (place, (fold, _)) in scored.folds.iter().enumerate() {
         let f = scored.f(place, scoring.alpha, usize::MAX, Taken::Start);
-        scores.push((format!("{last}, fold {}", fold + 1), pairwise::accuracy(&f, &set.folds[*fold].test)));
+        if !set.folds[*fold].test.is_empty() {
+            scores.push((format!("{last}, fold {}", fold + 1), pairwise::accuracy(&f, &set.folds[*fold].test)));
+        }
     }
     for (n, (right, all)) in scored.by_separation(set, scoring.alpha).into_iter().enumerate() {
-        scores.push((format!("{last}, separation {}", n + 1), right as f64 / all as f64));
+        if all > 0 {
+            scores.push((format!("{last}, separation {}", n + 1), right as f64 / all as f64));
+        }
     }
     let comparable = published::comparable(h, set, scoring).and_then(|()| match scored.whole {
         true => Ok(()),
         false => Err("training stopped before its last step".into()),
     });
+    let mut claims = published::claims(h, set, scoring, &scores);
+    if comparable.is_err() {
+        claims.iter_mut().for_each(|claim| claim.ours = None);
+    }
     let results = Results {
         paper: PAPER.into(),
         citation: "Doughty, Damen, Mayol-Cuevas: Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR 2018, arXiv 1703.09913".into(),
@@ -506,7 +518,7 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
             "gap of similar pairs: mean distance of the scores of held-out similar pairs, in units of the strict pairs' (less is better)".into(),
             format!("fusion: {} spatial + {} temporal", scoring.alpha, 1. - scoring.alpha),
         ],
-        claims: published::claims(h, set, scoring, &scores),
+        claims,
         scores,
         comparable,
         departures: paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect(),
@@ -564,7 +576,9 @@ fn rank(args: flags::Rank) -> Result<()> {
     let (names, clips) = brought(&h, &args.videos)?;
     let trained = flags_of(&args.run)?;
     let folds: Vec<usize> = match h.folds.clone() {
-        Some(folds) => folds.into_iter().map(|fold| fold.saturating_sub(1)).collect(),
+        Some(folds) => {
+            folds.into_iter().map(|fold| fold.checked_sub(1).context("--fold counts from 1")).collect::<Result<_>>()?
+        }
         None => (0..).take_while(|&fold| part_folder(&args.run, fold, h.streams[0]).is_dir()).collect(),
     };
     ensure!(!folds.is_empty(), "{} has no trained fold yet: train it first", args.run.display());
@@ -687,7 +701,8 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
         }
         Verb::Data(args) => {
             let sets = match (args.data.as_str(), &args.task) {
-                ("drawn", _) => vec![Hands::default().set().0],
+                ("drawn", Some(_)) => bail!("--task: drawn hands are one task: leave it out"),
+                ("drawn", None) => vec![Hands::default().set().0],
                 (dir, Some(task)) => vec![epic_skills::open_one(Path::new(dir), task)?],
                 (dir, None) => epic_skills::open(Path::new(dir))?,
             };
@@ -706,6 +721,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             if args.table == Some(2) {
                 return sweeps::table2(&args, scale, &machine);
             }
+            check_scoring(&args.scoring)?;
             let h = args.hyper.resolve(scale)?;
             let world = World::open(&h)?;
             let at = args.run.clone().unwrap_or_else(|| h.folder());

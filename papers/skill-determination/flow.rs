@@ -73,6 +73,10 @@ fn one(clip: &Clip, folder: &Path) -> Result<()> {
     let named = json!({"method": "TV-L1 (Zach, Pock, Bischof 2007), rankle's own", "constants": constants, "bound": video::FLOW_BOUND, "size": [video::SIZE.0, video::SIZE.1], "fields": count});
     files::write_atomic(&draft.path().join("flow.json"), serde_json::to_string_pretty(&named)?.as_bytes())?;
     let draft = draft.keep();
+    if folder.exists() {
+        // Too few fields, or none: nothing that a stream could use.
+        std::fs::remove_dir_all(folder).with_context(cannot)?;
+    }
     std::fs::rename(&draft, folder).with_context(cannot)
 }
 

@@ -5,6 +5,9 @@ use super::*;
 /// The sets of Table 2, in its order.
 const SETS: [&str; 4] = ["surgery", "dough", "drawing", "chopsticks"];
 
+/// The tasks of each set, and the test pairs that its four folds pool.
+const WHOLE: [(usize, usize); 4] = [(3, 2933), (1, 325), (2, 446), (1, 952)];
+
 /// Table 2: accuracy in per cent by loss and set: spatial, temporal, fused.
 const TABLE_2: [[[f64; 3]; 4]; 3] = [
     [[64.7, 72.8, 69.1], [77.6, 79.4, 78.5], [75.6, 77.4, 78.0], [67.2, 67.9, 68.8]],
@@ -69,8 +72,12 @@ pub fn place(set: &SkillSet) -> Option<usize> {
 
 /// Ok where data, network, recipe and protocol are the paper's; else why not.
 pub fn comparable(h: &Hyper, set: &SkillSet, scoring: &flags::Scoring) -> std::result::Result<(), String> {
-    if place(set).is_none() || !set.is_published() {
+    let whole = |i: usize| (set.tasks.len(), set.pooled().len()) == WHOLE[i] && set.folds.len() == 4;
+    if !place(set).is_some_and(whole) || !set.is_published() {
         return Err(format!("{} is not a data set of the paper, or not the whole of it", set.name));
+    }
+    if h.net == Net::BnInception && h.loss == Loss::Rank3 {
+        return Err("the paper's first version, which has BN-Inception, has no L_rank3".into());
     }
     let departures = h.departures();
     if !departures.is_empty() {
@@ -83,6 +90,11 @@ pub fn comparable(h: &Hyper, set: &SkillSet, scoring: &flags::Scoring) -> std::r
         return Err(format!("--sigma {} (the paper: 25)", scoring.sigma));
     }
     Ok(())
+}
+
+/// Table 2's row of this loss and set: spatial, temporal, fused.
+pub fn table_2(loss: Loss, set: &SkillSet) -> Option<[f64; 3]> {
+    place(set).map(|i| TABLE_2[loss as usize][i])
 }
 
 /// The paper's numbers for this loss and set (all sets where it is another), with ours beside them.

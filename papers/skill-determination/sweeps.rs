@@ -14,7 +14,18 @@ fn percent(value: f64) -> String {
 pub fn print_all(at: &Path, h: &Hyper, world: &World, scored: &Scored, scoring: &flags::Scoring) -> Result<()> {
     let set = &world.set;
     let place = published::place(set);
-    let fair = published::comparable(h, set, scoring);
+    let fair = published::comparable(h, set, scoring).and_then(|()| {
+        if h.streams.len() < 2 {
+            return Err("the paper's figures are of both streams".into());
+        }
+        if !scored.whole {
+            return Err("training stopped before its last step".into());
+        }
+        match (scoring.alpha - 0.4).abs() < 1e-9 {
+            true => Ok(()),
+            false => Err(format!("--alpha {} (the paper's Figures 5 and 6: 0.4)", scoring.alpha)),
+        }
+    });
     let head = |first: &str, columns: Vec<String>| [first.to_string()].into_iter().chain(columns).collect::<Vec<_>>();
     let row = |name: &str, values: &[f64]| {
         [name.to_string()].into_iter().chain(values.iter().map(|&value| percent(value))).collect::<Vec<_>>()
@@ -76,6 +87,7 @@ pub fn print_all(at: &Path, h: &Hyper, world: &World, scored: &Scored, scoring: 
 
 /// Table 2: all three losses trained alike.
 pub fn table2(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine) -> Result<()> {
+    check_scoring(&args.scoring)?;
     if args.hyper.loss.is_some() {
         bail!("--table 2 goes through all losses: leave --loss out");
     }
@@ -109,6 +121,10 @@ pub fn table2(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine) -
         let gap = gap.map(|gap| gap / 100.);
         let gap_cell = gap.map_or("–".into(), |gap| format!("{gap:.3}"));
         rows.push([format!("L_{}", loss.name())].into_iter().chain(accuracies).chain([gap_cell]).collect());
+        if let Some(paper) = published::table_2(loss, &world.set) {
+            let cells = paper.map(percent).into_iter().chain(["–".into(), "–".into()]);
+            rows.push(["  the paper".to_string()].into_iter().chain(cells).collect());
+        }
         for claim in results.claims.iter().filter(|claim| claim.place == "Table 2") {
             cells.push(json!({"what": claim.what, "paper": claim.paper}));
         }
@@ -118,7 +134,7 @@ pub fn table2(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine) -
     print(format!(
         "Table 2 on {}: pairwise accuracy in %, {} test pairs pooled over the folds",
         world.set.name,
-        world.set.pooled().len()
+        base.chosen(&world.set)?.into_iter().map(|fold| world.set.folds[fold].test.len()).sum::<usize>()
     ))?;
     let head = ["loss", "spatial", "temporal", "fused", "single splits", "gap of similar pairs"];
     print(Table { head: head.map(String::from).to_vec(), rows })?;

@@ -184,6 +184,14 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
     for k in 1.. {
         let files = ["train", "val"].map(|part| splits.join(format!("{stem}_{part}_{k}.csv")));
         if files.iter().all(|file| !file.exists()) {
+            // A fold that is missing in the middle would leave fewer folds in silence.
+            let later = splits.join(format!("{stem}_train_{}.csv", k + 1));
+            ensure!(
+                !later.exists(),
+                "{} is missing and {} is there: fetch the folds again",
+                files[0].display(),
+                later.display()
+            );
             break;
         }
         let mut parts = Vec::new();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use image::{GrayImage, RgbImage};
+use image::RgbImage;
 
 use crate::transform;
 
@@ -79,8 +79,8 @@ impl Clip {
     /// A video on disk.
     ///
     /// # Errors
-    /// One line: no frames, an unreadable film, a part (first, last frame, counted from 1) that is not in it, flow
-    /// files that do not fit.
+    /// One line: no frames, an unreadable film, a part (first, last frame, counted from 1) that is not in it. Flow
+    /// that is missing or too short is an error of [`Clip::check_flow`] alone.
     pub fn open(name: String, key: u32, found: &Found, cache: Arc<Cache>) -> Result<Clip> {
         let (source, all) = match found {
             Found { frames, film: None, .. } => {
@@ -100,12 +100,12 @@ impl Clip {
         );
         let flow = if found.flow.is_empty() {
             Flow::Missing(format!("{name} has no optical flow: compute it once with skill-determination flow"))
-        } else {
-            ensure!(
-                found.flow.len() + 1 >= all.min(last),
-                "{name}: {} flow fields for {all} frames: compute the flow again",
+        } else if found.flow.len() + 1 < all.min(last) {
+            Flow::Missing(format!(
+                "{name}: {} flow fields for {all} frames: compute them again with skill-determination flow",
                 found.flow.len()
-            );
+            ))
+        } else {
             Flow::Files(found.flow.clone().into())
         };
         Ok(Clip { name, key, first: first - 1, frames: last - first + 1, source, flow, cache, size: SIZE })
@@ -191,8 +191,8 @@ pub fn quantised(pixels: f32, bound: f32) -> u8 {
     ((pixels.clamp(-bound, bound) + bound) * (255. / (2. * bound))).round() as u8
 }
 
-/// A frame in grey, 0..255, by the weights of ITU-R 601.
+/// A frame in grey, 0..255, by the weights of ITU-R BT.601, rounded as other programs' grey images are.
 pub fn grey(image: &RgbImage) -> tvl1::Plane {
-    let grey: GrayImage = image::imageops::grayscale(image);
-    tvl1::Plane::new(grey.width() as usize, grey.height() as usize, grey.iter().map(|&v| f32::from(v)).collect())
+    let luma = |[r, g, b]: [u8; 3]| (0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)).round();
+    tvl1::Plane::new(image.width() as usize, image.height() as usize, image.pixels().map(|p| luma(p.0)).collect())
 }

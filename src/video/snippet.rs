@@ -91,7 +91,7 @@ impl Crops {
     /// A random window of a frame of `height` x `width`: a height and a width from the scales, neighbours at most, at
     /// one of the four corners or the centre, mirrored half of the time.
     pub fn random(&self, height: u32, width: u32, rng: &mut impl Rng) -> Window {
-        let side = |scale: f64| ((f64::from(height.min(width)) * scale).round() as u32).clamp(1, height.min(width));
+        let side = |scale: f64| ((f64::from(height.min(width)) * scale).floor() as u32).clamp(1, height.min(width));
         let first = rng.random_range(0..self.scales.len());
         let near = first.saturating_sub(1)..(first + 2).min(self.scales.len());
         let second = rng.random_range(near);

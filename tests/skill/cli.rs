@@ -114,7 +114,11 @@ fn all_verbs_from_training_to_export() {
         ranking.as_array().expect("a list").iter().map(|row| row["score"].as_f64().expect("a score")).collect();
     assert!(scores.len() == 32 && scores.windows(2).all(|pair| pair[0] >= pair[1]));
     place.videos("films", 3, 8);
-    SKILL.bad(&["rank", "--run", &at, "--videos", &place.text("films")], 1, &["flow", "--streams spatial"]);
+    SKILL.bad(
+        &["rank", "--run", &at, "--videos", &place.text("films")],
+        1,
+        &["has no optical flow", "skill-determination flow"],
+    );
     SKILL.good(&["flow", "--videos", &place.text("films")]);
     assert!(place.path("films/flow/video2/flow_y_00007.jpg").exists());
     let shown = SKILL.good(&["rank", "--run", &at, "--videos", &place.text("films"), "--sigma", "3"]);
