@@ -38,7 +38,7 @@ fn poisoned(tally: Tally, scores: &Tensor) -> Tally {
     tally.poisoned_by(scores)
 }
 
-/// log Σ exp of the entries of `mask`, `[B]`; rows that are not `valid` are 0 with a zero gradient.
+/// log Σ exp of the entries of `mask`, `[B]`; rows that are not `valid` are finite with a zero gradient.
 fn lse(x: &Tensor, mask: &Tensor, valid: &Tensor) -> Tensor {
     let none = valid.logical_not().unsqueeze(1);
     x.masked_fill(&mask.logical_not(), f64::NEG_INFINITY).masked_fill(&none, 0.).logsumexp(1, false)
