@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
+use rankle::collectives::Gradients;
 use rankle::datasets::faces::{FaceSet, check, folder_names, names, open as open_faces};
 use rankle::datasets::{self, Photo, card};
 use rankle::distance::{Metric, normalize};
@@ -113,24 +114,31 @@ fn chunks(
     photos: &Arc<[Photo]>,
     sampler: &Arc<FaceSampler>,
     steps: std::ops::Range<u64>,
-    workers: usize,
+    machine: &Machine,
 ) -> Result<Loader<Chunk>> {
+    let (world, workers) = (machine.world.clone(), machine.workers);
     let (photos, sampler, recipe, augment, size) = (photos.clone(), sampler.clone(), h.recipe(), h.augment, h.chunk);
     let seed = seed::named(h.seed, "augment");
-    let count = sampler.most().div_ceil(size) as u64;
+    let count = parts(&sampler, h, machine) as u64;
     let each = if count > 1 { 2 * count } else { 1 };
     Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
         let (step, chunk) = (place / each, (place % each % count) as usize);
         let rows = sampler.batch(step);
-        let Some((first, mine)) = part(&rows, size, chunk) else { return Ok(None) };
+        let own = world.shares(rows.len(), 1)?.own();
+        let Some((first, mine)) = part(&rows[own.clone()], size, chunk) else { return Ok(None) };
         let mut pixels = vec![0_f32; mine.len() * recipe.len()];
         for (i, (&row, out)) in mine.iter().zip(pixels.chunks_exact_mut(recipe.len())).enumerate() {
-            let item = (first + i) as u64;
+            let item = (own.start + first + i) as u64;
             recipe.train(&*photos[row].source.image()?, augment, &mut seed::at(seed, step, item), out);
         }
         let side = i64::from(recipe.height);
         Ok(Some(Tensor::from_slice(&pixels).view([mine.len() as i64, 3, side, side])))
     })
+}
+
+/// How many chunks the largest share of a batch has.
+fn parts(sampler: &FaceSampler, h: &Hyper, machine: &Machine) -> usize {
+    sampler.most().div_ceil(machine.world.size()).div_ceil(h.chunk)
 }
 
 /// Part number `chunk` of a batch that is cut evenly into parts of at most `size`, with the place of its first row:
@@ -160,6 +168,7 @@ fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
 fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarStore, Box<dyn Network>)> {
     let photos: Arc<[Photo]> = set.train.clone().into();
     let labels: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
+    machine.world.agree("--data (its training photos): give every process the same", &labels)?;
     let sampler = FaceSampler::new(&labels, h.people, h.faces, h.negatives, seed::named(h.seed, "sampler"));
     let sampler = Arc::new(sampler.with_context(|| too_few(h, &labels))?);
     let mut store = VarStore::new(machine.device);
@@ -169,7 +178,7 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
     let begin = |store: &VarStore| start_from(h, store);
     let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
     let most = sampler.most();
-    let parts = most.div_ceil(h.chunk);
+    let parts = parts(&sampler, h, machine);
     let what = format!(
         "{} on {} ({} faces of {} people), {}, batches of up to {most}{}",
         h.net.name(),
@@ -184,10 +193,13 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
     }
     // Running statistics.
     let buffers: Vec<Tensor> = store.variables().into_values().filter(|x| !x.requires_grad()).collect();
-    let mut loader = chunks(h, &photos, &sampler, session.start()..h.steps, machine.workers)?;
+    let mut loader = chunks(h, &photos, &sampler, session.start()..h.steps, machine)?;
+    let gradients = Gradients::new(&machine.world, &store)?;
     for t in session.start()..h.steps {
         let labels = Tensor::from_slice(&sampler.identities(t));
-        let cut = cached::Chunks { count: parts, seed: seed::named(h.seed, "dropout") ^ t, buffers: &buffers };
+        // Other rows drop out otherwise.
+        let draw = (seed::named(h.seed, "dropout") ^ t).wrapping_add((machine.world.rank() as u64) << 32);
+        let cut = cached::Chunks { count: parts, seed: draw, buffers: &buffers };
         let next = || -> Result<Option<Tensor>> {
             let chunk = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
             Ok(chunk.map(|images| channels_last(&images.to_device(machine.device))))
@@ -195,10 +207,11 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
         let embed = |images: &Tensor| run::autocast(h.amp, machine.device, || net.forward(images, true)); // f(x)
         let rule = h.mining.negative(seed::named(h.seed, "mining") ^ t);
         optimizer.zero_grad();
-        let (x, (loss, tally)) = cached::backward(&cut, next, embed, |x| {
+        let (loss, tally, x) = cached::backward(&cut, next, embed, &gradients, |x| {
+            let x = machine.world.gather(x, &machine.world.shares(labels.size()[0] as usize, 1)?)?; // of all processes
             // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
-            let tally = embedded::every_pair(x, &labels, Metric::SquaredEuclidean, h.margin, rule);
-            (tally.mean(), (tally.mean().detach(), tally))
+            let tally = embedded::every_pair(&x, &labels, Metric::SquaredEuclidean, h.margin, rule);
+            Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
         })?;
         optimizer.step(h.rate(t), 0.9);
 
@@ -416,7 +429,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     use flags::Verb;
     match verb {
         Verb::Train(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let h = args.hyper.resolve(args.hyper.scale(), &machine)?;
             let set = open(&h, true)?;
             let at = args.run.unwrap_or_else(|| h.folder());

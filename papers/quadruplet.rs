@@ -17,6 +17,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use rand::Rng;
+use rankle::collectives::{Gradients, Shares, World};
 use rankle::datasets::{self, Photo, ReidSet, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
@@ -175,35 +176,52 @@ fn shown(model: Model) -> fn(f64) -> f64 {
 // ---- Section 4: batches and training ----------------------------------------------------------------------------
 
 /// Prefetched images of the batches `steps`, `[4M, 3, H, W]` (`[3M, ...]` for triplets): references, positives,
-/// negatives, last images.
+/// negatives, last images; of several processes, each has those of its share of the M quadruplets.
 fn batches(
     h: &Hyper,
     photos: &Arc<[Photo]>,
     sampler: &Arc<QuadrupletSampler>,
     steps: std::ops::Range<u64>,
-    workers: usize,
+    machine: &Machine,
 ) -> Result<Loader<Tensor>> {
-    let (photos, sampler, recipe, count) =
-        (photos.clone(), sampler.clone(), h.recipe(), h.images_each() * h.quadruplets);
+    let (photos, sampler, recipe, workers) = (photos.clone(), sampler.clone(), h.recipe(), machine.workers);
+    let (m, images, own) = (h.quadruplets, h.images_each(), machine.world.shares(h.quadruplets, 1)?.own());
     let seed = seed::named(h.seed, "augment");
     Loader::new(steps, workers, workers + 1, move |step| {
-        let rows = &sampler.batch(step)[..count];
-        let mut pixels = vec![0_f32; rows.len() * recipe.len()];
-        for (i, (&row, out)) in rows.iter().zip(pixels.chunks_exact_mut(recipe.len())).enumerate() {
-            recipe.train(&*photos[row].source.image()?, Augment::Flip, &mut seed::at(seed, step, i as u64), out);
+        let rows = sampler.batch(step);
+        let items = (0..images).flat_map(|part| own.clone().map(move |row| part * m + row));
+        let count = images * own.len();
+        let mut pixels = vec![0_f32; count * recipe.len()];
+        for (i, out) in items.zip(pixels.chunks_exact_mut(recipe.len())) {
+            recipe.train(&*photos[rows[i]].source.image()?, Augment::Flip, &mut seed::at(seed, step, i as u64), out);
         }
-        Ok(Tensor::from_slice(&pixels).view([rows.len() as i64, 3, recipe.height.into(), recipe.width.into()]))
+        Ok(Tensor::from_slice(&pixels).view([count as i64, 3, recipe.height.into(), recipe.width.into()]))
     })
 }
 
-/// The pairs (i, j), (i, k) and, of quadruplets, (l, k) as rows of a batch, each in a random order.
-fn pair_rows(h: &Hyper, step: u64) -> (Tensor, Tensor) {
-    let m = h.quadruplets as i64;
+/// The pairs (i, j), (i, k) and, of quadruplets, (l, k) as rows of this process's images, each in a random order.
+fn pair_rows(h: &Hyper, step: u64, shares: &Shares) -> (Tensor, Tensor) {
+    let (own, m) = (shares.own(), shares.own().len() as i64);
     let ends = [(0, 1), (0, 2), (3, 2)];
     let mut rng = seed::at(seed::named(h.seed, "order"), step, 0);
-    let pairs = ends[..h.pairs_each()].iter().flat_map(|&(a, b)| (0..m).map(move |row| (a * m + row, b * m + row)));
-    let (left, right): (Vec<i64>, Vec<i64>) = pairs.map(|(a, b)| if rng.random() { (a, b) } else { (b, a) }).unzip();
+    let pairs = ends[..h.pairs_each()].iter().flat_map(|&ends| (0..h.quadruplets).map(move |row| (ends, row)));
+    // Drawn for all quadruplets, so that the order does not depend on how many processes there are.
+    let pairs = pairs.map(|((a, b), row)| (if rng.random() { (a, b) } else { (b, a) }, row));
+    let mine = pairs.filter(|(_, row)| own.contains(row)).map(|((a, b), row)| {
+        let row = (row - own.start) as i64;
+        (a * m + row, b * m + row)
+    });
+    let (left, right): (Vec<i64>, Vec<i64>) = mine.unzip();
     (Tensor::from_slice(&left), Tensor::from_slice(&right))
+}
+
+/// The outputs of all processes, `[parts · M, ...]`, from this one's, which are as many parts of its quadruplets.
+fn gathered(world: &World, own: &Tensor, parts: i64, shares: &Shares) -> Result<Tensor> {
+    if world.size() == 1 {
+        return Ok(own.shallow_clone());
+    }
+    let by_quadruplet = own.unflatten(0, [parts, -1]).transpose(0, 1).contiguous();
+    Ok(world.gather(&by_quadruplet, shares)?.transpose(0, 1).flatten(0, 1))
 }
 
 /// What a step of training came to.
@@ -215,23 +233,27 @@ struct Step {
     adaptive: Option<Margins>,
 }
 
-/// The loss of a batch at step `t` (Eq. 1 to 4).
-fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, device: tch::Device) -> Step {
+/// The loss of a batch at step `t` (Eq. 1 to 4), of which `images` are this process's share.
+fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, machine: &Machine) -> Result<Step> {
+    let (device, world) = (machine.device, &machine.world);
+    let shares = world.shares(h.quadruplets, 1)?;
     let parts = h.pairs_each() as i64;
     if h.model == Model::TripletEmbedding {
         let x = run::autocast(h.amp, device, || net.forward(images, true)); // f(x), unit rows
+        let x = gathered(world, &x, 3, &shares)?;
         let [i, j, k] = [0, 1, 2].map(|part| x.chunk(3, 0).swap_remove(part));
         let d = Metric::SquaredEuclidean;
         let (ij, ik) = (d.paired(&i, &j), d.paired(&i, &k));
         let tally = triplet::hinge(&ij, &ik, Margin::Hard(h.margin)); // Eq. 1
-        return Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None };
+        return Ok(Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None });
     }
-    let (left, right) = pair_rows(h, t);
+    let (left, right) = pair_rows(h, t, &shares);
     let (left, right) = (left.to_device(device), right.to_device(device));
     let outputs = run::autocast(h.amp, device, || {
         let maps = net.maps(images, true); // conv1-2, an image once
         net.pair(&maps.index_select(0, &left), &maps.index_select(0, &right), true)
     });
+    let outputs = gathered(world, &outputs, parts, &shares)?;
     let g: Vec<Tensor> = metric(h.model, &outputs).chunk(parts, 0); // g_ij, g_ik, g_lk
     let mut adaptive = None;
     let tally = match h.model {
@@ -259,7 +281,7 @@ fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, device: tch::De
         );
         loss = &loss + outputs.to_kind(Kind::Float).cross_entropy_for_logits(&kind) * h.classification;
     }
-    Step { tally, loss, g, adaptive }
+    Ok(Step { tally, loss, g, adaptive })
 }
 
 /// Trains, or goes on training, in `at`; returns the trained network.
@@ -269,6 +291,7 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let sampler =
         QuadrupletSampler::new(&people, &cameras, h.quadruplets, !h.any_camera, seed::named(h.seed, "sampler"));
     let sampler = Arc::new(sampler.with_context(|| too_few(h, &people))?);
+    machine.world.agree("--data (its training photos): give every process the same", &(&people, &cameras))?;
     let mut store = VarStore::new(machine.device);
     let net = network(h, &store)?;
     let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9 }, 5e-4, &store);
@@ -276,19 +299,22 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let plan = Plan { paper: "quadruplet", at, machine, steps, log_every: h.log_every };
     let begin = |store: &VarStore| start_from(h, store);
     let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
-    write_split(at, h, set)?;
+    if machine.world.leads() {
+        write_split(at, h, set)?;
+    }
     let what = format!("{} on {}, {}, {} quadruplets a batch", h.model.title(), set.name, machine.name, h.quadruplets);
     if !session.announce(&what) {
         return Ok((store, net));
     }
-    let mut loader = batches(h, &photos, &sampler, session.start()..steps, machine.workers)?;
+    let mut loader = batches(h, &photos, &sampler, session.start()..steps, machine)?;
+    let gradients = Gradients::new(&machine.world, &store)?;
     for t in session.start()..steps {
         let images = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
-        let count = images.size()[0];
+        let count = (h.images_each() * h.quadruplets) as i64;
         let images = channels_last(&images.to_device(machine.device));
-        let now = step(h, &net, &images, t, machine.device);
+        let now = step(h, &net, &images, t, machine)?;
         optimizer.zero_grad();
-        now.loss.backward();
+        gradients.backward(&now.loss)?;
         optimizer.step(h.rate(t), 0.9);
 
         let done = Done { step: t, loss: &now.loss, images: count, waited: loader.waited() };
@@ -650,7 +676,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     use flags::Verb;
     match verb {
         Verb::Train(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let h = args.hyper.resolve()?;
             let set = open(&h)?;
             set.notes.iter().for_each(|note| say(format!("note: {note}")));

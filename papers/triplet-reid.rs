@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rankle::collectives::{Gradients, Shares};
 use rankle::datasets::{self, Photo, ReidSet, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
@@ -110,7 +111,10 @@ fn mean(h: &Hyper, tally: &Tally) -> Tensor {
 /// A batch on the host.
 struct Batch {
     step: u64,
+    /// This process's share of the rows; all of them where there is one process.
     images: Tensor,
+    shares: Shares,
+    /// Of all rows.
     labels: Tensor,
 }
 
@@ -136,6 +140,14 @@ impl Sampler {
         })?))
     }
 
+    /// Rows that one process must have together: a person's images.
+    fn unit(&self, h: &Hyper) -> usize {
+        match self {
+            Sampler::Pk(_) => h.k,
+            Sampler::Triplets(_) => 1,
+        }
+    }
+
     fn batch(&self, step: u64, mined: Option<&[i64]>) -> Vec<usize> {
         match self {
             Sampler::Pk(sampler) => sampler.batch(step),
@@ -158,20 +170,22 @@ fn batches(
     sampler: &Arc<Sampler>,
     mined: Option<Vec<i64>>,
     steps: std::ops::Range<u64>,
-    workers: usize,
+    machine: &Machine,
 ) -> Result<Loader<Batch>> {
     let (photos, sampler, recipe, augment) = (photos.clone(), sampler.clone(), h.recipe(), h.augment);
-    let seed = seed::named(h.seed, "augment");
+    let (seed, unit, world, workers) =
+        (seed::named(h.seed, "augment"), sampler.unit(h), machine.world.clone(), machine.workers);
     Loader::new(steps, workers, workers + 1, move |step| {
         let rows = sampler.batch(step, mined.as_deref());
-        let mut pixels = vec![0_f32; rows.len() * recipe.len()];
-        for (i, (&row, out)) in rows.iter().zip(pixels.chunks_exact_mut(recipe.len())).enumerate() {
-            recipe.train(&*photos[row].source.image()?, augment, &mut seed::at(seed, step, i as u64), out);
+        let shares = world.shares(rows.len(), unit)?;
+        let own = shares.own();
+        let mut pixels = vec![0_f32; own.len() * recipe.len()];
+        for (i, out) in own.clone().zip(pixels.chunks_exact_mut(recipe.len())) {
+            recipe.train(&*photos[rows[i]].source.image()?, augment, &mut seed::at(seed, step, i as u64), out);
         }
         let labels: Vec<i64> = rows.iter().map(|&row| photos[row].person).collect();
-        let images =
-            Tensor::from_slice(&pixels).view([rows.len() as i64, 3, recipe.height.into(), recipe.width.into()]);
-        Ok(Batch { step, images, labels: Tensor::from_slice(&labels) })
+        let images = Tensor::from_slice(&pixels).view([own.len() as i64, 3, recipe.height.into(), recipe.width.into()]);
+        Ok(Batch { step, images, shares, labels: Tensor::from_slice(&labels) })
     })
 }
 
@@ -187,7 +201,9 @@ fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
 /// Trains, or goes on training, in `folder`; returns the trained network.
 fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarStore, Box<dyn Network>)> {
     let photos: Arc<[Photo]> = set.train.clone().into();
-    let sampler = Arc::new(Sampler::new(h, &photos.iter().map(|photo| photo.person).collect::<Vec<_>>())?);
+    let people: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
+    machine.world.agree("--data (its training photos): give every process the same", &people)?;
+    let sampler = Arc::new(Sampler::new(h, &people)?);
     let mut store = VarStore::new(machine.device);
     let net = network(h, &store)?;
     let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
@@ -203,6 +219,7 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     if h.t0 >= h.t1 {
         say(format!("note: --t0 {} is not before --t1 {}: the learning rate never decays", h.t0, h.t1));
     }
+    let gradients = Gradients::new(&machine.world, &store)?;
     let decay = Decay { base: h.lr, t0: h.t0, t1: h.t1 };
     let mut from = session.start();
     while from < h.t1 {
@@ -211,16 +228,17 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
         if h.loss == Loss::TripletOhm && (mined.is_none() || from % h.ohm_every == 0) {
             mined = Some(mine_offline(h, &*net, &photos, from, machine)?);
         }
-        let mut loader = batches(h, &photos, &sampler, mined.clone(), from..to, machine.workers)?;
+        let mut loader = batches(h, &photos, &sampler, mined.clone(), from..to, machine)?;
         while let Some(batch) = loader.next() {
-            let Batch { step: t, images, labels } = batch?;
+            let Batch { step: t, images, shares, labels } = batch?;
             let images = channels_last(&images.to_device(machine.device));
             let x = run::autocast(h.amp, machine.device, || net.forward(&images, true)); // f_θ(x)
+            let x = machine.world.gather(&x, &shares)?; // of all processes
             let d = h.metric.matrix(&x, &x); // D
             let tally = terms(h, &x, &d, &labels);
             let loss = mean(h, &tally);
             optimizer.zero_grad();
-            loss.backward();
+            gradients.backward(&loss)?;
             optimizer.step(decay.rate(t), decay.beta1(t)); // Eq. 8; β₁ drops to 0.5 at t0
 
             let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: loader.waited() };
@@ -393,7 +411,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     use flags::Verb;
     match verb {
         Verb::Train(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let h = args.hyper.resolve(flags::Scale::Paper)?;
             let set = open(&h)?;
             let at = args.run.unwrap_or_else(|| h.folder());
@@ -401,7 +419,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             print(format!("trained: {}\nnext: triplet-reid evaluate --run {}", at.display(), at.display()))?;
         }
         Verb::Evaluate(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
             if let Some(data) = args.data {
                 (h.data, h.split) = (data, Split::default());

@@ -9,7 +9,7 @@
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out): [`mining`], [`losses`], [`metrics`],
 //!   [`models`], [`optim`], [`schedule`].
 //! - **Floor 2, the world**: [`files`], [`weights`], [`datasets`], [`sampler`], [`transform`], [`loader`], [`video`].
-//! - **Floor 3, the run**: [`run`], [`export`], [`paper`].
+//! - **Floor 3, the run**: [`run`], [`export`], [`collectives`], [`paper`].
 //!
 //! # Invariants
 //!
@@ -34,6 +34,7 @@
 //! assert!((loss.double_value(&[]) - 0.819767).abs() < 1e-6);
 //! ```
 
+pub mod collectives;
 pub mod datasets;
 pub mod distance;
 pub mod export;

@@ -17,18 +17,24 @@ pub fn main(work: impl FnOnce() -> Result<()>) -> ExitCode {
         let text = panic.payload().downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown");
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        crate::run::progress::say(format!(
+        crate::run::progress::cry(format!(
             "error: this is a defect of rankle, please report it{place}: {}",
             first_line(text)
         ));
     }));
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(())) => {
+            crate::collectives::finish();
+            ExitCode::SUCCESS
+        }
         Ok(Err(error)) => {
-            crate::run::progress::say(format!("error: {}", one_line(&error)));
+            crate::collectives::fail(&one_line(&error));
             ExitCode::from(1)
         }
-        Err(_) => ExitCode::from(1),
+        Err(_) => {
+            crate::collectives::leave("a defect of rankle");
+            ExitCode::from(1)
+        }
     }
 }
 
@@ -46,9 +52,12 @@ fn keep_freed_memory() {
 }
 
 /// A line on standard output. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
-/// any other failure is an error.
+/// any other failure is an error. Of several processes at one run only process 0 prints.
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
     use std::io::Write;
+    if !crate::run::progress::speaks() {
+        return Ok(());
+    }
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("cannot write to standard output"),

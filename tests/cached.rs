@@ -1,5 +1,6 @@
 //! Cached gradients equal those of one pass over the whole batch.
 
+use rankle::collectives::{Gradients, World};
 use rankle::distance::{Metric, normalize};
 use rankle::losses::triplet;
 use rankle::mining::Pick;
@@ -30,10 +31,14 @@ fn images(count: i64, side: i64) -> Tensor {
 }
 
 /// FaceNet's loss of the rows `x`.
-fn loss(x: &Tensor, labels: &Tensor) -> (Tensor, i64) {
+fn loss(x: &Tensor, labels: &Tensor) -> anyhow::Result<(Tensor, (Tensor, i64))> {
     let d = Metric::SquaredEuclidean.matrix(x, x);
     let tally = triplet::semi_hard(&d, labels, 0.2, Pick::Nearest);
-    (tally.mean(), tally.terms.int64_value(&[]))
+    Ok((tally.mean(), (x.detach(), tally.terms.int64_value(&[]))))
+}
+
+fn alone(store: &VarStore) -> Gradients {
+    Gradients::new(&World::alone(), store).expect("one process")
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn any_cut_gives_the_one_pass_gradient() {
             place += 1;
             Ok(Some(all.narrow(0, from as i64, size.min(45 - from) as i64)))
         };
-        let (x, terms) = backward(&cut, next, forward, |x| loss(x, &labels)).expect("a gradient");
+        let (x, terms) = backward(&cut, next, forward, &alone(&store), |x| loss(x, &labels)).expect("a gradient");
         assert_eq!(place, if count == 1 { 1 } else { 2 * count });
         assert!(!x.requires_grad());
         (x, terms, gradients(&store))
@@ -94,7 +99,7 @@ fn dropout_draws_the_same_in_both_passes() {
         Ok(Some(all.narrow(0, ((place - 1) % 2) * 10, 10)))
     };
     let cut = Chunks { count: 2, seed: 77, buffers: &[] };
-    let _ = backward(&cut, next, watched, |x| loss(x, &labels)).expect("a gradient");
+    let _ = backward(&cut, next, watched, &alone(&store), |x| loss(x, &labels)).expect("a gradient");
     let seen = seen.into_inner();
     assert_eq!(seen.len(), 4);
     all_close(&seen[0], &seen[2], 0.);
@@ -121,7 +126,7 @@ fn running_statistics_count_a_batch_once_and_empty_chunks_pass() {
         Ok((chunk < 2).then(|| all.narrow(0, chunk * 6, 6)))
     };
     let cut = Chunks { count: 3, seed: 1, buffers: &buffers };
-    let _ = backward(&cut, next, |x| net.forward(x, true), |x| loss(x, &labels)).expect("a gradient");
+    let _ = backward(&cut, next, |x| net.forward(x, true), &alone(&store), |x| loss(x, &labels)).expect("a gradient");
     // By hand: each chunk once.
     let (theirs, other) = make();
     let _ = tch::no_grad(|| [0, 6].map(|from| other.forward(&all.narrow(0, from, 6), true)));

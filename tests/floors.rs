@@ -7,12 +7,12 @@ const FLOORS: [&[&str]; 4] = [
     &["distance", "seed"],
     &["mining", "losses", "metrics", "models", "optim", "schedule"],
     &["files", "weights", "datasets", "sampler", "transform", "loader", "video"],
-    &["run", "export", "paper"],
+    &["run", "export", "paper", "collectives"],
 ];
 
 /// On a floor, what may name what: losses are made of mining's masks, pictures are read as data sets say, and the list of data
 /// sets knows where weights come from.
-const BESIDE: [(&str, &str); 11] = [
+const BESIDE: [(&str, &str); 14] = [
     ("weights", "files"),
     ("weights", "datasets"),
     ("losses", "mining"),
@@ -24,6 +24,9 @@ const BESIDE: [(&str, &str); 11] = [
     ("run", "paper"),
     ("export", "run"),
     ("paper", "export"),
+    ("run", "collectives"),
+    ("collectives", "run"),
+    ("paper", "collectives"),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

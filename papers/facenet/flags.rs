@@ -595,6 +595,7 @@ impl Hyper {
             batch: 128,
             workers: machine.workers,
             amp: self.amp,
+            world: machine.world.clone(),
         }
     }
 

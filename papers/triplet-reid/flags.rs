@@ -475,6 +475,7 @@ impl Hyper {
             batch: 128,
             workers: machine.workers,
             amp: self.amp,
+            world: machine.world.clone(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! What all networks are built from: convolutions, batch normalisation, linear layers, and how they start.
 
+use std::cell::RefCell;
 use std::ffi::c_void;
 
 use rand::Rng;
 use rayon::prelude::*;
 use tch::nn::{Path, VarStore};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::seed;
 
@@ -157,9 +158,59 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// `[B, channels, ...]` to the same shape; with `train` by the batch's statistics, updating the running ones.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        x.batch_norm(weight, bias, Some(&self.running_mean), Some(&self.running_var), train, 0.1, 1e-5, true)
+        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, 1e-5)
     }
+}
+
+/// Batch normalisation with momentum 0.1: `of` is weight, bias, running mean and running variance, `[channels]` each.
+pub(crate) fn normalise(x: &Tensor, of: [&Tensor; 4], train: bool, eps: f64) -> Tensor {
+    if train && let Some(y) = BATCH_SUM.with_borrow(|sum| sum.as_ref().map(|sum| synchronised(x, of, eps, sum))) {
+        return y;
+    }
+    let [weight, bias, mean, variance] = of.map(Some);
+    x.batch_norm(weight, bias, mean, variance, train, 0.1, eps, true)
+}
+
+/// Training mode with sums over all processes: one exchange of 2·channels + 1 numbers a pass, in f64, in which the
+/// difference of the mean square and the squared mean keeps its digits.
+fn synchronised(x: &Tensor, of: [&Tensor; 4], eps: f64, sum: &BatchSum) -> Tensor {
+    let [weight, bias, running_mean, running_variance] = of;
+    let (channels, dims) = (weight.size()[0], x.dim());
+    let others: Vec<i64> = (0..dims as i64).filter(|&dim| dim != 1).collect();
+    let wide = x.to_kind(Kind::Double);
+    let total = |x: &Tensor| x.sum_dim_intlist(&others[..], false, Kind::Double);
+    let rows = Tensor::full([1], (x.numel() as i64 / channels) as f64, (Kind::Double, x.device()));
+    let sums = sum(&Tensor::cat(&[total(&wide), total(&wide.square()), rows], 0));
+    let n = sums.narrow(0, 2 * channels, 1).detach();
+    let mean = sums.narrow(0, 0, channels) / &n;
+    let variance = (sums.narrow(0, channels, channels) / &n - mean.square()).clamp_min(0.);
+    tch::no_grad(|| {
+        // PyTorch's running variance is the unbiased one.
+        let unbiased = variance.detach() * &n / (&n - 1.).clamp_min(1.);
+        for (running, now) in [(running_mean, mean.detach()), (running_variance, unbiased)] {
+            let mut running = running.shallow_clone();
+            running.copy_(&(&running * 0.9 + now.to_kind(running.kind()) * 0.1));
+        }
+    });
+    let mut shape = vec![1; dims];
+    shape[1] = channels;
+    let column = |x: &Tensor| x.view(&shape[..]);
+    let slope = (variance + eps).rsqrt() * weight;
+    let y = (wide - column(&mean)) * column(&slope) + column(&bias.to_kind(Kind::Double));
+    y.to_kind(x.kind())
+}
+
+/// Sums a tensor over all processes, with gradients back to all.
+type BatchSum = Box<dyn Fn(&Tensor) -> Tensor>;
+
+thread_local! {
+    static BATCH_SUM: RefCell<Option<BatchSum>> = const { RefCell::new(None) };
+}
+
+/// From now on batch normalisation in training mode, in networks that this thread runs, takes its statistics from the
+/// rows of all processes: `sum` adds a tensor up over them and leads gradients back to all.
+pub fn synchronise_batch_norm(sum: impl Fn(&Tensor) -> Tensor + 'static) {
+    BATCH_SUM.set(Some(Box::new(sum)));
 }
 
 /// A linear layer.

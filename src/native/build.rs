@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 const SOURCES: [&str; 4] =
     ["src/native/autocast.cpp", "src/native/ops.cpp", "src/native/optim.cpp", "src/native/trace.cpp"];
 
+/// Needs the names of gloo's headers too, and NCCL's where it is to be there.
+const COLLECTIVES: &str = "src/native/collectives.cpp";
+
 fn main() {
     for file in SOURCES {
         println!("cargo:rerun-if-changed={file}");
@@ -36,8 +39,38 @@ fn main() {
     for file in SOURCES {
         build.file(file);
     }
+    println!("cargo:rerun-if-changed={COLLECTIVES}");
+    if std::env::var_os("CARGO_FEATURE_DISTRIBUTED").is_some() {
+        collectives(&mut build, &torch);
+    }
     build.compile("rankle_native");
     link(&lib);
+}
+
+/// c10d's headers name gloo's, which libtorch does not bring: `collectives.cpp` declares the few types itself, and
+/// empty files stand where gloo's would. NCCL's own header needs CUDA's, which PyPI's packages put beside torch.
+fn collectives(build: &mut cc::Build, torch: &Path) {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("names");
+    for name in ["algorithm.h", "context.h", "common/error.h", "rendezvous/store.h", "transport/device.h"] {
+        let path = out.join("gloo").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("OUT_DIR can be written");
+        std::fs::write(&path, "").expect("OUT_DIR can be written");
+    }
+    build.file(COLLECTIVES).include(out).define("USE_C10D_GLOO", None);
+    // lib is <site-packages>/torch/lib behind its link.
+    let lib = torch.join("lib").canonicalize().unwrap_or_default();
+    let nvidia = lib.ancestors().nth(2).map(|site| site.join("nvidia")).unwrap_or_default();
+    let (cuda, nccl) = (nvidia.join("cu13/include"), nvidia.join("nccl/include"));
+    let needed = [
+        cuda.join("cuda_runtime_api.h"),
+        cuda.join("crt/host_defines.h"),
+        cuda.join("cuda/std/utility"),
+        nccl.join("nccl.h"),
+        torch.join("lib/libtorch_cuda.so"),
+    ];
+    if needed.iter().all(|path| path.exists()) {
+        build.include(cuda).include(nccl).define("USE_C10D_NCCL", None).define("RANKLE_NCCL", None);
+    }
 }
 
 /// The linker would drop libtorch_cuda.so, to which nothing refers by name, and training would run on the CPU in

@@ -4,6 +4,8 @@
 use anyhow::Result;
 use tch::{Kind, Tensor};
 
+use crate::collectives::Gradients;
+
 /// How a batch is cut, and what must be the same in both passes.
 #[derive(Debug)]
 pub struct Chunks<'a> {
@@ -27,13 +29,17 @@ pub struct Chunks<'a> {
 /// not depend on its chunk; batch normalisation in training mode takes its statistics from the chunk instead of the
 /// batch.
 ///
-/// Returns the embeddings, detached, and what `loss` gave.
+/// With several processes the batch is this one's share of the rows, `loss` gathers those of all, and `gradients` are
+/// summed over processes.
+///
+/// Returns what `loss` gave.
 pub fn backward<T>(
     chunks: &Chunks<'_>,
     mut next: impl FnMut() -> Result<Option<Tensor>>,
     forward: impl Fn(&Tensor) -> Tensor,
-    loss: impl FnOnce(&Tensor) -> (Tensor, T),
-) -> Result<(Tensor, T)> {
+    gradients: &Gradients,
+    loss: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
+) -> Result<T> {
     let embed = |chunk: usize, images: &Tensor| {
         tch::manual_seed((crate::seed::mix(chunks.seed.wrapping_add(chunk as u64)) >> 1) as i64);
         forward(images)
@@ -42,9 +48,9 @@ pub fn backward<T>(
         let images = next()?;
         let images = images.ok_or_else(|| anyhow::anyhow!("a batch without images"))?;
         let x = embed(0, &images);
-        let (loss, other) = loss(&x);
-        loss.backward();
-        return Ok((x.detach(), other));
+        let (loss, other) = loss(&x)?;
+        gradients.backward(&loss)?;
+        return Ok(other);
     }
     let before: Vec<Tensor> = chunks.buffers.iter().map(Tensor::copy).collect();
     let mut parts = Vec::with_capacity(chunks.count);
@@ -52,7 +58,7 @@ pub fn backward<T>(
         parts.extend(next()?.map(|images| tch::no_grad(|| embed(chunk, &images))));
     }
     let x = Tensor::cat(&parts, 0).set_requires_grad(true);
-    let (loss, other) = loss(&x);
+    let (loss, other) = loss(&x)?;
     loss.backward();
     let gradient = x.grad();
     tch::no_grad(|| {
@@ -67,5 +73,6 @@ pub fn backward<T>(
         (&part * gradient.narrow(0, row, rows).to_kind(part.kind())).sum(Kind::Float).backward();
         row += rows;
     }
-    Ok((x.detach(), other))
+    gradients.sum()?;
+    Ok(other)
 }

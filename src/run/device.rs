@@ -3,22 +3,31 @@
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
-/// The device for `auto`, `cpu`, `cuda` or `cuda:N`, and how to name it.
+/// [`resolve_local`] for the only process of a machine.
+pub fn resolve(wish: &str) -> Result<(Device, String)> {
+    resolve_local(wish, 0)
+}
+
+/// The device for `auto`, `cpu`, `cuda` or `cuda:N`, and how to name it, of process `rank` of those on this machine:
+/// `auto` and `cuda` give each a GPU of its own.
 ///
 /// `auto` takes CUDA where there is one. An NVIDIA device that the system shows but libtorch cannot use is an error,
 /// as is a CUDA device that is not there.
-pub fn resolve(wish: &str) -> Result<(Device, String)> {
+pub fn resolve_local(wish: &str, rank: usize) -> Result<(Device, String)> {
     let count = Cuda::device_count().max(0) as usize;
     let usable = Cuda::is_available() && count > 0;
     let name = |index: usize| (Device::Cuda(index), format!("cuda:{index}"));
     match wish {
         "cpu" => Ok((Device::Cpu, "cpu".into())),
-        "auto" if usable => Ok(name(0)),
+        "auto" | "cuda" if usable && rank >= count => bail!(
+            "this is process {rank} of its machine, which has {count} CUDA devices: start one process a device, or say --device cpu"
+        ),
+        "auto" if usable => Ok(name(rank)),
         "auto" if std::path::Path::new("/dev/nvidia0").exists() => bail!(
             "an NVIDIA device is visible, but this libtorch cannot use it: check the driver and that scripts/setup found a torch with CUDA, or say --device cpu"
         ),
         "auto" => Ok((Device::Cpu, "cpu".into())),
-        "cuda" if usable => Ok(name(0)),
+        "cuda" if usable => Ok(name(rank)),
         "cuda" => bail!(
             "--device cuda: libtorch sees no CUDA device here: say --device cpu, or check the driver and scripts/setup"
         ),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
+use crate::collectives::World;
 use crate::datasets::Photo;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last};
@@ -28,11 +29,19 @@ pub struct Embedding {
     pub workers: usize,
     /// bfloat16 autocast for the network.
     pub amp: bool,
+    /// The processes at work: each embeds a share of the photos, and all have all embeddings in the end.
+    pub world: World,
 }
 
 impl Embedding {
     /// Embeds `photos`, to f32 `[N, D]` on the CPU in their order. Errors name the photo that cannot be read.
     pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
+        // Fewer photos than processes: each embeds them all.
+        let Ok(shares) = self.world.shares(photos.len(), 1) else { return self.own(network, photos, what) };
+        self.world.gather(&self.own(network, &photos[shares.own()], what)?, &shares)
+    }
+
+    fn own(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
         let views = self.views.count();
         let chunk = (self.batch / views).max(1);
         let mut bar = Bar::new(what, photos.len() as u64, 0);

@@ -4,6 +4,8 @@ use anyhow::{Result, bail};
 use tch::Device;
 
 use super::progress::say;
+use crate::collectives::World;
+use crate::models::layers;
 
 /// Flags that change where a run computes, never what.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,6 +19,9 @@ pub struct MachineFlags {
     /// Save a checkpoint every N steps (and every two minutes, and at the end)
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
+    /// With several processes: batch normalisation over the rows of all of them, not over each one's share
+    #[arg(long)]
+    pub sync_batch_norm: bool,
 }
 
 /// What [`MachineFlags`] come to on this machine.
@@ -30,17 +35,54 @@ pub struct Machine {
     pub workers: usize,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
+    /// The processes at this run.
+    pub world: World,
 }
 
 impl MachineFlags {
-    /// The device there is, said in the first line. Errors where the wished one is not there.
+    /// The device there is, said in the first line, for the work of one process. Errors where the wished one is not
+    /// there, and where the environment speaks of several processes.
     pub fn resolve(&self) -> Result<Machine> {
-        let (device, name) = super::device::resolve(&self.device)?;
+        if World::is_wanted()? {
+            bail!("only train and evaluate take several processes: start this without torchrun, or unset WORLD_SIZE");
+        }
+        self.found(World::alone(), 0, 1)
+    }
+
+    /// As [`MachineFlags::resolve`], for work that several processes can share: meets the others where the environment
+    /// speaks of them.
+    pub fn resolve_world(&self) -> Result<Machine> {
+        let (rank, count) = World::local()?;
+        let (device, _) = super::device::resolve_local(&self.device, rank)?;
+        self.found(World::join(device)?, rank, count)
+    }
+
+    fn found(&self, world: World, rank: usize, count: usize) -> Result<Machine> {
+        let (device, name) = super::device::resolve_local(&self.device, rank)?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
             bail!("--workers {workers}: say 1 to 256");
         }
-        say(format!("device: {name}, {} threads", tch::get_num_threads()));
-        Ok(Machine { device, name, workers: self.workers.unwrap_or(cores), checkpoint_every: self.checkpoint_every })
+        let several = match world.size() {
+            1 => String::new(),
+            size => format!(", one of {size} processes"),
+        };
+        say(format!("device: {name}, {} threads{several}", tch::get_num_threads()));
+        if self.sync_batch_norm {
+            if world.size() == 1 {
+                bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
+            }
+            let world = world.clone();
+            // A forward pass has no way to say that another process is gone.
+            layers::synchronise_batch_norm(move |x| world.sum_with_grad(x).unwrap_or_else(|error| leave(&error)));
+        }
+        let workers = self.workers.unwrap_or((cores / count).max(1));
+        Ok(Machine { device, name, workers, checkpoint_every: self.checkpoint_every, world })
     }
+}
+
+/// Ends the process with an error's line.
+fn leave(error: &anyhow::Error) -> ! {
+    crate::collectives::fail(&crate::paper::one_line(error));
+    std::process::exit(1)
 }

@@ -1,14 +1,39 @@
 //! A bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A line on standard error. Where nobody reads it any more (a closed pipe), work goes on.
+/// The number of this process among several at one run.
+static PROCESS: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on this is process `rank` of several: only process 0 speaks, but for errors.
+pub fn speak_for(rank: usize) {
+    PROCESS.store(rank, Ordering::SeqCst);
+}
+
+/// Whether this process is the one that speaks.
+pub fn speaks() -> bool {
+    PROCESS.load(Ordering::SeqCst) == 0
+}
+
+/// A line on standard error. Where nobody reads it any more (a closed pipe), work goes on. Of several processes at one
+/// run only process 0 says anything.
 pub fn say(text: impl std::fmt::Display) {
+    if speaks() {
+        cry(text);
+    }
+}
+
+/// A line on standard error from any process; one beside process 0 is named.
+pub fn cry(text: impl std::fmt::Display) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = match PROCESS.load(Ordering::SeqCst) {
+        0 => writeln!(std::io::stderr(), "{text}"),
+        rank => writeln!(std::io::stderr(), "[process {rank}] {text}"),
+    };
 }
 
 /// Progress over a known number of steps, on standard error.
@@ -24,7 +49,7 @@ pub struct Bar {
 impl Bar {
     /// Starts at `done` of `total`.
     pub fn new(what: &str, total: u64, done: u64) -> Bar {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (speaks() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
             if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}") {
                 bar.set_style(style);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use super::folder::{Log, RunFolder};
 use super::machine::Machine;
 use super::progress::{Bar, say};
 use super::watch::{Finite, Reading, Watch};
+use crate::collectives::World;
 use crate::optim::Optimizer;
 
 /// Which run, where, how long, and how often it speaks.
@@ -40,14 +41,14 @@ pub struct Session {
     /// Tensors that the checkpoint carried beside weights and optimiser, by name.
     pub extra: BTreeMap<String, Tensor>,
     at: PathBuf,
-    folder: RunFolder,
+    world: World,
     config: Config,
+    /// None in processes beside the one that writes.
+    writes: Option<Writes>,
     steps: u64,
     log_every: u64,
     checkpoint_every: u64,
     start: u64,
-    log: Log,
-    timing: Log,
     watch: Watch,
     finite: Finite,
     bar: Option<Bar>,
@@ -55,6 +56,14 @@ pub struct Session {
     kept: (u64, Instant),
     /// Since the last log line: when it was, images since.
     since: (Instant, i64),
+}
+
+/// What one process writes for all.
+#[derive(Debug)]
+struct Writes {
+    folder: RunFolder,
+    log: Log,
+    timing: Log,
 }
 
 /// A step that was just done.
@@ -74,6 +83,8 @@ impl Session {
     /// Opens the plan's folder with `flags` (what config.json holds), or goes on from its checkpoint: weights into
     /// `store`, state into `optimizer`. `begin` prepares the weights of a run that has no checkpoint yet (ImageNet's,
     /// say); where it errors, the folder is not claimed. Other flags than the folder's own are an error.
+    ///
+    /// With several processes the first one alone touches the folder and prepares weights; the others are told.
     pub fn open(
         plan: Plan<'_>,
         flags: &impl Serialize,
@@ -82,37 +93,48 @@ impl Session {
         begin: impl FnOnce(&VarStore) -> Result<()>,
     ) -> Result<Session> {
         let Plan { paper, at, machine, steps, log_every } = plan;
-        if !checkpoint::exists(at) {
-            begin(store)?;
-        }
-        // Only now: a start that was refused leaves no claim on the folder.
-        let folder = RunFolder::open(at)?;
+        let world = machine.world.clone();
         let config = Config::new(paper, flags, &machine.name)?;
-        config.write_or_match(at)?;
-        let (start, log_length, watch, extra) = match checkpoint::load(at, &config, store, Some(optimizer))? {
-            None => (0, 0, Watch::default(), BTreeMap::new()),
-            Some(loaded) => {
-                loaded.note.iter().for_each(say);
-                let watch = serde_json::from_str(&loaded.progress.carried)
-                    .context("the checkpoint's watch does not fit: train into another --run")?;
-                (loaded.progress.step, loaded.progress.log, watch, loaded.extra)
+        world.agree("flags: give every process the same ones", &config.flags)?;
+        let (mut writes, mut start, mut watch, mut extra) = (None, 0, Watch::default(), BTreeMap::new());
+        if world.leads() {
+            if !checkpoint::exists(at) {
+                begin(store)?;
             }
-        };
-        let log = Log::open(&folder.file("log.jsonl"), log_length)?;
-        // Never cut back: a clock is no function of the run.
-        let timing = folder.file("timing.jsonl");
-        let timing = Log::open(&timing, timing.metadata().map_or(0, |data| data.len()))?;
+            // Only now: a start that was refused leaves no claim on the folder.
+            let folder = RunFolder::open(at)?;
+            config.write_or_match(at)?;
+            let mut log_length = 0;
+            if let Some(loaded) = checkpoint::load(at, &config, store, Some(optimizer))? {
+                loaded.note.iter().for_each(say);
+                watch = serde_json::from_str(&loaded.progress.carried)
+                    .context("the checkpoint's watch does not fit: train into another --run")?;
+                (start, log_length, extra) = (loaded.progress.step, loaded.progress.log, loaded.extra);
+            }
+            let log = Log::open(&folder.file("log.jsonl"), log_length)?;
+            // Never cut back: a clock is no function of the run.
+            let timing = folder.file("timing.jsonl");
+            let timing = Log::open(&timing, timing.metadata().map_or(0, |data| data.len()))?;
+            writes = Some(Writes { folder, log, timing });
+        }
+        if world.size() > 1 {
+            start = world.told(&start)?;
+            world.share_variables(store)?;
+            let state = world.told_tensors(optimizer.state())?;
+            let fits = optimizer.load_state(state);
+            fits.map_err(|name| anyhow!("the optimiser's {name} does not fit: give every process the same flags"))?;
+            extra = world.told_tensors(extra.into_iter().collect())?.into_iter().collect();
+        }
         Ok(Session {
             extra,
             at: at.to_path_buf(),
-            folder,
+            world,
             config,
+            writes,
             steps,
             log_every: log_every.max(1),
             checkpoint_every: machine.checkpoint_every,
             start,
-            log,
-            timing,
             watch,
             finite: Finite::new(machine.device),
             bar: None,
@@ -158,24 +180,27 @@ impl Session {
         extra: impl FnOnce() -> Vec<(String, Tensor)>,
     ) -> Result<()> {
         let Done { step, loss, images, waited } = done;
+        // Every process has the same loss; the first one speaks and writes for all.
+        let due = self.logs(step);
+        let Some(writes) = &mut self.writes else { return Ok(()) };
         self.finite.note(loss);
         self.since.1 += images;
         if let Some(bar) = &mut self.bar {
             bar.step(1);
         }
-        if self.logs(step) {
-            self.finite.check(step, &self.kept())?;
+        if due {
+            self.finite.check(step, &kept(self.kept.0, &self.at))?;
             let (line, reading) = line();
-            self.log.line(&line)?;
+            writes.log.line(&line)?;
             if let Some(warning) = reading.and_then(|reading| self.watch.read(reading)) {
-                self.log.line(&json!({"step": step, "warning": warning}))?;
+                writes.log.line(&json!({"step": step, "warning": warning}))?;
                 if let Some(bar) = &mut self.bar {
                     bar.line(&format!("step {step}: {warning}"));
                 }
             }
             let speed = self.since.1 as f64 / self.since.0.elapsed().as_secs_f64();
             let waited = waited.as_secs_f64();
-            self.timing.line(&json!({"step": step, "images_per_second": speed, "loader_wait_seconds": waited}))?;
+            writes.timing.line(&json!({"step": step, "images_per_second": speed, "loader_wait_seconds": waited}))?;
             if let Some(bar) = &self.bar {
                 let number = |key: &str| line.get(key).and_then(Value::as_f64);
                 let loss = number("mean").or(number("loss")).unwrap_or(f64::NAN);
@@ -201,22 +226,28 @@ impl Session {
         optimizer: &Optimizer,
         extra: &[(String, Tensor)],
     ) -> Result<()> {
-        let last = count.saturating_sub(1);
-        self.finite.check(last, &self.kept())?;
-        self.finite.check_weights(store, last, &self.kept())?;
+        let Some(writes) = &mut self.writes else { return Ok(()) };
+        let (last, safe) = (count.saturating_sub(1), kept(self.kept.0, &self.at));
+        self.finite.check(last, &safe)?;
+        self.finite.check_weights(store, last, &safe)?;
         let carried = serde_json::to_string(&self.watch)?;
-        let progress = checkpoint::Progress::new(count, self.log.sync()?, carried, &self.config);
-        checkpoint::save(&self.folder, store, optimizer, extra, &progress)?;
+        let progress = checkpoint::Progress::new(count, writes.log.sync()?, carried, &self.config);
+        checkpoint::save(&writes.folder, store, optimizer, extra, &progress)?;
         self.kept = (count, Instant::now());
         Ok(())
     }
 
-    /// What is safe, for an error's text.
-    fn kept(&self) -> String {
-        match self.kept.0 {
-            0 => "no checkpoint had been written yet".to_string(),
-            step => format!("the checkpoint of step {step} in {} is kept", self.at.display()),
-        }
+    /// The processes at this run.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+}
+
+/// What is safe, for an error's text.
+fn kept(step: u64, at: &Path) -> String {
+    match step {
+        0 => "no checkpoint had been written yet".to_string(),
+        step => format!("the checkpoint of step {step} in {} is kept", at.display()),
     }
 }
 
@@ -243,7 +274,9 @@ pub fn load<H: DeserializeOwned, N>(
     machine: &Machine,
     network: impl FnOnce(&H, &VarStore) -> Result<N>,
 ) -> Result<Trained<H, N>> {
-    let config = Config::read(at)?;
+    let world = &machine.world;
+    let own = if world.leads() { Some(Config::read(at)?) } else { None };
+    let config = world.told(&own)?.context("process 0 found no run")?;
     anyhow::ensure!(
         config.paper == paper,
         "{} is a run of {}: say {} instead",
@@ -254,8 +287,17 @@ pub fn load<H: DeserializeOwned, N>(
     let flags: H = config.flags()?;
     let mut store = VarStore::new(machine.device);
     let network = network(&flags, &store)?;
-    let loaded = checkpoint::load(at, &config, &mut store, None)?
-        .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
-    loaded.note.iter().for_each(say);
-    Ok(Trained { flags, store, network, step: loaded.progress.step, extra: loaded.extra })
+    let (mut step, mut extra) = (0, BTreeMap::new());
+    if world.leads() {
+        let loaded = checkpoint::load(at, &config, &mut store, None)?
+            .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
+        loaded.note.iter().for_each(say);
+        (step, extra) = (loaded.progress.step, loaded.extra);
+    }
+    if world.size() > 1 {
+        step = world.told(&step)?;
+        world.share_variables(&store)?;
+        extra = world.told_tensors(extra.into_iter().collect())?.into_iter().collect();
+    }
+    Ok(Trained { flags, store, network, step, extra })
 }

@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::{Shrink, max_pool};
 use crate::distance::normalize;
 use crate::models::Network;
-use crate::models::layers::{Init, Linear, Scope};
+use crate::models::layers::{Init, Linear, Scope, normalise};
 
 /// Convolution without bias, batch normalisation with epsilon 1e-3, ReLU: `conv.weight`, `bn.*`.
 #[derive(Debug)]
@@ -38,8 +38,7 @@ impl Norm {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        x.batch_norm(weight, bias, Some(&self.running_mean), Some(&self.running_var), train, 0.1, 1e-3, true)
+        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, 1e-3)
     }
 }
 

@@ -1,0 +1,203 @@
+//! Who is still there. A process that ends early ends the others within seconds, with one line that says why, and a
+//! restart goes on from the checkpoint.
+//!
+//! Every process leaves a beat in the store twice a second and reads the one word that matters: why the run is over.
+//! Process 0 reads everybody's beats; the others read its. Collectives notice a closed socket sooner than any beat
+//! does, but cannot say whose it was: they ask here ([`lost`]).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use tch::Device;
+
+use super::env::Place;
+use super::native::{Group, Store};
+use crate::run::progress;
+
+/// Between two beats.
+const BEAT: Duration = Duration::from_millis(500);
+/// A process that was not heard of for so long is gone.
+const SILENCE: Duration = Duration::from_secs(10);
+/// As long, where a collective has failed already.
+const SILENCE_AFTER_FAILURE: Duration = Duration::from_secs(3);
+/// So long the store stays for those who are not through yet.
+const LAST: Duration = Duration::from_secs(60);
+/// For the others to come, and for one collective.
+const MEETING: f64 = 300.;
+const COLLECTIVE: f64 = 1800.;
+/// The key of the word that ends all.
+const OVER: &str = "over";
+/// The word of a process that came to its end.
+const WELL: &str = "done";
+
+/// This process, once it has met others.
+struct Present {
+    store: Store,
+    rank: usize,
+    size: usize,
+    serves: bool,
+}
+
+static PRESENT: Mutex<Option<Present>> = Mutex::new(None);
+static FAILED: AtomicBool = AtomicBool::new(false);
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Lines of processes beside the first are not said, but for errors, which name their process.
+pub(super) fn quiet(rank: usize) {
+    progress::speak_for(rank);
+}
+
+/// Meets the others and begins to watch over them.
+pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
+    let Place { rank, size, host, port, serves, prefix, .. } = place;
+    let cannot = |error: String| {
+        anyhow!("process {rank} of {size} found no meeting at {host}:{port} (MASTER_ADDR, MASTER_PORT): {error}")
+    };
+    if *rank == 0 {
+        progress::say(format!("meeting {size} processes at {host}:{port}"));
+    }
+    let open = |serves: bool| Store::open(host, *port, serves, prefix, MEETING).map_err(cannot);
+    // Three connections, since a collective's setting-up may hold one for long: the group's, the watch's, the end's.
+    let (first, watching, ending) = (open(*serves)?, open(false)?, open(false)?);
+    let thread = std::thread::Builder::new().name("watch".into());
+    let (own, all, place) = (*rank, *size, format!("{host}:{port}"));
+    thread
+        .spawn(move || watch(&watching, own, all, &place))
+        .context("cannot start the thread that watches the other processes")?;
+    *PRESENT.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(Present { store: ending, rank: *rank, size: *size, serves: *serves });
+    let cuda = match device {
+        Device::Cuda(index) => Some(index),
+        _ => None,
+    };
+    let group = Group::open(&first, host, *rank, *size, cuda, COLLECTIVE).map_err(|error| lost(&error))?;
+    // The server lives as long as its first connection.
+    std::mem::forget(first);
+    Ok(group)
+}
+
+/// The key of a process that is through with its work.
+fn through(rank: usize) -> String {
+    format!("through/{rank}")
+}
+
+/// Runs until the process ends.
+fn watch(store: &Store, rank: usize, size: usize, place: &str) {
+    let mut heard: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
+    let others: Vec<usize> = if rank == 0 { (1..size).collect() } else { vec![0] };
+    for beat in 1_u64.. {
+        if let Err(why) = look(store, rank, size, beat, &others, &mut heard) {
+            if ENDING.load(Ordering::SeqCst) {
+                return;
+            }
+            end(&why.unwrap_or_else(|| format!("the meeting place {place} is gone, and process 0 or torchrun with it")));
+        }
+        std::thread::sleep(BEAT);
+    }
+}
+
+/// One look around: an error is the end, with its reason, or without one where the store itself is gone.
+fn look(
+    store: &Store,
+    rank: usize,
+    size: usize,
+    beat: u64,
+    others: &[usize],
+    heard: &mut BTreeMap<usize, (String, Instant)>,
+) -> std::result::Result<(), Option<String>> {
+    let gone = |_| None;
+    store.set(&format!("beat/{rank}"), &beat.to_string()).map_err(gone)?;
+    let over = store.get(OVER).map_err(gone)?;
+    if !over.is_empty() {
+        return Err(Some(over));
+    }
+    let silence = if FAILED.load(Ordering::SeqCst) { SILENCE_AFTER_FAILURE } else { SILENCE };
+    for &other in others {
+        let said = store.get(&format!("beat/{other}")).map_err(gone)?;
+        let (last, when) = heard.entry(other).or_insert_with(|| (String::new(), Instant::now()));
+        // Who is not here yet has a time limit of its own, in meeting.
+        if said != *last || said.is_empty() {
+            (*last, *when) = (said, Instant::now());
+        } else if when.elapsed() > silence && store.get(&through(other)).map_err(gone)? != WELL {
+            let why = format!("process {other} of {size} is gone (not heard of for {} s)", silence.as_secs());
+            let _ = store.set(OVER, &why);
+            return Err(Some(why));
+        }
+    }
+    Ok(())
+}
+
+/// Ends this process for another's reason. Files are written whole or not at all, so any moment will do.
+fn end(why: &str) -> ! {
+    progress::cry(format!("error: {why}: start all processes again, and the run goes on from its last checkpoint"));
+    std::process::exit(1)
+}
+
+/// What to make of a collective that failed: another process is gone, and the watch finds out which and why. Returns
+/// only where it does not.
+pub(super) fn lost(error: &str) -> anyhow::Error {
+    FAILED.store(true, Ordering::SeqCst);
+    let asked = Instant::now();
+    while asked.elapsed() < SILENCE_AFTER_FAILURE + 4 * BEAT {
+        std::thread::sleep(BEAT / 5);
+    }
+    anyhow!(
+        "another process is gone or cannot be reached ({error}): start all processes again, and the run goes on from its last checkpoint"
+    )
+}
+
+/// Says why this process ends early, to the reader and to the other processes. Where all end for one reason, one of
+/// them says it.
+pub fn fail(why: &str) {
+    ENDING.store(true, Ordering::SeqCst);
+    if !progress::speaks() && heard_within(2 * BEAT) {
+        return;
+    }
+    progress::cry(format!("error: {why}"));
+    leave(why);
+}
+
+/// Whether another process has ended all, now or within `patience`.
+fn heard_within(patience: Duration) -> bool {
+    let begun = Instant::now();
+    loop {
+        let over = match PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(present) => present.store.get(OVER).map_or(true, |over| !over.is_empty()),
+            None => false,
+        };
+        if over || begun.elapsed() > patience {
+            return over;
+        }
+        std::thread::sleep(BEAT / 10);
+    }
+}
+
+/// This process ends early, for the reason `why`, which it has said: the others hear of it. With one process, nothing.
+pub fn leave(why: &str) {
+    ENDING.store(true, Ordering::SeqCst);
+    if let Some(present) = PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        if present.store.get(OVER).is_ok_and(|over| over.is_empty()) {
+            let _ = present.store.set(OVER, &format!("process {} of {} ended: {why}", present.rank, present.size));
+        }
+        if present.serves {
+            // The store goes with this process: time for the others to read it.
+            std::thread::sleep(4 * BEAT);
+        }
+    }
+}
+
+/// This process is through with its work. Process 0 stays until all are, where it holds the store.
+pub fn finish() {
+    ENDING.store(true, Ordering::SeqCst);
+    if let Some(present) = PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        let _ = present.store.set(&through(present.rank), WELL);
+        let begun = Instant::now();
+        let all = || (0..present.size).all(|rank| present.store.get(&through(rank)).is_ok_and(|word| word == WELL));
+        while present.serves && begun.elapsed() < LAST && !all() {
+            std::thread::sleep(BEAT / 5);
+        }
+    }
+}
