@@ -69,12 +69,12 @@ fn collectives(build: &mut cc::Build, torch: &Path) {
     let needed = [
         cuda.join("cuda_runtime_api.h"),
         cuda.join("crt/host_defines.h"),
-        cuda.join("cuda/std/utility"),
+        cuda.join("cccl/cuda/std/utility"),
         nccl.join("nccl.h"),
         torch.join("lib/libtorch_cuda.so"),
     ];
     if needed.iter().all(|path| path.exists()) {
-        build.include(cuda).include(nccl).define("USE_C10D_NCCL", None).define("RANKLE_NCCL", None);
+        build.include(cuda.join("cccl")).include(cuda).include(nccl).define("USE_C10D_NCCL", None).define("RANKLE_NCCL", None);
     }
 }
 

@@ -1,0 +1,154 @@
+"""How training scales over processes: what is measured on this machine, and what arithmetic predicts for GPUs.
+
+    python tests/benches/scaling.py measure [--binary target/release/facenet] [--threads 1]
+    python tests/benches/scaling.py predict [--rate IMAGES_PER_SECOND]
+
+`measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
+that crossed the loopback device beside those that the formula gives. `predict` prints the tables of papers/scaling.md.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+
+# ---- measured -------------------------------------------------------------------------------------------------------
+
+STEPS, BATCH, WIDTH = 12, 128, 128
+
+
+def loopback_bytes():
+    for line in open("/proc/net/dev"):
+        name, _, rest = line.partition(":")
+        if name.strip() == "lo":
+            return int(rest.split()[0])
+    return 0
+
+
+def train(binary, processes, threads, folder):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    run = pathlib.Path(folder) / f"of-{processes}"
+    words = [binary, "train", "--data", "drawn", "--net", "small", "--run", str(run), "--device", "cpu", "--steps", str(STEPS),
+             "--people", "32", "--faces", "4", "--chunk", str(BATCH), "--log-every", "2", "--workers", "1"]
+    children, before = [], loopback_bytes()
+    for rank in range(processes):
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
+        if processes > 1:
+            env |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        children.append(subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+    for child in children:
+        _, said = child.communicate()
+        if child.returncode:
+            raise SystemExit(f"scaling: {' '.join(words)} failed: {said.strip()[-500:]}")
+    sent = loopback_bytes() - before
+    lines = [json.loads(line) for line in open(run / "timing.jsonl")]
+    rates = sorted(line["images_per_second"] for line in lines[1:])
+    return BATCH / rates[len(rates) // 2], sent
+
+
+def parameters_of(run):
+    import struct
+    data = open(run / "checkpoint.safetensors", "rb").read(8)
+    length = struct.unpack("<Q", data)[0]
+    header = json.loads(open(run / "checkpoint.safetensors", "rb").read(8 + length)[8:])
+    return {name: math.prod(about["shape"]) for name, about in header.items() if name.startswith("model.") and "running" not in name}
+
+
+def measure(args):
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for processes in (1, 2, 4):
+            seconds, sent = train(args.binary, processes, args.threads, folder)
+            rows.append((processes, seconds, sent))
+        weights = sum(parameters_of(pathlib.Path(folder) / "of-1").values())
+    start = 4 * weights  # the first process's weights, once to each other
+    print(f"facenet's small network, {weights:,} parameters, batches of {BATCH}, {args.threads} thread(s) a process, {os.cpu_count()} cores\n")
+    print("| processes | s a step | against one | MB a step over the loopback | by the formula |\n|---|---|---|---|---|")
+    for processes, seconds, sent in rows:
+        each = step_bytes(weights, BATCH, WIDTH, processes)
+        measured = (sent - start * (processes - 1)) / STEPS / 1e6 if processes > 1 else 0.0
+        print(f"| {processes} | {seconds:.3f} | {rows[0][1] / seconds:.2f} | {measured:.2f} | {processes * each / 1e6:.2f} |")
+
+
+# ---- predicted ------------------------------------------------------------------------------------------------------
+
+
+def step_bytes(weights, batch, width, processes):
+    """Bytes that each process sends a step: a ring over the gradients, a gather of the embeddings; both f32."""
+    if processes == 1:
+        return 0.0
+    ring = 2 * (processes - 1) / processes * 4 * weights
+    gather = (processes - 1) / processes * 4 * batch * width
+    return ring + gather
+
+
+# Assumed, not measured here: what a machine of eight H100s is sold with. `rate` is images/s of forward and backward on one GPU.
+NODE = 8
+WITHIN, BETWEEN = 300e9, 45e9  # bytes/s a GPU: NVLink's and a 400 Gb/s adapter's, less a tenth and a half of protocol
+LATENCY = 8e-6  # s a hop of a collective
+MEMORY_SPEED = 2.6e12  # bytes/s that a memory-bound kernel reaches
+PRODUCT = 50e12  # f32 operations/s of the distance products without TF32
+ROOM = 80e9  # bytes a GPU
+# Bytes of live tensors and passes over memory that the semi-hard loss needs an entry of the [B, B] matrix: distances, sorted
+# values with their int64 order, three int64 tables of bisection, masks, weights (counted in src/mining/triplets.rs and
+# src/losses/triplet.rs).
+LIVE, TRAFFIC = 50, 260
+
+
+def loss_seconds(batch, width):
+    return (TRAFFIC * batch**2) / MEMORY_SPEED + 3 * 2 * batch**2 * width / PRODUCT
+
+
+def predicted(weights, width, batch, rate, gpus):
+    share = batch / gpus
+    network = share / rate
+    backward = network * 2 / 3
+    speed = WITHIN if gpus <= NODE else BETWEEN
+    hops = LATENCY * math.log2(max(gpus, 2)) if gpus > 1 else 0.0
+    ring = 2 * (gpus - 1) / gpus * 4 * weights / speed + hops if gpus > 1 else 0.0
+    gather = (gpus - 1) / gpus * 4 * batch * width / speed + hops if gpus > 1 else 0.0
+    # The last bucket of 25 MiB (or all there is) cannot hide behind the pass that made it.
+    tail = ring * min(1, 25 * 2**20 / (4 * weights)) if gpus > 1 else 0.0
+    hidden = max(ring - tail - backward, 0.0)
+    loss = loss_seconds(batch, width)
+    return {"network": network, "gather": gather, "loss": loss, "exposed": hidden + tail,
+            "step": network + gather + loss + hidden + tail}
+
+
+def predict(args):
+    weights, width = 7_472_144, 128
+    for batch in (1800, 65_536):
+        alone = predicted(weights, width, batch, args.rate, 1)["step"]
+        matrix = LIVE * batch**2
+        print(f"\n#### NN2, {batch:,} images a batch, {args.rate:g} images/s a GPU assumed\n")
+        print("| GPUs | images each | network, ms | gather, ms | loss, ms | gradients not hidden, ms | step, ms | speed-up | efficiency | MB sent a GPU | loss's matrices, GB each |\n|---|---|---|---|---|---|---|---|---|---|---|")
+        for gpus in (1, 8, 64, 512):
+            if batch < gpus:
+                continue
+            t = predicted(weights, width, batch, args.rate, gpus)
+            fits = "" if matrix < ROOM else " (does not fit)"
+            print(f"| {gpus} | {batch / gpus:.1f} | {1e3 * t['network']:.1f} | {1e3 * t['gather']:.3f} | {1e3 * t['loss']:.1f} | {1e3 * t['exposed']:.2f} | {1e3 * t['step']:.1f} "
+                  f"| {alone / t['step']:.1f} | {100 * alone / t['step'] / gpus:.0f} % | {step_bytes(weights, batch, width, gpus) / 1e6:.1f} | {matrix / 1e9:.1f}{fits} |")
+    most = int(math.sqrt(0.75 * ROOM / LIVE))
+    print(f"\nLargest batch whose matrices fit three quarters of {ROOM / 1e9:.0f} GB: about {most:,}.")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("--binary", default="target/release/facenet")
+    measuring.add_argument("--threads", type=int, default=1)
+    predicting = verbs.add_parser("predict")
+    predicting.add_argument("--rate", type=float, default=1000.0, help="images/s that one GPU trains on")
+    args = parser.parse_args()
+    (measure if args.verb == "measure" else predict)(args)
+
+
+main()
