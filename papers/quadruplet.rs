@@ -55,13 +55,16 @@ use tch::{Kind, Tensor, nn::VarStore};
 mod figure5;
 #[path = "quadruplet/flags.rs"]
 mod flags;
+#[path = "quadruplet/hyper.rs"]
+mod hyper;
 #[path = "quadruplet/published.rs"]
 mod published;
 
-use flags::{Gradient, Hyper, Model, Net, Order, Pairing};
+use flags::{Gradient, Model, Net, Order, Pairing};
+use hyper::Hyper;
 
 /// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
-const DEPARTURES: [Departure<Hyper>; 13] = [
+const DEPARTURES: [Departure<Hyper>; 14] = [
     (
         "conv1 and conv2 are torchvision's AlexNet (one tower, no response normalisation, RGB, its mean and deviation); --net caffe has the other's layers",
         |h| h.net == Net::Alexnet,
@@ -103,13 +106,16 @@ const DEPARTURES: [Departure<Hyper>; 13] = [
         "single-shot CMC ranks by the logit of g, which orders as g does but doesn't tie where g has rounded to 0 or 1",
         |h| h.model.has_softmax(),
     ),
+    ("whether the paper's CUHK03 is of labelled or of detected boxes was not found", |h| {
+        h.data.ends_with("labeled") || h.data.ends_with("detected")
+    }),
 ];
 
 /// Score names of Figure 5's two means.
 const INTRA: &str = "training pairs, same person: mean distance";
 const INTER: &str = "training pairs, different people: mean distance";
 
-// ---- Section 3: the networks ------------------------------------------------------------------------------------
+// ---- Section 3.2: the networks ------------------------------------------------------------------------------------
 
 /// Figure 2: per image (a), or two convolutions per image and the rest per pair (b, c).
 fn network(h: &Hyper, store: &VarStore) -> Result<QuadrupletNet> {
@@ -129,7 +135,7 @@ fn network(h: &Hyper, store: &VarStore) -> Result<QuadrupletNet> {
         .with_context(|| format!("--size {}x{}", h.height, h.width))
 }
 
-/// "Only the kernels of the first two convolution layers" come from ImageNet (Section 4).
+/// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
 fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     if let Some(run) = &h.start {
         let path = run.join("checkpoint.safetensors");
@@ -161,7 +167,7 @@ fn metric(model: Model, outputs: &Tensor) -> Tensor {
     }
 }
 
-/// What pairs are ranked by: it orders as g² does.
+/// What pairs are ranked by: it orders as g² does, whatever sign an unbounded g has; both orders of a pair can be averaged.
 fn ranked(model: Model, outputs: &Tensor) -> Tensor {
     match model {
         Model::TripletLearnedMetric | Model::TripletNoSoftmax => outputs.select(1, 0).abs(),
@@ -174,7 +180,7 @@ fn shown(model: Model) -> fn(f64) -> f64 {
     if model.has_softmax() { |gap| 1. / (1. + (-gap).exp()) } else { |distance| distance }
 }
 
-// ---- Section 4: batches and training ----------------------------------------------------------------------------
+// ---- Section 5.1: batches and training ----------------------------------------------------------------------------
 
 /// Prefetched images of the batches `steps`, `[4M, 3, H, W]` (`[3M, ...]` for triplets): references, positives,
 /// negatives, last images; of several processes, each has those of its share of the M quadruplets.
@@ -239,6 +245,11 @@ struct Step {
 /// The loss of a batch at step `t` (Eq. 1 to 4), of which `images` are this process's share.
 fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, machine: &Machine) -> Result<Step> {
     let (device, world) = (machine.device, &machine.world);
+    if h.dropout > 0. {
+        // The same after a resume; every process drops its own.
+        let drops = seed::mix(seed::named(h.seed, "dropout") ^ t).wrapping_add(world.rank() as u64);
+        tch::manual_seed((seed::mix(drops) >> 1) as i64);
+    }
     let shares = world.shares(h.quadruplets, 1)?;
     let parts = h.pairs_each() as i64;
     if h.model == Model::TripletEmbedding {
@@ -303,7 +314,7 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let begin = |store: &VarStore| start_from(h, store);
     let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
     if machine.world.leads() {
-        write_split(at, h, set)?;
+        write_split(at, h, set, session.start() > 0)?;
     }
     let what = format!("{} on {}, {}, {} quadruplets a batch", h.model.title(), set.name, machine.name, h.quadruplets);
     if !session.announce(&what) {
@@ -340,14 +351,21 @@ fn too_few(h: &Hyper, people: &[i64]) -> String {
     )
 }
 
-/// Which people are tested, for sets whose authors didn't say.
-fn write_split(at: &Path, h: &Hyper, set: &ReidSet) -> Result<()> {
-    if !matches!(set.layout, datasets::Layout::Cuhk01 | datasets::Layout::Viper | datasets::Layout::Cuhk03) {
-        return Ok(());
-    }
-    let people = |photos: &[Photo]| photos.iter().map(|photo| photo.person).collect::<std::collections::BTreeSet<_>>();
-    let value = json!({"data": set.name, "split": h.split, "train": people(&set.train), "test": people(&set.query)});
-    files::write_atomic(&at.join("split.json"), serde_json::to_string(&value)?.as_bytes())
+/// Who is trained on and who is tested, by the names in the files' names, into `split.json`: for sets of several splits.
+/// A run that goes on must find the same people.
+fn write_split(at: &Path, h: &Hyper, set: &ReidSet, resumed: bool) -> Result<()> {
+    let Some(people) = datasets::split_people(set) else { return Ok(()) };
+    let path = at.join("split.json");
+    let value = json!({"data": set.name, "split": h.split, "train": people.train, "test": people.test});
+    let before = if resumed { std::fs::read_to_string(&path).ok() } else { None };
+    let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
+    ensure!(
+        before.is_none_or(|before| before == value),
+        "{}: the people of {} are not those that this run was started with: restore the data, or choose another --run",
+        path.display(),
+        h.data
+    );
+    files::write_atomic(&path, serde_json::to_string(&value)?.as_bytes())
 }
 
 /// The line of a logged step: loss, margins, mean squared distances and how many g are saturated. A function of flags,
@@ -392,7 +410,7 @@ fn reading(h: &Hyper, line: &Value) -> Option<Reading> {
     })
 }
 
-// ---- Section 4: evaluation --------------------------------------------------------------------------------------
+// ---- Section 5: evaluation --------------------------------------------------------------------------------------
 
 /// Opens the set of a run; of tracklets the middle photo stands for all in the test.
 fn open(h: &Hyper) -> Result<ReidSet> {
@@ -411,6 +429,15 @@ fn open(h: &Hyper) -> Result<ReidSet> {
     ensure!(!set.query.is_empty() && !set.gallery.is_empty(), "{} has nobody to test: give other --data", h.data);
     datasets::check(set.photos())?;
     Ok(set)
+}
+
+/// Why a set can't be scored, if it can't; said before hours of training.
+fn unscorable(h: &Hyper, set: &ReidSet) -> Option<String> {
+    let cameras =
+        |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
+    let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
+    let none = !set.query.iter().any(found);
+    none.then(|| format!("{}: no query has a match by another camera in the gallery: give other --data", h.data))
 }
 
 fn open_named(data: &str, split: Split, test_people: Option<usize>) -> Result<ReidSet> {
@@ -462,7 +489,13 @@ fn training_distances(
         Metric::SquaredEuclidean.paired(&rows(|pair| pair.0), &rows(|pair| pair.1))
     } else {
         let score = |outputs: &Tensor| ranked(h.model, outputs);
-        h.comparison(flags.order, machine).pairs(net, &set.train, &pairs, &score, "compare training pairs")?
+        h.comparison(flags.order.unwrap_or(Order::Both), machine).pairs(
+            net,
+            &set.train,
+            &pairs,
+            &score,
+            "compare training pairs",
+        )?
     };
     let shown = shown(h.model);
     let all: Vec<f64> = Vec::<f32>::try_from(ranked)?.into_iter().map(|x| shown(f64::from(x))).collect();
@@ -487,12 +520,13 @@ fn evaluate(
     machine: &Machine,
     flags: &flags::Scoring,
 ) -> Result<Results> {
-    let dist = distances(h, net, set, flags.order, machine)?;
+    if let Some(why) = unscorable(h, set) {
+        bail!("{why}");
+    }
+    let order = flags.order.unwrap_or(Order::Both);
+    let dist = distances(h, net, set, order, machine)?;
     let (q, g) = (identities(&set.query), identities(&set.gallery));
     let shots = retrieval::single_shot_distances(&dist, &q, &g, flags.draws as usize, seed::named(h.seed, "draws"));
-    if shots.skipped == q.len() {
-        bail!("{}: no query has a match by another camera in the gallery: give other --data", h.data);
-    }
     let all = retrieval::evaluate_distances(&dist, &q, &g, Exclude::SameCamera, Ap::Trapezoid);
     let mut scores: Vec<(String, f64)> =
         [1, 5, 10, 20].map(|k| (format!("single shot rank-{k}"), shots.rank(k))).into();
@@ -523,17 +557,20 @@ fn evaluate(
         format!("whole gallery: {} photos, Market-1501's rule, mAP by the trapezoid rule", g.len()),
         format!(
             "{distance}{}",
-            match (h.model, flags.order) {
+            match (h.model, order) {
                 (Model::TripletEmbedding, _) => "",
-                (_, Order::Both) => "; outputs of both orders of a pair averaged",
+                (_, Order::Both) => "; both orders of a pair averaged",
                 (_, Order::One) => "; (query, gallery) alone",
             }
         ),
-        format!(
-            "training distances: {} pairs of each kind{}, not mirrored",
-            flags.pairs,
-            if h.any_camera { "" } else { ", each seen by two cameras" }
-        ),
+        match &training {
+            Some(_) => format!(
+                "training distances: {} pairs of each kind{}, not mirrored",
+                flags.pairs,
+                if h.any_camera { "" } else { ", each seen by two cameras" }
+            ),
+            None => "training distances: none, for the training photos give no quadruplet".into(),
+        },
     ];
     let departures: Vec<String> = paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect();
     let results = Results {
@@ -626,9 +663,8 @@ fn load(at: &Path, machine: &Machine) -> Result<Trained<Hyper, QuadrupletNet>> {
 /// What the exported module computes: of a pair of images what [`ranked`] ranks by.
 fn compared(h: &Hyper, net: &QuadrupletNet, order: Order, a: &Tensor, b: &Tensor) -> Tensor {
     let (a, b) = (net.maps(a, false), net.maps(b, false));
-    let there = net.pair(&a, &b, false);
-    let outputs = if order == Order::Both { (there + net.pair(&b, &a, false)) / 2. } else { there };
-    if h.model.has_softmax() { outputs.select(1, 0) - outputs.select(1, 1) } else { outputs.select(1, 0).abs() }
+    let there = ranked(h.model, &net.pair(&a, &b, false));
+    if order == Order::Both { (there + ranked(h.model, &net.pair(&b, &a, false))) / 2. } else { there }
 }
 
 /// TorchScript with named parameters, compared with this network before it counts as written.
@@ -642,15 +678,18 @@ fn export_run(at: &Path, h: &Hyper, store: &VarStore, net: &QuadrupletNet, order
         export::torchscript(store, &forward, &[example(), example()], &path)?
     };
     print(exported)?;
-    if h.model.has_softmax() {
-        print("model(a, b) is the logit of g for pairs of images: rank by it, sigmoid(model(a, b)) is g")?;
-    }
+    print(match h.model {
+        Model::TripletEmbedding => "model(images) is f, unit rows: rank by their squared distance",
+        Model::TripletLearnedMetric | Model::TripletNoSoftmax => "model(a, b) is |g| for pairs of images: rank by it",
+        _ => "model(a, b) is the logit of g for pairs of images: rank by it, sigmoid(model(a, b)) is g",
+    })?;
     Ok(path)
 }
 
 /// Embeddings of the photos, or g of every two of them.
 fn embed_images(args: &flags::Embed, machine: &Machine) -> Result<()> {
     let Trained { flags: h, network: net, store: _store, .. } = load(&args.run, machine)?;
+    let order = flags::order_of(h.model, args.order)?;
     embed::check_out(&args.out)?;
     let photos = datasets::folder(&args.images)?;
     datasets::check(photos.iter())?;
@@ -668,8 +707,9 @@ fn embed_images(args: &flags::Embed, machine: &Machine) -> Result<()> {
         photos.len(),
         photos.len() * photos.len()
     );
-    let score = |outputs: &Tensor| metric(h.model, outputs);
-    let g = h.comparison(args.order, machine).matrix(&net, &photos, &photos, &score, "compare")?;
+    let score = |outputs: &Tensor| ranked(h.model, outputs);
+    let g = h.comparison(order, machine).matrix(&net, &photos, &photos, &score, "compare")?;
+    let g = if h.model.has_softmax() { g.sigmoid() } else { g };
     let metadata = [("names".to_string(), serde_json::to_string(&names)?)].into();
     weights::save(&args.out, &[("dissimilarity".into(), g)], Some(metadata))?;
     print(format!("{0} x {0} dissimilarities: {1}", photos.len(), args.out.display()))
@@ -679,10 +719,14 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     use flags::Verb;
     match verb {
         Verb::Train(args) => {
-            let machine = args.machine.resolve_world()?;
             let h = args.hyper.resolve()?;
+            ensure!(
+                !args.machine.sync_batch_norm || h.net == Net::Small,
+                "--sync-batch-norm: the paper's networks have no batch normalisation: leave it out"
+            );
+            let machine = args.machine.resolve_world()?;
             let set = open(&h)?;
-            set.notes.iter().for_each(|note| say(format!("note: {note}")));
+            set.notes.iter().chain(&unscorable(&h, &set)).for_each(|note| say(format!("note: {note}")));
             let at = args.run.unwrap_or_else(|| h.folder());
             train(&h, &set, &at, &machine)?;
             print(format!("trained: {}\nnext: quadruplet evaluate --run {}", at.display(), at.display()))
@@ -690,15 +734,18 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
         Verb::Evaluate(args) => {
             let machine = args.machine.resolve()?;
             let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
+            flags::order_of(h.model, args.scoring.order)?;
             let elsewhere = args.data.is_some();
             if let Some(data) = args.data {
-                (h.data, h.split, h.test_people, h.validation) = (data, Split::default(), None, 0);
+                let split = args.split.unwrap_or_default();
+                (h.data, h.split, h.test_people, h.validation) = (data, split, args.test_people, 0);
             }
             let set = open(&h)?;
             let mut at = args.run;
             if elsewhere {
                 // The run keeps the scores of its own data.
-                at = at.join(format!("on-{}", set.name));
+                let split = args.split.map_or_else(String::new, |split| format!("-split{split}"));
+                at = at.join(format!("on-{}{split}", set.name));
             }
             if args.untrained {
                 // The run's network as training found it: same seed, same weights from outside.
@@ -717,7 +764,8 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
         Verb::Export(args) => {
             let machine = args.machine.resolve()?;
             let Trained { flags: h, network: net, store, .. } = load(&args.run, &machine)?;
-            print(format!("model:   {}", export_run(&args.run, &h, &store, &net, args.order)?.display()))
+            let order = flags::order_of(h.model, args.order)?;
+            print(format!("model:   {}", export_run(&args.run, &h, &store, &net, order)?.display()))
         }
         Verb::Data(args) => {
             let card = datasets::card::Card::new(&open_named(&args.data, args.split, args.test_people)?);

@@ -195,9 +195,9 @@ impl TripletSampler {
     }
 }
 
-/// Batches of quadruplets (1704.01719, Section 4 and Figure 3): reference and positive show one person, the negative
-/// a second, the last image a third, so that all three pairs (reference, positive), (reference, negative) and (last,
-/// negative) are seen by two cameras, as test pairs are.
+/// Batches of quadruplets (1704.01719, Eq. 3 and Figure 3): reference and positive show one person, the negative a
+/// second, the last image a third. How the paper draws them was not found; here so that all three pairs (reference,
+/// positive), (reference, negative) and (last, negative) are seen by two cameras, as test pairs are.
 #[derive(Debug, Clone)]
 pub struct QuadrupletSampler {
     /// By person: the items by camera.

@@ -90,6 +90,7 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, impl ImageDecod
     let whole = match format {
         ImageFormat::Jpeg => jpeg_is_whole(bytes),
         ImageFormat::Png => png_is_whole(bytes),
+        ImageFormat::Bmp => bmp_is_whole(bytes),
         _ => true,
     };
     ensure!(whole, "{name}: a truncated {}: {AGAIN}", title(format));
@@ -171,6 +172,25 @@ fn png_is_whole(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Whether an uncompressed BMP has all its rows; of others the decoder speaks.
+fn bmp_is_whole(bytes: &[u8]) -> bool {
+    let number = |at: usize, length: usize| {
+        let bytes = bytes.get(at..at + length)?;
+        Some(bytes.iter().rev().fold(0_u64, |number, &byte| number << 8 | u64::from(byte)))
+    };
+    let rows = || {
+        let (start, header) = (number(10, 4)?, number(14, 4)?);
+        // Older headers count sides in 16 bits, and packed pixels end where they end.
+        if header < 40 || ![0, 3].contains(&number(30, 4)?) {
+            return Some(true);
+        }
+        let (width, height) = (number(18, 4)?, u64::from((number(22, 4)? as u32).cast_signed().unsigned_abs()));
+        let row = (width * number(28, 2)?).div_ceil(32) * 4;
+        Some(row.saturating_mul(height).saturating_add(start) <= bytes.len() as u64)
+    };
+    rows().unwrap_or(false)
 }
 
 thread_local! {

@@ -390,6 +390,15 @@ fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
     let both = of(4, true).matrix(&net, q, q, &score, "compare").expect("compares");
     close(both.double_value(&[0, 2]), (direct(&q[0], &q[2]) + direct(&q[2], &q[0])) / 2., 1e-4);
     close(both.double_value(&[2, 0]), both.double_value(&[0, 2]), 1e-5);
+    // A g without bound may change its sign with the order: its lengths are averaged, which do not cancel.
+    let unbounded = |outputs: &Tensor| (outputs.select(1, 0) - outputs.select(1, 1)).abs();
+    let lengths = of(4, true).matrix(&net, q, q, &unbounded, "compare").expect("compares");
+    for (i, j) in [(0, 2), (1, 2)] {
+        let wanted = (direct(&q[i], &q[j]).abs() + direct(&q[j], &q[i]).abs()) / 2.;
+        close(lengths.double_value(&[i as i64, j as i64]), wanted, 1e-4);
+    }
+    let listed = of(4, true).pairs(&net, &set.query, &[(0, 2), (1, 2)], &unbounded, "compare").expect("compares");
+    close(listed.double_value(&[0]), lengths.double_value(&[0, 2]), 1e-4);
     // Listed pairs, and whatever the batch.
     let photos: Vec<Photo> = q.iter().chain(g).cloned().collect();
     let list: Vec<(usize, usize)> = (0..3).flat_map(|i| (0..5).map(move |j| (i, 3 + j))).collect();

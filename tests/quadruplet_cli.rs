@@ -113,6 +113,11 @@ fn all_verbs_from_training_to_export() {
     assert!((rates[0] - 0.005).abs() < 1e-9 && (rates[2] - 0.0005).abs() < 1e-9 && (rates[3] - 0.002).abs() < 1e-9);
     assert!((rates[6] - 0.0002).abs() < 1e-9, "{rates:?}");
     let split = json(&place.path("run/split.json"));
+    assert!(
+        split["test"]
+            .as_array()
+            .is_some_and(|test| test.iter().all(|name| name.as_str().is_some_and(|n| n.len() == 4)))
+    );
     assert_eq!((split["test"].as_array().map(Vec::len), split["train"].as_array().map(Vec::len)), (Some(5), Some(7)));
 
     let shown = QUADRUPLET.good(&["evaluate", "--run", &at, "--draws", "3", "--pairs", "20"]);
@@ -132,6 +137,10 @@ fn all_verbs_from_training_to_export() {
     assert!(QUADRUPLET.good(&["evaluate", "--run", &at, "--untrained", "--pairs", "9"]).contains("after 0 steps"));
     QUADRUPLET.good(&["evaluate", "--run", &at, "--data", "drawn", "--pairs", "9", "--order", "one"]);
     assert!(place.path("run/on-drawn/results.json").exists());
+    let viper = place.text("VIPeR");
+    let more = ["--data", &viper, "--split", "4", "--test-people", "6", "--pairs", "9"];
+    QUADRUPLET.good(&[&["evaluate", "--run", at.as_str()], &more[..]].concat());
+    assert!(place.path("run/on-VIPeR-split4/report.html").exists());
     assert_eq!(json(&place.path("run/results.json"))["data"], "cuhk01", "the run keeps its own scores");
 
     // The module of two images gives what embed writes.
@@ -184,7 +193,47 @@ fn six_models_stand_beside_figure_5() {
         shown.lines().find(|line| line.contains("Quadruplet+")),
         again.lines().find(|line| line.contains("Quadruplet+"))
     );
+    let page = fs::read_to_string(place.path("all/report.html")).expect("a report");
+    assert!(page.contains("Figure 5, drawn") && page.contains("<svg"), "the figure is drawn");
+    assert!(!page.contains("the figure</text>"), "its own numbers are no bars where ours may not stand beside them");
     QUADRUPLET.bad(&strs(&place.args("reproduce", "x", &["--model", "quadruplet"])), 1, &["--models"]);
+}
+
+#[test]
+fn scores_are_averaged_over_splits() {
+    let place = Place::new();
+    let usual = ["--steps", "2", "--pairs", "8", "--draws", "2"];
+    let of = |more: &[&str]| place.args("reproduce", "all", &[&usual[..], more].concat());
+    let two = ["--models", "triplet-embedding,quadruplet", "--splits", "2-3", "--margins", "1,0.4"];
+    let shown = QUADRUPLET.good(&strs(&of(&two)));
+    assert!(shown.contains("Figure 5 on cuhk01, 2 splits, 1 seed"), "{shown}");
+    let all = json(&place.path("all/figure5.json"));
+    assert_eq!(all["splits"], serde_json::json!(["2", "3"]));
+    let ranks: Vec<f64> = all["cells"]
+        .as_array()
+        .expect("cells")
+        .iter()
+        .filter(|cell| cell["model"] == "quadruplet")
+        .filter_map(|cell| cell["scores"]["single shot rank-1"].as_f64())
+        .collect();
+    assert_eq!(ranks.len(), 2);
+    let line = shown.lines().filter(|line| line.contains("Quadruplet ")).nth(1).expect("the ranks");
+    assert!(line.contains(&format!("{:.2} ±", 50. * (ranks[0] + ranks[1]))), "{line} has not the mean of {ranks:?}");
+    let tested = |split: &str| json(&place.path(&format!("all/quadruplet-split{split}-1/split.json")))["test"].clone();
+    assert_ne!(tested("2"), tested("3"));
+    // A flag of one model goes to that one; a flag of none, and lists that say a thing twice, are refused.
+    let config = json(&place.path("all/quadruplet-split2-1/config.json"));
+    assert_eq!(config["flags"]["margins"], serde_json::json!([1.0, 0.4]));
+    for (more, code, words) in [
+        (&["--models", "triplet-embedding", "--margins", "1,0.4"][..], 1, &["--margins has no effect"][..]),
+        (&["--models", "triplet-embedding", "--order", "one"], 1, &["--order"]),
+        (&["--seeds", "1,1"], 1, &["--seeds: 1 comes twice"]),
+        (&["--splits", "1,1"], 2, &["split 1 comes twice"]),
+        (&["--splits", "3-1"], 2, &["say a range as 1-10"]),
+        (&["--splits", "1-2", "--split", "2"], 2, &["--split"]),
+    ] {
+        QUADRUPLET.bad(&strs(&of(more)), code, words);
+    }
 }
 
 #[test]
@@ -219,7 +268,8 @@ fn every_model_and_choice_trains() {
 #[test]
 fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
     let place = Place::new();
-    let more = ["--steps", "20", "--steps2", "20", "--checkpoint-every", "3"];
+    // With dropout, which must drop the same after a resume.
+    let more = ["--steps", "20", "--steps2", "20", "--dropout", "0.5", "--checkpoint-every", "3"];
     QUADRUPLET.good(&strs(&place.args("train", "unbroken", &more)));
     let broken = place.args("train", "broken", &more);
     let mut rng = rankle::seed::at(4, 1, 0);
@@ -252,7 +302,7 @@ fn bad_input_is_answered_in_one_line() {
     let place = Place::new();
     let train = |more: &[&str]| place.args("train", "run", more);
     for (more, words) in [
-        (&["--margin", "-1"][..], &["--margin -1"][..]),
+        (&["--model", "triplet-improved", "--margin", "-1"][..], &["--margin -1"][..]),
         (&["--margins", "1"], &["--margins", "1,0.5"]),
         (&["--adaptive", "1,nan"], &["--adaptive NaN"]),
         (&["--classification", "inf"], &["--classification inf"]),
@@ -269,7 +319,16 @@ fn bad_input_is_answered_in_one_line() {
         (&["--net", "alexnet", "--weights", "none.pth", "--size", "67x67"], &["--weights", "none.pth"]),
         (&["--net", "alexnet", "--weights", "none", "--size", "20x20"], &["--size 20x20", "too small"]),
         (&["--start", "nowhere"], &["--start", "nowhere"]),
-        (&["--model", "triplet-embedding", "--classification", "1"], &["--classification needs"]),
+        (&["--model", "triplet-embedding", "--classification", "1"], &["--classification has no effect"]),
+        (&["--model", "triplet-embedding", "--pairing", "width"], &["--pairing has no effect"]),
+        (&["--model", "triplet-improved", "--margins", "1,0.5"], &["--margins has no effect", "quadruplet"]),
+        (&["--margin", "1"], &["--margin has no effect", "triplet-improved"]),
+        (&["--model", "quadruplet", "--steps2", "5"], &["--steps2 has no effect"]),
+        (&["--model", "quadruplet", "--lr2", "0.1"], &["--lr2 has no effect"]),
+        (&["--model", "quadruplet", "--adaptive", "1,0.5"], &["--adaptive has no effect"]),
+        (&["--model", "quadruplet", "--margin-gradient", "eq5"], &["--margin-gradient has no effect"]),
+        (&["--steps2", "0"], &["--steps2 0", "--model quadruplet"]),
+        (&["--net", "alexnet", "--weights", "none", "--sync-batch-norm"], &["--sync-batch-norm"]),
     ] {
         QUADRUPLET.bad(&strs(&train(more)), 1, words);
     }
@@ -290,6 +349,12 @@ fn bad_input_is_answered_in_one_line() {
     QUADRUPLET.good(&strs(&train(&[])));
     QUADRUPLET.bad(&strs(&train(&["--lr", "0.5"])), 1, &["--lr"]);
     QUADRUPLET.bad(&["evaluate", "--run", &place.text("none")], 1, &["no run at"]);
+    QUADRUPLET.bad(&["evaluate", "--run", &place.text("run"), "--split", "2"], 2, &["--data"]);
+    // A photo cut short is seen before training.
+    let whole = fs::read(place.path("VIPeR/cam_a/003_45.bmp")).expect("a photo");
+    fs::write(place.path("VIPeR/cam_a/003_45.bmp"), &whole[..whole.len() / 2]).expect("cut");
+    let viper = place.text("VIPeR");
+    QUADRUPLET.bad(&strs(&place.args("train", "v", &["--data", &viper])), 1, &["1 of 24 images", "a truncated BMP"]);
     let (run, out) = (place.text("run"), place.text("out.txt"));
     QUADRUPLET.bad(&["embed", "--run", &run, "--images", &tree, "--out", &out], 1, &["--out", ".safetensors"]);
     QUADRUPLET.bad(&["evaluate", "--run", &run, "--pairs", "1"], 2, &["--pairs"]);

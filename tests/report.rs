@@ -1,7 +1,7 @@
 //! The report page and the terminal table.
 
 use image::RgbImage;
-use rankle::run::report::{Frame, GalleryRow, Report, Series, Table, Tile};
+use rankle::run::report::{Bars, Frame, GalleryRow, Report, Series, Table, Tile};
 
 fn series(points: &[(f64, f64)]) -> Vec<Series> {
     vec![Series { name: "a <b>".into(), points: points.to_vec() }]
@@ -73,6 +73,8 @@ fn odd_numbers_do_not_break_a_plot() {
     report.lines("h", "", "x", "y", &series(&many));
     assert!(report.html().len() < 300_000, "a long series is thinned");
     report.gallery("h", "", &[]);
+    report.bars("h", "", "x", &[], &[]);
+    assert!(report.html().contains("Nothing to show"));
 }
 
 #[test]
@@ -99,4 +101,28 @@ fn terminal_tables_align_numbers_to_the_right() {
     assert!(!text.contains('\u{1b}'));
     let widths: std::collections::BTreeSet<_> = text.lines().map(|line| line.chars().count()).collect();
     assert_eq!(widths.len(), 1, "{text}");
+}
+
+#[test]
+fn bars_are_as_long_as_their_values_and_lost_ones_are_counted() {
+    let groups = ["one <b>".to_string(), "two".to_string()];
+    let bars = |values: [(f64, Option<f64>); 2]| {
+        let mut report = Report::new("t", "s");
+        report.bars("h", "", "x", &groups, &[Bars { name: "kind".into(), values: values.to_vec() }]);
+        report.html()
+    };
+    let page = bars([(1., Some(0.5)), (2., None)]);
+    assert!(page.contains("one &lt;b&gt;") && page.contains("kind"), "names, escaped");
+    // Rectangles in the colour of the first kind: one a group, then the legend's.
+    let widths: Vec<f64> = page
+        .split("<rect ")
+        .skip(1)
+        .filter(|rect| rect.contains("#0072B2"))
+        .filter_map(|rect| rect.split("width=\"").nth(1)?.split('"').next()?.parse().ok())
+        .collect();
+    assert_eq!(widths.len(), 3, "{widths:?}");
+    assert!((widths[1] / widths[0] - 2.).abs() < 0.02, "{widths:?}");
+    assert!(bars([(1., None), (f64::NAN, None)]).contains("1 numbers that are NaN or infinite are left out"));
+    assert!(bars([(f64::NAN, None), (f64::NAN, None)]).contains("Nothing to show"));
+    assert!(bars([(-1., Some(0.2)), (0., Some(f64::NAN))]).contains("<svg"));
 }

@@ -2,7 +2,7 @@
 //! they rank test people.
 
 use super::*;
-use rankle::run::report::Table;
+use rankle::run::report::{Bars, Table};
 
 /// What a model came to, a number a seed.
 #[derive(Default)]
@@ -20,53 +20,77 @@ impl Row {
     }
 }
 
-/// Trains and scores every model with every seed, each in its own resumable run folder; prints Figure 5's numbers
-/// beside ours, and says whether the expected order came out.
+/// Trains and scores every model on every split with every seed, each in its own resumable run folder; prints Figure 5's
+/// numbers beside ours, and says whether the expected order came out.
 pub fn reproduce(args: &flags::Reproduce, machine: &Machine) -> Result<()> {
     ensure!(args.hyper.model.is_none(), "--model: reproduce takes --models, e.g. --models quadruplet,triplet-improved");
     let seeds = if args.seeds.is_empty() { vec![args.hyper.seed] } else { args.seeds.clone() };
+    let twice = (1..seeds.len()).find(|&i| seeds[..i].contains(&seeds[i]));
+    ensure!(twice.is_none(), "--seeds: {} comes twice", seeds[twice.unwrap_or(0)]);
+    let splits = args.splits.as_ref().map_or_else(|| vec![args.hyper.split], |splits| splits.list.clone());
     let models: Vec<Model> =
         Model::ALL.into_iter().filter(|model| args.models.is_empty() || args.models.contains(model)).collect();
-    let of = |model: Model, seed: u64| -> Result<Hyper> {
-        flags::Flags { model: Some(model), seed, ..args.hyper.clone() }.resolve()
+    // Refused before hours of training: flags that no model takes, or that do not fit one of the models.
+    args.hyper.refuse_idle(&models)?;
+    models.iter().try_for_each(|&model| flags::order_of(model, args.scoring.order).map(drop)).or_else(|error| {
+        if models.iter().any(|&model| model != Model::TripletEmbedding) { Ok(()) } else { Err(error) }
+    })?;
+    let of = |model: Model, split: Split, seed: u64| -> Result<Hyper> {
+        flags::Flags { split, seed, ..args.hyper.of_model(model) }.resolve()
     };
-    let first = of(models[0], seeds[0])?;
-    let root = args
-        .run
-        .clone()
-        .unwrap_or_else(|| Path::new("data/runs/quadruplet").join(format!("{}-figure5", first.data_name())));
-    // Refused before hours of training: flags that do not fit one of the models.
-    models.iter().try_for_each(|&model| of(model, seeds[0]).map(drop))?;
-    let set = open(&first)?;
-    set.notes.iter().for_each(|note| say(format!("note: {note}")));
+    models.iter().try_for_each(|&model| of(model, splits[0], seeds[0]).map(drop))?;
+    let first = of(models[0], splits[0], seeds[0])?;
+    let root = args.run.clone().unwrap_or_else(|| {
+        let several = args.splits.as_ref().map_or_else(String::new, |splits| format!("-splits{splits}"));
+        Path::new("data/runs/quadruplet").join(format!("{}{several}-figure5", first.data_name()))
+    });
+    let folder = |model: Model, split: Split, seed: u64| {
+        let split = if args.splits.is_some() { format!("-split{split}") } else { String::new() };
+        root.join(format!("{}{split}-{seed}", model.name()))
+    };
+    let sets: Vec<ReidSet> =
+        splits.iter().map(|&split| open(&of(models[0], split, seeds[0])?)).collect::<Result<_>>()?;
+    if let Some(why) = sets.iter().find_map(|set| unscorable(&first, set)) {
+        bail!("{why}");
+    }
+    let notes: std::collections::BTreeSet<&String> = sets.iter().flat_map(|set| &set.notes).collect();
+    notes.iter().for_each(|note| say(format!("note: {note}")));
     let mut rows = Vec::new();
     let mut comparable = Ok(());
     let mut cells = Vec::new();
     for &model in &models {
         let mut row = Row::default();
-        for &seed in &seeds {
-            let h = of(model, seed)?;
-            let at = root.join(format!("{}-{seed}", model.name()));
-            say(format!("{}, seed {seed}", model.title()));
-            let (store, net) = train(&h, &set, &at, machine)?;
-            let results = evaluate(&at, &h, &set, &net, h.steps + h.steps2, machine, &args.scoring)?;
-            drop(store);
-            for (name, score) in &results.scores {
-                row.scores.entry(name.clone()).or_default().push(*score);
+        for (set, &split) in sets.iter().zip(&splits) {
+            for &seed in &seeds {
+                let h = of(model, split, seed)?;
+                let at = folder(model, split, seed);
+                let which = if args.splits.is_some() { format!(", split {split}") } else { String::new() };
+                say(format!("{}{which}, seed {seed}", model.title()));
+                let (store, net) = train(&h, set, &at, machine)?;
+                let results = evaluate(&at, &h, set, &net, h.steps + h.steps2, machine, &args.scoring)?;
+                drop(store);
+                for (name, score) in &results.scores {
+                    row.scores.entry(name.clone()).or_default().push(*score);
+                }
+                comparable = comparable.and(results.comparable.clone());
+                cells.push(json!({
+                    "model": model.name(), "split": split, "seed": seed, "run": at.display().to_string(),
+                    "scores": results.json()["scores"], "departures": results.departures,
+                }));
             }
-            comparable = comparable.and(results.comparable.clone());
-            cells.push(json!({
-                "model": model.name(), "seed": seed, "run": at.display().to_string(),
-                "scores": results.json()["scores"], "departures": results.departures,
-            }));
         }
         rows.push((model, row));
     }
+    let (set, first_split) = (&sets[0], splits[0]);
     let tables = [distances_table(&rows), ranks_table(&rows)];
     let checks = checks(&rows);
-    print(format!("Figure 5 on {}, {} seed{}", set.name, seeds.len(), if seeds.len() == 1 { "" } else { "s" }))?;
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let several = if args.splits.is_some() { format!(", {}", count(splits.len(), "split")) } else { String::new() };
+    print(format!("Figure 5 on {}{several}, {}", set.name, count(seeds.len(), "seed")))?;
     print(&tables[0])?;
-    print("ours: mean ± standard deviation over pairs, averaged over seeds; the figure is of CUHK03's training set")?;
+    print(
+        "ours: mean ± standard deviation over pairs, averaged over splits and seeds; the figure is of CUHK03's training set",
+    )?;
     if let Err(reason) = &comparable {
         print(format!("Not comparable with the paper: {reason}."))?;
     }
@@ -76,13 +100,13 @@ pub fn reproduce(args: &flags::Reproduce, machine: &Machine) -> Result<()> {
     // What holds for one of the models; each cell has its own.
     let mut departures: Vec<String> = Vec::new();
     for &model in &models {
-        let h = of(model, seeds[0])?;
+        let h = of(model, splits[0], seeds[0])?;
         let lines = paper::departures(&DEPARTURES, &h).into_iter().chain(h.departures());
         departures.extend(lines.filter(|text| !departures.contains(text)).collect::<Vec<_>>());
     }
     let path = root.join("figure5.json");
     let value = json!({
-        "data": set.name, "seeds": seeds, "cells": cells, "checks": checks,
+        "data": set.name, "splits": splits, "seeds": seeds, "cells": cells, "checks": checks,
         "comparable": comparable.is_ok(), "not_comparable_because": comparable.as_ref().err(),
         "paper": published::FIGURE_5.map(|(model, intra, inter)| json!({"model": model.name(), "same": intra, "different": inter})),
     });
@@ -90,21 +114,33 @@ pub fn reproduce(args: &flags::Reproduce, machine: &Machine) -> Result<()> {
     let mut report = Report::new("quadruplet: six models", published::CITATION);
     report.facts(&[
         ("data".into(), set.name.clone()),
-        ("seeds".into(), format!("{seeds:?}")),
+        ("splits".into(), splits.iter().map(Split::to_string).collect::<Vec<_>>().join(", ")),
+        ("seeds".into(), seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
         ("device".into(), machine.name.clone()),
     ]);
     let why = comparable.as_ref().err().map(|reason| format!("Not comparable with the paper: {reason}."));
     report.table("Figure 5: distances of training pairs", why.as_deref().unwrap_or(""), &tables[0]);
-    report.table("Ranking of test people", "Means and standard deviations over seeds.", &tables[1]);
+    report.bars(
+        "Figure 5, drawn",
+        "Mean distance of training pairs; the thin line is a standard deviation over pairs to either side. Without softmax g has no bound, and embeddings have another scale.",
+        "distance",
+        &models.iter().map(|model| model.title().to_string()).collect::<Vec<_>>(),
+        &bars(&rows, comparable.is_ok()),
+    );
+    report.table(
+        "Ranking of test people",
+        "Per cent; of several splits and seeds means and standard deviations over all of them.",
+        &tables[1],
+    );
     report.list("The expected order", &checks);
-    report.list("Data", &set.notes);
+    report.list("Data", &notes.into_iter().cloned().collect::<Vec<_>>());
     report.list("Departures from the paper", &departures);
     report.write(&root.join("report.html"))?;
     // The last model is the paper's: what a user takes along.
-    let last = of(models[models.len() - 1], seeds[0])?;
-    let at = root.join(format!("{}-{}", last.model.name(), seeds[0]));
+    let last = of(models[models.len() - 1], first_split, seeds[0])?;
+    let at = folder(last.model, first_split, seeds[0]);
     let Trained { network, store, .. } = load(&at, machine)?;
-    let model = export_run(&at, &last, &store, &network, args.scoring.order)?;
+    let model = export_run(&at, &last, &store, &network, args.scoring.order.unwrap_or(Order::Both))?;
     print(format!("results: {}", path.display()))?;
     print(format!("report:  {}", root.join("report.html").display()))?;
     print(format!("model:   {}", model.display()))
@@ -112,6 +148,24 @@ pub fn reproduce(args: &flags::Reproduce, machine: &Machine) -> Result<()> {
 
 fn spread_of(name: &str) -> String {
     name.replace("mean distance", "standard deviation")
+}
+
+/// Figure 5's bars: ours, and the figure's own where ours may stand beside them (it prints no spread).
+fn bars(rows: &[(Model, Row)], beside: bool) -> Vec<Bars> {
+    let ours = |name: &str| rows.iter().map(|(_, row)| (row.mean(name), Some(row.mean(&spread_of(name))))).collect();
+    let mut bars = vec![
+        Bars { name: "same person".into(), values: ours(INTRA) },
+        Bars { name: "different people".into(), values: ours(INTER) },
+    ];
+    if beside {
+        let paper = |pick: fn(&(Model, f64, f64)) -> f64| {
+            let of = |(model, _): &(Model, Row)| published::FIGURE_5.iter().find(|known| known.0 == *model).map(pick);
+            rows.iter().map(|row| (of(row).unwrap_or(f64::NAN), None)).collect()
+        };
+        bars.push(Bars { name: "same person, the figure".into(), values: paper(|known| known.1) });
+        bars.push(Bars { name: "different people, the figure".into(), values: paper(|known| known.2) });
+    }
+    bars
 }
 
 fn distances_table(rows: &[(Model, Row)]) -> Table {
@@ -157,7 +211,8 @@ fn checks(rows: &[(Model, Row)]) -> Vec<String> {
         }
         let broken: Vec<String> = steps
             .windows(2)
-            .filter(|pair| if rises { pair[1].1 < pair[0].1 } else { pair[1].1 > pair[0].1 })
+            // Negated, so that a NaN breaks the order.
+            .filter(|pair| !if rises { pair[1].1 >= pair[0].1 } else { pair[1].1 <= pair[0].1 })
             .map(|pair| format!("{} {:.4} to {} {:.4}", pair[0].0.title(), pair[0].1, pair[1].0.title(), pair[1].1))
             .collect();
         let verdict = if broken.is_empty() { "yes".into() } else { format!("no: {}", broken.join("; ")) };

@@ -9,7 +9,7 @@ use rankle::run::machine::MachineFlags;
     name = "quadruplet",
     version,
     about = "Beyond triplet loss: a deep quadruplet network for person re-identification\nChen, Chen, Zhang, Huang, CVPR 2017, arXiv 1704.01719",
-    after_help = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nFigure 5:    quadruplet reproduce --data data/cuhk03/labeled --weights FILE (all six models, the figure's numbers beside ours)"
+    after_help = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nFigure 5:    quadruplet reproduce --data data/cuhk03/labeled --weights FILE (all six models, the figure's numbers beside ours)\nCUHK03's 20 test sets: add --splits 1-20"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -38,8 +38,11 @@ pub struct Reproduce {
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
     /// Seeds to train every model with, e.g. 1,2,3 [default: --seed]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u64>,
+    /// Splits to train and test every model on, averaged, e.g. 1-20 of CUHK03 or 1-10 of VIPeR [default: --split]
+    #[arg(long, value_name = "LIST", conflicts_with = "split")]
+    pub splits: Option<Splits>,
     /// Models to train [default: all six]
     #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',')]
     pub models: Vec<Model>,
@@ -73,6 +76,12 @@ pub struct Evaluate {
     /// Score on this data instead of the run's own
     #[arg(long, value_name = "DIR|drawn")]
     pub data: Option<String>,
+    /// Split of that data, where it has several [default: 1]
+    #[arg(long, value_name = "N|np", requires = "data")]
+    pub split: Option<Split>,
+    /// People to test in that data, where it is CUHK01 or VIPeR [default: 486, 316]
+    #[arg(long, value_name = "N", requires = "data")]
+    pub test_people: Option<usize>,
     #[command(flatten)]
     pub machine: MachineFlags,
     #[command(flatten)]
@@ -90,9 +99,9 @@ pub struct Embed {
     /// File to write, file names in its metadata: tensor "embeddings" [N, 512] of triplet-embedding, else "dissimilarity" [N, N]
     #[arg(long, value_name = "FILE.safetensors")]
     pub out: PathBuf,
-    /// Which orders of a pair are compared
-    #[arg(long, value_enum, default_value_t = Order::Both)]
-    pub order: Order,
+    /// Which orders of a pair are compared; triplet-embedding has none [default: both]
+    #[arg(long, value_enum)]
+    pub order: Option<Order>,
     #[command(flatten)]
     pub machine: MachineFlags,
 }
@@ -102,9 +111,9 @@ pub struct Export {
     /// Run folder that train made
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
-    /// Which orders of a pair are compared
-    #[arg(long, value_enum, default_value_t = Order::Both)]
-    pub order: Order,
+    /// Which orders of a pair are compared; triplet-embedding has none [default: both]
+    #[arg(long, value_enum)]
+    pub order: Option<Order>,
     #[command(flatten)]
     pub machine: MachineFlags,
 }
@@ -142,9 +151,57 @@ pub struct Scoring {
     /// Training pairs of each kind whose mean distance is taken (Figure 5)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     pub pairs: u64,
-    /// Which orders of a pair are compared
-    #[arg(long, value_enum, default_value_t = Order::Both)]
-    pub order: Order,
+    /// Which orders of a pair are compared; triplet-embedding has none [default: both]
+    #[arg(long, value_enum)]
+    pub order: Option<Order>,
+}
+
+/// The order that was asked for, or both.
+///
+/// # Errors
+/// Where the model does not compare pairs.
+pub fn order_of(model: Model, given: Option<Order>) -> Result<Order> {
+    ensure!(
+        given.is_none() || model != Model::TripletEmbedding,
+        "--order: {} embeds single images, so a pair of them has one order: leave it out",
+        model.name()
+    );
+    Ok(given.unwrap_or(Order::Both))
+}
+
+/// A list of splits: numbers, ranges and np, e.g. `1-10` or `1,3,np`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splits {
+    pub list: Vec<Split>,
+    text: String,
+}
+
+impl std::str::FromStr for Splits {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Splits, String> {
+        const MOST: usize = 1000;
+        let mut list = Vec::new();
+        for part in text.split(',') {
+            match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
+                Some((Ok(from), Ok(to))) if from > 0 && from <= to && to - from < MOST => {
+                    list.extend((from..=to).map(Split::Number));
+                }
+                Some(_) => return Err(format!("{part}: say a range as 1-10")),
+                None => list.push(part.parse()?),
+            }
+        }
+        match (1..list.len()).find(|&i| list[..i].contains(&list[i])) {
+            Some(i) => Err(format!("split {} comes twice", list[i])),
+            None => Ok(Splits { list, text: text.into() }),
+        }
+    }
+}
+
+impl std::fmt::Display for Splits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// The six models of Figure 5.
@@ -266,52 +323,52 @@ pub struct Flags {
     /// Layers [default: alexnet; small on drawn data]
     #[arg(long, value_enum)]
     pub net: Option<Net>,
-    /// ImageNet weights for conv1 and conv2 (.pth or .safetensors by torchvision's names), or none (Section 4)
+    /// ImageNet weights for conv1 and conv2 (.pth or .safetensors by torchvision's names), or none (Section 5.1)
     #[arg(long, value_name = "FILE|none")]
     pub weights: Option<String>,
     /// Start from the weights of this run instead, as small sets may from CUHK03's
     #[arg(long, value_name = "DIR", conflicts_with = "weights")]
     pub start: Option<PathBuf>,
-    /// How a pair's maps enter conv3 (Figure 3) [default: channels]
+    /// How a pair's maps enter conv3 ("regroup" in Figure 3; not of triplet-embedding) [default: channels]
     #[arg(long, value_enum)]
     pub pairing: Option<Pairing>,
-    /// Input height x width in pixels (Section 4) [default: 227x227]
+    /// Input height x width in pixels (Section 5.1) [default: 227x227; 64x32 of the small network]
     #[arg(long, value_name = "HxW")]
     pub size: Option<String>,
-    /// Quadruplets (or triplets) a batch (Section 4) [default: 128]
+    /// Quadruplets (or triplets) a batch (Section 5.1) [default: 128; 32 of the small network]
     #[arg(long, value_name = "M")]
     pub quadruplets: Option<usize>,
-    /// Draw pairs without a look at cameras; the default is that every pair is seen by two (Section 3.3)
+    /// Draw pairs without a look at cameras; the default is that every pair is seen by two (ours: how the paper draws was not found)
     #[arg(long)]
     pub any_camera: bool,
-    /// Learning rate of the first stage, a tenth of it after 3/5 of the stage (Section 4) [default: 0.001; the small network's 0.005, of triplet-embedding 0.02]
+    /// Learning rate of the first stage (Section 5.1), a tenth of it after 3/5 of the stage (ours) [default: 0.001; 0.005 of the small network, 0.02 of it as triplet-embedding]
     #[arg(long)]
     pub lr: Option<f64>,
-    /// Learning rate of the second stage [default: a tenth of --lr; the small network's 0.002]
+    /// Learning rate of the second stage (ours: the paper's was not found) [default: a tenth of --lr; 0.002 of the small network]
     #[arg(long)]
     pub lr2: Option<f64>,
-    /// Steps with fixed margins [default: 25000]
+    /// Steps with fixed margins (ours: the paper's number was not found) [default: 25000; 300 of the small network]
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// Then steps with adaptive margins, of quadruplet-margohnm [default: 25000]
+    /// Then steps with adaptive margins, of quadruplet-margohnm (ours, too) [default: --steps where it is given; else 25000, 150 of the small network]
     #[arg(long, value_name = "N")]
     pub steps2: Option<u64>,
-    /// Margin of the triplet models [default: 1; 0.3 of triplet-embedding]
+    /// Margin of the triplet models (ours: the paper's was not found) [default: 1; 0.3 of triplet-embedding]
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     pub margin: Option<f64>,
-    /// Fixed margins alpha1,alpha2 (Section 3.2: 1 and 0.5) [default: 1,0.5]
+    /// Fixed margins alpha1,alpha2 of the quadruplet models (Eq. 3; Section 5.1) [default: 1,0.5]
     #[arg(long, value_name = "A1,A2", value_delimiter = ',', num_args = 1, allow_negative_numbers = true)]
     pub margins: Option<Vec<f64>>,
-    /// Adaptive margins are these times the difference of the means (Eq. 4: 1 and 0.5) [default: 1,0.5]
+    /// Adaptive margins are these times the difference of the means, of quadruplet-margohnm (Eq. 4, Section 3.3) [default: 1,0.5]
     #[arg(long, value_name = "W1,W2", value_delimiter = ',', num_args = 1, allow_negative_numbers = true)]
     pub adaptive: Option<Vec<f64>>,
-    /// What the adaptive margins do to the gradient (Eq. 5) [default: detach]
+    /// What the adaptive margins do to the gradient, of quadruplet-margohnm (Eq. 5) [default: detach]
     #[arg(long, value_enum)]
     pub margin_gradient: Option<Gradient>,
     /// Weight of a cross-entropy on the two units ("same", "different") beside the ranking loss; the paper has none [default: 0]
     #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
     pub classification: Option<f64>,
-    /// Dropout before fc6 and fc7 [default: 0.5; 0 of the small network]
+    /// Dropout before fc6 and fc7 (Caffe AlexNet's: the paper's was not found) [default: 0.5; 0 of the small network]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub dropout: Option<f64>,
     /// Everything random follows from this
@@ -325,45 +382,65 @@ pub struct Flags {
     pub log_every: Option<u64>,
 }
 
-/// A run's hyperparameters, all decided; what config.json holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Hyper {
-    pub data: String,
-    pub split: Split,
-    pub test_people: Option<usize>,
-    pub validation: usize,
-    pub model: Model,
-    pub net: Net,
-    pub weights: Option<String>,
-    pub start: Option<PathBuf>,
-    pub pairing: Pairing,
-    pub height: u32,
-    pub width: u32,
-    pub quadruplets: usize,
-    pub any_camera: bool,
-    pub lr: f64,
-    pub lr2: f64,
-    pub steps: u64,
-    pub steps2: u64,
-    pub margin: f64,
-    pub margins: [f64; 2],
-    pub adaptive: [f64; 2],
-    pub margin_gradient: Gradient,
-    pub classification: f64,
-    pub dropout: f64,
-    pub seed: u64,
-    pub amp: bool,
-    pub log_every: u64,
-}
+/// A flag that only some models take: its name, whether it is given, and who takes it.
+type Choosy = (&'static str, bool, fn(Model) -> bool);
 
 impl Flags {
     pub fn is_drawn(&self) -> bool {
         self.data == "drawn"
     }
 
+    /// The flags that only some models take.
+    fn choosy(&self) -> [Choosy; 8] {
+        let adaptive: fn(Model) -> bool = |model| model == Model::QuadrupletMargohnm;
+        [
+            ("pairing", self.pairing.is_some(), |model| model != Model::TripletEmbedding),
+            ("margin", self.margin.is_some(), |model| !model.takes_quadruplets()),
+            ("margins", self.margins.is_some(), Model::takes_quadruplets),
+            ("adaptive", self.adaptive.is_some(), adaptive),
+            ("margin-gradient", self.margin_gradient.is_some(), adaptive),
+            ("lr2", self.lr2.is_some(), adaptive),
+            ("steps2", self.steps2.is_some(), adaptive),
+            ("classification", self.classification.is_some(), Model::has_softmax),
+        ]
+    }
+
+    /// Refuses a flag that none of `models` takes.
+    pub fn refuse_idle(&self, models: &[Model]) -> Result<()> {
+        for (flag, given, takes) in self.choosy() {
+            if given && !models.iter().any(|&model| takes(model)) {
+                let names = |models: &[Model]| models.iter().map(|model| model.name()).collect::<Vec<_>>().join(", ");
+                let able: Vec<Model> = Model::ALL.into_iter().filter(|&model| takes(model)).collect();
+                bail!("--{flag} has no effect on {}: leave it out, or take {}", names(models), names(&able));
+            }
+        }
+        Ok(())
+    }
+
+    /// These flags for one of several models, without those that it does not take.
+    pub fn of_model(&self, model: Model) -> Flags {
+        let mut flags = Flags { model: Some(model), ..self.clone() };
+        for (flag, _, takes) in self.choosy() {
+            if !takes(model) {
+                match flag {
+                    "pairing" => flags.pairing = None,
+                    "margin" => flags.margin = None,
+                    "margins" => flags.margins = None,
+                    "adaptive" => flags.adaptive = None,
+                    "margin-gradient" => flags.margin_gradient = None,
+                    "lr2" => flags.lr2 = None,
+                    "steps2" => flags.steps2 = None,
+                    _ => flags.classification = None,
+                }
+            }
+        }
+        flags
+    }
+
     /// Fills in the defaults and refuses what cannot train.
     pub fn resolve(&self) -> Result<Hyper> {
         let model = self.model.unwrap_or(Model::QuadrupletMargohnm);
+        self.refuse_idle(&[model])?;
         let net = self.net.unwrap_or(if self.is_drawn() { Net::Small } else { Net::Alexnet });
         let base = Hyper::base(model, net);
         let (height, width) = match &self.size {
@@ -425,216 +502,5 @@ impl Flags {
         };
         h.check()?;
         Ok(h)
-    }
-}
-
-impl Hyper {
-    /// The defaults: the paper's, or the small ones of the small network.
-    pub fn base(model: Model, net: Net) -> Hyper {
-        let paper = Hyper {
-            data: String::new(),
-            split: Split::default(),
-            test_people: None,
-            validation: 0,
-            model,
-            net,
-            weights: None,
-            start: None,
-            pairing: Pairing::Channels,
-            height: 227,
-            width: 227,
-            quadruplets: 128,
-            any_camera: false,
-            lr: 1e-3,
-            lr2: 1e-4,
-            steps: 25_000,
-            steps2: if model == Model::QuadrupletMargohnm { 25_000 } else { 0 },
-            margin: if model == Model::TripletEmbedding { 0.3 } else { 1. },
-            margins: [1., 0.5],
-            adaptive: [1., 0.5],
-            margin_gradient: Gradient::Detach,
-            classification: 0.,
-            dropout: 0.5,
-            seed: 1,
-            amp: false,
-            log_every: 10,
-        };
-        match net {
-            Net::Alexnet | Net::Caffe => paper,
-            Net::Small => Hyper {
-                height: 64,
-                width: 32,
-                quadruplets: 32,
-                // At 0.02 some seeds of a learned metric saturate at once, or run away where g has no bound.
-                lr: if model == Model::TripletEmbedding { 0.02 } else { 0.005 },
-                lr2: 0.002,
-                steps: 300,
-                steps2: if model == Model::QuadrupletMargohnm { 150 } else { 0 },
-                dropout: 0.,
-                ..paper
-            },
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        if !(1..=16_384).contains(&self.quadruplets) {
-            bail!("--quadruplets {}: say 1 to 16384; the paper's are 128", self.quadruplets);
-        }
-        if self.quadruplets * self.pairs_each() < 2 {
-            bail!("--quadruplets {}: a batch needs two", self.quadruplets);
-        }
-        for (flag, rate) in [("lr", self.lr), ("lr2", self.lr2)] {
-            if !(rate > 0. && rate.is_finite()) {
-                bail!("--{flag} {rate}: say a number above 0, e.g. 0.001");
-            }
-        }
-        if self.steps == 0 || self.steps > 1_000_000_000 || self.steps2 > 1_000_000_000 {
-            bail!("--steps {} --steps2 {}: say how many steps to train, 1 to 1000000000", self.steps, self.steps2);
-        }
-        if self.log_every == 0 {
-            bail!("--log-every 0: say 1 or more");
-        }
-        let numbers = [
-            ("margin", &[self.margin][..]),
-            ("margins", &self.margins),
-            ("adaptive", &self.adaptive),
-            ("classification", &[self.classification]),
-        ];
-        for (flag, values) in numbers {
-            if let Some(bad) = values.iter().find(|value| !(0. ..=1e6).contains(*value)) {
-                bail!("--{flag} {bad}: say a number from 0 to 1e6");
-            }
-        }
-        if !(0. ..1.).contains(&self.dropout) {
-            bail!("--dropout {}: say a share from 0 to below 1, e.g. 0.5", self.dropout);
-        }
-        if self.classification > 0. && !self.model.has_softmax() {
-            bail!("--classification needs the softmax over two units, which {} has not", self.model.name());
-        }
-        if [self.height, self.width].iter().any(|side| !(16..=1024).contains(side)) {
-            bail!("--size {}x{}: say 16 to 1024 pixels a side", self.height, self.width);
-        }
-        Ok(())
-    }
-
-    /// Pairs of a quadruplet that are compared.
-    pub fn pairs_each(&self) -> usize {
-        if self.model.takes_quadruplets() { 3 } else { 2 }
-    }
-
-    /// Images of a quadruplet that are looked at.
-    pub fn images_each(&self) -> usize {
-        if self.model.takes_quadruplets() { 4 } else { 3 }
-    }
-
-    /// Learning rate at step `t`: `lr`, then `lr2` in the second stage, each a tenth after 3/5 of its stage.
-    pub fn rate(&self, t: u64) -> f64 {
-        let (base, into, of) =
-            if t < self.steps { (self.lr, t, self.steps) } else { (self.lr2, t - self.steps, self.steps2) };
-        if into * 5 < of * 3 { base } else { base / 10. }
-    }
-
-    pub fn recipe(&self) -> Recipe {
-        Recipe::imagenet(self.height, self.width)
-    }
-
-    pub fn embedding(&self, machine: &Machine) -> Embedding {
-        Embedding {
-            recipe: self.recipe(),
-            views: TestViews::Original,
-            device: machine.device,
-            batch: 128,
-            workers: machine.workers,
-            amp: self.amp,
-            world: machine.world.clone(),
-        }
-    }
-
-    pub fn comparison(&self, order: Order, machine: &Machine) -> Comparison {
-        Comparison {
-            recipe: self.recipe(),
-            device: machine.device,
-            batch: if self.net == Net::Small { 1024 } else { 256 },
-            workers: machine.workers,
-            amp: self.amp,
-            both_orders: order == Order::Both,
-        }
-    }
-
-    /// data/runs/quadruplet/<data>-<split>-<net>-<model>-<seed>
-    pub fn folder(&self) -> PathBuf {
-        Path::new("data/runs/quadruplet").join(format!("{}-{}-{}", self.data_name(), self.model.name(), self.seed))
-    }
-
-    /// Data, split and network in a folder's name.
-    pub fn data_name(&self) -> String {
-        let mut parts: Vec<String> = Path::new(&self.data)
-            .components()
-            .rev()
-            .take(if self.data.ends_with("labeled") || self.data.ends_with("detected") { 2 } else { 1 })
-            .map(|part| part.as_os_str().to_string_lossy().into_owned())
-            .filter(|part| part != "/" && part != "..")
-            .collect();
-        parts.reverse();
-        let net = self.net.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string());
-        let split = if self.split == Split::default() { String::new() } else { format!("-split{}", self.split) };
-        format!("{}{split}-{net}", parts.join("-"))
-    }
-
-    /// Where this run's flags leave the paper's, in words.
-    pub fn departures(&self) -> Vec<String> {
-        let paper = Hyper::base(self.model, Net::Alexnet);
-        let mut list = Vec::new();
-        let mut compare = |flag: &str, ours: String, theirs: String| {
-            if ours != theirs {
-                list.push(format!("--{flag} {ours} (the paper, or what is taken for it: {theirs})"));
-            }
-        };
-        if self.net == Net::Small {
-            compare("net", "small".into(), "AlexNet".into());
-        }
-        compare("size", format!("{}x{}", self.height, self.width), format!("{}x{}", paper.height, paper.width));
-        compare("quadruplets", self.quadruplets.to_string(), paper.quadruplets.to_string());
-        compare("lr", self.lr.to_string(), paper.lr.to_string());
-        compare("steps", self.steps.to_string(), paper.steps.to_string());
-        if self.model == Model::QuadrupletMargohnm {
-            compare("lr2", self.lr2.to_string(), paper.lr2.to_string());
-            compare("steps2", self.steps2.to_string(), paper.steps2.to_string());
-            compare("adaptive", format!("{:?}", self.adaptive), format!("{:?}", paper.adaptive));
-            compare("margin-gradient", format!("{:?}", self.margin_gradient), format!("{:?}", paper.margin_gradient));
-        }
-        if self.model.takes_quadruplets() {
-            compare("margins", format!("{:?}", self.margins), format!("{:?}", paper.margins));
-        } else {
-            compare("margin", self.margin.to_string(), paper.margin.to_string());
-        }
-        compare("classification", self.classification.to_string(), "0".into());
-        compare("dropout", self.dropout.to_string(), paper.dropout.to_string());
-        compare("pairing", format!("{:?}", self.pairing), format!("{:?}", paper.pairing));
-        if self.any_camera {
-            list.push("--any-camera: pairs within a camera too".into());
-        }
-        if self.net != Net::Small && self.weights.is_none() {
-            list.push("conv1 and conv2 do not start from ImageNet weights".into());
-        }
-        if self.amp {
-            list.push("--amp: the network in bfloat16 (the paper: f32)".into());
-        }
-        list
-    }
-
-    /// What the report states at its top.
-    pub fn facts(&self, set: &ReidSet, step: u64, machine: &Machine) -> Vec<(String, String)> {
-        let fact = |key: &str, value: String| (key.to_string(), value);
-        vec![
-            fact("data", set.name.clone()),
-            fact("model", self.model.title().into()),
-            fact("network", self.net.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string())),
-            fact("batch", format!("{} quadruplets", self.quadruplets)),
-            fact("input", format!("{}x{}", self.height, self.width)),
-            fact("steps", step.to_string()),
-            fact("seed", self.seed.to_string()),
-            fact("device", machine.name.clone()),
-        ]
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{seed, transform};
 
 pub use folder::folder;
-pub use split::Split;
+pub use split::{Split, SplitPeople, split_people};
 
 pub mod card;
 pub mod catalog;
@@ -74,7 +74,7 @@ impl Source {
     }
 
     /// Whether the image is there, without decoding its pixels: a regular file that is not empty, a header within
-    /// [`transform::MAX_SIDE`], and a JPEG or PNG to its last byte.
+    /// [`transform::MAX_SIDE`], and a JPEG, PNG or BMP to its last byte.
     ///
     /// # Errors
     /// One line that names the file.

@@ -14,7 +14,7 @@ use crate::seed;
 
 /// Which people of a set are tested. Sets with one fixed test set know only the first split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Split {
     /// CUHK03: one of its 20 published test sets, from 1. CUHK01 and VIPeR, whose authors published none: drawn from
     /// the number.
@@ -41,6 +41,20 @@ impl FromStr for Split {
                 _ => Err("say the number of a split, from 1, or np for CUHK03's new protocol".into()),
             },
         }
+    }
+}
+
+impl From<Split> for String {
+    fn from(split: Split) -> String {
+        split.to_string()
+    }
+}
+
+impl TryFrom<String> for Split {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Split, String> {
+        text.parse()
     }
 }
 
@@ -84,7 +98,8 @@ pub(super) fn open(dir: &Path, layout: Layout, split: Split, people: Option<usiz
             cuhk03(dir, split)?
         }
     };
-    set.notes.extend(differs(&set));
+    let differs = differs(&set).filter(|text| !set.notes.contains(text));
+    set.notes.extend(differs);
     Ok(set)
 }
 
@@ -110,10 +125,38 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
                 Count { what: "training persons", published: train, here: persons(&set.train).len() },
                 Count { what: "test persons", published: tested, here: test },
             ];
-            compare("CUHK03", &counts)
+            // What is left of the photos on both sides depends on the split; the folder's own count is in a note.
+            let whole = || set.notes.iter().find(|note| note.starts_with("not the published CUHK03")).cloned();
+            compare("CUHK03", &counts).or_else(whole)
         }
         _ => None,
     }
+}
+
+/// The people of a set's two sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitPeople {
+    /// Those who are trained on.
+    pub train: BTreeSet<String>,
+    /// Those who are looked for.
+    pub test: BTreeSet<String>,
+}
+
+/// Who is on which side of a set with several splits, by what photos' names begin with (`000` of VIPeR, `0001` of CUHK01,
+/// `1_001` of CUHK03); None for other sets.
+pub fn split_people(set: &ReidSet) -> Option<SplitPeople> {
+    let length = match set.layout {
+        Layout::Cuhk01 => 4,
+        Layout::Viper | Layout::Cuhk03 => usize::MAX,
+        _ => return None,
+    };
+    let underlined = if set.layout == Layout::Cuhk03 { 2 } else { 1 };
+    let name = |photo: &Photo| {
+        let name = photo.name.rsplit('/').next().unwrap_or_default();
+        name.split('_').take(underlined).collect::<Vec<_>>().join("_").chars().take(length).collect()
+    };
+    let people = |photos: &[Photo]| photos.iter().map(name).collect();
+    Some(SplitPeople { train: people(&set.train), test: people(&set.query) })
 }
 
 /// Photos by person and camera (1 is A, 2 is B).
@@ -234,6 +277,11 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
     note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    let published = match kind.as_str() {
+        "detected" => count("cuhk03", "detected_images"),
+        _ => count("cuhk03", "labeled_images"),
+    };
+    notes.extend(compare("CUHK03", &[Count { what: "images", published, here: all.len() }]));
     match split {
         Split::Number(number) => old_protocol(all, up, number, notes),
         Split::NewProtocol => new_protocol(all, up, &kind, notes),

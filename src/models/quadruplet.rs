@@ -1,4 +1,4 @@
-//! The networks of 1704.01719 (Section 3.3, Figures 2 and 3): two convolutions an image, and all else a pair of images.
+//! The networks of 1704.01719 (Section 3.2, Figures 2 and 3): two convolutions an image, and all else a pair of images.
 
 use anyhow::{Result, ensure};
 use tch::Tensor;

@@ -27,7 +27,7 @@ pub struct Comparison {
     pub workers: usize,
     /// bfloat16 autocast for the network.
     pub amp: bool,
-    /// Whether a pair's outputs are the mean of both orders, (a, b) and (b, a).
+    /// Whether a pair's score is the mean of both orders' scores, (a, b) and (b, a).
     pub both_orders: bool,
 }
 
@@ -55,8 +55,8 @@ impl Comparison {
                     let count = (self.batch.max(1) as i64).min(q * g - first);
                     let place = Tensor::arange_start(first, first + count, (Kind::Int64, self.device));
                     let (row, column) = (place.divide_scalar_mode(g, "floor"), place.remainder(g));
-                    let outputs = self.outputs(network, &left.index_select(0, &row), &right.index_select(0, &column));
-                    let scores = score(&outputs).to_kind(Kind::Float).to_device(Device::Cpu);
+                    let (a, b) = (left.index_select(0, &row), right.index_select(0, &column));
+                    let scores = self.scores(network, &a, &b, score);
                     let (row, column) = (row.to_device(Device::Cpu), column.to_device(Device::Cpu));
                     let places = (row + from as i64) * columns as i64 + column + start as i64;
                     let _ = out.view([-1]).index_copy_(0, &places, &scores);
@@ -83,8 +83,7 @@ impl Comparison {
             let both: Vec<Photo> = both.map(|place| photos[place].clone()).collect();
             let maps = self.maps(network, &both)?;
             let count = pairs.len() as i64;
-            let outputs = self.outputs(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count));
-            parts.push(score(&outputs).to_kind(Kind::Float).to_device(Device::Cpu));
+            parts.push(self.scores(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count), score));
             bar.step(pairs.len() as u64);
         }
         Ok(Tensor::cat(&parts, 0))
@@ -100,11 +99,13 @@ impl Comparison {
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// Outputs of pairs of maps, f32 `[N, outputs]`.
-    fn outputs(&self, network: &QuadrupletNet, a: &Tensor, b: &Tensor) -> Tensor {
+    /// Scores of pairs of maps, f32 `[N]` on the CPU. Scores are averaged and not outputs: a g without bound may have one
+    /// sign in one order and the other in the other.
+    fn scores(&self, network: &QuadrupletNet, a: &Tensor, b: &Tensor, score: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
         let pass = |a: &Tensor, b: &Tensor| {
             let pass = || network.pair(a, b, false);
-            tch::no_grad(|| super::autocast(self.amp, self.device, pass)).to_kind(Kind::Float)
+            let outputs = tch::no_grad(|| super::autocast(self.amp, self.device, pass)).to_kind(Kind::Float);
+            score(&outputs).to_kind(Kind::Float).to_device(Device::Cpu)
         };
         if self.both_orders { (pass(a, b) + pass(b, a)) / 2. } else { pass(a, b) }
     }

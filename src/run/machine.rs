@@ -56,7 +56,7 @@ impl MachineFlags {
     /// there, and where the environment speaks of several processes.
     pub fn resolve(&self) -> Result<Machine> {
         if World::is_wanted()? {
-            bail!("only train and evaluate take several processes: start this without torchrun, or unset WORLD_SIZE");
+            bail!("this verb takes one process: start it without torchrun, or unset WORLD_SIZE");
         }
         self.found(World::alone(), 0, 1)
     }

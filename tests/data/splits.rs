@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use rankle::datasets::{self, Layout, Photo, ReidSet, Split, open_split};
+use rankle::datasets::{self, Layout, Photo, ReidSet, Split, open_split, split_people};
 
 use super::{jpeg, line};
 
@@ -52,6 +52,11 @@ fn viper_is_paired_by_prefix_and_split_by_number() {
     assert!(others.iter().all(|other| *other != people(&set.query)));
     assert!(others.iter().flatten().collect::<BTreeSet<_>>().len() == 20, "everybody is tested in some split");
     assert!(!set.is_published() && set.notes.iter().any(|note| note.contains("not the published VIPeR: 40 images")));
+    // Written out by the names in the files' names.
+    let written = split_people(&set).expect("has splits");
+    assert_eq!((written.train.len(), written.test.len()), (10, 10));
+    assert!(written.train.union(&written.test).any(|name| name == "000"));
+    assert!(written.test.iter().all(|name| people(&set.query).contains(&(name.parse::<i64>().expect("a number") + 1))));
     assert!(line(open_split(&dir, Split::default(), None)).contains("--test-people 316: "));
     assert!(line(open_split(&dir, Split::NewProtocol, None)).contains("np is CUHK03's new protocol"));
     fill(&dir, &["cam_b/x_0.bmp".into()]);
@@ -70,6 +75,9 @@ fn cuhk01_has_two_photos_a_camera() {
         assert_eq!(set.layout, Layout::Cuhk01);
         is_divided(&set);
         assert_eq!((set.train.len(), set.query.len(), set.gallery.len()), (28, 10, 10));
+        let written = split_people(&set).expect("has splits");
+        assert_eq!((written.train.len(), written.test.len()), (7, 5));
+        assert!(written.train.union(&written.test).any(|name| name == "0012"));
         let of = |name: &str| set.photos().find(|photo| photo.name.ends_with(name)).expect("there").clone();
         assert_eq!((of("0007002.png").person, of("0007002.png").camera, of("0007003.png").camera), (7, 1, 2));
     }
@@ -102,6 +110,11 @@ fn cuhk03_follows_its_test_sets() {
     assert_eq!((set.layout, set.name.as_str()), (Layout::Cuhk03, "cuhk03-labeled"));
     is_divided(&set);
     assert_eq!(people(&set.query), BTreeSet::from([10_002, 20_003]));
+    assert_eq!(
+        split_people(&set).expect("has splits").test,
+        BTreeSet::from(["1_002".to_string(), "2_003".to_string()])
+    );
+    assert!(set.notes.iter().any(|note| note == "not the published CUHK03: 110 images (published 14,096)"));
     assert_eq!((people(&set.train).len(), set.query.len(), set.gallery.len()), (7, 10, 10));
     assert!(
         set.notes.iter().any(|note| note.contains("left out 20 photos of camera pairs 4 and 5")),
@@ -142,6 +155,10 @@ fn cuhk03_follows_its_test_sets() {
 #[test]
 fn a_split_is_a_number_from_1_or_np_and_only_where_there_are_splits() {
     assert_eq!(("7".parse(), "np".parse()), (Ok(Split::Number(7)), Ok(Split::NewProtocol)));
+    for split in [Split::Number(7), Split::NewProtocol] {
+        let text = serde_json::to_string(&split).expect("JSON");
+        assert_eq!((text.clone(), serde_json::from_str(&text).ok()), (format!("\"{split}\""), Some(split)));
+    }
     for bad in ["0", "-1", "first", ""] {
         assert!(bad.parse::<Split>().is_err(), "{bad}");
     }

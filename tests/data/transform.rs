@@ -118,7 +118,12 @@ fn decode_reads_content_and_refuses_in_one_line() {
         assert!(line(transform::decode(&png[..cut], "a.png")).starts_with("a.png: a truncated PNG: fetch"));
     }
     let bmp = encoded(&image.into(), ImageFormat::Bmp);
-    assert!(line(transform::decode(&bmp[..bmp.len() / 2], "b")).starts_with("b: a truncated BMP"));
+    assert!(transform::probe(&bmp, "b").is_ok());
+    for cut in [9, 40, bmp.len() / 2, bmp.len() - 1] {
+        // Seen without decoding its pixels, as a training is checked before it starts.
+        assert!(line(transform::probe(&bmp[..cut], "b")).starts_with("b: a truncated BMP"), "{cut}");
+        assert!(line(transform::decode(&bmp[..cut], "b")).starts_with("b: a truncated BMP"), "{cut}");
+    }
     assert_eq!(line(transform::decode(b"", "e.jpg")), "e.jpg: an empty file: fetch it again or remove it");
     assert!(line(transform::decode(b"<html>not found</html>", "h.jpg")).starts_with("h.jpg: not an image"));
     for (width, height) in [(30_000u32, 30_000u32), (16_385, 1), (16_384, 16_384)] {

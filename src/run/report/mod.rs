@@ -52,6 +52,15 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
+/// A kind of bar, one in every group.
+#[derive(Debug, Clone, Default)]
+pub struct Bars {
+    /// For the legend.
+    pub name: String,
+    /// For each group the length of its bar, and the spread to either side where there is one.
+    pub values: Vec<(f64, Option<f64>)>,
+}
+
 /// How an answer is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame {
@@ -137,6 +146,11 @@ impl Report {
     /// Histograms of groups over common bins, each as shares of its group.
     pub fn histogram(&mut self, heading: &str, note: &str, x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) {
         self.add(heading, page::figure(note, plot::histogram(x_label, groups, bins)));
+    }
+
+    /// Groups of bars from left to right, one of each of `bars` in every group; lengths that are not finite are left out.
+    pub fn bars(&mut self, heading: &str, note: &str, x_label: &str, groups: &[String], bars: &[Bars]) {
+        self.add(heading, page::figure(note, plot::bars(x_label, groups, bars)));
     }
 
     /// Rows of pictures, right and wrong answers framed.

@@ -2,8 +2,9 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::Series;
+use super::{Bars, Series};
 
 /// Okabe and Ito's palette, told apart by colour-blind readers too.
 const COLOURS: [RGBColor; 7] = [
@@ -179,6 +180,76 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
             .border_style(RGBColor(210, 210, 210))
             .label_font(("sans-serif", 15))
             .draw()?;
+        Ok(())
+    });
+    Plot { svg, dropped }
+}
+
+/// Groups of horizontal bars, the first group on top.
+pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
+    let of = |one: &Bars| one.values.iter().take(groups.len()).copied().enumerate().collect::<Vec<_>>();
+    let finite = |(_, (value, _)): &(usize, (f64, Option<f64>))| value.is_finite();
+    let dropped = bars.iter().flat_map(of).filter(|bar| !finite(bar)).count();
+    let reach = |value: f64, spread: Option<f64>| {
+        let spread = spread.filter(|spread| spread.is_finite()).unwrap_or(0.);
+        (value - spread, value + spread)
+    };
+    let ends = bars.iter().flat_map(of).filter(finite).flat_map(|(_, (value, spread))| {
+        let (low, high) = reach(value, spread);
+        [if value < 0. { low } else { 0. }, high.max(0.)]
+    });
+    let Some((low, high)) = range(ends) else { return Plot { svg: None, dropped } };
+    let room = (high - low) * 0.04;
+    let (low, high) = (if low < 0. { low - room } else { 0. }, high + room);
+    let count = groups.len() as f64;
+    // A group takes 1, of which a fifth stays empty.
+    let thick = 0.8 / bars.len().max(1) as f64;
+    let svg = draw(|area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .margin_top(44)
+            .x_label_area_size(46)
+            .y_label_area_size(190)
+            .build_cartesian_2d(low..high, 0.0..count)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .y_labels(0)
+            .light_line_style(WHITE)
+            .bold_line_style(RGBColor(228, 228, 228))
+            .x_desc(x_label)
+            .x_label_formatter(&|x| label(*x, high - low))
+            .label_style(("sans-serif", 15))
+            .axis_desc_style(("sans-serif", 16))
+            .draw()?;
+        let right = TextStyle::from(("sans-serif", 15).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
+        for (i, name) in groups.iter().enumerate() {
+            let (x, y) = chart.backend_coord(&(low, count - i as f64 - 0.5));
+            area.draw(&Text::new(name.as_str(), (x - 10, y), right.clone()))?;
+        }
+        for (k, one) in bars.iter().enumerate() {
+            let colour = COLOURS[k % COLOURS.len()];
+            let top = |group: usize| count - group as f64 - 0.1 - k as f64 * thick;
+            let shown: Vec<_> = of(one).into_iter().filter(finite).collect();
+            let bar = |&(group, (value, _)): &(usize, (f64, Option<f64>))| {
+                Rectangle::new([(0_f64, top(group)), (value, top(group) - thick * 0.9)], colour.mix(0.75).filled())
+            };
+            chart.draw_series(shown.iter().map(bar))?;
+            // Above the bars, which may reach any place among them.
+            let x = 206 + k as i32 * 160;
+            area.draw(&Rectangle::new([(x, 16), (x + 14, 28)], colour.mix(0.75).filled()))?;
+            let left = TextStyle::from(("sans-serif", 14).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
+            area.draw(&Text::new(one.name.as_str(), (x + 20, 22), left))?;
+            chart.draw_series(shown.iter().filter(|(_, (_, spread))| spread.is_some()).map(
+                |&(group, (value, spread))| {
+                    let ((from, to), y) = (reach(value, spread), top(group) - thick * 0.45);
+                    PathElement::new(
+                        [(if value < 0. { from } else { from.max(0.) }, y), (to, y)],
+                        BLACK.mix(0.7).stroke_width(1),
+                    )
+                },
+            ))?;
+        }
         Ok(())
     });
     Plot { svg, dropped }
