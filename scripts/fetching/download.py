@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import drive
-from .problems import Broken, Later, MirrorFailed, Problem, Unreachable
+from .problems import Broken, Later, MirrorFailed, NotHad, Problem, Unreachable
 from .progress import Bar, say
 from .words import address, printable, size
 
@@ -53,7 +53,7 @@ class Download:
                 said.append(f"{address(url)}: {error}")
                 if url != self.file.urls[-1]:
                     say(f"{self.file.name}: {said[-1]}; trying the next mirror")
-        raise Problem(f"{self.file.name} could not be had. " + "; ".join(said))
+        raise NotHad(f"{self.file.name} could not be had. " + "; ".join(said))
 
     def mirror(self, url):
         """This mirror until the file is whole and right, or MirrorFailed."""
