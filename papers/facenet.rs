@@ -157,7 +157,8 @@ fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     if let Some(file) = &h.weights {
         let path = Path::new(file);
         if h.net == Net::Googlenet {
-            say(weights::load_googlenet(store, path).context("--weights (scripts/fetch googlenet gets torchvision's)")?);
+            say(weights::load_googlenet(store, path)
+                .context("--weights (scripts/fetch googlenet gets torchvision's)")?);
             return Ok(());
         }
         // A classifier's last layer has no part in an embedding.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use tch::nn::VarStore;
 use tch::Kind;
+use tch::nn::VarStore;
 
 use super::load::load_into;
 use super::{Named, read};
