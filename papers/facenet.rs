@@ -40,6 +40,7 @@ use rankle::run::{
     watch::Reading,
 };
 use rankle::sampler::FaceSampler;
+use rankle::transfer::{stage, upload};
 use rankle::transform::{Augment, Recipe};
 use rankle::{export, files, seed, weights};
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ fn chunks(
     steps: std::ops::Range<u64>,
     machine: &Machine,
 ) -> Result<Loader<Chunk>> {
-    let (world, workers) = (machine.world.clone(), machine.workers);
+    let (world, workers, device) = (machine.world.clone(), machine.workers, machine.device);
     let (photos, sampler, recipe, augment, size) = (photos.clone(), sampler.clone(), h.recipe(), h.augment, h.chunk);
     let seed = seed::named(h.seed, "augment");
     let count = parts(&sampler, h, machine) as u64;
@@ -135,7 +136,7 @@ fn chunks(
             recipe.train(&*photos[row].source.image()?, augment, &mut seed::at(seed, step, item), out);
         }
         let side = i64::from(recipe.height);
-        Ok(Some(Tensor::from_slice(&pixels).view([mine.len() as i64, 3, side, side])))
+        Ok(Some(stage(Tensor::from_slice(&pixels).view([mine.len() as i64, 3, side, side]), device)))
     })
 }
 
@@ -210,7 +211,7 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
         let cut = cached::Chunks { count: parts, seed: draw, buffers: &buffers };
         let next = || -> Result<Option<Tensor>> {
             let chunk = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
-            Ok(chunk.map(|images| channels_last(&images.to_device(machine.device))))
+            Ok(chunk.map(|images| channels_last(&upload(&images, machine.device))))
         };
         let embed = |images: &Tensor| run::autocast(h.amp, machine.device, || net.forward(images, true)); // f(x)
         let rule = h.mining.negative(seed::named(h.seed, "mining") ^ t);
@@ -365,7 +366,7 @@ fn evaluate(
     flags: &flags::Scoring,
 ) -> Result<Results> {
     ensure!(!set.test.is_empty(), "{} has no test faces: give other --data", set.name);
-    let x = embed_test(h, set, net, flags.variant, machine)?;
+    let x = embed_test(h, set, net, flags.variant, machine)?; // by all processes, each a share
     let found = score(set, &x, flags, h.seed)?;
     let departures = h.departures().into_iter().chain(flags.departures()).collect();
     let results = Results {
@@ -379,6 +380,9 @@ fn evaluate(
         departures,
         step,
     };
+    if !machine.world.leads() {
+        return Ok(results);
+    }
     results.write(at)?;
     let mut report = Report::new("facenet", published::CITATION);
     report.facts(&h.facts(set, step, machine));
@@ -496,7 +500,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
 
 fn evaluate_verb(args: flags::Evaluate) -> Result<()> {
     args.scoring.check()?;
-    let machine = args.machine.resolve()?;
+    let machine = args.machine.resolve_world()?;
     if args.crop.is_some_and(|crop| !(0.1..=1.).contains(&crop)) {
         bail!("--crop: say a share from 0.1 to 1");
     }

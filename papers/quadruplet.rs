@@ -44,6 +44,7 @@ use rankle::run::{
     watch::{Collapse, Reading},
 };
 use rankle::sampler::QuadrupletSampler;
+use rankle::transfer::{stage, upload};
 use rankle::transform::{Augment, Recipe, TestViews};
 use rankle::{export, files, seed, weights};
 use serde::{Deserialize, Serialize};
@@ -184,7 +185,8 @@ fn batches(
     steps: std::ops::Range<u64>,
     machine: &Machine,
 ) -> Result<Loader<Tensor>> {
-    let (photos, sampler, recipe, workers) = (photos.clone(), sampler.clone(), h.recipe(), machine.workers);
+    let (photos, sampler, recipe) = (photos.clone(), sampler.clone(), h.recipe());
+    let (workers, device) = (machine.workers, machine.device);
     let (m, images, own) = (h.quadruplets, h.images_each(), machine.world.shares(h.quadruplets, 1)?.own());
     let seed = seed::named(h.seed, "augment");
     Loader::new(steps, workers, workers + 1, move |step| {
@@ -195,7 +197,8 @@ fn batches(
         for (i, out) in items.zip(pixels.chunks_exact_mut(recipe.len())) {
             recipe.train(&*photos[rows[i]].source.image()?, Augment::Flip, &mut seed::at(seed, step, i as u64), out);
         }
-        Ok(Tensor::from_slice(&pixels).view([count as i64, 3, recipe.height.into(), recipe.width.into()]))
+        let shape = [count as i64, 3, recipe.height.into(), recipe.width.into()];
+        Ok(stage(Tensor::from_slice(&pixels).view(shape), device))
     })
 }
 
@@ -248,7 +251,7 @@ fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, machine: &Machi
         return Ok(Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None });
     }
     let (left, right) = pair_rows(h, t, &shares);
-    let (left, right) = (left.to_device(device), right.to_device(device));
+    let (left, right) = (upload(&left, device), upload(&right, device));
     let outputs = run::autocast(h.amp, device, || {
         let maps = net.maps(images, true); // conv1-2, an image once
         net.pair(&maps.index_select(0, &left), &maps.index_select(0, &right), true)
@@ -311,7 +314,7 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     for t in session.start()..steps {
         let images = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
         let count = (h.images_each() * h.quadruplets) as i64;
-        let images = channels_last(&images.to_device(machine.device));
+        let images = channels_last(&upload(&images, machine.device));
         let now = step(h, &net, &images, t, machine)?;
         optimizer.zero_grad();
         gradients.backward(&now.loss)?;

@@ -37,6 +37,7 @@ use rankle::run::{
 };
 use rankle::sampler::{PkSampler, TripletSampler};
 use rankle::schedule::Decay;
+use rankle::transfer::{stage, upload};
 use rankle::transform::{Augment, Recipe, TestViews};
 use rankle::{export, files, seed, weights};
 use serde::{Deserialize, Serialize};
@@ -173,8 +174,8 @@ fn batches(
     machine: &Machine,
 ) -> Result<Loader<Batch>> {
     let (photos, sampler, recipe, augment) = (photos.clone(), sampler.clone(), h.recipe(), h.augment);
-    let (seed, unit, world, workers) =
-        (seed::named(h.seed, "augment"), sampler.unit(h), machine.world.clone(), machine.workers);
+    let (seed, unit) = (seed::named(h.seed, "augment"), sampler.unit(h));
+    let (world, workers, device) = (machine.world.clone(), machine.workers, machine.device);
     Loader::new(steps, workers, workers + 1, move |step| {
         let rows = sampler.batch(step, mined.as_deref());
         let shares = world.shares(rows.len(), unit)?;
@@ -184,7 +185,8 @@ fn batches(
             recipe.train(&*photos[rows[i]].source.image()?, augment, &mut seed::at(seed, step, i as u64), out);
         }
         let labels: Vec<i64> = rows.iter().map(|&row| photos[row].person).collect();
-        let images = Tensor::from_slice(&pixels).view([own.len() as i64, 3, recipe.height.into(), recipe.width.into()]);
+        let shape = [own.len() as i64, 3, recipe.height.into(), recipe.width.into()];
+        let images = stage(Tensor::from_slice(&pixels).view(shape), device);
         Ok(Batch { step, images, shares, labels: Tensor::from_slice(&labels) })
     })
 }
@@ -231,7 +233,7 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
         let mut loader = batches(h, &photos, &sampler, mined.clone(), from..to, machine)?;
         while let Some(batch) = loader.next() {
             let Batch { step: t, images, shares, labels } = batch?;
-            let images = channels_last(&images.to_device(machine.device));
+            let images = channels_last(&upload(&images, machine.device));
             let x = run::autocast(h.amp, machine.device, || net.forward(&images, true)); // f_θ(x)
             let x = machine.world.gather(&x, &shares)?; // of all processes
             let d = h.metric.matrix(&x, &x); // D
@@ -328,7 +330,8 @@ fn evaluate(
 ) -> Result<Results> {
     let embedding = h.embedding(flags.views, machine);
     let embedded = reid::embed(net, set, &embedding)?;
-    let single = embedded.score(h.metric, Ap::Trapezoid);
+    let leads = machine.world.leads(); // what follows without it, every process does
+    let single = embedded.score(h.metric, Ap::Trapezoid, &machine.world)?;
     if single.skipped == embedded.q.len() {
         bail!("{}: no query has a match in the gallery under the Market-1501 rule: give other --data", h.data);
     }
@@ -339,12 +342,12 @@ fn evaluate(
         scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
     };
     add("single query", &single);
-    if flags.rerank {
+    if flags.rerank && leads {
         add("single query re-ranked", &embedded.score_reranked(Ap::Trapezoid));
     }
     if let Some(many) = reid::multi_query(net, set, &embedding, &embedded)? {
-        add("multi query", &many.score(h.metric, Ap::Trapezoid));
-        if flags.rerank {
+        add("multi query", &many.score(h.metric, Ap::Trapezoid, &machine.world)?);
+        if flags.rerank && leads {
             add("multi query re-ranked", &many.score_reranked(Ap::Trapezoid));
         }
     }
@@ -372,6 +375,9 @@ fn evaluate(
         departures,
         step,
     };
+    if !leads {
+        return Ok(results);
+    }
     results.write(at)?;
     let mut report = Report::new("triplet-reid", &results.citation);
     report.facts(&h.facts(set, step, machine));

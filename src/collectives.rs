@@ -14,6 +14,8 @@ use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn::VarStore};
 
+use crate::metrics::retrieval::Others;
+
 mod env;
 mod gradients;
 mod native;
@@ -281,6 +283,22 @@ impl World {
             }
             Ok(())
         })
+    }
+}
+
+impl Others for World {
+    type Error = anyhow::Error;
+
+    fn rank(&self) -> usize {
+        World::rank(self)
+    }
+
+    fn size(&self) -> usize {
+        World::size(self)
+    }
+
+    fn gather(&self, own: &[f64]) -> Result<Vec<Vec<f64>>> {
+        self.gather_lists(own)
     }
 }
 

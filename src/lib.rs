@@ -5,7 +5,7 @@
 //!
 //! A module names only modules of lower floors; a test holds it to that.
 //!
-//! - **Floor 0, numbers**: [`distance`], [`seed`].
+//! - **Floor 0, numbers**: [`distance`], [`seed`], [`transfer`].
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out): [`mining`], [`losses`], [`metrics`],
 //!   [`models`], [`optim`], [`schedule`].
 //! - **Floor 2, the world**: [`files`], [`weights`], [`datasets`], [`sampler`], [`transform`], [`loader`], [`video`].
@@ -50,6 +50,7 @@ pub mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod seed;
+pub mod transfer;
 pub mod transform;
 pub mod video;
 pub mod weights;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const FLOORS: [&[&str]; 4] = [
-    &["distance", "seed"],
+    &["distance", "seed", "transfer"],
     &["mining", "losses", "metrics", "models", "optim", "schedule"],
     &["files", "weights", "datasets", "sampler", "transform", "loader", "video"],
     &["run", "export", "paper", "collectives"],

@@ -1,10 +1,12 @@
 //! One test binary: slow, obviously right twins beside the fast code; edges; the binaries end to end.
 
+mod bundle;
 mod cached;
 mod cli;
 mod common;
 mod data;
 mod distance;
+mod distributed;
 mod drawn;
 mod embedded;
 mod export;
@@ -12,6 +14,7 @@ mod facenet_cli;
 mod faces;
 mod fetch;
 mod floors;
+mod gpu;
 mod inception;
 mod metrics;
 mod mining;

@@ -59,7 +59,7 @@ pub fn reproduce(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine
             let (_store, net) = train(&h, &set, &at, machine)?;
             // "TTA off": these networks saw no crops.
             let embedded = reid::embed(&*net, &set, &h.embedding(TestViews::Original, machine))?;
-            let scored = embedded.score(h.metric, Ap::Trapezoid);
+            let scored = embedded.score(h.metric, Ap::Trapezoid, &machine.world)?;
             row.push(format!("{:.2}/{:.2}", 100. * scored.map(), 100. * scored.rank(1)));
             json_rows.push(json!({"loss": loss.name(), "margin": margin, "mAP": scored.map(), "rank-1": scored.rank(1), "paper": theirs, "run": at.display().to_string()}));
         }

@@ -3,9 +3,9 @@
 use tch::Tensor;
 
 #[cfg(not(feature = "distributed"))]
-pub(super) use absent::{Group, Reducer, Store, has_nccl};
+pub(super) use absent::{Group, Reducer, Store, has_nccl, quiet};
 #[cfg(feature = "distributed")]
-pub(super) use present::{Group, Reducer, Store, has_nccl};
+pub(super) use present::{Group, Reducer, Store, has_nccl, quiet};
 
 /// What libtorch said, or that this build cannot.
 pub(super) type Said<T> = Result<T, String>;
@@ -21,6 +21,7 @@ mod present {
 
     unsafe extern "C" {
         fn rankle_world_has_nccl() -> i32;
+        fn rankle_world_quiet();
         fn rankle_store_open(
             host: *const c_char,
             port: i32,
@@ -124,6 +125,12 @@ mod present {
     pub(in super::super) fn has_nccl() -> bool {
         // SAFETY: takes nothing and returns a number.
         unsafe { rankle_world_has_nccl() != 0 }
+    }
+
+    /// No more of libtorch's own warnings on standard error.
+    pub(in super::super) fn quiet() {
+        // SAFETY: sets one number that libtorch's logging reads.
+        unsafe { rankle_world_quiet() }
     }
 
     /// A connection to the store.
@@ -284,6 +291,8 @@ mod absent {
     pub(in super::super) fn has_nccl() -> bool {
         false
     }
+
+    pub(in super::super) fn quiet() {}
 
     /// Never made.
     #[derive(Debug)]

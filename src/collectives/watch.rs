@@ -48,6 +48,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// Lines of processes beside the first are not said, but for errors, which name their process.
 pub(super) fn quiet(rank: usize) {
     progress::speak_for(rank);
+    super::native::quiet();
 }
 
 /// Meets the others and begins to watch over them.

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use super::{Margin, Tally};
 use crate::distance::widen;
 use crate::mining::{Choice, Masks, Negative, Pick, choose};
+use crate::transfer::upload;
 
 /// L_tri (1703.07737, Eq. 4; 1503.03832, Eq. 3) on ready-made triplets: `d_ap` and `d_an` of equal shape, a term an
 /// entry.
@@ -103,7 +104,7 @@ pub fn lifted(dist: &Tensor, labels: &Tensor, margin: f64) -> Tally {
 /// identity. Meant for batches of separate triplets. Needs at least 3 rows; fewer give no terms.
 pub fn lifted_pairs(dist: &Tensor, anchor: &Tensor, positive: &Tensor, margin: f64) -> Tally {
     let dist = widen(dist);
-    let (anchor, positive) = (anchor.to_device(dist.device()), positive.to_device(dist.device()));
+    let (anchor, positive) = (upload(anchor, dist.device()), upload(positive, dist.device()));
     let batch = dist.size()[1];
     if batch < 3 {
         return Tally::over(
@@ -127,7 +128,7 @@ pub fn lifted_pairs(dist: &Tensor, anchor: &Tensor, positive: &Tensor, margin: f
 pub fn lmnn(dist: &Tensor, labels: &Tensor, target: &Tensor, margin: f64, mu: f64) -> Tally {
     let dist = widen(dist);
     let masks = Masks::of(labels, dist.device());
-    let target = target.to_device(dist.device());
+    let target = upload(target, dist.device());
     let has = target.ge(0);
     let d_target = dist.gather(1, &target.clamp_min(0).unsqueeze(1), false);
     let pull = Tally::over(&d_target.squeeze_dim(1), Some(&has));

@@ -93,6 +93,11 @@ impl Blocks {
         })
     }
 
+    /// The same rows, and of the columns `from .. from + n` only. The centre stays that of all.
+    pub(super) fn columns(&self, from: usize, n: usize) -> Blocks {
+        Blocks { left: self.left.shallow_clone(), right: self.right.narrow(0, from as i64, n as i64) }
+    }
+
     /// Squared length of each row of `a` from the centre.
     pub(super) fn norms(&self) -> Tensor {
         let d = self.left.size()[1];
@@ -166,8 +171,13 @@ fn prepared(x: &Tensor, kind: Kind, metric: Metric) -> (Tensor, Option<Tensor>) 
     (x / length, Some(zero * 0.5))
 }
 
+/// Rows of a block whose rows have `width` distances.
+pub(super) fn height(width: usize) -> usize {
+    (CELLS / width.max(1)).clamp(LEAST, 1024)
+}
+
 /// The elements of a dense tensor on the CPU, where they lie.
-fn in_place<T: Real>(t: &mut Tensor) -> &mut [T] {
+pub(super) fn in_place<T: Real>(t: &mut Tensor) -> &mut [T] {
     assert!(t.device() == Device::Cpu && t.kind() == T::KIND && t.is_contiguous(), "a dense block of distances");
     // SAFETY: a contiguous tensor of this kind in this machine's memory is `numel` such numbers from `data_ptr` on. The
     // tensor is borrowed mutably for as long as they are, and `for_blocks` is given blocks that nothing else reads.
@@ -196,7 +206,7 @@ pub(super) fn for_blocks<T: Real, R: Send>(
     if width == 0 {
         return (0..n).map(|i| f(i, &mut [])).collect();
     }
-    let height = (CELLS / width).clamp(LEAST, 1024);
+    let height = height(width);
     let mut out = Vec::with_capacity(n);
     for from in (0..n).step_by(height) {
         let h = height.min(n - from);

@@ -12,4 +12,5 @@ mod protocols;
 pub mod recognition;
 mod rerank;
 pub mod retrieval;
+mod shared;
 pub mod verification;

@@ -15,6 +15,7 @@ pub use super::protocols::{
     Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot, single_shot_distances,
 };
 pub use super::rerank::rerank;
+pub use super::shared::{Others, evaluate_shared};
 
 /// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,6 +249,26 @@ impl Gallery {
         self.select(&part.to_kind(wide(dist.kind())), 1).copy()
     }
 
+    /// What these answers come to.
+    pub(super) fn retrieval(
+        &self,
+        answers: Vec<Option<Answer>>,
+        non_finite: usize,
+        exclude: Exclude,
+        ap: Ap,
+    ) -> Retrieval {
+        Retrieval {
+            skipped: answers.iter().filter(|a| a.is_none()).count(),
+            answers,
+            non_finite,
+            gallery: self.whole,
+            junk: self.whole - self.index.len(),
+            distractors: self.identity.iter().filter(|who| who.person == 0).count(),
+            exclude,
+            ap,
+        }
+    }
+
     /// Places of the matches of query `i` and of what it does not see.
     pub(super) fn sides(&self, i: usize, who: Identity, exclude: Exclude) -> (Vec<usize>, Vec<usize>) {
         let same = self.person.get(&who.person).map_or(&[][..], Vec::as_slice);
@@ -273,17 +294,8 @@ fn score<T: Real>(
         let (matches, dropped) = shelf.sides(i, q[i], exclude);
         (answer(row, &matches, &dropped), non_finite)
     });
-    let answers: Vec<Option<Answer>> = found.iter().map(|(a, _)| *a).collect();
-    Retrieval {
-        skipped: answers.iter().filter(|a| a.is_none()).count(),
-        answers,
-        non_finite: found.iter().map(|(_, n)| n).sum(),
-        gallery: shelf.whole,
-        junk: shelf.whole - shelf.index.len(),
-        distractors: shelf.identity.iter().filter(|who| who.person == 0).count(),
-        exclude,
-        ap,
-    }
+    let non_finite = found.iter().map(|(_, n)| n).sum();
+    shelf.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, exclude, ap)
 }
 
 /// Makes every distance that isn't finite infinite, so that it sorts last; how many there were.
@@ -351,33 +363,55 @@ impl Cells {
 /// Scores one query. Nothing is sorted but the matches: each item no farther than the farthest match is counted into the
 /// gap between matches where it falls, and the running sum of the gaps is the rank of each match.
 fn answer<T: Real>(row: &[T], matches: &[usize], dropped: &[usize]) -> Option<Answer> {
-    let mut hits: Vec<(T, usize)> = matches.iter().map(|&j| (row[j], j)).collect();
+    let hits = sorted(matches.iter().map(|&j| (row[j], j)).collect());
+    Answer::of(&gaps(row, 0, &hits, dropped))
+}
+
+/// Matches by rising distance; equal distances by index.
+pub(super) fn sorted<T: Real>(mut hits: Vec<(T, usize)>) -> Vec<(T, usize)> {
     hits.sort_unstable_by(|a, b| a.partial_cmp(b).expect("distances were made comparable"));
-    let (far, _) = *hits.last()?;
+    hits
+}
+
+/// How many of the items `from..from + row.len()`, less the `dropped` ones among them, come between one match and the
+/// next: `[0]` before the first (it included), one entry a match. A row without matches has none.
+pub(super) fn gaps<T: Real>(row: &[T], from: usize, hits: &[(T, usize)], dropped: &[usize]) -> Vec<u32> {
+    let Some(&(far, _)) = hits.last() else { return Vec::new() };
     // Matches that come before item j; equal distances by index.
     let gap = |d: T, j: usize| hits.partition_point(|&(hd, hj)| hd < d || (hd == d && hj < j));
     let mut gaps = vec![0u32; hits.len() + 1];
-    let cells = Cells::new(&hits, far);
+    let cells = Cells::new(hits, far);
     for (j, &d) in row.iter().enumerate() {
         if d <= far {
             let known = cells.gap(d);
-            gaps[if known == SEARCH { gap(d, j) } else { known as usize }] += 1;
+            gaps[if known == SEARCH { gap(d, from + j) } else { known as usize }] += 1;
         }
     }
-    for &j in dropped.iter().filter(|&&j| row[j] <= far) {
-        gaps[gap(row[j], j)] -= 1;
+    for &j in dropped.iter().filter(|&&j| row[j - from] <= far) {
+        gaps[gap(row[j - from], j)] -= 1;
     }
-    let (mut rank, mut first, mut trapezoid, mut step) = (0, 0, 0.0, 0.0);
-    for (k, n) in gaps[..hits.len()].iter().enumerate() {
-        rank += *n as usize; // the match itself is in its own gap
-        if k == 0 {
-            first = rank;
+    gaps.pop(); // behind the last match
+    gaps
+}
+
+impl Answer {
+    /// From the [`gaps`] of the whole gallery.
+    pub(super) fn of(gaps: &[u32]) -> Option<Answer> {
+        if gaps.is_empty() {
+            return None;
         }
-        let before = if rank == 1 { 1.0 } else { k as f64 / (rank - 1) as f64 };
-        let at = (k + 1) as f64 / rank as f64;
-        trapezoid += (before + at) / 2.0;
-        step += at;
+        let (mut rank, mut first, mut trapezoid, mut step) = (0, 0, 0.0, 0.0);
+        for (k, n) in gaps.iter().enumerate() {
+            rank += *n as usize; // the match itself is in its own gap
+            if k == 0 {
+                first = rank;
+            }
+            let before = if rank == 1 { 1.0 } else { k as f64 / (rank - 1) as f64 };
+            let at = (k + 1) as f64 / rank as f64;
+            trapezoid += (before + at) / 2.0;
+            step += at;
+        }
+        let m = gaps.len() as f64;
+        Some(Answer { first, matches: gaps.len(), trapezoid: trapezoid / m, step: step / m })
     }
-    let m = hits.len() as f64;
-    Some(Answer { first, matches: hits.len(), trapezoid: trapezoid / m, step: step / m })
 }

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{Negative, Pick, Triplets};
 use crate::distance::widen;
+use crate::transfer::upload;
 
 /// Who is a positive and who a negative for whom, `[B, B]` bool on the device of the distances.
 pub(crate) struct Masks {
@@ -16,7 +17,7 @@ pub(crate) struct Masks {
 impl Masks {
     /// Masks for int64 `labels` `[B]`, made on `device`.
     pub fn of(labels: &Tensor, device: tch::Device) -> Masks {
-        let labels = labels.to_device(device);
+        let labels = upload(labels, device);
         let same = labels.unsqueeze(1).eq_tensor(&labels.unsqueeze(0));
         let itself = Tensor::eye(labels.size()[0], (Kind::Bool, device));
         Masks { positive: same.logical_and(&itself.logical_not()), negative: same.logical_not() }

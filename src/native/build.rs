@@ -4,8 +4,13 @@
 use std::path::{Path, PathBuf};
 
 /// C++ files that only need libtorch's own headers.
-const SOURCES: [&str; 4] =
-    ["src/native/autocast.cpp", "src/native/ops.cpp", "src/native/optim.cpp", "src/native/trace.cpp"];
+const SOURCES: [&str; 5] = [
+    "src/native/autocast.cpp",
+    "src/native/ops.cpp",
+    "src/native/optim.cpp",
+    "src/native/trace.cpp",
+    "src/native/transfer.cpp",
+];
 
 /// Needs the names of gloo's headers too, and NCCL's where it is to be there.
 const COLLECTIVES: &str = "src/native/collectives.cpp";

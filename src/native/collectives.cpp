@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <c10/util/Flags.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -52,6 +53,8 @@ class Store {
 #ifdef RANKLE_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
+
+C10_DECLARE_int(caffe2_log_level);
 
 using std::chrono::milliseconds;
 
@@ -131,6 +134,12 @@ int rankle_world_has_nccl() {
 #else
   return 0;
 #endif
+}
+
+// libtorch's warnings are written for those who program it (strides of buckets, attempts to connect): errors alone are
+// shown from now on, unless the environment asks for more.
+void rankle_world_quiet() {
+  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 2;
 }
 
 // A connection of its own to the store at host:port.

@@ -8,6 +8,7 @@ use super::embed::chunks;
 use super::progress::Bar;
 use crate::datasets::Photo;
 use crate::models::{QuadrupletNet, channels_last};
+use crate::transfer::upload;
 use crate::transform::{Recipe, TestViews};
 
 /// Bytes of conv2 maps that are kept at a time, of the queries and of the gallery each.
@@ -93,7 +94,7 @@ impl Comparison {
     fn maps(&self, network: &QuadrupletNet, photos: &[Photo]) -> Result<Tensor> {
         let mut parts = Vec::new();
         for images in chunks(photos, self.recipe, TestViews::Original, self.batch.max(1), self.workers)? {
-            let images = channels_last(&images?.to_device(self.device));
+            let images = channels_last(&upload(&images?, self.device));
             parts.push(tch::no_grad(|| super::autocast(self.amp, self.device, || network.maps(&images, false))));
         }
         Ok(Tensor::cat(&parts, 0))

@@ -12,6 +12,7 @@ use crate::datasets::Photo;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last};
 use crate::run::progress::Bar;
+use crate::transfer::upload;
 use crate::transform::{Recipe, TestViews};
 
 /// How to embed.
@@ -47,7 +48,7 @@ impl Embedding {
         let mut bar = Bar::new(what, photos.len() as u64, 0);
         let mut parts = Vec::new();
         for images in chunks(photos, self.recipe, self.views, chunk, self.workers)? {
-            let images = channels_last(&images?.to_device(self.device));
+            let images = channels_last(&upload(&images?, self.device));
             let x = tch::no_grad(|| super::autocast(self.amp, self.device, || network.forward(&images, false)));
             let x = x.to_kind(Kind::Float).view([-1, views as i64, network.width()]).mean_dim(1, false, None::<Kind>);
             bar.step(x.size()[0] as u64);

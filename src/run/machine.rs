@@ -22,6 +22,16 @@ pub struct MachineFlags {
     /// With several processes: batch normalisation over the rows of all of them, not over each one's share
     #[arg(long)]
     pub sync_batch_norm: bool,
+    /// On a GPU: products and convolutions of f32 in TF32, with 10 bits of fraction (faster; other digits)
+    #[arg(long)]
+    pub tf32: bool,
+    /// On a GPU: the same bits in every run, where libtorch has such kernels (slower: no search for the fastest ones)
+    #[arg(long)]
+    pub deterministic: bool,
+}
+
+unsafe extern "C" {
+    fn rankle_cuda_modes(tf32: i32, deterministic: i32) -> i32;
 }
 
 /// What [`MachineFlags`] come to on this machine.
@@ -37,6 +47,8 @@ pub struct Machine {
     pub checkpoint_every: u64,
     /// The processes at this run.
     pub world: World,
+    /// Whether batch normalisation sees the rows of all of them.
+    pub sync_batch_norm: bool,
 }
 
 impl MachineFlags {
@@ -57,17 +69,40 @@ impl MachineFlags {
         self.found(World::join(device)?, rank, count)
     }
 
+    /// Sets how a GPU computes, and how to say it.
+    fn modes(&self, device: Device) -> Result<&'static str> {
+        if !device.is_cuda() {
+            for (flag, on) in [("--tf32", self.tf32), ("--deterministic", self.deterministic)] {
+                if on {
+                    bail!("{flag}: this run computes on a CPU, where it changes nothing: leave it out");
+                }
+            }
+            return Ok("");
+        }
+        // SAFETY: sets switches of libtorch's; no pointers.
+        if unsafe { rankle_cuda_modes(self.tf32.into(), self.deterministic.into()) } != 0 {
+            bail!("libtorch refuses to set how its GPU computes: leave --tf32 and --deterministic out");
+        }
+        Ok(match (self.tf32, self.deterministic) {
+            (false, false) => " (f32)",
+            (true, false) => " (TF32)",
+            (false, true) => " (f32, deterministic)",
+            (true, true) => " (TF32, deterministic)",
+        })
+    }
+
     fn found(&self, world: World, rank: usize, count: usize) -> Result<Machine> {
         let (device, name) = super::device::resolve_local(&self.device, rank)?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
             bail!("--workers {workers}: say 1 to 256");
         }
+        let modes = self.modes(device)?;
         let several = match world.size() {
             1 => String::new(),
             size => format!(", one of {size} processes"),
         };
-        say(format!("device: {name}, {} threads{several}", tch::get_num_threads()));
+        say(format!("device: {name}{modes}, {} threads{several}", tch::get_num_threads()));
         if self.sync_batch_norm {
             if world.size() == 1 {
                 bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
@@ -77,7 +112,8 @@ impl MachineFlags {
             layers::synchronise_batch_norm(move |x| world.sum_with_grad(x).unwrap_or_else(|error| leave(&error)));
         }
         let workers = self.workers.unwrap_or((cores / count).max(1));
-        Ok(Machine { device, name, workers, checkpoint_every: self.checkpoint_every, world })
+        let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);
+        Ok(Machine { device, name, workers, checkpoint_every, world, sync_batch_norm })
     }
 }
 

@@ -9,6 +9,7 @@ use tch::Tensor;
 
 use super::embed::{Embedding, average_by};
 use super::report::{Frame, GalleryRow, Report, Series, Tile};
+use crate::collectives::World;
 use crate::datasets::{Photo, ReidSet};
 use crate::distance::Metric;
 use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Retrieval};
@@ -83,9 +84,14 @@ impl Embedded {
         Embedded { query: none(), gallery: none(), q: vec![], g: vec![], query_photo: vec![], gallery_photo: vec![] }
     }
 
-    /// Scores under the Market rule: same person in the same camera dropped, junk dropped, distractors kept.
-    pub fn score(&self, metric: Metric, ap: Ap) -> Retrieval {
-        retrieval::evaluate(&self.query, &self.gallery, &self.q, &self.g, metric, Exclude::SameCamera, ap)
+    /// Scores under the Market rule: same person in the same camera dropped, junk dropped, distractors kept. Several
+    /// processes take a part of the gallery each. Errors where another process is gone.
+    pub fn score(&self, metric: Metric, ap: Ap, world: &World) -> Result<Retrieval> {
+        let Embedded { query, gallery, q, g, .. } = self;
+        if world.size() == 1 {
+            return Ok(retrieval::evaluate(query, gallery, q, g, metric, Exclude::SameCamera, ap));
+        }
+        retrieval::evaluate_shared(query, gallery, q, g, metric, Exclude::SameCamera, ap, world)
     }
 
     /// Scores after k-reciprocal re-ranking with the authors' k1 = 20, k2 = 6, λ = 0.3.

@@ -19,6 +19,7 @@ use super::progress::{Bar, say};
 use super::watch::{Finite, Reading, Watch};
 use crate::collectives::World;
 use crate::optim::Optimizer;
+use crate::transfer::peak_memory;
 
 /// Which run, where, how long, and how often it speaks.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +119,12 @@ impl Session {
             writes = Some(Writes { folder, log, timing });
         }
         if world.size() > 1 {
+            let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
+            if normalises && !machine.sync_batch_norm {
+                say(
+                    "note: batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
+                );
+            }
             start = world.told(&start)?;
             world.share_variables(store)?;
             let state = world.told_tensors(optimizer.state())?;
@@ -200,7 +207,11 @@ impl Session {
             }
             let speed = self.since.1 as f64 / self.since.0.elapsed().as_secs_f64();
             let waited = waited.as_secs_f64();
-            writes.timing.line(&json!({"step": step, "images_per_second": speed, "loader_wait_seconds": waited}))?;
+            let mut timing = json!({"step": step, "images_per_second": speed, "loader_wait_seconds": waited});
+            if let Some(bytes) = peak_memory(store.device(), false) {
+                timing["gpu_peak_bytes"] = json!(bytes);
+            }
+            writes.timing.line(&timing)?;
             if let Some(bar) = &self.bar {
                 let number = |key: &str| line.get(key).and_then(Value::as_f64);
                 let loss = number("mean").or(number("loss")).unwrap_or(f64::NAN);

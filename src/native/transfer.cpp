@@ -1,0 +1,90 @@
+// A copy to a GPU on a stream of its own, and the switches of libtorch's that tch leaves out. Only the interfaces that
+// all devices share are used, so that no CUDA header is needed.
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+namespace {
+
+// The stream for copies to a GPU: one a GPU for the whole process.
+c10::Stream side_stream(const c10::impl::VirtualGuardImpl& gpu, c10::Device device) {
+  static std::mutex lock;
+  static std::map<int, c10::Stream> streams;
+  const std::lock_guard<std::mutex> held(lock);
+  auto found = streams.find(device.index());
+  if (found == streams.end()) {
+    found = streams.emplace(device.index(), gpu.getStreamFromGlobalPool(device)).first;
+  }
+  return found->second;
+}
+
+} // namespace
+
+extern "C" {
+
+// `tensor`, in page-locked memory, on GPU `index`. The current stream waits for the copy, the host doesn't.
+int rankle_upload(void* tensor, int index, void** out) {
+  try {
+    const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+    const c10::impl::VirtualGuardImpl gpu(c10::kCUDA);
+    const c10::Stream now = gpu.getStream(device);
+    const c10::Stream side = side_stream(gpu, device);
+    const auto& host = *static_cast<at::Tensor*>(tensor);
+    at::Tensor there;
+    {
+      const c10::StreamGuard guard(side);
+      there = host.to(host.options().device(device), /*non_blocking=*/true);
+    }
+    c10::Event arrived(c10::kCUDA);
+    arrived.record(side);
+    arrived.block(now);
+    // Its memory belongs to the side stream and must not be given away while this one reads it.
+    there.record_stream(now);
+    *out = new at::Tensor(std::move(there));
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
+// How a GPU computes: TF32 in products and convolutions or whole f32; always the same bits or the fastest kernels.
+int rankle_cuda_modes(int tf32, int deterministic) {
+  try {
+    auto& context = at::globalContext();
+    context.setAllowTF32CuBLAS(tf32 != 0);
+    context.setAllowTF32CuDNN(tf32 != 0);
+    context.setBenchmarkCuDNN(deterministic == 0);
+    context.setDeterministicCuDNN(deterministic != 0);
+    if (deterministic) {
+      // cuBLAS reads it when it starts.
+      setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+      context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+    }
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
+// The most bytes that tensors have taken on GPU `index` since the last call with `reset`, or -1.
+int64_t rankle_cuda_peak(int index, int reset) {
+  try {
+    auto* allocator = c10::getDeviceAllocator(c10::kCUDA);
+    const auto device = static_cast<c10::DeviceIndex>(index);
+    // The first statistic is that of all pools together.
+    const int64_t peak = allocator->getDeviceStats(device).allocated_bytes[0].peak;
+    if (reset) allocator->resetPeakStats(device);
+    return peak;
+  } catch (...) {
+    return -1;
+  }
+}
+}

@@ -1,0 +1,42 @@
+//! From the host to a GPU without making the host wait: page-locked memory, copied on a stream of its own while earlier
+//! work is still computed.
+
+use std::ffi::c_void;
+
+use tch::{Device, Tensor};
+
+unsafe extern "C" {
+    fn rankle_upload(tensor: *const c_void, index: i32, out: *mut *mut c_void) -> i32;
+    fn rankle_cuda_peak(index: i32, reset: i32) -> i64;
+}
+
+/// `x` in page-locked memory where it is bound for a GPU, else itself. For threads that prepare batches: copying into
+/// such memory takes time, reading from it is what a GPU does by itself.
+pub fn stage(x: Tensor, device: Device) -> Tensor {
+    match device {
+        Device::Cuda(_) if x.device() == Device::Cpu => x.f_pin_memory(device).unwrap_or(x),
+        _ => x,
+    }
+}
+
+/// `x` on `device`. From the CPU to a GPU the host does not wait: the copy runs beside the work that was queued before,
+/// and what is queued after waits for it on the GPU. Other ways as [`Tensor::to_device`]. Without a graph.
+pub fn upload(x: &Tensor, device: Device) -> Tensor {
+    let (Device::Cuda(index), Device::Cpu) = (device, x.device()) else { return x.to_device(device) };
+    let pinned = stage(x.detach(), device);
+    let mut out = std::ptr::null_mut();
+    // SAFETY: a `Tensor` holds a valid `at::Tensor*`; the callee gives a new one, which the `Tensor` made of it owns, and
+    // libtorch keeps the page-locked memory until the copy is done.
+    match unsafe { rankle_upload(pinned.as_ptr().cast(), index as i32, &mut out) } {
+        0 => unsafe { Tensor::from_ptr(out.cast()) },
+        // What libtorch says of it, as of any other copy.
+        _ => x.to_device(device),
+    }
+}
+
+/// The most bytes that tensors have taken on a GPU since the start, or since the last call with `reset`. None on a CPU.
+pub fn peak_memory(device: Device, reset: bool) -> Option<u64> {
+    let Device::Cuda(index) = device else { return None };
+    // SAFETY: takes and returns numbers.
+    u64::try_from(unsafe { rankle_cuda_peak(index as i32, reset.into()) }).ok()
+}

@@ -1,0 +1,205 @@
+//! Our side of `scripts/bench --gpu`: losses with mining and whole training steps on a GPU.
+//!
+//! `gpu loss KIND BATCH` and `gpu step NET PRECISION BATCH` run one job and print one line of JSON: the median
+//! milliseconds of a step by the host's clock around whole series that end with the device's, the peak of the memory that
+//! tensors took, what came out, and, of a step, the part outside the network. Inputs are drawn by libtorch's own
+//! generator from a seed, so that PyTorch draws the same. `--device cpu` runs the same jobs there, to try the program.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use rankle::distance::{Metric, normalize};
+use rankle::losses::{Margin, Tally, embedded, multilabel};
+use rankle::mining::{Negative, Pick};
+use rankle::models::label::LabelNet;
+use rankle::models::layers::Scope;
+use rankle::models::{LuNet, Network, TriNet, Vgg16, channels_last, inception::Nn2};
+use rankle::optim::{Optimizer, Rule};
+use rankle::run::autocast;
+use rankle::transfer::{peak_memory, stage, upload};
+use serde_json::{Value, json};
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+
+/// Waits until the device has done what it was given.
+fn settle(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}
+
+/// Median milliseconds of a call, over series long enough for the clock, and the peak of memory.
+fn timed(device: Device, mut work: impl FnMut()) -> (f64, Option<u64>) {
+    for _ in 0..3 {
+        work();
+    }
+    settle(device);
+    peak_memory(device, true);
+    let start = Instant::now();
+    work();
+    settle(device);
+    let calls = (0.1 / start.elapsed().as_secs_f64()).clamp(1., 200.) as usize;
+    let mut series: Vec<f64> = (0..7)
+        .map(|_| {
+            let start = Instant::now();
+            (0..calls).for_each(|_| work());
+            settle(device);
+            1e3 * start.elapsed().as_secs_f64() / calls as f64
+        })
+        .collect();
+    series.sort_unstable_by(f64::total_cmp);
+    (series[series.len() / 2], peak_memory(device, false))
+}
+
+fn loss_of(kind: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let euclidean = Metric::Euclidean;
+    let tally: Tally = match kind {
+        "batch-hard" => embedded::batch_hard(x, y, euclidean, Margin::Hard(0.2)),
+        "batch-hard-soft" => embedded::batch_hard(x, y, euclidean, Margin::Soft),
+        "batch-all" => embedded::batch_all(x, y, euclidean, Margin::Hard(0.2)),
+        "batch-all-soft" => embedded::batch_all(x, y, euclidean, Margin::Soft),
+        "semi-hard" => embedded::every_pair(x, y, Metric::SquaredEuclidean, 0.2, Negative::SemiHard(Pick::Nearest)),
+        "lsep" => multilabel::lsep(x, y),
+        other => bail!("no loss {other}"),
+    };
+    Ok(if kind == "batch-all" { tally.mean_active() } else { tally.mean() })
+}
+
+/// Rows about people, 4 images each (40 for FaceNet's), as the peers draw them: `[B, 128]`, or scores of 80 classes.
+fn inputs(kind: &str, batch: i64) -> (Tensor, Tensor) {
+    tch::manual_seed(batch);
+    let here = (Kind::Float, Device::Cpu);
+    if kind == "lsep" {
+        return (Tensor::randn([batch, 80], here) * 2., Tensor::rand([batch, 80], here).lt(0.04).to_kind(Kind::Int64));
+    }
+    let each = if kind == "semi-hard" { 40 } else { 4 };
+    let people = (batch + each - 1) / each;
+    let centres = Tensor::randn([people, 128], here).repeat_interleave_self_int(each, 0, None).narrow(0, 0, batch);
+    let x = centres + Tensor::randn([batch, 128], here) * 1.5;
+    let x = if kind == "semi-hard" { normalize(&x) } else { x / 8. };
+    (x, Tensor::arange(batch, (Kind::Int64, Device::Cpu)).divide_scalar_mode(each, "floor"))
+}
+
+fn loss(kind: &str, batch: i64, device: Device) -> Result<Value> {
+    let (x, y) = inputs(kind, batch);
+    let (x, labels) = (x.to_device(device), y.to_device(device));
+    // Where a count of people is read from labels on the host, nothing waits.
+    let labels = if kind == "batch-all-soft" { y } else { labels };
+    let step = || -> Result<(Tensor, Tensor)> {
+        let leaf = x.detach().set_requires_grad(true);
+        let value = loss_of(kind, &leaf, &labels)?;
+        value.backward();
+        Ok((value.detach(), leaf.grad()))
+    };
+    let (value, gradient) = step()?;
+    let (ms, peak) = timed(device, || drop(step()));
+    Ok(json!({"ms": ms, "peak_bytes": peak, "loss": value.double_value(&[]),
+        "gradient_norm": gradient.norm().double_value(&[])}))
+}
+
+/// Images, forward, loss, backward, update. `outside` is the share of what is not the network's forward and backward.
+fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Value> {
+    let amp = match precision {
+        "f32" | "tf32" => false,
+        "bf16" => true,
+        other => bail!("no precision {other}"),
+    };
+    let store = VarStore::new(device);
+    let at = Scope::root(&store, 1);
+    enum Net {
+        Embeds(Box<dyn Network>),
+        Scores(LabelNet),
+    }
+    let (net, size, each) = match network {
+        "trinet" => (Net::Embeds(Box::new(TriNet::new(&at))), [256, 128], 4),
+        "lunet" => (Net::Embeds(Box::new(LuNet::new(&at, 128, 64, 1)?)), [128, 64], 4),
+        "nn2" => (Net::Embeds(Box::new(Nn2::new(&at, 224, 128, 1, true)?)), [224, 224], 40),
+        "vgg16" => (Net::Scores(LabelNet::new(&at, Box::new(Vgg16::new(&at)), 80, 0.5)), [224, 224], 4),
+        other => bail!("no network {other}"),
+    };
+    let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
+    tch::manual_seed(3);
+    let host = stage(Tensor::randn([batch, 3, size[0], size[1]], (Kind::Float, Device::Cpu)), device);
+    let people = Tensor::arange(batch, (Kind::Int64, Device::Cpu)).divide_scalar_mode(each, "floor");
+    let classes = Tensor::rand([batch, 80], (Kind::Float, Device::Cpu)).lt(0.04).to_kind(Kind::Int64);
+    let forward = |images: &Tensor| {
+        autocast(amp, device, || match &net {
+            Net::Embeds(net) => net.forward(images, true),
+            Net::Scores(net) => net.scores(&net.feature(images, true), true),
+        })
+    };
+    let charge = |x: &Tensor| match (&net, network) {
+        (Net::Scores(_), _) => multilabel::lsep(x, &classes).mean(),
+        (_, "nn2") => {
+            let rule = Negative::SemiHard(Pick::Nearest);
+            embedded::every_pair(x, &people, Metric::SquaredEuclidean, 0.2, rule).mean()
+        }
+        _ => embedded::batch_hard(x, &people, Metric::Euclidean, Margin::Soft).mean(),
+    };
+    let images = || channels_last(&upload(&host, device));
+    let mut whole = || {
+        let loss = charge(&forward(&images()));
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step(3e-4, 0.9);
+    };
+    let (ms, peak) = timed(device, &mut whole);
+    // The network alone: a fixed gradient comes back into it.
+    let ready = images();
+    let (network_ms, _) = timed(device, || {
+        optimizer.zero_grad();
+        forward(&ready).sum(Kind::Float).backward();
+    });
+    let x = forward(&ready).detach().to_kind(Kind::Float);
+    let (loss_ms, _) = timed(device, || {
+        let leaf = x.detach().set_requires_grad(true);
+        charge(&leaf).backward();
+    });
+    Ok(json!({"ms": ms, "images_per_second": 1e3 * batch as f64 / ms, "network_ms": network_ms, "loss_ms": loss_ms,
+        "loss_share": loss_ms / ms, "peak_bytes": peak}))
+}
+
+unsafe extern "C" {
+    fn rankle_cuda_modes(tf32: i32, deterministic: i32) -> i32;
+}
+
+fn run() -> Result<()> {
+    // Cargo adds a flag of its own.
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if words.is_empty() {
+        println!("nothing to measure: scripts/bench --gpu says what");
+        return Ok(());
+    }
+    let place = words.iter().position(|word| word == "--device");
+    let device = match place {
+        Some(at) => {
+            let rest: Vec<String> = words.drain(at..(at + 2).min(words.len())).collect();
+            rankle::run::device::resolve(rest.get(1).map_or("auto", String::as_str))?.0
+        }
+        None => rankle::run::device::resolve("cuda")?.0,
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse::<i64>().with_context(|| format!("{text} is no batch"));
+    if device.is_cuda() {
+        let deterministic = std::env::var_os("RANKLE_DETERMINISTIC").is_some();
+        // SAFETY: sets switches of libtorch's; no pointers.
+        unsafe { rankle_cuda_modes(words.contains(&"tf32").into(), deterministic.into()) };
+    }
+    let found = match words[..] {
+        ["loss", kind, batch] => loss(kind, number(batch)?, device)?,
+        ["step", network, precision, batch] => step(network, precision, number(batch)?, device)?,
+        _ => bail!("say loss KIND BATCH or step NET PRECISION BATCH"),
+    };
+    println!("{found}");
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

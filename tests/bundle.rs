@@ -1,0 +1,72 @@
+//! scripts/bundle: an archive whose launcher finds torch by itself, and says what to do where there is none.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::export::python;
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).to_string() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn bundle(args: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/bundle");
+    Command::new(script).args(args).output().expect("bash")
+}
+
+#[test]
+fn a_bundle_runs_with_a_pythons_torch_and_says_where_there_is_none() {
+    let Some(python) = python() else { return };
+    let place = TempDir::new().expect("a temporary folder");
+    let binaries =
+        Path::new(env!("CARGO_BIN_EXE_triplet-reid")).parent().expect("a folder").to_string_lossy().to_string();
+    let archive = place.path().join("rankle.tar.gz").to_string_lossy().to_string();
+    let made = bundle(&["--binaries", &binaries, "--out", &archive]);
+    assert!(made.status.success(), "{}", text(&made));
+    let unpacked = Command::new("tar").args(["-xzf", &archive]).current_dir(place.path()).status().expect("tar");
+    assert!(unpacked.success());
+    let folders = std::fs::read_dir(place.path()).expect("a folder").flatten().map(|entry| entry.path());
+    let folder = folders.filter(|path| path.is_dir()).last().expect("the bundle's folder");
+    // From elsewhere, through a symbolic link, with an environment that knows nothing.
+    let link = place.path().join("facenet");
+    std::os::unix::fs::symlink(folder.join("facenet"), &link).expect("a link");
+    let run = |program: &Path, args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(program);
+        command.args(args).current_dir("/").env_clear().env("PATH", "/usr/bin:/bin").envs(variables.iter().copied());
+        command.output().expect("sh")
+    };
+    let with = [("RANKLE_PYTHON", python.to_str().expect("a path"))];
+    for (program, word) in [(folder.join("triplet-reid"), "Triplet Loss"), (link, "FaceNet")] {
+        let shown = run(&program, &["--help"], &with);
+        assert!(shown.status.success() && text(&shown).contains(word), "{}", text(&shown));
+    }
+    // A real computation finds libtorch's libraries.
+    let card = run(&folder.join("triplet-reid"), &["data", "--data", "drawn"], &with);
+    assert!(card.status.success(), "{}", text(&card));
+
+    let empty = place.path().join("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    let without = run(&folder.join("facenet"), &["--help"], &[("LIBTORCH", empty.to_str().expect("a path"))]);
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without).contains("pip install torch==2.11.0"), "{}", text(&without));
+    let unnamed = run(&folder.join("launch"), &[], &with);
+    assert_eq!(unnamed.status.code(), Some(2));
+    assert!(text(&unnamed).contains("triplet-reid"), "{}", text(&unnamed));
+}
+
+#[test]
+fn a_bundle_that_cannot_be_is_answered_in_a_line() {
+    for (args, words) in [
+        (&["--fast"][..], "--fast: not a flag"),
+        (&["--out", "/nowhere/at/all.tar.gz"], "make it, or name another"),
+        (&["--out", "x.zip"], "ends in .tar.gz"),
+        (&["--binaries", "/nowhere"], "run cargo build --release --bins"),
+    ] {
+        let said = bundle(args);
+        assert_eq!(said.status.code(), Some(1), "{args:?}");
+        let said = text(&said);
+        assert!(said.contains(words) && said.trim().lines().count() == 1, "{args:?}: {said}");
+    }
+}

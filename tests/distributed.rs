@@ -1,0 +1,8 @@
+//! Several processes at one run, on 127.0.0.1: what they compute together equals what one computes, and whoever is left
+//! when one dies hears of it.
+
+#![cfg(feature = "distributed")]
+
+mod launch;
+mod numbers;
+mod runs;

@@ -1,0 +1,82 @@
+//! Starts processes that meet at a port of this machine.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A port that nobody listens at now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
+}
+
+/// `size` processes of `program`, numbered as `torchrun` does it, one thread each; killed when dropped.
+pub struct Processes {
+    pub children: Vec<Child>,
+}
+
+impl Processes {
+    pub fn start(size: usize, program: impl Fn(usize) -> Command) -> Processes {
+        let port = free_port().to_string();
+        let children = (0..size).map(|rank| {
+            let mut command = program(rank);
+            command
+                .env("RANK", rank.to_string())
+                .env("LOCAL_RANK", rank.to_string())
+                .env("WORLD_SIZE", size.to_string())
+                .env("LOCAL_WORLD_SIZE", size.to_string())
+                .env("MASTER_ADDR", "127.0.0.1")
+                .env("MASTER_PORT", &port)
+                .env("OMP_NUM_THREADS", "1")
+                .env("RUST_BACKTRACE", "1")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            command.spawn().expect("a process")
+        });
+        Processes { children: children.collect() }
+    }
+
+    /// What each printed, when all have ended.
+    pub fn end(mut self) -> Vec<Output> {
+        let children = std::mem::take(&mut self.children);
+        // Each has its reader, so that none stands still at a full pipe.
+        let readers: Vec<_> = children
+            .into_iter()
+            .map(|child| std::thread::spawn(move || child.wait_with_output().expect("what it printed")))
+            .collect();
+        readers.into_iter().map(|reader| reader.join().expect("a reader")).collect()
+    }
+
+    /// As [`Processes::end`], where all must end well; what the first printed on standard output.
+    #[track_caller]
+    pub fn good(self) -> String {
+        let outputs = self.end();
+        for (rank, output) in outputs.iter().enumerate() {
+            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "process {rank}: {out}{err}");
+        }
+        String::from_utf8_lossy(&outputs[0].stdout).to_string()
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits until `done`, at most `seconds`; whether it came to be.
+pub fn within(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}

@@ -1,0 +1,296 @@
+//! The binaries as several processes: the same run as one process has, deaths, restarts, and environments that are wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rankle::datasets::drawn::photo;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::launch::{Processes, free_port, within};
+use crate::common::{Program, all_close, close};
+use crate::export::python;
+
+const QUADRUPLET: Program = Program(env!("CARGO_BIN_EXE_quadruplet"));
+const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    /// Twelve drawn people in CUHK01's layout, and as many in Market-1501's.
+    fn new() -> Place {
+        let place = Place { dir: TempDir::new().expect("a temporary folder") };
+        for person in 1..13_u64 {
+            for shot in 0..4 {
+                place.draw(&format!("cuhk01/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
+            }
+            let folder = if person < 9 { "bounding_box_train" } else { "bounding_box_test" };
+            for (camera, shot) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
+                let name = format!("{person:04}_c{camera}s1_{:06}_00.png", shot * 25);
+                place.draw(&format!("market/{folder}/{name}"), person, camera, shot);
+                if person > 8 && shot == 0 {
+                    place.draw(&format!("market/query/{name}"), person, camera, shot);
+                }
+            }
+        }
+        place
+    }
+
+    fn draw(&self, name: &str, person: u64, camera: u64, shot: u64) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        photo(5, person, camera, shot, 64, 32).save(path).expect("saved");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().to_string()
+    }
+
+    /// Trains quadruplet's small network into run `name`; `more` wins over what is usual here.
+    fn quadruplet(&self, name: &str, more: &[&str]) -> Vec<String> {
+        let (at, data) = (self.text(name), self.text("cuhk01"));
+        let usual = [
+            ("--run", at.as_str()),
+            ("--data", data.as_str()),
+            ("--test-people", "5"),
+            ("--net", "small"),
+            ("--size", "32x16"),
+            ("--quadruplets", "8"),
+            ("--device", "cpu"),
+        ];
+        let usual = usual.into_iter().filter(|(flag, _)| !more.contains(flag)).flat_map(|(flag, value)| [flag, value]);
+        ["train"].into_iter().chain(usual).chain(more.iter().copied()).map(String::from).collect()
+    }
+
+    fn log(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(name).join("log.jsonl")).expect("a log");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    fn has_checkpoint(&self, name: &str) -> bool {
+        self.path(name).join("checkpoint.safetensors").exists()
+    }
+}
+
+fn start(size: usize, program: &Program, args: &[String]) -> Processes {
+    Processes::start(size, |_| program.command(&args.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+fn alone(program: &Program, args: &[String]) {
+    program.good(&args.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// Lines `error: ...` that a process said.
+fn errors(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr).to_string();
+    for word in ["panicked", "backtrace", "frame #", "defect"] {
+        assert!(!text.contains(word), "{text}");
+    }
+    text.lines().filter(|line| line.contains("error: ")).map(String::from).collect()
+}
+
+#[test]
+fn two_and_four_processes_take_the_steps_of_one() {
+    let place = Place::new();
+    let more = ["--steps", "5", "--log-every", "1"];
+    alone(&QUADRUPLET, &place.quadruplet("one", &more));
+    for size in [2, 4] {
+        let name = format!("of-{size}");
+        let together = [&more[..], &["--sync-batch-norm"]].concat();
+        start(size, &QUADRUPLET, &place.quadruplet(&name, &together)).good();
+        let (ours, theirs) = (place.log(&name), place.log("one"));
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(ours["step"], theirs["step"]);
+            let number = |line: &Value, key: &str| line[key].as_f64().expect("a number");
+            close(number(ours, "mean"), number(theirs, "mean"), 1e-4);
+        }
+        let weights =
+            |name: &str| rankle::weights::read(&place.path(name).join("checkpoint.safetensors")).expect("weights");
+        for ((name, ours), (_, theirs)) in weights(&name).iter().zip(&weights("one")) {
+            if ours.is_floating_point() {
+                println!("{name}");
+                all_close(ours, theirs, 1e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one() {
+    let place = Place::new();
+    let args = |name: &str, more: &[&str]| -> Vec<String> {
+        let (at, data) = (place.text(name), place.text("market"));
+        let usual = ["train", "--run", &at, "--data", &data, "--net", "lunet", "--shrink", "8", "--size", "64x32"];
+        let short = ["--p", "4", "--k", "3", "--t0", "3", "--t1", "4", "--log-every", "1", "--device", "cpu"];
+        usual.iter().chain(&short).chain(more).map(|word| word.to_string()).collect()
+    };
+    alone(&TRIPLET_REID, &args("one", &[]));
+    start(2, &TRIPLET_REID, &args("two", &["--sync-batch-norm"])).good();
+    let means = |name: &str| -> Vec<f64> { place.log(name).iter().filter_map(|line| line["mean"].as_f64()).collect() };
+    assert_eq!((means("two").len(), means("one").len()), (4, 4));
+    for (ours, theirs) in means("two").iter().zip(means("one")) {
+        close(*ours, theirs, 1e-3);
+    }
+    // Without it a process sees its own people's statistics: another run.
+    start(2, &TRIPLET_REID, &args("own", &[])).good();
+    assert!((means("own")[0] - means("one")[0]).abs() > 1e-4);
+
+    // Three processes score the run to the digits that one process finds.
+    let scores = || -> Value {
+        let text = fs::read_to_string(place.path("one/results.json")).expect("results");
+        serde_json::from_str::<Value>(&text).expect("JSON")["scores"].clone()
+    };
+    let evaluate = ["evaluate", "--run", &place.text("one"), "--device", "cpu", "--rerank"].map(String::from);
+    alone(&TRIPLET_REID, &evaluate);
+    let by_one = scores();
+    fs::remove_file(place.path("one/results.json")).expect("removed");
+    let said = start(3, &TRIPLET_REID, &evaluate).good();
+    assert!(said.contains("single query"), "{said}");
+    let by_three = scores();
+    let numbers = |scores: &Value| -> Vec<(String, f64)> {
+        let map = scores.as_object().expect("scores").clone();
+        map.into_iter().map(|(name, score)| (name, score.as_f64().expect("a number"))).collect()
+    };
+    assert!(numbers(&by_one).len() > 8);
+    for ((name, ours), (other, theirs)) in numbers(&by_three).into_iter().zip(numbers(&by_one)) {
+        assert_eq!(name, other);
+        close(ours, theirs, 1e-6);
+    }
+}
+
+#[test]
+fn a_death_ends_all_with_a_line_and_another_number_of_processes_goes_on() {
+    let place = Place::new();
+    let more = ["--steps", "150", "--log-every", "5", "--checkpoint-every", "5"];
+    let args = place.quadruplet("run", &more);
+    // First one beside the first process dies, then the first itself, which holds the store.
+    for (size, victim) in [(3, 1), (2, 0)] {
+        let before = fs::metadata(place.path("run/log.jsonl")).map_or(0, |data| data.len());
+        let mut processes = start(size, &QUADRUPLET, &args);
+        let grown = || fs::metadata(place.path("run/log.jsonl")).map_or(0, |data| data.len()) > before;
+        assert!(within(60, || place.has_checkpoint("run") && grown()), "no checkpoint came");
+        processes.children[victim].kill().expect("a living process");
+        let ended = |processes: &mut Processes| {
+            processes.children.iter_mut().all(|child| child.try_wait().expect("waits").is_some())
+        };
+        assert!(within(30, || ended(&mut processes)), "the others of {size} did not end");
+        for (rank, output) in processes.end().iter().enumerate().filter(|(rank, _)| *rank != victim) {
+            let errors = errors(output);
+            assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "process {rank}: {errors:?}");
+            assert!(errors[0].contains("goes on from its last checkpoint"), "{}", errors[0]);
+            if victim == 1 && rank == 0 {
+                assert!(errors[0].contains("process 1 of 3"), "{}", errors[0]);
+            }
+        }
+    }
+    start(4, &QUADRUPLET, &args).good();
+    let log = place.log("run");
+    let mut steps: Vec<i64> =
+        log.iter().filter(|line| line.get("warning").is_none()).filter_map(|line| line["step"].as_i64()).collect();
+    assert_eq!(steps.last().copied(), Some(299), "{steps:?}");
+    let whole = steps.len();
+    steps.dedup();
+    assert_eq!(steps.len(), whole, "a step is logged once");
+    assert!(steps.windows(2).all(|pair| pair[1] - pair[0] <= 5), "{steps:?}");
+    // And one process alone finds nothing left to do.
+    alone(&QUADRUPLET, &args);
+}
+
+/// Processes of `program` whose command line has `word`.
+fn pids(program: &Program, word: &str) -> Vec<u32> {
+    let running = fs::read_dir("/proc").expect("a Linux machine").flatten();
+    let numbers = running.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+    let is_it = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).to_string();
+        line.starts_with(program.0) && line.contains(word)
+    };
+    numbers.filter(is_it).collect()
+}
+
+#[test]
+fn torchrun_starts_processes_and_starts_them_again() {
+    let Some(python) = python() else { return };
+    let place = Place::new();
+    let args = place.quadruplet("run", &["--steps", "150", "--log-every", "5", "--checkpoint-every", "5"]);
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "torch.distributed.run", "--no-python", "--nproc-per-node", "2", "--max-restarts", "2"])
+        .args(["--master-addr", "127.0.0.1", "--master-port", &free_port().to_string(), "--", QUADRUPLET.0])
+        .args(&args)
+        .env("OMP_NUM_THREADS", "1")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("torchrun");
+    let found = within(120, || place.has_checkpoint("run"));
+    let workers = pids(&QUADRUPLET, &place.text("run"));
+    if let Some(&victim) = workers.last() {
+        // SAFETY: a signal to a process that this test had started.
+        unsafe { libc::kill(victim as i32, libc::SIGKILL) };
+    }
+    let output = child.wait_with_output().expect("what it said");
+    let said = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(found && workers.len() == 2, "{workers:?} {said}");
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("going on from step") || said.matches("meeting 2 processes").count() > 1, "{said}");
+    assert_eq!(place.log("run").last().expect("a line")["step"], 299);
+}
+
+/// `args` in the environment `variables`: fails unless it ends with code 1 and one line that has all `words`.
+#[track_caller]
+fn bad(args: &[&str], variables: &[(&str, &str)], words: &[&str]) {
+    let output = TRIPLET_REID.command(args).envs(variables.iter().copied()).output().expect("the binary starts");
+    let errors = errors(&output);
+    assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{}", String::from_utf8_lossy(&output.stderr));
+    for word in words {
+        assert!(errors[0].contains(word), "{word:?} is not in {}", errors[0]);
+    }
+}
+
+#[test]
+fn environments_that_are_wrong_are_answered_in_a_line() {
+    let train = ["train", "--data", "drawn", "--device", "cpu"];
+    bad(&train, &[("WORLD_SIZE", "2")], &["RANK", "torchrun"]);
+    bad(&train, &[("WORLD_SIZE", "two")], &["WORLD_SIZE", "whole number"]);
+    bad(&train, &[("WORLD_SIZE", "0")], &["WORLD_SIZE is 0"]);
+    bad(&train, &[("WORLD_SIZE", "2"), ("RANK", "2")], &["RANK is 2", "0 to 1"]);
+    bad(&train, &[("WORLD_SIZE", "2"), ("RANK", "0")], &["MASTER_ADDR"]);
+    let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "http")];
+    bad(&train, &met, &["MASTER_PORT", "a port"]);
+    let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")];
+    bad(&["export", "--run", "nowhere"], &met, &["only train and evaluate", "WORLD_SIZE"]);
+    bad(&["train", "--data", "drawn", "--device", "cpu", "--sync-batch-norm"], &[], &["--sync-batch-norm", "torchrun"]);
+}
+
+#[test]
+fn processes_that_differ_are_told_so() {
+    let place = Place::new();
+    let more = ["--steps", "5"];
+    // Other flags in one of them.
+    let outputs = Processes::start(2, |rank| {
+        let mut args = place.quadruplet("run", &more);
+        args.extend(["--seed".to_string(), (rank + 1).to_string()]);
+        QUADRUPLET.command(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    })
+    .end();
+    let said: Vec<String> = outputs.iter().flat_map(errors).collect();
+    assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+    assert!(
+        !said.is_empty() && said.iter().all(|line| line.contains("flags: give every process the same ones")),
+        "{said:?}"
+    );
+    assert!(!Path::new(&place.text("run/config.json")).exists(), "a run that nobody began");
+    // More processes than a batch has parts.
+    let outputs = start(3, &QUADRUPLET, &place.quadruplet("few", &["--steps", "5", "--quadruplets", "2"])).end();
+    let said: Vec<String> = outputs.iter().flat_map(errors).collect();
+    assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("start fewer, or make the batch larger")), "{said:?}");
+}

@@ -1,0 +1,219 @@
+//! On a GPU, where there is one: losses and mining give the CPU's numbers and never make the host wait; every binary
+//! trains, scores and exports there. Elsewhere these tests say that they were passed over.
+
+use std::ffi::{c_int, c_void};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rankle::distance::{Metric, normalize};
+use rankle::losses::{Margin, Tally, embedded, multilabel, quadruplet, skill, triplet};
+use rankle::mining::{Negative, Pick};
+use rankle::models::layers::Scope;
+use rankle::models::{LuNet, Network, channels_last};
+use rankle::optim::{Optimizer, Rule};
+use rankle::run::autocast;
+use rankle::transfer::{stage, upload};
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+
+use crate::common::{Program, all_close, matrix, value};
+
+/// The switch that makes waits errors belongs to the whole process: one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// The GPU, for this test alone; without one, says so.
+fn gpu() -> Option<(Device, MutexGuard<'static, ()>)> {
+    if tch::Cuda::is_available() && tch::Cuda::device_count() > 0 {
+        return Some((Device::Cuda(0), ONE.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+    println!("skipped: no CUDA device here");
+    None
+}
+
+/// While it lives, libtorch throws where a call would make the host wait for the GPU.
+struct NoWaits(*mut c_int);
+
+impl NoWaits {
+    fn begin() -> NoWaits {
+        // torch.cuda.set_sync_debug_mode's own variable, whose first member is the mode: 0 nothing, 1 warn, 2 throw.
+        let name = c"_ZZN3c104cuda13warning_stateEvE14warning_state_";
+        // SAFETY: looks a symbol up by its name.
+        let place: *mut c_void = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        assert!(!place.is_null(), "this libtorch has no switch for waits");
+        let place = place.cast::<c_int>();
+        // SAFETY: a variable of libtorch's that lives as long as the process; tests that touch it hold a lock.
+        unsafe { *place = 2 };
+        NoWaits(place)
+    }
+}
+
+impl Drop for NoWaits {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { *self.0 = 0 };
+    }
+}
+
+#[test]
+fn the_switch_finds_a_wait() {
+    let Some((device, _one)) = gpu() else { return };
+    let x = Tensor::ones([3], (Kind::Float, device));
+    let found = {
+        let _switch = NoWaits::begin();
+        x.f_double_value(&[0]).is_err()
+    };
+    assert!(found, "reading a number waits, and nobody noticed");
+    assert_eq!(x.double_value(&[0]), 1.);
+}
+
+type Of = fn(&Tensor, &Tensor) -> Tally;
+
+/// Losses of embeddings `[B, D]` and identities `[B]`.
+const OF_ROWS: [(&str, Of); 11] = [
+    ("batch hard", |x, y| triplet::batch_hard(&Metric::Euclidean.matrix(x, x), y, Margin::Soft)),
+    ("batch hard, hinge", |x, y| triplet::batch_hard(&Metric::Cosine.matrix(x, x), y, Margin::Hard(0.2))),
+    ("batch all", |x, y| triplet::batch_all(&Metric::Euclidean.matrix(x, x), y, Margin::Hard(0.2))),
+    ("batch all, soft", |x, y| triplet::batch_all(&Metric::Euclidean.matrix(x, x), y, Margin::Soft)),
+    ("semi-hard", |x, y| {
+        let x = normalize(x);
+        triplet::semi_hard(&Metric::SquaredEuclidean.matrix(&x, &x), y, 0.2, Pick::Nearest)
+    }),
+    ("lifted", |x, y| triplet::lifted(&Metric::Euclidean.matrix(x, x), y, 1.)),
+    ("batch hard of rows", |x, y| embedded::batch_hard(x, y, Metric::Euclidean, Margin::Soft)),
+    ("batch all of rows", |x, y| embedded::batch_all(x, y, Metric::Euclidean, Margin::Hard(0.2))),
+    ("semi-hard of rows", |x, y| {
+        let rule = Negative::SemiHard(Pick::Nearest);
+        embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, rule)
+    }),
+    ("violating, random", |x, y| {
+        embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, Negative::Violating(3))
+    }),
+    ("every pair, addons", |x, y| {
+        embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, Negative::Addons)
+    }),
+];
+
+/// Losses of scores `[B, C]` and labels `[B, C]`.
+const OF_SCORES: [(&str, Of); 7] = [
+    ("LSEP", multilabel::lsep),
+    ("hinge", |f, y| multilabel::hinge(f, y, 1.)),
+    ("WARP", |f, y| multilabel::warp(f, y, 1.)),
+    ("BP-MLL", multilabel::bp_mll),
+    ("sigmoid", multilabel::sigmoid),
+    ("label count", multilabel::label_count),
+    ("label threshold", |f, y| multilabel::label_threshold(f, &(f * 0.5), y)),
+];
+
+/// Losses of three columns of pairs.
+const OF_PAIRS: [(&str, Of); 5] = [
+    ("quadruplet", |g, _| quadruplet::pairs(&g.select(1, 0), &g.select(1, 1), &g.select(1, 2), (1., 0.5))),
+    ("quadruplet, adaptive", |g, _| {
+        let full = quadruplet::MarginGradient::Full;
+        quadruplet::adaptive_pairs(&g.select(1, 0), &g.select(1, 1), &g.select(1, 2), (1., 0.5), full).0
+    }),
+    ("rank", |s, _| skill::rank(&s.select(1, 0), &s.select(1, 1), 1.)),
+    ("rank by splits", |s, _| skill::rank_splits(s, &(s * 0.3), 1.)),
+    ("similarity", |s, _| skill::similarity(s, &(s * 0.3), 0.1)),
+];
+
+fn gradient_of(x: &Tensor, y: &Tensor, of: Of) -> (Tensor, Tensor) {
+    let leaf = x.detach().copy().set_requires_grad(true);
+    let loss = of(&leaf, y).mean();
+    loss.backward();
+    (loss.detach(), leaf.grad())
+}
+
+#[test]
+fn losses_give_the_cpus_numbers_and_never_wait() {
+    let Some((device, _one)) = gpu() else { return };
+    let labels = Tensor::from_slice(&(0..192_i64).map(|row| row / 4).collect::<Vec<_>>());
+    let classes = matrix(7, 192, 20).gt(0.6).to_kind(Kind::Int64);
+    let rows = |width| matrix(5, 192, width).to_kind(Kind::Float);
+    let all = OF_ROWS
+        .iter()
+        .map(|of| (of, rows(32), &labels))
+        .chain(OF_SCORES.iter().map(|of| (of, rows(20) * 5., &classes)))
+        .chain(OF_PAIRS.iter().map(|of| (of, rows(3) * 2., &labels)));
+    for ((name, of), x, y) in all {
+        println!("{name}");
+        let (loss, gradient) = gradient_of(&x, y, *of);
+        let there = x.to_device(device);
+        // Labels may lie on the host or on the GPU.
+        for y in [y.shallow_clone(), y.to_device(device)] {
+            let _ = gradient_of(&there, &y, *of); // the first call loads kernels
+            let found = {
+                let _switch = NoWaits::begin();
+                gradient_of(&there, &y, *of)
+            };
+            assert!((value(&found.0) - value(&loss)).abs() <= 1e-4 * value(&loss).abs().max(1.), "{name}");
+            all_close(&found.1.to_device(Device::Cpu), &gradient, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn what_is_uploaded_arrives_without_a_wait() {
+    let Some((device, _one)) = gpu() else { return };
+    let here: Vec<Tensor> = (0..20).map(|i| matrix(i, 500, 300).to_kind(Kind::Float)).collect();
+    let staged: Vec<Tensor> = here.iter().map(|x| stage(x.shallow_clone(), device)).collect();
+    let _ = upload(&staged[0], device);
+    let sums: Vec<Tensor> = {
+        let _switch = NoWaits::begin();
+        // Each is freed while the next is under way: memory of the side stream is not given away too early.
+        staged.iter().map(|x| (upload(x, device) * 2.).sum(Kind::Double)).collect()
+    };
+    for (sum, x) in sums.iter().zip(&here) {
+        assert!((value(sum) - 2. * value(&x.sum(Kind::Double))).abs() < 1e-6 * x.numel() as f64);
+    }
+}
+
+#[test]
+fn a_training_step_waits_for_nothing_and_follows_the_cpus() {
+    let Some((device, _one)) = gpu() else { return };
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2, 3, 3]);
+    let images = matrix(3, 8, 3 * 128 * 64).view([8, 3, 128, 64]).to_kind(Kind::Float);
+    let run = |device: Device, amp: bool, waits: bool| -> Vec<f64> {
+        let store = VarStore::new(device);
+        let net = LuNet::new(&Scope::root(&store, 4), 128, 64, 8).expect("fits");
+        let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
+        let mut step = || {
+            let images = channels_last(&upload(&stage(images.shallow_clone(), device), device));
+            let x = autocast(amp, device, || net.forward(&images, true));
+            let loss = triplet::batch_hard(&Metric::Euclidean.matrix(&x, &x), &labels, Margin::Soft).mean();
+            optimizer.zero_grad();
+            loss.backward();
+            optimizer.step(1e-4, 0.9);
+            loss.detach()
+        };
+        let first = step();
+        let switch = (!waits).then(NoWaits::begin);
+        let rest: Vec<Tensor> = (0..3).map(|_| step()).collect();
+        drop(switch);
+        std::iter::once(first).chain(rest).map(|loss| value(&loss)).collect()
+    };
+    let (cpu, cuda, half) = (run(Device::Cpu, false, true), run(device, false, false), run(device, true, false));
+    for step in 0..4 {
+        assert!((cpu[step] - cuda[step]).abs() < 2e-3, "{cpu:?} {cuda:?}");
+        assert!((cpu[step] - half[step]).abs() < 5e-2, "{cpu:?} {half:?}");
+    }
+}
+
+#[test]
+fn every_binary_trains_scores_and_exports_on_a_gpu() {
+    let Some((_device, _one)) = gpu() else { return };
+    let programs = [
+        (Program(env!("CARGO_BIN_EXE_triplet-reid")), &["--t0", "4", "--t1", "6"][..]),
+        (Program(env!("CARGO_BIN_EXE_facenet")), &["--net", "small", "--steps", "6"]),
+        (Program(env!("CARGO_BIN_EXE_quadruplet")), &["--net", "small", "--steps", "6"]),
+        (Program(env!("CARGO_BIN_EXE_multilabel-ranking")), &["--net", "small", "--epochs", "1", "--epochs2", "1"]),
+        (Program(env!("CARGO_BIN_EXE_skill-determination")), &["--steps-spatial", "4", "--steps-temporal", "4"]),
+    ];
+    for (program, more) in programs {
+        let place = TempDir::new().expect("a temporary folder");
+        let at = place.path().join("run").to_string_lossy().to_string();
+        let train = ["train", "--data", "drawn", "--device", "cuda", "--run", &at];
+        program.good(&train.iter().chain(more).copied().collect::<Vec<_>>());
+        program.good(&["evaluate", "--run", &at, "--device", "cuda"]);
+        program.good(&["export", "--run", &at, "--device", "cuda"]);
+    }
+}
