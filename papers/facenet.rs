@@ -89,6 +89,7 @@ fn network(h: &Hyper, store: &VarStore) -> Result<Box<dyn Network>> {
         Net::InceptionResnetV1 => {
             inception::InceptionResnetV1::new(&at, size, width, shrink).map(|net| Box::new(net) as _)
         }
+        Net::Googlenet => inception::GoogLeNet::new(&at, size, width, shrink).map(|net| Box::new(net) as _),
         Net::Small => FaceSmall::new(&at, size, width, shrink).map(|net| Box::new(net) as _),
     };
     built.with_context(|| format!("--net {} --size {} --shrink {}", h.net.name(), h.size, h.shrink))
@@ -99,6 +100,8 @@ fn network_input(net: Net) -> ([f32; 3], [f32; 3]) {
     match net {
         // openface: plain [0, 1].
         Net::Nn4Small2 | Net::Nn4Small2Released => ([0.; 3], [1.; 3]),
+        // torchvision's transform_input.
+        Net::Googlenet => ([0.5; 3], [0.5; 3]),
         // facenet's fixed standardisation, (x - 127.5) / 128.
         _ => ([0.5; 3], [128. / 255.; 3]),
     }
@@ -154,6 +157,11 @@ fn part(rows: &[usize], size: usize, chunk: usize) -> Option<(usize, &[usize])> 
 fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     if let Some(file) = &h.weights {
         let path = Path::new(file);
+        if h.net == Net::Googlenet {
+            say(weights::load_googlenet(store, path)
+                .context("--weights (scripts/fetch googlenet gets torchvision's)")?);
+            return Ok(());
+        }
         // A classifier's last layer has no part in an embedding.
         let rename = |name: &str| (!name.starts_with("logits.")).then(|| name.to_string());
         let read = weights::read(path).context("--weights (data/README.md says where published files are)")?;

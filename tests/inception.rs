@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use rankle::models::inception::{InceptionResnetV1, Nn1, Nn2, Nn4, Nn4Small2, l2_pool, local_response_norm, maxout};
+use rankle::models::inception::{
+    GoogLeNet, InceptionResnetV1, Nn1, Nn2, Nn4, Nn4Small2, l2_pool, local_response_norm, maxout,
+};
 use rankle::models::layers::Scope;
 use rankle::models::{Network, trainable_parameters};
 use tch::nn::VarStore;
@@ -45,6 +47,10 @@ fn parameter_counts_are_the_sheets() {
     let vs = store();
     InceptionResnetV1::new(&Scope::root(&vs, 1), 160, 512, 1).expect("fits");
     assert_eq!(trainable_parameters(&vs), 23_482_624);
+    let vs = store();
+    GoogLeNet::new(&Scope::root(&vs, 1), 224, 128, 1).expect("fits");
+    // torchvision's 6,624,904 without its classes, and the embedding.
+    assert_eq!(trainable_parameters(&vs), 6_624_904 - 1000 * 1025 + 128 * 1024);
 }
 
 #[test]
@@ -97,13 +103,14 @@ fn small(vs: &VarStore, which: usize) -> (&'static str, i64, Box<dyn Network>) {
         3 => ("NN4 with BN", 33, Box::new(Nn4::new(&at, 33, 16, 3, true).expect("fits"))),
         4 => ("nn4.small2", 96, Box::new(Nn4Small2::new(&at, 96, 16, 8, false).expect("fits"))),
         5 => ("nn4.small2 as trained", 96, Box::new(Nn4Small2::new(&at, 96, 16, 2, true).expect("fits"))),
+        6 => ("GoogLeNet", 64, Box::new(GoogLeNet::new(&at, 64, 16, 4).expect("fits"))),
         _ => ("Inception-ResNet-v1", 80, Box::new(InceptionResnetV1::new(&at, 80, 16, 4).expect("fits"))),
     }
 }
 
 #[test]
 fn every_network_gives_unit_rows_and_every_parameter_a_gradient() {
-    for which in 0..7 {
+    for which in 0..8 {
         let vs = store();
         let (name, size, net) = small(&vs, which);
         let images = drawn(4, &[3, 3, size, size]);

@@ -264,10 +264,22 @@ fn damaged_safetensors_are_one_line() {
         r#"{"a":{"dtype":"F32","shape":[18446744073709551615,0],"data_offsets":[0,0]}}"#,
         r#"{"a":{"dtype":"F8_E4M3","shape":[0],"data_offsets":[0,0]}}"#,
         r#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[9,9]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,18446744073709551615]}}"#,
         "{not json}",
         "{\"",
     ] {
         by_hand::refused(&header(json), "");
+    }
+    // Numbers that two tensors share, that nobody has, and that lie behind the end.
+    for json in [
+        r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}"#,
+    ] {
+        by_hand::refused(&[&header(json)[..], &[0; 8]].concat(), "");
     }
     by_hand::refused(
         &[&header(r#"{"a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}"#)[..], &[7]].concat(),

@@ -223,6 +223,8 @@ pub enum Net {
     Nn4Small2Released,
     /// Inception-ResNet-v1, 160x160, 23.5 M parameters (facenet, facenet-pytorch)
     InceptionResnetV1,
+    /// torchvision's GoogLeNet with a new last layer, 224x224, 5.7 M parameters
+    Googlenet,
     /// Ours, for small machines
     Small,
 }
@@ -236,7 +238,7 @@ impl Net {
     pub fn size(self) -> u32 {
         match self {
             Net::Nn1 => 220,
-            Net::Nn2 => 224,
+            Net::Nn2 | Net::Googlenet => 224,
             Net::Nn3 | Net::InceptionResnetV1 => 160,
             Net::Nn4 | Net::Nn4Small2 | Net::Nn4Small2Released => 96,
             Net::Small => 64,
@@ -649,6 +651,7 @@ impl Hyper {
             Net::Nn4Small2 | Net::Nn4Small2Released => {
                 "pixels enter as x / 255, as in openface; the paper gives no scale".into()
             }
+            Net::Googlenet => "pixels enter as (x - 127.5) / 127.5, as in torchvision; the paper gives no scale".into(),
             _ => "pixels enter as (x - 127.5) / 128, as in facenet; the paper gives no scale".into(),
         });
         match self.net {

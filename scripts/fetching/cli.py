@@ -94,7 +94,7 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
-        say(f"{error.strerror} ({error.filename})")
+        say(reason(error))
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
@@ -112,9 +112,14 @@ def fetching(entries, options):
             say(str(error) if str(error).startswith(f"{entry.name} ") else f"{entry.name}: {error}")
             failed = 1
         except OSError as error:
-            say(f"{entry.name}: {error.strerror} ({error.filename}); run the same command when that is mended")
+            say(f"{entry.name}: {reason(error)}; run the same command when that is mended")
             failed = 1
     return failed
+
+
+def reason(error):
+    """An OSError's words, with the file where it names one."""
+    return (error.strerror or str(error)) + (f" ({error.filename})" if error.filename else "")
 
 
 def checking(entries, root):

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import drive
-from .problems import Broken, Later, MirrorFailed, Problem, Unreachable
+from .problems import Broken, Later, MirrorFailed, NotHad, Problem, Unreachable
 from .progress import Bar, say
 from .words import address, printable, size
 
@@ -53,7 +53,7 @@ class Download:
                 said.append(f"{address(url)}: {error}")
                 if url != self.file.urls[-1]:
                     say(f"{self.file.name}: {said[-1]}; trying the next mirror")
-        raise Problem(f"{self.file.name} could not be had. " + "; ".join(said))
+        raise NotHad(f"{self.file.name} could not be had. " + "; ".join(said))
 
     def mirror(self, url):
         """This mirror until the file is whole and right, or MirrorFailed."""
@@ -113,6 +113,7 @@ class Download:
             self.receive(reply, url, have, notes)
         finally:
             reply.close()
+            self.web.watch.release()
 
     def range(self, url, have, notes, whole):
         """The headers that continue a part, or nothing where it must start over."""
@@ -141,20 +142,23 @@ class Download:
     def receive(self, reply, url, have, notes):
         status = reply.status
         if status == 416:
-            total = re.fullmatch(r"bytes \*/(\d+)", reply.headers.get("Content-Range") or "")
+            total = re.fullmatch(r"bytes \*/([0-9]{1,18})", reply.headers.get("Content-Range") or "")
             if total and int(total[1]) == have and have > 0:
                 return
             self.discard()
             raise Broken("it has not the range asked for; starting over")
         self.refuse(reply)
-        length = reply.headers.get("Content-Length") or ""
-        length = int(length) if length.isdigit() else None
+        length = number(reply.headers.get("Content-Length"))
         if status == 206:
-            span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", reply.headers.get("Content-Range") or "")
+            span = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", reply.headers.get("Content-Range") or "")
             if not have or not span or int(span[1]) != have:
                 self.discard()
                 raise Broken("it sent another range than asked for; starting over")
             total = int(span[3]) if span[3] != "*" else None
+            # A host may send a part of another file than before, whatever If-Range asked.
+            if notes.get("url") == url and changed(notes, reply, total):
+                self.discard()
+                raise Broken("the file there is another one than before; starting over")
             self.mixed = True
         else:
             have, total = 0, length
@@ -227,27 +231,43 @@ class Download:
             return {}
 
     def write_notes(self, url, reply, total):
-        # Only a strong ETag names bytes; a date stands in for it.
-        tag, date = reply.headers.get("ETag") or "", reply.headers.get("Last-Modified")
-        validator = tag if tag and not tag.startswith("W/") else date
-        text = json.dumps({"url": url, "validator": validator, "total": total})
+        text = json.dumps({"url": url, "validator": validator(reply), "total": total})
         fresh = self.notes.with_name(self.notes.name + ".new")
         fresh.write_text(text)
         os.replace(fresh, self.notes)
+
+
+def validator(reply):
+    """What names the reply's file: only a strong ETag names bytes; a date stands in for it."""
+    tag, date = reply.headers.get("ETag") or "", reply.headers.get("Last-Modified")
+    return tag if tag and not tag.startswith("W/") else date
+
+
+def changed(notes, reply, total):
+    """Whether a continued file says of itself what it did not say before: another length, tag or date."""
+    now = validator(reply)
+    other = now is not None and notes.get("validator") is not None and now != notes["validator"]
+    return other or (total is not None and notes.get("total") is not None and total != notes["total"])
+
+
+def number(text):
+    """A header's number, or None: no signs, no other alphabets' digits, none that is absurdly long."""
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def retry_after(value):
     """Seconds to wait, of Retry-After's number or date; None where it says neither."""
     if not value:
         return None
-    if value.strip().isdigit():
-        return int(value)
+    seconds = number(value.strip())
+    if seconds is not None:
+        return seconds
     try:
         when = email.utils.parsedate_to_datetime(value)
         if when.tzinfo is None:
             when = when.replace(tzinfo=timezone.utc)
         return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -30,11 +30,15 @@ class Form(HTMLParser):
 
 def confirmed(page, url):
     """The address behind the confirm page that `url` answered with. Raises MirrorFailed where there is none."""
-    form = Form()
-    form.feed(page)
+    form, host, own = Form(), "", urlsplit(url).hostname
+    try:
+        form.feed(page)
+        target = urljoin(url, form.action or "")
+        host = urlsplit(target).hostname or ""
+    except (ValueError, AssertionError):
+        # Markup or an address that Python's own readers stumble over.
+        form.action = None
     if form.action:
-        target = urljoin(url, form.action)
-        host, own = urlsplit(target).hostname or "", urlsplit(url).hostname
         if host == own or host.endswith((".google.com", ".googleusercontent.com")):
             return target + ("&" if "?" in target else "?") + urlencode(form.fields)
         raise MirrorFailed("its confirm page leads to another host: refused")

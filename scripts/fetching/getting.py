@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import check, terms
 from .download import Download, verify
-from .problems import Problem
+from .problems import NotHad, Problem
 from .progress import say
 from .transport import Web
 from .unpack import unpack
@@ -168,10 +168,10 @@ def obtain(entry, given, folder, options):
         download = Download(file, folder / file.name, web)
         try:
             download.run()
-        except Problem as error:
+        except NotHad as error:
             steps = "".join(f"\n  - {step}" for step in entry.ask) or f" ({entry.page})"
             raise Problem(
-                f"{error}. Run the same command later, or get it another way and give it with --from FILE{steps}"
+                f"{error}. Run the same command later, or get it another way and say 'scripts/fetch {entry.name} --from {Path(file.name).name}'{steps}"
             ) from None
         paths[file.name] = folder / file.name
     return paths

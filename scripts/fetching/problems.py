@@ -5,6 +5,10 @@ class Problem(Exception):
     """Ends the work on one data set."""
 
 
+class NotHad(Problem):
+    """No mirror gave the file."""
+
+
 class MirrorFailed(Exception):
     """This mirror will not give the file; the next one may."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import os
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -40,15 +42,108 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         return request
 
 
+class Watch:
+    """Ends a connection whose next step takes too long. A socket's own timeout starts anew with every byte, so that a
+    host may send a byte now and then for ever: in a TLS handshake, in headers, in the length of a chunk."""
+
+    def __init__(self):
+        self.lock, self.socket, self.until, self.cut, self.thread = threading.Lock(), None, None, False, None
+
+    def hold(self, made):
+        """The connection from now on. A duplicate of its socket: TLS takes the socket itself away while it handshakes."""
+        self.release()
+        with self.lock:
+            self.socket = made.dup()
+            if self.cut:
+                self._cut()
+
+    def release(self):
+        with self.lock:
+            if self.socket is not None:
+                self.socket.close()
+            self.socket = None
+
+    def start(self, seconds):
+        with self.lock:
+            self.cut, self.until = False, time.monotonic() + seconds
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, args=(min(seconds / 4, 1.0),), daemon=True)
+                self.thread.start()
+
+    def stop(self):
+        """Whether the time was up."""
+        with self.lock:
+            self.until = None
+            return self.cut
+
+    def _run(self, tick):
+        idle = 0
+        while True:
+            time.sleep(tick)
+            with self.lock:
+                idle = idle + 1 if self.until is None else 0
+                if idle > 3:
+                    self.thread = None
+                    return
+                if self.until is not None and time.monotonic() >= self.until:
+                    self.until, self.cut = None, True
+                    self._cut()
+
+    def _cut(self):
+        try:
+            if self.socket is not None:
+                self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def watched(kind, watch, *args, **kwargs):
+    """An HTTPConnection or HTTPSConnection whose socket `watch` holds from the moment that it is connected."""
+    made = kind(*args, **kwargs)
+    connect = made._create_connection
+
+    def create(*to, **how):
+        found = connect(*to, **how)
+        watch.hold(found)
+        return found
+
+    made._create_connection = create
+    return made
+
+
+class Http(urllib.request.HTTPHandler):
+    def __init__(self, watch):
+        super().__init__()
+        self.watch = watch
+
+    def http_open(self, req):
+        return self.do_open(functools.partial(watched, http.client.HTTPConnection, self.watch), req)
+
+
+class Https(urllib.request.HTTPSHandler):
+    def __init__(self, watch):
+        super().__init__()
+        self.watch, self.tls = watch, ssl.create_default_context()
+
+    def https_open(self, req):
+        return self.do_open(functools.partial(watched, http.client.HTTPSConnection, self.watch), req, context=self.tls)
+
+
 class Web:
-    """Opens urls. `stall` seconds without enough bytes end a transfer."""
+    """Opens urls. `stall` seconds without enough bytes end a transfer; a connection and its headers, redirects and all,
+    get twice that."""
 
     def __init__(self, stall=60.0, auth=None):
         self.stall = stall
         self.auth = auth or {}
+        self.watch = Watch()
         # ProxyHandler reads http_proxy, https_proxy and no_proxy; cookies are kept for the length of one run.
         self.opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler(), Redirects(), urllib.request.HTTPCookieProcessor()
+            urllib.request.ProxyHandler(),
+            Redirects(),
+            urllib.request.HTTPCookieProcessor(),
+            Http(self.watch),
+            Https(self.watch),
         )
 
     def open(self, url, headers):
@@ -57,6 +152,27 @@ class Web:
         secret = self.credentials(url)
         if secret:
             request.add_unredirected_header("Authorization", secret)
+        self.watch.start(2 * self.stall)
+        try:
+            reply = self.answer(request)
+        except (Broken, MirrorFailed):
+            # What went wrong may be that it was cut.
+            cut = self.watch.stop()
+            self.watch.release()
+            if cut:
+                raise self.late() from None
+            raise
+        # Headers that were cut look like headers that ended.
+        if self.watch.stop():
+            reply.close()
+            self.watch.release()
+            raise self.late()
+        return reply
+
+    def late(self):
+        return Broken(f"no whole answer within {2 * self.stall:g} s")
+
+    def answer(self, request):
         try:
             return self.opener.open(request, timeout=self.stall)
         except urllib.error.HTTPError as reply:
@@ -86,12 +202,17 @@ class Web:
         since, got = time.monotonic(), 0
         read = getattr(reply, "read1", None) or reply.read
         while True:
+            self.watch.start(2 * self.stall)
             try:
                 chunk = read(1 << 16)
             except socket.timeout:
                 raise Broken(f"nothing came for {self.stall:g} s") from None
             except (http.client.HTTPException, OSError, ValueError) as error:
+                if self.watch.stop():
+                    raise Broken(f"nothing of use came for {2 * self.stall:g} s") from None
                 raise Broken(f"the connection broke ({type(error).__name__})") from None
+            if self.watch.stop():
+                raise Broken(f"nothing of use came for {2 * self.stall:g} s")
             if not chunk:
                 return
             yield chunk

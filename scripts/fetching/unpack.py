@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
-import zlib
-import lzma
 from pathlib import Path, PurePosixPath
 
 from .problems import Problem
@@ -32,24 +31,19 @@ def unpack(archive, folder, rules):
             from_zip(archive, sink)
         else:
             from_tar(archive, sink)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        UnicodeError,
-    ) as error:
-        raise Problem(
-            f"{sink.archive} is damaged or no archive ({printable(error)}); delete it and fetch it again"
-        ) from None
     except OSError as error:
         # gzip and bz2 say "not a gzipped file" and the like as OSErrors without a number.
         if error.errno is None:
             raise Problem(f"{sink.archive} is damaged ({printable(error)}); delete it and fetch it again") from None
         raise Problem(f"cannot unpack {sink.archive}: {error.strerror}") from None
+    except Problem:
+        raise
+    except Exception as error:
+        # zipfile and tarfile have errors of their own and, for headers made to hurt, any that Python has (a ValueError
+        # of a sparse map, a RecursionError of headers in headers).
+        raise Problem(
+            f"{sink.archive} is damaged or no archive ({printable(error)}); delete it and fetch it again"
+        ) from None
 
 
 class Sink:
@@ -57,14 +51,14 @@ class Sink:
 
     def __init__(self, archive, folder, rules):
         self.archive, self.folder, self.rules = archive, folder, rules
-        self.files, self.bytes, self.seen = 0, 0, set()
+        self.files, self.bytes, self.stated, self.seen = 0, 0, 0, set()
 
     def refuse(self, name, why):
         raise Problem(f"{self.archive} holds {printable(name)!r}, {why}: refused, nothing of it is kept")
 
     def place(self, name):
         """Where a name of the archive goes here, or None where it is left out."""
-        if "\0" in name or "\\" in name or re.match(r"[A-Za-z]:", name):
+        if re.search(r"[\x00-\x1f\x7f\\]", name) or re.match(r"[A-Za-z]:", name):
             self.refuse(name, "not a plain relative name")
         path = PurePosixPath(name)
         if path.is_absolute() or name.startswith("/") or ".." in path.parts:
@@ -85,23 +79,35 @@ class Sink:
                 return self.folder / (here + plain[len(prefix) :])
         return None
 
-    def count(self, name):
-        """One more member, taken or not: an archive of a billion empty names is a bomb too."""
+    def count(self, size):
+        """One more member that says it has `size` bytes, taken or not: an archive of a billion empty names is a bomb
+        too, and skipping costs as much as reading."""
         self.files += 1
+        self.stated += size
         if self.files > self.rules.files:
             raise Problem(
                 f"{self.archive} holds more than the {self.rules.files:,} files that the list allows: refused, nothing of it is kept"
             )
+        if size < 0:
+            raise Problem(f"{self.archive} is damaged (a size below 0): refused, nothing of it is kept")
+        if self.stated > self.rules.bytes:
+            self.too_large()
+
+    def too_large(self):
+        raise Problem(
+            f"{self.archive} unpacks to more than the {self.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept"
+        )
 
     def store(self, name, source):
         """One file of the archive."""
         target = self.place(name)
         if target is None:
             return
-        if target in self.seen:
-            self.refuse(name, "twice")
-        self.seen.add(target)
-        if any(parent in self.seen for parent in target.parents):
+        # On some disks names are one that differ in capitals or in how an accent is written.
+        if folded(target) in self.seen:
+            self.refuse(name, "twice, or in other capitals too")
+        self.seen.add(folded(target))
+        if any(folded(parent) in self.seen for parent in target.parents):
             self.refuse(name, "within what is a file already")
         target.parent.mkdir(parents=True, exist_ok=True)
         # An earlier archive of the same set may hold the same name.
@@ -110,16 +116,18 @@ class Sink:
             for chunk in iter(lambda: source.read(1 << 18), b""):
                 self.bytes += len(chunk)
                 if self.bytes > self.rules.bytes:
-                    raise Problem(
-                        f"{self.archive} unpacks to more than the {self.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept"
-                    )
+                    self.too_large()
                 out.write(chunk)
+
+
+def folded(path):
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def from_zip(archive, sink):
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
-            sink.count(member.filename)
+            sink.count(member.file_size)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if member.is_dir():
                 sink.place(member.filename)
@@ -145,25 +153,22 @@ class Header(tarfile.TarInfo):
             tarfile.GNUTYPE_LONGNAME,
             tarfile.GNUTYPE_LONGLINK,
         )
-        if self.type in special and self.size > LONGEST_HEADER:
-            raise tarfile.ReadError("a header too long")
+        if self.size < 0 or (self.type in special and self.size > LONGEST_HEADER):
+            raise tarfile.ReadError("a header too long, or of a size below 0")
         return super()._proc_member(tar)
 
 
 def from_tar(archive, sink):
     with tarfile.open(archive, "r:*", tarinfo=Header) as opened:
         for member in opened:
-            sink.count(member.name)
+            sink.count(member.size)
             # tarfile keeps every header it has seen; nothing here looks back.
             opened.members = []
-            # Skipping a member costs as much as reading it: a stated size is bounded before it is believed.
-            if member.size > sink.rules.bytes:
-                raise Problem(
-                    f"{sink.archive} unpacks to more than the {sink.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept"
-                )
             if member.isdir():
                 sink.place(member.name)
-            elif not member.isreg() or member.issparse():
+            elif member.issparse():
+                sink.refuse(member.name, "which is sparse (a few bytes that stand for many)")
+            elif not member.isreg():
                 sink.refuse(member.name, "which is a link or a device")
             else:
                 sink.store(member.name, opened.extractfile(member))

@@ -57,6 +57,27 @@ pub fn count(name: &str, what: &str) -> usize {
     found.unwrap_or_else(|| panic!("{name} has no count {what} in data/datasets.json")) as usize
 }
 
+/// A list of published counts: `counts("cuhk03", "people")`, by pair of cameras.
+///
+/// # Panics
+/// As [`count`].
+pub fn counts(name: &str, what: &str) -> Vec<usize> {
+    let entry = entries().find(|entry| entry["name"] == name);
+    let found = entry.and_then(|entry| entry["counts"][what].as_array());
+    let found = found.unwrap_or_else(|| panic!("{name} has no counts {what} in data/datasets.json"));
+    found.iter().filter_map(Value::as_u64).map(|count| count as usize).collect()
+}
+
+/// What is wrong where a name of the list's [`sample`] that starts with `under` is none of a set's: "not the published
+/// TITLE: NAME is missing"; nothing where all are there.
+///
+/// # Panics
+/// As [`count`].
+pub fn lacks(name: &str, title: &str, under: &str, has: impl Fn(&str) -> bool) -> Option<String> {
+    let missing = sample(name).into_iter().filter(|wanted| wanted.starts_with(under)).find(|wanted| !has(wanted))?;
+    Some(format!("not the published {title}: {missing} is missing"))
+}
+
 /// Names that the published data set must have, a sample, relative to its folder.
 ///
 /// # Panics

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::catalog::{count, sample};
+use super::catalog::{count, lacks};
 use super::{
     Count, Layout, Photo, ReidSet, Source, compare, list, named_as_image, need_folder, note_passed, persons, plural,
     thousands,
@@ -67,11 +67,8 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
         Count { what: "of them junk", published: count("market1501", "junk"), here: junk },
         Count { what: "distractors", published: count("market1501", "distractors"), here: distractors },
     ];
-    compare("Market-1501", &counts).or_else(|| {
-        let absent = |wanted: &&str| !set.photos().any(|photo| photo.name == *wanted);
-        let missing = sample("market1501").into_iter().find(absent)?;
-        Some(format!("not the published Market-1501: {missing} is missing"))
-    })
+    compare("Market-1501", &counts)
+        .or_else(|| lacks("market1501", "Market-1501", "", |name| set.photos().any(|photo| photo.name == name)))
 }
 
 fn read(dir: &Path, folder: &str, passed: &mut usize) -> Result<Vec<Photo>> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{count, cure};
+use super::catalog::{count, counts, cure, lacks};
 use super::{Count, Layout, Photo, ReidSet, Source, compare, list, note_passed, persons, plural, thousands};
 use crate::seed;
 
@@ -107,16 +107,17 @@ pub(super) fn open(dir: &Path, layout: Layout, split: Split, people: Option<usiz
 pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let all = || set.train.iter().chain(&set.query).chain(&set.gallery);
     let (images, people) = (all().count(), persons(all()).len());
-    let known = |name: &str, title: &str, whole: &str| {
+    let known = |name: &str, title: &str| {
         let counts = [
             Count { what: "images", published: count(name, "images"), here: images },
             Count { what: "persons", published: count(name, "people"), here: people },
         ];
-        compare(title, &counts).map(|text| text + whole)
+        let has = |name: &str| all().any(|photo| photo.name == name);
+        compare(title, &counts).or_else(|| lacks(name, title, "", has))
     };
     match set.layout {
-        Layout::Viper => known("viper", "VIPeR", ""),
-        Layout::Cuhk01 => known("cuhk01", "CUHK01", ""),
+        Layout::Viper => known("viper", "VIPeR"),
+        Layout::Cuhk01 => known("cuhk01", "CUHK01"),
         Layout::Cuhk03 => {
             let test = persons(&set.query).union(&persons(&set.gallery)).count();
             let new = set.notes.iter().any(|note| note.contains("new protocol"));
@@ -277,15 +278,35 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
     note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
-    let published = match kind.as_str() {
-        "detected" => count("cuhk03", "detected_images"),
-        _ => count("cuhk03", "labeled_images"),
-    };
-    notes.extend(compare("CUHK03", &[Count { what: "images", published, here: all.len() }]));
+    notes.extend(census(&all, &kind));
     match split {
         Split::Number(number) => old_protocol(all, up, number, notes),
         Split::NewProtocol => new_protocol(all, up, &kind, notes),
     }
+}
+
+/// What differs between a folder of CUHK03 and the published one, before a split takes its part: people by camera pair,
+/// photos, a sample of names.
+fn census(all: &[Photo], kind: &str) -> Option<String> {
+    const PAIRS: [&str; 5] =
+        ["persons of camera pair 1", "of camera pair 2", "of camera pair 3", "of camera pair 4", "of camera pair 5"];
+    let people = persons(all);
+    let by_pair = PAIRS.iter().zip(1..).zip(counts("cuhk03", "people"));
+    let mut list: Vec<Count> = by_pair
+        .map(|((&what, pair), published)| {
+            let here = people.iter().filter(|&&person| person / 10_000 == pair).count();
+            Count { what, published, here }
+        })
+        .collect();
+    let known = ["labeled", "detected"].contains(&kind);
+    if known {
+        let published = count("cuhk03", &format!("{kind}_images"));
+        list.push(Count { what: "photos", published, here: all.len() });
+    }
+    let under = format!("{kind}/");
+    let has = |name: &str| all.iter().any(|photo| name.strip_prefix(&under) == Some(&photo.name));
+    let title = "CUHK03's photos";
+    compare(title, &list).or_else(|| if known { lacks("cuhk03", title, &under, has) } else { None })
 }
 
 /// Person (camera pair and index in one number) and camera of a name.

@@ -5,7 +5,16 @@ use tch::Tensor;
 use super::Network;
 use super::layers::{BatchNorm, Conv, Head, Scope};
 
-/// Deep residual bottleneck: 1x1 to `mid`, 3x3 (with the stride, as in torchvision), 1x1 to `4 mid`.
+/// Whose ResNet-50: they differ in where a stage's stride and the first pooling's padding stand, not in any variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Stride on the 3x3; the pooling padded.
+    Torchvision,
+    /// Stride on the first 1x1 (He et al. 2016); the pooling not padded, sizes rounded up.
+    Caffe,
+}
+
+/// Deep residual bottleneck: 1x1 to `mid`, 3x3, 1x1 to `4 mid`.
 #[derive(Debug)]
 struct Bottleneck {
     convs: [Conv; 3],
@@ -14,12 +23,13 @@ struct Bottleneck {
 }
 
 impl Bottleneck {
-    fn new(at: &Scope, inputs: i64, mid: i64, stride: i64) -> Bottleneck {
+    fn new(at: &Scope, inputs: i64, mid: i64, stride: i64, kind: Kind) -> Bottleneck {
         let outputs = 4 * mid;
+        let (first, second) = if kind == Kind::Caffe { (stride, 1) } else { (1, stride) };
         Bottleneck {
             convs: [
-                at.conv("conv1", inputs, mid, 1, 1, 0),
-                at.conv("conv2", mid, mid, 3, stride, 1),
+                at.conv("conv1", inputs, mid, 1, first, 0),
+                at.conv("conv2", mid, mid, 3, second, 1),
                 at.conv("conv3", mid, outputs, 1, 1, 0),
             ],
             bns: [at.batch_norm("bn1", mid), at.batch_norm("bn2", mid), at.batch_norm("bn3", outputs)],
@@ -49,6 +59,7 @@ pub struct ResNet50 {
     conv1: Conv,
     bn1: BatchNorm,
     blocks: Vec<Bottleneck>,
+    kind: Kind,
 }
 
 impl ResNet50 {
@@ -57,6 +68,15 @@ impl ResNet50 {
 
     /// Makes the variables at `at`, He normal; 23 508 032 of them are trainable.
     pub fn new(at: &Scope) -> ResNet50 {
+        ResNet50::of(at, Kind::Torchvision)
+    }
+
+    /// As [`ResNet50::new`], with strides and first pooling where Caffe's network (He et al.'s own) has them.
+    pub fn caffe(at: &Scope) -> ResNet50 {
+        ResNet50::of(at, Kind::Caffe)
+    }
+
+    fn of(at: &Scope, kind: Kind) -> ResNet50 {
         let conv1 = at.conv("conv1", 3, 64, 7, 2, 3);
         let bn1 = at.batch_norm("bn1", 64);
         let mut blocks = Vec::new();
@@ -65,17 +85,20 @@ impl ResNet50 {
             let at = at.sub(format!("layer{}", stage + 1));
             for block in 0..count {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                blocks.push(Bottleneck::new(&at.sub(block), inputs, mid, stride));
+                blocks.push(Bottleneck::new(&at.sub(block), inputs, mid, stride, kind));
                 inputs = 4 * mid;
             }
         }
-        ResNet50 { conv1, bn1, blocks }
+        ResNet50 { conv1, bn1, blocks, kind }
     }
 
     /// `[B, 3, H, W]` to the feature map `[B, 2048, H / 32, W / 32]`, sizes rounded up.
     pub fn features(&self, images: &Tensor, train: bool) -> Tensor {
         let x = self.bn1.forward(&self.conv1.forward(images), train).relu_();
-        let x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        let x = match self.kind {
+            Kind::Torchvision => x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
+            Kind::Caffe => x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], true),
+        };
         self.blocks.iter().fold(x, |x, block| block.forward(&x, train))
     }
 }
@@ -94,9 +117,23 @@ pub struct TriNet {
 impl TriNet {
     /// Makes the variables at the top of a store: the backbone by torchvision's names, the head's under `head.`.
     pub fn new(at: &Scope) -> TriNet {
+        TriNet::of(at, Kind::Torchvision)
+    }
+
+    /// The paper's own network, whose weights its authors published for MARS and Market-1501 (see
+    /// [`load_trinet`](crate::weights::load_trinet)): Caffe's ResNet-50, the same variables as [`TriNet::new`]. Its input
+    /// is RGB in 0..255 less [`TriNet::CAFFE_MEAN`].
+    pub fn caffe(at: &Scope) -> TriNet {
+        TriNet::of(at, Kind::Caffe)
+    }
+
+    /// The mean red, green and blue (0..255) that the authors' trinet_embed.py takes off.
+    pub const CAFFE_MEAN: [f64; 3] = [123.15163084, 115.90288257, 103.0626238];
+
+    fn of(at: &Scope, kind: Kind) -> TriNet {
         // Lasagne's GlorotUniform('relu'), which the authors used before the ReLU, has gain sqrt(2).
         let head = Head::new(&at.sub("head"), ResNet50::CHANNELS, 1024, 128, std::f64::consts::SQRT_2, 0.0);
-        TriNet { backbone: ResNet50::new(at), head }
+        TriNet { backbone: ResNet50::of(at, kind), head }
     }
 }
 

@@ -1,10 +1,13 @@
-//! Named tensors in files: `.safetensors` read and written, PyTorch's `.pth` and `.pt` state dicts read.
+//! Named tensors in files: `.safetensors` read and written, PyTorch's `.pth` and `.pt` state dicts and NumPy's `.npz`
+//! read.
 //!
 //! What a file is, its content says and not its name. Nothing in a file is run (a pickle is a program), and nothing is
 //! allocated on a file's word: every size is held against the file's own first.
 
 mod load;
+mod npz;
 mod pickle;
+mod published;
 mod safe;
 mod storage;
 mod torch;
@@ -19,14 +22,15 @@ use tch::Tensor;
 use crate::datasets::catalog;
 
 pub use load::{Loaded, load_backbone, load_into, load_scorer};
+pub use published::{load_googlenet, load_trinet};
 pub use safe::{read_safetensors, save};
 
 /// Tensors by name, in a file's order.
 pub type Named = Vec<(String, Tensor)>;
 
-/// Reads the tensors of a `.safetensors` file or of a PyTorch state dict (`torch.save`, as a zip or in the form before
-/// that), onto the CPU: the first ordered by name, the others as in the file. A dictionary that holds the tensors under
-/// `state_dict` is looked into. Tensors that shared memory when they were saved share it again.
+/// Reads the tensors of a `.safetensors` file, of a PyTorch state dict (`torch.save`, as a zip or in the form before
+/// that) or of NumPy's `.npz` (plain numbers alone), onto the CPU: the first ordered by name, the others as in the file.
+/// A dictionary that holds the tensors under `state_dict` is looked into. Tensors that shared memory when they were saved share it again.
 ///
 /// Errors, in a line that names the file, where it can't be read, is neither, is damaged or cut short, or
 /// holds anything but named tensors.
@@ -76,5 +80,5 @@ fn format(path: &Path) -> Result<Format> {
     if head.get(257..262) == Some(b"ustar") {
         bail!("{} is of the tar format of PyTorch 0.1: load it with torch.load and save it again", path.display());
     }
-    bail!("{} is neither .safetensors nor a state dict of torch.save: is it a whole download?", path.display())
+    bail!("{} is neither .safetensors nor a state dict of torch.save nor .npz: is it a whole download?", path.display())
 }

@@ -9,17 +9,20 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use tch::Tensor;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::Named;
 use super::pickle::{self, Heap, Storage, Value};
 use super::storage::{flat, tensor};
+use super::{Named, npz};
 
-type Archive = ZipArchive<BufReader<File>>;
+pub(super) type Archive = ZipArchive<BufReader<File>>;
 
-/// Since PyTorch 1.6: a zip of `<name>/data.pkl` and `<name>/data/<key>` for each storage.
+/// Since PyTorch 1.6: a zip of `<name>/data.pkl` and `<name>/data/<key>` for each storage. NumPy's zips are read too.
 pub(super) fn read_zip(path: &Path) -> Result<Named> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut archive = ZipArchive::new(BufReader::new(file)).context("the zip is damaged or cut short")?;
+    if npz::is_one(archive.file_names()) {
+        return npz::read(&mut archive, length);
+    }
     let pickles: Vec<String> =
         archive.file_names().filter(|name| name.ends_with("/data.pkl")).map(String::from).collect();
     let [main] = pickles.as_slice() else { bail!("the zip is none of torch.save's: it has no data.pkl") };

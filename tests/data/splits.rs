@@ -122,6 +122,8 @@ fn cuhk03_follows_its_test_sets() {
         set.notes
     );
     assert!(!set.is_published());
+    let census = "not the published CUHK03's photos: 6 persons of camera pair 1 (published 843), 3 of camera pair 2 (published 440), 0 of camera pair 3 (published 77), 2 of camera pair 4 (published 58), 0 of camera pair 5 (published 49), 110 photos (published 14,096)";
+    assert_eq!(set.notes.iter().filter(|note| *note == census).count(), 1, "{:?}", set.notes);
     let second = open("detected", Split::Number(2)).expect("opens");
     assert_eq!(people(&second.query), BTreeSet::from([10_001, 10_006]));
     assert!(line(open("labeled", Split::Number(3))).contains("has 2 test sets: say 1 to 2"));
@@ -150,6 +152,37 @@ fn cuhk03_follows_its_test_sets() {
     let raw = dir.path().join("release");
     fill(&raw, &["cuhk-03.mat".into()]);
     assert!(line(datasets::open(&raw)).contains("scripts/convert cuhk03"));
+}
+
+/// Every person of the published set with ten photos or fewer, as many photos as `labeled` has: nothing differs but names.
+#[test]
+fn cuhk03_is_compared_whole_before_it_is_split() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let up = dir.path().join("cuhk03");
+    let people: Vec<(usize, usize)> =
+        [843, 440, 77, 58, 49].into_iter().zip(1..).flat_map(|(n, pair)| (1..=n).map(move |id| (pair, id))).collect();
+    // 1,467 people; ten photos each are 14,670, and 574 of them have one fewer.
+    let missing = 10 * people.len() - 14_096;
+    let names = |less: usize| -> Vec<String> {
+        let of = |(row, &(pair, id)): (usize, &(usize, usize))| {
+            let count = if row >= people.len() - less { 9 } else { 10 };
+            (1..=count).map(move |n| format!("{pair}_{id:03}_{}_{n:02}.png", if n <= 5 { 1 } else { 2 }))
+        };
+        people.iter().enumerate().flat_map(of).collect()
+    };
+    fill(&up.join("labeled"), &names(missing));
+    let sets: Vec<Vec<[usize; 2]>> = vec![(1..=100).map(|id| [1, id]).collect()];
+    fs::write(up.join("testsets.json"), serde_json::to_vec(&sets).expect("json")).expect("written");
+    let set = open_split(&up.join("labeled"), Split::Number(1), None).expect("opens");
+    assert!(set.is_published(), "{:?}", set.notes);
+    fs::rename(up.join("labeled/1_001_1_01.png"), up.join("labeled/1_001_1_11.png")).expect("renamed");
+    let set = open_split(&up.join("labeled"), Split::Number(1), None).expect("opens");
+    assert!(!set.is_published());
+    let said = "not the published CUHK03's photos: labeled/1_001_1_01.png is missing";
+    assert!(set.notes.iter().any(|note| note == said), "{:?}", set.notes);
+    fs::remove_file(up.join("labeled/5_049_1_01.png")).expect("removed");
+    let set = open_split(&up.join("labeled"), Split::Number(1), None).expect("opens");
+    assert!(set.notes.iter().any(|note| note.ends_with("14,095 photos (published 14,096)")), "{:?}", set.notes);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 """A host on 127.0.0.1 that misbehaves as told: each path has a list of answers, one a request, the last one repeated."""
 
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +139,52 @@ def drip(data, every):
             time.sleep(every)
 
     return answer
+
+
+def drip_headers(line, every, until=10):
+    """An answer whose headers never end: `line` a byte at a time, again and again, for `until` seconds."""
+
+    def answer(request):
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        ends = time.monotonic() + until
+        while time.monotonic() < ends:
+            for byte in line:
+                request.wfile.write(bytes([byte]))
+                request.wfile.flush()
+                time.sleep(every)
+        request.close_connection = True
+
+    return answer
+
+
+class Raw:
+    """A host that is no web server: `speak(connection)` has every connection."""
+
+    def __init__(self, speak):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.connections = 0
+
+        def one(connection):
+            with connection:
+                try:
+                    speak(connection)
+                except OSError:
+                    pass
+
+        def run():
+            while True:
+                try:
+                    connection, _ = self.socket.accept()
+                except OSError:
+                    return
+                self.connections += 1
+                threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def close(self):
+        self.socket.close()
 
 
 def slow(data, rate, tag=TAG):

@@ -1,11 +1,14 @@
 """One file from hosts that misbehave: it arrives whole and right, or not at all, and every line says why."""
 
+import io
+import time
 import unittest
+import unittest.mock
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 from common import Case, md5, noise
-from server import cut, drip, page, redirect, refuse, slow, stall, whole
+from server import Raw, cut, drip, drip_headers, page, redirect, refuse, slow, stall, whole
 
 from fetching.download import TRIES, retry_after
 
@@ -156,6 +159,146 @@ class Download(Case):
         self.assertRegex(said, r"only \d+ bytes came in")
         self.assertEqual(self.kept(), {"a.bin": RIGHT})
 
+    def test_headers_that_never_end_are_cut(self):
+        good = self.host.serve("/b", whole(RIGHT))
+        # A byte of one endless line, whole lines for ever, and "go on" for ever.
+        for line in (b"X: " + b"a" * 500, b"X: y\r\n"):
+            url = self.host.serve("/a", drip_headers(line, 0.02))
+            before = time.monotonic()
+            said = self.download(self.file([url, good], of=RIGHT, name=f"{len(line)}.bin"), stall=0.1)
+            self.assertIn("no whole answer within 0.2 s", said)
+            self.assertLess(time.monotonic() - before, 8)
+        self.assertEqual(set(self.kept().values()), {RIGHT})
+
+    def test_an_answer_that_is_only_announced_is_cut(self):
+        def speak(connection):
+            for _ in range(500):
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                time.sleep(0.02)
+
+        host = Raw(speak)
+        self.addCleanup(host.close)
+        self.assertIn("no whole answer", self.fails(self.file([f"http://127.0.0.1:{host.port}/a"]), stall=0.1))
+        self.assertEqual(self.kept(), {})
+
+    def test_a_handshake_that_never_ends_is_cut(self):
+        def drips(connection):
+            # The start of a TLS record of 16 kB, a byte at a time.
+            connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\x00")
+            for _ in range(500):
+                connection.sendall(b"\0")
+                time.sleep(0.02)
+
+        for speak in (drips, lambda _: time.sleep(5)):
+            host = Raw(speak)
+            self.addCleanup(host.close)
+            before = time.monotonic()
+            error = self.fails(self.file([f"https://127.0.0.1:{host.port}/a"]), stall=0.1)
+            self.assertRegex(error, "no whole answer within 0.2 s|no answer for 0.1 s")
+            self.assertLess(time.monotonic() - before, 5)
+        self.assertEqual(self.kept(), {})
+
+    def test_a_body_between_whose_bytes_nothing_is_cut(self):
+        """Chunks whose lengths, and trailers, are written for ever: bytes come, none of the file."""
+
+        def lengths(request):
+            request.send_response(200)
+            request.send_header("Transfer-Encoding", "chunked")
+            request.end_headers()
+            request.wfile.write(b"5;")
+            for _ in range(500):
+                request.wfile.write(b"x")
+                request.wfile.flush()
+                time.sleep(0.02)
+
+        def trailers(request):
+            request.send_response(200)
+            request.send_header("Transfer-Encoding", "chunked")
+            request.end_headers()
+            request.wfile.write(b"5\r\nhello\r\n0\r\n")
+            for _ in range(500):
+                request.wfile.write(b"X: y\r\n")
+                request.wfile.flush()
+                time.sleep(0.02)
+
+        for answer in (lengths, trailers):
+            before = time.monotonic()
+            url = self.host.serve("/a", answer)
+            self.assertRegex(self.fails(self.file([url]), stall=0.1), "nothing of use came for 0.2 s|only [0-9]+ bytes")
+            self.assertLess(time.monotonic() - before, 5)
+
+    def test_a_host_that_ignores_if_range_is_held_to_the_same_file(self):
+        """It continues with another file's bytes and says so in its tag, its date or its length; no checksum is known."""
+        other = noise(300_000, 5)
+        for field, first, then in (
+            ("ETag", '"old"', '"new"'),
+            ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT", "Thu, 22 Oct 2015 07:28:00 GMT"),
+        ):
+
+            def begins(request, field=field, first=first):
+                request.send_response(200)
+                request.send_header(field, first)
+                request.send_header("Content-Length", "300000")
+                request.end_headers()
+                request.wfile.write(other[:100_000])
+                request.close_connection = True
+
+            def goes_on(request, field=field, then=then):
+                span = request.headers.get("Range")
+                start = int(span[len("bytes=") : -1]) if span else 0
+                request.send_response(206 if span else 200)
+                if span:
+                    request.send_header("Content-Range", f"bytes {start}-299999/300000")
+                request.send_header(field, then)
+                request.send_header("Content-Length", str(300_000 - start))
+                request.end_headers()
+                request.wfile.write(RIGHT[start:])
+
+            name = f"{field}.bin"
+            said = self.download(self.file([self.host.serve("/a", begins, goes_on)], name=name))
+            self.assertIn("another one than before; starting over", said)
+            self.assertEqual(self.kept()[name], RIGHT)
+        longer = RIGHT + b"more"
+        url = self.host.serve("/c", cut(RIGHT, 100_000), whole(longer))
+        self.download(self.file([url], name="c.bin"))
+        self.assertEqual(self.kept()["c.bin"], longer)
+
+    def test_numbers_that_are_none(self):
+        for value in ("\xb2", "-5", "9" * 5000, "1e3", "0x10"):
+            url = self.host.serve("/a", refuse(429, Retry_After=value), whole(RIGHT))
+            self.download(self.file([url], of=RIGHT, name=f"r{len(value)}{ord(value[0])}"))
+            self.assertEqual(self.slept.pop(), 1)
+
+            def length(request, value=value):
+                request.send_response(200)
+                request.send_header("Content-Length", value)
+                request.end_headers()
+                request.wfile.write(RIGHT)
+                request.close_connection = True
+
+            self.download(self.file([self.host.serve("/b", length)], of=RIGHT, name=f"l{len(value)}{ord(value[0])}"))
+            spans = cut(RIGHT, 100_000), refuse(416, Content_Range=f"bytes */{value}"), whole(RIGHT)
+            self.download(self.file([self.host.serve("/c", *spans)], of=RIGHT, name=f"c{len(value)}{ord(value[0])}"))
+        self.assertEqual(set(self.kept().values()), {RIGHT})
+
+    def test_a_disk_that_is_full(self):
+        real = open
+
+        class Full(io.BytesIO):
+            def write(self, data):
+                raise OSError(28, "No space left on device")
+
+        def opened(path, mode="r", *args, **kwargs):
+            full = str(path).endswith(".part") and ("w" in mode or "a" in mode)
+            return Full() if full else real(path, mode, *args, **kwargs)
+
+        url = self.host.serve("/a", whole(RIGHT))
+        with unittest.mock.patch("fetching.download.open", opened, create=True):
+            error = self.fails(self.file([url], of=RIGHT))
+        self.assertRegex(error, r"cannot write .*a\.bin\.part: No space left on device; free some room and run the same")
+        self.download(self.file([url], of=RIGHT))
+        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+
     def test_a_mirror_that_always_breaks_is_left_after_some_tries(self):
         url = self.host.serve("/a", cut(RIGHT, 0))
         good = self.host.serve("/b", whole(RIGHT))
@@ -279,6 +422,9 @@ class Drive(Case):
             ("<a href='https://accounts.google.com/x'>Sign in</a>", "wants you signed in"),
             (self.FORM.format(to="https://example.org/download"), "leads to another host: refused"),
             (self.FORM.format(to="/uc"), "one confirm page after another"),
+            (self.FORM.format(to="http://[::1"), "a web page where the file should be"),
+            ("<![foo[ ]]>" + self.FORM.format(to="/x"), "could not be had"),
+            ("<" * 100_000, "a web page where the file should be"),
         ):
             url = self.host.serve("/uc", page(text))
             error = self.fails(self.file([url]))

@@ -4,9 +4,12 @@ import io
 import json
 import os
 import pty
+import resource
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import unittest
 import zipfile
@@ -321,7 +324,7 @@ class Fetch(Case):
         said = self.refused("toy")
         self.assertRegex(
             said,
-            r"fetch: toy: toy\.zip could not be had\. http://127\.0\.0\.1:\d+/toy\.zip: it answered 404 Not Found\. Run the same command later, or get it another way and give it with --from FILE \(https://example\.org\)",
+            r"fetch: toy: toy\.zip could not be had\. http://127\.0\.0\.1:\d+/toy\.zip: it answered 404 Not Found\. Run the same command later, or get it another way and say 'scripts/fetch toy --from toy\.zip' \(https://example\.org\)",
         )
         self.nothing_made()
 
@@ -345,6 +348,104 @@ class Fetch(Case):
         self.data.write_text("a file, not a folder")
         self.refused("toy")
         self.assertEqual(self.data.read_text(), "a file, not a folder")
+
+    def test_a_disk_that_is_full(self):
+        """A limit on the size of files stands for the disk: every write beyond it fails."""
+        self.toy()
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("top/photos/big.jpg", b"\0" * 900_000)
+
+        def limited(data, limit):
+            url = self.host.serve("/toy.zip", whole(data))
+            self.listed(self.entry([self.file([url], name="toy.zip", of=data, unpack=UNPACK)]))
+            run = subprocess.run(
+                self.command("toy", "--accept-terms"),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            )
+            self.assertEqual(run.returncode, 1, run.stderr)
+            self.assertNotIn("Traceback", run.stderr)
+            self.assertIn("File too large", run.stderr)
+            self.nothing_made()
+            return run.stderr
+
+        self.assertIn("free some room and run the same command", limited(ARCHIVE, 10_000))
+        self.assertIn("cannot unpack toy.zip", limited(packed.getvalue(), 500_000))
+        self.toy()
+        self.fetch("toy")
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
+
+    def test_a_disk_with_too_little_room(self):
+        self.toy()
+        run = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import shutil, sys, collections; sys.path.insert(0, sys.argv.pop(1))\n"
+                "shutil.disk_usage = lambda _: collections.namedtuple('u', 'total used free')(9, 9, 0)\n"
+                "from fetching.cli import main; sys.exit(main(sys.argv[1:]))",
+                str(ROOT / "scripts"),
+                *self.command("toy", "--accept-terms")[2:],
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(run.returncode, 1, run.stderr)
+        self.assertRegex(run.stderr, r"toy needs about .* and 0 bytes are free: make room, or name another disk with --data")
+        self.assertEqual(self.host.log, [])
+
+    @unittest.skipIf(os.geteuid() == 0 and not shutil.which("setpriv"), "root may write anywhere")
+    def test_a_read_only_data_folder(self):
+        self.toy()
+        self.folder.chmod(0o755)
+        self.data.mkdir(mode=0o555)
+        user = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        run = subprocess.run(
+            user + ["/usr/bin/env", "python3" if user else sys.executable] + self.command("toy", "--accept-terms")[1:],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if user and "fetch:" not in run.stderr:
+            self.skipTest("another user cannot run this Python")
+        self.assertEqual(run.returncode, 1, run.stderr)
+        self.assertNotIn("Traceback", run.stderr)
+        self.assertIn("Permission denied", run.stderr)
+        self.assertEqual(self.host.log, [])
+        self.data.chmod(0o755)
+
+    def test_an_address_with_a_password_is_never_printed(self):
+        """Neither of a list's url, nor of where a host leads on to, nor of the proxy."""
+        self.toy()
+        secret = self.host.url.replace("//", "//someone:sesame@")
+        for answer in (
+            refuse(404),
+            refuse(302, Location="ftp://me:sesame@127.0.0.1/x?token=sesame"),
+            refuse(302, Location=secret + "/gone?token=sesame"),
+            refuse(302, Location="http://me:sesame@[::1"),
+            refuse(302, Location="http://me:sesame@127.0.0.1:99999999/"),
+            refuse(302, Location="https://me:sesame@127.0.0.1:1/x?token=sesame"),
+        ):
+            self.host.serve("/toy.zip", answer)
+            item = self.file([secret + "/toy.zip?token=sesame"], name="toy.zip", of=ARCHIVE, unpack=UNPACK)
+            self.listed(self.entry([item]))
+            said = self.refused("toy", "--stall", "0.2")
+            self.assertNotIn("sesame", said)
+            self.assertIn("toy.zip could not be had. http", said)
+
+    def test_two_runs_of_one_name_at_once(self):
+        self.toy(answer=slow(ARCHIVE, 100_000))
+        runs = [subprocess.Popen(self.command("toy", "--accept-terms"), stderr=subprocess.PIPE, text=True) for _ in range(4)]
+        said = [run.communicate(timeout=60)[1] for run in runs]
+        codes = [run.returncode for run in runs]
+        self.assertIn(0, codes, said)
+        for code, text in zip(codes, said):
+            self.assertRegex(text, "complete in" if code == 0 else "another run is fetching toy: wait for it, or end it")
+        self.assertEqual(self.tree(self.data / "toy"), HERE)
 
     def test_list_and_check(self):
         self.toy()

@@ -111,7 +111,6 @@ class Archives(Case):
         bomb = self.zip(("zeros", b"\0" * 5_000_000))
         self.assertLess(bomb.stat().st_size, 10_000)
         self.assertIn("more than the 1,000,000 bytes", self.refused(bomb))
-        self.assertLessEqual((self.folder / "out" / "zeros").stat().st_size, 1_000_000)
         bomb.unlink()
         bomb = self.tar(("zeros", b"\0" * 5_000_000), name="a.tgz", mode="w:gz")
         self.assertIn("more than the 1,000,000 bytes", self.refused(bomb))
@@ -163,6 +162,79 @@ class Archives(Case):
         data[data.index(b"PK\1\2") + 8] |= 1
         path.write_bytes(data)
         self.assertIn("a.zip is encrypted: unpack it with its password", self.refused(path))
+
+    def test_names_that_are_one_on_some_disks(self):
+        for first, second in (("x/Photo", "x/photo"), ("e\u0301", "\u00e9"), ("X", "x/y")):
+            for archive in (self.zip((first, b"1"), (second, b"2")), self.tar((first, b"1"), (second, b"2"))):
+                self.assertRegex(self.refused(archive), "in other capitals too|within what is a file already")
+
+    def test_names_too_long_or_of_no_alphabet(self):
+        for name in ("n" * 300, "/".join(["d" * 200] * 30)):
+            for archive in (self.zip((name, b"1")), self.tar((name, b"1"))):
+                self.assertIn("File name too long", self.refused(archive))
+        header = tarfile.TarInfo("x")
+        data = bytearray(header.tobuf(tarfile.USTAR_FORMAT))
+        data[0:3] = b"\xff\xfex"
+        data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
+        path = self.archives() / "a.tar"
+        path.write_bytes(bytes(data) + bytes(1024))
+        try:
+            self.out(path)
+        except Problem as error:
+            self.assertNotIn("\n", str(error))
+        for name in ("x\ny", "x\ty", "\x1b[2J"):
+            self.assertIn("not a plain relative name", self.refused(self.tar((name, b"1"))))
+
+    def test_sparse_files_and_pax_tricks(self):
+        sparse = tarfile.TarInfo("hole")
+        sparse.type = tarfile.GNUTYPE_SPARSE
+        data = bytearray(sparse.tobuf(tarfile.GNU_FORMAT))
+        data[386:398], data[398:410], data[483:495] = b"%011o\0" % 0, b"%011o\0" % 0, b"%011o\0" % (1 << 32)
+        data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
+        path = self.archives() / "a.tar"
+        path.write_bytes(bytes(data) + bytes(1024))
+        self.assertRegex(self.refused(path), "sparse|more than the 1,000,000 bytes")
+        for headers, says in (
+            ({"path": "../evil"}, "leads out"),
+            ({"path": "/evil"}, "leads out"),
+            ({"size": "-512"}, "damaged"),
+            ({"size": "9" * 30}, "more than the 1,000,000 bytes|damaged"),
+            ({"size": "x"}, "damaged|twice|bytes"),
+            ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "999999999999"}, "sparse|damaged|more than"),
+            ({"GNU.sparse.map": "0,1,99999999999,1", "GNU.sparse.size": "99999999999"}, "sparse|damaged|more than"),
+        ):
+            member = tarfile.TarInfo("x")
+            member.pax_headers = headers
+            archive = self.folder / "in" / "a.tar"
+            with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as out:
+                member.size = 4
+                out.addfile(member, io.BytesIO(b"1\n0\n"))
+            if headers == {"size": "x"}:
+                # Python takes what is no number for 0.
+                try:
+                    self.out(archive)
+                except Problem as error:
+                    self.assertRegex(str(error), says)
+                continue
+            self.assertRegex(self.refused(archive), says, headers)
+
+    def test_headers_one_in_another(self):
+        """A thousand pax headers about each other, and a size below 0 in a header itself."""
+        header = tarfile.TarInfo("x")
+        header.type, header.size = tarfile.XHDTYPE, 0
+        path = self.archives() / "a.tar"
+        path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) * 5000 + bytes(1024))
+        self.assertIn("a.tar is damaged or no archive", self.refused(path))
+        data = bytearray(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+        data[124:136] = b"\xff" * 10 + b"\xfe\x00"
+        data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
+        path.write_bytes((bytes(data) + bytes(512)) * 3 + bytes(1024))
+        self.assertIn("damaged", self.refused(path))
+
+    def test_what_is_left_out_counts(self):
+        """Skipping a terabyte takes as long as reading it."""
+        archive = self.tar(*((f"d/{i}", b"\0" * 400_000) for i in range(3)), name="a.tgz", mode="w:gz")
+        self.assertIn("more than the 1,000,000 bytes", self.refused(archive, take={"x": "x"}))
 
     def test_names_with_control_characters_do_not_reach_the_terminal(self):
         self.assertNotIn("\x1b", self.refused(self.zip(("../\x1b[2J", b"!"))))

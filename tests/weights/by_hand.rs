@@ -215,6 +215,45 @@ fn pickles_that_mean_harm_are_refused() {
     refused(&[MAGIC, b"\x80\x02M\xe9\x03.\x80\x02}.\x80\x02}.\x80\x02](Ke."].concat(), "damaged");
 }
 
+/// All 256 operations, each where Python would call os.system: what runs code there is an error here, whatever its form.
+#[test]
+fn no_operation_of_a_pickle_runs_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("run");
+    let command = format!("touch {}", marker.display());
+    let short = |text: &str| [vec![0x8c, text.len() as u8], text.as_bytes().to_vec()].concat();
+    let line = |text: &str| [b"S'", text.as_bytes(), b"'\n"].concat();
+    let evil = b"cos\nsystem\n".to_vec();
+    let programs: Vec<(&str, Vec<u8>)> = vec![
+        ("GLOBAL and REDUCE", [evil.clone(), tuple(&[text(&command)]), b"R".to_vec()].concat()),
+        ("INST", [b"(".to_vec(), line(&command), b"ios\nsystem\n".to_vec()].concat()),
+        ("OBJ", [b"(".to_vec(), evil.clone(), text(&command), b"o".to_vec()].concat()),
+        ("NEWOBJ", [evil.clone(), tuple(&[text(&command)]), vec![0x81]].concat()),
+        ("NEWOBJ_EX", [evil.clone(), tuple(&[text(&command)]), b"}".to_vec(), vec![0x92]].concat()),
+        ("STACK_GLOBAL", [short("os"), short("system"), vec![0x93], tuple(&[text(&command)]), b"R".to_vec()].concat()),
+        ("EXT1", vec![0x82, 1]),
+        ("PERSID", b"P0\n".to_vec()),
+        ("BUILD with a __setstate__", [b"cbuiltins\neval\n".to_vec(), tuple(&[text("1")]), b"b".to_vec()].concat()),
+        ("a storage for a function", [storage("FloatStorage", "k", 6, b"N"), tuple(&[]), b"R".to_vec()].concat()),
+        ("a name with dots", [b"ctorch\n_utils.sys.modules\n".to_vec()].concat()),
+        ("getattr", call("builtins\ngetattr", &[evil.clone(), text("__call__")])),
+        ("a reduction hook", call("copyreg\n_reconstructor", &[evil.clone(), b"N".to_vec(), b"N".to_vec()])),
+    ];
+    for (what, program) in &programs {
+        let (result, path) = read_bytes(&legacy(&one(program.clone()), &[("k", &[0.0; 6])]));
+        let error = refusal(result, &path);
+        assert!(!error.is_empty() && !marker.exists(), "{what}: {error}");
+    }
+    for code in 0..=255_u8 {
+        for before in [b"".to_vec(), evil.clone(), [evil.clone(), tuple(&[text(&command)])].concat()] {
+            let program = [before, vec![code], b"os\nsystem\n".to_vec(), b"R".to_vec()].concat();
+            let (result, path) = read_bytes(&legacy(&program, &[("k", &[0.0; 6])]));
+            refusal(result, &path);
+            assert!(!marker.exists(), "{code:#04x}");
+        }
+    }
+}
+
 #[test]
 fn zips_that_mean_harm_are_refused() {
     use zip::write::{SimpleFileOptions, ZipWriter};
@@ -242,6 +281,30 @@ fn zips_that_mean_harm_are_refused() {
     refused(&make(&[("m/data.pkl", &pickle)], stored), "m/data/0");
     refused(&make(&[("data.pkl", &pickle)], stored), "no data.pkl");
     refused(&make(&[("m/data.pkl", b"")], stored), "cut short");
+    // NumPy's arrays, by hand: headers that lie, and a .npz that is none.
+    let npy = |header: &str, numbers: &[u8]| {
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), numbers].concat()
+    };
+    let plain = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let (tensors, _path) = read_bytes(&make(&[("arr_0.npy", &npy(&plain("(1,)"), number))], deflated));
+    assert_eq!(tensors.unwrap()[0].1.double_value(&[0]), 1.5);
+    for (header, says) in [
+        (plain("(2,)"), "says otherwise"),
+        (plain("(4294967296, 4294967296)"), "says otherwise"),
+        (plain("(-1,)"), "shape"),
+        (plain("(99999999999999999999,)"), "no numbers"),
+        (plain("1"), "no shape"),
+        (plain("(1,)").replace("<f4", "|O"), "never objects"),
+        (plain("(1,)").replace("<f4", ">f4"), "little-endian"),
+        (plain("(1,)").replace("'<f4'", "[('a', '<f4')]"), "records"),
+        (plain("(1,)").replace("False", "True"), "Fortran"),
+        ("cos\nsystem\n(S'true'\ntR.".into(), "no kind"),
+    ] {
+        refused(&make(&[("arr_0.npy", &npy(&header, number))], stored), says);
+    }
+    refused(&make(&[("arr_0.npy", b"\x93NUMPY\x01\x00\xff\xff{}")], stored), "cut short");
+    refused(&make(&[("arr_0.npy", b"\x80\x02cos\nsystem\n")], stored), "no array of NumPy's");
+    refused(&make(&[("arr_0.npy", &npy(&plain("(30000000,)"), &vec![0; 120_000_000]))], deflated), "far more than");
     // An entry that claims more than the file has, in both of its headers.
     let mut claims = good.clone();
     let name = b"m/data/0";

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{FaceSet, text};
-use crate::datasets::{Photo, thousands};
+use crate::datasets::{Photo, catalog, thousands};
 
 /// Two test photos (or videos) and whether they show one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,5 +108,19 @@ pub(super) fn lfw_differs(set: &FaceSet) -> Option<String> {
         thousands(pairs),
         thousands(named.len()),
         thousands(people.len())
+    ))
+}
+
+/// What a folder whose pairs are all there has not of the whole of LFW: the protocol needs no more, a reader may.
+pub(super) fn lfw_lacks(set: &FaceSet) -> Option<String> {
+    let all = (catalog::count("lfw", "images"), catalog::count("lfw", "people"));
+    let here = (set.test.len(), set.people.len());
+    if here == all {
+        let has = |name: &str| set.test.iter().any(|photo| name.strip_prefix("lfw/") == Some(&photo.name));
+        return catalog::lacks("lfw", "LFW", "lfw/", has);
+    }
+    let [images, people, all_images, all_people] = [here.0, here.1, all.0, all.1].map(thousands);
+    Some(format!(
+        "{images} images of {people} people are here, all of LFW has {all_images} of {all_people}: the pairs need no others"
     ))
 }

@@ -72,6 +72,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         (plain(test), plain(train))
     };
     let items = |list: Vec<(Item, Option<bool>)>| list.into_iter().map(|(item, _)| item).collect();
+    notes.push("a set of your own: there are no published counts to compare it with".to_string());
     Ok(LabelSet {
         name: String::new(),
         layout: LabelLayout::Csv,

@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::cure;
+use super::catalog::{cure, lacks};
 use super::{Source, thousands};
 use crate::seed;
 
@@ -150,6 +150,23 @@ impl LabelSet {
     }
 }
 
+/// Counts that are right aside, a published set has the names of the list's sample; NUS-WIDE, whose images go missing,
+/// has none.
+fn sampled(set: &mut LabelSet) {
+    let (name, title, under) = match set.layout {
+        LabelLayout::Voc2007 => ("voc2007", "VOC2007", "JPEGImages/"),
+        LabelLayout::Coco2014 => ("coco2014", "COCO 2014", "train2014/"),
+        _ => return,
+    };
+    let has = |name: &str| set.train.iter().chain(&set.test).any(|item| item.name == name);
+    if set.published
+        && let Some(difference) = lacks(name, title, under, has)
+    {
+        set.published = false;
+        set.notes.push(difference);
+    }
+}
+
 /// Images that cannot be used, a line each, in order.
 fn problems(items: &[&Item]) -> Vec<String> {
     let check = |item: &&Item| match &item.content {
@@ -192,6 +209,7 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
             )
         }
     };
+    sampled(&mut set);
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
     ensure!(

@@ -1,6 +1,7 @@
 //! Face networks: the paper's NN1 to NN4 (1503.03832, Tables 1 and 2, Section 3.3), openface's nn4.small2,
-//! Inception-ResNet-v1. All end on the unit sphere.
+//! Inception-ResNet-v1, torchvision's GoogLeNet. All end on the unit sphere.
 
+mod googlenet;
 mod nn1;
 mod nn2;
 mod resnet_v1;
@@ -11,6 +12,7 @@ use tch::Tensor;
 
 use super::layers::{BatchNorm, Init, Scope};
 
+pub use googlenet::GoogLeNet;
 pub use nn1::Nn1;
 pub use nn2::{Nn2, Nn4};
 pub use resnet_v1::InceptionResnetV1;

@@ -10,7 +10,7 @@ use crate::models::layers::{Init, Linear, Scope, normalise};
 
 /// Convolution without bias, batch normalisation with epsilon 1e-3, ReLU: `conv.weight`, `bn.*`.
 #[derive(Debug)]
-struct Basic {
+pub(super) struct Basic {
     weight: Tensor,
     bn: Norm,
     stride: i64,
@@ -43,14 +43,14 @@ impl Norm {
 }
 
 /// Height and width of a kernel, stride, and whether the picture keeps its size ("S") or not ("V").
-type Window = ((i64, i64), i64, bool);
+pub(super) type Window = ((i64, i64), i64, bool);
 
-const ONE: Window = ((1, 1), 1, true);
-const THREE: Window = ((3, 3), 1, true);
+pub(super) const ONE: Window = ((1, 1), 1, true);
+pub(super) const THREE: Window = ((3, 3), 1, true);
 const HALF: Window = ((3, 3), 2, false);
 
 impl Basic {
-    fn new(at: &Scope, inputs: i64, outputs: i64, ((height, width), stride, same): Window) -> Basic {
+    pub(super) fn new(at: &Scope, inputs: i64, outputs: i64, ((height, width), stride, same): Window) -> Basic {
         let shape = [outputs, inputs, height, width];
         Basic {
             weight: at.sub("conv").variable("weight", &shape, Init::HeNormal, true),
@@ -60,7 +60,7 @@ impl Basic {
         }
     }
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let (stride, (down, across)) = ([self.stride; 2], self.padding);
         let x = x.conv2d(&self.weight, None::<&Tensor>, stride, [down, across], [1, 1], 1);
         self.bn.forward(&x, train).relu_()

@@ -1,0 +1,89 @@
+//! NumPy's `.npz`: a zip of `.npy` files, each a header that describes one array and its numbers. An array of objects
+//! is a pickle: refused, as is all that is not plain little-endian numbers in C order.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tch::{Kind, Tensor};
+
+use super::Named;
+use super::torch::Archive;
+
+/// NumPy's names of kinds and ours.
+const KINDS: [(&str, Kind); 10] = [
+    ("<f4", Kind::Float),
+    ("<f8", Kind::Double),
+    ("<f2", Kind::Half),
+    ("<i8", Kind::Int64),
+    ("<i4", Kind::Int),
+    ("<i2", Kind::Int16),
+    ("|i1", Kind::Int8),
+    ("|u1", Kind::Uint8),
+    ("|b1", Kind::Bool),
+    ("<c8", Kind::ComplexFloat),
+];
+
+/// All arrays together may be so many times as long as the file: trained numbers hardly compress, bombs do.
+const LARGEST: u64 = 16;
+
+/// Whether a zip of these names is one.
+pub(super) fn is_one<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
+    names.next().is_some_and(|name| name.ends_with(".npy")) && names.all(|name| name.ends_with(".npy"))
+}
+
+/// The arrays of the archive, of `length` bytes, in its order.
+pub(super) fn read(archive: &mut Archive, length: u64) -> Result<Named> {
+    let mut room = length.saturating_mul(LARGEST);
+    let mut tensors = Named::new();
+    for place in 0..archive.len() {
+        let entry = archive.by_index(place).map_err(|error| anyhow!("entry {place} of the zip: {error}"))?;
+        let name = entry.name().trim_end_matches(".npy").to_string();
+        // What comes out counts, not what the entry says of itself.
+        let mut bytes = Vec::new();
+        let read = entry.take(room + 1).read_to_end(&mut bytes);
+        read.map_err(|error| anyhow!("{name:?} in the zip is damaged: {error}"))?;
+        ensure!(bytes.len() as u64 <= room, "{name:?} in the zip unpacks to far more than the file");
+        room -= bytes.len() as u64;
+        tensors.push((name.clone(), array(&bytes).with_context(|| format!("{name:?}"))?));
+    }
+    Ok(tensors)
+}
+
+/// One `.npy` file.
+fn array(bytes: &[u8]) -> Result<Tensor> {
+    let rest = bytes.strip_prefix(b"\x93NUMPY").context("it is no array of NumPy's")?;
+    // Version, then the header's length in 2 bytes, or 4 since version 2.
+    let (length, start) = match *rest {
+        [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 4),
+        [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([a, b, c, d]) as usize, 6),
+        _ => bail!("it is cut short, or of an unknown version of NumPy's format"),
+    };
+    let end = start + length;
+    let header = rest.get(start..end).context("it is cut short")?;
+    let header = std::str::from_utf8(header).ok().context("its header is no text")?;
+    let numbers = &rest[end..];
+    let kind = field(header, "descr").context("its header has no kind")?;
+    let quoted = kind.strip_prefix('\'').and_then(|kind| kind.split_once('\'')).map(|(kind, _)| kind);
+    let named = quoted.context("it is an array of records, not of numbers")?;
+    let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == named) else {
+        bail!("it is an array of {named:?}: only little-endian numbers are read, never objects")
+    };
+    ensure!(
+        field(header, "fortran_order").is_some_and(|order| order.starts_with("False")),
+        "it is in Fortran order: save it again with numpy.ascontiguousarray"
+    );
+    let shape = field(header, "shape").and_then(|shape| shape.strip_prefix('(')?.split_once(')'));
+    let shape = shape.context("its header has no shape")?.0.split(',').map(str::trim).filter(|n| !n.is_empty());
+    let shape = shape.map(str::parse::<i64>).collect::<Result<Vec<_>, _>>().ok().context("its shape is no numbers")?;
+    ensure!(shape.len() <= 32 && shape.iter().all(|&n| n >= 0), "its shape is {shape:?}");
+    let wanted = shape.iter().try_fold(kind.elt_size_in_bytes(), |size, &n| size.checked_mul(usize::try_from(n).ok()?));
+    ensure!(wanted == Some(numbers.len()), "it has {} bytes, and its shape {shape:?} says otherwise", numbers.len());
+    ensure!(*kind != Kind::Bool || numbers.iter().all(|&byte| byte < 2), "it has truth values that are neither");
+    Tensor::f_from_data_size(numbers, &shape, *kind).map_err(|_| anyhow!("it can't be allocated"))
+}
+
+/// What follows `'name':` in a header, which is the text of a Python dictionary.
+fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    let (_, value) = header.split_once(&format!("'{name}'"))?;
+    Some(value.trim_start().strip_prefix(':')?.trim_start())
+}
