@@ -80,6 +80,33 @@ fn many_positives_take_the_sorted_way_to_the_same_end() {
 }
 
 #[test]
+fn rows_that_fill_vector_registers_and_some_more() {
+    let labels: Vec<i64> = (0..73).map(|i| i * i % 11).collect();
+    let (x, t) = (matrix(26, 73, 37), Tensor::from_slice(&labels));
+    for (name, slow, fast) in losses() {
+        for metric in METRICS {
+            agree(&format!("{name}, {metric:?}"), &x, &t, metric, &slow, &fast, 1e-9);
+        }
+    }
+}
+
+#[test]
+fn a_loss_with_a_known_gradient_goes_through_the_graph_like_any_other() {
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2]);
+    for (name, slow, fast) in losses() {
+        // Scaled, beside another term, through a layer below: the chain rule on both sides of the one node.
+        let whole = |loss: &Loss, x: &Tensor| {
+            let y = x.tanh();
+            loss(&y, &labels, Metric::Euclidean).mean() * 3. + (&y * &y).sum(Kind::Double)
+        };
+        let x = matrix(27, 6, 3);
+        all_close(&gradient(&x, |x| whole(&fast, x)), &gradient(&x, |x| whole(&slow, x)), 1e-9);
+        let quiet = tch::no_grad(|| fast(&x.detach().set_requires_grad(true), &labels, Metric::Euclidean));
+        assert!(!quiet.sum.requires_grad(), "{name}");
+    }
+}
+
+#[test]
 fn single_precision_halves_duplicates_and_large_distances() {
     let labels = Tensor::from_slice(&(0..24).map(|i| i / 4).collect::<Vec<i64>>());
     let x = matrix(23, 24, 8).to_kind(Kind::Float);

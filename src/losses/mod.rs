@@ -5,6 +5,7 @@
 //! inputs gives a NaN sum: it is never filtered out.
 
 pub mod embedded;
+mod known;
 pub mod multilabel;
 pub mod quadruplet;
 mod rows;

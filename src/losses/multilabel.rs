@@ -9,6 +9,7 @@ use rand::seq::index::sample;
 use tch::{Device, Kind, Tensor};
 
 use super::Tally;
+use super::known::known;
 use crate::distance::widen;
 use crate::seed::at;
 
@@ -49,9 +50,7 @@ fn lse(x: &Tensor, mask: &Tensor, valid: &Tensor) -> Tensor {
 pub fn lsep(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
     if let Some(rows::Rows { gradient, value, terms, active }) = rows::lsep(&f, labels) {
-        // The value exactly, the gradient exactly: a number with that slope, less itself, plus the value.
-        let carrier = (&f * gradient).sum(f.kind());
-        let sum = &carrier - carrier.detach() + value;
+        let sum = known(&f, &gradient, &Tensor::from(value));
         return Tally { sum, terms: Tensor::from(terms), active: Tensor::from(active) };
     }
     lsep_tensors(&f, labels)

@@ -1,41 +1,85 @@
-//! Which entries of a distance matrix a triplet loss adds and subtracts, and how often: on the CPU, row by row.
+//! Triplet losses on the CPU, from embeddings to their gradient in one go, row by row of the distance matrix.
 //!
-//! The tensor forms in `triplet` serve every device; these give the same numbers where the matrix is in this machine's
-//! memory. An anchor's positives are few, so that comparing each with all entries of the row (which the compiler turns
-//! into vector instructions) is several times faster than sorting the row.
+//! The tensor forms in `triplet` serve every device; these give the same numbers where the rows are in this machine's
+//! memory: two matrix products (distances, gradient) and between them one pass over B² numbers, in place. An anchor's
+//! positives are few, so that comparing each with all entries of the row (which the compiler turns into vector
+//! instructions) is several times faster than sorting the row.
+
+use std::collections::HashMap;
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, kind::Element};
 
+use crate::distance::Metric;
 use crate::mining::{Negative, Pick};
+
+mod hardest;
+
+pub(super) use hardest::hardest;
 
 /// f32 and f64.
 pub(super) trait Real:
-    Element + Copy + PartialOrd + Send + Sync + Into<f64> + std::ops::Add<Output = Self>
+    Element
+    + Copy
+    + PartialOrd
+    + Send
+    + Sync
+    + Into<f64>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
 {
     const INFINITY: Self;
+    /// What the matrix product's rounding can leave of a squared distance of 0, over the two squared lengths; the
+    /// same as in `distance`.
+    const ROUNDING: Self;
     fn of(x: f64) -> Self;
+    fn root(self) -> Self;
+    fn finite(self) -> bool;
 }
 
 impl Real for f32 {
     const INFINITY: f32 = f32::INFINITY;
+    const ROUNDING: f32 = 1e-6;
+    #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
+    }
+    #[inline(always)]
+    fn root(self) -> f32 {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn finite(self) -> bool {
+        self.is_finite()
     }
 }
 
 impl Real for f64 {
     const INFINITY: f64 = f64::INFINITY;
+    const ROUNDING: f64 = 1e-14;
+    #[inline(always)]
     fn of(x: f64) -> f64 {
         x
     }
+    #[inline(always)]
+    fn root(self) -> f64 {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
 }
 
-/// What a loss takes from the matrix.
+/// What a loss came to.
 #[derive(Debug)]
-pub(super) struct Weights {
-    /// `[B, B]`, the kind of the distances: the derivative of the sum with respect to each.
-    pub weight: Tensor,
+pub(super) struct Found {
+    /// `[B, D]`, the kind of the rows: the derivative of the sum with respect to each number.
+    pub gradient: Tensor,
     /// The sum of all terms.
     pub value: f64,
     /// How many terms there are.
@@ -51,17 +95,65 @@ pub(super) enum Form {
     EveryPair(f64, Negative),
 }
 
-/// The weights of `form` on `dist` `[B, B]` (CPU, f32 or f64) with int64 `labels` `[B]`; None where these routines
-/// don't serve: another device or kind, or a random pick.
-pub(super) fn weights(dist: &Tensor, labels: &Tensor, form: Form) -> Option<Weights> {
+/// `form` on the distances by `metric` between the rows of `x` `[B, D]` (CPU, f32 or f64, unit rows for the cosine) with
+/// int64 `labels` `[B]`; None where this routine doesn't serve: another device or kind, no rows, or a random pick.
+pub(super) fn weighed(x: &Tensor, labels: &Tensor, metric: Metric, form: Form) -> Option<Found> {
     let served = !matches!(form, Form::EveryPair(_, Negative::SemiHard(Pick::Random(_)) | Negative::Violating(_)));
-    if !served || dist.device() != Device::Cpu || labels.device() != Device::Cpu {
+    if !served || !here(x, labels) {
         return None;
     }
-    match dist.kind() {
-        Kind::Float => Some(over_rows::<f32>(dist, labels, form)),
-        Kind::Double => Some(over_rows::<f64>(dist, labels, form)),
+    match x.kind() {
+        Kind::Float => Some(over_rows::<f32>(x, labels, metric, form)),
+        Kind::Double => Some(over_rows::<f64>(x, labels, metric, form)),
         _ => None,
+    }
+}
+
+/// Whether there are rows, in this machine's memory.
+fn here(x: &Tensor, labels: &Tensor) -> bool {
+    x.device() == Device::Cpu && labels.device() == Device::Cpu && x.size()[0] > 0
+}
+
+/// The numbers of a tensor that nothing else reads or writes, where they lie.
+fn in_place<T: Real>(t: &mut Tensor) -> &mut [T] {
+    assert!(t.device() == Device::Cpu && t.kind() == T::KIND && t.is_contiguous(), "a dense tensor on the CPU");
+    // SAFETY: a contiguous tensor of this kind in this machine's memory is `numel` such numbers from `data_ptr` on, and
+    // the callers made it themselves, so that it shares its memory with no other.
+    unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast::<T>(), t.numel()) }
+}
+
+/// Numbers for which the thread pool is asked: waking it takes longer than fewer do.
+const MANY: usize = 1 << 16;
+
+/// Whether `count` numbers are worth the thread pool.
+fn pooled(count: usize) -> bool {
+    count >= MANY && rayon::current_num_threads() > 1
+}
+
+/// Who is who in a batch.
+struct Groups {
+    /// The identity of each row, numbered from 0: as wide as an f32, so that a row of distances and its identities go
+    /// through vector registers together.
+    group: Vec<i32>,
+    /// The rows of each identity, ascending.
+    members: Vec<Vec<usize>>,
+}
+
+impl Groups {
+    fn of(labels: &Tensor, batch: usize) -> Groups {
+        let labels: Vec<i64> = Vec::try_from(labels.to_kind(Kind::Int64)).unwrap_or_default();
+        assert_eq!(labels.len(), batch, "one label a row");
+        let mut places = HashMap::new();
+        let mut groups = Groups { group: Vec::with_capacity(batch), members: Vec::new() };
+        for (row, label) in labels.into_iter().enumerate() {
+            let place = *places.entry(label).or_insert(groups.members.len());
+            if place == groups.members.len() {
+                groups.members.push(Vec::new());
+            }
+            groups.members[place].push(row);
+            groups.group.push(place as i32);
+        }
+        groups
     }
 }
 
@@ -73,50 +165,86 @@ struct Share {
     active: i64,
 }
 
-fn over_rows<T: Real>(dist: &Tensor, labels: &Tensor, form: Form) -> Weights {
-    let dist = dist.detach().contiguous();
-    let batch = dist.size()[0] as usize;
-    let labels: Vec<i64> = Vec::try_from(labels.to_kind(Kind::Int64)).unwrap_or_default();
-    assert_eq!(labels.len(), batch, "one label a row of the distances");
-    let mut d = vec![T::ZERO; batch * batch];
-    dist.copy_data(&mut d, batch * batch);
-    let mut members: std::collections::HashMap<i64, Vec<usize>> = std::collections::HashMap::new();
-    labels.iter().enumerate().for_each(|(row, &label)| members.entry(label).or_default().push(row));
-    let mut weight = vec![T::ZERO; batch * batch];
-    let shares = weight.par_chunks_mut(batch.max(1)).zip(d.par_chunks(batch.max(1))).enumerate().map_init(
-        || (vec![0_i32; batch], vec![0_i32; batch]),
-        |(negative, count), (a, (weight, row))| {
-            // A NaN anywhere makes the sum NaN, whatever reads it.
-            let poison: f64 = row.iter().fold(0., |sum, &x| sum + 0. * x.into()) * 0.;
-            let same = &members[&labels[a]];
-            let mut share = Share { value: poison, ..Share::default() };
-            if same.len() < 2 || same.len() == batch {
-                return share;
-            }
-            negative.iter_mut().zip(&labels).for_each(|(n, label)| *n = i32::from(*label != labels[a]));
-            let anchor = Anchor { a, row, same, negative };
-            match form {
-                Form::All(m) => anchor.all(T::of(m), count, weight, &mut share),
-                Form::EveryPair(m, rule) => anchor.every_pair(T::of(m), rule, weight, &mut share),
-            }
-            share
-        },
-    );
+/// What all rows of a batch share.
+struct Batch<'a, T> {
+    groups: &'a Groups,
+    /// The squared length of each row.
+    squares: &'a [T],
+    metric: Metric,
+    form: Form,
+}
+
+/// What one row needs beside the matrix.
+struct Scratch<T> {
+    negative: Vec<i32>,
+    count: Vec<i32>,
+    weight: Vec<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    fn new(batch: usize) -> Scratch<T> {
+        Scratch { negative: vec![0; batch], count: vec![0; batch], weight: vec![T::ZERO; batch] }
+    }
+}
+
+fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form) -> Found {
+    let batch = x.size()[0] as usize;
+    let groups = Groups::of(labels, batch);
+    // About the mean: a common offset costs no digits.
+    let rows = if metric == Metric::Cosine { x.shallow_clone() } else { x - x.mean_dim(0, true, None::<Kind>) };
+    // Scalar products, then distances, then what the gradient takes of each pair of rows.
+    let mut pairs = rows.matmul(&rows.tr());
+    let table = in_place::<T>(&mut pairs);
+    let squares: Vec<T> = table.iter().step_by(batch + 1).copied().collect();
+    let shared = Batch { groups: &groups, squares: &squares, metric, form };
     // In order of rows, so that the last bit does not depend on the threads.
-    let shares: Vec<Share> = shares.collect();
+    let shares: Vec<Share> = if pooled(batch * batch) {
+        let each = |scratch: &mut Scratch<T>, (a, row): (usize, &mut [T])| shared.row(a, row, scratch);
+        table.par_chunks_mut(batch).enumerate().map_init(|| Scratch::new(batch), each).collect()
+    } else {
+        let mut scratch = Scratch::new(batch);
+        table.chunks_mut(batch).enumerate().map(|(a, row)| shared.row(a, row, &mut scratch)).collect()
+    };
+    both_ways(table, batch, metric != Metric::Cosine);
     let sum = |of: fn(&Share) -> i64| shares.iter().map(of).sum();
-    Weights {
-        weight: Tensor::from_slice(&weight).view([batch as i64, batch as i64]),
+    Found {
+        gradient: pairs.matmul(&rows),
         value: shares.iter().map(|share| share.value).sum(),
         terms: sum(|share| share.terms),
         active: sum(|share| share.active),
     }
 }
 
-/// Entries side by side in [`least`]: a compiler may not reorder one running minimum, but keeps sixteen in registers.
+/// From p_ij, half of what row i takes from row j, the matrix whose product with the rows is the gradient: -(p_ij +
+/// p_ji), and, where distances are of differences, on the diagonal what makes a row's sum 0: Σ_j (p_ij + p_ji)(x_i - x_j).
+fn both_ways<T: Real>(table: &mut [T], n: usize, differences: bool) {
+    // In squares, so that both halves stay in the cache.
+    const SIDE: usize = 32;
+    for top in (0..n).step_by(SIDE) {
+        for left in (top..n).step_by(SIDE) {
+            let (right, bottom) = ((left + SIDE).min(n), (top + SIDE).min(n));
+            for i in top..bottom {
+                for j in left.max(i + 1)..right {
+                    let both = -(table[i * n + j] + table[j * n + i]);
+                    table[i * n + j] = both;
+                    table[j * n + i] = both;
+                }
+            }
+        }
+    }
+    for (i, row) in table.chunks_mut(n).enumerate() {
+        row[i] = T::ZERO;
+        if differences {
+            row[i] = -total(row);
+        }
+    }
+}
+
+/// Entries side by side: a compiler may not reorder one running minimum or sum, but keeps sixteen in registers.
 const LANES: usize = 16;
 
 /// The least of `of(x[i], also[i])`, infinity for an empty `x`. Chunks of one length, so that no bound is checked within.
+#[inline(always)]
 fn least<T: Real, A: Copy>(x: &[T], also: &[A], of: impl Fn(T, A) -> T) -> T {
     let mut lanes = [T::INFINITY; LANES];
     let ((x, x_rest), (also, also_rest)) = (x.as_chunks::<LANES>(), also.as_chunks::<LANES>());
@@ -131,65 +259,96 @@ fn least<T: Real, A: Copy>(x: &[T], also: &[A], of: impl Fn(T, A) -> T) -> T {
     lanes.into_iter().fold(rest, smaller)
 }
 
-/// For every row of `x` `[B, D]` (CPU, f32 or f64) that has both, the rows of its farthest positive and of its nearest
-/// negative: anchors, positives, negatives. Of equally far ones the lowest. By blocks of the centred Gram matrix, so
-/// that B² numbers are never in memory at once.
-pub(super) fn hardest(x: &Tensor, labels: &Tensor) -> [Vec<i64>; 3] {
-    match x.kind() {
-        Kind::Double => hardest_of::<f64>(x, labels),
-        _ => hardest_of::<f32>(x, labels),
+/// The sum of a row.
+#[inline(always)]
+fn total<T: Real>(x: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (x, rest) = x.as_chunks::<LANES>();
+    for x in x {
+        for lane in 0..LANES {
+            lanes[lane] = lanes[lane] + x[lane];
+        }
     }
+    lanes.into_iter().chain(rest.iter().copied()).fold(T::ZERO, |sum, x| sum + x)
 }
 
-/// Numbers of a block: they stay in the cache.
-const BLOCK: usize = 1 << 17;
+/// The first place where `of(x[i], also[i])` holds.
+#[inline(always)]
+fn first<T: Copy, A: Copy>(x: &[T], also: &[A], of: impl Fn(T, A) -> bool) -> Option<usize> {
+    let (chunks, _) = x.as_chunks::<LANES>();
+    let (also_chunks, _) = also.as_chunks::<LANES>();
+    let any = |(x, also): (&[T; LANES], &[A; LANES])| (0..LANES).fold(false, |any, lane| any | of(x[lane], also[lane]));
+    let from = chunks.iter().zip(also_chunks).position(any).unwrap_or(chunks.len()) * LANES;
+    let at = x[from..].iter().zip(&also[from..]).position(|(&x, &also)| of(x, also));
+    at.map(|at| from + at)
+}
 
-fn hardest_of<T: Real>(x: &Tensor, labels: &Tensor) -> [Vec<i64>; 3] {
-    let x = x - x.mean_dim(0, true, None::<Kind>);
-    let batch = x.size()[0] as usize;
-    let labels: Vec<i64> = Vec::try_from(labels.to_kind(Kind::Int64)).unwrap_or_default();
-    assert_eq!(labels.len(), batch, "one label a row");
-    // As wide as an f32, so that a row and its labels go through vector registers together.
-    let mut places = std::collections::HashMap::new();
-    let mut members: Vec<Vec<usize>> = Vec::new();
-    let mut group = Vec::with_capacity(batch);
-    for (row, label) in labels.iter().enumerate() {
-        let place = *places.entry(*label).or_insert(members.len());
-        if place == members.len() {
-            members.push(Vec::new());
+impl<T: Real> Batch<'_, T> {
+    fn row(&self, a: usize, row: &mut [T], scratch: &mut Scratch<T>) -> Share {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: this processor has AVX2.
+            return unsafe { self.row_wide(a, row, scratch) };
         }
-        members[place].push(row);
-        group.push(place as i32);
+        self.row_of(a, row, scratch)
     }
-    let squares = x.square().sum_dim_intlist(1, false, None::<Kind>).unsqueeze(0);
-    let (right, left) = (x.transpose(0, 1), &x * -2.);
-    let rows = (BLOCK / batch.max(1)).clamp(1, batch.max(1));
-    let mut block = vec![T::ZERO; rows * batch];
-    let mut found = [Vec::new(), Vec::new(), Vec::new()];
-    for start in (0..batch).step_by(rows) {
-        let count = rows.min(batch - start);
-        // |y|² - 2 x·y: the squared distance less what the whole row shares.
-        let d = squares.addmm(&left.narrow(0, start as i64, count as i64), &right);
-        d.contiguous().copy_data(&mut block, count * batch);
-        let choose = |(i, row): (usize, &[T])| -> Option<[i64; 3]> {
-            let a = start + i;
-            let own = group[a];
-            let mut far: Option<usize> = None;
-            for &p in members[own as usize].iter().filter(|&&p| p != a) {
-                if far.is_none_or(|f| row[p] > row[f]) {
-                    far = Some(p);
-                }
+
+    /// [`Batch::row_of`] in registers of eight, without fused multiply-add: the same numbers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn row_wide(&self, a: usize, row: &mut [T], scratch: &mut Scratch<T>) -> Share {
+        self.row_of(a, row, scratch)
+    }
+
+    /// `row` holds anchor `a`'s scalar products with all rows, and then half of what its gradient takes from each.
+    #[inline(always)]
+    fn row_of(&self, a: usize, row: &mut [T], scratch: &mut Scratch<T>) -> Share {
+        let Scratch { negative, count, weight } = scratch;
+        self.distances(a, row);
+        // A NaN anywhere makes the sum NaN, whatever reads it.
+        let finite = row.iter().fold(true, |all, d| all & d.finite());
+        let mut share = Share { value: if finite { 0. } else { f64::NAN }, ..Share::default() };
+        let own = self.groups.group[a];
+        let same = &self.groups.members[own as usize];
+        weight.fill(T::ZERO);
+        if same.len() > 1 && same.len() < row.len() {
+            negative.iter_mut().zip(&self.groups.group).for_each(|(n, &group)| *n = i32::from(group != own));
+            let anchor = Anchor { a, row, same, negative };
+            match self.form {
+                Form::All(m) => anchor.all(T::of(m), count, weight, &mut share),
+                Form::EveryPair(m, rule) => anchor.every_pair(T::of(m), rule, weight, &mut share),
             }
-            let near = least(row, &group, |d, group| if group != own { d } else { T::INFINITY });
-            let n = row.iter().zip(&group).position(|(&d, &group)| (d == near) & (group != own));
-            Some([a as i64, far? as i64, n? as i64])
-        };
-        let chosen: Vec<Option<[i64; 3]>> = block[..count * batch].par_chunks(batch).enumerate().map(choose).collect();
-        for triple in chosen.into_iter().flatten() {
-            found.iter_mut().zip(triple).for_each(|(list, row)| list.push(row));
+        }
+        match self.metric {
+            // ∂d/∂x = (x - y) / d, and 0 at d = 0.
+            Metric::Euclidean => row.iter_mut().zip(&*weight).for_each(|(d, &w)| {
+                let slope = w / *d;
+                *d = if *d == T::ZERO { T::ZERO } else { slope };
+            }),
+            // ∂d/∂x = 2 (x - y)
+            Metric::SquaredEuclidean => row.iter_mut().zip(&*weight).for_each(|(d, &w)| *d = w + w),
+            // d = 1 - x·y
+            Metric::Cosine => row.copy_from_slice(weight),
+        }
+        share
+    }
+
+    /// Scalar products with row `a` to distances, by the rules of `distance`.
+    #[inline(always)]
+    fn distances(&self, a: usize, row: &mut [T]) {
+        if self.metric == Metric::Cosine {
+            return row.iter_mut().for_each(|d| *d = T::of(1.) - *d);
+        }
+        let own = self.squares[a];
+        for (d, &other) in row.iter_mut().zip(self.squares) {
+            let lengths = own + other;
+            let squared = lengths - (*d + *d);
+            *d = if squared <= lengths * T::ROUNDING { T::ZERO } else { squared };
+        }
+        if self.metric == Metric::Euclidean {
+            row.iter_mut().for_each(|d| *d = d.root());
         }
     }
-    found
 }
 
 /// One row of the matrix.
@@ -209,6 +368,7 @@ impl<T: Real> Anchor<'_, T> {
 
     /// The smallest entry of a negative that is above `floor` (of all negatives where it is None), infinity where there
     /// is none.
+    #[inline(always)]
     fn nearest_above(&self, floor: Option<T>) -> T {
         match floor {
             None => least(self.row, self.negative, |d, other| if other != 0 { d } else { T::INFINITY }),
@@ -218,6 +378,7 @@ impl<T: Real> Anchor<'_, T> {
         }
     }
 
+    #[inline(always)]
     fn all(&self, m: T, count: &mut [i32], weight: &mut [T], share: &mut Share) {
         count.fill(0);
         let negatives = (self.row.len() - self.same.len()) as i64;
@@ -235,16 +396,24 @@ impl<T: Real> Anchor<'_, T> {
             share.active += i64::from(added);
             share.terms += negatives;
         }
-        let mut subtracted = 0.;
-        for ((&d, &count), weight) in
-            self.row.iter().zip(&*count).zip(weight.iter_mut()).filter(|((_, count), _)| **count > 0)
-        {
-            *weight = T::of(-f64::from(count));
-            subtracted += f64::from(count) * d.into();
+        // Positives have no count, and a distance that is not finite has made the sum NaN already.
+        let mut lanes = [0_f64; LANES];
+        let mut subtract = |lane: usize, d: T, count: i32, weight: &mut T| {
+            *weight = *weight - T::of(f64::from(count));
+            lanes[lane] += f64::from(count) * d.into();
+        };
+        let ((d, d_rest), (count, count_rest)) = (self.row.as_chunks::<LANES>(), count.as_chunks::<LANES>());
+        let (weight, weight_rest) = weight.as_chunks_mut::<LANES>();
+        for ((d, count), weight) in d.iter().zip(count).zip(weight) {
+            (0..LANES).for_each(|lane| subtract(lane, d[lane], count[lane], &mut weight[lane]));
         }
-        share.value -= subtracted;
+        for (lane, ((&d, &count), weight)) in d_rest.iter().zip(count_rest).zip(weight_rest).enumerate() {
+            subtract(lane, d, count, weight);
+        }
+        share.value -= lanes.iter().sum::<f64>();
     }
 
+    #[inline(always)]
     fn every_pair(&self, m: T, rule: Negative, weight: &mut [T], share: &mut Share) {
         // The rows of the negatives, ascending, for many positives: sorted once.
         let sorted = (self.same.len() > 256).then(|| {
@@ -287,8 +456,7 @@ impl<T: Real> Anchor<'_, T> {
             share.terms += 1;
             let gap: f64 = (d_ap + m).into() - d_an.into();
             if gap > 0. {
-                let n = (0..self.row.len()).find(|&n| self.negative[n] != 0 && self.row[n] == d_an);
-                let Some(n) = n else { continue };
+                let Some(n) = first(self.row, self.negative, |d, other| (other != 0) & (d == d_an)) else { continue };
                 share.active += 1;
                 share.value += d_ap.into() + m.into() - d_an.into();
                 weight[p] = weight[p] + T::of(1.);

@@ -63,6 +63,10 @@ pub(super) struct Blocks {
     right: Tensor,
 }
 
+// SAFETY: nothing changes the two tensors after `new`; libtorch counts their owners atomically, and reading a tensor from
+// several threads is sound.
+unsafe impl Sync for Blocks {}
+
 impl Blocks {
     /// `a` is `[A, D]`, `b` is `[B, D]`. `Euclidean` comes out squared: the order is the same and rounding the root
     /// can only add ties.
@@ -193,6 +197,42 @@ pub(super) fn for_rows<T: Real, R: Send>(
     f: impl Fn(usize, &mut [T]) -> R + Sync,
 ) -> Vec<R> {
     for_blocks(n, width, rows, f, |_, _| ())
+}
+
+/// Distances of a block that one thread computes alone, at most: less than [`CELLS`], as every thread has one.
+const OWN: usize = CELLS / 2;
+
+/// [`for_rows`] on the rows of `blocks`. Where blocks of [`OWN`] have rows enough, every thread of the pool multiplies and
+/// judges blocks of its own: taking turns, libtorch's threads would wait busily where the pool's want to work.
+pub(super) fn for_distances<T: Real, R: Send>(
+    n: usize,
+    width: usize,
+    blocks: &Blocks,
+    f: impl Fn(usize, &mut [T]) -> R + Sync,
+) -> Vec<R> {
+    let height = (OWN / width.max(1)).min(1024);
+    if width == 0 || height < LEAST || blocks.left.device() != Device::Cpu || rayon::current_num_threads() == 1 {
+        return for_rows(n, width, |from, n| blocks.rows(from, n), f);
+    }
+    one_thread_each();
+    let own = |from: usize| -> Vec<R> {
+        let mut block = blocks.rows(from, height.min(n - from)).contiguous();
+        in_place::<T>(&mut block).chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect()
+    };
+    let starts: Vec<usize> = (0..n).step_by(height).collect();
+    let found: Vec<Vec<R>> = starts.into_par_iter().map(own).collect();
+    found.into_iter().flatten().collect()
+}
+
+/// Makes libtorch compute what a thread of the pool asks for on that thread alone, from now on.
+fn one_thread_each() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let all = tch::get_num_threads();
+        // Each thread has a number of its own; what threads that begin later get is the last one said.
+        rayon::broadcast(|_| tch::set_num_threads(1));
+        tch::set_num_threads(all);
+    });
 }
 
 /// `for_rows`, and after each block `done(first row, block)` with what `f` left in the rows.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
-use super::blocks::{Blocks, Real, for_rows, wide};
+use super::blocks::{Blocks, Real, for_distances, for_rows, wide};
 use crate::distance::Metric;
 
 pub use super::protocols::{
@@ -178,10 +178,10 @@ pub fn evaluate(
     check(query, gallery, q, g, exclude);
     let shelf = Gallery::new(g);
     let blocks = Blocks::new(query, &shelf.select(gallery, 0), metric);
-    let rows = |from, n| blocks.rows(from, n);
+    let (n, width) = (q.len(), shelf.index.len());
     match blocks.kind() {
-        Kind::Double => score::<f64>(rows, q, &shelf, exclude, ap),
-        _ => score::<f32>(rows, q, &shelf, exclude, ap),
+        Kind::Double => score::<f64>(|each| for_distances(n, width, &blocks, each), q, &shelf, exclude, ap),
+        _ => score::<f32>(|each| for_distances(n, width, &blocks, each), q, &shelf, exclude, ap),
     }
 }
 
@@ -191,10 +191,11 @@ pub fn evaluate(
 /// Where `dist` is not `[q.len(), g.len()]`, or with `Exclude::Itself` when Q and G differ.
 pub fn evaluate_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
     let shelf = shelved(dist, q, g, exclude);
+    let (n, width) = (q.len(), shelf.index.len());
     let rows = |from, n| shelf.rows(dist, from, n);
     match wide(dist.kind()) {
-        Kind::Double => score::<f64>(rows, q, &shelf, exclude, ap),
-        _ => score::<f32>(rows, q, &shelf, exclude, ap),
+        Kind::Double => score::<f64>(|each| for_rows(n, width, rows, each), q, &shelf, exclude, ap),
+        _ => score::<f32>(|each| for_rows(n, width, rows, each), q, &shelf, exclude, ap),
     }
 }
 
@@ -282,14 +283,18 @@ impl Gallery {
     }
 }
 
+/// What scores query i by its row of distances: its answer, and how many distances were not finite.
+type Each<'a, T> = &'a (dyn Fn(usize, &mut [T]) -> (Option<Answer>, usize) + Sync);
+
+/// `over_rows` calls what it is given for the rows of all queries, in their order.
 fn score<T: Real>(
-    rows: impl Fn(usize, usize) -> Tensor,
+    over_rows: impl FnOnce(Each<'_, T>) -> Vec<(Option<Answer>, usize)>,
     q: &[Identity],
     shelf: &Gallery,
     exclude: Exclude,
     ap: Ap,
 ) -> Retrieval {
-    let found = for_rows(q.len(), shelf.index.len(), rows, |i, row: &mut [T]| {
+    let found = over_rows(&|i, row: &mut [T]| {
         let non_finite = clean(row);
         let (matches, dropped) = shelf.sides(i, q[i], exclude);
         (answer(row, &matches, &dropped), non_finite)

@@ -95,11 +95,14 @@ impl<'a> Scope<'a> {
         self.path.device()
     }
 
-    /// A new float32 variable `name`. Panics where the store has one of that name.
+    /// A new float32 variable `name`. A convolution's, `[out, in, H, W]`, lies in memory as its images do
+    /// ([`super::channels_last`]): libtorch would turn it around at every step otherwise, and its gradient back. Panics
+    /// where the store has one of that name.
     pub fn variable(&self, name: &str, shape: &[i64], init: Init, trainable: bool) -> Tensor {
         assert!(self.path.get(name).is_none(), "the variable {} is declared twice", self.path.path(name));
         let values = init.values(self.seed, &self.path.path(name), shape);
         let tensor = Tensor::from_slice(&values).view(shape).to_device(self.device());
+        let tensor = if shape.len() == 4 { super::channels_last(&tensor) } else { tensor };
         self.path.add(name, tensor, trainable)
     }
 

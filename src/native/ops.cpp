@@ -1,15 +1,48 @@
-// Tensor functions that tch leaves out. Nothing throws across the border: 0 is success.
+// Tensor functions that tch leaves out. Nothing throws across the border.
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <cstdint>
 
-// max(x, 0) + slope min(x, 0), in place; tch's leaky_relu has no slope argument.
-extern "C" int32_t rankle_leaky_relu(void* tensor, double slope) {
+namespace {
+
+// A number whose gradient is known already: one node, where (x * gradient).sum() less itself plus the number are nine.
+struct Known : torch::autograd::Function<Known> {
+  static at::Tensor forward(
+      torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& value) {
+    context->saved_data["gradient"] = gradient;
+    return value.to(x.options(), /*non_blocking=*/false, /*copy=*/true);
+  }
+  static torch::autograd::variable_list backward(
+      torch::autograd::AutogradContext* context, torch::autograd::variable_list slopes) {
+    return {context->saved_data["gradient"].toTensor() * slopes[0], at::Tensor(), at::Tensor()};
+  }
+};
+
+} // namespace
+
+extern "C" {
+
+// max(x, 0) + slope min(x, 0), in place; tch's leaky_relu has no slope argument. 0 is success.
+int32_t rankle_leaky_relu(void* tensor, double slope) {
   try {
     at::leaky_relu_(*static_cast<at::Tensor*>(tensor), slope);
     return 0;
   } catch (...) {
     return 1;
   }
+}
+
+// A new at::Tensor*, the scalar `value` in the kind of `x`, whose derivative with respect to `x` is `gradient`; null
+// where libtorch threw.
+void* rankle_known(void* x, void* gradient, void* value) {
+  const auto tensor = [](void* p) -> const at::Tensor& { return *static_cast<at::Tensor*>(p); };
+  try {
+    return new at::Tensor(Known::apply(tensor(x), tensor(gradient), tensor(value)));
+  } catch (...) {
+    return nullptr;
+  }
+}
 }

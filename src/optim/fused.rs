@@ -13,18 +13,20 @@ const PART: usize = 1 << 16;
 
 /// Whether one pass can take it: f32 on the CPU, all tensors laid out alike without gaps.
 pub(super) fn fits(entry: &Entry) -> bool {
-    let alike = |t: &Tensor| {
-        t.device() == Device::Cpu
-            && t.kind() == Kind::Float
-            && t.size() == entry.x.size()
-            && t.stride() == entry.x.stride()
-    };
-    dense(&entry.x) && alike(&entry.x) && alike(&entry.gradient) && entry.slots.iter().all(alike)
+    let (size, own) = (entry.x.size(), steps(&entry.x));
+    let alike =
+        |t: &Tensor| t.device() == Device::Cpu && t.kind() == Kind::Float && t.size() == size && steps(t) == own;
+    dense(own.clone()) && alike(&entry.x) && alike(&entry.gradient) && entry.slots.iter().all(alike)
 }
 
-/// Whether the tensor's numbers fill one stretch of memory, in whatever order of dimensions.
-fn dense(t: &Tensor) -> bool {
-    let mut dims: Vec<(i64, i64)> = t.stride().into_iter().zip(t.size()).filter(|(_, size)| *size != 1).collect();
+/// Stride and size of each dimension that has a step to take: where the size is 1 (a 1x1 convolution's kernel), the
+/// stride says nothing, and libtorch gives weight and gradient different ones.
+fn steps(t: &Tensor) -> Vec<(i64, i64)> {
+    t.stride().into_iter().zip(t.size()).filter(|(_, size)| *size != 1).collect()
+}
+
+/// Whether numbers with these strides and sizes fill one stretch of memory, in whatever order of dimensions.
+fn dense(mut dims: Vec<(i64, i64)>) -> bool {
     dims.sort_unstable();
     let mut expected = 1;
     dims.into_iter().all(|(stride, size)| {
@@ -102,13 +104,14 @@ fn numbers(part: Part<'_>, update: Update, decay: f32) {
         }
         Update::Adam { beta1, beta2, eps, root, rate } => {
             let (one, two) = ((1. - beta1) as f32, (1. - beta2) as f32);
-            let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
-            let (root, rate) = (root as f32, rate as f32);
+            let (beta1, beta2) = (beta1 as f32, beta2 as f32);
+            // rate m / (√v / root + eps) with one division: they and the root are what a step would wait for.
+            let (eps, rate) = ((eps * root) as f32, (rate * root) as f32);
             for (((x, &g), m), v) in x.iter_mut().zip(gradient).zip(first).zip(second) {
                 let g = g + *x * decay;
                 *m = *m * beta1 + g * one;
                 *v = *v * beta2 + g * g * two;
-                *x -= *m / (v.sqrt() / root + eps) * rate;
+                *x -= *m * rate / (v.sqrt() + eps);
             }
         }
         Update::AdaGrad { eps, rate } => {

@@ -13,6 +13,7 @@ pub mod embed;
 pub mod faces;
 pub mod folder;
 pub mod machine;
+pub mod memory;
 pub mod progress;
 pub mod reid;
 pub mod report;

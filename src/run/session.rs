@@ -94,6 +94,9 @@ impl Session {
         begin: impl FnOnce(&VarStore) -> Result<()>,
     ) -> Result<Session> {
         let Plan { paper, at, machine, steps, log_every } = plan;
+        if machine.device == tch::Device::Cpu {
+            super::memory::keep();
+        }
         let world = machine.world.clone();
         let config = Config::new(paper, flags, &machine.name)?;
         world.agree("flags: give every process the same ones", &config.flags)?;

@@ -18,6 +18,7 @@ import sys
 import torch
 from safetensors.torch import load_file, save_file
 
+import loader
 import work
 
 # name, kind, people, images of each, the goal for the ratio, and whether the peer computes the same number.
@@ -196,6 +197,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--losses", required=True, help="the bench binary of the losses")
     parser.add_argument("--work", required=True, help="the bench binary of the longer jobs")
+    parser.add_argument("--reid", required=True, help="the binary triplet-reid")
     parser.add_argument("--folder", required=True, type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="cases and jobs whose name has this in it")
@@ -216,8 +218,10 @@ def main():
     out.write_text(json.dumps(result, indent=1))
     run_job = lambda command, threads: json.loads(run(command, environment(args.folder, threads)).splitlines()[-1])
     result["work"], result["growth"] = work.all(args, run_job)
+    result["loader"] = loader.all(args, run_job) if args.only in "loader" else []
     out.write_text(json.dumps(result, indent=1))
     work.show(result["work"], result["growth"])
+    loader.show(result["loader"])
     print(f"\nresults: {out}")
 
 

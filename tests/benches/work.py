@@ -73,9 +73,8 @@ def write_inputs(folder):
 def all(args, run_job):
     jobs = [job for job in JOBS if args.only in job[1] + job[0] and not (args.quick and job[7])]
     growing = args.only in "growth"
-    if not jobs and not growing:
-        return [], {}
-    write_inputs(args.folder)
+    if jobs or growing or args.only in "loader":
+        write_inputs(args.folder)
     script = str(pathlib.Path(__file__).with_name("peers_work.py"))
     known = {}
 
@@ -104,7 +103,9 @@ def all(args, run_job):
     growth = {}
     if growing:
         print("bench: growth", file=sys.stderr, flush=True)
-        for name, points in run_job([args.work, "growth"], args.threads).items():
+        for name, sizes in run_job([args.work, "growth"], args.threads).items():
+            # A process a size: memory that a smaller one freed would hide what a larger one takes.
+            points = [{"size": size, **run_job([args.work, "growth", name, str(size)], args.threads)} for size in sizes]
             growth[name] = {"points": points, "time_exponent": exponent(points, "seconds"), "memory_exponent": exponent(points, "mib")}
     return rows, growth
 
@@ -136,8 +137,9 @@ def agree(folder, mine, theirs, row):
 
 
 def exponent(points, key):
-    """The slope of log cost over log size by least squares, without the smallest size, where the fixed cost shows."""
-    used = [(math.log(p["size"]), math.log(p[key])) for p in points[1:] if p[key] > (1 if key == "mib" else 0)]
+    """The slope of log cost over log size by least squares, without the smallest size, where the fixed cost shows. Of
+    memory below 4 MiB nothing is said: an allocator's own steps are as large."""
+    used = [(math.log(p["size"]), math.log(p[key])) for p in points[1:] if p[key] > (4 if key == "mib" else 0)]
     if len(used) < 2:
         return None
     return float(np.polyfit(*zip(*used), 1)[0])

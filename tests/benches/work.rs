@@ -5,11 +5,14 @@
 //! so that both sides can be compared. These take seconds a round: a clock around each says enough.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
+use rankle::datasets::{self, Photo, Split};
 use rankle::distance::Metric;
+use rankle::loader::Loader;
 use rankle::losses::{Margin, embedded, multilabel};
 use rankle::metrics::retrieval::{Ap, Exclude, Identity, Retrieval, evaluate, rerank};
 use rankle::metrics::verification;
@@ -17,7 +20,8 @@ use rankle::mining::{Negative, Pick};
 use rankle::models::layers::Scope;
 use rankle::models::{LuNet, Network, TriNet, channels_last};
 use rankle::optim::{Optimizer, Rule};
-use rankle::run::autocast;
+use rankle::run::{autocast, memory};
+use rankle::sampler::PkSampler;
 use rankle::transform::{Augment, Recipe, decode};
 use rankle::weights;
 use rayon::prelude::*;
@@ -143,6 +147,7 @@ fn images(folder: &Path, name: &str, rounds: usize) -> Result<Value> {
 
 /// Forward, batch hard, backward, Adam: 4 people with 4 images each.
 fn training(network: &str, amp: bool, rounds: usize) -> Result<Value> {
+    memory::keep(); // as every training run does
     let store = VarStore::new(Device::Cpu);
     let at = Scope::root(&store, 1);
     let (net, size): (Box<dyn Network>, [i64; 4]) = match network {
@@ -180,108 +185,170 @@ fn adam(rounds: usize) -> Result<Value> {
     }))
 }
 
-/// Time and memory of a work at growing sizes, each in a fresh round.
-fn grown(sizes: &[i64], work: impl Fn(i64) -> Result<Box<dyn FnMut()>>) -> Result<Value> {
-    let mut rows = Vec::new();
-    for &size in sizes {
-        let mut run = work(size)?;
-        run();
-        let found = measured(3, || {
-            run();
-            Value::Null
+/// Batches as a training takes them: people's photos decoded, augmented and put together on all cores. `found` is images.
+fn loader(folder: &Path, rounds: usize) -> Result<Value> {
+    let photos: Arc<[Photo]> = datasets::open_split(&folder.join("market"), Split::default(), None)?.train.into();
+    let people: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
+    let sampler = Arc::new(PkSampler::new(&people, 18, 4, 1).context("too few people")?);
+    let recipe = Recipe::imagenet(128, 64);
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut failed = None;
+    let found = measured(rounds, || {
+        let (photos, sampler) = (photos.clone(), sampler.clone());
+        let batches = Loader::new(0..30, workers, workers + 1, move |step| {
+            let rows = sampler.batch(step);
+            let mut pixels = vec![0_f32; rows.len() * recipe.len()];
+            for (i, (&row, out)) in rows.iter().zip(pixels.chunks_exact_mut(recipe.len())).enumerate() {
+                let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(step << 32 | i as u64);
+                recipe.train(&*photos[row].source.image()?, Augment::CropFlip, &mut rng, out);
+            }
+            Ok(Tensor::from_slice(&pixels).view([rows.len() as i64, 3, 128, 64]))
         });
-        rows.push(json!({"size": size, "seconds": found["seconds"], "mib": found["memory_kib"].as_f64().unwrap_or(0.) / 1024.}));
-    }
-    Ok(json!(rows))
+        let images =
+            batches.and_then(|batches| batches.map(|batch| batch.map(|batch| batch.size()[0])).sum::<Result<i64>>());
+        match images {
+            Ok(images) => json!({"images": images, "workers": workers}),
+            Err(error) => {
+                failed = Some(error);
+                Value::Null
+            }
+        }
+    });
+    failed.map_or(Ok(found), Err)
 }
 
-fn growth(folder: &Path) -> Result<Value> {
+/// Work at one size, its inputs made beforehand.
+type Sized = Box<dyn FnMut()>;
+
+/// What is measured at growing sizes, the sizes, and one small enough to set the libraries up.
+struct Growth {
+    name: &'static str,
+    sizes: &'static [i64],
+    few: i64,
+    work: fn(&Path, i64) -> Result<Sized>,
+}
+
+const GROWTH: [Growth; 8] = [
+    Growth {
+        name: "batch hard, by B (8 images a person)",
+        sizes: &[640, 1280, 2560, 5120],
+        few: 64,
+        work: |_, n| loss(n, 8, |x, y| embedded::batch_hard(x, y, Metric::Euclidean, Margin::Hard(0.2)).mean()),
+    },
+    Growth {
+        name: "batch all, by B (8 images a person)",
+        sizes: &[640, 1280, 2560, 5120],
+        few: 64,
+        work: |_, n| loss(n, 8, |x, y| embedded::batch_all(x, y, Metric::Euclidean, Margin::Hard(0.2)).mean_active()),
+    },
+    Growth {
+        name: "batch all with soft margin, by B (8 images a person)",
+        sizes: &[320, 640, 1280],
+        few: 64,
+        work: |_, n| loss(n, 8, |x, y| embedded::batch_all(x, y, Metric::Euclidean, Margin::Soft).mean()),
+    },
+    Growth {
+        name: "semi-hard, every pair, by B (40 images a person)",
+        sizes: &[640, 1280, 2560, 5120],
+        few: 80,
+        work: |_, n| {
+            let rule = Negative::SemiHard(Pick::Nearest);
+            loss(n, 40, move |x, y| embedded::every_pair(x, y, Metric::SquaredEuclidean, 0.2, rule).mean())
+        },
+    },
+    Growth {
+        name: "LSEP, by C (64 images)",
+        sizes: &[1_000, 4_000, 16_000, 64_000],
+        few: 50,
+        work: |_, c| {
+            tch::manual_seed(c);
+            let scores = Tensor::randn([64, c], (Kind::Float, Device::Cpu));
+            let labels = Tensor::rand([64, c], (Kind::Float, Device::Cpu)).lt(0.04);
+            Ok(Box::new(move || {
+                let scores = scores.detach().set_requires_grad(true);
+                multilabel::lsep(&scores, &labels).mean().backward();
+            }))
+        },
+    },
+    Growth {
+        name: "retrieval, by gallery (500 queries)",
+        sizes: &[16_000, 64_000, 256_000],
+        few: 500,
+        work: by_gallery,
+    },
+    Growth {
+        name: "re-ranking, by queries and gallery",
+        sizes: &[2_000, 4_000, 8_000, 16_000],
+        few: 200,
+        work: |_, n| {
+            let x = rows(n);
+            let (a, b) = (x.narrow(0, 0, n / 5), x.narrow(0, n / 5, n - n / 5));
+            Ok(Box::new(move || drop(rerank(&a, &b, 20, 6, 0.3))))
+        },
+    },
+    Growth {
+        name: "images, by their number",
+        sizes: &[250, 500, 1_000, 2_000],
+        few: 5,
+        work: |folder, n| {
+            let bytes = std::fs::read_dir(folder.join("jpegs/128x64"))?.next().context("no image")??.path();
+            let bytes = std::fs::read(bytes)?;
+            let recipe = Recipe::imagenet(256, 128);
+            let mut out = vec![0_f32; recipe.len()];
+            Ok(Box::new(move || {
+                for i in 0..n as u64 {
+                    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(i);
+                    if let Ok(image) = decode(&bytes, "a benchmark's image") {
+                        recipe.train(&image, Augment::CropFlip, &mut rng, &mut out);
+                    }
+                }
+            }))
+        },
+    },
+];
+
+fn rows(n: i64) -> Tensor {
+    tch::manual_seed(n);
+    Tensor::randn([n, 128], (Kind::Float, Device::Cpu))
+}
+
+/// A loss on `n` random embeddings, so many `images` a person, forward and backward.
+fn loss(n: i64, images: i64, of: impl Fn(&Tensor, &Tensor) -> Tensor + 'static) -> Result<Sized> {
+    let x = if images == 40 { rankle::distance::normalize(&rows(n)) } else { rows(n) / 8. };
+    let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).divide_scalar_mode(images, "floor");
+    Ok(Box::new(move || of(&x.detach().set_requires_grad(true), &labels).backward()))
+}
+
+fn by_gallery(folder: &Path, n: i64) -> Result<Sized> {
     let get = tensors(folder, "retrieval")?;
     let (q, g) = (get("q")?.narrow(0, 0, 500), get("g")?);
     let who = identities(&get("q_person")?, &get("q_camera")?)?[..500].to_vec();
-    let shelf = identities(&get("g_person")?, &get("g_camera")?)?;
-    let rows = |n: i64| {
-        tch::manual_seed(n);
-        Tensor::randn([n, 128], (Kind::Float, Device::Cpu))
+    let mut shelf = identities(&get("g_person")?, &get("g_camera")?)?;
+    let more = n - g.size()[0];
+    let gallery = match more > 0 {
+        true => Tensor::cat(&[&g, &rows(more)], 0),
+        false => g.narrow(0, 0, n),
     };
-    type Loss = fn(&Tensor, &Tensor) -> Tensor;
-    let losses: [(&str, Loss); 4] = [
-        ("batch hard, by B (8 images a person)", |x, y| {
-            embedded::batch_hard(x, y, Metric::Euclidean, Margin::Hard(0.2)).mean()
-        }),
-        ("batch all, by B (8 images a person)", |x, y| {
-            embedded::batch_all(x, y, Metric::Euclidean, Margin::Hard(0.2)).mean_active()
-        }),
-        ("batch all with soft margin, by B (8 images a person)", |x, y| {
-            embedded::batch_all(x, y, Metric::Euclidean, Margin::Soft).mean()
-        }),
-        ("semi-hard, every pair, by B (40 images a person)", |x, y| {
-            embedded::every_pair(x, y, Metric::SquaredEuclidean, 0.2, Negative::SemiHard(Pick::Nearest)).mean()
-        }),
-    ];
-    let mut all = serde_json::Map::new();
-    for (name, loss) in losses {
-        let images = if name.contains("40") { 40 } else { 8 };
-        let soft = name.contains("soft");
-        let sizes: &[i64] = if soft { &[320, 640, 1280] } else { &[640, 1280, 2560, 5120] };
-        let found = grown(sizes, |n| {
-            let x = rows(n);
-            let x = if images == 40 { rankle::distance::normalize(&x) } else { x / 8. };
-            let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).divide_scalar_mode(images, "floor");
-            Ok(Box::new(move || {
-                let x = x.detach().set_requires_grad(true);
-                loss(&x, &labels).backward();
-            }))
-        })?;
-        all.insert(name.into(), found);
-    }
-    let lsep = grown(&[1_000, 4_000, 16_000, 64_000], |c| {
-        tch::manual_seed(c);
-        let scores = Tensor::randn([64, c], (Kind::Float, Device::Cpu));
-        let labels = Tensor::rand([64, c], (Kind::Float, Device::Cpu)).lt(0.04);
-        Ok(Box::new(move || {
-            let scores = scores.detach().set_requires_grad(true);
-            multilabel::lsep(&scores, &labels).mean().backward();
-        }))
-    })?;
-    all.insert("LSEP, by C (64 images)".into(), lsep);
-    let by_gallery = grown(&[16_000, 64_000, 256_000], |n| {
-        let (q, who) = (q.shallow_clone(), who.clone());
-        let more = n - g.size()[0];
-        let (gallery, mut seen) = match more > 0 {
-            true => (Tensor::cat(&[&g, &rows(more)], 0), shelf.clone()),
-            false => (g.narrow(0, 0, n), shelf[..n as usize].to_vec()),
-        };
-        seen.extend((0..more.max(0)).map(|i| Identity { person: 0, camera: i % 6 + 1 }));
-        Ok(Box::new(move || {
-            drop(evaluate(&q, &gallery, &who, &seen, Metric::Euclidean, Exclude::SameCamera, Ap::Step))
-        }))
-    })?;
-    all.insert("retrieval, by gallery (500 queries)".into(), by_gallery);
-    let by_points = grown(&[2_000, 4_000, 8_000, 16_000], |n| {
-        let x = rows(n);
-        let (a, b) = (x.narrow(0, 0, n / 5), x.narrow(0, n / 5, n - n / 5));
-        Ok(Box::new(move || drop(rerank(&a, &b, 20, 6, 0.3))))
-    })?;
-    all.insert("re-ranking, by queries and gallery".into(), by_points);
-    let bytes = std::fs::read_dir(folder.join("jpegs/128x64"))?.next().context("no image")??.path();
-    let bytes = std::fs::read(bytes)?;
-    let by_images = grown(&[250, 500, 1_000, 2_000], |n| {
-        let bytes = bytes.clone();
-        let recipe = Recipe::imagenet(256, 128);
-        let mut out = vec![0_f32; recipe.len()];
-        Ok(Box::new(move || {
-            for i in 0..n as u64 {
-                let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(i);
-                let _skip: u32 = rng.random();
-                if let Ok(image) = decode(&bytes, "a benchmark's image") {
-                    recipe.train(&image, Augment::CropFlip, &mut rng, &mut out);
-                }
-            }
-        }))
-    })?;
-    all.insert("images, by their number".into(), by_images);
-    Ok(Value::Object(all))
+    shelf.truncate(n as usize);
+    shelf.extend((0..more.max(0)).map(|i| Identity { person: 0, camera: i % 6 + 1 }));
+    Ok(Box::new(move || drop(evaluate(&q, &gallery, &who, &shelf, Metric::Euclidean, Exclude::SameCamera, Ap::Step))))
+}
+
+/// Without a name what there is to measure; else one work at one size, in a process of its own: an allocator keeps what
+/// it freed, so that the memory of a second size could not be seen.
+fn growth(folder: &Path, words: &[String]) -> Result<Value> {
+    let [name, size] = words else {
+        return Ok(GROWTH.iter().map(|growth| (growth.name.to_string(), json!(growth.sizes))).collect());
+    };
+    let growth = GROWTH.iter().find(|growth| growth.name == name).context("no such growth")?;
+    (growth.work)(folder, growth.few)?();
+    let mut run = (growth.work)(folder, size.parse()?)?;
+    let mut once = || {
+        run();
+        Value::Null
+    };
+    let memory = measured(1, &mut once)["memory_kib"].as_f64().unwrap_or(0.) / 1024.;
+    Ok(json!({"seconds": measured(3, &mut once)["seconds"], "mib": memory}))
 }
 
 fn run() -> Result<()> {
@@ -305,7 +372,8 @@ fn run() -> Result<()> {
         "step-lunet" => training("lunet", false, rounds)?,
         "step-lunet-bf16" => training("lunet", true, rounds)?,
         "adam" => adam(rounds)?,
-        "growth" => growth(&folder)?,
+        "growth" => growth(&folder, &words[1..])?,
+        "loader" => loader(&folder, rounds)?,
         other => match other.strip_prefix("images-") {
             Some(name) => images(&folder, name, rounds)?,
             None => bail!("no job {other}"),

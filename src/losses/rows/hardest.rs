@@ -1,0 +1,211 @@
+//! Batch hard: the farthest positive and the nearest negative of every row, and the loss of those pairs alone.
+
+use rayon::prelude::*;
+use tch::{Kind, Tensor};
+
+use super::super::Margin;
+use super::{Found, Groups, LANES, Real, first, here, in_place, least, pooled, total};
+use crate::distance::Metric;
+
+/// Numbers of a block of the matrix: they stay in the cache.
+const BLOCK: usize = 1 << 17;
+
+/// Anchor, positive, negative.
+type Triplet = [usize; 3];
+
+/// Batch hard of the rows of `x` `[B, D]` (CPU, f32 or f64, unit rows for the cosine) with int64 `labels` `[B]`: a term a
+/// row that has both. Of equally far (or near) rows the lowest is taken. By blocks of the centred Gram matrix, so that
+/// B² numbers are never in memory at once; the terms themselves are of differences of rows. None where this routine
+/// doesn't serve: another device or kind, or no rows.
+pub(in super::super) fn hardest(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Option<Found> {
+    if !here(x, labels) {
+        return None;
+    }
+    match x.kind() {
+        Kind::Float => Some(found::<f32>(x, labels, metric, margin)),
+        Kind::Double => Some(found::<f64>(x, labels, metric, margin)),
+        _ => None,
+    }
+}
+
+fn found<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Found {
+    let chosen = chosen::<T>(x, labels);
+    let mut gradient = x.zeros_like();
+    let mut rows = x.copy();
+    let mut terms = Terms {
+        rows: in_place::<T>(&mut rows),
+        gradient: in_place::<T>(&mut gradient),
+        metric,
+        margin,
+        value: 0.,
+        active: 0,
+    };
+    terms.all(&chosen, x.size()[1] as usize);
+    let (value, active) = (terms.value, terms.active);
+    Found { gradient, value, terms: chosen.len() as i64, active }
+}
+
+/// The triplet of each row that has one. Cosine distance orders unit rows as their Euclidean distance does.
+fn chosen<T: Real>(x: &Tensor, labels: &Tensor) -> Vec<Triplet> {
+    let batch = x.size()[0] as usize;
+    let groups = Groups::of(labels, batch);
+    let x = x - x.mean_dim(0, true, None::<Kind>);
+    let mut squares = x.square().sum_dim_intlist(1, false, None::<Kind>);
+    let (squares, right) = (&*in_place::<T>(&mut squares), x.tr());
+    let rows = (BLOCK / batch).clamp(1, batch);
+    let mut all = Vec::with_capacity(batch);
+    for start in (0..batch).step_by(rows) {
+        let count = rows.min(batch - start);
+        let mut block = x.narrow(0, start as i64, count as i64).matmul(&right);
+        let block = in_place::<T>(&mut block);
+        let choose = |(i, row): (usize, &mut [T])| choose(start + i, row, squares, &groups);
+        if pooled(block.len()) {
+            let some: Vec<Option<Triplet>> = block.par_chunks_mut(batch).enumerate().map(choose).collect();
+            all.extend(some.into_iter().flatten());
+        } else {
+            all.extend(block.chunks_mut(batch).enumerate().filter_map(choose));
+        }
+    }
+    all
+}
+
+fn choose<T: Real>(a: usize, row: &mut [T], squares: &[T], groups: &Groups) -> Option<Triplet> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: this processor has AVX2.
+        return unsafe { choose_wide(a, row, squares, groups) };
+    }
+    choose_of(a, row, squares, groups)
+}
+
+/// [`choose_of`] in registers of eight.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn choose_wide<T: Real>(a: usize, row: &mut [T], squares: &[T], groups: &Groups) -> Option<Triplet> {
+    choose_of(a, row, squares, groups)
+}
+
+/// The triplet of anchor `a`, whose scalar products with all rows are in `row`.
+#[inline(always)]
+fn choose_of<T: Real>(a: usize, row: &mut [T], squares: &[T], groups: &Groups) -> Option<Triplet> {
+    let own = groups.group[a];
+    // |y|² - 2 x·y: the squared distance less what the whole row shares.
+    row.iter_mut().zip(squares).for_each(|(d, &square)| *d = square - (*d + *d));
+    let mut far: Option<usize> = None;
+    for &p in groups.members[own as usize].iter().filter(|&&p| p != a) {
+        if far.is_none_or(|f| row[p] > row[f]) {
+            far = Some(p);
+        }
+    }
+    let near = least(row, &groups.group, |d, group| if group != own { d } else { T::INFINITY });
+    let n = first(row, &groups.group, |d, group| (d == near) & (group != own));
+    Some([a, far?, n?])
+}
+
+/// The loss of the triplets and its gradient, as they come in.
+struct Terms<'a, T> {
+    rows: &'a [T],
+    gradient: &'a mut [T],
+    metric: Metric,
+    margin: Margin,
+    value: f64,
+    active: i64,
+}
+
+impl<T: Real> Terms<'_, T> {
+    fn all(&mut self, chosen: &[Triplet], width: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: this processor has AVX2.
+            return unsafe { self.all_wide(chosen, width) };
+        }
+        self.all_of(chosen, width);
+    }
+
+    /// [`Terms::all_of`] in registers of eight, without fused multiply-add: the same numbers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn all_wide(&mut self, chosen: &[Triplet], width: usize) {
+        self.all_of(chosen, width);
+    }
+
+    #[inline(always)]
+    fn all_of(&mut self, chosen: &[Triplet], width: usize) {
+        // A NaN anywhere is seen, also where no row was chosen.
+        if !self.rows.iter().fold(true, |all, x| all & x.finite()) {
+            self.value = f64::NAN;
+        }
+        for &[a, p, n] in chosen {
+            let [x, y, z] = [a, p, n].map(|i| &self.rows[i * width..(i + 1) * width]);
+            let (d_ap, d_an) = (apart(self.metric, x, y), apart(self.metric, x, z));
+            let (charge, slope) = charge(self.margin, d_ap - d_an);
+            self.value += charge.into();
+            self.active += i64::from(charge > T::ZERO);
+            self.pull(a, p, d_ap, slope, width);
+            self.pull(a, n, d_an, -slope, width);
+        }
+    }
+
+    /// Adds `slope` times the derivative of the distance `d` between rows `i` and `j` to both gradients.
+    #[inline(always)]
+    fn pull(&mut self, i: usize, j: usize, d: T, slope: T, width: usize) {
+        let (x, y) = (&self.rows[i * width..(i + 1) * width], &self.rows[j * width..(j + 1) * width]);
+        let factor = match self.metric {
+            Metric::Euclidean if d == T::ZERO => T::ZERO,
+            Metric::Euclidean => slope / d,
+            Metric::SquaredEuclidean => slope + slope,
+            Metric::Cosine => -slope,
+        };
+        let cosine = self.metric == Metric::Cosine;
+        for (of, sign) in [(i, factor), (j, if cosine { factor } else { -factor })] {
+            let gradient = &mut self.gradient[of * width..(of + 1) * width];
+            if cosine {
+                let other = if of == i { y } else { x };
+                gradient.iter_mut().zip(other).for_each(|(g, &y)| *g = *g + sign * y);
+            } else {
+                gradient.iter_mut().zip(x.iter().zip(y)).for_each(|(g, (&x, &y))| *g = *g + sign * (x - y));
+            }
+        }
+    }
+}
+
+/// The distance of two rows from their differences: exact for rows that nearly coincide.
+#[inline(always)]
+fn apart<T: Real>(metric: Metric, x: &[T], y: &[T]) -> T {
+    let of = |x: T, y: T| match metric {
+        Metric::Cosine => x * y,
+        _ => (x - y) * (x - y),
+    };
+    let mut lanes = [T::ZERO; LANES];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        for lane in 0..LANES {
+            lanes[lane] = lanes[lane] + of(x[lane], y[lane]);
+        }
+    }
+    let rest = x_rest.iter().zip(y_rest).fold(T::ZERO, |sum, (&x, &y)| sum + of(x, y));
+    let sum = total(&lanes) + rest;
+    match metric {
+        Metric::Euclidean => sum.root(),
+        Metric::SquaredEuclidean => sum,
+        Metric::Cosine => T::of(1.) - sum,
+    }
+}
+
+/// [`Margin::charge`] of `z` and its derivative.
+#[inline(always)]
+fn charge<T: Real>(margin: Margin, z: T) -> (T, T) {
+    match margin {
+        Margin::Hard(m) => {
+            let z = z + T::of(m);
+            if z <= T::ZERO { (T::ZERO, T::ZERO) } else { (z, T::of(1.)) }
+        }
+        Margin::Soft => {
+            let z: f64 = z.into();
+            // log(1 + e^z) and its slope, neither of which overflows.
+            let small = (-z.abs()).exp();
+            let slope = if z >= 0. { 1. } else { small } / (1. + small);
+            (T::of(z.max(0.) + small.ln_1p()), T::of(slope))
+        }
+    }
+}
