@@ -584,6 +584,9 @@ fn evaluate(
         departures,
         step,
     };
+    if !machine.world.leads() {
+        return Ok(results);
+    }
     results.write(at)?;
     let mut report = Report::new("quadruplet", published::CITATION);
     report.facts(&h.facts(set, step, machine));
@@ -732,7 +735,7 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             print(format!("trained: {}\nnext: quadruplet evaluate --run {}", at.display(), at.display()))
         }
         Verb::Evaluate(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
             flags::order_of(h.model, args.scoring.order)?;
             let elsewhere = args.data.is_some();

@@ -160,6 +160,7 @@ impl Hyper {
 
     pub fn comparison(&self, order: Order, machine: &Machine) -> Comparison {
         Comparison {
+            world: machine.world.clone(),
             recipe: self.recipe(),
             device: machine.device,
             batch: if self.net == Net::Small { 1024 } else { 256 },

@@ -74,7 +74,12 @@ fn collectives(build: &mut cc::Build, torch: &Path) {
         torch.join("lib/libtorch_cuda.so"),
     ];
     if needed.iter().all(|path| path.exists()) {
-        build.include(cuda.join("cccl")).include(cuda).include(nccl).define("USE_C10D_NCCL", None).define("RANKLE_NCCL", None);
+        build
+            .include(cuda.join("cccl"))
+            .include(cuda)
+            .include(nccl)
+            .define("USE_C10D_NCCL", None)
+            .define("RANKLE_NCCL", None);
     }
 }
 

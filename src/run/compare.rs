@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::embed::chunks;
 use super::progress::Bar;
+use crate::collectives::World;
 use crate::datasets::Photo;
 use crate::models::{QuadrupletNet, channels_last};
 use crate::transfer::upload;
@@ -29,12 +30,29 @@ pub struct Comparison {
     pub amp: bool,
     /// Whether a pair's score is the mean of both orders' scores, (a, b) and (b, a).
     pub both_orders: bool,
+    /// The processes at work: each compares a share of the queries or pairs, and all have all numbers in the end.
+    pub world: World,
 }
 
 impl Comparison {
     /// Every query with every gallery photo: `score` makes one number of a pair's outputs (`[N, outputs]` to `[N]`); f32
     /// `[Q, G]` on the CPU. Errors name the photo that cannot be read.
     pub fn matrix(
+        &self,
+        network: &QuadrupletNet,
+        query: &[Photo],
+        gallery: &[Photo],
+        score: &dyn Fn(&Tensor) -> Tensor,
+        what: &str,
+    ) -> Result<Tensor> {
+        // Fewer queries than processes: each compares them all.
+        let Ok(shares) = self.world.shares(query.len(), 1) else {
+            return self.own(network, query, gallery, score, what);
+        };
+        self.world.gather(&self.own(network, &query[shares.own()], gallery, score, what)?, &shares)
+    }
+
+    fn own(
         &self,
         network: &QuadrupletNet,
         query: &[Photo],
@@ -76,6 +94,8 @@ impl Comparison {
         score: &dyn Fn(&Tensor) -> Tensor,
         what: &str,
     ) -> Result<Tensor> {
+        let shares = self.world.shares(pairs.len(), 1).ok();
+        let pairs = shares.as_ref().map_or(pairs, |shares| &pairs[shares.own()]);
         let mut bar = Bar::new(what, pairs.len() as u64, 0);
         let mut parts = vec![Tensor::zeros([0], (Kind::Float, Device::Cpu))];
         for pairs in pairs.chunks(self.batch.max(1)) {
@@ -86,7 +106,11 @@ impl Comparison {
             parts.push(self.scores(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count), score));
             bar.step(pairs.len() as u64);
         }
-        Ok(Tensor::cat(&parts, 0))
+        let own = Tensor::cat(&parts, 0);
+        match shares {
+            Some(shares) => self.world.gather(&own, &shares),
+            None => Ok(own),
+        }
     }
 
     /// conv2 maps of photos, on the device.
