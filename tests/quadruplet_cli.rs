@@ -349,7 +349,7 @@ fn bad_input_is_answered_in_one_line() {
     QUADRUPLET.good(&strs(&train(&[])));
     QUADRUPLET.bad(&strs(&train(&["--lr", "0.5"])), 1, &["--lr"]);
     QUADRUPLET.bad(&["evaluate", "--run", &place.text("none")], 1, &["no run at"]);
-    QUADRUPLET.bad(&["evaluate", "--run", &place.text("run"), "--split", "2"], 2, &["--data"]);
+    QUADRUPLET.bad(&["evaluate", "--run", &place.text("run"), "--split", "2"], 2, &["required"]);
     // A photo cut short is seen before training.
     let whole = fs::read(place.path("VIPeR/cam_a/003_45.bmp")).expect("a photo");
     fs::write(place.path("VIPeR/cam_a/003_45.bmp"), &whole[..whole.len() / 2]).expect("cut");
