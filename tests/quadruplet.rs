@@ -363,6 +363,7 @@ fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
     let net = QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, pair, (64, 32), 2, 0.).expect("fits");
     crate::export::used(&vs);
     let of = |batch: usize, both_orders: bool| Comparison {
+        world: rankle::collectives::World::alone(),
         recipe: Recipe::imagenet(64, 32),
         device: Device::Cpu,
         batch,

@@ -266,7 +266,7 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
     let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "http")];
     bad(&train, &met, &["MASTER_PORT", "a port"]);
     let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")];
-    bad(&["export", "--run", "nowhere"], &met, &["only train and evaluate", "WORLD_SIZE"]);
+    bad(&["export", "--run", "nowhere"], &met, &["this verb takes one process", "WORLD_SIZE"]);
     bad(&["train", "--data", "drawn", "--device", "cpu", "--sync-batch-norm"], &[], &["--sync-batch-norm", "torchrun"]);
 }
 
