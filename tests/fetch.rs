@@ -58,12 +58,37 @@ fn a_folder_that_lacks_a_part_names_the_command() {
 }
 
 #[test]
-fn a_binary_names_the_command() {
-    let run = Command::new(env!("CARGO_BIN_EXE_triplet-reid")).args(["data", "--data", "data/no/MARS"]).output();
-    let run = run.expect("a run");
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert_eq!(run.status.code(), Some(1), "{said}");
-    assert!(said.trim_end().ends_with("scripts/fetch mars gets it"), "{said}");
+fn every_binary_names_the_command() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (facenet, multilabel) = (env!("CARGO_BIN_EXE_facenet"), env!("CARGO_BIN_EXE_multilabel-ranking"));
+    let (quadruplet, skill) = (env!("CARGO_BIN_EXE_quadruplet"), env!("CARGO_BIN_EXE_skill-determination"));
+    let triplet = env!("CARGO_BIN_EXE_triplet-reid");
+    for (binary, words, name) in [
+        (triplet, "data --data no/MARS", "mars"),
+        (facenet, "data --data no/lfw", "lfw"),
+        (quadruplet, "data --data no/VIPeR", "viper"),
+        (multilabel, "data --data no/coco2014", "coco2014"),
+        (skill, "data --data no/epic-skills", "epic-skills"),
+        (triplet, "train --data drawn --net trinet --weights no/resnet50-0676ba61.pth", "resnet50"),
+        (facenet, "train --data drawn --net googlenet --size 64 --weights no/googlenet-1378be20.pth", "googlenet"),
+        (quadruplet, "train --data drawn --net alexnet --weights no/alexnet-owt-7be5be79.pth", "alexnet"),
+        (multilabel, "train --data drawn --net vgg16 --weights no/vgg16-397923af.pth", "vgg16"),
+        (skill, "train --data drawn --net bn-inception --weights no/bn_inception-52deb4733.pth", "bn-inception"),
+    ] {
+        let mut command = Command::new(binary);
+        command.args(words.split(' ')).current_dir(&place);
+        if words.starts_with("train") {
+            let run = if binary == skill { "of-streams" } else { "run" };
+            command.arg("--run").arg(place.path().join(run));
+        }
+        let run = command.output().expect("a run");
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(1), "{words}: {said}");
+        let last = said.trim_end().lines().last().unwrap_or_default();
+        assert!(last.contains(&format!("scripts/fetch {name} gets")), "{words}: {said}");
+        // Where there are several streams the flags are written before the first begins.
+        assert!(!place.path().join("run").exists(), "{words}");
+    }
 }
 
 #[test]
@@ -75,6 +100,10 @@ fn the_list_has_what_loaders_ask_of_it() {
     assert_eq!(catalog::count("nus-wide", "test_images"), 107_859);
     assert_eq!(catalog::count("lfw", "people"), 5_749);
     assert_eq!(catalog::sample("market1501"), ["bounding_box_train/0002_c1s1_000451_03.jpg"]);
+    assert_eq!(catalog::counts("cuhk03", "people"), [843, 440, 77, 58, 49]);
+    assert_eq!(catalog::lacks("viper", "VIPeR", "", |name| name == "cam_a/000_45.bmp"), None);
+    let missing = catalog::lacks("viper", "VIPeR", "cam_", |_| false);
+    assert_eq!(missing.as_deref(), Some("not the published VIPeR: cam_a/000_45.bmp is missing"));
     assert_eq!(catalog::fetch("mulan"), "scripts/fetch mulan");
     assert!(std::panic::catch_unwind(|| catalog::fetch("mulann")).is_err());
     assert_eq!(catalog::fetch_for(Path::new("data/weights")), None);

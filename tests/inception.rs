@@ -138,7 +138,7 @@ fn sizes_that_do_not_fit_are_errors() {
 
 #[test]
 fn python_finds_all_of_the_face_networks() {
-    for which in [0, 3, 5, 6] {
+    for which in [0, 3, 5, 6, 7] {
         let vs = store();
         let (_, size, net) = small(&vs, which);
         used(&vs);

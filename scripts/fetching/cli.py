@@ -79,8 +79,8 @@ def main(arguments=None):
         if given and len(args.names) != 1:
             say("--from goes with one NAME")
             return 2
-        if args.stall <= 0:
-            say("--stall must be above 0")
+        if not 0 < args.stall <= 86_400:
+            say("--stall: say seconds above 0, up to a day")
             return 2
         chosen = [entries[name] for name in dict.fromkeys(args.names)]
         if args.check:

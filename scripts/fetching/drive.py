@@ -35,7 +35,7 @@ def confirmed(page, url):
         form.feed(page)
         target = urljoin(url, form.action or "")
         host = urlsplit(target).hostname or ""
-    except (ValueError, AssertionError):
+    except (ValueError, AssertionError, NotImplementedError):
         # Markup or an address that Python's own readers stumble over.
         form.action = None
     if form.action:

@@ -126,6 +126,8 @@ def find_given(entry, paths):
     for path in map(Path, paths):
         if not path.exists():
             raise Problem(f"--from {path}: no such file")
+        if not path.is_dir() and not path.is_file():
+            raise Problem(f"--from {path}: neither a file nor a folder")
         if path.is_dir():
             inside = {file.name: path / file.name for file in entry.files if (path / file.name).is_file()}
             if inside:

@@ -1,5 +1,6 @@
 """scripts/fetch from end to end, as users run it."""
 
+import contextlib
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import zipfile
 from common import NONE, ROOT, Case, noise
 from server import refuse, slow, whole
 
-from fetching import catalog
+from fetching import catalog, cli
 
 
 def zipped(members):
@@ -187,6 +188,8 @@ class Fetch(Case):
             self.refused("toy", "--from", str(mine)), r"--from .*toy\.zip: it has [\d,]+ bytes, the list says"
         )
         self.assertIn("no such file", self.refused("toy", "--from", str(self.folder / "none")))
+        # What never ends is not read.
+        self.assertIn("neither a file nor a folder", self.refused("toy", "--from", "/dev/zero"))
         self.nothing_made()
 
     def test_from_the_unpacked_folder(self):
@@ -340,6 +343,10 @@ class Fetch(Case):
             self.assertEqual(code, 2)
             self.assertIn(says, err)
             self.assertNotIn("Traceback", err)
+        for stall in ("0", "-1", "nan", "inf", "1e9"):
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(cli.main(["toy", "--stall", stall, "--catalog", str(self.folder / "list.json")]), 2)
+            self.assertIn("--stall", said.getvalue())
         (self.folder / "list.json").write_text("{}")
         self.assertIn("is not in order", self.refused("toy"))
 

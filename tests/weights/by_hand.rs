@@ -224,7 +224,7 @@ fn no_operation_of_a_pickle_runs_anything() {
     let short = |text: &str| [vec![0x8c, text.len() as u8], text.as_bytes().to_vec()].concat();
     let line = |text: &str| [b"S'", text.as_bytes(), b"'\n"].concat();
     let evil = b"cos\nsystem\n".to_vec();
-    let programs: Vec<(&str, Vec<u8>)> = vec![
+    let programs = [
         ("GLOBAL and REDUCE", [evil.clone(), tuple(&[text(&command)]), b"R".to_vec()].concat()),
         ("INST", [b"(".to_vec(), line(&command), b"ios\nsystem\n".to_vec()].concat()),
         ("OBJ", [b"(".to_vec(), evil.clone(), text(&command), b"o".to_vec()].concat()),
@@ -235,7 +235,7 @@ fn no_operation_of_a_pickle_runs_anything() {
         ("PERSID", b"P0\n".to_vec()),
         ("BUILD with a __setstate__", [b"cbuiltins\neval\n".to_vec(), tuple(&[text("1")]), b"b".to_vec()].concat()),
         ("a storage for a function", [storage("FloatStorage", "k", 6, b"N"), tuple(&[]), b"R".to_vec()].concat()),
-        ("a name with dots", [b"ctorch\n_utils.sys.modules\n".to_vec()].concat()),
+        ("a name with dots", b"ctorch\n_utils.sys.modules\n".to_vec()),
         ("getattr", call("builtins\ngetattr", &[evil.clone(), text("__call__")])),
         ("a reduction hook", call("copyreg\n_reconstructor", &[evil.clone(), b"N".to_vec(), b"N".to_vec()])),
     ];
