@@ -10,11 +10,13 @@
 //! in the right order. What it did reach, on which data, stands in papers/README.md.
 //! Where it departs from the paper, or fills a gap in it, is [`DEPARTURES`].
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
+use rankle::collectives::Gradients;
 use rankle::datasets::drawn::Hands;
 use rankle::datasets::epic_skills;
 use rankle::datasets::skills::SkillSet;
@@ -88,7 +90,7 @@ const DEPARTURES: [Departure<Hyper>; 12] = [
 /// Bytes of frames that are kept in memory.
 const CACHE: usize = 512 << 20;
 
-// ---- Section 3: the network -------------------------------------------------------------------------------------
+// ---- The network ------------------------------------------------------------------------------------------------
 
 /// f: a snippet to a score. Siamese: both videos of a pair go through it.
 fn network(h: &Hyper, stream: Stream, inputs: i64, store: &VarStore) -> Prepared {
@@ -116,7 +118,7 @@ fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
     Ok(())
 }
 
-// ---- Section 3: the losses --------------------------------------------------------------------------------------
+// ---- The losses -------------------------------------------------------------------------------------------------
 
 /// The terms of clips with scores `a` and `b` `[B]`; where `similar` is false, `a` is the better.
 fn terms(h: &Hyper, a: &Tensor, b: &Tensor, similar: &Tensor) -> Tally {
@@ -138,7 +140,7 @@ fn fold_samples(h: &Hyper, set: &SkillSet, fold: usize) -> Arc<[Sample]> {
     .into()
 }
 
-// ---- Section 4: the data ----------------------------------------------------------------------------------------
+// ---- The data ---------------------------------------------------------------------------------------------------
 
 /// A data set with what its videos' snippets are made of.
 struct World {
@@ -179,6 +181,15 @@ impl World {
         let clips: Arc<[Clip]> = clips.into();
         let materials = materials(h, &clips).map_err(|error| anyhow!("{error}; or leave it out: --streams spatial"))?;
         Ok(World { set, clips: Some(clips), materials })
+    }
+
+    /// What several processes must have alike: names, pairs, and how long the videos are.
+    fn fingerprint(&self) -> impl Serialize {
+        let frames = |(stream, material): &(Stream, Material)| {
+            (stream.name(), (0..material.videos()).map(|video| material.frames(video)).collect::<Vec<_>>())
+        };
+        let folds = self.set.folds.iter().map(|fold| (&fold.train, &fold.similar, &fold.test));
+        (&self.set.videos, folds.collect::<Vec<_>>(), self.materials.iter().map(frames).collect::<Vec<_>>())
     }
 
     fn material(&self, stream: Stream) -> Result<&Material> {
@@ -227,7 +238,7 @@ fn inputs(material: &Material) -> i64 {
     }
 }
 
-// ---- Section 5: training ----------------------------------------------------------------------------------------
+// ---- Training ---------------------------------------------------------------------------------------------------
 
 /// Snippets for the network: on its device, images in the layout it likes.
 fn to_device(raw: &Tensor, machine: &Machine) -> Tensor {
@@ -267,51 +278,81 @@ fn train(h: &Hyper, world: &World, stream: Stream, fold: usize, at: &Path, machi
     }
     let key = seed::named(seed::named(h.seed, stream.name()), &format!("fold {fold}"));
     let (segments, stairs) = (h.segments as i64, h.stairs(stream));
+    // Of several processes each scores a share of a batch's pairs, all in as many passes.
+    let gradients = Gradients::new(&machine.world, &store)?;
+    let shares = machine.world.shares(h.batch, 1)?;
+    let own = shares.own();
+    let passes = shares.of().map(|share| share.len()).max().unwrap_or(1).div_ceil(h.chunk);
+    ensure!(
+        shares.of().all(|share| share.len() >= passes),
+        "--chunk {}: {} processes have unequal shares of --batch {}: say a larger one",
+        h.chunk,
+        machine.world.size(),
+        h.batch
+    );
+    let cuts: Vec<Range<usize>> =
+        (0..passes).map(|i| own.start + i * own.len() / passes..own.start + (i + 1) * own.len() / passes).collect();
     let batches = Batches { batch: h.batch, segments: h.segments, seed: key, workers: machine.workers };
-    let mut loader = batches.load(material, samples, session.start()..steps)?;
+    let mut loader = batches.load(material, samples, session.start()..steps, own.clone())?;
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        let (t, size) = (batch.step, batch.similar.size()[0]);
+        let t = batch.step;
         let similar = batch.similar.to_device(machine.device);
-        optimizer.zero_grad();
-        let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
-        for from in (0..size).step_by(h.chunk) {
-            let count = size.min(from + h.chunk as i64) - from;
+        // f(p_i) and f(p_j) of the pairs `rows`, `[rows, 2]`.
+        let scores = |rows: &Range<usize>| {
+            let (from, count) = ((rows.start - own.start) as i64, rows.len() as i64);
             let of = |x: &Tensor| x.narrow(0, from * segments, count * segments);
             let raw = to_device(&Tensor::cat(&[of(&batch.first), of(&batch.second)], 0), machine);
-            // Dropout draws the same after a resume.
-            tch::manual_seed((seed::mix(seed::mix(key ^ t).wrapping_add(from as u64)) >> 1) as i64);
+            // Dropout draws the same after a resume, and other numbers for other pairs.
+            tch::manual_seed((seed::mix(seed::mix(key ^ t).wrapping_add(rows.start as u64)) >> 1) as i64);
             let f = run::autocast(h.amp, machine.device, || consensus(&net, &raw, segments, true));
-            let (a, b) = (f.narrow(0, 0, count), f.narrow(0, count, count)); // f(p_i), f(p_j)
-            let tally = terms(h, &a, &b, &similar.narrow(0, from, count));
-            (tally.sum() / size as f64).backward();
-            firsts.push(a.detach());
-            seconds.push(b.detach());
-        }
+            f.view([2, -1]).transpose(0, 1)
+        };
+        let loss_of = |f: &Tensor, similar: &Tensor| {
+            let [a, b] = [0, 1].map(|side| f.select(1, side).contiguous());
+            terms(h, &a, &b, similar)
+        };
+        optimizer.zero_grad();
+        let (f, tally) = if let [all] = &cuts[..] {
+            let f = machine.world.gather(&scores(all), &shares)?; // of all processes
+            let tally = loss_of(&f, &similar);
+            gradients.backward(&tally.mean())?;
+            (f.detach(), tally)
+        } else {
+            // A pair's terms are its own: the gradients of the passes add up to the batch's.
+            let mut parts = Vec::with_capacity(cuts.len());
+            for rows in &cuts {
+                let f = scores(rows);
+                let tally = loss_of(&f, &similar.narrow(0, rows.start as i64, rows.len() as i64));
+                (tally.sum() / h.batch as f64).backward();
+                parts.push(f.detach());
+            }
+            gradients.sum()?;
+            let f = machine.world.gather(&Tensor::cat(&parts, 0), &shares)?;
+            let tally = loss_of(&f, &similar);
+            (f, tally)
+        };
         optimizer.step(stairs.rate(t), 0.);
 
-        let (a, b) = (Tensor::cat(&firsts, 0), Tensor::cat(&seconds, 0));
-        let tally = terms(h, &a, &b, &similar);
         let loss = tally.mean();
         let line = || {
-            let z = (&a - &b).to_kind(Kind::Float);
+            let z = (f.select(1, 0) - f.select(1, 1)).to_kind(Kind::Float);
             let strict = similar.logical_not();
             let right = z.gt(0.).logical_and(&strict).sum(Kind::Int64).int64_value(&[]);
             let all = strict.sum(Kind::Int64).int64_value(&[]).max(1);
             let more = json!({"lr": stairs.rate(t), "right": right as f64 / all as f64, "gap": z.abs().mean(Kind::Float).double_value(&[])});
             (stats::joined(stats::tally(t, &loss, &tally), more), None)
         };
-        let done = Done { step: t, loss: &loss, images: 2 * size * segments, waited: loader.waited() };
+        let done = Done { step: t, loss: &loss, images: 2 * h.batch as i64 * segments, waited: loader.waited() };
         session.after(done, line, &store, &optimizer, Vec::new)?;
     }
     Ok(())
 }
 
-/// All streams of all folds, one after another; what is trained already is passed over.
-fn train_all(h: &Hyper, world: &World, at: &Path, machine: &Machine) -> Result<()> {
-    let folds = h.chosen(&world.set)?;
+/// The run's folder with its configuration, new or the same.
+fn claim(h: &Hyper, folds: &[usize], at: &Path, machine: &Machine) -> Result<()> {
     // A part that was trained with other flags refuses before the run's own configuration is written.
-    for &fold in &folds {
+    for &fold in folds {
         for &stream in &h.streams {
             let part = part_folder(at, fold, stream);
             if checkpoint::exists(&part) {
@@ -332,6 +373,16 @@ fn train_all(h: &Hyper, world: &World, at: &Path, machine: &Machine) -> Result<(
     } else {
         config.write_or_match(at)?;
     }
+    Ok(())
+}
+
+/// All streams of all folds, one after another; what is trained already is passed over.
+fn train_all(h: &Hyper, world: &World, at: &Path, machine: &Machine) -> Result<()> {
+    let folds = h.chosen(&world.set)?;
+    machine.world.agree("--data (its videos and pairs): give every process the same", &world.fingerprint())?;
+    if machine.world.leads() {
+        claim(h, &folds, at, machine)?;
+    }
     for fold in folds {
         for &stream in &h.streams {
             train(h, world, stream, fold, at, machine)?;
@@ -340,7 +391,7 @@ fn train_all(h: &Hyper, world: &World, at: &Path, machine: &Machine) -> Result<(
     Ok(())
 }
 
-// ---- Section 6: evaluation --------------------------------------------------------------------------------------
+// ---- Evaluation -------------------------------------------------------------------------------------------------
 
 /// One trained stream of one fold.
 fn load_part(
@@ -469,9 +520,8 @@ impl Scored {
 
 /// Scores a run and writes `results.json` and `report.html`.
 fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &flags::Scoring) -> Result<Results> {
-    check_scoring(scoring)?;
     let set = &world.set;
-    let scored = Scored::new(h, world, at, machine, scoring.sigma.into())?;
+    let scored = Scored::new(h, world, at, machine, scoring.sigma)?;
     let pooled: usize = scored.folds.iter().map(|(fold, _)| set.folds[*fold].test.len()).sum();
     ensure!(pooled > 0, "{} has no test pairs", set.name);
     let mut scores = Vec::new();
@@ -516,33 +566,29 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
             format!("a video's score: the mean of {} snippets, spread uniformly, centre crops", scoring.sigma),
             format!("single splits: the {} splits of one video against those of the other, one by one", h.splits),
             "gap of similar pairs: mean distance of the scores of held-out similar pairs, in units of the strict pairs' (less is better)".into(),
-            format!("fusion: {} spatial + {} temporal", scoring.alpha, 1. - scoring.alpha),
-        ],
+        ]
+        .into_iter()
+        .chain((h.streams.len() == 2).then(|| format!("fusion: {} spatial + {} temporal", scoring.alpha, 1. - scoring.alpha)))
+        .collect(),
         claims,
         scores,
         comparable,
         departures: paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect(),
         step: h.streams.iter().map(|&stream| h.steps(stream)).max().unwrap_or(0),
     };
-    results.write(at)?;
-    report::write(at, h, world, machine, &scored, scoring, &results)?;
+    if machine.world.leads() {
+        results.write(at)?;
+        report::write(at, h, world, machine, &scored, scoring, &results)?;
+    }
     Ok(results)
-}
-
-fn check_scoring(scoring: &flags::Scoring) -> Result<()> {
-    ensure!(
-        (0. ..=1.).contains(&scoring.alpha),
-        "--alpha {}: say a number from 0 to 1; the paper's is 0.4",
-        scoring.alpha
-    );
-    Ok(())
 }
 
 // ---- The verbs --------------------------------------------------------------------------------------------------
 
-/// The flags of a run.
-fn flags_of(at: &Path) -> Result<Hyper> {
-    let config = Config::read(at)?;
+/// The flags of a run; of several processes the first one alone looks into its folder.
+fn flags_of(at: &Path, machine: &Machine) -> Result<Hyper> {
+    let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
+    let config = machine.world.told(&own)?.context("process 0 found no run")?;
     ensure!(config.paper == PAPER, "{} is a run of {}: say {} instead", at.display(), config.paper, config.paper);
     config.flags()
 }
@@ -568,13 +614,13 @@ fn brought(h: &Hyper, videos: &str) -> Result<(Vec<String>, Arc<[Clip]>)> {
 /// Who's best: all videos by descending f(p), each with its splits' scores.
 fn rank(args: flags::Rank) -> Result<()> {
     let machine = args.machine.resolve()?;
-    check_scoring(&args.scoring)?;
-    let mut h = flags_of(&args.run)?;
+    let mut h = flags_of(&args.run, &machine)?;
+    let scoring = args.scoring.resolve(&h.streams)?;
     if let Some(fold) = args.fold {
         h.folds = Some(vec![fold]);
     }
     let (names, clips) = brought(&h, &args.videos)?;
-    let trained = flags_of(&args.run)?;
+    let trained = flags_of(&args.run, &machine)?;
     let folds: Vec<usize> = match h.folds.clone() {
         Some(folds) => {
             folds.into_iter().map(|fold| fold.checked_sub(1).context("--fold counts from 1")).collect::<Result<_>>()?
@@ -584,17 +630,17 @@ fn rank(args: flags::Rank) -> Result<()> {
     ensure!(!folds.is_empty(), "{} has no trained fold yet: train it first", args.run.display());
     let all: Vec<usize> = (0..names.len()).collect();
     // The fused scores of all snippets, averaged over the folds.
-    let mut scores = vec![vec![0.; usize::from(args.scoring.sigma)]; names.len()];
+    let mut scores = vec![vec![0.; scoring.sigma]; names.len()];
     for (stream, material) in materials(&h, &clips)? {
         let weight = match (h.streams.len(), stream) {
             (1, _) => 1.,
-            (_, Stream::Spatial) => args.scoring.alpha,
-            (_, Stream::Temporal) => 1. - args.scoring.alpha,
+            (_, Stream::Spatial) => scoring.alpha,
+            (_, Stream::Temporal) => 1. - scoring.alpha,
         };
         for &fold in &folds {
             let part = load_part(&trained, &args.run, stream, fold, inputs(&material), &machine)?;
             let what = format!("fold {} {}", fold + 1, stream.name());
-            let rows = score(&part.network, &material, &all, args.scoring.sigma.into(), &machine, h.amp, &what)?;
+            let rows = score(&part.network, &material, &all, scoring.sigma, &machine, h.amp, &what)?;
             for (sum, row) in scores.iter_mut().zip(rows) {
                 sum.iter_mut().zip(row).for_each(|(sum, score)| *sum += weight * score / folds.len() as f64);
             }
@@ -603,16 +649,18 @@ fn rank(args: flags::Rank) -> Result<()> {
     let mut order: Vec<(f64, usize)> =
         all.iter().map(|&i| (mean_of(&scores[i], usize::MAX, Taken::Start, i), i)).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // Fewer snippets have fewer splits.
+    let splits = h.splits.min(scoring.sigma);
     let head =
-        ["place", "video", "score"].map(String::from).into_iter().chain((1..=h.splits).map(|k| format!("split {k}")));
+        ["place", "video", "score"].map(String::from).into_iter().chain((1..=splits).map(|k| format!("split {k}")));
     let row = |(place, &(f, i)): (usize, &(f64, usize))| {
-        let splits = by_split(&scores[i], h.splits).into_iter().map(|score| format!("{score:+.2}"));
+        let splits = by_split(&scores[i], splits).into_iter().map(|score| format!("{score:+.2}"));
         [(place + 1).to_string(), names[i].clone(), format!("{f:+.3}")].into_iter().chain(splits).collect()
     };
     print(run::report::Table { head: head.collect(), rows: order.iter().enumerate().map(row).collect() })?;
     print("Scores rank videos of the task that was trained on; across tasks they mean nothing.")?;
     if let Some(out) = args.out {
-        let row = |&(f, i): &(f64, usize)| json!({"video": names[i], "score": f, "splits": by_split(&scores[i], h.splits), "snippets": scores[i]});
+        let row = |&(f, i): &(f64, usize)| json!({"video": names[i], "score": f, "splits": by_split(&scores[i], splits), "snippets": scores[i]});
         let value = Value::Array(order.iter().map(row).collect());
         files::write_atomic(&out, serde_json::to_string_pretty(&value)?.as_bytes())?;
         print(format!("ranking: {}", out.display()))?;
@@ -647,31 +695,35 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     use flags::Verb;
     match verb {
         Verb::Train(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let h = args.hyper.resolve(args.hyper.scale())?;
+            if args.machine.sync_batch_norm && matches!(h.net, Net::Alexnet | Net::Features) {
+                bail!("--sync-batch-norm: {} has no batch normalisation: leave it out", h.net.name());
+            }
             let world = World::open(&h)?;
             let at = args.run.unwrap_or_else(|| h.folder());
             train_all(&h, &world, &at, &machine)?;
             print(format!("trained: {}\nnext: skill-determination evaluate --run {}", at.display(), at.display()))?;
         }
         Verb::Evaluate(args) => {
-            let machine = args.machine.resolve()?;
-            let h = flags_of(&args.run)?;
+            let machine = args.machine.resolve_world()?;
+            let h = flags_of(&args.run, &machine)?;
+            let scoring = args.scoring.resolve(&h.streams)?;
             let world = World::open(&h)?;
-            evaluate(&args.run, &h, &world, &machine, &args.scoring)?.show(&args.run, "")?;
+            evaluate(&args.run, &h, &world, &machine, &scoring)?.show(&args.run, "")?;
         }
         Verb::Sweep(args) => {
             let machine = args.machine.resolve()?;
-            check_scoring(&args.scoring)?;
-            let h = flags_of(&args.run)?;
+            let h = flags_of(&args.run, &machine)?;
+            let scoring = args.scoring.resolve(&h.streams)?;
             let world = World::open(&h)?;
-            let scored = Scored::new(&h, &world, &args.run, &machine, args.scoring.sigma.into())?;
-            sweeps::print_all(&args.run, &h, &world, &scored, &args.scoring)?;
+            let scored = Scored::new(&h, &world, &args.run, &machine, scoring.sigma)?;
+            sweeps::print_all(&args.run, &h, &world, &scored, &scoring)?;
         }
         Verb::Rank(args) => rank(args)?,
         Verb::Embed(args) => {
             let machine = args.machine.resolve()?;
-            let h = flags_of(&args.run)?;
+            let h = flags_of(&args.run, &machine)?;
             embed::check_out(&args.out)?;
             let (names, clips) = brought(&h, &args.videos)?;
             let fold = args.fold.checked_sub(1).context("--fold counts from 1")?;
@@ -679,18 +731,17 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             let mut tensors = Vec::new();
             for (stream, material) in materials(&h, &clips)? {
                 let part = load_part(&h, &args.run, stream, fold, inputs(&material), &machine)?;
-                let rows =
-                    score(&part.network, &material, &all, args.scoring.sigma.into(), &machine, h.amp, stream.name())?;
+                let rows = score(&part.network, &material, &all, args.sigma.into(), &machine, h.amp, stream.name())?;
                 let x = Tensor::from_slice(&rows.concat()).view([names.len() as i64, -1]).to_kind(Kind::Float);
                 tensors.push((stream.name().to_string(), x));
             }
             let metadata = [("names".to_string(), serde_json::to_string(&names)?)].into();
             weights::save(&args.out, &tensors, Some(metadata))?;
-            print(format!("{} snippet scores of {} videos: {}", args.scoring.sigma, names.len(), args.out.display()))?;
+            print(format!("{} snippet scores of {} videos: {}", args.sigma, names.len(), args.out.display()))?;
         }
         Verb::Export(args) => {
             let machine = args.machine.resolve()?;
-            let h = flags_of(&args.run)?;
+            let h = flags_of(&args.run, &machine)?;
             let needs = h.net == Net::Features;
             let world = if needs { Some(World::open(&h)?) } else { None };
             let inputs_of = |stream: Stream| match &world {
@@ -721,12 +772,12 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             if args.table == Some(2) {
                 return sweeps::table2(&args, scale, &machine);
             }
-            check_scoring(&args.scoring)?;
             let h = args.hyper.resolve(scale)?;
+            let scoring = args.scoring.resolve(&h.streams)?;
             let world = World::open(&h)?;
             let at = args.run.clone().unwrap_or_else(|| h.folder());
             train_all(&h, &world, &at, &machine)?;
-            let results = evaluate(&at, &h, &world, &machine, &args.scoring)?;
+            let results = evaluate(&at, &h, &world, &machine, &scoring)?;
             let first = h.chosen(&world.set)?[0] + 1;
             export_run(&at, &h, first, |stream| Ok(inputs(world.material(stream)?)), &machine)?;
             results.show(&at, "Table 2")?;

@@ -27,7 +27,7 @@ impl Decay {
     }
 }
 
-/// Stairs: the rate falls to a tenth at each of some steps (1703.09913, Section 5).
+/// Stairs: the rate falls to a tenth at each of some steps (1703.09913).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stairs {
     /// Learning rate before the first stair.

@@ -9,7 +9,7 @@ use rankle::run::machine::MachineFlags;
     name = "skill-determination",
     version,
     about = "Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination\nDoughty, Damen, Mayol-Cuevas, CVPR 2018, arXiv 1703.09913",
-    after_help = "Quick start: skill-determination reproduce --data drawn\nThe paper:   skill-determination train --data data/epic-skills --task drawing --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     skill-determination data --data data/epic-skills\nTable 2:     skill-determination reproduce --data drawn --table 2\nFigures 4-6: skill-determination sweep --run DIR\nYour videos: skill-determination rank --run DIR --videos FOLDER"
+    after_help = "Quick start: skill-determination reproduce --data drawn\nThe paper:   skill-determination train --data data/epic-skills --task drawing --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     skill-determination data --data data/epic-skills\nTable 2:     skill-determination reproduce --data drawn --table 2\nFigures 4-6: skill-determination sweep --run DIR\nYour videos: skill-determination rank --run DIR --videos FOLDER\n\nVideos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as scripts/convert frames makes them), with a video's name as a part of theirs;\nTASK is a folder of DIR/annotations. flow writes DIR/flow/TASK/VIDEO/. Ready-made features: DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -51,7 +51,7 @@ pub struct Reproduce {
     #[command(flatten)]
     pub machine: MachineFlags,
     #[command(flatten)]
-    pub scoring: Scoring,
+    pub scoring: ScoringFlags,
 }
 
 #[derive(Args)]
@@ -73,7 +73,7 @@ pub struct Evaluate {
     #[command(flatten)]
     pub machine: MachineFlags,
     #[command(flatten)]
-    pub scoring: Scoring,
+    pub scoring: ScoringFlags,
 }
 
 #[derive(Args)]
@@ -93,7 +93,7 @@ pub struct Rank {
     #[command(flatten)]
     pub machine: MachineFlags,
     #[command(flatten)]
-    pub scoring: Scoring,
+    pub scoring: ScoringFlags,
 }
 
 #[derive(Args)]
@@ -110,10 +110,11 @@ pub struct Embed {
     /// The networks of this fold
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub fold: usize,
+    /// Snippets, spread uniformly over a video
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub sigma: u16,
     #[command(flatten)]
     pub machine: MachineFlags,
-    #[command(flatten)]
-    pub scoring: Scoring,
 }
 
 #[derive(Args)]
@@ -155,13 +156,39 @@ pub struct FlowArgs {
 }
 
 #[derive(Args, Clone)]
-pub struct Scoring {
+pub struct ScoringFlags {
     /// Snippets, spread uniformly over a video, that its score is the mean of (Eq. 9)
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub sigma: u16,
-    /// Weight of the spatial stream in the fusion (Eq. 9)
-    #[arg(long, default_value_t = 0.4)]
+    /// Weight of the spatial stream in the fusion of both (Eq. 9) [default: 0.4]
+    #[arg(long)]
+    pub alpha: Option<f64>,
+}
+
+/// How videos are scored.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoring {
+    /// σ.
+    pub sigma: usize,
+    /// α; looked at where there are two streams.
     pub alpha: f64,
+}
+
+impl ScoringFlags {
+    /// For a run of these streams.
+    pub fn resolve(&self, streams: &[Stream]) -> Result<Scoring> {
+        let alpha = self.alpha.unwrap_or(0.4);
+        if !(0. ..=1.).contains(&alpha) {
+            bail!("--alpha {alpha}: say a number from 0 to 1; the paper's is 0.4");
+        }
+        if let (Some(alpha), [only]) = (self.alpha, streams) {
+            bail!(
+                "--alpha {alpha}: it fuses two streams, and this run has the {} one alone: leave it out",
+                only.name()
+            );
+        }
+        Ok(Scoring { sigma: self.sigma.into(), alpha })
+    }
 }
 
 /// The backbone.
@@ -209,76 +236,76 @@ impl Loss {
     }
 }
 
-/// Flags of train and reproduce. What is not given is the paper's.
+/// Flags of train and reproduce. What is not given is the paper's; drawn data has small defaults of its own.
 #[derive(Args, Clone)]
 pub struct Flags {
     /// EPIC-Skills' folder, any folder of its layout, or drawn for the built-in set
     #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills")]
     pub data: String,
-    /// Which of its sets: surgery, dough, drawing or chopsticks (Section 4)
+    /// Which of its sets: surgery, dough, drawing or chopsticks (the columns of Table 2)
     #[arg(long, value_name = "NAME")]
     pub task: Option<String>,
-    /// Backbone (Section 5) [default: alexnet; small on drawn data, whose rates, steps, batch and side differ too]
+    /// Backbone [default: alexnet; drawn: small]
     #[arg(long, value_enum)]
     pub net: Option<Net>,
-    /// ImageNet weights for both streams (torchvision's alexnet or Cadene's bn_inception as .pth or .safetensors), or none (Section 5)
+    /// ImageNet weights for both streams (torchvision's alexnet or Cadene's bn_inception as .pth or .safetensors), or none
     #[arg(long, value_name = "FILE|none")]
     pub weights: Option<String>,
     /// Loss (Table 2) [default: rank3]
     #[arg(long, value_enum)]
     pub loss: Option<Loss>,
-    /// Margin m (Section 3) [default: 1]
+    /// Margin m (Eq. 3, 5 and 7) [default: 1]
     #[arg(long)]
     pub margin: Option<f64>,
-    /// Weight of L_rank2 against L_sim (Eq. 8) [default: 0.5]
+    /// Weight of L_rank2 against L_sim in rank3 (Eq. 8) [default: 0.5]
     #[arg(long)]
     pub beta: Option<f64>,
-    /// N, uniform splits of a video (Section 3) [default: 7]
+    /// N, uniform splits of a video (Eq. 5); rank1 trains on whole videos, and only its reports have splits [default: 7]
     #[arg(long, value_name = "N")]
     pub splits: Option<usize>,
-    /// Segments of a clip, a snippet each (Section 3) [default: 3]
+    /// Segments of a clip, a snippet each [default: 3]
     #[arg(long, value_name = "N")]
     pub segments: Option<usize>,
-    /// Streams to train (Section 3) [default: spatial,temporal]
+    /// Streams to train [default: spatial,temporal]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub streams: Option<Vec<Stream>>,
-    /// Folds to train and test (Section 4) [default: all]
+    /// Folds to train and test [default: all; the paper has four]
     #[arg(long, value_name = "K,K", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
-    /// Pairs of clips a batch (Section 5) [default: 128]
+    /// Pairs of clips a batch [default: 128; drawn: 32]
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Pairs of clips in one pass through the network; fewer take less memory, the gradient is the same but for batch normalisation [default: the batch]
+    /// Pairs of clips in one pass through the network (of each process): fewer take less memory; the gradient is the same but for batch normalisation, which sees a pass, and dropout, which draws anew for each [default: the batch]
     #[arg(long, value_name = "PAIRS")]
     pub chunk: Option<usize>,
-    /// Learning rate of the spatial stream (Section 5) [default: 1e-3]
+    /// Learning rate of the spatial stream [default: 1e-3; drawn: 0.02]
     #[arg(long, value_name = "RATE")]
     pub lr_spatial: Option<f64>,
-    /// Learning rate of the temporal stream (Section 5) [default: 5e-3]
+    /// Learning rate of the temporal stream [default: 5e-3; drawn: 0.02]
     #[arg(long, value_name = "RATE")]
     pub lr_temporal: Option<f64>,
-    /// Steps of the spatial stream (Section 5) [default: 3500]
+    /// Steps of the spatial stream [default: 3500; drawn: 120]
     #[arg(long, value_name = "STEPS")]
     pub steps_spatial: Option<u64>,
-    /// Steps of the temporal stream (Section 5) [default: 18000]
+    /// Steps of the temporal stream [default: 18000; drawn: 120]
     #[arg(long, value_name = "STEPS")]
     pub steps_temporal: Option<u64>,
-    /// Where the spatial rate falls to a tenth (Section 5) [default: 1500,3000, scaled with the steps]
+    /// Where the spatial rate falls to a tenth [default: 1500,3000 of 3500; drawn: 90 of 120; moved with --steps-spatial]
     #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
     pub decay_spatial: Option<Vec<u64>>,
-    /// Where the temporal rate falls to a tenth (Section 5) [default: 10000,16000, scaled with the steps]
+    /// Where the temporal rate falls to a tenth [default: 10000,16000 of 18000; drawn: 90 of 120; moved with --steps-temporal]
     #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
     pub decay_temporal: Option<Vec<u64>>,
-    /// Dropout, spatial then temporal (Section 5; 0.8,0.7 for bn-inception) [default: 0.5,0.5]
+    /// Dropout, spatial then temporal [default: 0.5,0.5; bn-inception: 0.8,0.7, the first version's]
     #[arg(long, value_name = "S,T", value_delimiter = ',')]
     pub dropout: Option<Vec<f64>>,
     /// L2 weight decay (not in the paper; temporal segment networks') [default: 5e-4]
     #[arg(long)]
     pub weight_decay: Option<f64>,
-    /// Side of the input in pixels (Section 5) [default: 224]
+    /// Side of the input in pixels [default: 224; drawn: 32 of small, 64 of other networks]
     #[arg(long, value_name = "PIXELS")]
     pub side: Option<u32>,
-    /// Scales of the random crops, as shares of a frame's shorter side [default: 1,0.875,0.75,0.66]
+    /// Scales of the random crops, as shares of a frame's shorter side (not in the paper; temporal segment networks') [default: 1,0.875,0.75,0.66; drawn: 1,0.8]
     #[arg(long, value_name = "X,X", value_delimiter = ',')]
     pub scales: Option<Vec<f64>>,
     /// Train on central crops, without mirroring (the paper has corner crops, scale jitter and mirroring)
@@ -404,7 +431,34 @@ impl Flags {
             log_every: self.log_every.unwrap_or(base.log_every),
         };
         h.check()?;
+        if let Some((flag, why)) = self.idle(&h) {
+            bail!("{flag} has no effect here ({why}): leave it out");
+        }
         Ok(h)
+    }
+
+    /// A flag that was given and that this run would not look at, and why not.
+    fn idle(&self, h: &Hyper) -> Option<(&'static str, &'static str)> {
+        let missing = |stream: Stream| !h.streams.contains(&stream);
+        let (spatial, temporal) = (missing(Stream::Spatial), missing(Stream::Temporal));
+        let (no_spatial, no_temporal) = ("the spatial stream is not trained", "the temporal stream is not trained");
+        let (features, no_pixels) = (h.net == Net::Features, "features are ready-made, without pixels");
+        [
+            ("--beta", self.beta.is_some() && h.loss != Loss::Rank3, "only rank3 has L_sim"),
+            ("--lr-spatial", self.lr_spatial.is_some() && spatial, no_spatial),
+            ("--steps-spatial", self.steps_spatial.is_some() && spatial, no_spatial),
+            ("--decay-spatial", self.decay_spatial.is_some() && spatial, no_spatial),
+            ("--lr-temporal", self.lr_temporal.is_some() && temporal, no_temporal),
+            ("--steps-temporal", self.steps_temporal.is_some() && temporal, no_temporal),
+            ("--decay-temporal", self.decay_temporal.is_some() && temporal, no_temporal),
+            ("--side", self.side.is_some() && features, no_pixels),
+            ("--scales", self.scales.is_some() && features, no_pixels),
+            ("--no-augment", self.no_augment && features, no_pixels),
+            ("--scales", self.scales.is_some() && self.no_augment, "--no-augment takes central crops"),
+            ("--chunk", self.chunk.is_some_and(|chunk| chunk > h.batch), "it is larger than the batch"),
+        ]
+        .into_iter()
+        .find_map(|(flag, idle, why)| idle.then_some((flag, why)))
     }
 }
 
@@ -563,7 +617,7 @@ impl Hyper {
         Path::new("data/runs/skill-determination").join(name)
     }
 
-    /// Where this run's flags leave the paper's, in words.
+    /// Where this run's flags leave the paper's, in words; a value that the run doesn't look at is none.
     pub fn departures(&self) -> Vec<String> {
         let paper = Hyper::base(self.net, Scale::Paper);
         let mut list = Vec::new();
@@ -572,29 +626,36 @@ impl Hyper {
                 list.push(format!("--{flag} {ours} (the paper: {theirs})"));
             }
         };
+        let (a, b, pictures) = (self, &paper, self.net != Net::Features);
         if matches!(self.net, Net::Small | Net::Features) {
             compare("net", self.net.name(), Net::Alexnet.name());
         }
-        let (a, b) = (self, &paper);
         compare("margin", a.margin.to_string(), b.margin.to_string());
-        compare("beta", a.beta.to_string(), b.beta.to_string());
-        compare("splits", a.splits.to_string(), b.splits.to_string());
+        if self.loss == Loss::Rank3 {
+            compare("beta", a.beta.to_string(), b.beta.to_string());
+        }
+        if self.loss != Loss::Rank1 {
+            compare("splits", a.splits.to_string(), b.splits.to_string());
+        }
         compare("segments", a.segments.to_string(), b.segments.to_string());
         compare("batch", a.batch.to_string(), b.batch.to_string());
-        compare("lr-spatial", a.lr_spatial.to_string(), b.lr_spatial.to_string());
-        compare("lr-temporal", a.lr_temporal.to_string(), b.lr_temporal.to_string());
-        compare("steps-spatial", a.steps_spatial.to_string(), b.steps_spatial.to_string());
-        compare("steps-temporal", a.steps_temporal.to_string(), b.steps_temporal.to_string());
-        compare("decay-spatial", format!("{:?}", a.decay_spatial), format!("{:?}", b.decay_spatial));
-        compare("decay-temporal", format!("{:?}", a.decay_temporal), format!("{:?}", b.decay_temporal));
-        compare("dropout", format!("{:?}", a.dropout), format!("{:?}", b.dropout));
-        compare("side", a.side.to_string(), b.side.to_string());
-        compare("no-augment", a.no_augment.to_string(), b.no_augment.to_string());
+        for &stream in &self.streams {
+            let (name, ours, theirs) = (stream.name(), a.stairs(stream), b.stairs(stream));
+            compare(&format!("lr-{name}"), ours.base.to_string(), theirs.base.to_string());
+            compare(&format!("steps-{name}"), a.steps(stream).to_string(), b.steps(stream).to_string());
+            compare(&format!("decay-{name}"), format!("{:?}", ours.at), format!("{:?}", theirs.at));
+        }
+        let dropout = |h: &Hyper| format!("{:?}", self.streams.iter().map(|&s| h.dropout(s)).collect::<Vec<_>>());
+        compare("dropout", dropout(a), dropout(b));
+        if pictures {
+            compare("side", a.side.to_string(), b.side.to_string());
+            compare("no-augment", a.no_augment.to_string(), b.no_augment.to_string());
+        }
         // Not the paper's, which names neither, but what its framework takes.
         if a.weight_decay != b.weight_decay {
             list.push(format!("--weight-decay {} (temporal segment networks: {})", a.weight_decay, b.weight_decay));
         }
-        if a.scales != b.scales {
+        if pictures && !a.no_augment && a.scales != b.scales {
             list.push(format!("--scales {:?} (temporal segment networks: {:?})", a.scales, b.scales));
         }
         if matches!(self.net, Net::Alexnet | Net::BnInception) && self.weights.is_none() {
@@ -610,13 +671,16 @@ impl Hyper {
     pub fn facts(&self, set: &SkillSet, machine: &Machine) -> Vec<(String, String)> {
         let fact = |key: &str, value: String| (key.to_string(), value);
         let streams: Vec<&str> = self.streams.iter().map(|stream| stream.name()).collect();
+        let steps: Vec<String> = self.streams.iter().map(|&s| format!("{} {}", self.steps(s), s.name())).collect();
+        let beta = if self.loss == Loss::Rank3 { format!(", beta {}", self.beta) } else { String::new() };
+        let splits = if self.loss == Loss::Rank1 { 1 } else { self.splits };
         vec![
             fact("data", set.name.clone()),
             fact("network", format!("{}, {}", self.net.name(), streams.join(" and "))),
-            fact("loss", format!("{}, margin {}, beta {}", self.loss.name(), self.margin, self.beta)),
-            fact("splits", format!("{} of {} segments", self.splits, self.segments)),
+            fact("loss", format!("{}, margin {}{beta}", self.loss.name(), self.margin)),
+            fact("splits", format!("{splits} of {} segments", self.segments)),
             fact("batch", format!("{} pairs of clips", self.batch)),
-            fact("steps", format!("{} spatial, {} temporal", self.steps_spatial, self.steps_temporal)),
+            fact("steps", steps.join(", ")),
             fact("seed", self.seed.to_string()),
             fact("device", machine.name.clone()),
         ]

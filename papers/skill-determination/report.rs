@@ -6,8 +6,6 @@ use rankle::run::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 
 /// Pictures of a video in its row.
 const PICTURES: usize = 6;
-/// Videos whose scores are drawn over time: as many from the top as from the bottom.
-const ENDS: usize = 3;
 
 /// Every video by the networks that did not see it: the fold that held it out, its scores standardised over all videos.
 /// Videos that no trained fold holds out are left out.
@@ -79,25 +77,13 @@ pub fn write(
         let note = "From best to worst; each video scored by the networks that did not see it, in deviations from those networks' mean over all videos. Frames from the first to the last.";
         report.gallery(&format!("Ranking: {}", task.name), note, &rows);
 
-        let ends =
-            inside.iter().take(ENDS).chain(inside.iter().rev().take(ENDS.min(inside.len().saturating_sub(ENDS))).rev());
-        let series = ends.map(|(video, _, snippets)| {
-            let every = 1. / snippets.len() as f64;
-            let smooth = |i: usize| {
-                let near = &snippets[i.saturating_sub(2)..(i + 3).min(snippets.len())];
-                near.iter().sum::<f64>() / near.len() as f64
-            };
-            let points = (0..snippets.len()).map(|i| ((i as f64 + 0.5) * every, smooth(i))).collect();
-            Series { name: set.videos[*video].clone(), points }
-        });
-        let note = "Scores of the snippets of the best and the worst videos, each the mean of five neighbours.";
-        report.lines(
-            &format!("Score over time: {}", task.name),
-            note,
-            "share of the video",
-            "score",
-            &series.collect::<Vec<_>>(),
+        let series: Vec<Series> = inside.iter().enumerate().map(|(place, one)| over_time(set, place, one)).collect();
+        let values = || series.iter().flat_map(|one| one.points.iter().map(|point| point.1));
+        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+        let note = format!(
+            "Every video from its first frame to its last, best first: the scores of its snippets, each the mean of five neighbours. All on one scale, {low:+.2} to {high:+.2}; dashed: 0, those networks' mean over all videos."
         );
+        report.small_lines(&format!("Score over time: {}", task.name), &note, &series);
         report.table(&format!("Score by split: {}", task.name), "", &by_splits(set, h, &inside));
 
         let depths = task.graph.depths();
@@ -149,11 +135,22 @@ pub fn write(
     report.write(&at.join("report.html"))
 }
 
+/// The scores of a video's snippets over the share of it that is past, smoothed.
+fn over_time(set: &SkillSet, place: usize, (video, f, snippets): &(usize, f64, Vec<f64>)) -> Series {
+    let smooth = |i: usize| {
+        let near = &snippets[i.saturating_sub(2)..(i + 3).min(snippets.len())];
+        near.iter().sum::<f64>() / near.len() as f64
+    };
+    let points = (0..snippets.len()).map(|i| ((i as f64 + 0.5) / snippets.len() as f64, smooth(i))).collect();
+    Series { name: format!("{}. {} ({f:+.2})", place + 1, set.videos[*video]), points }
+}
+
 /// The splits' mean scores of a task's videos, best first.
 fn by_splits(set: &SkillSet, h: &Hyper, inside: &[&(usize, f64, Vec<f64>)]) -> Table {
-    let head = ["video".to_string(), "score".into()].into_iter().chain((1..=h.splits).map(|k| format!("split {k}")));
+    let splits = h.splits.min(inside.iter().map(|one| one.2.len()).min().unwrap_or(1));
+    let head = ["video".to_string(), "score".into()].into_iter().chain((1..=splits).map(|k| format!("split {k}")));
     let row = |(video, f, snippets): &&(usize, f64, Vec<f64>)| {
-        let splits = by_split(snippets, h.splits).into_iter().map(|x| format!("{x:+.2}"));
+        let splits = by_split(snippets, splits).into_iter().map(|x| format!("{x:+.2}"));
         [set.videos[*video].clone(), format!("{f:+.2}")].into_iter().chain(splits).collect()
     };
     Table { head: head.collect(), rows: inside.iter().map(row).collect() }

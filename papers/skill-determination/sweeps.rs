@@ -87,16 +87,18 @@ pub fn print_all(at: &Path, h: &Hyper, world: &World, scored: &Scored, scoring: 
 
 /// Table 2: all three losses trained alike.
 pub fn table2(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine) -> Result<()> {
-    check_scoring(&args.scoring)?;
     if args.hyper.loss.is_some() {
         bail!("--table 2 goes through all losses: leave --loss out");
     }
     let cell = |loss: Loss| {
         let mut flags = args.hyper.clone();
         flags.loss = Some(loss);
+        // Eq. 8 alone has it.
+        flags.beta = flags.beta.filter(|_| loss == Loss::Rank3);
         flags.resolve(scale)
     };
     let base = cell(Loss::Rank3)?;
+    let scoring = args.scoring.resolve(&base.streams)?;
     let root = args.run.clone().unwrap_or_else(|| {
         let folder = base.folder();
         folder.with_file_name(format!(
@@ -111,7 +113,7 @@ pub fn table2(args: &flags::Reproduce, scale: flags::Scale, machine: &Machine) -
         let at = root.join(loss.name());
         say(format!("L_{}", loss.name()));
         train_all(&h, &world, &at, machine)?;
-        let results = evaluate(&at, &h, &world, machine, &args.scoring)?;
+        let results = evaluate(&at, &h, &world, machine, &scoring)?;
         let score = |name: &str| results.scores.iter().find(|(known, _)| known == name).map(|(_, score)| 100. * score);
         let last = *base.streams.iter().map(|stream| stream.name()).collect::<Vec<_>>().last().unwrap_or(&"spatial");
         let last = if base.streams.len() == 2 { "fused" } else { last };

@@ -36,11 +36,20 @@ def parser():
         one.add_argument("target", type=Path, metavar="OUT", help="a new folder")
     one = kinds.add_parser("frames", help="videos to frames, by ffmpeg")
     one.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder a video is made in it")
+    one.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a folder a video is made in it; skill-determination looks in data/epic-skills/videos/TASK",
+    )
     one.add_argument("--size", type=sides, default=(340, 256), metavar="WxH", help="of the frames (default: 340x256)")
     one.add_argument("--fps", type=rate, help="frames a second (default: all frames)")
     one.add_argument(
-        "--segments", type=Path, metavar="CSV", help="rows of Video,StartFrame,EndFrame, as dough_rolling_segments.csv"
+        "--segments",
+        type=Path,
+        metavar="CSV",
+        help="rows of Video,StartFrame,EndFrame, as dough_rolling_segments.csv: frames counted from 1, both ends in",
     )
     one = kinds.add_parser("flow", help="frames to TV-L1 flow, by OpenCV")
     one.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of frames")

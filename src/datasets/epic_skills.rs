@@ -34,6 +34,14 @@ const TABLE_1: [(&str, usize, usize, [usize; 3]); 7] = [
     ("Chopstick_Using", 40, 536, [69, 10, 79]),
 ];
 
+/// Pairs of each fold of the release: strict to train, similar to train, strict to test.
+const FOLDS: [(&str, [[usize; 3]; 4]); 4] = [
+    ("surgery", [[883, 45, 776], [856, 46, 803], [964, 67, 695], [1000, 51, 659]]),
+    ("dough", [[106, 59, 75], [96, 61, 85], [97, 48, 84], [100, 45, 81]]),
+    ("drawing", [[127, 73, 120], [140, 60, 107], [148, 56, 99], [127, 78, 120]]),
+    ("chopsticks", [[314, 35, 222], [280, 57, 256], [299, 42, 237], [299, 39, 237]]),
+];
+
 /// Reads all sets under `dir`: the paper's four by their names, in its order; any other task is a set of its own.
 ///
 /// # Errors
@@ -87,7 +95,7 @@ pub fn open_one(dir: &Path, name: &str) -> Result<SkillSet> {
 }
 
 /// The videos of a set, from `videos/<Task>/`, with the flow of `flow/<Task>/`; where `<task>_segments.csv` stands in
-/// `dir`, only the listed frames of each count.
+/// `dir`, only the listed frames of each count, both ends in, from 1 (the release does not say from where it counts).
 ///
 /// # Errors
 /// One line: a video that is missing or cannot be told from another, a list of segments that does not fit.
@@ -102,8 +110,12 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
             let mut found = crate::video::find(&folder("videos"), &folder("flow"), name)?;
             if let Some(parts) = &parts {
                 let part = parts.iter().find(|(video, _)| video.split('_').any(|part| part == name));
-                let part = part.with_context(|| format!("{}: no row for {name}", segments.display()))?;
-                found.part = Some(part.1);
+                let &(_, part) = part.with_context(|| format!("{}: no row for {name}", segments.display()))?;
+                place_part(&mut found, part).with_context(|| {
+                    let again =
+                        format!("make its frames again with scripts/convert frames --segments {}", segments.display());
+                    format!("{}: {again}", set.title(place))
+                })?;
             }
             clips.push(Clip::open(set.title(place), place as u32, &found, cache.clone())?);
         }
@@ -111,7 +123,20 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
     Ok(clips)
 }
 
-/// Video, first and last frame of each row.
+/// Frames `part` alone of what was found; pictures that were cut so already count whole.
+fn place_part(found: &mut crate::video::Found, part: (usize, usize)) -> Result<()> {
+    match found.cut {
+        Some(cut) if cut == part => {}
+        Some((first, last)) => {
+            bail!("they are {first} to {last} of the film, and the list says {} to {}", part.0, part.1)
+        }
+        None if found.resampled => bail!("they have another rate than the film, whose frames the list counts"),
+        None => found.part = Some(part),
+    }
+    Ok(())
+}
+
+/// Video, first and last frame (counted from 1) of each row.
 fn read_segments(path: &Path) -> Result<Vec<(String, (usize, usize))>> {
     let (_, rows) = read_csv(path, 3)?;
     let row = |(line, fields): (usize, Vec<String>)| match (fields[1].parse(), fields[2].parse()) {
@@ -123,8 +148,16 @@ fn read_segments(path: &Path) -> Result<Vec<(String, (usize, usize))>> {
 
 /// Tasks one after another into one set, fold k with fold k.
 fn read_set(name: &str, tasks: &[(&String, &PathBuf)]) -> Result<SkillSet> {
-    let mut set =
-        SkillSet { name: name.into(), videos: Vec::new(), tasks: Vec::new(), folds: Vec::new(), notes: Vec::new() };
+    let names: Vec<&str> = tasks.iter().map(|(task, _)| task.as_str()).collect();
+    let whole = SETS.iter().any(|(known, all)| *known == name && *all == names);
+    let mut set = SkillSet {
+        name: name.into(),
+        videos: Vec::new(),
+        tasks: Vec::new(),
+        folds: Vec::new(),
+        published: FOLDS.iter().find(|(known, _)| whole && *known == name).map(|(_, folds)| folds.to_vec()),
+        notes: Vec::new(),
+    };
     for (place, (task, path)) in tasks.iter().enumerate() {
         let folds = read_task(task, path, &mut set)?;
         if place == 0 {
@@ -144,6 +177,7 @@ fn read_set(name: &str, tasks: &[(&String, &PathBuf)]) -> Result<SkillSet> {
             all.held.append(&mut more.held);
         }
     }
+    set.notes.extend(set.unlike_published());
     Ok(set)
 }
 

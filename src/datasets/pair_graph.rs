@@ -1,5 +1,5 @@
 //! The graph of judged pairs, an edge from the better video to the worse: depths, similar pairs, separations, and
-//! what cannot be true of it (1703.09913, Section 4).
+//! what cannot be true of it (1703.09913).
 
 use std::collections::{BTreeSet, VecDeque};
 

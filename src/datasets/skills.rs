@@ -60,6 +60,8 @@ pub struct SkillSet {
     pub tasks: Vec<SkillTask>,
     /// Its folds.
     pub folds: Vec<Fold>,
+    /// The release's pairs of each fold, where it is a set of the paper: strict to train, similar to train, test.
+    pub published: Option<Vec<[usize; 3]>>,
     /// What the reader of a score must know.
     pub notes: Vec<String>,
 }
@@ -127,14 +129,51 @@ impl SkillSet {
         (1..=most).map(|n| separations.iter().filter(|&&separation| separation == Some(n)).count()).collect()
     }
 
-    /// Whether every task has the published counts.
+    /// Pairs of each fold: strict to train, similar to train, strict to test.
+    pub fn fold_counts(&self) -> Vec<[usize; 3]> {
+        self.folds.iter().map(|fold| [fold.train.len(), fold.similar.len(), fold.test.len()]).collect()
+    }
+
+    /// What differs from the published set of this name, a line each: a task's videos, rows and percentages, a fold's
+    /// pairs. Nothing of a set that the paper has not.
+    pub fn unlike_published(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for task in &self.tasks {
+            let Some(published) = task.published else { continue };
+            let ours = (task.videos.len(), task.rows.len(), task.percent().map(|share| share.round() as usize));
+            let theirs = (published.videos, published.rows, published.percent);
+            if ours != theirs {
+                lines.push(format!(
+                    "not the published {}: {} videos, {} rows, {:?} % strict, similar and both; published are {}, {}, {:?}",
+                    task.name, ours.0, ours.1, ours.2, theirs.0, theirs.1, theirs.2
+                ));
+            }
+        }
+        if let Some(published) = &self.published {
+            let ours = self.fold_counts();
+            if ours.len() != published.len() {
+                lines.push(format!(
+                    "not the published folds: {} of them, published are {}",
+                    ours.len(),
+                    published.len()
+                ));
+            }
+            for (k, (ours, theirs)) in
+                ours.iter().zip(published).enumerate().filter(|(_, (ours, theirs))| ours != theirs)
+            {
+                lines.push(format!(
+                    "not the published fold {}: {ours:?} pairs strict to train, similar to train, to test; published are {theirs:?}",
+                    k + 1
+                ));
+            }
+        }
+        lines
+    }
+
+    /// Whether it is a set of the paper and every task and fold has the published counts.
     pub fn is_published(&self) -> bool {
-        self.tasks.iter().all(|task| {
-            task.published.is_some_and(|published| {
-                (published.videos, published.rows) == (task.videos.len(), task.rows.len())
-                    && task.percent().map(|share| share.round() as usize) == published.percent
-            })
-        })
+        let known = self.published.is_some() && self.tasks.iter().all(|task| task.published.is_some());
+        known && self.unlike_published().is_empty()
     }
 
     /// Counts for the data verb.
@@ -152,7 +191,7 @@ impl SkillSet {
         SkillCard {
             name: self.name.clone(),
             tasks: self.tasks.iter().map(task).collect(),
-            folds: self.folds.iter().map(|fold| [fold.train.len(), fold.similar.len(), fold.test.len()]).collect(),
+            folds: self.fold_counts(),
             pooled: self.pooled().len(),
             separations: self.separation_counts(),
             notes: self.notes.clone(),

@@ -1,5 +1,5 @@
 //! AlexNet with torchvision's names ("One weird trick", Krizhevsky 2014: one tower, no local response normalisation),
-//! scoring snippets of video: the published network of 1703.09913 (CVPR 2018, Section 4).
+//! scoring snippets of video: the published network of 1703.09913 (CVPR 2018).
 
 use tch::Tensor;
 

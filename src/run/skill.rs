@@ -14,7 +14,7 @@ use crate::loader::Loader;
 use crate::models::Network;
 use crate::seed;
 use crate::video::Clip;
-use crate::video::snippet::{Crops, Stream, random_starts, split, uniform_starts};
+use crate::video::snippet::{Crops, Draw, Stream, random_starts, split, uniform_starts};
 
 /// Features of one video, a row a snippet.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub enum Material {
 
 impl Material {
     /// How many frames, or rows, video `video` has.
-    fn frames(&self, video: usize) -> usize {
+    pub fn frames(&self, video: usize) -> usize {
         match self {
             Material::Clips { clips, .. } => clips[video].frames(),
             Material::Features(rows) => rows[video].values.len() / rows[video].width.max(1),
@@ -68,28 +68,32 @@ impl Material {
         }
     }
 
-    /// Snippets of `videos` at their starts, all of a video through one window: `[n, C, side, side]` bytes, or
-    /// `[n, width]` features. Windows are drawn from `windows`, or central.
-    fn snippets(
-        &self,
-        asked: &[(usize, Vec<usize>)],
-        mut windows: Option<&mut rand_chacha::ChaCha8Rng>,
-    ) -> Result<Tensor> {
+    /// Training windows of `count` clips; none where they are central.
+    fn windows(&self, count: usize, rng: &mut rand_chacha::ChaCha8Rng) -> Vec<Draw> {
+        match self {
+            Material::Clips { crops, augment: true, .. } => (0..count).map(|_| crops.draw(rng)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Snippets of `asked` videos at their starts, all of a video through one window: `[n, C, side, side]` bytes, or
+    /// `[n, width]` features. Windows are those of `windows`, one a video, or central where there are none.
+    fn snippets(&self, asked: &[(usize, Vec<usize>)], windows: &[Draw]) -> Result<Tensor> {
         let count: usize = asked.iter().map(|(_, starts)| starts.len()).sum();
         match self {
-            Material::Clips { clips, crops, stream, augment } => {
+            Material::Clips { clips, crops, stream, .. } => {
                 let size = crops.len(*stream);
                 let mut bytes = vec![0_u8; count * size];
                 let mut slots = bytes.chunks_exact_mut(size);
-                for (video, starts) in asked {
+                for (i, (video, starts)) in asked.iter().enumerate() {
                     let clip = &clips[*video];
                     // One frame's size is every frame's.
                     let first = match stream {
                         Stream::Spatial => clip.frame(starts[0])?,
                         Stream::Temporal => clip.flow(starts[0])?,
                     };
-                    let window = match windows.as_deref_mut().filter(|_| *augment) {
-                        Some(rng) => crops.random(first.height(), first.width(), rng),
+                    let window = match windows.get(i) {
+                        Some(&draw) => crops.window(draw, first.height(), first.width()),
                         None => crops.centre(first.height(), first.width()),
                     };
                     for (&start, slot) in starts.iter().zip(&mut slots) {
@@ -133,16 +137,16 @@ pub fn samples(strict: &[Pair], similar: &[Pair], splits: usize) -> Vec<Sample> 
     [of(strict, false), of(similar, true)].concat()
 }
 
-/// A batch on the host.
+/// A batch on the host; of several processes, each has the snippets of its share of the pairs.
 #[derive(Debug)]
 pub struct PairBatch {
     /// Its step.
     pub step: u64,
-    /// Snippets of the first videos, sample after sample, `[B * segments, ...]`.
+    /// Snippets of the first videos, sample after sample, `[share * segments, ...]`.
     pub first: Tensor,
     /// Snippets of the second videos.
     pub second: Tensor,
-    /// bool `[B]`.
+    /// bool `[B]`, of all pairs.
     pub similar: Tensor,
 }
 
@@ -175,11 +179,17 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Prefetched batches `steps`.
+    /// Prefetched batches `steps`, of each the elements `own`. What is drawn for an element doesn't depend on whose it is.
     ///
     /// # Errors
     /// Where threads cannot be started; an unreadable frame is an error in its batch's place.
-    pub fn load(self, material: &Material, samples: Arc<[Sample]>, steps: Range<u64>) -> Result<Loader<PairBatch>> {
+    pub fn load(
+        self,
+        material: &Material,
+        samples: Arc<[Sample]>,
+        steps: Range<u64>,
+        own: Range<usize>,
+    ) -> Result<Loader<PairBatch>> {
         let material = material.clone();
         // A batch of flow has hundreds of megabytes: two ahead and no more.
         Loader::new(steps, self.workers, 3.min(self.workers + 1), move |step| {
@@ -193,9 +203,13 @@ impl Batches {
                     side.push((video, random_starts(within, self.segments, material.span(), rng)));
                 }
             }
-            let windows = &mut seed::at(seed::named(self.seed, "windows"), step, 0);
-            let first = material.snippets(&sides[0], Some(&mut *windows))?;
-            let second = material.snippets(&sides[1], Some(windows))?;
+            let rng = &mut seed::at(seed::named(self.seed, "windows"), step, 0);
+            let [first, second] = sides.map(|side| {
+                let windows = material.windows(side.len(), rng);
+                let windows = if windows.is_empty() { &[][..] } else { &windows[own.clone()] };
+                material.snippets(&side[own.clone()], windows)
+            });
+            let (first, second) = (first?, second?);
             let similar: Vec<bool> = order.iter().map(|&place| samples[place].similar).collect();
             Ok(PairBatch { step, first, second, similar: Tensor::from_slice(&similar) })
         })
@@ -208,7 +222,8 @@ pub fn consensus(net: &dyn Network, raw: &Tensor, segments: i64, train: bool) ->
     scores.view([-1, segments]).mean_dim(1, false, None::<Kind>)
 }
 
-/// Scores of `sigma` snippets spread uniformly over each of `videos`, centre crops: a row a video, in their order.
+/// Scores of `sigma` snippets spread uniformly over each of `videos`, centre crops: a row a video, in their order. Several
+/// processes score a share of the videos each, and all have all rows in the end.
 ///
 /// # Errors
 /// A frame that cannot be read, by name; a score that is not finite.
@@ -221,14 +236,17 @@ pub fn score(
     amp: bool,
     what: &str,
 ) -> Result<Vec<Vec<f64>>> {
-    let (list, given): (Arc<[usize]>, Material) = (videos.into(), material.clone());
+    // Fewer videos than processes: each scores them all.
+    let shares = machine.world.shares(videos.len(), 1).ok();
+    let own = shares.as_ref().map_or(videos, |shares| &videos[shares.own()]);
+    let (list, given): (Arc<[usize]>, Material) = (own.into(), material.clone());
     let load = move |i: u64| {
         let video = list[i as usize];
-        given.snippets(&[(video, uniform_starts(given.frames(video), sigma, given.span()))], None)
+        given.snippets(&[(video, uniform_starts(given.frames(video), sigma, given.span()))], &[])
     };
-    let mut bar = Bar::new(what, videos.len() as u64, 0);
-    let mut rows = Vec::with_capacity(videos.len());
-    for raw in Loader::new(0..videos.len() as u64, machine.workers, machine.workers + 1, load)? {
+    let mut bar = Bar::new(what, own.len() as u64, 0);
+    let mut rows = Vec::with_capacity(own.len());
+    for raw in Loader::new(0..own.len() as u64, machine.workers, machine.workers + 1, load)? {
         let raw = raw?.to_device(machine.device).to_kind(Kind::Float);
         let scores = tch::no_grad(|| super::autocast(amp, machine.device, || net.forward(&raw, false)));
         let scores = scores.to_kind(Kind::Double).to_device(Device::Cpu).view([-1]);
@@ -237,7 +255,10 @@ pub fn score(
         rows.push(scores);
         bar.step(1);
     }
-    Ok(rows)
+    let Some(shares) = shares.filter(|_| machine.world.size() > 1) else { return Ok(rows) };
+    let rows = Tensor::from_slice(&rows.concat()).view([own.len() as i64, sigma as i64]);
+    let all = Vec::<f64>::try_from(machine.world.gather(&rows, &shares)?.view([-1])).context("rows of scores")?;
+    Ok(all.chunks(sigma).map(<[f64]>::to_vec).collect())
 }
 
 /// Which of the σ snippets count (Fig. 5).

@@ -12,11 +12,14 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Film {
     path: PathBuf,
-    /// How many frames it has.
+    /// How many frames it has by its own count, which may be a few more than can be read.
     pub frames: usize,
     /// Frames a second.
     pub rate: f64,
 }
+
+/// Frames that a file may promise at its end and not have: its index counts packets, and not each becomes a picture.
+pub const TAIL: usize = 8;
 
 /// A command of the ffmpeg family with no terminal to read from.
 fn command(program: &str) -> Command {
@@ -79,7 +82,7 @@ impl Film {
     /// One line that names the file.
     pub fn read(&self, at: usize, size: (u32, u32)) -> Result<RgbImage> {
         // Half a frame early: the first frame from there on is `at`, whatever the rounding of its time.
-        for back in 0..8_usize.min(at + 1) {
+        for back in 0..TAIL.min(at + 1) {
             let start = ((at - back) as f64 - 0.5).max(0.) / self.rate;
             let mut read = command("ffmpeg");
             read.args(["-v", "error", "-ss", &format!("{start:.6}"), "-i"]).arg(plain(&self.path));

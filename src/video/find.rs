@@ -1,20 +1,54 @@
 //! Where videos lie: files, folders of frames, and folders of flow.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 
 /// A video that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Its pictures in order of their names; empty for a film.
+    /// Its pictures in order of the numbers in their names; empty for a film.
     pub frames: Vec<PathBuf>,
     /// The video file, where it is one.
     pub film: Option<PathBuf>,
     /// x and y of each flow field; empty where none was computed.
     pub flow: Vec<(PathBuf, PathBuf)>,
+    /// Frames that the video's own count promised when `skill-determination flow` read all that there are.
+    pub promised: Option<usize>,
     /// First and last frame that count, from 1; all where there is none.
     pub part: Option<(usize, usize)>,
+    /// Of a film that `scripts/convert frames` cut: which of its frames the pictures are.
+    pub cut: Option<(usize, usize)>,
+    /// Whether the pictures were taken at another rate than the film's own.
+    pub resampled: bool,
+}
+
+/// What `scripts/convert frames` leaves beside its pictures, as `frames.json`.
+#[derive(Deserialize)]
+struct Taken {
+    fps: Option<f64>,
+    segment: Option<(usize, usize)>,
+}
+
+/// What `skill-determination flow` leaves beside its fields, as `flow.json`.
+#[derive(Deserialize)]
+struct Computed {
+    fields: usize,
+    promised: Option<usize>,
+}
+
+/// A file of JSON, where it is there.
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = crate::transform::read(path)?;
+    Ok(Some(
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{}: make it again, it cannot be read", path.display()))?,
+    ))
 }
 
 const FILMS: [&str; 8] = ["mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg"];
@@ -38,19 +72,50 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
         .map(|entry| entry.path())
         .filter(|path| !name(path).starts_with('.'))
         .collect();
-    found.sort();
+    found.sort_by(|a, b| by_number(&name(a), &name(b)));
     Ok(found)
+}
+
+/// The order of names in which numbers count as numbers: `frame2.jpg` before `frame10.jpg`.
+fn by_number(a: &str, b: &str) -> Ordering {
+    let (mut x, mut y) = (a.as_bytes(), b.as_bytes());
+    let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
+    loop {
+        let (n, m) = (digits(x), digits(y));
+        let here = if n > 0 && m > 0 {
+            let number = |text: &[u8]| text.iter().skip_while(|&&c| c == b'0').copied().collect::<Vec<u8>>();
+            let (p, q) = (number(&x[..n]), number(&y[..m]));
+            (x, y) = (&x[n..], &y[m..]);
+            p.len().cmp(&q.len()).then(p.cmp(&q))
+        } else {
+            let (p, q) = (x.first(), y.first());
+            if p.is_none() && q.is_none() {
+                return a.cmp(b);
+            }
+            let here = p.cmp(&q);
+            (x, y) = (&x[1.min(x.len())..], &y[1.min(y.len())..]);
+            here
+        };
+        if here != Ordering::Equal {
+            return here;
+        }
+    }
 }
 
 /// x and y of a flow field.
 type Field = (PathBuf, PathBuf);
 
-/// The pictures of a folder that are no flow, and its flow (`flow_x_*`, `flow_y_*`), each in order of their names.
+/// The pictures of a folder that are no flow, and its flow (`flow_x_*`, `flow_y_*`), each in order of the numbers in
+/// their names.
 fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
     let all: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| ends(path, &PICTURES)).collect();
     let starting = |prefix: &str| all.iter().filter(|path| name(path).starts_with(prefix)).cloned().collect::<Vec<_>>();
     let (x, y) = (starting("flow_x"), starting("flow_y"));
     ensure!(x.len() == y.len(), "{}: {} files flow_x_* and {} flow_y_*", dir.display(), x.len(), y.len());
+    let rest = |path: &Path| name(path)["flow_x".len()..].to_string();
+    if let Some((x, _)) = x.iter().zip(&y).find(|(x, y)| rest(x) != rest(y)) {
+        bail!("{}: {} has no flow_y{}: compute the flow again", dir.display(), name(x), rest(x));
+    }
     let frames = all.iter().filter(|path| !name(path).starts_with("flow_")).cloned().collect();
     Ok((frames, x.into_iter().zip(y).collect()))
 }
@@ -61,11 +126,16 @@ fn at(path: &Path, flow: Option<&Path>) -> Result<Found> {
     if path.is_dir() {
         (found.frames, found.flow) = pictures(path)?;
         ensure!(!found.frames.is_empty(), "{}: no pictures in it (jpg, png)", path.display());
+        if let Some(taken) = read_json::<Taken>(&path.join("frames.json"))? {
+            (found.cut, found.resampled) = (taken.segment, taken.fps.is_some());
+        }
     } else {
         found.film = Some(path.to_path_buf());
     }
     if let Some(flow) = flow.filter(|flow| flow.is_dir()) {
         found.flow = pictures(flow)?.1;
+        let computed = read_json::<Computed>(&flow.join("flow.json"))?;
+        found.promised = computed.filter(|flow| flow.fields == found.flow.len()).and_then(|flow| flow.promised);
     }
     Ok(found)
 }
@@ -82,7 +152,7 @@ fn names(file: &str, wanted: &str) -> bool {
 /// # Errors
 /// One line: none, or several that cannot be told apart, by name.
 pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<Found> {
-    ensure!(videos.is_dir(), "{} is missing: the videos belong there", videos.display());
+    ensure!(videos.is_dir(), "{} is missing: the videos belong there (data/README.md, EPIC-Skills')", videos.display());
     let stem = |path: &Path| {
         let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
         base.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())

@@ -62,6 +62,8 @@ pub struct Clip {
     /// The first frame that counts, and how many do.
     first: usize,
     frames: usize,
+    /// Of the whole video, by its own count.
+    promised: usize,
     source: Frames,
     flow: Flow,
     cache: Arc<Cache>,
@@ -73,7 +75,9 @@ impl Clip {
     /// A video that code makes.
     pub fn drawn(name: String, key: u32, film: Arc<dyn Film>, cache: Arc<Cache>) -> Clip {
         let flow = Flow::Drawn(film.clone());
-        Clip { name, key, first: 0, frames: film.frames().max(1), source: Frames::Drawn(film), flow, cache, size: SIZE }
+        let frames = film.frames().max(1);
+        let source = Frames::Drawn(film);
+        Clip { name, key, first: 0, frames, promised: frames, source, flow, cache, size: SIZE }
     }
 
     /// A video on disk.
@@ -82,7 +86,7 @@ impl Clip {
     /// One line: no frames, an unreadable film, a part (first, last frame, counted from 1) that is not in it. Flow
     /// that is missing or too short is an error of [`Clip::check_flow`] alone.
     pub fn open(name: String, key: u32, found: &Found, cache: Arc<Cache>) -> Result<Clip> {
-        let (source, all) = match found {
+        let (source, promised) = match found {
             Found { frames, film: None, .. } => {
                 ensure!(!frames.is_empty(), "{name}: no frames");
                 (Frames::Files(frames.clone().into()), frames.len())
@@ -93,22 +97,35 @@ impl Clip {
                 (Frames::Film(Arc::new(film)), count)
             }
         };
-        let (first, last) = found.part.unwrap_or((1, all));
+        let fields = found.flow.len();
+        // Where flow ends a little before a film's own count, or was computed from all that can be read of it, that is
+        // where the film ends.
+        let short = promised.saturating_sub(fields + 1);
+        let ends = matches!(source, Frames::Film(_)) && fields > 0;
+        let ends = ends && (short <= ffmpeg::TAIL || found.promised == Some(promised));
+        let all = if ends { promised - short } else { promised };
+        let (first, last) = found.part.unwrap_or((1, promised));
         ensure!(
-            first >= 1 && first <= last && last <= all,
-            "{name}: frames {first} to {last} are asked for and it has {all}: mend the list of segments"
+            first >= 1 && first <= last && last <= promised,
+            "{name}: frames {first} to {last} are asked for and it has {promised}: mend the list of segments, or take it away where the videos are cut already"
         );
-        let flow = if found.flow.is_empty() {
+        let last = last.min(all);
+        ensure!(first <= last, "{name}: frame {first} is asked for and only {all} can be read: fetch the video again");
+        let flow = if fields == 0 {
             Flow::Missing(format!("{name} has no optical flow: compute it once with skill-determination flow"))
-        } else if found.flow.len() + 1 < all.min(last) {
+        } else if fields + 1 < last {
             Flow::Missing(format!(
-                "{name}: {} flow fields for {all} frames: compute them again with skill-determination flow",
-                found.flow.len()
+                "{name}: {fields} flow fields for {all} frames: compute them again with skill-determination flow"
             ))
         } else {
             Flow::Files(found.flow.clone().into())
         };
-        Ok(Clip { name, key, first: first - 1, frames: last - first + 1, source, flow, cache, size: SIZE })
+        Ok(Clip { name, key, first: first - 1, frames: last - first + 1, promised, source, flow, cache, size: SIZE })
+    }
+
+    /// How many frames the whole video has by its own count.
+    pub fn promised(&self) -> usize {
+        self.promised
     }
 
     /// How many frames count, at least one.

@@ -73,6 +73,16 @@ pub struct Window {
     pub flip: bool,
 }
 
+/// A random window, drawn before a frame's size is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// Places of the height's and the width's scale in [`Crops::scales`].
+    scales: (usize, usize),
+    /// The four corners and the centre.
+    corner: u8,
+    flip: bool,
+}
+
 /// From frames to the network's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Crops {
@@ -88,22 +98,26 @@ impl Crops {
         Crops { side: 224, scales: vec![1., 0.875, 0.75, 0.66] }
     }
 
-    /// A random window of a frame of `height` x `width`: a height and a width from the scales, neighbours at most, at
-    /// one of the four corners or the centre, mirrored half of the time.
-    pub fn random(&self, height: u32, width: u32, rng: &mut impl Rng) -> Window {
-        let side = |scale: f64| ((f64::from(height.min(width)) * scale).floor() as u32).clamp(1, height.min(width));
+    /// A height and a width from the scales, neighbours at most, at one of the four corners or the centre, mirrored half
+    /// of the time.
+    pub fn draw(&self, rng: &mut impl Rng) -> Draw {
         let first = rng.random_range(0..self.scales.len());
         let near = first.saturating_sub(1)..(first + 2).min(self.scales.len());
-        let second = rng.random_range(near);
-        let (h, w) = (side(self.scales[first]), side(self.scales[second]));
-        let (top, left) = match rng.random_range(0..5) {
+        Draw { scales: (first, rng.random_range(near)), corner: rng.random_range(0..5), flip: rng.random() }
+    }
+
+    /// The drawn window of a frame of `height` x `width`.
+    pub fn window(&self, draw: Draw, height: u32, width: u32) -> Window {
+        let side = |scale: f64| ((f64::from(height.min(width)) * scale).floor() as u32).clamp(1, height.min(width));
+        let (h, w) = (side(self.scales[draw.scales.0]), side(self.scales[draw.scales.1]));
+        let (top, left) = match draw.corner {
             0 => (0, 0),
             1 => (0, width - w),
             2 => (height - h, 0),
             3 => (height - h, width - w),
             _ => ((height - h) / 2, (width - w) / 2),
         };
-        Window { top, left, height: h, width: w, flip: rng.random() }
+        Window { top, left, height: h, width: w, flip: draw.flip }
     }
 
     /// The central square of the input's side (or of the whole shorter side, where frames are smaller).

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "fake"))
 
 from fetching import catalog  # noqa: E402
 from fetching.check import contents, differences  # noqa: E402
-from fetching.convert import coco_256, cuhk03, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
+from fetching.convert import coco_256, cuhk03, flow, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
 
 LIST = catalog.load(ROOT / "data" / "datasets.json")
 
@@ -497,9 +497,17 @@ class Videos(Convert):
             "frames", "--out", self.target, "--segments", self.source / "ranges.csv", self.source / "-A 1.mp4", env=env
         )
         self.assertEqual(code, 0, said)
-        self.assertEqual(sorted(self.tree(self.target)), [f"-A 1/img_0000{i}.jpg" for i in (1, 2, 3)])
+        self.assertEqual(
+            sorted(self.tree(self.target)), ["-A 1/frames.json", *(f"-A 1/img_0000{i}.jpg" for i in (1, 2, 3))]
+        )
+        # The list counts from 1, as skill-determination does; ffmpeg's n counts from 0.
         words = (self.folder / "words").read_text().splitlines()
-        self.assertIn("select=between(n\\,1275\\,2551),setpts=N/FRAME_RATE/TB,scale=340:256", words)
+        self.assertIn("select=between(n\\,1274\\,2550),setpts=N/FRAME_RATE/TB,scale=340:256", words)
+        self.assertEqual(
+            json.loads((self.target / "-A 1" / "frames.json").read_text()),
+            {"size": [340, 256], "fps": None, "segment": [1275, 2551]},
+        )
+        self.assertIn("3 of the frames 1,275 to 2,551", said)
         code, said = self.convert("frames", "--out", self.target, self.source / "-A 1.mp4", env=env)
         self.assertIn("already here", said)
 
@@ -518,10 +526,16 @@ class Videos(Convert):
             "frames", "--out", self.target, self.source / "a.mp4", env={**env, "PATH": str(self.folder)}
         )
         self.assertIn("videos are decoded by ffmpeg, which is not installed", said)
-        self.put("bad.csv", b"a,5,3\n")
-        self.assertRaisesRegex(
-            Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
-        )
+        for row in (b"a,5,3\n", b"a,0,3\n", b"a,5\n"):
+            self.put("bad.csv", row)
+            self.assertRaisesRegex(
+                Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
+            )
+
+    def test_flow_takes_frames_by_number(self):
+        names = ["img_100000.jpg", "img_99999.jpg", "img_10.jpg", "img_2.jpg"]
+        ordered = sorted((Path("f") / name for name in names), key=flow.number_of)
+        self.assertEqual([frame.name for frame in ordered], names[::-1])
 
     def test_flow_without_opencv(self):
         (self.folder / "bin" / "cv2").mkdir(parents=True)

@@ -25,7 +25,7 @@ const TEST: &str = "Better,Worse\r\nB,C\r\nD,E\r\n";
 fn the_releases_quirks_are_read() {
     let dir = small(GT, &[("train_1", TRAIN), ("val_1", TEST)]);
     let sets = open(dir.path()).expect("a set");
-    let [SkillSet { name, videos, tasks, folds, notes }] = &sets[..] else { panic!("one set") };
+    let [SkillSet { name, videos, tasks, folds, notes, published: None }] = &sets[..] else { panic!("one set") };
     assert_eq!((name.as_str(), videos.len(), tasks.len()), ("My_Task", 5, 1));
     assert_eq!(tasks[0].rows, [(0, 1), (1, 2), (3, 4), (0, 1)]);
     assert_eq!(tasks[0].graph.pairs().count(), 3);
@@ -117,6 +117,20 @@ fn the_paper_s_counts_come_out_exactly() {
             assert!(fold.test.iter().all(|(a, b)| held(a) || held(b)));
         }
         println!("{card}");
+    }
+    // A fold that lost a pair, and one that holds out another video, are not the release's, though a sum may still fit.
+    for damage in 0..3 {
+        let mut set = open_one(&dir, "drawing").expect("drawing");
+        let (first, rest) = set.folds.split_at_mut(1);
+        match damage {
+            0 => drop(first[0].test.pop()),
+            1 => rest[0].test.extend(first[0].test.pop()),
+            _ => drop(first[0].similar.pop()),
+        }
+        assert!(!set.is_published());
+        let lines = set.unlike_published();
+        assert!(lines[0].contains("not the published fold 1"), "{lines:?}");
+        assert_eq!(lines.len(), if damage == 1 { 2 } else { 1 });
     }
     let notes: Vec<&String> = sets.iter().flat_map(|set| &set.notes).collect();
     assert_eq!(

@@ -44,7 +44,15 @@ impl Place {
             ("--side", "32"),
             ("--log-every", "1"),
         ];
-        for (flag, value) in usual.into_iter().filter(|(flag, _)| !more.contains(flag)) {
+        // A flag of a stream that is not trained is refused.
+        let idle = |flag: &str| {
+            let streams = more.iter().position(|word| *word == "--streams").map_or("", |at| more[at + 1]);
+            let features = more.contains(&"features");
+            (streams == "spatial" && flag == "--steps-temporal")
+                || (streams == "temporal" && flag == "--steps-spatial")
+                || (features && flag == "--side")
+        };
+        for (flag, value) in usual.into_iter().filter(|(flag, _)| !more.contains(flag) && !idle(flag)) {
             args.extend([flag.to_string(), value.to_string()]);
         }
         args.extend(more.iter().map(|word| word.to_string()));
@@ -88,6 +96,8 @@ fn all_verbs_from_training_to_export() {
     assert!((0. ..=1.).contains(&results["scores"]["fused"].as_f64().expect("a score")));
     assert!(results["claims"].as_array().expect("claims").iter().all(|claim| claim["ours"].is_null()));
     let page = fs::read_to_string(place.path("run/report.html")).expect("a report");
+    // Every video's score over time.
+    assert_eq!(page.matches("aria-label=").count(), 8, "those that fold 1 holds out");
     for word in ["Ranking: Drawn", "Score over time", "Graph of pairs", "Errors by separation", "<svg", "data:image/"] {
         assert!(page.contains(word), "{word}");
     }
@@ -225,6 +235,138 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
     }
 }
 
+/// `args` in `size` processes that find each other by the variables which torchrun sets; what process 0 printed.
+fn several(size: usize, args: &[String]) -> String {
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a port");
+    let start = |rank: usize| {
+        SKILL
+            .command(&strs(args))
+            .env("RANK", rank.to_string())
+            .env("LOCAL_RANK", rank.to_string())
+            .env("WORLD_SIZE", size.to_string())
+            .env("LOCAL_WORLD_SIZE", size.to_string())
+            .env("MASTER_ADDR", "127.0.0.1")
+            .env("MASTER_PORT", port.port().to_string())
+            .env("OMP_NUM_THREADS", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts")
+    };
+    let children: Vec<_> = (0..size).map(start).collect();
+    let outputs: Vec<_> = children.into_iter().map(|child| child.wait_with_output().expect("ends")).collect();
+    for output in &outputs {
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(outputs[1..].iter().all(|output| output.stdout.is_empty()), "only process 0 prints");
+    String::from_utf8_lossy(&outputs[0].stdout).to_string()
+}
+
+/// Two processes with half a batch each take the steps of one that goes through its batch in halves: the same samples,
+/// windows, dropout and losses; only batch normalisation's running statistics, of the first half each, are another's.
+#[test]
+fn two_processes_take_the_steps_of_one() {
+    let place = Place::new();
+    let flags = ["--batch", "8", "--steps-spatial", "6", "--steps-temporal", "3", "--device", "cpu"];
+    let halves = [&flags[..], &["--chunk", "4"]].concat();
+    // Sums of another number of threads have other last digits, which grow from step to step.
+    several(1, &place.args("train", "one", &halves));
+    let said = several(2, &place.args("train", "two", &halves));
+    assert!(said.contains("trained:"), "{said}");
+    for part in ["fold-1-spatial", "fold-1-temporal"] {
+        let lines = |run: &str| -> Vec<Value> {
+            let text = fs::read_to_string(place.path(run).join(part).join("log.jsonl")).expect("a log");
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        };
+        let (one, two) = (lines("one"), lines("two"));
+        assert_eq!(one.len(), two.len());
+        for (a, b) in one.iter().zip(&two) {
+            for key in ["mean", "gap", "right", "active", "lr"] {
+                let [a, b] = [a, b].map(|line| line[key].as_f64().expect("a number"));
+                assert!((a - b).abs() < 1e-5 * a.abs().max(1.), "{part}, {key}: {a} and {b}");
+            }
+        }
+    }
+    // Evaluation: each scores half of the videos, and the numbers are one process's.
+    let scores = || json(&place.path("two/results.json"))["scores"].clone();
+    several(1, &["evaluate", "--run", &place.text("two"), "--device", "cpu"].map(String::from));
+    let alone = scores();
+    fs::remove_file(place.path("two/results.json")).expect("removed");
+    several(2, &["evaluate", "--run", &place.text("two"), "--device", "cpu"].map(String::from));
+    let together = scores();
+    for (name, score) in alone.as_object().expect("scores") {
+        let [a, b] = [score, &together[name]].map(|score| score.as_f64().expect("a number"));
+        assert!((a - b).abs() < 1e-4, "{name}: {a} and {b}");
+    }
+    // A run of one process goes on with two.
+    let more = [&halves[..], &["--folds", "1"]].concat();
+    assert!(several(2, &place.args("train", "one", &more)).contains("trained:"));
+}
+
+/// A film whose index promises more frames than any decoder gives: ffprobe and ffmpeg are played by scripts.
+#[cfg(unix)]
+#[test]
+fn a_film_that_ends_before_its_own_count_has_flow_all_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let script = |name: &str, text: &str| {
+        let path = place.path("bin").join(name);
+        fs::create_dir_all(place.path("bin")).expect("made");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+    };
+    let promise = |packets: usize| {
+        let told = format!(r#"{{"streams":[{{"nb_read_packets":"{packets}","avg_frame_rate":"25/1"}}]}}"#);
+        script("ffprobe", &format!("echo '{told}'"));
+    };
+    let frame = 340 * 256 * 3;
+    // One frame where a place is asked for, five for the whole film.
+    script(
+        "ffmpeg",
+        &format!(
+            "for word; do test \"$word\" = -ss && exec head -c {frame} /dev/zero; done\nexec head -c {} /dev/zero",
+            5 * frame
+        ),
+    );
+    fs::create_dir_all(place.path("films")).expect("made");
+    fs::write(place.path("films/A1.mp4"), b"film").expect("written");
+    let path = format!("{}:{}", place.text("bin"), std::env::var("PATH").unwrap_or_default());
+    let run = |args: &[&str]| {
+        let output = SKILL.command(args).env("PATH", &path).output().expect("starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).to_string())
+    };
+    SKILL.good(&strs(&place.args("train", "run", &["--streams", "temporal"])));
+    let (films, at) = (place.text("films"), place.text("run"));
+    let flow = || run(&["flow", "--videos", &films]);
+    let rank = || run(&["rank", "--run", &at, "--videos", &films, "--sigma", "3"]);
+    // Seven frames too few, then a hundred: computed once, and enough.
+    for packets in [12, 105] {
+        promise(packets);
+        let (done, said) = flow();
+        assert!(done && said.contains("flow of 1 videos computed"), "{said}");
+        assert!(place.path("films/flow/A1/flow_y_00004.jpg").exists());
+        let (done, said) = flow();
+        assert!(done && said.contains("1 of 1 videos have flow already"), "{packets} packets: {said}");
+        let (done, said) = rank();
+        assert!(done && said.contains("A1"), "{said}");
+        fs::remove_dir_all(place.path("films/flow")).expect("removed");
+    }
+    // Flow of other programs that lacks a few fields is enough, a hundred too few are not; nor is that of another film.
+    promise(12);
+    assert!(flow().0);
+    let told = place.path("films/flow/A1/flow.json");
+    fs::remove_file(&told).expect("removed");
+    assert!(rank().0);
+    promise(105);
+    let (done, said) = rank();
+    assert!(!done && said.contains("4 flow fields for 105 frames"), "{said}");
+    // No ffmpeg at all.
+    let none = SKILL.command(&["rank", "--run", &at, "--videos", &films]).env("PATH", place.text("empty")).output();
+    let said = String::from_utf8_lossy(&none.expect("starts").stderr).to_string();
+    assert!(said.contains("needs ffprobe, which is not installed"), "{said}");
+}
+
 #[test]
 fn bad_input_is_answered_in_one_line() {
     let place = Place::new();
@@ -247,13 +389,30 @@ fn bad_input_is_answered_in_one_line() {
     ] {
         SKILL.bad(&strs(&train(more)), 1, words);
     }
+    // Flags that the run would not look at.
+    for (more, words) in [
+        (&["--loss", "rank1", "--beta", "0.5"][..], &["--beta has no effect", "only rank3"][..]),
+        (&["--streams", "spatial", "--lr-temporal", "0.1"], &["--lr-temporal has no effect", "temporal stream"]),
+        (&["--streams", "spatial", "--steps-temporal", "3"], &["--steps-temporal has no effect"]),
+        (&["--streams", "temporal", "--decay-spatial", "3"], &["--decay-spatial has no effect"]),
+        (&["--no-augment", "--scales", "1"], &["--scales has no effect", "--no-augment"]),
+        (&["--chunk", "9"], &["--chunk has no effect", "larger than the batch"]),
+        (&["--data", "x", "--net", "features", "--side", "32"], &["--side has no effect", "ready-made"]),
+        (&["--data", "x", "--net", "features", "--scales", "1"], &["--scales has no effect"]),
+        (&["--data", "x", "--net", "features", "--no-augment"], &["--no-augment has no effect"]),
+    ] {
+        SKILL.bad(&strs(&train(more)), 1, words);
+    }
+    SKILL.bad(&strs(&train(&["--sync-batch-norm"])), 1, &["--sync-batch-norm", "one process only"]);
     SKILL.bad(&strs(&train(&["--loss", "best"])), 2, &["--loss"]);
     assert!(!place.path("run").exists(), "a start that was refused leaves no folder");
     SKILL.bad(&["evaluate", "--run", &place.text("none")], 1, &["no run at"]);
     SKILL.good(&strs(&train(&["--streams", "spatial"])));
     SKILL.bad(&strs(&train(&["--streams", "spatial", "--beta", "0.4"])), 1, &["--beta"]);
     let at = place.text("run");
-    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "2"], 1, &["--alpha 2"]);
+    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "2"], 1, &["--alpha 2", "0 to 1"]);
+    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "0.4"], 1, &["--alpha 0.4", "the spatial one alone"]);
+    SKILL.bad(&["embed", "--run", &at, "--videos", "drawn", "--out", "x", "--alpha", "0.4"], 2, &["--alpha"]);
     SKILL.bad(&["evaluate", "--run", &at, "--sigma", "0"], 2, &["--sigma"]);
     SKILL.bad(&["export", "--run", &at, "--fold", "3"], 1, &["fold"]);
     SKILL.bad(&["rank", "--run", &at, "--videos", &place.text("nothing")], 1, &["nothing"]);

@@ -49,7 +49,7 @@ fn windows_are_corners_or_the_centre_at_neighbouring_scales() {
     let mut rng = rankle::seed::at(4, 0, 0);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..3000 {
-        let Window { top, left, height, width, .. } = crops.random(256, 340, &mut rng);
+        let Window { top, left, height, width, .. } = crops.window(crops.draw(&mut rng), 256, 340);
         let place = |side: u32| [256, 224, 192, 168].iter().position(|&known| known == side).expect("a scale");
         assert!(place(height).abs_diff(place(width)) <= 1);
         let corners = [(0, 0), (0, 340 - width), (256 - height, 0), (256 - height, 340 - width)];
@@ -180,6 +180,39 @@ fn a_drawn_hand_moves_as_its_flow_says() {
     assert!(moved > 0);
 }
 
+/// Pixels of one colour whole belong to what has that colour: everything drawn as hand, arm or pen moves, everything
+/// drawn as paper rests, the pen's thin tip too.
+#[test]
+fn the_known_flow_covers_what_is_drawn_and_no_more() {
+    let mut seen = [0; 4];
+    for person in 0..4 {
+        let size = (160, 208);
+        let hand = Hand::new(Performance { seed: 1, person, repeat: 0, skill: 0.5, drift: 0., size });
+        for at in (0..hand.frames()).step_by(9) {
+            let (u, v) = hand.motion(at);
+            let moving = [quantised(u, BOUND), quantised(v, BOUND), 128];
+            let rest = [quantised(0., BOUND), quantised(0., BOUND), 128];
+            let tip = hand.tip(at);
+            // The arm must be in the picture.
+            if moving == rest || tip.0 > 0.9 || tip.1 > 0.6 {
+                continue;
+            }
+            let (frame, flow) = (hand.frame(at), hand.flow(at));
+            let pixel =
+                |dx: f32, dy: f32| frame.get_pixel(((tip.0 + dx) * 160.) as u32, ((tip.1 + dy) * 160.) as u32).0;
+            // The pen's middle, the palm beside it, the arm, and paper far from all.
+            let colours = [pixel(0.06, 0.06), pixel(0.22, 0.12), pixel(0.34, 0.37), frame.get_pixel(0, 0).0];
+            for (x, y, pixel) in frame.enumerate_pixels() {
+                let Some(kind) = colours.iter().position(|colour| *colour == pixel.0) else { continue };
+                seen[kind] += 1;
+                let wanted = if kind < 3 { moving } else { rest };
+                assert_eq!(flow.get_pixel(x, y).0, wanted, "person {person}, frame {at}, pixel {x} {y}, kind {kind}");
+            }
+        }
+    }
+    assert!(seen.iter().all(|&count| count > 100), "{seen:?}");
+}
+
 #[test]
 fn the_drawn_set_is_judged_like_the_paper_s() {
     let (set, hands) = Hands::default().set();
@@ -236,6 +269,91 @@ fn videos_are_found_by_name() {
     let all = folder(dir.path()).expect("videos");
     assert_eq!(all.len(), 6);
     assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));
+}
+
+#[test]
+fn frames_and_flow_come_in_the_order_of_their_numbers() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder_of = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(&path).expect("made");
+        path
+    };
+    let at = folder_of("A1");
+    let numbers = [1, 2, 9, 10, 11, 100];
+    for i in numbers {
+        for kind in ["frame", "flow_x_", "flow_y_"] {
+            let path = at.join(format!("{kind}{i}.png"));
+            RgbImage::from_pixel(8, 6, Rgb([i as u8; 3])).save(path).expect("saved");
+        }
+    }
+    let found = find(dir.path(), &dir.path().join("flow"), "A1").expect("found");
+    let names = |paths: &[std::path::PathBuf]| -> Vec<String> {
+        paths.iter().map(|path| path.file_name().expect("a name").to_string_lossy().to_string()).collect()
+    };
+    assert_eq!(names(&found.frames), numbers.map(|i| format!("frame{i}.png")));
+    let (x, y): (Vec<_>, Vec<_>) = found.flow.iter().cloned().unzip();
+    assert_eq!(names(&x), numbers.map(|i| format!("flow_x_{i}.png")));
+    assert_eq!(names(&y), numbers.map(|i| format!("flow_y_{i}.png")));
+    // Padding, other numbers before the last, and names without any.
+    let at = folder_of("B");
+    for name in ["b2_f007.png", "b2_f8.png", "b10_f1.png", "b2_f07.png", "cover.png"] {
+        RgbImage::new(2, 2).save(at.join(name)).expect("saved");
+    }
+    let found = find(dir.path(), &dir.path().join("flow"), "B").expect("found");
+    assert_eq!(names(&found.frames), ["b2_f007.png", "b2_f07.png", "b2_f8.png", "b10_f1.png", "cover.png"]);
+    // A field whose other half has another number.
+    std::fs::rename(dir.path().join("A1/flow_y_9.png"), dir.path().join("A1/flow_y_8.png")).expect("renamed");
+    let text = line(find(dir.path(), &dir.path().join("flow"), "A1"));
+    assert!(text.contains("flow_x_9.png has no flow_y_9.png"), "{text}");
+}
+
+#[test]
+fn segments_count_frames_as_scripts_convert_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let task = dir.path().join("annotations/Rolling");
+    std::fs::create_dir_all(task.join("splits")).expect("made");
+    std::fs::write(task.join("rolling_gt.csv"), "Vid1,Vid2,Best\nS1,S2,S1\nS2,S3,S2\n").expect("written");
+    std::fs::write(task.join("splits/rolling_train_1.csv"), "Better,Worse\nS1,S2\n").expect("written");
+    std::fs::write(task.join("splits/rolling_val_1.csv"), "Better,Worse\nS2,S3\n").expect("written");
+    let list = "Video,StartFrame,EndFrame,\nS1_Pizza,3,6,\nS2_Pizza,1,4,\nS3_Pizza,2,2,\n";
+    std::fs::write(dir.path().join("rolling_segments.csv"), list).expect("written");
+    let videos = dir.path().join("videos/Rolling");
+    let fill = |name: &str, frames: std::ops::RangeInclusive<u8>, taken: Option<&str>| {
+        let folder = videos.join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("made");
+        for (i, frame) in frames.enumerate() {
+            let path = folder.join(format!("img_{:05}.png", i + 1));
+            RgbImage::from_pixel(340, 256, Rgb([10 * frame; 3])).save(path).expect("saved");
+        }
+        if let Some(text) = taken {
+            std::fs::write(folder.join("frames.json"), text).expect("written");
+        }
+    };
+    // S1 whole, S2 cut by scripts/convert, S3 whole as scripts/convert takes it.
+    fill("S1_Pizza", 1..=8, None);
+    fill("S2_Pizza", 1..=4, Some(r#"{"size": [340, 256], "fps": null, "segment": [1, 4]}"#));
+    fill("S3_Pizza", 1..=3, Some(r#"{"size": [340, 256], "fps": null, "segment": null}"#));
+    let set = rankle::datasets::epic_skills::open_one(dir.path(), "Rolling").expect("a set");
+    let clips = || rankle::datasets::epic_skills::clips(dir.path(), &set, &Cache::new(1 << 22));
+    let levels = |clip: &Clip| -> Vec<u8> {
+        (0..clip.frames()).map(|at| clip.frame(at).expect("read").get_pixel(9, 9)[0] / 10).collect()
+    };
+    let seen: Vec<Vec<u8>> = clips().expect("clips").iter().map(levels).collect();
+    assert_eq!(seen, [vec![3, 4, 5, 6], vec![1, 2, 3, 4], vec![2]]);
+    // The same film cut by scripts/convert is the same clip.
+    fill("S1_Pizza", 3..=6, Some(r#"{"size": [340, 256], "fps": null, "segment": [3, 6]}"#));
+    assert_eq!(levels(&clips().expect("clips")[0]), [3, 4, 5, 6]);
+    fill("S1_Pizza", 2..=5, Some(r#"{"size": [340, 256], "fps": null, "segment": [2, 5]}"#));
+    let text = line(clips());
+    assert!(text.contains("Rolling/S1") && text.contains("--segments") && text.contains("2 to 5"), "{text}");
+    fill("S1_Pizza", 1..=8, Some(r#"{"size": [340, 256], "fps": 10.0, "segment": null}"#));
+    assert!(line(clips()).contains("another rate"));
+    fill("S1_Pizza", 1..=8, Some("{"));
+    assert!(line(clips()).contains("frames.json"));
+    fill("S1_Pizza", 1..=4, None);
+    assert!(line(clips()).contains("frames 3 to 6 are asked for and it has 4"));
 }
 
 #[test]

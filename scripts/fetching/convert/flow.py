@@ -2,6 +2,7 @@
 `flow_y_00001.jpg`, the flow to the next frame, -20..20 pixels as 0..255; the last frame has none."""
 
 import os
+import re
 
 from ..problems import Problem
 from ..progress import say
@@ -21,7 +22,7 @@ def extract(folders):
             "TV-L1 flow is OpenCV's: run 'python3 -m pip install opencv-contrib-python-headless', then the same command"
         ) from None
     for number, folder in enumerate(folders, 1):
-        frames = sorted(folder.glob("img_*.jpg"))
+        frames = sorted(folder.glob("img_*.jpg"), key=number_of)
         if len(frames) < 2:
             raise Problem(f"{folder} holds {len(frames)} frames (img_00001.jpg on): two are needed for flow")
         engine = make()
@@ -32,6 +33,12 @@ def extract(folders):
                     scaled = numpy.clip((field[..., channel] + BOUND) * (255 / (2 * BOUND)), 0, 255)
                     write(cv2, place(frame, axis), numpy.rint(scaled).astype(numpy.uint8))
         say(f"{folder.name}: flow of {len(frames) - 1:,} frames ({number} of {len(folders)})")
+
+
+def number_of(frame):
+    """`img_2.jpg` comes before `img_10.jpg`."""
+    digits = re.findall(r"\d+", frame.stem)
+    return (int(digits[-1]) if digits else -1, frame.name)
 
 
 def grey(cv2, frame):

@@ -1,6 +1,8 @@
-"""Videos to frames by ffmpeg: one folder a video, `img_00001.jpg` on. A folder appears when its video is done."""
+"""Videos to frames by ffmpeg: one folder a video, `img_00001.jpg` on, and `frames.json`, which says what was taken. A
+folder appears when its video is done."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +12,8 @@ from ..progress import say
 
 
 def extract(videos, target, size=(340, 256), fps=None, segments=None):
-    """`videos` are files, `size` (width, height) of the frames, `segments` a csv with Video,StartFrame,EndFrame."""
+    """`videos` are files, `size` (width, height) of the frames, `segments` a csv with Video,StartFrame,EndFrame: frames
+    counted from 1, both ends in, as `skill-determination` counts them."""
     if shutil.which("ffmpeg") is None:
         raise Problem(
             "videos are decoded by ffmpeg, which is not installed (Debian: apt-get install ffmpeg; macOS: brew install ffmpeg)"
@@ -50,6 +53,11 @@ def one(video, folder, size, fps, span):
         if run.returncode or not count:
             last = (run.stderr.strip().splitlines() or ["it gave no frames"])[-1]
             raise Problem(f"ffmpeg could not read {video}: {last}")
+        if span and not fps and count != span[1] - span[0] + 1:
+            say(f"{folder.name}: the film ends early, {count:,} of the frames {span[0]:,} to {span[1]:,} are in it")
+        # Who reads the folder must know that it is a part already, and at which rate.
+        taken = {"size": list(size), "fps": fps, "segment": list(span) if span else None}
+        (fresh / "frames.json").write_text(json.dumps(taken) + "\n")
         fresh.rename(folder)
         return count
     finally:
@@ -59,8 +67,8 @@ def one(video, folder, size, fps, span):
 def command(video, folder, size, fps, span):
     filters = []
     if span:
-        # Frames counted from 0, both ends in; new times, so that none is doubled for the gap before.
-        filters += [f"select=between(n\\,{span[0]}\\,{span[1]})", "setpts=N/FRAME_RATE/TB"]
+        # ffmpeg counts from 0; new times, so that none is doubled for the gap before.
+        filters += [f"select=between(n\\,{span[0] - 1}\\,{span[1] - 1})", "setpts=N/FRAME_RATE/TB"]
     if fps:
         filters.append(f"fps={fps:g}")
     filters.append(f"scale={size[0]}:{size[1]}")
@@ -83,7 +91,7 @@ def command(video, folder, size, fps, span):
 
 
 def read_segments(path):
-    """Video -> (first, last) frame."""
+    """Video -> (first, last) frame, from 1."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -93,7 +101,8 @@ def read_segments(path):
     for number, row in enumerate(rows, 1):
         if number == 1 and row[0].strip() == "Video":
             continue
-        if len(row) < 3 or not all(re.fullmatch(r"\s*\d+\s*", cell) for cell in row[1:3]) or int(row[1]) > int(row[2]):
-            raise Problem(f"{path}, row {number}: a video, its first and its last frame are wanted")
+        numbers = len(row) >= 3 and all(re.fullmatch(r"\s*\d+\s*", cell) for cell in row[1:3])
+        if not numbers or not 1 <= int(row[1]) <= int(row[2]):
+            raise Problem(f"{path}, row {number}: a video, its first and its last frame are wanted, counted from 1")
         found[row[0].strip()] = (int(row[1]), int(row[2]))
     return found

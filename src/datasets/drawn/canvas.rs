@@ -52,24 +52,17 @@ impl Canvas {
 
     /// A filled ellipse around `centre` with half axes `rx` and `ry`.
     pub fn ellipse(&mut self, (cx, cy): Point, rx: f32, ry: f32, colour: Colour) {
-        self.fill((cx - rx, cy - ry), (cx + rx, cy + ry), |(x, y)| {
-            (((x - cx) / rx).powi(2) + ((y - cy) / ry).powi(2) <= 1.).then_some(colour)
+        self.fill((cx - rx, cy - ry), (cx + rx, cy + ry), |place| {
+            in_ellipse(place, (cx, cy), rx, ry).then_some(colour)
         });
     }
 
     /// A thick line with round ends, `from` with half width `r0` to `to` with half width `r1`.
     pub fn limb(&mut self, from: Point, to: Point, r0: f32, r1: f32, colour: Colour) {
         let r = r0.max(r1);
-        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let length = (dx * dx + dy * dy).max(1e-12);
         let low = (from.0.min(to.0) - r, from.1.min(to.1) - r);
         let high = (from.0.max(to.0) + r, from.1.max(to.1) + r);
-        self.fill(low, high, |(x, y)| {
-            let along = (((x - from.0) * dx + (y - from.1) * dy) / length).clamp(0., 1.);
-            let (ox, oy) = (x - from.0 - along * dx, y - from.1 - along * dy);
-            let radius = r0 + (r1 - r0) * along;
-            (ox * ox + oy * oy <= radius * radius).then_some(colour)
-        });
+        self.fill(low, high, |place| in_limb(place, from, to, r0, r1).then_some(colour));
     }
 
     /// A trapezium symmetric about `x`, half as wide as `w0` at `y0` and `w1` at `y1`; `paint` gets the place within
@@ -99,6 +92,21 @@ impl Canvas {
             Rgb(camera(small[(y * w + x) as usize]).map(|c| (c.clamp(0., 1.) * 255. + 0.5) as u8))
         })
     }
+}
+
+/// Whether a place lies in the ellipse that [`Canvas::ellipse`] paints.
+pub fn in_ellipse((x, y): Point, (cx, cy): Point, rx: f32, ry: f32) -> bool {
+    ((x - cx) / rx).powi(2) + ((y - cy) / ry).powi(2) <= 1.
+}
+
+/// Whether a place lies in the thick line that [`Canvas::limb`] paints.
+pub fn in_limb((x, y): Point, from: Point, to: Point, r0: f32, r1: f32) -> bool {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    let length = (dx * dx + dy * dy).max(1e-12);
+    let along = (((x - from.0) * dx + (y - from.1) * dy) / length).clamp(0., 1.);
+    let (ox, oy) = (x - from.0 - along * dx, y - from.1 - along * dy);
+    let radius = r0 + (r1 - r0) * along;
+    ox * ox + oy * oy <= radius * radius
 }
 
 /// Each pixel averaged with the neighbours it has.

@@ -9,7 +9,7 @@ use image::{Rgb, RgbImage};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::{Canvas, Colour, Point, shade};
+use super::canvas::{Canvas, Colour, Point, in_ellipse, in_limb, shade};
 use crate::seed;
 use crate::video::{Film, quantised};
 
@@ -181,26 +181,45 @@ impl Hand {
         ((next.0 - x) * scale, (next.1 - y) * scale)
     }
 
-    /// Whether the hand with its pen and arm covers a place when the pen is at `pen`.
-    fn covers(pen: Point, (x, y): Point) -> bool {
-        let (dx, dy) = (x - pen.0, y - pen.1);
-        let ellipse = |cx: f32, cy: f32, rx: f32, ry: f32| ((dx - cx) / rx).powi(2) + ((dy - cy) / ry).powi(2) <= 1.;
-        ellipse(PALM.0.0, PALM.0.1, PALM.1, PALM.2)
-            || near((dx, dy), (0., 0.), (0.10, 0.10), 0.022)
-            || near((dx, dy), (0.22, 0.24), ARM, 0.09)
+    /// The pen's tip in frame `at`, in units of the picture's height.
+    pub fn tip(&self, at: usize) -> Point {
+        self.pens[at].at
     }
 }
 
-/// Centre of the palm from the pen's tip, and its half axes.
-const PALM: (Point, f32, f32) = ((0.16, 0.17), 0.11, 0.09);
-/// Where the arm leaves the picture, from the pen's tip.
-const ARM: Point = (1.2, 1.3);
+/// What moves with the pen, in the order of painting: the arm in its sleeve, the palm, the pen, which widens from its
+/// tip. Both the picture and the flow are made of it. Places are from the pen's tip.
+const MOVING: [Part; 3] = [
+    Part::Limb { from: (0.22, 0.24), to: (1.2, 1.3), widths: (0.09, 0.09) },
+    Part::Ellipse { centre: (0.16, 0.17), axes: (0.11, 0.09) },
+    Part::Limb { from: (0., 0.), to: (0.10, 0.10), widths: (0.008, 0.022) },
+];
 
-/// Whether `p` is within `radius` of the line from `a` to `b`.
-fn near(p: Point, a: Point, b: Point, radius: f32) -> bool {
-    let (dx, dy) = (b.0 - a.0, b.1 - a.1);
-    let along = (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / (dx * dx + dy * dy)).clamp(0., 1.);
-    (p.0 - a.0 - along * dx).powi(2) + (p.1 - a.1 - along * dy).powi(2) <= radius * radius
+/// A shape that moves.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Limb { from: Point, to: Point, widths: (f32, f32) },
+    Ellipse { centre: Point, axes: (f32, f32) },
+}
+
+impl Part {
+    fn paint(self, canvas: &mut Canvas, pen: Point, colour: Colour) {
+        match self {
+            Part::Limb { from, to, widths } => canvas.limb(plus(pen, from), plus(pen, to), widths.0, widths.1, colour),
+            Part::Ellipse { centre, axes } => canvas.ellipse(plus(pen, centre), axes.0, axes.1, colour),
+        }
+    }
+
+    fn covers(self, pen: Point, place: Point) -> bool {
+        match self {
+            Part::Limb { from, to, widths } => in_limb(place, plus(pen, from), plus(pen, to), widths.0, widths.1),
+            Part::Ellipse { centre, axes } => in_ellipse(place, plus(pen, centre), axes.0, axes.1),
+        }
+    }
+}
+
+fn plus(a: Point, b: Point) -> Point {
+    (a.0 + b.0, a.1 + b.1)
 }
 
 impl Film for Hand {
@@ -226,14 +245,14 @@ impl Film for Hand {
             let (a, b) = self.drawn[stroke as usize];
             canvas.limb(a, b, 0.012, 0.012, ink);
         }
-        let (x, y) = pen.at;
-        canvas.limb((x + 0.22, y + 0.24), (x + ARM.0, y + ARM.1), 0.09, 0.09, sleeve);
-        canvas.ellipse((x + PALM.0.0, y + PALM.0.1), PALM.1, PALM.2, skin);
-        canvas.limb((x, y), (x + 0.10, y + 0.10), 0.008, 0.022, shade(ink, 0.8));
+        for (part, colour) in MOVING.into_iter().zip([sleeve, skin, shade(ink, 0.8)]) {
+            part.paint(&mut canvas, pen.at, colour);
+        }
         let light = self.light;
         canvas.finish(0, |colour| shade(colour, light))
     }
 
+    /// A pixel moves where its middle is on the hand, its arm or its pen; what was drawn rests.
     fn flow(&self, at: usize) -> RgbImage {
         let (height, width) = self.performance.size;
         let (u, v) = self.motion(at);
@@ -242,7 +261,7 @@ impl Film for Hand {
         let pen = self.pens[at].at;
         RgbImage::from_fn(width, height, |x, y| {
             let place = ((x as f32 + 0.5) / height as f32, (y as f32 + 0.5) / height as f32);
-            if Hand::covers(pen, place) { moving } else { resting }
+            if MOVING.iter().any(|part| part.covers(pen, place)) { moving } else { resting }
         })
     }
 }

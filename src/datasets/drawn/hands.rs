@@ -88,6 +88,7 @@ impl Hands {
             videos: (0..skill.len()).map(name).collect(),
             folds: (0..quarters).map(fold).collect(),
             tasks: vec![SkillTask { name: "Drawn".into(), videos: 0..skill.len(), rows, graph, published: None }],
+            published: None,
             notes,
         };
         (set, hands)

@@ -3,6 +3,7 @@
 pub mod graph;
 mod page;
 mod plot;
+mod sparks;
 
 use std::fmt;
 use std::path::Path;
@@ -141,6 +142,11 @@ impl Report {
     /// Lines over a common x. Numbers that are not finite are left out, and their count is said.
     pub fn lines(&mut self, heading: &str, note: &str, x_label: &str, y_label: &str, series: &[Series]) {
         self.add(heading, page::figure(note, plot::lines(x_label, y_label, series)));
+    }
+
+    /// Many small lines beside one another on common scales, each under its name.
+    pub fn small_lines(&mut self, heading: &str, note: &str, series: &[Series]) {
+        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } (sparks::sparks(series)) });
     }
 
     /// Histograms of groups over common bins, each as shares of its group.

@@ -30,6 +30,9 @@ figure.tile { margin: 0; text-align: center; font-size: 12px; color: var(--quiet
 .tile img { display: block; height: 96px; min-width: 24px; width: auto; border: 3px solid var(--rule); border-radius: 5px; image-rendering: auto; margin: 0 auto 3px; }
 .tile.right img { border-color: var(--right); } .tile.wrong img { border-color: var(--wrong); border-style: dashed; }
 .tile.right b { color: var(--right); } .tile.wrong b { color: var(--wrong); } .tile.query { margin-right: 14px; }
+.sparks { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 10px 14px; }
+.sparks figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 4px 6px; } .sparks svg { display: block; width: 100%; height: auto; }
+.sparks figcaption { font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
 ul { padding-left: 20px; } li { margin: 3px 0; }
 ";
 
