@@ -23,6 +23,7 @@ fn whatever_comes_in_is_escaped_and_nothing_comes_from_elsewhere() {
         &[Series { name: evil.into(), points: vec![(0., 1.), (1., 2.)] }, Series::default()],
     );
     report.histogram(evil, evil, evil, &[(evil.into(), vec![1., 2., 3.])], 5);
+    report.bars(evil, evil, evil, &[evil.into(), "b".into()], &[(evil.into(), vec![0.5, 1.])]);
     let tile = |frame| Tile { image: RgbImage::new(300, 500), caption: evil.into(), frame };
     report.gallery(
         evil,
@@ -33,7 +34,7 @@ fn whatever_comes_in_is_escaped_and_nothing_comes_from_elsewhere() {
     assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"));
     assert_eq!(page.matches("src=\"").count(), 3);
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,/9j/").count(), 3);
-    assert_eq!(page.matches("<svg").count(), 2);
+    assert_eq!(page.matches("<svg").count(), 3);
     assert!(page.contains("✓") && page.contains("✗"), "right and wrong are told without colour too");
     assert!(page.contains("alt=\"wrong: "));
 }
@@ -99,4 +100,26 @@ fn terminal_tables_align_numbers_to_the_right() {
     assert!(!text.contains('\u{1b}'));
     let widths: std::collections::BTreeSet<_> = text.lines().map(|line| line.chars().count()).collect();
     assert_eq!(widths.len(), 1, "{text}");
+}
+
+#[test]
+fn a_bar_stands_for_every_name_and_group() {
+    let names: Vec<String> = (0..81).map(|i| format!("class {i}")).collect();
+    let groups = ["F1", "AP"].map(|name| (name.to_string(), (0..81).map(|i| f64::from(i) / 81.).collect::<Vec<_>>()));
+    let mut report = Report::new("t", "s");
+    report.bars("h", "", "share", &names, &groups);
+    let page = report.html();
+    assert_eq!(page.matches("<svg").count(), 1);
+    // Every class by its name, and filled rectangles of two colours for each.
+    assert!(names.iter().all(|name| page.contains(name)));
+    let bars = |colour: &str| page.matches(&format!("fill=\"{colour}\"")).count();
+    assert!(bars("#0072B2") >= 81 && bars("#D55E00") >= 81, "{} and {}", bars("#0072B2"), bars("#D55E00"));
+    for (names, values) in [(vec![], vec![]), (vec!["a".to_string()], vec![f64::NAN])] {
+        let mut report = Report::new("t", "s");
+        report.bars("h", "", "share", &names, &[("g".to_string(), values)]);
+        assert!(report.html().contains("Nothing to show"));
+    }
+    let mut report = Report::new("t", "s");
+    report.bars("h", "", "share", &names[..2], &[("g".into(), vec![f64::INFINITY, 0.])]);
+    assert!(report.html().contains("1 numbers that are NaN or infinite are left out"));
 }

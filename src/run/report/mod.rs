@@ -139,6 +139,11 @@ impl Report {
         self.add(heading, page::figure(note, plot::histogram(x_label, groups, bins)));
     }
 
+    /// A bar a name and group, from 0: `groups` are named and have a value a name, none below 0.
+    pub fn bars(&mut self, heading: &str, note: &str, label: &str, names: &[String], groups: &[(String, Vec<f64>)]) {
+        self.add(heading, page::figure(note, plot::bars(label, names, groups)));
+    }
+
     /// Rows of pictures, right and wrong answers framed.
     pub fn gallery(&mut self, heading: &str, note: &str, rows: &[GalleryRow]) {
         self.add(heading, page::gallery(note, rows));

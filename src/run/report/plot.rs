@@ -2,6 +2,7 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Series;
 
@@ -38,23 +39,24 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// plotters draws with fixed width and height; the page wants it to fit any width.
-fn responsive(svg: &str) -> String {
-    let size = format!("<svg width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
+fn responsive(svg: &str, size: (u32, u32)) -> String {
+    let size = format!("<svg width=\"{}\" height=\"{}\"", size.0, size.1);
     // The namespace is a name and not a place; inline SVG needs none.
     svg.replacen(&size, "<svg role=\"img\"", 1).replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
 }
 
 fn draw(
+    size: (u32, u32),
     body: impl FnOnce(&DrawingArea<SVGBackend, Shift>) -> Result<(), DrawingAreaErrorKind<std::io::Error>>,
 ) -> Option<String> {
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE).ok()?;
         body(&area).ok()?;
         area.present().ok()?;
     }
-    Some(responsive(&svg))
+    Some(responsive(&svg, size))
 }
 
 fn label(value: f64, span: f64) -> String {
@@ -79,7 +81,7 @@ pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
         return Plot { svg: None, dropped };
     };
     let room = (y1 - y0) * 0.05;
-    let svg = draw(|area| {
+    let svg = draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(46)
@@ -144,7 +146,7 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
         })
         .collect();
     let most = shares.iter().flat_map(|(_, shares)| shares).fold(0., |most: f64, share| most.max(*share));
-    let svg = draw(|area| {
+    let svg = draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(46)
@@ -177,6 +179,71 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
             .configure_series_labels()
             .background_style(WHITE.mix(0.85))
             .border_style(RGBColor(210, 210, 210))
+            .label_font(("sans-serif", 15))
+            .draw()?;
+        Ok(())
+    });
+    Plot { svg, dropped }
+}
+
+/// Bars to the right, those of a name together, the first name on top.
+pub fn bars(label_of_values: &str, names: &[String], groups: &[(String, Vec<f64>)]) -> Plot {
+    let values = || groups.iter().flat_map(|(_, values)| values.iter().take(names.len()).copied());
+    let dropped = values().filter(|x| !x.is_finite()).count();
+    let most = values().filter(|x| x.is_finite()).fold(0., f64::max);
+    if names.is_empty() || groups.is_empty() || dropped == values().count() {
+        return Plot { svg: None, dropped };
+    }
+    let count = names.len();
+    // A bar of 5 units at least, and room between names.
+    let size = (SIZE.0, (110 + count as u32 * (groups.len() as u32 * 6 + 8)).max(SIZE.1));
+    let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24) as u32;
+    // Room for the legend on the right.
+    let span = (most * 1.2).max(1e-6);
+    let svg = draw(size, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(30 + 8 * widest)
+            .build_cartesian_2d(0.0..span, 0.0..count as f64)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .disable_y_axis()
+            .light_line_style(WHITE)
+            .bold_line_style(RGBColor(228, 228, 228))
+            .x_desc(label_of_values)
+            .x_label_formatter(&|x| label(*x, span))
+            .y_labels(0)
+            .label_style(("sans-serif", 15))
+            .axis_desc_style(("sans-serif", 16))
+            .draw()?;
+        let style = ("sans-serif", 14).into_text_style(area).pos(Pos::new(HPos::Right, VPos::Center));
+        let plotted = chart.plotting_area().clone();
+        // The axis runs upwards, the names downwards; each stands before the middle of its bars.
+        for (i, name) in names.iter().enumerate() {
+            let (x, y) = plotted.map_coordinate(&(0., (count - i) as f64 - 0.5));
+            let short: String = name.chars().take(24).collect();
+            area.draw(&Text::new(short, (x - 8, y), &style))?;
+        }
+        let thick = 0.8 / groups.len() as f64;
+        for (g, (name, values)) in groups.iter().enumerate() {
+            let colour = COLOURS[g % COLOURS.len()];
+            let bar = |(i, value): (usize, &f64)| {
+                let top = (count - i) as f64 - 0.1 - g as f64 * thick;
+                Rectangle::new([(0., top), (*value, top - thick * 0.9)], colour.filled())
+            };
+            let shown = values.iter().take(count).enumerate().filter(|(_, value)| value.is_finite());
+            chart
+                .draw_series(shown.map(bar))?
+                .label(name.as_str())
+                .legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 14, y + 6)], colour.filled()));
+        }
+        chart
+            .configure_series_labels()
+            .background_style(WHITE.mix(0.85))
+            .border_style(RGBColor(210, 210, 210))
+            .position(SeriesLabelPosition::LowerRight)
             .label_font(("sans-serif", 15))
             .draw()?;
         Ok(())
