@@ -81,7 +81,8 @@ impl Place {
         ];
         // Ready-made features have no pixels.
         let mlp = more.contains(&"mlp");
-        for (flag, value) in usual.into_iter().filter(|(flag, _)| !more.contains(flag) && !(mlp && *flag == "--size")) {
+        for (flag, value) in usual.into_iter().filter(|(flag, _)| !(more.contains(flag) || (mlp && *flag == "--size")))
+        {
             args.extend([flag.to_string(), value.to_string()]);
         }
         args.extend(more.iter().map(|word| word.to_string()));
