@@ -6,16 +6,20 @@
 //! cargo run --release --bin multilabel-ranking -- evaluate --run data/runs/multilabel-ranking/VOC2007-vgg16-lsep-1
 //! ```
 //!
-//! The paper's result tables could not be read, and no remembered number is shown in their place. What this did reach, on
-//! which data, stands in papers/README.md.
-//! Where it departs from the paper, or fills a gap in it, is [`DEPARTURES`].
+//! The paper's text was not at hand, its result tables least of all, and no remembered number is shown in their place.
+//! Losses, heads, decisions and metrics are those of the authors' published program; VGG16 from ImageNet weights, SGD with
+//! momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells was chosen
+//! here, and every flag's help says which it is. What this did reach, on which data, stands in papers/README.md.
+//! Where it departs from the paper, or fills a gap in what is known of it, is [`DEPARTURES`].
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use rand::seq::SliceRandom;
+use rankle::collectives::{Gradients, Shares};
 use rankle::datasets::labels::{self, Content, Item, LabelCard, LabelLayout, LabelSet};
 use rankle::datasets::{self, drawn};
 use rankle::loader::Loader;
@@ -25,7 +29,9 @@ use rankle::models::{Network, Vgg16, channels_last, layers::Scope};
 use rankle::optim::{Optimizer, Rule};
 use rankle::paper::{self, Departure, Results, print};
 use rankle::run::{
-    self, embed,
+    self, checkpoint,
+    config::Config,
+    embed,
     machine::Machine,
     progress::{Bar, say},
     report::{Report, Series, Table, Tile},
@@ -39,6 +45,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn::VarStore};
 
+#[path = "multilabel-ranking/batches.rs"]
+mod batches;
 #[path = "multilabel-ranking/flags.rs"]
 mod flags;
 #[path = "multilabel-ranking/judge.rs"]
@@ -48,6 +56,7 @@ mod report;
 #[path = "multilabel-ranking/study.rs"]
 mod study;
 
+use batches::{Batch, laid_out, pinned, send, targets};
 use flags::{HeadInput, HeadKind, Hyper, Loss, Net};
 use judge::{Judged, Outputs};
 
@@ -56,32 +65,45 @@ const CITATION: &str =
 const NOT_COMPARABLE: &str =
     "Nothing stands beside the paper: its tables could not be read, and remembered numbers are not shown.";
 
-/// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
-const DEPARTURES: [Departure<Hyper>; 10] = [
+/// What departs from the paper, or fills a gap in what is known of it, and for which runs; what flags change is added to
+/// a run's results.
+const DEPARTURES: [Departure<Hyper>; 13] = [
     (
-        "what is known of the recipe comes from the authors' program and readers' notes; batch size, schedule and image size are not among it",
+        "the paper's text was not at hand: what is known comes from the authors' program and from readers' notes on the paper",
         |_| true,
     ),
+    ("batch size, image size, augmentation and the second stage's rate are not known: chosen here", |_| true),
     ("VGG16 and its input are torchvision's (RGB, its mean and deviation)", |h| h.net == Net::Vgg16),
     ("dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too", |h| {
         h.net == Net::Vgg16
     }),
     (
-        "notes on the paper disagree whether the ranking has 10 passes and the decision 50, or the other way round; the former is the default",
+        "readers' notes disagree whether the ranking has 10 passes and the decision 50, or the other way round: the former was chosen here",
         |_| true,
     ),
-    ("the rate is divided by ten for the last quarter of each stage", |_| true),
+    (
+        "the rate is divided by ten for the last quarter of each stage: chosen here, the paper's schedule is not known",
+        |_| true,
+    ),
+    (
+        "sigmoid cross-entropy is summed over classes, as a rival loss and in the threshold head: the authors' reduction is not known",
+        |_| true,
+    ),
     ("both heads are trained at once: they share nothing, so each learns what it would alone", |_| true),
     (
         "the second stage reads the features of plain views of the training images, computed once, without augmentation",
         |h| h.net != Net::Mlp,
     ),
-    ("the last state of each stage is kept; the authors keep the best one on dev images", |_| true),
+    ("the last state of each stage is kept; the authors' program keeps the best one on dev images", |_| true),
+    (
+        "k and the one threshold of the rivals are chosen on what was trained on, since no dev items are set aside",
+        |h| h.dev == 0.,
+    ),
     ("f - theta instead of f + theta': the same function", |_| true),
     ("images without a label are left out of training and test, as the authors' reader cannot pass them", |_| true),
 ];
 
-// ---- Section 3: the networks ------------------------------------------------------------------------------------
+// ---- The networks -----------------------------------------------------------------------------------------------
 
 /// f, and the two alternative heads g.
 #[derive(Debug)]
@@ -110,9 +132,9 @@ fn network(h: &Hyper, store: &VarStore) -> Result<System> {
         )
     });
     Ok(System {
-        net: LabelNet::new(&at, backbone, h.classes, h.dropout),
+        net: LabelNet::new(&at, backbone, h.k(), h.dropout),
         count: Head::count(&at.sub("count"), width, h.most),
-        threshold: Head::threshold(&at.sub("threshold"), width, h.classes),
+        threshold: Head::threshold(&at.sub("threshold"), width, h.k()),
         normal,
     })
 }
@@ -152,7 +174,7 @@ fn start_from(h: &Hyper, store: &VarStore, train: &[Item]) -> Result<()> {
         say(format!("weights: VGG16 from {file} ({loaded})"));
     }
     if h.net == Net::Mlp {
-        let x = inputs(h, train, None)?.to_kind(Kind::Double);
+        let x = batches::inputs(h, train.iter(), None)?.to_kind(Kind::Double);
         let deviation = x.std_dim([0].as_slice(), false, false);
         let deviation = deviation.where_self(&deviation.gt(1e-12), &deviation.ones_like());
         tch::no_grad(|| {
@@ -168,70 +190,22 @@ fn start_from(h: &Hyper, store: &VarStore, train: &[Item]) -> Result<()> {
     Ok(())
 }
 
-// ---- Section 3.1: the losses ------------------------------------------------------------------------------------
+// ---- The losses -------------------------------------------------------------------------------------------------
 
-/// The loss terms of scores `f` `[B, K]` at step `t`.
-fn terms(h: &Hyper, f: &Tensor, labels: &Tensor, t: u64) -> Tally {
-    let drawn = seed::mix(seed::named(h.seed, "pairs") ^ t);
-    match h.loss {
-        Loss::Lsep => losses::lsep_sampled(f, labels, h.pairs, drawn),
-        Loss::Hinge => losses::hinge(f, labels, h.margin),
-        Loss::Warp => losses::warp(f, labels, h.margin),
-        Loss::BpMll => losses::bp_mll(f, labels),
-        Loss::Softmax => losses::softmax(f, labels, drawn),
-        Loss::Sigmoid => losses::sigmoid(f, labels),
+/// The loss terms of scores `f` `[B, K]` of a batch.
+fn terms(h: &Hyper, f: &Tensor, batch: &Batch) -> Tally {
+    match (h.loss, &batch.pairs) {
+        (Loss::Lsep, Some(pairs)) => losses::lsep_of(f, pairs), // Φ(Y; t)
+        (Loss::Lsep, None) => losses::lsep(f, &batch.labels),
+        (Loss::Hinge, _) => losses::hinge(f, &batch.labels, h.margin),
+        (Loss::Warp, _) => losses::warp(f, &batch.labels, h.margin),
+        (Loss::BpMll, _) => losses::bp_mll(f, &batch.labels),
+        (Loss::Softmax, _) => losses::softmax_on(f, &batch.drawn),
+        (Loss::Sigmoid, _) => losses::sigmoid(f, &batch.labels),
     }
 }
 
-// ---- Section 4: batches and training ----------------------------------------------------------------------------
-
-/// 0/1 `[N, K]` of items.
-fn targets(h: &Hyper, items: &[Item]) -> Tensor {
-    let mut flat = vec![0_u8; items.len() * h.classes as usize];
-    for (row, item) in flat.chunks_exact_mut(h.classes as usize).zip(items) {
-        item.labels.iter().for_each(|&class| row[class as usize] = 1);
-    }
-    Tensor::from_slice(&flat).view([items.len() as i64, h.classes])
-}
-
-/// Inputs of items: rows of features, or images; `augment` holds the seed and step of a training batch.
-fn inputs(h: &Hyper, items: &[Item], augment: Option<(u64, u64)>) -> Result<Tensor> {
-    let width = match h.features {
-        Some(features) => features as usize,
-        None => h.recipe().len(),
-    };
-    let mut flat = vec![0_f32; items.len() * width];
-    for (i, (item, out)) in items.iter().zip(flat.chunks_exact_mut(width)).enumerate() {
-        match (&item.content, augment) {
-            (Content::Features(row), _) => out.copy_from_slice(row),
-            (Content::Image(source), Some((seed, step))) => {
-                h.recipe().train(&*source.image()?, h.augment, &mut seed::at(seed, step, i as u64), out);
-            }
-            (Content::Image(source), None) => h.recipe().test(&*source.image()?, TestViews::Original, out),
-        }
-    }
-    let rows = items.len() as i64;
-    Ok(match h.features {
-        Some(features) => Tensor::from_slice(&flat).view([rows, features]),
-        None => Tensor::from_slice(&flat).view([rows, 3, h.size.into(), h.size.into()]),
-    })
-}
-
-/// Which items make batch `step`: passes are shuffles of all, cut evenly into batches of at most `h.batch`.
-fn rows(h: &Hyper, items: usize, name: &str, step: u64) -> Vec<usize> {
-    let batches = items.div_ceil(h.batch);
-    let (pass, place) = (step / batches as u64, (step % batches as u64) as usize);
-    let mut order: Vec<usize> = (0..items).collect();
-    order.shuffle(&mut seed::at(seed::named(h.seed, name), pass, 0));
-    // Evenly: batch normalisation has no variance of one row.
-    let start = |place: usize| place * (items / batches) + place.min(items % batches);
-    order[start(place)..start(place + 1)].to_vec()
-}
-
-fn to_device(x: &Tensor, machine: &Machine) -> Tensor {
-    let x = x.to_device(machine.device);
-    if x.dim() == 4 { channels_last(&x) } else { x }
-}
+// ---- Training ---------------------------------------------------------------------------------------------------
 
 /// What training left: the store, the network in it, and the steps done.
 struct Ready {
@@ -240,12 +214,25 @@ struct Ready {
     steps: u64,
 }
 
+/// The set of a run that is to go on must be the set that it began with.
+fn same_set(h: &Hyper, set: &LabelSet, at: &Path, machine: &Machine) -> Result<()> {
+    if machine.world.leads() && checkpoint::exists(at) {
+        let begun = Config::read(at).and_then(|config| config.flags::<Hyper>());
+        if let Some(begun) = begun.ok().filter(|begun| begun.data == h.data) {
+            begun.fits(set, &format!("{} has changed since {} was begun", h.data, at.display()))?;
+        }
+    }
+    let items: Vec<(&str, &[u32])> = set.train.iter().map(|item| (item.name.as_str(), &item.labels[..])).collect();
+    machine.world.agree("--data (its training items): give every process the same", &(&set.classes, items))
+}
+
 /// Trains both stages, or goes on, in `at`.
 fn train(h: &Hyper, set: &LabelSet, at: &Path, machine: &Machine) -> Result<Ready> {
+    same_set(h, set, at, machine)?;
     let (items, _) = set.dev(h.dev, seed::named(h.seed, "dev"));
     let items: Arc<[Item]> = items.into();
-    let batches = items.len().div_ceil(h.batch) as u64;
-    let (first, second) = (h.epochs * batches, h.epochs2 * batches);
+    let a_pass = batches::count(h, items.len()) as u64;
+    let (first, second) = (h.epochs * a_pass, h.epochs2 * a_pass);
     let mut store = VarStore::new(machine.device);
     let system = network(h, &store)?;
     let rule = Rule::Sgd { momentum: 0.9 };
@@ -259,12 +246,15 @@ fn train(h: &Hyper, set: &LabelSet, at: &Path, machine: &Machine) -> Result<Read
     if !session.announce(&what) {
         return Ok(Ready { store, system, steps });
     }
+    let variables: Vec<(String, Tensor)> = store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect();
+    let only = |wanted: &dyn Fn(&str) -> bool| {
+        variables.iter().for_each(|(name, x)| drop(x.set_requires_grad(wanted(name))));
+    };
+    only(&|name| !of_heads(name));
     stage_one(h, &items, &system, machine, &mut session, (&store, &mut optimizer), first)?;
 
     // The network stands still from here on; the heads have fresh momenta where the stage begins.
-    for (_, variable) in store.variables().into_iter().filter(|(name, x)| x.requires_grad() && !of_heads(name)) {
-        let _ = variable.set_requires_grad(false);
-    }
+    only(&of_heads);
     if session.start() <= first {
         optimizer = Optimizer::new(rule, h.weight_decay, &store);
     }
@@ -283,27 +273,31 @@ fn stage_one(
     steps: u64,
 ) -> Result<()> {
     let start = session.start().min(steps);
-    let (shared, flags, key) = (items.clone(), h.clone(), seed::named(h.seed, "augment"));
-    let mut loader = Loader::new(start..steps, machine.workers, machine.workers + 1, move |t| {
-        let batch: Vec<Item> =
-            rows(&flags, shared.len(), "order", t).into_iter().map(|row| shared[row].clone()).collect();
-        Ok((inputs(&flags, &batch, Some((key, t)))?, targets(&flags, &batch)))
-    })?;
+    if start == steps {
+        return Ok(());
+    }
+    let mut loader = batches::load(h, items, start..steps, machine)?;
+    let gradients = Gradients::new(&machine.world, store)?;
     for t in start..steps {
-        let (x, labels) = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
-        let x = to_device(&x, machine);
-        // Dropout draws the same after a resume.
+        // Labels and what was drawn go with the images: nothing waits for the device later.
+        let batch = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??.on(machine.device);
+        let (rows, own) = (batch.labels.size()[0], batch.shares.own());
+        // Dropout draws the same after a resume, and in every process.
         tch::manual_seed((seed::mix(seed::named(h.seed, "dropout") ^ t) >> 1) as i64);
-        let f = run::autocast(h.amp, machine.device, || system.net.scores(&system.feature(&x, true), true));
-        let tally = terms(h, &f, &labels, t);
+        let f = run::autocast(h.amp, machine.device, || {
+            let feature = system.feature(&batch.inputs, true);
+            system.net.scores_in(&feature, rows, own.start as i64..own.end as i64)
+        });
+        let f = machine.world.gather(&f.to_kind(Kind::Float), &batch.shares)?; // of all processes
+        let tally = terms(h, &f, &batch);
         let loss = tally.mean();
         optimizer.zero_grad();
-        loss.backward();
+        gradients.backward(&loss)?;
         optimizer.clip(h.clip);
         let rate = Hyper::rate(h.lr, t, steps);
         optimizer.step(rate, 0.9);
 
-        let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: loader.waited() };
+        let done = Done { step: t, loss: &loss, images: rows, waited: loader.waited() };
         let line = || (stats::joined(stats::tally(t, &loss, &tally), json!({"stage": 1, "lr": rate})), None::<Reading>);
         session.after(done, line, store, optimizer, Vec::new)?;
     }
@@ -318,28 +312,40 @@ fn stage_two(
     machine: &Machine,
     session: &mut Session,
     (store, optimizer): (&VarStore, &mut Optimizer),
-    steps: std::ops::Range<u64>,
+    steps: Range<u64>,
 ) -> Result<()> {
     let (features, scores) = features(h, system, items, machine, "features for the second stage")?;
     let (features, scores) = (features.to_device(machine.device), scores.to_device(machine.device));
-    let labels = targets(h, items).to_device(machine.device);
+    let labels = targets(h, items.iter()).to_device(machine.device);
+    let gradients = Gradients::new(&machine.world, store)?;
+    let (world, a_pass) = (&machine.world, batches::count(h, items.len()) as u64);
     let begun = std::time::Duration::ZERO;
+    let mut order = (u64::MAX, Tensor::new());
     for t in session.start().max(steps.start)..steps.end {
         let into = t - steps.start;
-        let picked: Vec<i64> = rows(h, items.len(), "order 2", into).into_iter().map(|row| row as i64).collect();
-        let picked = Tensor::from_slice(&picked).to_device(machine.device);
-        let of = |x: &Tensor| x.index_select(0, &picked);
-        let (feature, f, labels) = (of(&features), of(&scores), of(&labels));
-        let x = system.head_input(h, &feature, &f);
-        let count = losses::label_count(&system.count.forward(&x), &labels); // softmax over 1..n
-        let threshold = losses::label_threshold(&f, &system.threshold.forward(&x), &labels); // sigmoid of f - θ
+        let pass = into / a_pass;
+        if order.0 != pass {
+            let rows = batches::order(h, items.len(), "order 2", pass).into_iter().map(|row| row as i64);
+            let rows = Tensor::from_slice(&rows.collect::<Vec<_>>());
+            order = (pass, send(&pinned(&rows, machine.device), machine.device));
+        }
+        let place = batches::place(h, items.len(), (into % a_pass) as usize);
+        let shares = world.shares(place.len(), 1)?;
+        let rows = order.1.narrow(0, place.start as i64, place.len() as i64);
+        let own = rows.narrow(0, shares.own().start as i64, shares.own().len() as i64);
+        let x = system.head_input(h, &features.index_select(0, &own), &scores.index_select(0, &own));
+        let both = Tensor::cat(&[system.count.forward(&x), system.threshold.forward(&x)], 1);
+        let both = world.gather(&both, &shares)?; // of all processes
+        let (f, labels) = (scores.index_select(0, &rows), labels.index_select(0, &rows));
+        let count = losses::label_count(&both.narrow(1, 0, h.most), &labels); // softmax over 1..n
+        let threshold = losses::label_threshold(&f, &both.narrow(1, h.most, h.k()), &labels); // sigmoid of f - θ
         let loss = count.mean() + threshold.mean();
         optimizer.zero_grad();
-        loss.backward();
+        gradients.backward(&loss)?;
         let rate = Hyper::rate(h.lr2, into, steps.end - steps.start);
         optimizer.step(rate, 0.9);
 
-        let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: begun };
+        let done = Done { step: t, loss: &loss, images: place.len() as i64, waited: begun };
         let line = || {
             let more = json!({
                 "step": t, "stage": 2, "lr": rate, "loss": loss.double_value(&[]),
@@ -352,7 +358,7 @@ fn stage_two(
     Ok(())
 }
 
-/// fc7 and f of items by plain views, f32 on the CPU.
+/// fc7 and f of items by plain views, f32 on the CPU; each process computes a share, and all have all in the end.
 fn features(
     h: &Hyper,
     system: &System,
@@ -360,19 +366,38 @@ fn features(
     machine: &Machine,
     what: &str,
 ) -> Result<(Tensor, Tensor)> {
+    ensure!(!items.is_empty(), "{what}: no items");
+    // Fewer items than processes: each computes them all.
+    let Ok(shares) = machine.world.shares(items.len(), 1) else {
+        return own_features(h, system, items, 0..items.len(), machine, what);
+    };
+    let (features, f) = own_features(h, system, items, shares.own(), machine, what)?;
+    Ok((machine.world.gather(&features, &shares)?, machine.world.gather(&f, &shares)?))
+}
+
+/// [`features`] of the items `own`, on this process alone.
+fn own_features(
+    h: &Hyper,
+    system: &System,
+    items: &Arc<[Item]>,
+    own: Range<usize>,
+    machine: &Machine,
+    what: &str,
+) -> Result<(Tensor, Tensor)> {
     const CHUNK: usize = 64;
-    let (shared, flags) = (items.clone(), h.clone());
-    let count = items.len().div_ceil(CHUNK) as u64;
+    let (shared, flags, range, device) = (items.clone(), h.clone(), own.clone(), machine.device);
+    let count = own.len().div_ceil(CHUNK) as u64;
     let loader = Loader::new(0..count, machine.workers, machine.workers + 1, move |chunk| {
-        let from = chunk as usize * CHUNK;
-        inputs(&flags, &shared[from..shared.len().min(from + CHUNK)], None)
+        let from = range.start + chunk as usize * CHUNK;
+        let x = batches::inputs(&flags, shared[from..range.end.min(from + CHUNK)].iter(), None)?;
+        Ok(pinned(&x, device))
     })?;
-    let mut bar = Bar::new(what, items.len() as u64, 0);
+    let mut bar = Bar::new(what, own.len() as u64, 0);
     let (mut all_features, mut all_scores) = (Vec::new(), Vec::new());
     for x in loader {
-        let x = to_device(&x?, machine);
+        let x = laid_out(&send(&x?, device));
         let (feature, f) = tch::no_grad(|| {
-            run::autocast(h.amp, machine.device, || {
+            run::autocast(h.amp, device, || {
                 let feature = system.feature(&x, false);
                 let f = system.net.scores(&feature, false);
                 (feature, f)
@@ -382,11 +407,10 @@ fn features(
         all_features.push(feature.to_kind(Kind::Float).to_device(Device::Cpu));
         all_scores.push(f.to_kind(Kind::Float).to_device(Device::Cpu));
     }
-    ensure!(!all_scores.is_empty(), "{what}: no items");
     Ok((Tensor::cat(&all_features, 0), Tensor::cat(&all_scores, 0)))
 }
 
-// ---- Section 4: evaluation --------------------------------------------------------------------------------------
+// ---- Evaluation -------------------------------------------------------------------------------------------------
 
 /// Everything the network says of items.
 fn outputs(h: &Hyper, system: &System, items: &[Item], machine: &Machine, what: &str) -> Result<Outputs> {
@@ -396,8 +420,11 @@ fn outputs(h: &Hyper, system: &System, items: &[Item], machine: &Machine, what: 
         let x = system.head_input(h, &features, &scores).to_device(machine.device);
         (system.threshold.forward(&x).to_device(Device::Cpu), system.count.forward(&x).to_device(Device::Cpu))
     });
-    let counts = Vec::<i64>::try_from(logits.argmax(1, false))?.into_iter().map(|count| count as usize + 1).collect();
-    Ok(Outputs { scores, thresholds, counts, labels: targets(h, items).ne(0), features })
+    // The count that the head holds most likely, and how likely.
+    let (sure, places) = logits.softmax(1, Kind::Double).max_dim(1, false);
+    let counts = Vec::<i64>::try_from(places)?.into_iter().map(|place| place as usize + 1).collect();
+    let labels = targets(h, items.iter()).ne(0);
+    Ok(Outputs { scores, thresholds, counts, sure: Vec::<f64>::try_from(sure)?, labels, features })
 }
 
 /// Opens a set by name, without the items that have no label.
@@ -411,11 +438,16 @@ fn open(data: &str) -> Result<LabelSet> {
 /// Scores a run's network and writes `results.json` and `report.html`.
 fn evaluate(at: &Path, h: &Hyper, set: &LabelSet, done: &Ready, machine: &Machine) -> Result<(Results, Judged)> {
     let (rest, dev) = set.dev(h.dev, seed::named(h.seed, "dev"));
+    machine.world.agree("--data (its test items): give every process the same", &names(&set.test))?;
     // Where no share was set aside, the rivals are chosen on what was trained on.
-    let dev = if dev.is_empty() { rest } else { dev };
+    let (chosen_on, dev) = if dev.is_empty() {
+        (format!("the {} training items themselves (none are set aside: optimistic)", rest.len()), rest)
+    } else {
+        (format!("{} dev items, set aside from the training items of {}", dev.len(), h.data), dev)
+    };
     let test = outputs(h, &done.system, &set.test, machine, "test")?;
     let dev = outputs(h, &done.system, &dev, machine, "dev")?;
-    let judged = judge::judge(&test, &dev, &set.test);
+    let judged = judge::judge(&test, &dev, set, &chosen_on);
     let mut scores = judged.ranking.clone();
     for (name, decided) in &judged.decided {
         scores.extend(
@@ -428,9 +460,12 @@ fn evaluate(at: &Path, h: &Hyper, set: &LabelSet, done: &Ready, machine: &Machin
     let mut protocol = vec![
         format!("{} test items with {} classes", set.test.len(), set.classes.len()),
         "PC-P and PC-R are means over all classes, 0/0 taken as 0; PC-F1 is the mean of the classes' F1 (macro-F1); OV is over all labels together (micro)".into(),
-        "AP an image: the mean precision at an image's labels, averaged over images; class mAP is the classes' mean".into(),
+        "AP an image: the mean precision at an image's labels, averaged over images; class mAP (step): the mean precision at a class's images, averaged over classes".into(),
         format!("label count: as many of the highest scores as the head says, 1 to {}", h.most),
     ];
+    if set.layout == LabelLayout::Voc2007 {
+        protocol.push("class mAP (VOC2007): the mean of the highest precisions at recall 0, 0.1, ..., 1 or beyond, averaged over classes; an image that shows a class in difficult objects alone counts neither way".into());
+    }
     protocol.extend(judged.chosen.iter().cloned());
     let results = Results {
         paper: "multilabel-ranking".into(),
@@ -443,9 +478,16 @@ fn evaluate(at: &Path, h: &Hyper, set: &LabelSet, done: &Ready, machine: &Machin
         departures: paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect(),
         step: done.steps,
     };
-    results.write(at)?;
-    report::write(at, h, set, machine, &test, &judged, &results)?;
+    // Every process has the same scores; the first one writes.
+    if machine.world.leads() {
+        results.write(at)?;
+        report::write(at, h, set, machine, &test, &judged, &results)?;
+    }
     Ok((results, judged))
+}
+
+fn names(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| item.name.as_str()).collect()
 }
 
 /// What a verb ends with on standard output.
@@ -490,8 +532,8 @@ fn export_run(at: &Path, h: &Hyper, done: &Ready) -> Result<PathBuf> {
     print(export::torchscript(&done.store, &forward, &[example], &path)?)?;
     print(format!(
         "model(x) is [B, {}]: {} scores f, then as many thresholds; the labels are those with f above its threshold",
-        2 * h.classes,
-        h.classes
+        2 * h.k(),
+        h.k()
     ))?;
     Ok(path)
 }
@@ -516,11 +558,9 @@ fn embed_images(args: &flags::Embed, machine: &Machine) -> Result<()> {
         HeadKind::Count => out.by_count(),
         HeadKind::Threshold => out.by_threshold(),
     };
-    let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
-    let classes = open(&h.data).map(|set| set.classes).unwrap_or_default();
     let metadata = [
-        ("names".to_string(), serde_json::to_string(&names)?),
-        ("classes".to_string(), serde_json::to_string(&classes)?),
+        ("names".to_string(), serde_json::to_string(&names(&items))?),
+        ("classes".to_string(), serde_json::to_string(&h.classes)?),
     ];
     let tensors = [
         ("features".to_string(), out.features),
@@ -536,9 +576,11 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
     use flags::Verb;
     match verb {
         Verb::Train(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let set = open(&args.hyper.data)?;
             let h = args.hyper.resolve(&set)?;
+            let left = set.dev(h.dev, seed::named(h.seed, "dev")).0.len();
+            batches::shareable(&h, left, &machine, args.machine.sync_batch_norm)?;
             set.check()?;
             set.notes.iter().for_each(|note| say(format!("note: {note}")));
             let at = args.run.unwrap_or_else(|| h.folder());
@@ -546,26 +588,21 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             print(format!("trained: {}\nnext: multilabel-ranking evaluate --run {}", at.display(), at.display()))
         }
         Verb::Evaluate(args) => {
-            let machine = args.machine.resolve()?;
+            let machine = args.machine.resolve_world()?;
             let (h, done) = load(&args.run, &machine)?;
-            let own = open(&h.data);
-            let (set, at) = match &args.data {
-                None => (own?, args.run.clone()),
-                Some(data) => {
-                    // Dev images stay the run's own.
-                    let (mut own, other) = (own?, open(data)?);
-                    ensure!(
-                        own.classes == other.classes && own.feature_width() == other.feature_width(),
-                        "--data {data}: its classes are not those of {}, on which the run was trained",
-                        h.data
-                    );
-                    let at = args.run.join(format!("on-{}", other.name));
-                    (own.name, own.test, own.notes) = (other.name, other.test, other.notes);
-                    (own, at)
-                }
-            };
+            let (mut set, mut at) = (open(&h.data)?, args.run.clone());
+            h.fits(&set, &format!("{} has changed since {} was trained", h.data, at.display()))?;
+            if let Some(data) = &args.data {
+                // Dev items stay the run's own.
+                let other = open(data)?;
+                h.fits(&other, &format!("--data {data}"))?;
+                at = at.join(format!("on-{}", other.name));
+                set = LabelSet { train: set.train, ..other };
+            }
             set.check()?;
-            std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
+            if machine.world.leads() {
+                std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
+            }
             let (results, judged) = evaluate(&at, &h, &set, &done, &machine)?;
             show(&at, &results, &judged)
         }

@@ -23,6 +23,13 @@ fn whatever_comes_in_is_escaped_and_nothing_comes_from_elsewhere() {
         &[Series { name: evil.into(), points: vec![(0., 1.), (1., 2.)] }, Series::default()],
     );
     report.histogram(evil, evil, evil, &[(evil.into(), vec![1., 2., 3.])], 5);
+    report.bars(
+        evil,
+        evil,
+        evil,
+        &[evil.into(), "b".into()],
+        &[Bars { name: evil.into(), values: vec![(0.5, None), (1., None)] }],
+    );
     let tile = |frame| Tile { image: RgbImage::new(300, 500), caption: evil.into(), frame };
     report.gallery(
         evil,
@@ -33,7 +40,7 @@ fn whatever_comes_in_is_escaped_and_nothing_comes_from_elsewhere() {
     assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"));
     assert_eq!(page.matches("src=\"").count(), 3);
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,/9j/").count(), 3);
-    assert_eq!(page.matches("<svg").count(), 2);
+    assert_eq!(page.matches("<svg").count(), 3);
     assert!(page.contains("✓") && page.contains("✗"), "right and wrong are told without colour too");
     assert!(page.contains("alt=\"wrong: "));
 }
@@ -125,4 +132,19 @@ fn bars_are_as_long_as_their_values_and_lost_ones_are_counted() {
     assert!(bars([(1., None), (f64::NAN, None)]).contains("1 numbers that are NaN or infinite are left out"));
     assert!(bars([(f64::NAN, None), (f64::NAN, None)]).contains("Nothing to show"));
     assert!(bars([(-1., Some(0.2)), (0., Some(f64::NAN))]).contains("<svg"));
+}
+
+#[test]
+fn a_bar_stands_for_every_name_and_group() {
+    let names: Vec<String> = (0..81).map(|i| format!("class {i}")).collect();
+    let values = (0..81).map(|i| (f64::from(i) / 81., None)).collect::<Vec<_>>();
+    let groups = ["F1", "AP"].map(|name| Bars { name: name.into(), values: values.clone() });
+    let mut report = Report::new("t", "s");
+    report.bars("h", "", "share", &names, &groups);
+    let page = report.html();
+    assert_eq!(page.matches("<svg").count(), 1);
+    // Every class by its name, and filled rectangles of two colours for each.
+    assert!(names.iter().all(|name| page.contains(name)));
+    let bars = |colour: &str| page.matches(&format!("fill=\"{colour}\"")).count();
+    assert!(bars("#0072B2") >= 81 && bars("#D55E00") >= 81, "{} and {}", bars("#0072B2"), bars("#D55E00"));
 }

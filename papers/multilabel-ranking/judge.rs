@@ -1,7 +1,7 @@
-//! Label decisions and their scores (Section 4): top-k, best-k, best threshold, the two heads, the oracle's count.
+//! Label decisions and their scores: top-k, best-k, best threshold, the two heads, the oracle's count.
 
 use super::*;
-use rankle::metrics::multilabel::{self, Over};
+use rankle::metrics::multilabel::{self, ApRule, Over};
 use rankle::run::report::Table;
 
 /// Scores and decisions of a part of a set, on the CPU.
@@ -12,9 +12,11 @@ pub struct Outputs {
     pub thresholds: Tensor,
     /// The count head's number of labels, from 1.
     pub counts: Vec<usize>,
+    /// The share that the count head gives to that number, `[N]`.
+    pub sure: Vec<f64>,
     /// bool `[N, K]`.
     pub labels: Tensor,
-    /// Width of the feature, and the feature `[N, F]`.
+    /// The feature `[N, F]` f32.
     pub features: Tensor,
 }
 
@@ -29,7 +31,7 @@ impl Outputs {
         multilabel::top_counts(&self.scores, &self.counts)
     }
 
-    fn true_counts(&self) -> Vec<usize> {
+    pub fn true_counts(&self) -> Vec<usize> {
         let counts = Vec::<i64>::try_from(self.labels.sum_dim_intlist(1, false, Kind::Int64)).unwrap_or_default();
         counts.into_iter().map(|count| count as usize).collect()
     }
@@ -72,18 +74,19 @@ impl Decided {
 pub struct Judged {
     /// By decision, in the order of [`DECISIONS`].
     pub decided: Vec<(&'static str, Decided)>,
-    /// AP an image, violation, class-mAP, and VOC's without difficult ones.
+    /// AP an image, violation, class mAP, and VOC's.
     pub ranking: Vec<(String, f64)>,
-    /// What was chosen on the dev images.
+    /// What was chosen for the rivals, and on which items.
     pub chosen: Vec<String>,
 }
 
-/// The decisions of the ablation.
+/// The decisions that are compared.
 pub const DECISIONS: [&str; 7] =
     ["top-3", "top-5", "best-k", "best threshold", "label count", "label threshold", "oracle count"];
 
-/// Judges `test`; k and the one threshold of the rivals are chosen by macro-F1 on `dev`.
-pub fn judge(test: &Outputs, dev: &Outputs, items: &[Item]) -> Judged {
+/// Judges `test`, what the network says of the test items of `set`; k and the one threshold of the rivals are chosen by
+/// macro-F1 on `dev`, which is `chosen_on` in words.
+pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet, chosen_on: &str) -> Judged {
     let labels = &test.labels;
     let f1 = |predicted: &Tensor| multilabel::per_class(predicted, &dev.labels).f1;
     // The first best of each list, as a linear search finds it.
@@ -106,16 +109,29 @@ pub fn judge(test: &Outputs, dev: &Outputs, items: &[Item]) -> Judged {
     let mut ranking = vec![
         ("AP an image".to_string(), multilabel::mean_average_precision(&test.scores, labels, Over::Images)),
         ("violated pairs".into(), multilabel::violation(&test.scores, labels)),
-        ("class mAP".into(), multilabel::mean_average_precision(&test.scores, labels, Over::Classes)),
+        ("class mAP (step)".into(), multilabel::class_map(&test.scores, labels, None, ApRule::Step)),
     ];
-    if items.iter().any(|item| !item.difficult.is_empty()) {
-        ranking.push(("class mAP, difficult left out (VOC)".into(), without_difficult(test, items)));
+    if set.layout == LabelLayout::Voc2007 {
+        let difficult = difficult(set);
+        let by = |rule| multilabel::class_map(&test.scores, labels, Some(&difficult), rule);
+        ranking.push(("class mAP (VOC2007: 11 points, difficult ignored)".into(), by(ApRule::ElevenPoint)));
+        ranking.push(("class mAP (step, difficult ignored)".into(), by(ApRule::Step)));
     }
     let chosen = vec![
-        format!("best k on the dev images: {k} (of 0 to 10, by PC-F1)"),
-        format!("best threshold on the dev images: {threshold:.4} (of 50 values, by PC-F1)"),
+        format!("best k: {k} (of 0 to 10, by PC-F1), chosen on {chosen_on}"),
+        format!("best threshold: {threshold:.4} (of 50 values, by PC-F1), chosen on {chosen_on}"),
     ];
     Judged { decided, ranking, chosen }
+}
+
+/// 0/1 `[N, K]`: which classes only difficult objects of a test image show.
+fn difficult(set: &LabelSet) -> Tensor {
+    let classes = set.classes.len();
+    let mut flat = vec![0_u8; set.test.len() * classes];
+    for (row, item) in flat.chunks_exact_mut(classes).zip(&set.test) {
+        item.difficult.iter().for_each(|&class| row[class as usize] = 1);
+    }
+    Tensor::from_slice(&flat).view([set.test.len() as i64, classes as i64])
 }
 
 /// 50 values from the lowest to the highest of the ten highest scores of every image.
@@ -124,23 +140,6 @@ fn candidates(scores: &Tensor) -> Vec<f64> {
     let top = scores.topk(ten, 1, true, true).0;
     let (low, high) = (top.min().double_value(&[]), top.max().double_value(&[]));
     (0..50).map(|i| low + (high - low) * f64::from(i) / 49.).collect()
-}
-
-/// The mean over classes of average precision, an image left out of the classes that only difficult objects show.
-fn without_difficult(test: &Outputs, items: &[Item]) -> f64 {
-    let classes = test.scores.size()[1];
-    let precisions: Vec<f64> = (0..classes)
-        .map(|class| {
-            let kept: Vec<i64> = (0..items.len() as i64)
-                .filter(|&row| !items[row as usize].difficult.contains(&(class as u32)))
-                .collect();
-            let rows = Tensor::from_slice(&kept);
-            let column = |x: &Tensor| x.narrow(1, class, 1).index_select(0, &rows);
-            multilabel::mean_average_precision(&column(&test.scores), &column(&test.labels), Over::Classes)
-        })
-        .filter(|precision| precision.is_finite())
-        .collect();
-    precisions.iter().sum::<f64>() / precisions.len() as f64
 }
 
 /// Decisions by row, metrics by column, in per cent.

@@ -1,4 +1,4 @@
-//! The ablation: every loss with every decision, over seeds.
+//! The study: every loss with every decision, over seeds.
 
 use super::*;
 use judge::{DECISIONS, Decided};
@@ -33,7 +33,8 @@ pub fn run(args: &flags::Study, machine: &Machine) -> Result<()> {
     let losses: Vec<Loss> =
         Loss::ALL.into_iter().filter(|loss| args.losses.is_empty() || args.losses.contains(loss)).collect();
     let set = open(&args.hyper.data)?;
-    let of = |loss: Loss, seed: u64| flags::Flags { loss: Some(loss), seed, ..args.hyper.clone() }.resolve(&set);
+    args.hyper.refuse_idle(&losses)?;
+    let of = |loss: Loss, seed: u64| args.hyper.with_loss(loss, seed).resolve(&set);
     let first = of(losses[0], seeds[0])?;
     set.check()?;
     let root = args.run.clone().unwrap_or_else(|| {
@@ -98,7 +99,10 @@ pub fn run(args: &flags::Study, machine: &Machine) -> Result<()> {
         .into_iter()
         .chain(first.departures().into_iter().filter(|text| !text.starts_with("--loss")))
         .collect();
-    let value = json!({"data": set.name, "seeds": seeds, "cells": cells, "departures": departures, "said": said});
+    let value = json!({
+        "data": set.name, "seeds": seeds, "cells": cells, "over_seeds": rows.iter().map(over_seeds).collect::<Vec<_>>(),
+        "departures": departures, "said": said,
+    });
     files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
     let mut report = Report::new("multilabel-ranking: losses and decisions", CITATION);
     report.facts(&[
@@ -112,6 +116,30 @@ pub fn run(args: &flags::Study, machine: &Machine) -> Result<()> {
     report.write(&root.join("report.html"))?;
     print(format!("results: {}", path.display()))?;
     print(format!("report:  {}", root.join("report.html").display()))
+}
+
+/// Mean, population deviation and extremes over seeds of everything that was measured of a loss.
+fn over_seeds(row: &Row) -> Value {
+    let summed = |of: &dyn Fn(&judge::Judged) -> f64| {
+        let values: Vec<f64> = row.judged.iter().map(of).collect();
+        let (mean, deviation) = spread(&values);
+        let (least, most) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &x| (a.min(x), b.max(x)));
+        json!({"mean": mean, "deviation": deviation, "min": least, "max": most, "seeds": values.len()})
+    };
+    let first = &row.judged[0];
+    let ranking = first.ranking.iter().enumerate();
+    let ranking = ranking.map(|(i, (name, _))| (name.clone(), summed(&|judged| judged.ranking[i].1)));
+    let decisions = first.decided.iter().enumerate().map(|(d, (name, _))| {
+        let metrics = Decided::NAMES.iter().enumerate();
+        let metrics =
+            metrics.map(|(m, metric)| (metric.to_string(), summed(&|judged| judged.decided[d].1.values()[m])));
+        (name.to_string(), Value::Object(metrics.collect()))
+    });
+    json!({
+        "loss": row.loss.name(),
+        "ranking": Value::Object(ranking.collect()),
+        "decisions": Value::Object(decisions.collect()),
+    })
 }
 
 /// For AP and every learned decision's PC-F1: which loss is best, and where LSEP stands.

@@ -46,15 +46,19 @@ pub fn cure(path: &Path) -> String {
     }
 }
 
-/// A published count of a data set: `count("market1501", "train_images")`; of a list of counts, as CUHK03's people,
-/// use the list.
+/// A published count of a data set: `count("market1501", "train_images")`, or, where it has several sets,
+/// `count("mulan", "scene/train")`; of a list of counts, as CUHK03's people, use the list.
 ///
 /// # Panics
 /// For a set or count that is not in the list: a mistake in the code that says it.
 pub fn count(name: &str, what: &str) -> usize {
-    let entry = entries().find(|entry| entry["name"] == name);
-    let found = entry.and_then(|entry| entry["counts"][what].as_u64());
-    found.unwrap_or_else(|| panic!("{name} has no count {what} in data/datasets.json")) as usize
+    known_count(name, what).unwrap_or_else(|| panic!("{name} has no count {what} in data/datasets.json"))
+}
+
+/// As [`count`], for what the list may not have.
+pub fn known_count(name: &str, what: &str) -> Option<usize> {
+    let entry = entries().find(|entry| entry["name"] == name)?;
+    Some(entry["counts"].pointer(&format!("/{what}"))?.as_u64()? as usize)
 }
 
 /// A list of published counts: `counts("cuhk03", "people")`, by pair of cameras.

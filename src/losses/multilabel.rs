@@ -1,8 +1,12 @@
 //! Multi-label losses (1704.03135): rankings of each image's labels against its other classes, and label decisions.
 //!
 //! `scores` are f, `[B, C]`, any float kind; `labels` are 0/1 `[B, C]` of any kind, on any device. u is a label of an
-//! image, v a class that is none, `z_uv = f_v - f_u`. A term an image: the mean over images is the paper's loss. Images
-//! with no label or every label give no term in the pair losses.
+//! image, v a class that is none, `z_uv = f_v - f_u`. A term an image; the mean over images is what the authors' program
+//! minimises. Images with no label or every label give no term in the pair losses. The paper's text was not at hand: the
+//! forms are those of the authors' program (its loss.py; the heads' its cnt.py).
+//!
+//! [`lsep_sampled`] and [`softmax`] draw from labels on the host. Where the scores are on a GPU, draw beforehand
+//! ([`Pairs::draw`], [`draw_label`]) and send what was drawn with the images: then no step waits.
 
 use rand::Rng;
 use rand::seq::index::sample;
@@ -45,7 +49,7 @@ fn lse(x: &Tensor, mask: &Tensor, valid: &Tensor) -> Tensor {
     x.masked_fill(&mask.logical_not(), f64::NEG_INFINITY).masked_fill(&none, 0.).logsumexp(1, false)
 }
 
-/// LSEP (Section 3.1): `log(1 + Σ_uv exp z_uv)`, over all pairs in O(C):
+/// LSEP: `log(1 + Σ_uv exp z_uv)`, over all pairs in O(C):
 /// `softplus(log Σ_v exp f_v + log Σ_u exp(-f_u))`. Finite with a finite gradient at any finite scores.
 pub fn lsep(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
@@ -64,30 +68,66 @@ pub fn lsep_tensors(scores: &Tensor, labels: &Tensor) -> Tally {
     poisoned(Tally::over(&x.logaddexp(&x.zeros_like()), Some(&valid)), &f)
 }
 
-/// LSEP over at most `pairs` of each image's pairs (Section 3.1, t = 1000), drawn uniformly without replacement, a
-/// function of the seed and the row; the loss is not scaled up for what is left out. Where no image can have more
-/// pairs than that it is [`lsep`]. The drawing needs labels on the CPU: others are fetched, which waits.
+/// LSEP over at most `pairs` of each image's pairs (t = 1000 in the authors' program), drawn uniformly without
+/// replacement, a function of the seed and the row; the loss is not scaled up for what is left out. Where no image has
+/// more pairs than that it is [`lsep`]. The drawing needs labels on the CPU: others are fetched, which waits.
 pub fn lsep_sampled(scores: &Tensor, labels: &Tensor, pairs: i64, seed: u64) -> Tally {
-    let f = widen(scores);
-    let classes = f.size()[1];
-    if (classes / 2) * (classes - classes / 2) <= pairs {
-        return lsep(&f, labels);
+    match Pairs::draw(labels, pairs, seed) {
+        None => lsep(scores, labels),
+        Some(pairs) => lsep_of(scores, &pairs.map(|x| x.to_device(scores.device()))),
     }
-    let (rows, most) = (f.size()[0], pairs.max(0) as usize);
-    let sides = host(labels);
-    let (mut u, mut v, mut there) = (Vec::new(), Vec::new(), Vec::new());
-    for (row, (positive, negative)) in sides.iter().enumerate() {
-        let all = positive.len() * negative.len();
-        let taken = sample(&mut at(seed, row as u64, 0), all, most.min(all)).into_vec();
-        there.extend((0..most).map(|i| i < taken.len()));
-        u.extend((0..most).map(|i| taken.get(i).map_or(0, |&pair| positive[pair / negative.len()])));
-        v.extend((0..most).map(|i| taken.get(i).map_or(0, |&pair| negative[pair % negative.len()])));
+}
+
+/// Some pairs (u, v) of each image.
+#[derive(Debug)]
+pub struct Pairs {
+    /// int64 `[B, T]`, T the most that an image has.
+    u: Tensor,
+    /// int64 `[B, T]`.
+    v: Tensor,
+    /// bool `[B, T]`: the rest is padding.
+    there: Tensor,
+}
+
+impl Pairs {
+    /// At most `pairs` of every image's, uniformly without replacement, a function of the seed and the row; None where no
+    /// image has more than that, since [`lsep`] takes all of them at once. Labels that are not on the CPU are fetched.
+    pub fn draw(labels: &Tensor, pairs: i64, seed: u64) -> Option<Pairs> {
+        let classes = labels.size()[1];
+        if (classes / 2) * (classes - classes / 2) <= pairs {
+            return None;
+        }
+        let (most, sides) = (pairs.max(0) as usize, host(labels));
+        let all = |(positive, negative): &(Vec<i64>, Vec<i64>)| positive.len() * negative.len();
+        if sides.iter().all(|side| all(side) <= most) {
+            return None;
+        }
+        let width = sides.iter().map(|side| all(side).min(most)).max().unwrap_or(0);
+        let (mut u, mut v, mut there) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, side) in sides.iter().enumerate() {
+            let (positive, negative) = side;
+            let taken = sample(&mut at(seed, row as u64, 0), all(side), most.min(all(side))).into_vec();
+            there.extend((0..width).map(|i| i < taken.len()));
+            u.extend((0..width).map(|i| taken.get(i).map_or(0, |&pair| positive[pair / negative.len()])));
+            v.extend((0..width).map(|i| taken.get(i).map_or(0, |&pair| negative[pair % negative.len()])));
+        }
+        let shape = [sides.len() as i64, width as i64];
+        let table = |x: &[i64]| Tensor::from_slice(x).view(shape);
+        Some(Pairs { u: table(&u), v: table(&v), there: Tensor::from_slice(&there).view(shape) })
     }
-    let table = |x: &[i64]| Tensor::from_slice(x).view([rows, most as i64]).to_device(f.device());
-    let there = Tensor::from_slice(&there).view([rows, most as i64]).to_device(f.device());
-    let z = f.gather(1, &table(&v), false) - f.gather(1, &table(&u), false);
+
+    /// Its tensors one by one through `f`: to a device, say.
+    pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Pairs {
+        Pairs { u: f(&self.u), v: f(&self.v), there: f(&self.there) }
+    }
+}
+
+/// LSEP over given pairs on the device of the scores: `log(1 + Σ exp z_uv)`; images without a pair give no term.
+pub fn lsep_of(scores: &Tensor, pairs: &Pairs) -> Tally {
+    let (f, Pairs { u, v, there }) = (widen(scores), pairs);
+    let z = f.gather(1, v, false) - f.gather(1, u, false);
     let valid = there.any_dim(1, false);
-    let x = lse(&z, &there, &valid);
+    let x = lse(&z, there, &valid);
     poisoned(Tally::over(&x.logaddexp(&x.zeros_like()), Some(&valid)), &f)
 }
 
@@ -99,13 +139,13 @@ fn host(labels: &Tensor) -> Vec<(Vec<i64>, Vec<i64>)> {
     flat.chunks(classes).map(|row| (0..row.len() as i64).partition(|&class| row[class as usize] != 0)).collect()
 }
 
-/// Pairwise hinge (Section 3.1): `Σ_uv [α + z_uv]₊`, the paper's α is 1. O(C log C) time and O(C) memory an image.
+/// Pairwise hinge: `Σ_uv [α + z_uv]₊`, α = 1 in the authors' program. O(C log C) time and O(C) memory an image.
 pub fn hinge(scores: &Tensor, labels: &Tensor, margin: f64) -> Tally {
     weighted_hinge(scores, labels, margin, false)
 }
 
-/// WARP (Section 3.1): `Σ_uv w(r_u) [α + z_uv]₊`, `w(r) = Σ_{j=1..r} 1/j`, r_u the exact rank of u among all C scores
-/// (1 + how many are higher), no gradient through it. Time and memory as [`hinge`].
+/// WARP: `Σ_uv w(r_u) [α + z_uv]₊`, `w(r) = Σ_{j=1..r} 1/j`, r_u the exact rank of u among all C scores (1 + how many
+/// are higher), as the authors' program has it, no gradient through it. Time and memory as [`hinge`].
 pub fn warp(scores: &Tensor, labels: &Tensor, margin: f64) -> Tally {
     weighted_hinge(scores, labels, margin, true)
 }
@@ -158,8 +198,8 @@ fn found(sorted: &Tensor, values: &Tensor, right: bool) -> Tensor {
     )
 }
 
-/// BP-MLL (Section 3.1): `Σ_uv exp z_uv`, without Zhang and Zhou's division by the number of pairs, as the authors' program has
-/// it. O(C). Scores that are 88 apart overflow f32: the loss is then infinite, which is its definition's fault.
+/// BP-MLL: `Σ_uv exp z_uv`, without Zhang and Zhou's division by the number of pairs, as the authors' program has it.
+/// O(C). Scores that are 88 apart overflow f32: the loss is then infinite, which is its definition's fault.
 pub fn bp_mll(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
     let Sides { positive, negative, valid } = Sides::of(labels, f.device());
@@ -169,11 +209,15 @@ pub fn bp_mll(scores: &Tensor, labels: &Tensor) -> Tally {
     poisoned(Tally::over(&x.exp(), Some(&valid)), &f)
 }
 
-/// Softmax on one label (Section 3.1): `-log softmax(f)_y`, y drawn uniformly from each image's labels, a function of the
-/// seed and the row; images without a label give no term. The drawing needs labels on the CPU: others are fetched,
-/// which waits.
+/// Softmax on one label: `-log softmax(f)_y`, y drawn uniformly from each image's labels, a function of the seed and the
+/// row; images without a label give no term. The drawing needs labels on the CPU: others are fetched, which waits.
 pub fn softmax(scores: &Tensor, labels: &Tensor, seed: u64) -> Tally {
-    let f = widen(scores);
+    softmax_on(scores, &draw_label(labels, seed).to_device(scores.device()))
+}
+
+/// One of each image's labels, uniformly, a function of the seed and the row: int64 `[B]` on the CPU, -1 where an image
+/// has none.
+pub fn draw_label(labels: &Tensor, seed: u64) -> Tensor {
     let drawn: Vec<i64> = host(labels)
         .iter()
         .enumerate()
@@ -182,23 +226,30 @@ pub fn softmax(scores: &Tensor, labels: &Tensor, seed: u64) -> Tally {
             count => positive[at(seed, row as u64, 0).random_range(0..count)],
         })
         .collect();
-    let y = Tensor::from_slice(&drawn).to_device(f.device());
+    Tensor::from_slice(&drawn)
+}
+
+/// Softmax on given labels `y`, int64 `[B]` on the device of the scores: `-log softmax(f)_y`; -1 gives no term.
+pub fn softmax_on(scores: &Tensor, y: &Tensor) -> Tally {
+    let f = widen(scores);
     let valid = y.ge(0);
     let picked = f.log_softmax(1, f.kind()).gather(1, &y.clamp_min(0).unsqueeze(1), false).squeeze_dim(1);
     poisoned(Tally::over(&picked.neg(), Some(&valid)), &f)
 }
 
-/// Sigmoid cross-entropy: `-Σ_c [Y log σ(f) + (1 - Y) log(1 - σ(f))]`, a term every image.
+/// Sigmoid cross-entropy, summed over classes: `-Σ_c [Y log σ(f) + (1 - Y) log(1 - σ(f))]`, a term every image.
 pub fn sigmoid(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
-    let y = labels.to_device(f.device()).ne(0).to_kind(f.kind());
-    // -log σ(f) = softplus(-f), -log(1 - σ(f)) = softplus(f): together softplus(f) - Y f, exact at both ends.
-    let terms = f.logaddexp(&f.zeros_like()) - &f * y;
+    // -log σ(f) = softplus(-f), -log(1 - σ(f)) = softplus(f): nothing is subtracted, so that no digit is lost at either
+    // end, of the value or of the slope.
+    let sign = labels.to_device(f.device()).ne(0).to_kind(f.kind()) * -2. + 1.;
+    let z = &f * sign;
+    let terms = z.logaddexp(&z.zeros_like());
     Tally::over(&terms.sum_dim_intlist(1, false, f.kind()), None)
 }
 
-/// Label count (Section 3.2): cross-entropy of `logits` `[B, n]` against `min(|Y|, n) - 1`; the last of n classes is "n or
-/// more" (the paper's n is 4). Images without a label give no term.
+/// Label count: cross-entropy of `logits` `[B, n]` against `min(|Y|, n) - 1`; the last of n classes is "n or more" (n is 4
+/// in the authors' program). Images without a label give no term.
 pub fn label_count(logits: &Tensor, labels: &Tensor) -> Tally {
     let x = widen(logits);
     let count = labels.to_device(x.device()).ne(0).sum_dim_intlist(1, false, Kind::Int64);
@@ -208,8 +259,8 @@ pub fn label_count(logits: &Tensor, labels: &Tensor) -> Tally {
     poisoned(Tally::over(&picked.neg(), Some(&valid)), &x)
 }
 
-/// Label thresholds (Section 3.2): sigmoid cross-entropy of `f - θ` against the labels, summed over classes, a term every
-/// image. `thresholds` are θ `[B, C]`; a label is decided where `f - θ > 0`.
+/// Label thresholds: sigmoid cross-entropy of `f - θ` against the labels, summed over classes, a term every image.
+/// `thresholds` are θ `[B, C]`; a label is decided where `f - θ > 0`.
 pub fn label_threshold(scores: &Tensor, thresholds: &Tensor, labels: &Tensor) -> Tally {
     sigmoid(&(widen(scores) - widen(thresholds)), labels)
 }

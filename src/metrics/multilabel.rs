@@ -50,11 +50,19 @@ pub fn exact_match(predicted: &Tensor, labels: &Tensor) -> f64 {
 /// What a mean average precision averages over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
-    /// The classes ranked for each image; images without a label are left out. The paper's AP.
+    /// The classes ranked for each image; images without a label are left out. AP in the authors' program.
     Images,
-    /// The images ranked for each class; classes without an image are left out. The mAP of PASCAL VOC from 2010 on and of
-    /// MS-COCO classification.
+    /// The images ranked for each class; classes without an image are left out.
     Classes,
+}
+
+/// What becomes of the precisions along a ranking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApRule {
+    /// The mean precision at the true entries, nothing interpolated.
+    Step,
+    /// PASCAL VOC 2007's own: the mean over recalls 0, 0.1, ..., 1 of the highest precision at that recall or beyond.
+    ElevenPoint,
 }
 
 /// Mean average precision: of each image's (or class's) ranking by score, the mean precision at its true entries,
@@ -62,21 +70,57 @@ pub enum Over {
 pub fn mean_average_precision(scores: &Tensor, labels: &Tensor, over: Over) -> f64 {
     let turn = |t: &Tensor| if over == Over::Classes { t.tr() } else { t.shallow_clone() };
     assert!(scores.dim() == 2 && labels.dim() == 2, "scores and labels must be [images, classes]");
-    let (s, l) = (Table::new(&turn(scores)), Flags::new(&turn(labels)));
+    mean(&precisions(&turn(scores), &turn(labels), None, ApRule::Step))
+}
+
+/// Mean average precision over classes by `rule`; an image counts neither for nor against a class where `ignored` (as
+/// labels, `[N, C]`) is 1: VOC's difficult objects. NaN where no class has an image.
+pub fn class_map(scores: &Tensor, labels: &Tensor, ignored: Option<&Tensor>, rule: ApRule) -> f64 {
+    mean(&class_precisions(scores, labels, ignored, rule))
+}
+
+/// The average precision of each of the C classes, as [`class_map`] takes their mean; None for those without an image.
+pub fn class_precisions(scores: &Tensor, labels: &Tensor, ignored: Option<&Tensor>, rule: ApRule) -> Vec<Option<f64>> {
+    assert!(scores.dim() == 2 && labels.dim() == 2, "scores and labels must be [images, classes]");
+    precisions(&scores.tr(), &labels.tr(), ignored.map(Tensor::tr).as_ref(), rule)
+}
+
+/// The mean of those that are there.
+fn mean(values: &[Option<f64>]) -> f64 {
+    let there: Vec<f64> = values.iter().flatten().copied().collect();
+    there.iter().sum::<f64>() / there.len() as f64
+}
+
+/// The average precision of each row's ranking.
+fn precisions(scores: &Tensor, labels: &Tensor, ignored: Option<&Tensor>, rule: ApRule) -> Vec<Option<f64>> {
+    let (s, l, ignored) = (Table::new(scores), Flags::new(labels), ignored.map(Flags::new));
     assert_eq!((s.rows, s.classes), (l.rows, l.classes), "scores and labels must have one shape");
-    let precisions: Vec<f64> = (0..s.rows)
-        .filter_map(|i| {
-            let (mut hits, mut sum) = (0usize, 0.0);
-            for (rank, &c) in order(s.row(i)).iter().enumerate() {
-                if l.row(i)[c] {
-                    hits += 1;
-                    sum += hits as f64 / (rank + 1) as f64;
-                }
-            }
-            (hits > 0).then(|| sum / hits as f64)
-        })
-        .collect();
-    precisions.iter().sum::<f64>() / precisions.len() as f64
+    if let Some(ignored) = &ignored {
+        assert_eq!((s.rows, s.classes), (ignored.rows, ignored.classes), "what is ignored must have that shape too");
+    }
+    let row = |i: usize| {
+        let counts = |c: &usize| ignored.as_ref().is_none_or(|ignored| !ignored.row(i)[*c]);
+        let truth: Vec<bool> = order(s.row(i)).into_iter().filter(counts).map(|c| l.row(i)[c]).collect();
+        average_precision(&truth, rule)
+    };
+    (0..s.rows).map(row).collect()
+}
+
+/// Of a ranking that says which entries are true, from the top.
+fn average_precision(truth: &[bool], rule: ApRule) -> Option<f64> {
+    let all = truth.iter().filter(|&&hit| hit).count();
+    if all == 0 {
+        return None;
+    }
+    let hits = truth.iter().enumerate().filter(|(_, hit)| **hit).map(|(rank, _)| rank + 1).zip(1_usize..);
+    let precisions: Vec<f64> = hits.map(|(rank, hits)| hits as f64 / rank as f64).collect();
+    if rule == ApRule::Step {
+        return Some(precisions.iter().sum::<f64>() / all as f64);
+    }
+    // Precision is highest where a true entry was just passed. Recall h/all reaches t/10 from h = ⌈all·t/10⌉ on, in whole
+    // numbers, so that no rounding decides; at recall 0 every rank counts.
+    let beyond = |t: usize| precisions.iter().skip((all * t).div_ceil(10).max(1) - 1).fold(0., |a: f64, &b| a.max(b));
+    Some((0..=10).map(beyond).sum::<f64>() / 11.)
 }
 
 /// The label sets, bool `[N, C]` on the CPU, of the `k` highest scores of each image (all of them where k exceeds C).

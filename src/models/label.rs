@@ -1,5 +1,7 @@
-//! Label prediction and label decision (1704.03135, Section 3): scores on a feature, and two heads that choose how many
-//! labels, or which.
+//! Label prediction and label decision (1704.03135; layers as in the authors' program): scores on a feature, and two heads
+//! that choose how many labels, or which.
+
+use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use tch::Tensor;
@@ -16,8 +18,8 @@ pub struct LabelNet {
 }
 
 impl LabelNet {
-    /// Scores for `classes` on `backbone`, whose variables lie in `at` too; `dropout` on the feature in training (the
-    /// paper's is 0.5).
+    /// Scores for `classes` on `backbone`, whose variables lie in `at` too; `dropout` on the feature in training (0.5
+    /// in the authors' program).
     pub fn new(at: &Scope, backbone: Box<dyn Network>, classes: i64, dropout: f64) -> LabelNet {
         let scores = at.linear("scores", backbone.width(), classes, Init::GlorotUniform { gain: 1. }, true);
         LabelNet { backbone, scores, dropout }
@@ -33,21 +35,34 @@ impl LabelNet {
         self.scores.forward(&feature.dropout(self.dropout, train))
     }
 
+    /// Scores in training of the rows `own` of a batch of `batch`, whose features `[own, F]` are: what drops out is drawn
+    /// for the whole batch, so that it is the same however the rows are shared out among processes. For all rows the
+    /// same numbers as [`LabelNet::scores`] on a CPU.
+    pub fn scores_in(&self, feature: &Tensor, batch: i64, own: Range<i64>) -> Tensor {
+        if self.dropout == 0. {
+            return self.scores.forward(feature);
+        }
+        let shape = [batch, self.feature_width()];
+        let mut kept = Tensor::empty(shape, (feature.kind(), feature.device()));
+        let kept = kept.bernoulli_float_(1. - self.dropout) / (1. - self.dropout);
+        self.scores.forward(&(feature * kept.narrow(0, own.start, own.end - own.start)))
+    }
+
     /// F, the width of the feature.
     pub fn feature_width(&self) -> i64 {
         self.backbone.width()
     }
 }
 
-/// Two hidden layers with ReLU and one linear layer without: both heads of Section 3.2.
+/// Two hidden layers with ReLU and one linear layer without: both heads.
 #[derive(Debug)]
 pub struct Head {
     layers: [Linear; 3],
 }
 
 impl Head {
-    /// The label count head: `inputs` to 100, 10 and `most` numbers, the last meaning "that many or more" (the paper's
-    /// `most` is 4). Variables `{0,1,2}.{weight,bias}`.
+    /// The label count head: `inputs` to 100, 10 and `most` numbers, the last meaning "that many or more" (`most`
+    /// is 4 in the authors' program). Variables `{0,1,2}.{weight,bias}`.
     pub fn count(at: &Scope, inputs: i64, most: i64) -> Head {
         Head::new(at, inputs, [100, 10, most])
     }

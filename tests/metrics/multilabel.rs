@@ -1,6 +1,7 @@
 use rand::Rng;
 use rankle::metrics::multilabel::{
-    Over, exact_match, mean_average_precision, overall, per_class, top_counts, top_k, violation,
+    ApRule, Over, class_map, class_precisions, exact_match, mean_average_precision, overall, per_class, top_counts,
+    top_k, violation,
 };
 use rankle::seed;
 use tch::{Kind, Tensor};
@@ -113,6 +114,85 @@ fn average_precision_by_counting_who_is_ahead() {
         }
     }
     assert!(close(violation(&ts, &tl), share / counted));
+}
+
+#[test]
+fn vocs_eleven_points_by_their_definition() {
+    // One class; from the top: true, false, true, false, false, true. Precisions 1, 2/3 and 1/2 at recalls 1/3, 2/3, 1:
+    // four points (0 to 0.3) see 1, three (0.4 to 0.6) see 2/3, four (0.7 to 1) see 1/2.
+    let s = table(&[&[6.0f64], &[5.0], &[4.0], &[3.0], &[2.0], &[1.0]]);
+    let l = table(&[&[1i64], &[0], &[1], &[0], &[0], &[1]]);
+    assert!(close(class_map(&s, &l, None, ApRule::ElevenPoint), (4.0 + 3.0 * 2.0 / 3.0 + 4.0 * 0.5) / 11.0));
+    assert!(close(class_map(&s, &l, None, ApRule::Step), (1.0 + 2.0 / 3.0 + 0.5) / 3.0));
+    // Without the second entry, precisions are 1, 1 and 3/5.
+    let difficult = table(&[&[0i64], &[1], &[0], &[0], &[0], &[0]]);
+    let found = class_map(&s, &l, Some(&difficult), ApRule::ElevenPoint);
+    assert!(close(found, (7.0 + 4.0 * 0.6) / 11.0), "{found}");
+    // A true entry that is ignored counts neither way.
+    let difficult = table(&[&[0i64], &[0], &[0], &[0], &[0], &[1]]);
+    assert!(close(class_map(&s, &l, Some(&difficult), ApRule::ElevenPoint), (6.0 + 5.0 * 2.0 / 3.0) / 11.0));
+
+    let mut rng = seed::at(23, 0, 0);
+    let (n, c) = (41, 6);
+    let s: Vec<Vec<f64>> = (0..n).map(|_| (0..c).map(|_| rng.random_range(0..9) as f64).collect()).collect();
+    let draw = |rng: &mut rand_chacha::ChaCha8Rng, odds: u32| -> Vec<Vec<bool>> {
+        (0..n).map(|_| (0..c).map(|k| k != 2 && rng.random_range(0..odds) == 0).collect()).collect()
+    };
+    let (l, d) = (draw(&mut rng, 3), draw(&mut rng, 5));
+    // Class 4: ten true images, so that recalls fall on the points themselves.
+    let l: Vec<Vec<bool>> = l
+        .into_iter()
+        .enumerate()
+        .map(|(i, row)| (0..c).map(|k| if k == 4 { i % 4 == 0 && i < 40 } else { row[k] }).collect())
+        .collect();
+    let twin = |k: usize, ignore: bool, eleven: bool| -> Option<f64> {
+        let seen: Vec<usize> = (0..n).filter(|&i| !(ignore && d[i][k])).collect();
+        let ahead = |a: usize, b: usize| s[a][k] > s[b][k] || (s[a][k] == s[b][k] && a <= b);
+        let all = seen.iter().filter(|&&i| l[i][k]).count();
+        // At every image: how many are not behind it, how many of them are true.
+        let at = |i: usize| {
+            let rank = seen.iter().filter(|&&a| ahead(a, i)).count();
+            (seen.iter().filter(|&&a| ahead(a, i) && l[a][k]).count(), rank)
+        };
+        if all == 0 {
+            return None;
+        }
+        if !eleven {
+            let sum: f64 = seen.iter().filter(|&&i| l[i][k]).map(|&i| at(i).0 as f64 / at(i).1 as f64).sum();
+            return Some(sum / all as f64);
+        }
+        let mut sum = 0.0;
+        for t in 0..=10 {
+            let mut best = 0.0f64;
+            for &i in &seen {
+                let (hits, rank) = at(i);
+                if hits * 10 >= t * all {
+                    best = best.max(hits as f64 / rank as f64);
+                }
+            }
+            sum += best / 11.0;
+        }
+        Some(sum)
+    };
+    let flat = |x: &[Vec<bool>]| Tensor::from_slice(&x.concat()).reshape([n as i64, c as i64]);
+    let scores = Tensor::from_slice(&s.concat()).reshape([n as i64, c as i64]);
+    for (ignore, rule) in
+        [(false, ApRule::Step), (true, ApRule::Step), (false, ApRule::ElevenPoint), (true, ApRule::ElevenPoint)]
+    {
+        let difficult = flat(&d);
+        let found = class_precisions(&scores, &flat(&l), ignore.then_some(&difficult), rule);
+        let wanted: Vec<Option<f64>> = (0..c).map(|k| twin(k, ignore, rule == ApRule::ElevenPoint)).collect();
+        assert!(wanted[2].is_none() && wanted[4].is_some());
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!(
+                found.is_some() == wanted.is_some() && close(found.unwrap_or(0.0), wanted.unwrap_or(0.0)),
+                "{found:?} {wanted:?}"
+            );
+        }
+        let mean = wanted.iter().flatten().sum::<f64>() / 5.0;
+        assert!(close(class_map(&scores, &flat(&l), ignore.then_some(&difficult), rule), mean));
+    }
+    assert!(class_map(&scores, &flat(&vec![vec![false; c]; n]), None, ApRule::ElevenPoint).is_nan());
 }
 
 #[test]

@@ -79,7 +79,10 @@ impl Place {
             ("--epochs2", "2"),
             ("--log-every", "2"),
         ];
-        for (flag, value) in usual.into_iter().filter(|(flag, _)| !more.contains(flag)) {
+        // Ready-made features have no pixels.
+        let mlp = more.contains(&"mlp");
+        for (flag, value) in usual.into_iter().filter(|(flag, _)| !(more.contains(flag) || (mlp && *flag == "--size")))
+        {
             args.extend([flag.to_string(), value.to_string()]);
         }
         args.extend(more.iter().map(|word| word.to_string()));
@@ -107,7 +110,7 @@ fn all_verbs_from_training_to_export() {
         "label threshold",
         "label count",
         "oracle count",
-        "best k on the dev images",
+        "chosen on 4 dev items, set aside from the training items of",
         "PC-F1",
         "AP an image",
         "Nothing stands beside the paper",
@@ -130,13 +133,24 @@ fn all_verbs_from_training_to_export() {
     assert!((0. ..=1.).contains(&results["scores"]["label threshold: PC-F1"].as_f64().expect("a score")));
     assert_eq!(results["claims"].as_array().map(Vec::len), Some(0));
     let page = fs::read_to_string(place.path("run/report.html")).expect("a report");
-    for word in
-        ["By label", "Thresholds", "Calibration of the count", "Images and labels", "<svg", "data:image/jpeg;base64,"]
-    {
+    for word in [
+        "By label",
+        "Thresholds",
+        "Calibration of the count",
+        "Images and labels",
+        "highest scores: ",
+        "data:image/jpeg;base64,",
+    ] {
         assert!(page.contains(word), "{word}");
     }
+    // Losses of both stages, bars by label, two histograms, two calibrations.
+    assert_eq!(page.matches("<svg").count(), 7);
     assert!(MULTILABEL.good(&["evaluate", "--run", &at]).contains("20 test items"));
-    MULTILABEL.bad(&["evaluate", "--run", &at, "--data", &place.text("toy")], 1, &["--data", "classes"]);
+    MULTILABEL.bad(
+        &["evaluate", "--run", &at, "--data", &place.text("toy")],
+        1,
+        &["--data", "rows of 2 features where the run was trained on images"],
+    );
 
     let out = place.text("x.safetensors");
     let images = place.text("data/images");
@@ -175,13 +189,8 @@ fn features_are_learned_and_every_loss_and_head_trains() {
         "--dropout",
         "0",
     ];
-    let shown = MULTILABEL.good(&strs(
-        &place
-            .args("reproduce", "toy-run", &[&more[..], &["--head-input", "concat"]].concat())
-            .into_iter()
-            .filter(|a| a != "--size" && a != "16")
-            .collect::<Vec<_>>(),
-    ));
+    let shown =
+        MULTILABEL.good(&strs(&place.args("reproduce", "toy-run", &[&more[..], &["--head-input", "concat"]].concat())));
     let scores = json(&place.path("toy-run/results.json"));
     let score = |name: &str| scores["scores"][name].as_f64().expect("a score");
     assert!(score("AP an image") > 0.95 && score("label threshold: PC-F1") > 0.85, "{shown}");
@@ -189,7 +198,22 @@ fn features_are_learned_and_every_loss_and_head_trains() {
     let shown = MULTILABEL.good(&strs(&place.args(
         "study",
         "study",
-        &["--data", &toy, "--net", "mlp", "--hidden", "8", "--most", "2", "--seeds", "1,2", "--head-input", "logits"],
+        &[
+            "--data",
+            &toy,
+            "--net",
+            "mlp",
+            "--hidden",
+            "8",
+            "--most",
+            "2",
+            "--seeds",
+            "1,2",
+            "--head-input",
+            "logits",
+            "--margin",
+            "2",
+        ],
     )));
     for word in
         ["softmax", "sigmoid", "bp-mll", "hinge", "warp", "lsep", "±", "best is", "0-1 exact in %", "study.json"]
@@ -198,6 +222,21 @@ fn features_are_learned_and_every_loss_and_head_trains() {
     }
     assert_eq!(json(&place.path("study/study.json"))["cells"].as_array().map(Vec::len), Some(12));
     assert!(place.path("study/lsep-2/report.html").exists() && place.path("study/report.html").exists());
+    // Mean and spread beside the raw scores.
+    let study = json(&place.path("study/study.json"));
+    assert_eq!(study["over_seeds"].as_array().map(Vec::len), Some(6));
+    let raw = |seed: usize| study["cells"][seed]["decisions"]["label count"]["pc_f1"].as_f64().expect("a score");
+    let over = &study["over_seeds"][0]["decisions"]["label count"]["PC-F1"];
+    let number = |name: &str| over[name].as_f64().expect("a number");
+    assert!((number("mean") - (raw(0) + raw(1)) / 2.).abs() < 1e-12);
+    assert!((number("deviation") - (raw(0) - raw(1)).abs() / 2.).abs() < 1e-12);
+    assert_eq!((number("min"), number("max"), number("seeds")), (raw(0).min(raw(1)), raw(0).max(raw(1)), 2.));
+    assert!(study["over_seeds"][5]["ranking"]["AP an image"]["mean"].as_f64().expect("a number") > 0.);
+    MULTILABEL.bad(
+        &["study", "--data", &toy, "--net", "mlp", "--losses", "lsep,sigmoid", "--margin", "2"],
+        1,
+        &["--margin", "leave it out"],
+    );
     MULTILABEL.bad(&strs(&place.args("study", "s", &["--loss", "lsep"])), 1, &["--losses"]);
     MULTILABEL.bad(
         &[
@@ -253,7 +292,12 @@ fn bad_input_is_answered_in_one_line() {
     let toy = place.text("toy");
     for (more, words) in [
         (&["--lr", "0"][..], &["--lr 0"][..]),
-        (&["--margin", "-1"], &["--margin -1"]),
+        (&["--loss", "warp", "--margin", "-1"], &["--margin -1"]),
+        (&["--margin", "1"], &["--margin: only hinge and warp"]),
+        (&["--loss", "hinge", "--pairs", "10"], &["--pairs: only lsep"]),
+        (&["--hidden", "10"], &["--hidden: only mlp"]),
+        (&["--data", &toy, "--net", "mlp", "--size", "32"], &["--size: mlp"]),
+        (&["--data", &toy, "--net", "mlp", "--augment", "flip"], &["--augment: mlp"]),
         (&["--dropout", "1"], &["--dropout 1"]),
         (&["--dev", "0.9"], &["--dev 0.9"]),
         (&["--pairs", "0"], &["--pairs 0"]),
@@ -262,6 +306,7 @@ fn bad_input_is_answered_in_one_line() {
         (&["--batch", "1"], &["--batch 1"]),
         (&["--size", "8"], &["--size 8"]),
         (&["--net", "mlp"], &["--net mlp", "has images"]),
+        (&["--sync-batch-norm"], &["--sync-batch-norm", "one process only"]),
         (&["--data", &toy], &["ready-made features", "--net mlp"]),
         (&["--net", "vgg16"], &["--weights FILE", "scripts/fetch vgg16"]),
         (&["--net", "vgg16", "--weights", "none.pth", "--size", "32"], &["--weights", "none.pth"]),
@@ -279,4 +324,224 @@ fn bad_input_is_answered_in_one_line() {
     fs::write(place.path("data/images/3.png"), &bytes[..bytes.len() / 2]).expect("cut");
     MULTILABEL.bad(&strs(&place.args("train", "other", &[])), 1, &["1 of 60 images", "3.png"]);
     assert!(MULTILABEL.good(&["data", "--data", &place.text("data")]).contains("1 images cannot be used"));
+}
+
+#[test]
+fn a_set_that_is_not_the_runs_is_refused_and_so_is_one_that_changed() {
+    let place = Place::new();
+    let at = place.text("run");
+    MULTILABEL.good(&strs(&place.args("train", "run", &["--epochs", "1", "--epochs2", "1"])));
+    // The same images under another name for one class; and with its classes in another order.
+    let list = fs::read_to_string(place.path("data/labels.csv")).expect("a list");
+    fs::create_dir_all(place.path("renamed")).expect("made");
+    std::os::unix::fs::symlink(place.path("data/images"), place.path("renamed/images")).expect("linked");
+    let renamed = place.text("renamed");
+    fs::write(place.path("renamed/labels.csv"), list.replace("disc", "dish")).expect("written");
+    let evaluate = ["evaluate", "--run", &at, "--data", &renamed];
+    MULTILABEL.bad(&evaluate, 1, &["--data", "class 4 is \"dish\" where the run was trained on \"disc\""]);
+    fs::write(place.path("renamed/labels.csv"), list.replace("disc", "zero")).expect("written");
+    MULTILABEL.bad(&evaluate, 1, &["class 4 is \"dotted\" where the run was trained on \"disc\""]);
+    fs::write(place.path("renamed/labels.csv"), list.replace(";disc", "").replace("disc;", "").replace("disc", "grid"))
+        .expect("written");
+    MULTILABEL.bad(&evaluate, 1, &["9 classes where the run was trained on 10"]);
+    fs::write(place.path("renamed/labels.csv"), &list).expect("written");
+    assert!(MULTILABEL.good(&evaluate).contains("20 test items"));
+    assert!(place.path("run/on-renamed/results.json").exists());
+    // The run's own set, changed since.
+    fs::write(place.path("data/labels.csv"), list.replace("ring", "rong")).expect("written");
+    MULTILABEL.bad(&["evaluate", "--run", &at], 1, &["has changed since", "was trained", "\"rong\""]);
+    MULTILABEL.bad(
+        &strs(&place.args("train", "run", &["--epochs", "1", "--epochs2", "1"])),
+        1,
+        &["has changed since", "was begun", "\"rong\""],
+    );
+    // What a run says of images needs no set at all.
+    fs::remove_file(place.path("data/labels.csv")).expect("removed");
+    let out = place.text("x.safetensors");
+    MULTILABEL.good(&["embed", "--run", &at, "--images", &place.text("data/images"), "--out", &out]);
+    MULTILABEL.good(&["export", "--run", &at]);
+
+    // Rows of another width.
+    let toy = place.text("toy");
+    let more = ["--data", &toy, "--net", "mlp", "--most", "2", "--epochs", "1", "--epochs2", "1"];
+    MULTILABEL.good(&strs(&place.args("train", "toy-run", &more)));
+    for part in ["train", "test"] {
+        let text = fs::read_to_string(place.path(&format!("toy-{part}.arff"))).expect("there");
+        let (head, rows) = text.split_once("@data\n").expect("data");
+        let head = head.replace("@attribute up", "@attribute c numeric\n@attribute up");
+        let rows: String = rows
+            .lines()
+            .map(|row| format!("{}\n", row.splitn(3, ',').collect::<Vec<_>>().join(",").replacen(',', ",0,", 1)))
+            .collect();
+        fs::write(place.path(&format!("wide-{part}.arff")), format!("{head}@data\n{rows}")).expect("written");
+    }
+    fs::copy(place.path("toy.xml"), place.path("wide.xml")).expect("copied");
+    MULTILABEL.bad(
+        &["evaluate", "--run", &place.text("toy-run"), "--data", &place.text("wide")],
+        1,
+        &["rows of 3 features where the run was trained on rows of 2 features"],
+    );
+    assert!(
+        MULTILABEL
+            .good(&["evaluate", "--run", &place.text("toy-run"), "--data", &place.text("toy/")])
+            .contains("test items")
+    );
+}
+
+#[test]
+fn without_dev_items_the_rivals_are_chosen_on_the_training_items_and_an_odd_batch_of_two_trains() {
+    let place = Place::new();
+    // 35 images in batches of two: one of the seventeen has three.
+    let more = ["--dev", "0.125", "--batch", "2", "--epochs", "1", "--epochs2", "1", "--log-every", "1"];
+    MULTILABEL.good(&strs(&place.args("train", "odd", &more)));
+    let log = fs::read_to_string(place.path("odd/log.jsonl")).expect("a log");
+    assert_eq!(log.lines().count(), 34);
+    let terms: Vec<u64> = log
+        .lines()
+        .take(17)
+        .filter_map(|line| serde_json::from_str::<Value>(line).expect("JSON")["terms"].as_u64())
+        .collect();
+    assert_eq!((terms.iter().sum::<u64>(), terms.iter().min().copied()), (35, Some(2)));
+    let more = ["--dev", "0", "--epochs", "1", "--epochs2", "1"];
+    let shown = MULTILABEL.good(&strs(&place.args("reproduce", "none", &more)));
+    assert!(shown.contains("chosen on the 40 training items themselves (none are set aside: optimistic)"), "{shown}");
+    assert!(!shown.contains("dev items"), "{shown}");
+    let results = fs::read_to_string(place.path("none/results.json")).expect("results");
+    assert!(results.contains("k and the one threshold of the rivals are chosen on what was trained on"));
+}
+
+#[test]
+fn voc_is_scored_by_its_own_rule_under_its_own_name() {
+    let place = Place::new();
+    let shapes = Shapes { side: 24, ..Shapes::default() };
+    let classes = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"];
+    let (mut train, mut test) = (String::new(), String::new());
+    for folder in ["JPEGImages", "Annotations", "ImageSets/Main"] {
+        fs::create_dir_all(place.path("voc").join(folder)).expect("made");
+    }
+    for number in 0..30 {
+        let (image, labels) = shapes.draw(number);
+        let id = format!("{number:06}");
+        image.save(place.path(&format!("voc/JPEGImages/{id}.jpg"))).expect("saved");
+        let objects: String = labels
+            .iter()
+            .enumerate()
+            .map(|(i, &class)| {
+                let difficult = u8::from(i > 0 && number % 3 == 0);
+                format!("<object><name>{}</name><difficult>{difficult}</difficult></object>", classes[class as usize])
+            })
+            .collect();
+        fs::write(place.path(&format!("voc/Annotations/{id}.xml")), format!("<annotation>{objects}</annotation>"))
+            .expect("written");
+        if number < 20 { train.push_str(&format!("{id}\n")) } else { test.push_str(&format!("{id}\n")) }
+    }
+    fs::write(place.path("voc/ImageSets/Main/trainval.txt"), train).expect("written");
+    fs::write(place.path("voc/ImageSets/Main/test.txt"), test).expect("written");
+    let voc = place.text("voc");
+    let shown = MULTILABEL.good(&strs(&place.args(
+        "reproduce",
+        "voc-run",
+        &["--data", &voc, "--epochs", "1", "--epochs2", "1"],
+    )));
+    let results = json(&place.path("voc-run/results.json"));
+    let score = |name: &str| results["scores"][name].as_f64().expect("a score");
+    let eleven = score("class mAP (VOC2007: 11 points, difficult ignored)");
+    assert!(eleven > 0. && eleven != score("class mAP (step, difficult ignored)") && score("class mAP (step)") > 0.);
+    assert!(shown.contains("class mAP (VOC2007): the mean of the highest precisions"), "{shown}");
+    // Other sets have no such score.
+    MULTILABEL.good(&strs(&place.args("reproduce", "plain", &["--epochs", "1", "--epochs2", "1"])));
+    assert!(!fs::read_to_string(place.path("plain/results.json")).expect("results").contains("VOC"));
+}
+
+/// The losses of a log, both stages.
+fn losses(path: &Path) -> Vec<f64> {
+    let log = fs::read_to_string(path).expect("a log");
+    let loss = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["loss"].as_f64().expect("a loss");
+    log.lines().map(loss).collect()
+}
+
+#[test]
+fn two_processes_take_the_steps_of_one() {
+    let place = Place::new();
+    let toy = place.text("toy");
+    // Both with dropout, which is drawn for the whole batch, and with sampled pairs.
+    for (loss, seed) in [("lsep", "1"), ("softmax", "2")] {
+        let more = [
+            "--data",
+            &toy,
+            "--net",
+            "mlp",
+            "--hidden",
+            "16",
+            "--most",
+            "2",
+            "--loss",
+            loss,
+            "--seed",
+            seed,
+            "--batch",
+            "33",
+            "--log-every",
+            "1",
+            "--device",
+            "cpu",
+        ];
+        let (one, two) = (format!("one-{loss}"), format!("two-{loss}"));
+        MULTILABEL.good(&strs(&place.args("train", &one, &more)));
+        together(&strs(&place.args("train", &two, &more)));
+        let (ours, theirs) =
+            (losses(&place.path(&format!("{two}/log.jsonl"))), losses(&place.path(&format!("{one}/log.jsonl"))));
+        assert_eq!(ours.len(), theirs.len());
+        for (step, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            assert!((a - b).abs() <= 1e-5 * b.abs().max(1.), "{loss}, step {step}: {a} is not {b}");
+        }
+        let said = together(&["evaluate", "--run", &place.text(&two), "--device", "cpu"]);
+        MULTILABEL.good(&["evaluate", "--run", &place.text(&one), "--device", "cpu"]);
+        assert!(said[0].contains("test items") && said[1].is_empty(), "{said:?}");
+        let score = |run: &str| json(&place.path(run).join("results.json"))["scores"]["AP an image"].as_f64();
+        assert!((score(&one).expect("a score") - score(&two).expect("a score")).abs() < 0.01);
+    }
+    // A network whose batch normalisation would see one image.
+    let more = ["--batch", "3", "--device", "cpu"];
+    let errors = pair(&strs(&place.args("train", "few", &more)));
+    assert!(errors.iter().all(|(well, _, _)| !well), "{errors:?}");
+    assert!(errors[0].2.contains("--batch 3") && errors[0].2.contains("--sync-batch-norm"), "{}", errors[0].2);
+    let more = ["--batch", "3", "--device", "cpu", "--sync-batch-norm", "--epochs", "1", "--epochs2", "1"];
+    together(&strs(&place.args("train", "synchronised", &more)));
+    for verb in ["reproduce", "study"] {
+        let output = MULTILABEL
+            .command(&[verb, "--data", &toy, "--net", "mlp"])
+            .env("WORLD_SIZE", "2")
+            .env("RANK", "0")
+            .env("MASTER_ADDR", "127.0.0.1")
+            .env("MASTER_PORT", "1")
+            .output()
+            .expect("starts");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("only train and evaluate take several processes"));
+    }
+}
+
+/// How two processes at one run ended: whether well, what each printed and what each said.
+fn pair(args: &[&str]) -> Vec<(bool, String, String)> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|found| found.local_addr()).expect("a port").port();
+    let start = |rank: u32| {
+        let mut command = MULTILABEL.command(args);
+        command.env("RANK", rank.to_string()).env("WORLD_SIZE", "2").env("LOCAL_RANK", rank.to_string());
+        command.env("LOCAL_WORLD_SIZE", "2").env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
+        command.env("OMP_NUM_THREADS", "1").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    [start(0), start(1)]
+        .map(|child| {
+            let output = child.wait_with_output().expect("ends");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
+            (output.status.success(), text(&output.stdout), text(&output.stderr))
+        })
+        .to_vec()
+}
+
+/// What two processes print that end well.
+fn together(args: &[&str]) -> Vec<String> {
+    let ends = pair(args);
+    assert!(ends.iter().all(|(well, _, _)| *well), "{args:?}: {ends:?}");
+    ends.into_iter().map(|(_, printed, _)| printed).collect()
 }

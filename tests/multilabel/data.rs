@@ -19,6 +19,25 @@ fn write(dir: &Path, name: &str, text: &str) {
     fs::write(path, text).expect("written");
 }
 
+#[test]
+fn a_known_mulan_set_is_compared_with_its_published_counts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    write(dir, "scene.xml", XML);
+    for part in ["train", "test"] {
+        write(dir, &format!("scene-{part}.arff"), &format!("{HEAD}1,0.5,red,0,1\n"));
+    }
+    let set = open(&dir.join("scene")).expect("opens");
+    let notes = set.notes.join("\n");
+    assert!(
+        !set.published
+            && notes.contains("not the published scene of Mulan: 1 training rows (published 1,211)")
+            && notes.contains("3 features (published 294)")
+            && notes.contains("2 labels (published 6)"),
+        "{notes}"
+    );
+}
+
 /// The error's only line.
 fn line(dir: &Path) -> String {
     let text = format!("{:#}", open(dir).expect_err("an error"));
@@ -70,6 +89,16 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     fs::create_dir_all(up.path().join("VOCdevkit")).expect("made");
     std::os::unix::fs::symlink(dir, up.path().join("VOCdevkit/VOC2007")).expect("linked");
     assert_eq!(open(up.path()).expect("opens").train.len(), 2);
+    // What a list names twice counts once; what both lists name is told.
+    write(dir, "ImageSets/Main/trainval.txt", "000005\n000007\n000005\n");
+    write(dir, "ImageSets/Main/test.txt", "000001\n000007\n");
+    let again = open(dir).expect("opens");
+    assert_eq!((again.train.len(), again.test.len()), (2, 2));
+    let notes = again.notes.join("\n");
+    assert!(notes.contains("trainval.txt: left out 1 image named a second time: JPEGImages/000005.jpg"), "{notes}");
+    assert!(notes.contains("1 image in the training list and in the test list: JPEGImages/000007.jpg"), "{notes}");
+    assert!(LabelCard::new(&again).to_string().contains("note: trainval.txt: left out 1 image"));
+    write(dir, "ImageSets/Main/test.txt", "000001\n");
     // Truncated image, unknown class, broken XML, a class list for an image list.
     let bytes = fs::read(dir.join("JPEGImages/000001.jpg")).expect("there");
     fs::write(dir.join("JPEGImages/000001.jpg"), &bytes[..bytes.len() / 2]).expect("cut");
@@ -151,6 +180,17 @@ fn nus_wide_reports_its_defects() {
         notes.contains("Labels_lake_Train.txt:3: \"-1130179\"") && notes.contains("1 of 4 listed images are not here"),
         "{notes}"
     );
+    // A path that the list names again, with other labels.
+    write(dir, "ImageList/TrainImagelist.txt", "a\\0001_1.jpg\nb/0003_3.jpg\nb\\0003_3.jpg\n");
+    let set = open(dir).expect("opens");
+    assert_eq!(labels(&set.train), [("images/a/0001_1.jpg", &[0, 1][..]), ("images/b/0003_3.jpg", &[1])]);
+    let notes = set.notes.join("\n");
+    assert!(
+        notes.contains(
+            "TrainImagelist.txt: left out 1 image named a second time, 1 with other labels: images/b/0003_3.jpg"
+        ) && !notes.contains("are not here"),
+        "{notes}"
+    );
     write(dir, &labels_at("lake", "Test"), "1\n0\n");
     refused(dir, &["Labels_lake_Test.txt", "2 labels for the 1 images"]);
     write(dir, "ImageList/TestImagelist.txt", "../a.jpg\n");
@@ -184,6 +224,10 @@ fn arff_is_read_dense_and_sparse() {
     assert_eq!(set.feature_width(), Some(3));
     assert!(LabelCard::new(&set).to_string().contains("3 features a row"));
     refused(dir, &["holds a set: say", "x"]);
+    let slash = std::path::PathBuf::from(format!("{}/x/", dir.display()));
+    assert_eq!(open(&slash).expect("opens").name, "x");
+    refused(&dir.join("x.xml"), &["one file of a Mulan set: say", "/x"]);
+    refused(&dir.join("x-test.arff"), &["one file of a Mulan set: say", "/x"]);
     for (bad, words) in [
         ("1,0.5,red,0\n", &["x-train.arff:10", "4 values"][..]),
         ("1,0.5,red,0,1,2\n", &["x-train.arff:10", "more than the 5"]),
@@ -194,6 +238,11 @@ fn arff_is_read_dense_and_sparse() {
         ("{9 1}\n", &["no attribute of that number"]),
         ("{1 1\n", &["closing brace"]),
         ("{1}\n", &["no value"]),
+        ("{1 2, 1 3}\n", &["attribute 1 stands twice"]),
+        ("{4 2, 1 3}\n", &["attribute 1 stands twice, or after a higher one"]),
+        ("1,0.5,'red,0,1\n", &["a quote that is never closed"]),
+        ("1,0.5,red,0,\n", &["z is \"\""]),
+        ("1,,red,0,1\n", &["a b is \"\""]),
     ] {
         write(dir, "x-train.arff", &format!("{HEAD}{bad}"));
         refused(&dir.join("x"), words);
@@ -203,6 +252,9 @@ fn arff_is_read_dense_and_sparse() {
         (HEAD.replace("deep", "dry"), "no attribute for the label deep"),
         (HEAD.replace("REAL", "date"), "not an attribute"),
         (HEAD.replace("'a b'", "'a b"), "not an attribute"),
+        (HEAD.replace("{0, 1}", "{yes, no}"), "the label deep has the words {yes,no}: Mulan's labels have {0,1}"),
+        (HEAD.replace("{0, 1}", "{0, 1, 2}"), "the label deep has the words {0,1,2}"),
+        (HEAD.replace(" z ", " kind "), "the attribute kind stands twice"),
         (HEAD.to_string(), "nothing to train on"),
         (format!("{}1,0.5,red,0,1\n", HEAD.replace(" z ", " zz ")), "other attributes"),
     ] {
@@ -214,6 +266,42 @@ fn arff_is_read_dense_and_sparse() {
     fs::remove_file(dir.join("x-train.arff")).expect("removed");
     write(dir, "x.xml", XML);
     refused(&dir.join("x"), &["x-train.arff is missing"]);
+}
+
+#[test]
+fn what_a_sparse_row_leaves_out_is_the_first_declared_word() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    write(dir, "x.xml", XML);
+    // Weka's internal 0; and Mulan asks whether the word is 1. So a label declared {1,0} is there where it is left out.
+    let head = "@relation x\n@attribute wet {1,0}\n@attribute deep {0,1}\n@attribute size {5,3,4}\n@attribute 'it\\'s, a' {'b, c', \"d e\", f}\n@attribute n numeric\n@data\n";
+    write(
+        dir,
+        "x-train.arff",
+        &format!("{head}{{}}\n{{0 0}}\n{{1 1, 2 3, 3 'd e'}}\n{{0 1,2\t4,3 f,4 -2}} % remark\n"),
+    );
+    write(
+        dir,
+        "x-test.arff",
+        &format!("{head}1,0,5,'b, c',0\n0,0,5,'b, c',0 % remark\n1\t1 3  \"d e\" 0\n1,0,4,f,-2\n"),
+    );
+    let set = open(&dir.join("x")).expect("opens");
+    let rows = |items: &[rankle::datasets::labels::Item]| -> Vec<(Vec<f32>, Vec<u32>)> {
+        let row = |item: &rankle::datasets::labels::Item| match &item.content {
+            Content::Features(row) => (row.to_vec(), item.labels.clone()),
+            Content::Image(_) => panic!("features"),
+        };
+        items.iter().map(row).collect()
+    };
+    let wanted = [
+        (vec![5., 0., 0.], vec![0]),
+        (vec![5., 0., 0.], vec![]),
+        (vec![3., 1., 0.], vec![0, 1]),
+        (vec![4., 2., -2.], vec![0]),
+    ];
+    assert_eq!(rows(&set.train), wanted);
+    // The dense rows say the same.
+    assert_eq!(rows(&set.test), wanted);
 }
 
 #[test]
@@ -302,6 +390,7 @@ fn the_real_small_sets_have_their_counts() {
         let set = open(&root.join("mulan").join(name)).expect("opens");
         assert_eq!((set.train.len(), set.test.len(), set.feature_width()), (train, test, Some(features)));
         assert_eq!(set.classes.len(), classes);
+        assert!(set.published, "{:?}", set.notes);
         let count: usize = set.train.iter().map(|item| item.labels.len()).sum();
         assert_eq!(count, labels, "{name}");
     }

@@ -3,7 +3,8 @@
 use rand::Rng;
 use rankle::losses::Tally;
 use rankle::losses::multilabel::{
-    bp_mll, hinge, label_count, label_threshold, lsep, lsep_sampled, lsep_tensors, sigmoid, softmax, warp,
+    Pairs, bp_mll, draw_label, hinge, label_count, label_threshold, lsep, lsep_of, lsep_sampled, lsep_tensors, sigmoid,
+    softmax, softmax_on, warp,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -208,6 +209,46 @@ fn scores_of_five_hundred_stay_finite_with_exact_gradients() {
     close(value(&tally.sum), 2000. + 4_f64.ln(), 1e-3);
     tally.sum.backward();
     all_close(&leaf.grad().view([-1]), &Tensor::from_slice(&[1_f32, -1., 0., 0., -0.5, 0.5, 0.5, -0.5]), 1e-6);
+}
+
+#[test]
+fn cross_entropy_keeps_its_digits_at_both_ends() {
+    let ends = [0.5, 17., 18., 30., 80., 500., -0.5, -17., -18., -30., -80., -500.];
+    let threshold: fn(&Tensor, &Tensor) -> Tally = |f, y| label_threshold(f, &f.zeros_like(), y);
+    for (kind, tolerance, least) in [(Kind::Float, 4e-6, 1e-37), (Kind::Double, 1e-14, 0.)] {
+        for loss in [sigmoid as fn(&Tensor, &Tensor) -> Tally, threshold] {
+            for (label, end) in [0, 1].into_iter().flat_map(|label| ends.map(|end| (label, end))) {
+                // As far on the right side as `margin`: log(1 + e^-margin), and its slope.
+                let margin: f64 = if label == 1 { end } else { -end };
+                let y = Tensor::from_slice(&[label]).view([1, 1]);
+                let f = Tensor::from_slice(&[end]).view([1, 1]).to_kind(kind).set_requires_grad(true);
+                let tally = loss(&f, &y);
+                tally.sum.backward();
+                let (found, slope) = (value(&tally.sum), value(&f.grad().view([])));
+                let wanted = (-margin.abs()).exp().ln_1p() + (-margin).max(0.);
+                let wanted_slope = if label == 1 { -1. } else { 1. } / (1. + margin.exp());
+                // Below the least number that f32 has, 0 is exact.
+                let near = |a: f64, b: f64| (a - b).abs() <= tolerance * b.abs() + least;
+                assert!(near(found, wanted), "{kind:?}, {label} at {end}: {found} is not {wanted}");
+                assert!(near(slope, wanted_slope), "{kind:?}, {label} at {end}: {slope} is not {wanted_slope}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_drawn_beforehand_gives_the_same_loss() {
+    let y = drawn_labels(5, 6, 40);
+    let f = matrix(5, 6, 40);
+    let pairs = Pairs::draw(&y, 20, 3).expect("more pairs than 20");
+    assert_eq!(value(&lsep_of(&f, &pairs).sum), value(&lsep_sampled(&f, &y, 20, 3).sum));
+    assert_eq!(value(&softmax_on(&f, &draw_label(&y, 3)).sum), value(&softmax(&f, &y, 3).sum));
+    // Where no image has more pairs, all are taken, and nothing is drawn: an image with one label of 40 has 39.
+    let one = y.narrow(0, 2, 1);
+    assert!(Pairs::draw(&one, 38, 1).is_some() && Pairs::draw(&one, 39, 1).is_none());
+    close(value(&lsep_sampled(&f.narrow(0, 2, 1), &one, 39, 1).sum), value(&lsep(&f.narrow(0, 2, 1), &one).sum), 1e-12);
+    let none = Pairs::draw(&y.narrow(0, 0, 3), 20, 1).expect("the third has more");
+    assert_eq!(lsep_of(&f.narrow(0, 0, 3), &none).terms.int64_value(&[]), 1);
 }
 
 #[test]

@@ -49,6 +49,18 @@ fn dropout_is_on_the_feature_in_training_alone() {
     assert_eq!(net.feature(&x, false), feature);
     assert_eq!(net.scores(&feature, false), net.scores(&feature, false));
     assert_ne!(net.scores(&feature, true), net.scores(&feature, true));
+    // Drawn for the whole batch, whoever has which rows of it.
+    let seeded = |work: &dyn Fn() -> Tensor| {
+        tch::manual_seed(5);
+        work()
+    };
+    let whole = seeded(&|| net.scores(&feature, true));
+    assert_eq!(seeded(&|| net.scores_in(&feature, 4, 0..4)), whole);
+    for own in [0..1, 1..4, 3..4] {
+        let rows = |x: &Tensor| x.narrow(0, own.start, own.end - own.start);
+        let part = seeded(&|| net.scores_in(&rows(&feature), 4, own.clone()));
+        all_close(&part, &rows(&whole), 1e-6);
+    }
     assert!(LabelSmall::new(&at.sub("small"), 15).is_err());
     let small = LabelSmall::new(&at.sub("other"), 16).expect("fits");
     let images = drawn(3, &[2, 3, 24, 32]);

@@ -1,12 +1,19 @@
 //! Mulan's files: `NAME.xml` names the labels, `NAME-train.arff` and `NAME-test.arff` hold attributes and rows, dense
 //! (`1,0.5,...`) or sparse (`{0 1, 7 0.5}`).
+//!
+//! As Weka reads them: what a sparse row leaves out has the internal value 0, which of an attribute of numbers is 0 and of
+//! one of words the first that is declared. As Mulan reads them: a label is an attribute of the words 0 and 1 in either
+//! order (or of numbers), and an image has it where the word is 1; so one declared `{1,0}` is there where it is left out.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
+use super::super::catalog::{fetch_for, known_count};
+use super::super::{Count, compare};
 use super::{Content, Item, LabelLayout, LabelSet, text};
 
 fn file(dir: &Path, end: &str) -> PathBuf {
@@ -20,6 +27,13 @@ pub(super) fn is_one(dir: &Path) -> bool {
     file(dir, "-train.arff").is_file() || file(dir, ".xml").is_file()
 }
 
+/// The set that a file is part of, as it should be named.
+pub(super) fn named_by_file(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?;
+    let set = ["-train.arff", "-test.arff", ".xml"].iter().find_map(|end| name.strip_suffix(end))?;
+    Some(file.with_file_name(set)).filter(|set| is_one(set))
+}
+
 /// The sets in a folder, as they should be named.
 pub(super) fn names(dir: &Path) -> Option<Vec<String>> {
     let entries = std::fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -31,6 +45,15 @@ pub(super) fn names(dir: &Path) -> Option<Vec<String>> {
 }
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
+    for end in [".xml", "-train.arff", "-test.arff"] {
+        let path = file(dir, end);
+        ensure!(
+            path.is_file(),
+            "{} is missing: a set is NAME.xml, NAME-train.arff and NAME-test.arff in one folder{}",
+            path.display(),
+            path.parent().and_then(fetch_for).map_or_else(String::new, |command| format!("; {command} gets them"))
+        );
+    }
     let classes = labels(&file(dir, ".xml"))?;
     let (train, first) = part(&file(dir, "-train.arff"), &classes)?;
     let (test, second) = part(&file(dir, "-test.arff"), &classes)?;
@@ -39,8 +62,25 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         "{}: other attributes than in the -train file: take both from one source",
         file(dir, "-test.arff").display()
     );
-    let notes = vec![format!("{} ready-made features a row", first.len())];
-    Ok(LabelSet { name: String::new(), layout: LabelLayout::Mulan, classes, train, test, notes, published: false })
+    let mut notes = vec![format!("{} ready-made features a row", first.len())];
+    // The sets that scripts/fetch gets are known by name.
+    let name = dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let known = |what: &str| known_count("mulan", &format!("{name}/{what}"));
+    let published = match (known("train"), known("test"), known("features"), known("labels")) {
+        (Some(rows), Some(test_rows), Some(features), Some(labels)) => {
+            let counts = [
+                Count { what: "training rows", published: rows, here: train.len() },
+                Count { what: "test rows", published: test_rows, here: test.len() },
+                Count { what: "features", published: features, here: first.len() },
+                Count { what: "labels", published: labels, here: classes.len() },
+            ];
+            let difference = compare(&format!("{name} of Mulan"), &counts);
+            notes.extend(difference.clone());
+            difference.is_none()
+        }
+        _ => false,
+    };
+    Ok(LabelSet { name: String::new(), layout: LabelLayout::Mulan, classes, train, test, notes, published })
 }
 
 /// The labels of the XML, nested ones too, in its order.
@@ -63,17 +103,50 @@ enum Kind {
     Words(Vec<String>),
 }
 
-/// A name and the rest of a line; the name may be quoted.
-fn name_and_rest(text: &str) -> Option<(String, &str)> {
+/// The first word of `text` and what follows it. A word in quotes ends with them and may hold anything, a backslash
+/// before what is meant as it stands; any other ends before white space or one of `ends`. None where quotes stay open.
+fn word<'a>(text: &'a str, ends: &[char]) -> Option<(Cow<'a, str>, &'a str)> {
     let text = text.trim_start();
-    for quote in ['\'', '"'] {
-        if let Some(inside) = text.strip_prefix(quote) {
-            let end = inside.find(quote)?;
-            return Some((inside[..end].to_string(), inside[end + 1..].trim()));
+    let Some(quote) = text.chars().next().filter(|first| ['\'', '"'].contains(first)) else {
+        let end = text.find(|c: char| c.is_whitespace() || ends.contains(&c)).unwrap_or(text.len());
+        return Some((Cow::Borrowed(&text[..end]), &text[end..]));
+    };
+    let (mut inside, mut escaped) = (String::new(), false);
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => {
+                inside.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            _ if c == quote => return Some((Cow::Owned(inside), &text[at + c.len_utf8()..])),
+            _ => inside.push(c),
         }
     }
-    let end = text.find(char::is_whitespace)?;
-    Some((text[..end].to_string(), text[end..].trim()))
+    None
+}
+
+/// The words of a row or a declaration: commas or white space part them, a remark ends them.
+fn words(mut text: &str) -> Result<Vec<Cow<'_, str>>> {
+    let mut found = Vec::new();
+    loop {
+        text = text.trim_start();
+        if text.is_empty() || text.starts_with('%') {
+            return Ok(found);
+        }
+        let (one, rest) = word(text, &[',']).context("a quote that is never closed")?;
+        found.push(one);
+        let rest = rest.trim_start();
+        text = match rest.strip_prefix(',') {
+            // A comma at the very end parts a last word that is missing.
+            Some(after) if after.trim_start().is_empty() => {
+                found.push(Cow::Borrowed(""));
+                return Ok(found);
+            }
+            Some(after) => after,
+            None => rest,
+        };
+    }
 }
 
 /// Rows, and the names of the attributes that are no labels.
@@ -90,7 +163,8 @@ fn part(path: &Path, classes: &[String]) -> Result<(Vec<Item>, Vec<String>)> {
             break;
         }
         if lower.starts_with("@attribute") {
-            let parsed = name_and_rest(&line[10..]).and_then(|(name, rest)| Some((name, kind(rest)?)));
+            let parsed =
+                word(&line[10..], &['{']).and_then(|(name, rest)| Some((name.into_owned(), kind(rest.trim())?)));
             attributes.push(parsed.with_context(|| {
                 format!("{}:{number}: not an attribute of numbers or {{words}}: {}", path.display(), cut(line))
             })?);
@@ -101,6 +175,22 @@ fn part(path: &Path, classes: &[String]) -> Result<(Vec<Item>, Vec<String>)> {
     let target: Vec<Option<usize>> = attributes.iter().map(|(name, _)| place.get(name.as_str()).copied()).collect();
     if let Some(missing) = classes.iter().enumerate().find(|(i, _)| !target.contains(&Some(*i))) {
         bail!("{}: no attribute for the label {} of the XML: take both from one source", path.display(), missing.1);
+    }
+    let mut seen = BTreeSet::new();
+    if let Some((twice, _)) = attributes.iter().find(|(name, _)| !seen.insert(name)) {
+        bail!("{}: the attribute {twice} stands twice: take the file from its source again", path.display());
+    }
+    for ((name, kind), _) in attributes.iter().zip(&target).filter(|(_, target)| target.is_some()) {
+        if let Kind::Words(words) = kind {
+            let mut sorted: Vec<&str> = words.iter().map(String::as_str).collect();
+            sorted.sort_unstable();
+            ensure!(
+                sorted == ["0", "1"],
+                "{}: the label {name} has the words {{{}}}: Mulan's labels have {{0,1}}",
+                path.display(),
+                words.join(",")
+            );
+        }
     }
     let features: Vec<String> =
         attributes.iter().zip(&target).filter(|(_, t)| t.is_none()).map(|((name, _), _)| name.clone()).collect();
@@ -124,12 +214,21 @@ fn part(path: &Path, classes: &[String]) -> Result<(Vec<Item>, Vec<String>)> {
 }
 
 fn kind(rest: &str) -> Option<Kind> {
-    if let Some(words) = rest.strip_prefix('{') {
-        let words = words.split('}').next()?.split(',');
-        return Some(Kind::Words(words.map(|word| word.trim().trim_matches(['\'', '"']).to_string()).collect()));
+    if let Some(inside) = rest.strip_prefix('{') {
+        // The last brace: a word in quotes may hold one.
+        let list = words(&inside[..inside.rfind('}')?]).ok()?;
+        return (!list.is_empty()).then(|| Kind::Words(list.into_iter().map(Cow::into_owned).collect()));
     }
     let word = rest.split_whitespace().next()?.to_ascii_lowercase();
     ["numeric", "real", "integer"].contains(&word.as_str()).then_some(Kind::Number)
+}
+
+/// What a sparse row means by leaving the attribute out: 0, or the first word that is declared.
+fn omitted((_, kind): &(String, Kind)) -> f32 {
+    match kind {
+        Kind::Number => 0.,
+        Kind::Words(words) => value_of(0, words),
+    }
 }
 
 fn row(
@@ -138,26 +237,27 @@ fn row(
     target: &[Option<usize>],
     width: usize,
 ) -> Result<(Vec<f32>, Vec<u32>)> {
-    let mut values = vec![0_f32; attributes.len()];
+    let mut values: Vec<f32>;
     if let Some(inside) = line.strip_prefix('{') {
-        let inside = inside.strip_suffix('}').context("a sparse row without its closing brace")?;
-        for entry in inside.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let (at, word) = entry.split_once(char::is_whitespace).with_context(|| format!("{entry:?}: no value"))?;
-            let at: usize = at
-                .parse()
-                .ok()
-                .filter(|&at| at < attributes.len())
-                .with_context(|| format!("{at:?}: no attribute of that number, there are {}", attributes.len()))?;
-            values[at] = value(word.trim(), &attributes[at])?;
+        values = attributes.iter().map(omitted).collect();
+        let inside = inside.rfind('}').map(|end| &inside[..end]).context("a sparse row without its closing brace")?;
+        let list = words(inside)?;
+        let mut last = None;
+        for entry in list.chunks(2) {
+            let [at, word] = entry else { bail!("{}: no value", cut(&entry[0])) };
+            let place: usize =
+                at.parse().ok().filter(|&at| at < attributes.len()).with_context(|| {
+                    format!("{}: no attribute of that number, there are {}", cut(at), attributes.len())
+                })?;
+            ensure!(last < Some(place), "the attribute {place} stands twice, or after a higher one");
+            last = Some(place);
+            values[place] = value(word, &attributes[place])?;
         }
     } else {
-        let mut count = 0;
-        for word in line.split(',') {
-            ensure!(count < attributes.len(), "more than the {} values that the attributes want", attributes.len());
-            values[count] = value(word.trim(), &attributes[count])?;
-            count += 1;
-        }
-        ensure!(count == attributes.len(), "{count} values where the attributes want {}", attributes.len());
+        let list = words(line)?;
+        ensure!(list.len() <= attributes.len(), "more than the {} values that the attributes want", attributes.len());
+        values = list.iter().zip(attributes).map(|(word, attribute)| value(word, attribute)).collect::<Result<_>>()?;
+        ensure!(list.len() == attributes.len(), "{} values where the attributes want {}", list.len(), attributes.len());
     }
     let (mut features, mut labels) = (Vec::with_capacity(width), Vec::new());
     for (i, (&value, target)) in values.iter().zip(target).enumerate() {
@@ -172,24 +272,22 @@ fn row(
     Ok((features, labels))
 }
 
-/// A number, or the place of a word among an attribute's (0 and 1 where those are its words).
+/// A number, or what a word stands for.
 fn value(word: &str, (name, kind): &(String, Kind)) -> Result<f32> {
-    let word = word.trim_matches(['\'', '"']);
-    let number = word.parse::<f32>().ok();
     let found = match kind {
-        Kind::Number => number,
-        Kind::Words(words) => {
-            let place = words.iter().position(|known| known == word);
-            if words.iter().all(|word| word.parse::<f32>().is_ok()) {
-                place.and(number)
-            } else {
-                place.map(|at| at as f32)
-            }
-        }
+        Kind::Number => word.parse::<f32>().ok(),
+        Kind::Words(words) => words.iter().position(|known| known == word).map(|at| value_of(at, words)),
     };
     found.filter(|value| value.is_finite()).with_context(|| {
         format!("{name} is {}: it should be a finite number or one of its words; fill in or remove the row", cut(word))
     })
+}
+
+/// The number that a word is, where all of an attribute's are numbers (so are 0 and 1 in either order), else its place.
+fn value_of(at: usize, words: &[String]) -> f32 {
+    let numbers: Option<Vec<f32>> =
+        words.iter().map(|word| word.parse().ok().filter(|number: &f32| number.is_finite())).collect();
+    numbers.map_or(at as f32, |numbers| numbers[at])
 }
 
 /// At most 60 characters.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::catalog::{count, cure};
 use super::super::{Count, compare};
-use super::{Item, LabelLayout, LabelSet, image, unique};
+use super::{Item, LabelLayout, LabelSet, image, once, unique};
 
 #[derive(Deserialize)]
 struct Instances {
@@ -38,13 +38,21 @@ struct Category {
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let (classes, train) = part(dir, "train2014", None)?;
     let (_, test) = part(dir, "val2014", Some(&classes))?;
-    let counts = [
-        Count { what: "training images", published: count("coco2014", "train_images"), here: train.len() },
-        Count { what: "validation images", published: count("coco2014", "val_images"), here: test.len() },
-        Count { what: "categories", published: count("coco2014", "categories"), here: classes.len() },
-    ];
-    let difference = compare("COCO 2014", &counts);
     let mut notes = vec!["trained on train2014, tested on val2014".to_string()];
+    let train = once("instances_train2014.json", train, &mut notes);
+    let test = once("instances_val2014.json", test, &mut notes);
+    // The small set that scripts/fetch makes has its own counts.
+    let small = dir.canonicalize().is_ok_and(|dir| dir.file_name().is_some_and(|name| name == "coco-256"));
+    let (name, title) = if small { ("coco-256", "coco-256") } else { ("coco2014", "COCO 2014") };
+    let counts = [
+        Count { what: "training images", published: count(name, "train_images"), here: train.len() },
+        Count { what: "validation images", published: count(name, "val_images"), here: test.len() },
+        Count { what: "categories", published: count(name, "categories"), here: classes.len() },
+    ];
+    let difference = compare(title, &counts);
+    if small {
+        notes.push("a small part of COCO 2017, shrunk: no set of the paper's".to_string());
+    }
     notes.extend(difference.clone());
     Ok(LabelSet {
         name: String::new(),

@@ -3,6 +3,7 @@
 //!
 //! [`open`] reads names and labels but no pixels, and compares counts with the published ones.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{cure, lacks};
-use super::{Source, thousands};
+use super::{Source, plural, thousands};
 use crate::seed;
 
 mod arff;
@@ -182,10 +183,16 @@ fn problems(items: &[&Item]) -> Vec<String> {
 /// # Errors
 /// One line: nothing of the kind, a malformed file by name and line, lists that don't match.
 pub fn open(dir: &Path) -> Result<LabelSet> {
+    // A slash or a dot at the end is no part of a name.
+    let plain: PathBuf = dir.components().collect();
+    let dir = plain.as_path();
     let mut set = if arff::is_one(dir) {
         arff::open(dir)?
     } else {
         ensure!(dir.exists(), "no folder {}: {}", dir.display(), cure(dir));
+        if let Some(name) = arff::named_by_file(dir) {
+            anyhow::bail!("{} is one file of a Mulan set: say {}", dir.display(), name.display());
+        }
         ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the set", dir.display());
         let inner = dir.join("VOCdevkit/VOC2007");
         if dir.join("JPEGImages").is_dir() {
@@ -244,6 +251,45 @@ fn text(path: &Path) -> Result<String> {
 fn image(dir: &Path, name: String, labels: Vec<u32>) -> Item {
     let path: PathBuf = dir.join(&name);
     Item { name, content: Content::Image(Source::File(path)), labels, difficult: Vec::new() }
+}
+
+/// Leaves out what a list names again: the authors' program too counts an image once, by its path. The first stays; a
+/// note says how many went, and whether labels differed. `list` names the list.
+fn once(list: &str, items: Vec<Item>, notes: &mut Vec<String>) -> Vec<Item> {
+    let mut first: HashMap<&str, &[u32]> = HashMap::with_capacity(items.len());
+    let (mut again, mut other, mut example) = (0, 0, None);
+    let mut kept = vec![true; items.len()];
+    for (item, kept) in items.iter().zip(&mut kept) {
+        match first.get(item.name.as_str()) {
+            None => {
+                first.insert(&item.name, &item.labels);
+            }
+            Some(labels) => {
+                *kept = false;
+                again += 1;
+                other += usize::from(*labels != item.labels.as_slice());
+                example = example.or(Some(item.name.clone()));
+            }
+        }
+    }
+    let Some(example) = example else { return items };
+    let differing = if other > 0 { format!(", {} with other labels", thousands(other)) } else { String::new() };
+    notes.push(format!("{list}: left out {} named a second time{differing}: {example}", images(again)));
+    items.into_iter().zip(kept).filter_map(|(item, kept)| kept.then_some(item)).collect()
+}
+
+/// A note where images stand in both lists: they are tested on after training on them.
+fn both(train: &[Item], test: &[Item], notes: &mut Vec<String>) {
+    let known: HashSet<&str> = train.iter().map(|item| item.name.as_str()).collect();
+    let mut shared = test.iter().filter(|item| known.contains(item.name.as_str()));
+    if let Some(first) = shared.next() {
+        let count = images(1 + shared.count());
+        notes.push(format!("{count} in the training list and in the test list: {}", first.name));
+    }
+}
+
+fn images(count: usize) -> String {
+    format!("{} {}", thousands(count), plural(count, "image", "images"))
 }
 
 /// Sorted, without repetition.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::super::catalog::count;
 use super::super::{Count, compare, thousands};
-use super::{Item, LabelLayout, LabelSet, image, text};
+use super::{Item, LabelLayout, LabelSet, both, image, once, text};
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let concepts = text(&dir.join("ConceptsList/Concepts81.txt"))?;
@@ -30,6 +30,9 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
             thousands(listed_train + listed_test)
         ));
     }
+    let train = once("TrainImagelist.txt", train, &mut notes);
+    let test = once("TestImagelist.txt", test, &mut notes);
+    both(&train, &test, &mut notes);
     let published = difference.is_none() && gone == 0;
     notes.extend(difference);
     Ok(LabelSet { name: String::new(), layout: LabelLayout::NusWide, classes, train, test, notes, published })

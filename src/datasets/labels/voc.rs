@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::super::catalog::count;
 use super::super::{Count, compare};
-use super::{Item, LabelLayout, LabelSet, image, text, unique};
+use super::{Item, LabelLayout, LabelSet, both, image, once, text, unique};
 
 /// The classes in the development kit's order.
 const CLASSES: [&str; 20] = [
@@ -35,13 +35,15 @@ const CLASSES: [&str; 20] = [
 ];
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
-    let (train, test) = (part(dir, "trainval")?, part(dir, "test")?);
+    let mut notes = vec!["an image has every class that an object shows, difficult ones too".to_string()];
+    let train = once("trainval.txt", part(dir, "trainval")?, &mut notes);
+    let test = once("test.txt", part(dir, "test")?, &mut notes);
+    both(&train, &test, &mut notes);
     let counts = [
         Count { what: "trainval images", published: count("voc2007", "trainval_images"), here: train.len() },
         Count { what: "test images", published: count("voc2007", "test_images"), here: test.len() },
     ];
     let difference = compare("VOC2007", &counts);
-    let mut notes = vec!["an image has every class that an object shows, difficult ones too".to_string()];
     notes.extend(difference.clone());
     Ok(LabelSet {
         name: String::new(),

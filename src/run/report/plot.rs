@@ -39,23 +39,24 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// plotters draws with fixed width and height; the page wants it to fit any width.
-fn responsive(svg: &str) -> String {
-    let size = format!("<svg width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
+fn responsive(svg: &str, size: (u32, u32)) -> String {
+    let size = format!("<svg width=\"{}\" height=\"{}\"", size.0, size.1);
     // The namespace is a name and not a place; inline SVG needs none.
     svg.replacen(&size, "<svg role=\"img\"", 1).replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
 }
 
 fn draw(
+    size: (u32, u32),
     body: impl FnOnce(&DrawingArea<SVGBackend, Shift>) -> Result<(), DrawingAreaErrorKind<std::io::Error>>,
 ) -> Option<String> {
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE).ok()?;
         body(&area).ok()?;
         area.present().ok()?;
     }
-    Some(responsive(&svg))
+    Some(responsive(&svg, size))
 }
 
 fn label(value: f64, span: f64) -> String {
@@ -80,7 +81,7 @@ pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
         return Plot { svg: None, dropped };
     };
     let room = (y1 - y0) * 0.05;
-    let svg = draw(|area| {
+    let svg = draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(46)
@@ -145,7 +146,7 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
         })
         .collect();
     let most = shares.iter().flat_map(|(_, shares)| shares).fold(0., |most: f64, share| most.max(*share));
-    let svg = draw(|area| {
+    let svg = draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(46)
@@ -204,12 +205,15 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
     let count = groups.len() as f64;
     // A group takes 1, of which a fifth stays empty.
     let thick = 0.8 / bars.len().max(1) as f64;
-    let svg = draw(|area| {
+    // A bar of 5 units at least, and room between groups and for their names.
+    let size = (SIZE.0, (110 + groups.len() as u32 * (bars.len() as u32 * 6 + 8)).max(SIZE.1));
+    let widest = groups.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24) as u32;
+    let svg = draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .margin_top(44)
             .x_label_area_size(46)
-            .y_label_area_size(190)
+            .y_label_area_size(30 + 8 * widest)
             .build_cartesian_2d(low..high, 0.0..count)?;
         chart
             .configure_mesh()
@@ -225,7 +229,8 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
         let right = TextStyle::from(("sans-serif", 15).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
         for (i, name) in groups.iter().enumerate() {
             let (x, y) = chart.backend_coord(&(low, count - i as f64 - 0.5));
-            area.draw(&Text::new(name.as_str(), (x - 10, y), right.clone()))?;
+            let short: String = name.chars().take(24).collect();
+            area.draw(&Text::new(short, (x - 10, y), right.clone()))?;
         }
         for (k, one) in bars.iter().enumerate() {
             let colour = COLOURS[k % COLOURS.len()];
