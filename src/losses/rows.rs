@@ -351,6 +351,14 @@ impl<T: Real> Batch<'_, T> {
     }
 }
 
+/// Takes a negative's count from its weight; what the sum loses by it. A function and no closure, which might stay one,
+/// outside of the wide registers.
+#[inline(always)]
+fn subtract<T: Real>(d: T, count: i32, weight: &mut T) -> f64 {
+    *weight = *weight - T::of(f64::from(count));
+    f64::from(count) * d.into()
+}
+
 /// One row of the matrix.
 struct Anchor<'a, T> {
     a: usize,
@@ -398,17 +406,15 @@ impl<T: Real> Anchor<'_, T> {
         }
         // Positives have no count, and a distance that is not finite has made the sum NaN already.
         let mut lanes = [0_f64; LANES];
-        let mut subtract = |lane: usize, d: T, count: i32, weight: &mut T| {
-            *weight = *weight - T::of(f64::from(count));
-            lanes[lane] += f64::from(count) * d.into();
-        };
         let ((d, d_rest), (count, count_rest)) = (self.row.as_chunks::<LANES>(), count.as_chunks::<LANES>());
         let (weight, weight_rest) = weight.as_chunks_mut::<LANES>();
         for ((d, count), weight) in d.iter().zip(count).zip(weight) {
-            (0..LANES).for_each(|lane| subtract(lane, d[lane], count[lane], &mut weight[lane]));
+            for lane in 0..LANES {
+                lanes[lane] += subtract(d[lane], count[lane], &mut weight[lane]);
+            }
         }
         for (lane, ((&d, &count), weight)) in d_rest.iter().zip(count_rest).zip(weight_rest).enumerate() {
-            subtract(lane, d, count, weight);
+            lanes[lane] += subtract(d, count, weight);
         }
         share.value -= lanes.iter().sum::<f64>();
     }

@@ -79,24 +79,46 @@ fn image_wide<T: Copy + Into<f64>>(f: &[T], has: &[u8], gradient: &mut [T], of: 
 /// Scores side by side: a compiler may not reorder one running sum.
 const LANES: usize = 8;
 
+/// The sign makes both sides alike: f of a class that is none, -f of a label.
+#[inline(always)]
+fn signed(x: f64, has: u8) -> f64 {
+    if has == 0 { x } else { -x }
+}
+
+/// Takes a score into the largest of its side, and into what is NaN as soon as one score is not finite. A function and no
+/// closure, here and below: a closure may stay one, outside of the wide registers.
+#[inline(always)]
+fn see(x: f64, has: u8, lane: usize, most: &mut [[f64; LANES]; 2], poison: &mut [f64; LANES]) {
+    let (value, none) = (signed(x, has), has == 0);
+    most[0][lane] = if none & (value > most[0][lane]) { value } else { most[0][lane] };
+    most[1][lane] = if !none & (value > most[1][lane]) { value } else { most[1][lane] };
+    poison[lane] += 0. * value;
+}
+
+/// A score's share of its side, and into the side's sum.
+#[inline(always)]
+fn share(x: f64, has: u8, lane: usize, most: [f64; 2], sum: &mut [[f64; LANES]; 2]) -> f64 {
+    let none = has == 0;
+    let share = exp(signed(x, has) - if none { most[0] } else { most[1] });
+    sum[0][lane] += if none { share } else { 0. };
+    sum[1][lane] += if none { 0. } else { share };
+    share
+}
+
 #[inline(always)]
 fn image_of<T: Copy + Into<f64>>(f: &[T], has: &[u8], gradient: &mut [T], of: &impl Fn(f64) -> T) -> (f64, bool) {
     let labels = has.iter().filter(|&&has| has != 0).count();
-    // The sign makes both sides alike: f of a class that is none, -f of a label.
-    let signed = |x: T, has: u8| if has == 0 { x.into() } else { -x.into() };
     let ((f_whole, f_rest), (has_whole, has_rest)) = (f.as_chunks::<LANES>(), has.as_chunks::<LANES>());
     let mut most = [[f64::NEG_INFINITY; LANES]; 2];
     let mut poison = [0.; LANES];
-    let mut see = |lane: usize, x: T, has: u8| {
-        let (value, none) = (signed(x, has), has == 0);
-        most[0][lane] = if none & (value > most[0][lane]) { value } else { most[0][lane] };
-        most[1][lane] = if !none & (value > most[1][lane]) { value } else { most[1][lane] };
-        poison[lane] += 0. * value;
-    };
     for (x, has) in f_whole.iter().zip(has_whole) {
-        (0..LANES).for_each(|lane| see(lane, x[lane], has[lane]));
+        for lane in 0..LANES {
+            see(x[lane].into(), has[lane], lane, &mut most, &mut poison);
+        }
     }
-    f_rest.iter().zip(has_rest).enumerate().for_each(|(lane, (&x, &has))| see(lane, x, has));
+    for (lane, (&x, &has)) in f_rest.iter().zip(has_rest).enumerate() {
+        see(x.into(), has, lane, &mut most, &mut poison);
+    }
     // A NaN anywhere makes the sum NaN, also in an image without a term.
     let poison: f64 = poison.iter().sum();
     if labels == 0 || labels == f.len() {
@@ -104,19 +126,14 @@ fn image_of<T: Copy + Into<f64>>(f: &[T], has: &[u8], gradient: &mut [T], of: &i
     }
     let most = most.map(|lanes| lanes.into_iter().fold(f64::NEG_INFINITY, f64::max));
     let mut sum = [[0.; LANES]; 2];
-    let mut deal = |lane: usize, x: T, has: u8, out: &mut T| {
-        let none = has == 0;
-        let share = exp(signed(x, has) - if none { most[0] } else { most[1] });
-        sum[0][lane] += if none { share } else { 0. };
-        sum[1][lane] += if none { 0. } else { share };
-        *out = of(share);
-    };
     let (out_whole, out_rest) = gradient.as_chunks_mut::<LANES>();
     for ((x, has), out) in f_whole.iter().zip(has_whole).zip(out_whole) {
-        (0..LANES).for_each(|lane| deal(lane, x[lane], has[lane], &mut out[lane]));
+        for lane in 0..LANES {
+            out[lane] = of(share(x[lane].into(), has[lane], lane, most, &mut sum));
+        }
     }
     for (lane, ((&x, &has), out)) in f_rest.iter().zip(has_rest).zip(out_rest).enumerate() {
-        deal(lane, x, has, out);
+        *out = of(share(x.into(), has, lane, most, &mut sum));
     }
     let sum = sum.map(|lanes| lanes.iter().sum::<f64>());
     let z = most[0] + sum[0].ln() + most[1] + sum[1].ln();
