@@ -32,6 +32,7 @@ use rankle::run::session::{self, Done, Plan, Session, Trained};
 use rankle::run::skill::{Batches, Material, Rows, Sample, Taken, by_split, consensus, mean_of, samples, score};
 use rankle::run::{self, checkpoint, config::Config, embed, stats};
 use rankle::schedule::Stairs;
+use rankle::transfer::upload;
 use rankle::video::snippet::{Crops, Stream};
 use rankle::video::{self, Cache, Clip, tvl1};
 use rankle::{export, files, seed, weights};
@@ -242,7 +243,7 @@ fn inputs(material: &Material) -> i64 {
 
 /// Snippets for the network: on its device, images in the layout it likes.
 fn to_device(raw: &Tensor, machine: &Machine) -> Tensor {
-    let raw = raw.to_device(machine.device).to_kind(Kind::Float);
+    let raw = upload(raw, machine.device).to_kind(Kind::Float);
     if raw.dim() == 4 { channels_last(&raw) } else { raw }
 }
 
@@ -380,6 +381,14 @@ fn claim(h: &Hyper, folds: &[usize], at: &Path, machine: &Machine) -> Result<()>
 fn train_all(h: &Hyper, world: &World, at: &Path, machine: &Machine) -> Result<()> {
     let folds = h.chosen(&world.set)?;
     machine.world.agree("--data (its videos and pairs): give every process the same", &world.fingerprint())?;
+    if let Some(file) = &h.weights {
+        // Before anything is written.
+        ensure!(
+            Path::new(file).is_file(),
+            "--weights {file}: there is no such file: {} gets this network's",
+            h.net.fetch()
+        );
+    }
     if machine.world.leads() {
         claim(h, &folds, at, machine)?;
     }

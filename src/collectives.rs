@@ -111,7 +111,7 @@ impl World {
         let (size, units) = (self.size(), rows.div_ceil(unit.max(1)));
         ensure!(
             size == 1 || units >= size,
-            "a batch has {units} parts that belong together and there are {size} processes: start fewer, or make the batch larger"
+            "a batch has {units} parts to share and there are {size} processes: start fewer, or make the batch larger"
         );
         let bounds = (0..=size).map(|rank| (rank * units / size * unit.max(1)).min(rows)).collect();
         Ok(Shares { bounds, rank: self.rank() })

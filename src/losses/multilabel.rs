@@ -16,6 +16,7 @@ use super::Tally;
 use super::known::known;
 use crate::distance::widen;
 use crate::seed::at;
+use crate::transfer::upload;
 
 mod rows;
 
@@ -31,7 +32,7 @@ struct Sides {
 
 impl Sides {
     fn of(labels: &Tensor, device: Device) -> Sides {
-        let positive = labels.to_device(device).ne(0);
+        let positive = upload(labels, device).ne(0);
         let negative = positive.logical_not();
         let valid = positive.any_dim(1, false).logical_and(&negative.any_dim(1, false));
         Sides { positive, negative, valid }
@@ -74,7 +75,7 @@ pub fn lsep_tensors(scores: &Tensor, labels: &Tensor) -> Tally {
 pub fn lsep_sampled(scores: &Tensor, labels: &Tensor, pairs: i64, seed: u64) -> Tally {
     match Pairs::draw(labels, pairs, seed) {
         None => lsep(scores, labels),
-        Some(pairs) => lsep_of(scores, &pairs.map(|x| x.to_device(scores.device()))),
+        Some(pairs) => lsep_of(scores, &pairs.map(|x| upload(x, scores.device()))),
     }
 }
 
@@ -212,7 +213,7 @@ pub fn bp_mll(scores: &Tensor, labels: &Tensor) -> Tally {
 /// Softmax on one label: `-log softmax(f)_y`, y drawn uniformly from each image's labels, a function of the seed and the
 /// row; images without a label give no term. The drawing needs labels on the CPU: others are fetched, which waits.
 pub fn softmax(scores: &Tensor, labels: &Tensor, seed: u64) -> Tally {
-    softmax_on(scores, &draw_label(labels, seed).to_device(scores.device()))
+    softmax_on(scores, &upload(&draw_label(labels, seed), scores.device()))
 }
 
 /// One of each image's labels, uniformly, a function of the seed and the row: int64 `[B]` on the CPU, -1 where an image
@@ -242,7 +243,7 @@ pub fn sigmoid(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
     // -log σ(f) = softplus(-f), -log(1 - σ(f)) = softplus(f): nothing is subtracted, so that no digit is lost at either
     // end, of the value or of the slope.
-    let sign = labels.to_device(f.device()).ne(0).to_kind(f.kind()) * -2. + 1.;
+    let sign = upload(labels, f.device()).ne(0).to_kind(f.kind()) * -2. + 1.;
     let z = &f * sign;
     let terms = z.logaddexp(&z.zeros_like());
     Tally::over(&terms.sum_dim_intlist(1, false, f.kind()), None)
@@ -252,7 +253,7 @@ pub fn sigmoid(scores: &Tensor, labels: &Tensor) -> Tally {
 /// in the authors' program). Images without a label give no term.
 pub fn label_count(logits: &Tensor, labels: &Tensor) -> Tally {
     let x = widen(logits);
-    let count = labels.to_device(x.device()).ne(0).sum_dim_intlist(1, false, Kind::Int64);
+    let count = upload(labels, x.device()).ne(0).sum_dim_intlist(1, false, Kind::Int64);
     let valid = count.gt(0);
     let target = count.clamp(1, x.size()[1]) - 1;
     let picked = x.log_softmax(1, x.kind()).gather(1, &target.unsqueeze(1), false).squeeze_dim(1);

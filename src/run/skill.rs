@@ -13,6 +13,7 @@ use crate::datasets::skills::Pair;
 use crate::loader::Loader;
 use crate::models::Network;
 use crate::seed;
+use crate::transfer::upload;
 use crate::video::Clip;
 use crate::video::snippet::{Crops, Draw, Stream, random_starts, split, uniform_starts};
 
@@ -247,7 +248,7 @@ pub fn score(
     let mut bar = Bar::new(what, own.len() as u64, 0);
     let mut rows = Vec::with_capacity(own.len());
     for raw in Loader::new(0..own.len() as u64, machine.workers, machine.workers + 1, load)? {
-        let raw = raw?.to_device(machine.device).to_kind(Kind::Float);
+        let raw = upload(&raw?, machine.device).to_kind(Kind::Float);
         let scores = tch::no_grad(|| super::autocast(amp, machine.device, || net.forward(&raw, false)));
         let scores = scores.to_kind(Kind::Double).to_device(Device::Cpu).view([-1]);
         let scores = Vec::<f64>::try_from(&scores).context("a row of scores")?;

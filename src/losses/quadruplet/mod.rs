@@ -12,6 +12,7 @@ pub use batch::adaptive;
 use super::Tally;
 use crate::distance::widen;
 use crate::mining::Quadruplets;
+use crate::transfer::upload;
 
 /// What the adaptive margins do to the gradient (1704.01719, Eq. 4 and 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,7 +48,7 @@ pub struct Margins {
 pub fn fixed(dist: &Tensor, quads: &Quadruplets, margins: (f64, f64)) -> Tally {
     let rows = dist.size()[1];
     let flat = dist.flatten(0, -1);
-    let entry = |row: &Tensor, column: &Tensor| flat.index_select(0, &(row * rows + column).to_device(dist.device()));
+    let entry = |row: &Tensor, column: &Tensor| flat.index_select(0, &upload(&(row * rows + column), dist.device()));
     let Quadruplets { anchor, positive, negative, other } = quads;
     pairs(&entry(anchor, positive), &entry(anchor, negative), &entry(other, negative), margins)
 }
