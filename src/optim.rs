@@ -70,7 +70,7 @@ impl Optimizer {
         native::drop_gradients(self.parameters.values_mut());
     }
 
-    /// Scales all gradients down so that their common norm is at most `most`; 0 leaves them. Computed on the device in
+    /// Scales all gradients down so that their common norm is at most `most`; 0 leaves them. Summed on the device in
     /// f64, without a wait; a gradient that is not finite makes all of them NaN.
     pub fn clip(&mut self, most: f64) {
         if most <= 0. {
@@ -81,7 +81,8 @@ impl Optimizer {
         tch::no_grad(|| {
             let zero = Tensor::zeros([], (Kind::Double, device));
             let squares = gradients.iter().fold(zero, |sum, g| sum + g.square().sum(Kind::Double));
-            let scale = (most / squares.sqrt()).clamp_max(1.);
+            let norm = squares.sqrt();
+            let scale = (most / &norm).clamp_max(1.).masked_fill(&norm.isfinite().logical_not(), f64::NAN);
             for mut gradient in gradients {
                 let scale = scale.to_kind(gradient.kind());
                 let _ = gradient.g_mul_(&scale);

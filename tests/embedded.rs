@@ -148,3 +148,51 @@ fn a_nan_is_seen_and_nothing_to_rank_gives_nothing() {
         }
     }
 }
+
+/// A row of zeros has cosine 0 to all, which no length tells: the choice among near and far rows must know it.
+#[test]
+fn rows_of_zeros_have_the_cosine_distance_of_the_matrix() {
+    let x = Tensor::from_slice(&[1., 0., 0.9, 0.43589, 0.2, 0.9798, 0., 0.]).view([4, 2]);
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 2]);
+    let drawn = matrix(9, 12, 3);
+    let _ = drawn.get(5).fill_(0.);
+    let of = Tensor::from_slice(&(0..12_i64).map(|i| i / 3).collect::<Vec<_>>());
+    for (name, slow, fast) in losses().iter().filter(|(name, ..)| name.starts_with("batch")) {
+        agree(name, &x, &labels, Metric::Cosine, slow, fast, 1e-9);
+        agree(name, &drawn, &of, Metric::Cosine, slow, fast, 1e-9);
+    }
+}
+
+/// Rows that are finite, and whose squares are not: a divergence, not a loss of 0.
+#[test]
+fn squares_that_overflow_make_the_loss_nan_and_its_gradient_too() {
+    let x = Tensor::from_slice(&[5e19_f32, 4e19, 5.01e19, -1.4e20]).view([4, 1]);
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 2]);
+    for metric in [Metric::Euclidean, Metric::SquaredEuclidean] {
+        let of = |x: &Tensor| embedded::batch_hard(x, &labels, metric, Margin::Hard(0.2)).mean();
+        assert!(value(&of(&x)).is_nan());
+        assert!(gradient(&x, of).isnan().all().int64_value(&[]) == 1);
+    }
+}
+
+/// More positives than are looked up one by one, and a NaN among the negatives.
+#[test]
+fn a_nan_among_sorted_negatives_is_no_order_to_panic_over() {
+    let x = matrix(11, 600, 4);
+    let _ = x.get(590).fill_(f64::NAN);
+    let labels = Tensor::from_slice(&(0..600_i64).map(|i| i / 300).collect::<Vec<_>>());
+    for metric in METRICS {
+        let rule = Negative::SemiHard(Pick::Nearest);
+        assert!(value(&embedded::every_pair(&x, &labels, metric, 0.2, rule).sum).is_nan());
+    }
+}
+
+/// What is not known is an error, not a zero.
+#[test]
+fn a_second_derivative_is_refused() {
+    let x = matrix(3, 6, 2).set_requires_grad(true);
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2]);
+    let loss = embedded::batch_hard(&x, &labels, Metric::Euclidean, Margin::Soft).mean();
+    let refused = Tensor::f_run_backward(&[&loss], &[&x], true, true).expect_err("a second derivative");
+    assert!(refused.to_string().contains("no second derivative"), "{refused}");
+}

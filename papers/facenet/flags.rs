@@ -2,7 +2,7 @@
 
 use super::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rankle::run::machine::MachineFlags;
+use rankle::run::machine::{MachineFlags, TrainingFlags};
 use rankle::transform::{TestViews, View};
 
 #[derive(Parser)]
@@ -57,7 +57,7 @@ pub struct Reproduce {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
     #[command(flatten)]
     pub scoring: Scoring,
 }
@@ -70,7 +70,7 @@ pub struct Train {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
 }
 
 #[derive(Args)]

@@ -5,7 +5,7 @@
 
 use super::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rankle::run::machine::MachineFlags;
+use rankle::run::machine::{MachineFlags, TrainingFlags};
 
 #[derive(Parser)]
 #[command(
@@ -45,7 +45,7 @@ pub struct Reproduce {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
 }
 
 #[derive(Args)]
@@ -56,7 +56,7 @@ pub struct Train {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
 }
 
 #[derive(Args)]
@@ -85,7 +85,7 @@ pub struct Study {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
 }
 
 #[derive(Args)]

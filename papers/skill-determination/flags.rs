@@ -2,7 +2,7 @@
 
 use super::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rankle::run::machine::MachineFlags;
+use rankle::run::machine::{MachineFlags, TrainingFlags};
 
 #[derive(Parser)]
 #[command(
@@ -49,7 +49,7 @@ pub struct Reproduce {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
     #[command(flatten)]
     pub scoring: ScoringFlags,
 }
@@ -62,7 +62,7 @@ pub struct Train {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
 }
 
 #[derive(Args)]

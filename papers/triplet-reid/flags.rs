@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use rankle::run::machine::MachineFlags;
+use rankle::run::machine::{MachineFlags, TrainingFlags};
 
 #[derive(Parser)]
 #[command(
@@ -44,7 +44,7 @@ pub struct Reproduce {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
     #[command(flatten)]
     pub scoring: Scoring,
 }
@@ -57,7 +57,7 @@ pub struct Train {
     #[command(flatten)]
     pub hyper: Flags,
     #[command(flatten)]
-    pub machine: MachineFlags,
+    pub machine: TrainingFlags,
 }
 
 #[derive(Args)]

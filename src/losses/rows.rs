@@ -421,10 +421,13 @@ impl<T: Real> Anchor<'_, T> {
 
     #[inline(always)]
     fn every_pair(&self, m: T, rule: Negative, weight: &mut [T], share: &mut Share) {
-        // The rows of the negatives, ascending, for many positives: sorted once.
+        // The rows of the negatives, ascending, for many positives: sorted once. NaN, which has no order, stays out: the
+        // loss is NaN then anyway.
         let sorted = (self.same.len() > 256).then(|| {
-            let mut entries: Vec<(T, usize)> =
-                (0..self.row.len()).filter(|&n| self.negative[n] != 0).map(|n| (self.row[n], n)).collect();
+            let mut entries: Vec<(T, usize)> = (0..self.row.len())
+                .map(|n| (self.row[n], n))
+                .filter(|&(d, n)| self.negative[n] != 0 && d.partial_cmp(&d).is_some())
+                .collect();
             entries.sort_by(|x, y| x.0.partial_cmp(&y.0).unwrap_or(std::cmp::Ordering::Equal).then(x.1.cmp(&y.1)));
             entries
         });

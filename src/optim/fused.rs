@@ -57,7 +57,9 @@ pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
         }
         let slot = |at: usize| entry.slots.get(at).map_or(&mut [][..], numbers);
         let (first, second) = (slot(0), slot(1));
-        let x = numbers(&entry.x).chunks_mut(PART).zip(numbers(&entry.gradient).chunks(PART));
+        // SAFETY: as above; gradients are only read, so that two parameters may share one.
+        let gradient = unsafe { std::slice::from_raw_parts(entry.gradient.data_ptr().cast::<f32>(), n) };
+        let x = numbers(&entry.x).chunks_mut(PART).zip(gradient.chunks(PART));
         let (mut first, mut second) = (first.chunks_mut(PART), second.chunks_mut(PART));
         parts.extend(x.map(|(x, gradient)| Part {
             x,

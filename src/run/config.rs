@@ -87,6 +87,16 @@ impl Config {
                 changed.join(", ")
             );
         }
+        let (then, now) = (old.machine.get("threads"), self.machine.get("threads"));
+        if then != now {
+            let number = |threads: Option<&Value>| threads.map_or("unknown".to_string(), plain);
+            super::progress::say(format!(
+                "note: this run was started with {} threads and goes on with {}: sums round otherwise in the last digits (OMP_NUM_THREADS={} keeps them)",
+                number(then),
+                number(now),
+                number(then)
+            ));
+        }
         Ok(true)
     }
 

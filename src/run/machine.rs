@@ -16,18 +16,51 @@ pub struct MachineFlags {
     /// Image loader threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Save a checkpoint every N steps (and every two minutes, and at the end)
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
-    pub checkpoint_every: u64,
-    /// With several processes: batch normalisation over the rows of all of them, not over each one's share
-    #[arg(long)]
-    pub sync_batch_norm: bool,
     /// On a GPU: products and convolutions of f32 in TF32, with 10 bits of fraction (faster; other digits)
     #[arg(long)]
     pub tf32: bool,
     /// On a GPU: the same bits in every run, where libtorch has such kernels (slower: no search for the fastest ones)
     #[arg(long)]
     pub deterministic: bool,
+}
+
+/// Those of a training.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TrainingFlags {
+    /// Where and how it computes.
+    #[command(flatten)]
+    pub place: MachineFlags,
+    /// Save a checkpoint every N steps (and every two minutes, and at the end)
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+    /// With several processes: batch normalisation over the rows of all of them, not over each one's share
+    #[arg(long)]
+    pub sync_batch_norm: bool,
+}
+
+impl TrainingFlags {
+    /// As [`MachineFlags::resolve`].
+    pub fn resolve(&self) -> Result<Machine> {
+        self.completed(self.place.resolve()?)
+    }
+
+    /// As [`MachineFlags::resolve_world`].
+    pub fn resolve_world(&self) -> Result<Machine> {
+        self.completed(self.place.resolve_world()?)
+    }
+
+    fn completed(&self, machine: Machine) -> Result<Machine> {
+        if self.sync_batch_norm {
+            if machine.world.size() == 1 {
+                bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
+            }
+            let world = machine.world.clone();
+            // A forward pass has no way to say that another process is gone.
+            layers::synchronise_batch_norm(move |x| world.sum_with_grad(x).unwrap_or_else(|error| leave(&error)));
+        }
+        let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);
+        Ok(Machine { checkpoint_every, sync_batch_norm, ..machine })
+    }
 }
 
 unsafe extern "C" {
@@ -98,22 +131,15 @@ impl MachineFlags {
             bail!("--workers {workers}: say 1 to 256");
         }
         let modes = self.modes(device)?;
+        // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
+        tch::set_num_threads(tch::get_num_threads());
         let several = match world.size() {
             1 => String::new(),
             size => format!(", one of {size} processes"),
         };
         say(format!("device: {name}{modes}, {} threads{several}", tch::get_num_threads()));
-        if self.sync_batch_norm {
-            if world.size() == 1 {
-                bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
-            }
-            let world = world.clone();
-            // A forward pass has no way to say that another process is gone.
-            layers::synchronise_batch_norm(move |x| world.sum_with_grad(x).unwrap_or_else(|error| leave(&error)));
-        }
         let workers = self.workers.unwrap_or((cores / count).max(1));
-        let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);
-        Ok(Machine { device, name, workers, checkpoint_every, world, sync_batch_norm })
+        Ok(Machine { device, name, workers, checkpoint_every: u64::MAX, world, sync_batch_norm: false })
     }
 }
 

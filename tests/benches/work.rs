@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rankle::datasets::{self, Photo, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
-use rankle::losses::{Margin, embedded, multilabel};
+use rankle::losses::{Margin, embedded, multilabel, triplet};
 use rankle::metrics::retrieval::{Ap, Exclude, Identity, Retrieval, evaluate, rerank};
 use rankle::metrics::verification;
 use rankle::mining::{Negative, Pick};
@@ -162,7 +162,8 @@ fn training(network: &str, amp: bool, rounds: usize) -> Result<Value> {
     let mut step = || {
         optimizer.zero_grad();
         let x = autocast(amp, Device::Cpu, || net.forward(&images, true));
-        let loss = embedded::batch_hard(&x, &labels, Metric::Euclidean, Margin::Soft).mean();
+        // As triplet-reid trains.
+        let loss = triplet::batch_hard(&Metric::Euclidean.matrix(&x, &x), &labels, Margin::Soft).mean();
         loss.backward();
         optimizer.step(3e-4, 0.9);
         json!({"loss": loss.double_value(&[])})

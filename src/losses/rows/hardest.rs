@@ -14,7 +14,8 @@ const BLOCK: usize = 1 << 17;
 type Triplet = [usize; 3];
 
 /// Batch hard of the rows of `x` `[B, D]` (CPU, f32 or f64, unit rows for the cosine) with int64 `labels` `[B]`: a term a
-/// row that has both. Of equally far (or near) rows the lowest is taken. By blocks of the centred Gram matrix, so that
+/// row that has both. Of equally far (or near) rows the lowest is taken; rows whose distances differ by less than the
+/// rounding of |x|² + |y|² count as equal, or nearly so. By blocks of the centred Gram matrix, so that
 /// B² numbers are never in memory at once; the terms themselves are of differences of rows. None where this routine
 /// doesn't serve: another device or kind, or no rows.
 pub(in super::super) fn hardest(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Option<Found> {
@@ -29,7 +30,7 @@ pub(in super::super) fn hardest(x: &Tensor, labels: &Tensor, metric: Metric, mar
 }
 
 fn found<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Found {
-    let chosen = chosen::<T>(x, labels);
+    let (chosen, finite) = chosen::<T>(x, labels, metric);
     let mut gradient = x.zeros_like();
     let mut rows = x.copy();
     let mut terms = Terms {
@@ -41,16 +42,28 @@ fn found<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -
         active: 0,
     };
     terms.all(&chosen, x.size()[1] as usize);
-    let (value, active) = (terms.value, terms.active);
+    let (value, active) = (if finite { terms.value } else { f64::NAN }, terms.active);
+    if value.is_nan() {
+        // An optimiser must not take what is broken for a step of nothing.
+        gradient = gradient.fill_(f64::NAN);
+    }
     Found { gradient, value, terms: chosen.len() as i64, active }
 }
 
-/// The triplet of each row that has one. Cosine distance orders unit rows as their Euclidean distance does.
-fn chosen<T: Real>(x: &Tensor, labels: &Tensor) -> Vec<Triplet> {
+/// The triplet of each row that has one, and whether no square overflowed.
+fn chosen<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric) -> (Vec<Triplet>, bool) {
     let batch = x.size()[0] as usize;
     let groups = Groups::of(labels, batch);
-    let x = x - x.mean_dim(0, true, None::<Kind>);
-    let mut squares = x.square().sum_dim_intlist(1, false, None::<Kind>);
+    let (x, mut squares) = match metric {
+        // -x·y orders as the distance does; rows of zeros, whose cosine is 0, have no length to go by.
+        Metric::Cosine => (x.copy(), x.zeros_like().select(1, 0).contiguous()),
+        _ => {
+            let x = x - x.mean_dim(0, true, None::<Kind>);
+            let squares = x.square().sum_dim_intlist(1, false, None::<Kind>);
+            (x, squares)
+        }
+    };
+    let finite = in_place::<T>(&mut squares).iter().fold(true, |all, x| all & x.finite());
     let (squares, right) = (&*in_place::<T>(&mut squares), x.tr());
     let rows = (BLOCK / batch).clamp(1, batch);
     let mut all = Vec::with_capacity(batch);
@@ -66,7 +79,7 @@ fn chosen<T: Real>(x: &Tensor, labels: &Tensor) -> Vec<Triplet> {
             all.extend(block.chunks_mut(batch).enumerate().filter_map(choose));
         }
     }
-    all
+    (all, finite)
 }
 
 fn choose<T: Real>(a: usize, row: &mut [T], squares: &[T], groups: &Groups) -> Option<Triplet> {
