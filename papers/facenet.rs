@@ -188,6 +188,12 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
     let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
     let most = sampler.most();
     let parts = parts(&sampler, h, machine);
+    ensure!(
+        parts == 1 || !machine.sync_batch_norm,
+        "--sync-batch-norm: shares of {} faces come in {parts} chunks, which are not the same number everywhere: say --chunk {} or more, or more processes",
+        most.div_ceil(machine.world.size()),
+        most.div_ceil(machine.world.size())
+    );
     let what = format!(
         "{} on {} ({} faces of {} people), {}, batches of up to {most}{}",
         h.net.name(),
@@ -204,6 +210,10 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
     let buffers: Vec<Tensor> = store.variables().into_values().filter(|x| !x.requires_grad()).collect();
     let mut loader = chunks(h, &photos, &sampler, session.start()..h.steps, machine)?;
     let gradients = Gradients::new(&machine.world, &store)?;
+    if machine.device.is_cuda() {
+        // Batches differ in their number of faces, and cuDNN would search for the fastest kernels at each.
+        tch::Cuda::cudnn_set_benchmark(false);
+    }
     for t in session.start()..h.steps {
         let labels = Tensor::from_slice(&sampler.identities(t));
         // Other rows drop out otherwise.

@@ -314,6 +314,8 @@ fn stage_two(
     (store, optimizer): (&VarStore, &mut Optimizer),
     steps: Range<u64>,
 ) -> Result<()> {
+    // Batch normalisation counted each process's own images: one network's statistics from here on.
+    machine.world.share_variables(store)?;
     let (features, scores) = features(h, system, items, machine, "features for the second stage")?;
     let (features, scores) = (features.to_device(machine.device), scores.to_device(machine.device));
     let labels = targets(h, items.iter()).to_device(machine.device);

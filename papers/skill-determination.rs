@@ -325,7 +325,7 @@ fn train(h: &Hyper, world: &World, stream: Stream, fold: usize, at: &Path, machi
             for rows in &cuts {
                 let f = scores(rows);
                 let tally = loss_of(&f, &similar.narrow(0, rows.start as i64, rows.len() as i64));
-                (tally.sum() / h.batch as f64).backward();
+                gradients.backward_alone(&(tally.sum() / h.batch as f64))?;
                 parts.push(f.detach());
             }
             gradients.sum()?;
@@ -719,6 +719,8 @@ fn run_verb(verb: flags::Verb) -> Result<()> {
             let h = flags_of(&args.run, &machine)?;
             let scoring = args.scoring.resolve(&h.streams)?;
             let world = World::open(&h)?;
+            let asked = "the videos, or --sigma and the like: give every process the same data and flags";
+            machine.world.agree(asked, &(world.fingerprint(), format!("{scoring:?}")))?;
             evaluate(&args.run, &h, &world, &machine, &scoring)?.show(&args.run, "")?;
         }
         Verb::Sweep(args) => {

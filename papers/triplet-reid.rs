@@ -228,6 +228,8 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
         // Offline hard mining cuts training into stretches; every other loss has one.
         let to = if h.loss == Loss::TripletOhm { ((from / h.ohm_every + 1) * h.ohm_every).min(h.t1) } else { h.t1 };
         if h.loss == Loss::TripletOhm && (mined.is_none() || from % h.ohm_every == 0) {
+            // Batch normalisation counted each process's own images: one network mines.
+            machine.world.share_variables(&store)?;
             mined = Some(mine_offline(h, &*net, &photos, from, machine)?);
         }
         let mut loader = batches(h, &photos, &sampler, mined.clone(), from..to, machine)?;

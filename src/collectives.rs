@@ -4,8 +4,8 @@
 //! A batch stays one batch: every process embeds its share of the rows, the embeddings of all are gathered, and every
 //! process computes the same loss over all of them, with a graph through its own rows alone. The gradient of a
 //! parameter is then a sum over processes of what flowed through their rows, so that N processes of B rows take the
-//! step that one process of N·B rows takes; batch normalisation alone sees a share, unless it is synchronised.
-//! Nothing depends on the number of processes but which rows a process embeds: a checkpoint resumes with any number.
+//! step that one process of N·B rows takes; batch normalisation alone sees a share, unless it is synchronised, and dropout
+//! draws other masks for another number of processes. A checkpoint resumes with any number.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +23,12 @@ mod watch;
 
 pub use gradients::Gradients;
 pub use watch::{fail, finish, leave};
+
+/// Ends the process with the line of an error that has no other way to its end.
+pub fn fall(error: &anyhow::Error) -> ! {
+    fail(&crate::paper::one_line(error));
+    watch::leave_now()
+}
 
 /// The processes of a run, as one of them sees them.
 #[derive(Debug, Clone, Default)]
@@ -81,9 +87,16 @@ impl World {
             );
         }
         watch::quiet(place.rank);
+        if device.is_cuda() {
+            // NCCL's own watchdog would tear a process down before it can say why: ours does that.
+            // SAFETY: this early no thread of ours reads the environment.
+            unsafe { std::env::set_var("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0") };
+        }
         let group = watch::meet(&place, device)?;
         let world = World(Some(Arc::new(Inner { rank: place.rank, size: place.size, device, group })));
         world.barrier()?;
+        // Never taken down: its destructor waits for collectives that the others may never finish.
+        std::mem::forget(world.clone());
         Ok(world)
     }
 

@@ -3,6 +3,6 @@
 
 #![cfg(feature = "distributed")]
 
-mod launch;
+pub mod launch;
 mod numbers;
 mod runs;

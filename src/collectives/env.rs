@@ -13,7 +13,7 @@ pub(super) struct Place {
     pub port: u16,
     /// Whether this process holds the store: `torchrun`'s own agent does where it says so.
     pub serves: bool,
-    /// Keeps what earlier starts left in the store apart.
+    /// Keeps runs, and numbers of processes, in one store apart.
     pub prefix: String,
 }
 
@@ -52,7 +52,6 @@ impl Place {
             bail!("MASTER_PORT is {port:?} in the environment: it must be a port")
         };
         let agent = get("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|value| value == "True");
-        let start = get("TORCHELASTIC_RESTART_COUNT").unwrap_or_default();
         let run = get("TORCHELASTIC_RUN_ID").unwrap_or_default();
         Ok(Some(Place {
             rank,
@@ -62,7 +61,7 @@ impl Place {
             host,
             port,
             serves: rank == 0 && !agent,
-            prefix: format!("rankle/{run}/{start}"),
+            prefix: format!("rankle/{run}/{size}"),
         }))
     }
 }

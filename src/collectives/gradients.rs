@@ -39,13 +39,21 @@ impl Gradients {
     /// Where another process is gone, or libtorch fails.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
         match &self.reducer {
-            None => loss.f_backward().map_err(|error| anyhow!("the backward pass failed: {}", first_line(&error))),
+            None => self.backward_alone(loss),
             // The reducer takes the mean.
             Some(reducer) => reducer.backward(&(loss * self.world.size() as f64)).map_err(|error| watch::lost(&error)),
         }
     }
 
-    /// For a step of several backward passes ([`Tensor::backward`]), after the last: sums what they left in the
+    /// One of several backward passes of a step, of this process alone; [`Gradients::sum`] comes after the last.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn backward_alone(&self, loss: &Tensor) -> Result<()> {
+        loss.f_backward().map_err(|error| anyhow!("the backward pass failed: {}", first_line(&error)))
+    }
+
+    /// For a step of several backward passes ([`Gradients::backward_alone`]), after the last: sums what they left in the
     /// parameters' gradients over processes.
     ///
     /// # Errors

@@ -48,6 +48,13 @@ mod present {
             error: *mut c_char,
             length: usize,
         ) -> i32;
+        fn rankle_store_count(
+            store: *mut c_void,
+            key: *const c_char,
+            out: *mut i64,
+            error: *mut c_char,
+            length: usize,
+        ) -> i32;
         fn rankle_world_open(
             store: *mut c_void,
             host: *const c_char,
@@ -163,6 +170,14 @@ mod present {
             let (key, value) = (text(key), text(value));
             // SAFETY: the handle is open, the texts outlive the call.
             said(|error, length| unsafe { rankle_store_set(self.0, key.as_ptr(), value.as_ptr(), error, length) })
+        }
+
+        /// The number at `key`, 0 at first, plus one.
+        pub fn count(&self, key: &str) -> Said<i64> {
+            let (key, mut out) = (text(key), 0);
+            // SAFETY: as above; `out` outlives the call.
+            said(|error, length| unsafe { rankle_store_count(self.0, key.as_ptr(), &mut out, error, length) })?;
+            Ok(out)
         }
 
         /// Empty where there is none yet.
@@ -306,6 +321,9 @@ mod absent {
             match *self {}
         }
         pub fn get(&self, _: &str) -> Said<String> {
+            match *self {}
+        }
+        pub fn count(&self, _: &str) -> Said<i64> {
             match *self {}
         }
     }

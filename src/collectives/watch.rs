@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tch::Device;
 
 use super::env::Place;
@@ -60,9 +60,17 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
     if *rank == 0 {
         progress::say(format!("meeting {size} processes at {host}:{port}"));
     }
-    let open = |serves: bool| Store::open(host, *port, serves, prefix, MEETING).map_err(cannot);
+    let open = |serves: bool, prefix: &str| Store::open(host, *port, serves, prefix, MEETING).map_err(cannot);
+    // torchrun keeps one store over all its restarts, which different machines count differently. Every process has
+    // been started as often as every other, so that their own counts agree, and what earlier starts left stays apart.
+    let starts = open(*serves, prefix)?;
+    let start = starts.count(&format!("starts/{rank}")).map_err(cannot)?;
+    // The server lives as long as its first connection.
+    std::mem::forget(starts);
+    let prefix = format!("{prefix}/{start}");
     // Three connections, since a collective's setting-up may hold one for long: the group's, the watch's, the end's.
-    let (first, watching, ending) = (open(*serves)?, open(false)?, open(false)?);
+    let (first, watching, ending) = (open(false, &prefix)?, open(false, &prefix)?, open(false, &prefix)?);
+    all_here(&first, *rank, *size, device)?;
     let thread = std::thread::Builder::new().name("watch".into());
     let (own, all, place) = (*rank, *size, format!("{host}:{port}"));
     thread
@@ -74,10 +82,50 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
         Device::Cuda(index) => Some(index),
         _ => None,
     };
-    let group = Group::open(&first, host, *rank, *size, cuda, COLLECTIVE).map_err(|error| lost(&error))?;
-    // The server lives as long as its first connection.
+    let group = Group::open(&first, &own_address(host, *port), *rank, *size, cuda, COLLECTIVE);
+    let group = group.map_err(|error| lost(&error))?;
     std::mem::forget(first);
     Ok(group)
+}
+
+/// Waits for all processes, and sees that all compute on the same kind of device: gloo and NCCL don't talk.
+fn all_here(store: &Store, rank: usize, size: usize, device: Device) -> Result<()> {
+    let own = if device.is_cuda() { "a GPU" } else { "a CPU" };
+    let broken = |error: String| anyhow!("the meeting place broke off: {error}");
+    store.set(&format!("here/{rank}"), own).map_err(broken)?;
+    let begun = Instant::now();
+    let mut missing: Vec<usize> = (0..size).collect();
+    loop {
+        let mut still = Vec::new();
+        for &other in &missing {
+            let theirs = store.get(&format!("here/{other}")).map_err(broken)?;
+            if theirs.is_empty() {
+                still.push(other);
+            } else if theirs != own {
+                bail!("this process computes on {own} and process {other} on {theirs}: say the same --device to all");
+            }
+        }
+        if still.is_empty() {
+            return Ok(());
+        }
+        missing = still;
+        if begun.elapsed().as_secs_f64() > MEETING {
+            let names: Vec<String> = missing.iter().map(usize::to_string).collect();
+            bail!("of {size} processes (WORLD_SIZE) these did not come within {MEETING} s: {}", names.join(", "));
+        }
+        std::thread::sleep(BEAT / 10);
+    }
+}
+
+/// This machine's address on the way to `host`: what the machine's own name resolves to may be its loopback. Nothing
+/// is sent. Empty where there is no way.
+fn own_address(host: &str, port: u16) -> String {
+    let towards = |from: &str| -> std::io::Result<String> {
+        let socket = std::net::UdpSocket::bind(from)?;
+        socket.connect((host, port))?;
+        Ok(socket.local_addr()?.ip().to_string())
+    };
+    towards("0.0.0.0:0").or_else(|_| towards("[::]:0")).unwrap_or_default()
 }
 
 /// The key of a process that is through with its work.
@@ -89,9 +137,18 @@ fn through(rank: usize) -> String {
 fn watch(store: &Store, rank: usize, size: usize, place: &str) {
     let mut heard: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
     let others: Vec<usize> = if rank == 0 { (1..size).collect() } else { vec![0] };
+    let (mut last, mut through_first) = (Instant::now(), false);
     for beat in 1_u64.. {
-        if let Err(why) = look(store, rank, size, beat, &others, &mut heard) {
-            if ENDING.load(Ordering::SeqCst) {
+        if last.elapsed() > 10 * BEAT {
+            // It was this process that stood still (stopped, swapped out): the others get their time again.
+            heard.clear();
+        }
+        last = Instant::now();
+        let looked = look(store, rank, size, beat, &others, &mut heard);
+        through_first |= rank != 0 && store.get(&through(0)).is_ok_and(|word| word == WELL);
+        if let Err(why) = looked {
+            // Where the first process is through, its store may go with it.
+            if ENDING.load(Ordering::SeqCst) || (through_first && why.is_none()) {
                 return;
             }
             end(&why.unwrap_or_else(|| format!("the meeting place {place} is gone, and process 0 or torchrun with it")));
@@ -134,7 +191,16 @@ fn look(
 /// Ends this process for another's reason. Files are written whole or not at all, so any moment will do.
 fn end(why: &str) -> ! {
     progress::cry(format!("error: {why}: start all processes again, and the run goes on from its last checkpoint"));
-    std::process::exit(1)
+    leave_now()
+}
+
+/// Ends the process as it stands: destructors of libtorch's, with another thread inside a collective, may never come
+/// to their end.
+pub(super) fn leave_now() -> ! {
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+    // SAFETY: ends the process; nothing runs after it.
+    unsafe { libc::_exit(1) }
 }
 
 /// What to make of a collective that failed: another process is gone, and the watch finds out which and why. Returns
@@ -142,8 +208,13 @@ fn end(why: &str) -> ! {
 pub(super) fn lost(error: &str) -> anyhow::Error {
     FAILED.store(true, Ordering::SeqCst);
     let asked = Instant::now();
-    while asked.elapsed() < SILENCE_AFTER_FAILURE + 4 * BEAT {
+    while asked.elapsed() < SILENCE + 4 * BEAT {
         std::thread::sleep(BEAT / 5);
+    }
+    let present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if present.as_ref().is_some_and(|present| present.store.get(OVER).is_ok_and(|over| over.is_empty())) {
+        // All are still there: the fault is this process's own (memory, say).
+        return anyhow!("a step together with the other processes failed: {error}");
     }
     anyhow!(
         "another process is gone or cannot be reached ({error}): start all processes again, and the run goes on from its last checkpoint"
@@ -166,7 +237,7 @@ fn heard_within(patience: Duration) -> bool {
     let begun = Instant::now();
     loop {
         let over = match PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(present) => present.store.get(OVER).map_or(true, |over| !over.is_empty()),
+            Some(present) => present.store.get(OVER).is_ok_and(|over| !over.is_empty()),
             None => false,
         };
         if over || begun.elapsed() > patience {

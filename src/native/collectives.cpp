@@ -95,13 +95,13 @@ int guarded(char* error, size_t length, Work work) {
   return 1;
 }
 
-std::shared_ptr<gloo::transport::Device> gloo_device(const std::string& host) {
-  if (const char* name = std::getenv("GLOO_SOCKET_IFNAME")) {
-    return c10d::ProcessGroupGloo::createDeviceForInterface(name);
-  }
-  if (host == "127.0.0.1" || host == "localhost" || host == "::1") {
-    return c10d::ProcessGroupGloo::createDeviceForHostname(host);
-  }
+// The interface that the environment names (the first of several), or the one that owns `address`.
+std::shared_ptr<gloo::transport::Device> gloo_device(const std::string& address) {
+  const char* named = std::getenv("GLOO_SOCKET_IFNAME");
+  std::string name = named ? named : "";
+  name = name.substr(0, name.find(','));
+  if (!name.empty()) return c10d::ProcessGroupGloo::createDeviceForInterface(name);
+  if (!address.empty()) return c10d::ProcessGroupGloo::createDeviceForHostname(address);
   return c10d::ProcessGroupGloo::createDefaultDevice();
 }
 
@@ -171,7 +171,13 @@ int rankle_store_get(void* store, const char* key, char* value, size_t size, cha
   });
 }
 
-// `store` is one of rankle_store_open's; `cuda` is the GPU's number or -1.
+// The number at `key`, 0 at first, plus one: kept in the store and given back.
+int rankle_store_count(void* store, const char* key, int64_t* out, char* error, size_t length) {
+  return guarded(error, length, [&] { *out = (*static_cast<c10::intrusive_ptr<c10d::Store>*>(store))->add(key, 1); });
+}
+
+// `store` is one of rankle_store_open's; `host` is this machine's address as the others reach it; `cuda` is the GPU's
+// number or -1.
 int rankle_world_open(
     void* store, const char* host, int rank, int size, int cuda, double seconds, void** out, char* error, size_t length) {
   return guarded(error, length, [&] {
@@ -240,7 +246,7 @@ int rankle_world_sum_with_grad(void* world, void* tensor, void** out, char* erro
 }
 
 // c10d's reducer over `parameters`, in buckets of torch.distributed's default sizes; the last parameters come first,
-// since their gradients do. After the first backward pass it orders buckets as gradients came.
+// since their gradients do. Parameters that a loss doesn't touch are found in its graph and not waited for.
 int rankle_reducer_new(void* world, void** parameters, size_t count, void** out, char* error, size_t length) {
   return guarded(error, length, [&] {
     std::vector<at::Tensor> all;
@@ -269,7 +275,6 @@ int rankle_reducer_backward(void* reducer, void* loss, char* error, size_t lengt
     auto& engine = *static_cast<c10d::Reducer*>(reducer);
     auto& scalar = *static_cast<at::Tensor*>(loss);
     engine.prepare_for_forward();
-    if (engine.should_rebuild_buckets()) engine.rebuild_buckets();
     engine.prepare_for_backward({scalar});
     scalar.backward();
   });

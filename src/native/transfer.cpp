@@ -55,9 +55,10 @@ int rankle_upload(void* tensor, int index, void** out) {
   }
 }
 
-// How a GPU computes: TF32 in products and convolutions or whole f32; always the same bits or the fastest kernels.
-int rankle_cuda_modes(int tf32, int deterministic) {
+// GPU `index` is the one that is meant where none is named; how it computes: TF32 in products and convolutions or whole f32; always the same bits or the fastest kernels.
+int rankle_cuda_modes(int index, int tf32, int deterministic) {
   try {
+    c10::impl::VirtualGuardImpl(c10::kCUDA).setDevice(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index)));
     auto& context = at::globalContext();
     context.setAllowTF32CuBLAS(tf32 != 0);
     context.setAllowTF32CuDNN(tf32 != 0);

@@ -59,7 +59,7 @@ pub fn backward<T>(
     }
     let x = Tensor::cat(&parts, 0).set_requires_grad(true);
     let (loss, other) = loss(&x)?;
-    loss.backward();
+    gradients.backward_alone(&loss)?;
     let gradient = x.grad();
     tch::no_grad(|| {
         chunks.buffers.iter().zip(&before).for_each(|(buffer, before)| buffer.shallow_clone().copy_(before));
@@ -70,7 +70,7 @@ pub fn backward<T>(
         let part = embed(chunk, &images);
         let rows = part.size()[0];
         // The scalar whose gradient with respect to the part is the part's rows of the cached one.
-        (&part * gradient.narrow(0, row, rows).to_kind(part.kind())).sum(Kind::Float).backward();
+        gradients.backward_alone(&(&part * gradient.narrow(0, row, rows).to_kind(part.kind())).sum(Kind::Float))?;
         row += rows;
     }
     gradients.sum()?;

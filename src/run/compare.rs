@@ -45,6 +45,11 @@ impl Comparison {
         score: &dyn Fn(&Tensor) -> Tensor,
         what: &str,
     ) -> Result<Tensor> {
+        if self.world.size() > 1 {
+            let names: Vec<&str> = query.iter().chain(gallery).map(|photo| photo.name.as_str()).collect();
+            let asked = "the photos to compare, or how: give every process the same data and flags";
+            self.world.agree(asked, &(names, query.len(), self.both_orders, self.amp))?;
+        }
         // Fewer queries than processes: each compares them all.
         let Ok(shares) = self.world.shares(query.len(), 1) else {
             return self.own(network, query, gallery, score, what);
@@ -94,6 +99,7 @@ impl Comparison {
         score: &dyn Fn(&Tensor) -> Tensor,
         what: &str,
     ) -> Result<Tensor> {
+        self.world.agree("the pairs to compare: give every process the same data and flags", &pairs)?;
         let shares = self.world.shares(pairs.len(), 1).ok();
         let pairs = shares.as_ref().map_or(pairs, |shares| &pairs[shares.own()]);
         let mut bar = Bar::new(what, pairs.len() as u64, 0);

@@ -87,14 +87,16 @@ impl Config {
                 changed.join(", ")
             );
         }
-        let (then, now) = (old.machine.get("threads"), self.machine.get("threads"));
-        if then != now {
-            let number = |threads: Option<&Value>| threads.map_or("unknown".to_string(), plain);
+        // What changes the last digits, or which rows batch normalisation sees.
+        let differs = |name: &&str| {
+            let (then, now) = (old.machine.get(*name), self.machine.get(*name));
+            then.is_some() && now.is_some() && then != now
+        };
+        for name in ["threads", "processes", "sync-batch-norm", "tf32"].into_iter().filter(differs) {
             super::progress::say(format!(
-                "note: this run was started with {} threads and goes on with {}: sums round otherwise in the last digits (OMP_NUM_THREADS={} keeps them)",
-                number(then),
-                number(now),
-                number(then)
+                "note: this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",
+                show(old.machine.get(name)),
+                show(self.machine.get(name))
             ));
         }
         Ok(true)

@@ -20,7 +20,7 @@ pub fn resolve_local(wish: &str, rank: usize) -> Result<(Device, String)> {
     match wish {
         "cpu" => Ok((Device::Cpu, "cpu".into())),
         "auto" | "cuda" if usable && rank >= count => bail!(
-            "this is process {rank} of its machine, which has {count} CUDA devices: start one process a device, or say --device cpu"
+            "this is process {rank} of its machine (LOCAL_RANK) and it sees {count} CUDA devices: start one process a device, say --device cuda:0 where each process sees its own alone, or --device cpu"
         ),
         "auto" if usable => Ok(name(rank)),
         "auto" if std::path::Path::new("/dev/nvidia0").exists() => bail!(

@@ -37,6 +37,11 @@ pub struct Embedding {
 impl Embedding {
     /// Embeds `photos`, to f32 `[N, D]` on the CPU in their order. Errors name the photo that cannot be read.
     pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
+        if self.world.size() > 1 {
+            let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
+            let asked = "the photos to embed, or how: give every process the same data and flags";
+            self.world.agree(asked, &(names, format!("{:?} {:?} {}", self.views, self.recipe, self.amp)))?;
+        }
         // Fewer photos than processes: each embeds them all.
         let Ok(shares) = self.world.shares(photos.len(), 1) else { return self.own(network, photos, what) };
         self.world.gather(&self.own(network, &photos[shares.own()], what)?, &shares)

@@ -50,13 +50,17 @@ impl TrainingFlags {
     }
 
     fn completed(&self, machine: Machine) -> Result<Machine> {
+        let alike = (self.sync_batch_norm, self.place.tf32, self.place.deterministic);
+        machine.world.agree("--sync-batch-norm, --tf32 and --deterministic: give every process the same", &alike)?;
         if self.sync_batch_norm {
             if machine.world.size() == 1 {
                 bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
             }
             let world = machine.world.clone();
             // A forward pass has no way to say that another process is gone.
-            layers::synchronise_batch_norm(move |x| world.sum_with_grad(x).unwrap_or_else(|error| leave(&error)));
+            layers::synchronise_batch_norm(move |x| {
+                world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&error))
+            });
         }
         let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);
         Ok(Machine { checkpoint_every, sync_batch_norm, ..machine })
@@ -64,7 +68,7 @@ impl TrainingFlags {
 }
 
 unsafe extern "C" {
-    fn rankle_cuda_modes(tf32: i32, deterministic: i32) -> i32;
+    fn rankle_cuda_modes(index: i32, tf32: i32, deterministic: i32) -> i32;
 }
 
 /// What [`MachineFlags`] come to on this machine.
@@ -82,6 +86,8 @@ pub struct Machine {
     pub world: World,
     /// Whether batch normalisation sees the rows of all of them.
     pub sync_batch_norm: bool,
+    /// Whether a GPU's f32 products are in TF32.
+    pub tf32: bool,
 }
 
 impl MachineFlags {
@@ -91,29 +97,32 @@ impl MachineFlags {
         if World::is_wanted()? {
             bail!("this verb takes one process: start it without torchrun, or unset WORLD_SIZE");
         }
-        self.found(World::alone(), 0, 1)
+        let (device, name) = super::device::resolve(&self.device)?;
+        let modes = self.modes(device)?;
+        self.found(World::alone(), (device, name), modes, 1)
     }
 
     /// As [`MachineFlags::resolve`], for work that several processes can share: meets the others where the environment
     /// speaks of them.
     pub fn resolve_world(&self) -> Result<Machine> {
         let (rank, count) = World::local()?;
-        let (device, _) = super::device::resolve_local(&self.device, rank)?;
-        self.found(World::join(device)?, rank, count)
+        let (device, name) = super::device::resolve_local(&self.device, rank)?;
+        let modes = self.modes(device)?;
+        self.found(World::join(device)?, (device, name), modes, count)
     }
 
     /// Sets how a GPU computes, and how to say it.
     fn modes(&self, device: Device) -> Result<&'static str> {
-        if !device.is_cuda() {
+        let Device::Cuda(index) = device else {
             for (flag, on) in [("--tf32", self.tf32), ("--deterministic", self.deterministic)] {
                 if on {
                     bail!("{flag}: this run computes on a CPU, where it changes nothing: leave it out");
                 }
             }
             return Ok("");
-        }
+        };
         // SAFETY: sets switches of libtorch's; no pointers.
-        if unsafe { rankle_cuda_modes(self.tf32.into(), self.deterministic.into()) } != 0 {
+        if unsafe { rankle_cuda_modes(index as i32, self.tf32.into(), self.deterministic.into()) } != 0 {
             bail!("libtorch refuses to set how its GPU computes: leave --tf32 and --deterministic out");
         }
         Ok(match (self.tf32, self.deterministic) {
@@ -124,13 +133,12 @@ impl MachineFlags {
         })
     }
 
-    fn found(&self, world: World, rank: usize, count: usize) -> Result<Machine> {
-        let (device, name) = super::device::resolve_local(&self.device, rank)?;
+    fn found(&self, world: World, place: (Device, String), modes: &str, count: usize) -> Result<Machine> {
+        let (device, name) = place;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
             bail!("--workers {workers}: say 1 to 256");
         }
-        let modes = self.modes(device)?;
         // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
         tch::set_num_threads(tch::get_num_threads());
         let several = match world.size() {
@@ -139,12 +147,14 @@ impl MachineFlags {
         };
         say(format!("device: {name}{modes}, {} threads{several}", tch::get_num_threads()));
         let workers = self.workers.unwrap_or((cores / count).max(1));
-        Ok(Machine { device, name, workers, checkpoint_every: u64::MAX, world, sync_batch_norm: false })
+        Ok(Machine {
+            device,
+            name,
+            workers,
+            checkpoint_every: u64::MAX,
+            world,
+            sync_batch_norm: false,
+            tf32: self.tf32,
+        })
     }
-}
-
-/// Ends the process with an error's line.
-fn leave(error: &anyhow::Error) -> ! {
-    crate::collectives::fail(&crate::paper::one_line(error));
-    std::process::exit(1)
 }

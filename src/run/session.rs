@@ -98,7 +98,10 @@ impl Session {
             super::memory::keep();
         }
         let world = machine.world.clone();
-        let config = Config::new(paper, flags, &machine.name)?;
+        let mut config = Config::new(paper, flags, &machine.name)?;
+        config.machine.insert("processes".into(), world.size().into());
+        config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
+        config.machine.insert("tf32".into(), machine.tf32.into());
         world.agree("flags: give every process the same ones", &config.flags)?;
         let (mut writes, mut start, mut watch, mut extra) = (None, 0, Watch::default(), BTreeMap::new());
         if world.leads() {

@@ -160,7 +160,7 @@ fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Va
 }
 
 unsafe extern "C" {
-    fn rankle_cuda_modes(tf32: i32, deterministic: i32) -> i32;
+    fn rankle_cuda_modes(index: i32, tf32: i32, deterministic: i32) -> i32;
 }
 
 fn run() -> Result<()> {
@@ -183,7 +183,7 @@ fn run() -> Result<()> {
     if device.is_cuda() {
         let deterministic = std::env::var_os("RANKLE_DETERMINISTIC").is_some();
         // SAFETY: sets switches of libtorch's; no pointers.
-        unsafe { rankle_cuda_modes(words.contains(&"tf32").into(), deterministic.into()) };
+        unsafe { rankle_cuda_modes(0, words.contains(&"tf32").into(), deterministic.into()) };
     }
     let found = match words[..] {
         ["loss", kind, batch] => loss(kind, number(batch)?, device)?,

@@ -55,6 +55,7 @@ impl Processes {
         for (rank, output) in outputs.iter().enumerate() {
             let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             assert!(output.status.success(), "process {rank}: {out}{err}");
+            assert!(rank == 0 || out.is_empty() || out.contains("running 1 test"), "only process 0 prints: {out}");
         }
         String::from_utf8_lossy(&outputs[0].stdout).to_string()
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rankle::datasets::drawn::photo;
+use rankle::datasets::drawn::{face, photo};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -13,6 +13,7 @@ use crate::common::{Program, all_close, close};
 use crate::export::python;
 
 const QUADRUPLET: Program = Program(env!("CARGO_BIN_EXE_quadruplet"));
+const FACENET: Program = Program(env!("CARGO_BIN_EXE_facenet"));
 const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
 
 struct Place {
@@ -164,6 +165,45 @@ fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one(
         assert_eq!(name, other);
         close(ours, theirs, 1e-6);
     }
+}
+
+/// Batches of uneven numbers of faces, whose loss is over all pairs of all processes.
+#[test]
+fn facenet_in_three_processes_sees_the_pairs_of_one() {
+    let place = Place::new();
+    for person in 1..7_u64 {
+        for shot in 0..4 {
+            let path = place.path(&format!("faces/train/P{person}/P{person}_{:04}.png", shot + 1));
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            face(3, person, shot, 20).save(path).expect("saved");
+        }
+    }
+    let args = |name: &str, more: &[&str]| -> Vec<String> {
+        let (at, data) = (place.text(name), place.text("faces"));
+        let usual = ["train", "--run", &at, "--data", &data, "--net", "small", "--size", "16", "--shrink", "8"];
+        let short =
+            ["--width", "16", "--people", "4", "--faces", "3", "--negatives", "2", "--steps", "4", "--lr", "0.01"];
+        usual
+            .iter()
+            .chain(&short)
+            .chain(&["--log-every", "1", "--device", "cpu"])
+            .chain(more)
+            .map(|word| word.to_string())
+            .collect()
+    };
+    alone(&FACENET, &args("one", &["--chunk", "64"]));
+    start(3, &FACENET, &args("three", &["--chunk", "64", "--sync-batch-norm"])).good();
+    let (ours, theirs) = (place.log("three"), place.log("one"));
+    assert_eq!((ours.len(), theirs.len()), (4, 4));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!((&ours["step"], &ours["terms"]), (&theirs["step"], &theirs["terms"]));
+        close(ours["mean"].as_f64().expect("a number"), theirs["mean"].as_f64().expect("a number"), 1e-3);
+    }
+    // In chunks a share takes several passes; their number differs, which synchronised statistics can't have.
+    start(3, &FACENET, &args("chunks", &["--chunk", "3"])).good();
+    let outputs = start(3, &FACENET, &args("both", &["--chunk", "3", "--sync-batch-norm"])).end();
+    let said: Vec<String> = outputs.iter().flat_map(errors).collect();
+    assert!(said.iter().any(|line| line.contains("--sync-batch-norm") && line.contains("--chunk")), "{said:?}");
 }
 
 #[test]

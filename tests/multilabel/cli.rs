@@ -460,6 +460,7 @@ fn losses(path: &Path) -> Vec<f64> {
     log.lines().map(loss).collect()
 }
 
+#[cfg(feature = "distributed")]
 #[test]
 fn two_processes_take_the_steps_of_one() {
     let place = Place::new();
@@ -517,29 +518,20 @@ fn two_processes_take_the_steps_of_one() {
             .env("MASTER_PORT", "1")
             .output()
             .expect("starts");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("only train and evaluate take several processes"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("this verb takes one process"));
     }
 }
 
 /// How two processes at one run ended: whether well, what each printed and what each said.
+#[cfg(feature = "distributed")]
 fn pair(args: &[&str]) -> Vec<(bool, String, String)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|found| found.local_addr()).expect("a port").port();
-    let start = |rank: u32| {
-        let mut command = MULTILABEL.command(args);
-        command.env("RANK", rank.to_string()).env("WORLD_SIZE", "2").env("LOCAL_RANK", rank.to_string());
-        command.env("LOCAL_WORLD_SIZE", "2").env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
-        command.env("OMP_NUM_THREADS", "1").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
-    };
-    [start(0), start(1)]
-        .map(|child| {
-            let output = child.wait_with_output().expect("ends");
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
-            (output.status.success(), text(&output.stdout), text(&output.stderr))
-        })
-        .to_vec()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
+    let outputs = crate::distributed::launch::Processes::start(2, |_| MULTILABEL.command(args)).end();
+    outputs.iter().map(|end| (end.status.success(), text(&end.stdout), text(&end.stderr))).collect()
 }
 
 /// What two processes print that end well.
+#[cfg(feature = "distributed")]
 fn together(args: &[&str]) -> Vec<String> {
     let ends = pair(args);
     assert!(ends.iter().all(|(well, _, _)| *well), "{args:?}: {ends:?}");

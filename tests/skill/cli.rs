@@ -235,35 +235,15 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
     }
 }
 
-/// `args` in `size` processes that find each other by the variables which torchrun sets; what process 0 printed.
+/// `args` in `size` processes; what process 0 printed.
+#[cfg(feature = "distributed")]
 fn several(size: usize, args: &[String]) -> String {
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a port");
-    let start = |rank: usize| {
-        SKILL
-            .command(&strs(args))
-            .env("RANK", rank.to_string())
-            .env("LOCAL_RANK", rank.to_string())
-            .env("WORLD_SIZE", size.to_string())
-            .env("LOCAL_WORLD_SIZE", size.to_string())
-            .env("MASTER_ADDR", "127.0.0.1")
-            .env("MASTER_PORT", port.port().to_string())
-            .env("OMP_NUM_THREADS", "1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts")
-    };
-    let children: Vec<_> = (0..size).map(start).collect();
-    let outputs: Vec<_> = children.into_iter().map(|child| child.wait_with_output().expect("ends")).collect();
-    for output in &outputs {
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    assert!(outputs[1..].iter().all(|output| output.stdout.is_empty()), "only process 0 prints");
-    String::from_utf8_lossy(&outputs[0].stdout).to_string()
+    crate::distributed::launch::Processes::start(size, |_| SKILL.command(&strs(args))).good()
 }
 
 /// Two processes with half a batch each take the steps of one that goes through its batch in halves: the same samples,
 /// windows, dropout and losses; only batch normalisation's running statistics, of the first half each, are another's.
+#[cfg(feature = "distributed")]
 #[test]
 fn two_processes_take_the_steps_of_one() {
     let place = Place::new();
