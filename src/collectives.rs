@@ -24,9 +24,9 @@ mod watch;
 pub use gradients::Gradients;
 pub use watch::{fail, finish, leave};
 
-/// Ends the process with the line of an error that has no other way to its end.
-pub fn fall(error: &anyhow::Error) -> ! {
-    fail(&crate::paper::one_line(error));
+/// Ends the process with the line `why`, where an error has no other way to its end.
+pub fn fall(why: &str) -> ! {
+    fail(why);
     watch::leave_now()
 }
 

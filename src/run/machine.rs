@@ -59,7 +59,7 @@ impl TrainingFlags {
             let world = machine.world.clone();
             // A forward pass has no way to say that another process is gone.
             layers::synchronise_batch_norm(move |x| {
-                world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&error))
+                world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&crate::paper::one_line(&error)))
             });
         }
         let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);

@@ -87,6 +87,10 @@ def all(args, run_job):
             known[key] = run_job(command, threads)
         return known[key]
 
+    words = set(pathlib.Path("/proc/cpuinfo").read_text().split()) if pathlib.Path("/proc/cpuinfo").exists() else set()
+    if "flags" in words and not words & {"avx512_bf16", "amx_bf16"}:
+        print("bench: this processor has no bfloat16 instructions: the rows of bf16 are left out", file=sys.stderr, flush=True)
+        jobs = [job for job in jobs if "bf16" not in job[1]]
     rows = []
     for name, mine, theirs, goal, rounds, our_threads, their_threads, _ in jobs:
         a = side(True, mine, rounds, our_threads)

@@ -171,9 +171,10 @@ fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one(
 #[test]
 fn facenet_in_three_processes_sees_the_pairs_of_one() {
     let place = Place::new();
-    for person in 1..7_u64 {
+    for person in 1..9_u64 {
         for shot in 0..4 {
-            let path = place.path(&format!("faces/train/P{person}/P{person}_{:04}.png", shot + 1));
+            let part = if person < 7 { "train" } else { "test" };
+            let path = place.path(&format!("faces/{part}/P{person}/P{person}_{:04}.png", shot + 1));
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             face(3, person, shot, 20).save(path).expect("saved");
         }
