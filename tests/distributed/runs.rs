@@ -201,8 +201,8 @@ fn facenet_in_three_processes_sees_the_pairs_of_one() {
         close(ours["mean"].as_f64().expect("a number"), theirs["mean"].as_f64().expect("a number"), 1e-3);
     }
     // In chunks a share takes several passes; their number differs, which synchronised statistics can't have.
-    start(3, &FACENET, &args("chunks", &["--chunk", "3"])).good();
-    let outputs = start(3, &FACENET, &args("both", &["--chunk", "3", "--sync-batch-norm"])).end();
+    start(3, &FACENET, &args("chunks", &["--chunk", "4"])).good();
+    let outputs = start(3, &FACENET, &args("both", &["--chunk", "4", "--sync-batch-norm"])).end();
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
     assert!(said.iter().any(|line| line.contains("--sync-batch-norm") && line.contains("--chunk")), "{said:?}");
 }
