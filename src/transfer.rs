@@ -2,6 +2,8 @@
 //! work is still computed.
 
 use std::ffi::c_void;
+use std::io::Write;
+use std::sync::Once;
 
 use tch::{Device, Tensor};
 
@@ -14,9 +16,24 @@ unsafe extern "C" {
 /// such memory takes time, reading from it is what a GPU does by itself.
 pub fn stage(x: Tensor, device: Device) -> Tensor {
     match device {
-        Device::Cuda(_) if x.device() == Device::Cpu => x.f_pin_memory(device).unwrap_or(x),
+        Device::Cuda(_) if x.device() == Device::Cpu => x.f_pin_memory(device).unwrap_or_else(|_| {
+            waits();
+            x
+        }),
         _ => x,
     }
+}
+
+/// Says once that copies are not what they should be. The numbers are the same, only the host waits: nobody should
+/// have to find that out with a profiler.
+fn waits() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = writeln!(
+            std::io::stderr(),
+            "note: libtorch cannot copy to this GPU beside its work (page-locked memory, streams): the host waits for every batch"
+        );
+    });
 }
 
 /// `x` on `device`. From the CPU to a GPU the host does not wait: the copy runs beside the work that was queued before,
@@ -29,8 +46,10 @@ pub fn upload(x: &Tensor, device: Device) -> Tensor {
     // libtorch keeps the page-locked memory until the copy is done.
     match unsafe { rankle_upload(pinned.as_ptr().cast(), index as i32, &mut out) } {
         0 => unsafe { Tensor::from_ptr(out.cast()) },
-        // What libtorch says of it, as of any other copy.
-        _ => x.to_device(device),
+        _ => {
+            waits();
+            x.to_device(device)
+        }
     }
 }
 
