@@ -454,6 +454,7 @@ fn voc_is_scored_by_its_own_rule_under_its_own_name() {
 }
 
 /// The losses of a log, both stages.
+#[cfg(feature = "distributed")]
 fn losses(path: &Path) -> Vec<f64> {
     let log = fs::read_to_string(path).expect("a log");
     let loss = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["loss"].as_f64().expect("a loss");
