@@ -200,7 +200,7 @@ fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarS
         set.name,
         photos.len(),
         labels.iter().collect::<std::collections::BTreeSet<_>>().len(),
-        machine.name,
+        machine.for_images(h.amp),
         if parts > 1 { format!(" in {parts} chunks") } else { String::new() }
     );
     if !session.announce(&what) {

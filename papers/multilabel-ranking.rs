@@ -241,8 +241,8 @@ fn train(h: &Hyper, set: &LabelSet, at: &Path, machine: &Machine) -> Result<Read
     let plan = Plan { paper: "multilabel-ranking", at, machine, steps, log_every: h.log_every };
     let begin = |store: &VarStore| start_from(h, store, &items);
     let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
-    let what =
-        format!("{} with {} on {}, {}, batches of {}", h.net_name(), h.loss.name(), set.name, machine.name, h.batch);
+    let place = if h.net == flags::Net::Mlp { machine.name.clone() } else { machine.for_images(h.amp) };
+    let what = format!("{} with {} on {}, {place}, batches of {}", h.net_name(), h.loss.name(), set.name, h.batch);
     if !session.announce(&what) {
         return Ok(Ready { store, system, steps });
     }

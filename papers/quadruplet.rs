@@ -316,7 +316,13 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     if machine.world.leads() {
         write_split(at, h, set, session.start() > 0)?;
     }
-    let what = format!("{} on {}, {}, {} quadruplets a batch", h.model.title(), set.name, machine.name, h.quadruplets);
+    let what = format!(
+        "{} on {}, {}, {} quadruplets a batch",
+        h.model.title(),
+        set.name,
+        machine.for_images(h.amp),
+        h.quadruplets
+    );
     if !session.announce(&what) {
         return Ok((store, net));
     }

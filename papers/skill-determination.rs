@@ -71,7 +71,7 @@ const DEPARTURES: [Departure<Hyper>; 12] = [
         |h| h.weights.is_some() && h.streams.contains(&Stream::Temporal),
     ),
     (
-        "weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; gradients are not clipped",
+        "weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 (there of the RGB stream; the flow stream lacks the last) and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; their windows have 13 places and here 5 (corners and centre), their multipliers of rates and decays by layer are not used, gradients are not clipped",
         |h| matches!(h.net, Net::Alexnet | Net::BnInception),
     ),
     ("a test snippet is its centre crop: the paper does not say whether it took ten", |h| h.net != Net::Features),
@@ -270,7 +270,7 @@ fn train(h: &Hyper, world: &World, stream: Stream, fold: usize, at: &Path, machi
         fold + 1,
         world.set.folds.len(),
         stream.name(),
-        machine.name,
+        if h.net == Net::Features { machine.name.clone() } else { machine.for_images(h.amp) },
         samples.len(),
         h.batch
     );
@@ -500,14 +500,16 @@ impl Scored {
         right / all
     }
 
-    /// How near held-out similar pairs lie (see [`pairwise::similar_gap`]), the mean over the folds that have some.
-    fn similar_gap(&self, set: &SkillSet, alpha: f64) -> f64 {
-        let gaps = self.folds.iter().enumerate().map(|(place, (fold, _))| {
+    /// How held-out similar pairs fare: how near they lie (see [`pairwise::similar_gap`]), and how many lie within the
+    /// margin; means over the folds that have some.
+    fn similar(&self, set: &SkillSet, alpha: f64, margin: f64) -> [f64; 2] {
+        let folds = self.folds.iter().enumerate().map(|(place, (fold, _))| {
             let f = self.f(place, alpha, usize::MAX, Taken::Start);
-            pairwise::similar_gap(&f, &set.similar_held(*fold), &set.folds[*fold].test)
+            let similar = set.similar_held(*fold);
+            [pairwise::similar_gap(&f, &similar, &set.folds[*fold].test), pairwise::within(&f, &similar, margin)]
         });
-        let gaps: Vec<f64> = gaps.filter(|gap| gap.is_finite()).collect();
-        gaps.iter().sum::<f64>() / gaps.len() as f64
+        let folds: Vec<[f64; 2]> = folds.filter(|[gap, _]| gap.is_finite()).collect();
+        [0, 1].map(|i| folds.iter().map(|fold| fold[i]).sum::<f64>() / folds.len() as f64)
     }
 
     /// How many pooled test pairs of separation 1, 2, ... are right, and how many there are.
@@ -543,9 +545,10 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
     }
     let last = if h.streams.len() == 2 { "fused" } else { h.streams[0].name() };
     scores.push((format!("{last}, single splits"), scored.split_accuracy(set, scoring.alpha, h.splits)));
-    let gap = scored.similar_gap(set, scoring.alpha);
+    let [gap, near] = scored.similar(set, scoring.alpha, h.margin);
     if gap.is_finite() {
         scores.push((format!("{last}, gap of similar pairs"), gap));
+        scores.push((format!("{last}, similar pairs within the margin"), near));
     }
     for (place, (fold, _)) in scored.folds.iter().enumerate() {
         let f = scored.f(place, scoring.alpha, usize::MAX, Taken::Start);
@@ -575,6 +578,7 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
             format!("a video's score: the mean of {} snippets, spread uniformly, centre crops", scoring.sigma),
             format!("single splits: the {} splits of one video against those of the other, one by one", h.splits),
             "gap of similar pairs: mean distance of the scores of held-out similar pairs, in units of the strict pairs' (less is better)".into(),
+            format!("similar pairs within the margin: share of held-out similar pairs whose scores differ by at most {} (Eq. 6)", h.margin),
         ]
         .into_iter()
         .chain((h.streams.len() == 2).then(|| format!("fusion: {} spatial + {} temporal", scoring.alpha, 1. - scoring.alpha)))
@@ -634,7 +638,16 @@ fn rank(args: flags::Rank) -> Result<()> {
         Some(folds) => {
             folds.into_iter().map(|fold| fold.checked_sub(1).context("--fold counts from 1")).collect::<Result<_>>()?
         }
-        None => (0..).take_while(|&fold| part_folder(&args.run, fold, h.streams[0]).is_dir()).collect(),
+        None => {
+            let begun = |&fold: &usize| h.streams.iter().any(|&stream| part_folder(&args.run, fold, stream).is_dir());
+            let (whole, part): (Vec<usize>, Vec<usize>) = (0..).take_while(begun).partition(|&fold| {
+                h.streams.iter().all(|&stream| checkpoint::exists(&part_folder(&args.run, fold, stream)))
+            });
+            for fold in part {
+                say(format!("note: fold {} is not trained to its end and is left out", fold + 1));
+            }
+            whole
+        }
     };
     ensure!(!folds.is_empty(), "{} has no trained fold yet: train it first", args.run.display());
     let all: Vec<usize> = (0..names.len()).collect();

@@ -214,7 +214,8 @@ fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarS
     let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
     let mut mined = (session.extra.get("mined").map(Vec::<i64>::try_from).transpose())
         .context("the checkpoint's mined negatives do not fit: train into another --run")?;
-    let what = format!("{} on {}, {}, batches of {}", h.net.name(), set.name, machine.name, h.batch_size());
+    let what =
+        format!("{} on {}, {}, batches of {}", h.net.name(), set.name, machine.for_images(h.amp), h.batch_size());
     if !session.announce(&what) {
         return Ok((store, net));
     }

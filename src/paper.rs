@@ -12,7 +12,7 @@ use crate::run::report::Table;
 /// Runs a binary's work and turns its end into an exit code: 0, or 1 after one line on standard error that names the
 /// cause. A panic is a defect of ours and is answered in one line too.
 pub fn main(work: impl FnOnce() -> Result<()>) -> ExitCode {
-    keep_freed_memory();
+    crate::run::memory::keep();
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload().downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown");
@@ -35,19 +35,6 @@ pub fn main(work: impl FnOnce() -> Result<()>) -> ExitCode {
             crate::collectives::leave("a defect of rankle");
             ExitCode::from(1)
         }
-    }
-}
-
-/// Lets the process keep the memory that it frees. A training step allocates the same hundreds of megabytes as the one
-/// before it; glibc returns blocks of that size to the system each time, and mapping them anew page by page took a
-/// third of a CPU step. Other C libraries are left as they are.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets numbers of the allocator; called before any other thread is started.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
     }
 }
 

@@ -5,4 +5,5 @@ mod cli;
 mod graph;
 mod losses;
 mod networks;
+mod scores;
 mod video;

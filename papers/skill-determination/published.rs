@@ -96,11 +96,6 @@ pub fn comparable(h: &Hyper, set: &SkillSet, scoring: &flags::Scoring) -> std::r
     Ok(())
 }
 
-/// Table 2's row of this loss and set: spatial, temporal, fused.
-pub fn table_2(loss: Loss, set: &SkillSet) -> Option<[f64; 3]> {
-    place(set).map(|i| TABLE_2[loss as usize][i])
-}
-
 /// The paper's numbers for this loss and set (all sets where it is another), with ours beside them.
 pub fn claims(h: &Hyper, set: &SkillSet, scoring: &flags::Scoring, scores: &[(String, f64)]) -> Vec<Claim> {
     let mut list = Vec::new();

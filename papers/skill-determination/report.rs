@@ -109,8 +109,8 @@ pub fn write(
 
     let bins = scored.by_separation(set, scoring.alpha);
     let row = |(n, &(right, all)): (usize, &(usize, usize))| {
-        let share = 100. * right as f64 / all as f64;
-        vec![(n + 1).to_string(), all.to_string(), (all - right).to_string(), format!("{share:.1}")]
+        let share = if all == 0 { "–".into() } else { format!("{:.1}", 100. * right as f64 / all as f64) };
+        vec![(n + 1).to_string(), all.to_string(), (all - right).to_string(), share]
     };
     let head = ["separation", "test pairs", "errors", "accuracy %"].map(String::from).to_vec();
     let table = Table { head, rows: bins.iter().enumerate().map(row).collect() };

@@ -1,5 +1,8 @@
 //! Distances between two sets, a block of rows at a time, so that memory never holds the whole matrix.
 
+use std::ops::Range;
+use std::sync::Mutex;
+
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, kind::Element};
 
@@ -10,6 +13,8 @@ const CELLS: usize = 1 << 21;
 /// Rows that a block has at least: each block reads the whole other set, which fewer rows would not pay for. Their
 /// distances take a quarter of the memory that embeddings of width 128 take.
 const LEAST: usize = 32;
+/// Columns that are multiplied at once.
+const TILE: usize = 512;
 
 /// The two float types that distances are computed in.
 pub(super) trait Real: Element + Copy + PartialOrd + Send + Sync + Into<f64> {
@@ -91,10 +96,30 @@ impl Blocks {
     /// Rows `from .. from + n` of the matrix, `[n, B]`, on the CPU. Entries are at least 0 or not finite.
     pub(super) fn rows(&self, from: usize, n: usize) -> Tensor {
         tch::no_grad(|| {
-            let mut d = self.left.narrow(0, from as i64, n as i64).matmul(&self.right.tr());
-            let d = d.clamp_min_(0.);
-            d.to_device(Device::Cpu)
+            if self.left.device() != Device::Cpu {
+                let mut d = self.left.narrow(0, from as i64, n as i64).matmul(&self.right.tr());
+                return d.clamp_min_(0.).to_device(Device::Cpu);
+            }
+            let out = Tensor::empty([n as i64, self.right.size()[0]], (self.kind(), Device::Cpu));
+            self.tiles().for_each(|tile| self.fill(from, &out, tile));
+            out
         })
+    }
+
+    /// The columns in parts of [`TILE`].
+    fn tiles(&self) -> impl Iterator<Item = Range<i64>> + use<> {
+        let width = self.right.size()[0];
+        (0..width).step_by(TILE).map(move |from| from..(from + TILE as i64).min(width))
+    }
+
+    /// Columns `tile` of the rows from `from` on, as many as `block` has, into `block` (`[n, B]`, all on the CPU). A
+    /// tile of the other set stays in the processor's cache while it is multiplied, and so does what comes out until it
+    /// has been clamped.
+    fn fill(&self, from: usize, block: &Tensor, tile: Range<i64>) {
+        let (left, width) = (self.left.narrow(0, from as i64, block.size()[0]), tile.end - tile.start);
+        let mut part = block.narrow(1, tile.start, width);
+        let _ = left.mm_out(&part, &self.right.narrow(0, tile.start, width).tr());
+        let _ = part.clamp_min_(0.);
     }
 
     /// The same rows, and of the columns `from .. from + n` only. The centre stays that of all.
@@ -109,8 +134,8 @@ impl Blocks {
     }
 }
 
-/// Rows that are prepared at once: a large gallery is not copied whole more often than it must be.
-const ROWS: i64 = 1 << 14;
+/// Rows that are prepared at once: few enough to stay in cache, and a gallery is not copied whole on the way.
+const ROWS: i64 = 1 << 11;
 
 /// The parts of `x` of at most [`ROWS`] rows, each with its first row.
 fn parts(x: &Tensor) -> impl Iterator<Item = (i64, Tensor)> + '_ {
@@ -202,31 +227,72 @@ pub(super) fn for_rows<T: Real, R: Send>(
 /// Distances of a block that one thread computes alone, at most: less than [`CELLS`], as every thread has one.
 const OWN: usize = CELLS / 2;
 
-/// [`for_rows`] on the rows of `blocks`. Where blocks of [`OWN`] have rows enough, every thread of the pool multiplies and
-/// judges blocks of its own: taking turns, libtorch's threads would wait busily where the pool's want to work.
+/// [`for_rows`] on the rows of `blocks`, in memory that is taken once. Where blocks of [`OWN`] have rows enough, every
+/// thread of the pool multiplies and judges blocks of its own; where rows are longer, all share one block and take
+/// tiles of it, then rows. Heights don't depend on the number of threads, and so neither do the distances.
 pub(super) fn for_distances<T: Real, R: Send>(
     n: usize,
     width: usize,
     blocks: &Blocks,
     f: impl Fn(usize, &mut [T]) -> R + Sync,
 ) -> Vec<R> {
-    let height = (OWN / width.max(1)).min(1024);
-    if width == 0 || height < LEAST || blocks.left.device() != Device::Cpu || rayon::current_num_threads() == 1 {
+    if width == 0 || blocks.left.device() != Device::Cpu {
         return for_rows(n, width, |from, n| blocks.rows(from, n), f);
     }
     one_thread_each();
-    let own = |from: usize| -> Vec<R> {
-        let mut block = blocks.rows(from, height.min(n - from)).contiguous();
-        in_place::<T>(&mut block).chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect()
+    // Whole registers' worth of rows.
+    let own = (OWN / width / 16 * 16).min(1024);
+    let height = own.max(LEAST).min(n);
+    let empty = || Shared(Tensor::empty([height as i64, width as i64], (blocks.kind(), Device::Cpu)));
+    let starts: Vec<usize> = (0..n).step_by(height.max(1)).collect();
+    if own < LEAST {
+        let (block, tiles) = (empty(), blocks.tiles().collect::<Vec<_>>());
+        let judged = starts.into_iter().map(|from| -> Vec<R> {
+            let mut part = block.first(height.min(n - from));
+            let shared = &part;
+            tiles.par_iter().for_each(|tile| tch::no_grad(|| blocks.fill(from, &shared.0, tile.clone())));
+            in_place::<T>(&mut part.0).par_chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect()
+        });
+        return judged.flatten().collect();
+    }
+    // As many as work at once: pages of fresh memory would cost a fifth of the time.
+    let free: Mutex<Vec<Shared>> = Mutex::default();
+    let judge = |from: usize| -> Vec<R> {
+        let taken = free.lock().expect("no thread panics here").pop();
+        let block = taken.unwrap_or_else(empty);
+        let mut part = block.first(height.min(n - from));
+        tch::no_grad(|| blocks.tiles().for_each(|tile| blocks.fill(from, &part.0, tile)));
+        let judged =
+            in_place::<T>(&mut part.0).chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect();
+        free.lock().expect("no thread panics here").push(block);
+        judged
     };
-    let starts: Vec<usize> = (0..n).step_by(height).collect();
-    let found: Vec<Vec<R>> = starts.into_par_iter().map(own).collect();
+    let found: Vec<Vec<R>> = starts.into_par_iter().with_max_len(1).map(judge).collect();
     found.into_iter().flatten().collect()
+}
+
+/// A block that threads write different parts of.
+struct Shared(Tensor);
+
+// SAFETY: libtorch counts a tensor's owners atomically, its shape doesn't change here, and what is written at once are
+// parts that don't overlap: tiles of a shared block, or blocks that one thread took from the free ones.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Its first `n` rows, where they lie.
+    fn first(&self, n: usize) -> Shared {
+        Shared(self.0.narrow(0, 0, n as i64))
+    }
 }
 
 /// Makes libtorch compute what a thread of the pool asks for on that thread alone, from now on.
 fn one_thread_each() {
     static ONCE: std::sync::Once = std::sync::Once::new();
+    // A pool of one thread has libtorch's others to itself.
+    if rayon::current_num_threads() == 1 {
+        return;
+    }
     ONCE.call_once(|| {
         let all = tch::get_num_threads();
         // Each thread has a number of its own; what threads that begin later get is the last one said.

@@ -23,3 +23,13 @@ pub fn accuracy(score: &[f64], pairs: &[(usize, usize)]) -> f64 {
     let right = pairs.iter().filter(|&&(better, worse)| score[better] > score[worse]).count();
     right as f64 / pairs.len() as f64
 }
+
+/// The fraction of `similar` pairs whose scores lie no farther apart than `margin`, which is what is asked of them
+/// ("Who's Better? Who's Best?", Eq. 6). A score that is NaN is not near another. NaN when there are no pairs.
+///
+/// # Panics
+/// When a pair names an index beyond `score`.
+pub fn within(score: &[f64], similar: &[(usize, usize)], margin: f64) -> f64 {
+    let near = similar.iter().filter(|&&(a, b)| (score[a] - score[b]).abs() <= margin).count();
+    near as f64 / similar.len() as f64
+}

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::blocks::{Blocks, Real, cells, for_blocks, for_rows, wide};
+use super::blocks::{Blocks, Real, cells, for_blocks, for_distances, wide};
 use crate::distance::Metric;
 
 /// k-reciprocal re-ranked distances `[Q, G]` of `query` `[Q, D]` to `gallery` `[G, D]`; the authors' values are
@@ -46,12 +46,7 @@ fn run<T: Real>(x: &Tensor, queries: usize, k1: usize, k2: usize, lambda: f64) -
     let points = Points { rows: cells::<T>(x), width: x.size()[1] as usize };
     let norms = cells::<T>(&blocks.norms());
     let keep = (k1 + 1).max(k2);
-    let near = for_rows(
-        n,
-        n,
-        |from, h| blocks.rows(from, h),
-        |i, row: &mut [T]| neighbours(i, row, keep, &points, norms[i].into()),
-    );
+    let near = for_distances(n, n, &blocks, |i, row: &mut [T]| neighbours(i, row, keep, &points, norms[i].into()));
     let far: Vec<f64> = near.iter().map(|(_, far)| *far).collect();
     let lists: Vec<&[u32]> = near.iter().map(|(list, _)| list.as_slice()).collect();
 
@@ -78,22 +73,22 @@ fn run<T: Real>(x: &Tensor, queries: usize, k1: usize, k2: usize, lambda: f64) -
             }
         }
         let share = lambda * scaled(1.0, far[i]);
-        for (d, s) in row[queries..].iter_mut().zip(shared) {
+        for (d, s) in row.iter_mut().zip(shared) {
             let jaccard = if s == 0.0 { 1.0 } else { 1.0 - s / (2.0 - s) };
             // A share of zero must neither turn an infinite distance into NaN nor hide it.
             let near: f64 = (*d).into();
             *d = T::of(if near.is_finite() { (1.0 - lambda) * jaccard + share * near } else { f64::INFINITY });
         }
     };
+    let gallery = blocks.columns(queries, g);
     for_blocks(
         queries,
-        n,
-        |from, h| blocks.rows(from, h),
+        g,
+        |from, h| gallery.rows(from, h),
         answer,
         |from, block: &[T]| {
-            let h = (block.len() / n) as i64;
-            let block = Tensor::from_slice(block).reshape([h, n as i64]).narrow(1, queries as i64, g as i64);
-            out.narrow(0, from as i64, h).copy_(&block);
+            let h = (block.len() / g) as i64;
+            out.narrow(0, from as i64, h).copy_(&Tensor::from_slice(block).reshape([h, g as i64]));
         },
     );
     out

@@ -90,6 +90,13 @@ pub struct Machine {
     pub tf32: bool,
 }
 
+impl Machine {
+    /// Where a network of images works, in which layout and, with `--amp`, in which type: for a run's first line.
+    pub fn for_images(&self, amp: bool) -> String {
+        format!("{}, channels_last{}", self.name, if amp { ", bfloat16" } else { "" })
+    }
+}
+
 impl MachineFlags {
     /// The device there is, said in the first line, for the work of one process. Errors where the wished one is not
     /// there, and where the environment speaks of several processes.

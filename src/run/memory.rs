@@ -1,7 +1,8 @@
 //! Memory that a training step gives back and the next one takes again.
 
 /// From now on this process keeps what it frees for its own next use: for a training loop on the CPU, whose every step
-/// needs the same again.
+/// needs the same again. It is the whole process's affair, so that the library leaves it to programs: all five binaries
+/// begin with it.
 ///
 /// glibc gives each block above 32 MiB back to the system and takes new pages, which the system clears: the maps of one
 /// layer are larger than that, and clearing was more than a third of a LuNet step. What is kept may lie in pieces: the

@@ -94,9 +94,6 @@ impl Session {
         begin: impl FnOnce(&VarStore) -> Result<()>,
     ) -> Result<Session> {
         let Plan { paper, at, machine, steps, log_every } = plan;
-        if machine.device == tch::Device::Cpu {
-            super::memory::keep();
-        }
         let world = machine.world.clone();
         let mut config = Config::new(paper, flags, &machine.name)?;
         config.machine.insert("processes".into(), world.size().into());

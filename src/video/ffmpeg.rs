@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::RgbImage;
@@ -14,8 +15,11 @@ pub struct Film {
     path: PathBuf,
     /// How many frames it has by its own count, which may be a few more than can be read.
     pub frames: usize,
-    /// Frames a second.
+    /// Frames a second; of a film with a varying rate, their mean.
     pub rate: f64,
+    /// Seconds from the beginning of the file to each frame: pictures may begin later than the sound and lie at uneven
+    /// distances. Empty where the file doesn't say.
+    times: Vec<f64>,
 }
 
 /// Frames that a file may promise at its end and not have: its index counts packets, and not each becomes a picture.
@@ -50,15 +54,15 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 impl Film {
-    /// Asks ffprobe for the number of frames and their rate; decodes nothing.
+    /// Asks ffprobe for the number of frames, their times and their rate; decodes nothing.
     ///
     /// # Errors
     /// One line: no ffprobe on this machine, or no video in the file.
     pub fn open(path: &Path) -> Result<Film> {
         ensure!(path.is_file(), "{}: no such file", path.display());
         let mut ask = command("ffprobe");
-        ask.args(["-v", "error", "-select_streams", "v:0", "-count_packets", "-of", "json"]);
-        ask.args(["-show_entries", "stream=nb_read_packets,avg_frame_rate,r_frame_rate"]).arg(plain(path));
+        ask.args(["-v", "error", "-select_streams", "v:0", "-of", "json", "-show_entries"]);
+        ask.arg("packet=pts_time,flags:stream=avg_frame_rate,r_frame_rate:format=start_time").arg(plain(path));
         let output = ask.output().map_err(|error| cannot_start("ffprobe", path, &error))?;
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let stream = told.pointer("/streams/0");
@@ -68,12 +72,35 @@ impl Film {
             let rate = above.parse::<f64>().ok()? / below.parse::<f64>().ok()?;
             (rate.is_finite() && rate > 0.).then_some(rate)
         };
-        let frames: Option<usize> = text("nb_read_packets").parse().ok().filter(|&count| count > 0);
         let rate = rate(text("avg_frame_rate")).or(rate(text("r_frame_rate")));
+        // A packet with D is cut off by the file's own edit list.
+        let word = |packet: &Value, key: &str| packet.get(key).and_then(Value::as_str).map(str::to_string);
+        let shown = |packet: &&Value| !word(packet, "flags").is_some_and(|flags| flags.contains('D'));
+        let packets: Vec<&Value> =
+            told.get("packets").and_then(Value::as_array).into_iter().flatten().filter(shown).collect();
+        let start = told.pointer("/format/start_time").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let start = start.filter(|start: &f64| start.is_finite()).unwrap_or(0.);
+        let time = |packet: &&Value| word(packet, "pts_time")?.parse::<f64>().ok().map(|time| time - start);
+        let mut times: Vec<f64> = packets.iter().map_while(time).filter(|time| time.is_finite()).collect();
+        times.sort_by(f64::total_cmp);
+        if times.len() < packets.len() {
+            times.clear();
+        }
+        let frames = Some(packets.len()).filter(|&count| count > 0);
         let (Some(frames), Some(rate)) = (frames, rate) else {
             bail!("{}: no video that ffmpeg can read ({})", path.display(), complaint(&output.stderr));
         };
-        Ok(Film { path: path.to_path_buf(), frames, rate })
+        Ok(Film { path: path.to_path_buf(), frames, rate, times })
+    }
+
+    /// A time, in seconds, after frame `at - 1` and before `at`: the first frame from there on is `at`.
+    fn before(&self, at: usize) -> f64 {
+        let even = (at as f64 - 0.5) / self.rate;
+        let time = self
+            .times
+            .get(at)
+            .map_or(even, |&time| time - 0.5 * if at > 0 { time - self.times[at - 1] } else { 1. / self.rate });
+        time.max(0.)
     }
 
     /// Frame `at`, scaled to `size` (height, width). Where a file ends before its own count, the last there is.
@@ -81,11 +108,9 @@ impl Film {
     /// # Errors
     /// One line that names the file.
     pub fn read(&self, at: usize, size: (u32, u32)) -> Result<RgbImage> {
-        // Half a frame early: the first frame from there on is `at`, whatever the rounding of its time.
         for back in 0..TAIL.min(at + 1) {
-            let start = ((at - back) as f64 - 0.5).max(0.) / self.rate;
             let mut read = command("ffmpeg");
-            read.args(["-v", "error", "-ss", &format!("{start:.6}"), "-i"]).arg(plain(&self.path));
+            read.args(["-v", "error", "-ss", &format!("{:.6}", self.before(at - back)), "-i"]).arg(plain(&self.path));
             read.args(["-map", "0:v:0", "-frames:v", "1"]).args(raw(size));
             let output = read.output().map_err(|error| cannot_start("ffmpeg", &self.path, &error))?;
             if !output.status.success() {
@@ -106,7 +131,11 @@ impl Film {
         let mut read = command("ffmpeg");
         // Its own complaints would fill a pipe that nobody reads meanwhile.
         read.stderr(Stdio::null());
-        read.args(["-v", "error", "-i"]).arg(plain(&self.path)).args(["-map", "0:v:0", "-vsync", "0"]).args(raw(size));
+        read.args(["-v", "error", "-i"])
+            .arg(plain(&self.path))
+            .args(["-map", "0:v:0"])
+            .args(every_frame())
+            .args(raw(size));
         let mut child = read.spawn().map_err(|error| cannot_start("ffmpeg", &self.path, &error))?;
         let mut out = child.stdout.take().context("a pipe")?;
         let mut work = || -> Result<usize> {
@@ -131,6 +160,25 @@ impl Film {
         ensure!(status.success() && count > 0, "{}: ffmpeg cannot read it to its end", self.path.display());
         Ok(())
     }
+}
+
+/// What makes ffmpeg hand on each decoded frame once, none doubled and none dropped: version 5.1 renamed the option.
+fn every_frame() -> [&'static str; 2] {
+    static WORDS: OnceLock<[&str; 2]> = OnceLock::new();
+    *WORDS.get_or_init(|| {
+        let told = command("ffmpeg").arg("-version").output().map(|output| output.stdout).unwrap_or_default();
+        match release(&String::from_utf8_lossy(&told)) {
+            Some(release) if release < (5, 1) => ["-vsync", "0"],
+            _ => ["-fps_mode", "passthrough"],
+        }
+    })
+}
+
+/// Major and minor number out of "ffmpeg version 4.4.2-0ubuntu ..."; builds in between two releases have none.
+fn release(told: &str) -> Option<(u32, u32)> {
+    let word = told.strip_prefix("ffmpeg version ")?.split_whitespace().next()?;
+    let mut numbers = word.trim_start_matches('n').split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().unwrap_or(0)))
 }
 
 fn raw((height, width): (u32, u32)) -> [String; 7] {

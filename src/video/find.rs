@@ -197,6 +197,8 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, Found)>> {
         let title = base.map_or_else(String::new, |base| base.to_string_lossy().into_owned());
         let has_pictures = path.is_dir() && !pictures(&path)?.0.is_empty();
         if has_pictures || (!path.is_dir() && ends(&path, &FILMS)) {
+            let same = found.iter().find(|(known, _): &&(String, Found)| *known == title);
+            ensure!(same.is_none(), "{} has two videos called {title}: rename one", dir.display());
             found.push((title.clone(), at(&path, Some(&dir.join("flow").join(&title)))?));
         }
     }

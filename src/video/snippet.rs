@@ -98,12 +98,13 @@ impl Crops {
         Crops { side: 224, scales: vec![1., 0.875, 0.75, 0.66] }
     }
 
-    /// A height and a width from the scales, neighbours at most, at one of the four corners or the centre, mirrored half
-    /// of the time.
+    /// A height and a width from the scales, the same or neighbours (all such pairs alike often, as temporal segment
+    /// networks draw them), at one of the four corners or the centre, mirrored half of the time.
     pub fn draw(&self, rng: &mut impl Rng) -> Draw {
-        let first = rng.random_range(0..self.scales.len());
-        let near = first.saturating_sub(1)..(first + 2).min(self.scales.len());
-        Draw { scales: (first, rng.random_range(near)), corner: rng.random_range(0..5), flip: rng.random() }
+        // Pairs in the order (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), ...
+        let pair = rng.random_range(0..3 * self.scales.len() - 2) + 1;
+        let first = pair / 3;
+        Draw { scales: (first, first + pair % 3 - 1), corner: rng.random_range(0..5), flip: rng.random() }
     }
 
     /// The drawn window of a frame of `height` x `width`.

@@ -1,4 +1,5 @@
-"""scripts/bench: writes the inputs once, runs both sides in turns on them, checks that they agree, prints ratios.
+"""scripts/bench: writes the inputs once, runs both sides on them, losses in turns, checks that they agree, prints ratios
+and what misses its goal.
 
 Losses are held against a float64 loop over anchors; the longer jobs (work.py) against each other. A ratio is the peer's
 median over ours, both measured in this run with the same number of threads: above 1 we are faster. Takes the bench
@@ -193,6 +194,20 @@ def show_losses(rows):
               f"{row['ours_mib']:>8.0f} {row['peer_mib']:>9.0f} {row['our_error']:>10.0e} {theirs:>11}", flush=True)
 
 
+def missed(rows):
+    """Goals of time and memory that these rows do not meet, in words."""
+    words = []
+    for row in rows:
+        name = row.get("case") or row["job"]
+        if row.get("not_run"):
+            continue
+        if row["goal"] is not None and not row["ratio"] >= row["goal"]:
+            words.append(f"{name}: {row['ratio']:.2f} of {row['goal']:g}")
+        if row.get("most_mib") is not None and row["ours_mib"] > row["most_mib"]:
+            words.append(f"{name}: {row['ours_mib']:.0f} MiB of {row['most_mib']:.0f}")
+    return words
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--losses", required=True, help="the bench binary of the losses")
@@ -222,6 +237,9 @@ def main():
     out.write_text(json.dumps(result, indent=1))
     work.show(result["work"], result["growth"])
     loader.show(result["loader"])
+    result["missed"] = missed(result["losses"] + result["work"])
+    print("\nmissed: " + ("; ".join(result["missed"]) or "nothing"))
+    out.write_text(json.dumps(result, indent=1))
     print(f"\nresults: {out}")
 
 

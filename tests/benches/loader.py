@@ -10,8 +10,8 @@ import sys
 
 # name, flags: the paper's LuNet and batch, and a network of 1/64 the work, whose steps a loader has to keep up with.
 RUNS = [
-    ("LuNet, 18 x 4", ["--t1", "8"]),
-    ("LuNet with 1/8 of the channels, 18 x 4", ["--t1", "80", "--shrink", "8"]),
+    ("LuNet, 18 x 4", ["--t1", "5"]),
+    ("LuNet with 1/8 of the channels, 18 x 4", ["--t1", "40", "--shrink", "8"]),
 ]
 
 

@@ -51,15 +51,16 @@ def product(folder, rounds):
     """The bare f32 matrix product of the retrieval's shape: what no evaluation can be faster than by much."""
     get = load_file(f"{folder}/retrieval.safetensors")
     q, g = get["q"], get["g"]
-    q[:64] @ g[:64].T
-    return measured(rounds, lambda: float((q @ g.T)[0, 0]))
+    out = torch.zeros(len(q), len(g))  # fresh pages would be charged to the product
+    return measured(rounds, lambda: float(torch.mm(q, g.T, out=out)[0, 0]))
 
 
 def retrieval(folder, rounds):
+    """Its cost grows with the queries: every tenth one, and ten times the time."""
     rank = torchreid("metrics.rank")
     get = load_file(f"{folder}/retrieval.safetensors")
-    q, g = get["q"], get["g"]
-    names = [get[name].numpy() for name in ("q_person", "g_person", "q_camera", "g_camera")]
+    q, g = get["q"][::10], get["g"]
+    names = [get[name].numpy()[:: 10 if name.startswith("q") else 1] for name in ("q_person", "g_person", "q_camera", "g_camera")]
 
     def work():
         # As torchreid's own distance function computes it, and its evaluation without the Cython build.
@@ -68,7 +69,8 @@ def retrieval(folder, rounds):
         cmc, ap = rank.evaluate_rank(d, *names, max_rank=50, use_metric_cuhk03=False, use_cython=False)
         return {"mAP": float(ap), "rank1": float(cmc[0])}
 
-    return measured(rounds, work)
+    found = measured(1, work)
+    return {**found, "seconds": found["seconds"] * get["q"].shape[0] / len(q)}
 
 
 def rerank(folder):

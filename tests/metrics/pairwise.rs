@@ -1,4 +1,4 @@
-use rankle::metrics::pairwise::{accuracy, similar_gap};
+use rankle::metrics::pairwise::{accuracy, similar_gap, within};
 
 #[test]
 fn ties_and_nan_are_wrong() {
@@ -17,4 +17,12 @@ fn the_gap_of_similar_pairs_has_no_unit() {
     let large = score.map(|score| 1e3 * score);
     assert!((similar_gap(&large, &similar, &strict) - 3.0 / 8.0).abs() < 1e-12);
     assert!(similar_gap(&score, &[], &strict).is_nan() && similar_gap(&score, &similar, &[]).is_nan());
+}
+
+#[test]
+fn similar_pairs_lie_within_the_margin() {
+    let score = [0.0, 1.0, -1.5, f64::NAN];
+    assert_eq!(within(&score, &[(0, 1), (1, 0), (0, 2), (2, 1)], 1.0), 0.5);
+    assert_eq!(within(&score, &[(0, 3), (3, 3), (2, 0), (0, 0)], 1.5), 0.5);
+    assert!(within(&score, &[], 1.0).is_nan());
 }

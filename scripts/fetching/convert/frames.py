@@ -2,6 +2,7 @@
 folder appears when its video is done."""
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -69,8 +70,11 @@ def command(video, folder, size, fps, span):
     if span:
         # ffmpeg counts from 0; new times, so that none is doubled for the gap before.
         filters += [f"select=between(n\\,{span[0] - 1}\\,{span[1] - 1})", "setpts=N/FRAME_RATE/TB"]
+    every = []
     if fps:
         filters.append(f"fps={fps:g}")
+    else:
+        every = every_frame()
     filters.append(f"scale={size[0]}:{size[1]}")
     # An absolute path: a name that begins with a dash would be an option.
     return [
@@ -84,10 +88,20 @@ def command(video, folder, size, fps, span):
         "-an",
         "-vf",
         ",".join(filters),
+        *every,
         "-q:v",
         "2",
         str(folder.resolve() / "img_%05d.jpg"),
     ]
+
+
+@functools.cache
+def every_frame():
+    """What makes ffmpeg write each decoded frame once, none doubled for a gap and none dropped. 5.1 renamed the option."""
+    told = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, errors="replace").stdout
+    found = re.match(r"ffmpeg version n?(\d+)\.(\d+)", told)
+    old = found and (int(found[1]), int(found[2])) < (5, 1)
+    return ["-vsync", "0"] if old else ["-fps_mode", "passthrough"]
 
 
 def read_segments(path):

@@ -33,7 +33,7 @@ pub struct Performance {
     pub repeat: u64,
     /// Mean skill, 0..1.
     pub skill: f64,
-    /// By how much skill rises from the first frame to the last.
+    /// By how much skill rises from the beginning of the line to its end.
     pub drift: f64,
     /// Pixels down and across.
     pub size: (u32, u32),
@@ -129,8 +129,8 @@ impl Hand {
         // The share of the way that a sure hand covers in a frame.
         let pace = 1_f32 / 100.;
         while hand.pens.len() < MOST && (s < 1. || hand.pens.len() < FEWEST) {
-            let along = hand.pens.len() as f64 / MOST as f64;
-            let q = (skill + drift * (along - 0.5)).clamp(0., 1.) as f32;
+            // By the share of the way, not by the clock: quick performances drift as far as slow ones, around `skill`.
+            let q = (skill + drift * (f64::from(s) - 0.5)).clamp(0., 1.) as f32;
             let bad = 1. - q;
             let walk = |x: f32, keep: f32, step: f32, rng: &mut ChaCha8Rng| keep * x + step * normal(rng);
             error = (walk(error.0, 0.95, 0.010 * bad, rng), walk(error.1, 0.95, 0.010 * bad, rng));

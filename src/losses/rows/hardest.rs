@@ -9,6 +9,8 @@ use crate::distance::Metric;
 
 /// Numbers of a block of the matrix: they stay in the cache.
 const BLOCK: usize = 1 << 17;
+/// Rows that a block has at least: each block reads all embeddings once.
+const LEAST: usize = 64;
 
 /// Anchor, positive, negative.
 type Triplet = [usize; 3];
@@ -65,7 +67,7 @@ fn chosen<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric) -> (Vec<Triplet>
     };
     let finite = in_place::<T>(&mut squares).iter().fold(true, |all, x| all & x.finite());
     let (squares, right) = (&*in_place::<T>(&mut squares), x.tr());
-    let rows = (BLOCK / batch).clamp(1, batch);
+    let rows = (BLOCK / batch).max(LEAST).min(batch);
     let mut all = Vec::with_capacity(batch);
     for start in (0..batch).step_by(rows) {
         let count = rows.min(batch - start);
