@@ -508,8 +508,11 @@ impl Scored {
             let similar = set.similar_held(*fold);
             [pairwise::similar_gap(&f, &similar, &set.folds[*fold].test), pairwise::within(&f, &similar, margin)]
         });
-        let folds: Vec<[f64; 2]> = folds.filter(|[gap, _]| gap.is_finite()).collect();
-        [0, 1].map(|i| folds.iter().map(|fold| fold[i]).sum::<f64>() / folds.len() as f64)
+        let folds: Vec<[f64; 2]> = folds.collect();
+        [0, 1].map(|i| {
+            let known: Vec<f64> = folds.iter().map(|fold| fold[i]).filter(|number| number.is_finite()).collect();
+            known.iter().sum::<f64>() / known.len() as f64
+        })
     }
 
     /// How many pooled test pairs of separation 1, 2, ... are right, and how many there are.
@@ -548,6 +551,8 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
     let [gap, near] = scored.similar(set, scoring.alpha, h.margin);
     if gap.is_finite() {
         scores.push((format!("{last}, gap of similar pairs"), gap));
+    }
+    if near.is_finite() {
         scores.push((format!("{last}, similar pairs within the margin"), near));
     }
     for (place, (fold, _)) in scored.folds.iter().enumerate() {
@@ -578,7 +583,7 @@ fn evaluate(at: &Path, h: &Hyper, world: &World, machine: &Machine, scoring: &fl
             format!("a video's score: the mean of {} snippets, spread uniformly, centre crops", scoring.sigma),
             format!("single splits: the {} splits of one video against those of the other, one by one", h.splits),
             "gap of similar pairs: mean distance of the scores of held-out similar pairs, in units of the strict pairs' (less is better)".into(),
-            format!("similar pairs within the margin: share of held-out similar pairs whose scores differ by at most {} (Eq. 6)", h.margin),
+            format!("similar pairs within the margin: share of held-out similar pairs whose scores differ by at most {} (Eq. 6), mean over folds", h.margin),
         ]
         .into_iter()
         .chain((h.streams.len() == 2).then(|| format!("fusion: {} spatial + {} temporal", scoring.alpha, 1. - scoring.alpha)))
@@ -644,7 +649,7 @@ fn rank(args: flags::Rank) -> Result<()> {
                 h.streams.iter().all(|&stream| checkpoint::exists(&part_folder(&args.run, fold, stream)))
             });
             for fold in part {
-                say(format!("note: fold {} is not trained to its end and is left out", fold + 1));
+                say(format!("note: fold {} lacks a trained stream and is left out", fold + 1));
             }
             whole
         }

@@ -8,7 +8,8 @@ use tch::{Device, Kind, Tensor, kind::Element};
 
 use crate::distance::Metric;
 
-/// Distances that a block holds at most (8 MiB of f32), but for [`LEAST`].
+/// Distances that a block holds at most (8 MiB of f32), but for [`LEAST`]; a thread with blocks of its own has one. Fewer
+/// rows would copy the other set into the product's own order more often.
 const CELLS: usize = 1 << 21;
 /// Rows that a block has at least: each block reads the whole other set, which fewer rows would not pay for. Their
 /// distances take a quarter of the memory that embeddings of width 128 take.
@@ -224,12 +225,9 @@ pub(super) fn for_rows<T: Real, R: Send>(
     for_blocks(n, width, rows, f, |_, _| ())
 }
 
-/// Distances of a block that one thread computes alone, at most: less than [`CELLS`], as every thread has one.
-const OWN: usize = CELLS / 2;
-
-/// [`for_rows`] on the rows of `blocks`, in memory that is taken once. Where blocks of [`OWN`] have rows enough, every
+/// [`for_rows`] on the rows of `blocks`, in memory that is taken once. Where blocks of [`CELLS`] have rows enough, every
 /// thread of the pool multiplies and judges blocks of its own; where rows are longer, all share one block and take
-/// tiles of it, then rows. Heights don't depend on the number of threads, and so neither do the distances.
+/// tiles of it, then rows. Heights don't depend on the number of the pool's threads, and so neither do the distances.
 pub(super) fn for_distances<T: Real, R: Send>(
     n: usize,
     width: usize,
@@ -241,7 +239,7 @@ pub(super) fn for_distances<T: Real, R: Send>(
     }
     one_thread_each();
     // Whole registers' worth of rows.
-    let own = (OWN / width / 16 * 16).min(1024);
+    let own = (CELLS / width / 16 * 16).min(1024);
     let height = own.max(LEAST).min(n);
     let empty = || Shared(Tensor::empty([height as i64, width as i64], (blocks.kind(), Device::Cpu)));
     let starts: Vec<usize> = (0..n).step_by(height.max(1)).collect();

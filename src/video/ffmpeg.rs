@@ -18,7 +18,7 @@ pub struct Film {
     /// Frames a second; of a film with a varying rate, their mean.
     pub rate: f64,
     /// Seconds from the beginning of the file to each frame: pictures may begin later than the sound and lie at uneven
-    /// distances. Empty where the file doesn't say.
+    /// distances. Empty where the file doesn't say: then they are taken to be even.
     times: Vec<f64>,
 }
 
@@ -62,7 +62,8 @@ impl Film {
         ensure!(path.is_file(), "{}: no such file", path.display());
         let mut ask = command("ffprobe");
         ask.args(["-v", "error", "-select_streams", "v:0", "-of", "json", "-show_entries"]);
-        ask.arg("packet=pts_time,flags:stream=avg_frame_rate,r_frame_rate:format=start_time").arg(plain(path));
+        let wanted = "packet=pts_time,flags:stream=codec_name,avg_frame_rate,r_frame_rate:format=start_time";
+        ask.arg(wanted).arg(plain(path));
         let output = ask.output().map_err(|error| cannot_start("ffprobe", path, &error))?;
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let stream = told.pointer("/streams/0");
@@ -83,7 +84,9 @@ impl Film {
         let time = |packet: &&Value| word(packet, "pts_time")?.parse::<f64>().ok().map(|time| time - start);
         let mut times: Vec<f64> = packets.iter().map_while(time).filter(|time| time.is_finite()).collect();
         times.sort_by(f64::total_cmp);
-        if times.len() < packets.len() {
+        // Two frames at one time cannot be told apart by it; and VP8 has packets that no picture comes of.
+        let rising = times.windows(2).all(|pair| pair[0] < pair[1]);
+        if times.len() < packets.len() || !rising || text("codec_name") == "vp8" {
             times.clear();
         }
         let frames = Some(packets.len()).filter(|&count| count > 0);

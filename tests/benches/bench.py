@@ -201,6 +201,9 @@ def missed(rows):
         name = row.get("case") or row["job"]
         if row.get("not_run"):
             continue
+        if row.get("differs"):
+            words.append(f"{name}: {row['differs']}")
+            continue
         if row["goal"] is not None and not row["ratio"] >= row["goal"]:
             words.append(f"{name}: {row['ratio']:.2f} of {row['goal']:g}")
         if row.get("most_mib") is not None and row["ours_mib"] > row["most_mib"]:

@@ -113,6 +113,23 @@ fn streams_to_what_sorting_everything_gives() {
     }
 }
 
+/// Galleries of several tiles: blocks that a thread has to itself, the last one short, and blocks that all threads share.
+#[test]
+fn large_galleries_stream_to_the_same() {
+    for (s, queries, gallery, people) in [(21, 1100, 1100, 300), (22, 70, 66_000, 4000)] {
+        let (x, q, xs) = drawn(s, queries, 4, people, Kind::Float);
+        let (y, g, ys) = drawn(s + 10, gallery, 4, people, Kind::Float);
+        let r = evaluate(&x, &y, &q, &g, Metric::SquaredEuclidean, Exclude::SameCamera, Ap::Step);
+        for (i, a) in xs.iter().enumerate() {
+            let row: Vec<f64> = ys.iter().map(|b| squared(a, b)).collect();
+            let twin = naive(&row, i, q[i], &g, Exclude::SameCamera);
+            assert_eq!(twin.map(|t| (t.0, t.1)), r.answers[i].map(|a| (a.first, a.matches)), "query {i} of {queries}");
+            assert!(twin.is_none_or(|t| close(t.3, r.answers[i].map_or(0.0, |a| a.step))), "query {i} of {queries}");
+        }
+        assert!(r.skipped < queries && r.non_finite == 0);
+    }
+}
+
 #[test]
 fn cosine_ranks_by_angle_and_zero_rows_are_at_right_angles() {
     let x = Tensor::from_slice(&[3.0f32, 0.0]).reshape([1, 2]);
@@ -249,6 +266,7 @@ fn rerank_equals_the_dense_program() {
         (3, 8, 4, 20, 6, 0.3), // k1 beyond the set
         (4, 30, 3, 0, 2, 1.0),
         (5, 50, 5, 1, 3, 0.3),
+        (60, 1100, 4, 20, 6, 0.3), // several tiles and blocks
     ]
     .into_iter()
     .enumerate()

@@ -7,7 +7,7 @@ use super::super::Margin;
 use super::{Found, Groups, LANES, Real, first, here, in_place, least, pooled, total};
 use crate::distance::Metric;
 
-/// Numbers of a block of the matrix: they stay in the cache.
+/// Numbers of a block of the matrix: they stay in the cache, unless rows are so long that [`LEAST`] of them are more.
 const BLOCK: usize = 1 << 17;
 /// Rows that a block has at least: each block reads all embeddings once.
 const LEAST: usize = 64;
