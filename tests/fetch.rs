@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use rankle::datasets::{self, catalog, faces};
+use rankle::catalog;
+use rankle::datasets::{self, faces};
 use rankle::weights;
 
 #[test]

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Optional
 from urllib.parse import urlsplit
 
-from . import words
+
 from .problems import Problem
+from .progress import size
 
 # The word for a size or checksum that the source does not give.
 NONE = "none published"
@@ -35,17 +36,17 @@ class File:
     urls: list
     bytes: Optional[int]
     at_most: int
-    about: Optional[int]  # a rough size for people, where none is published
     md5: Optional[str]
     sha256: Optional[str]
-    starts: Optional[str]  # first hex digits of the SHA-256, where only those are published
-    git_blob: Optional[str]  # git's name for the content, where a commit holds the file
-    unpack: Optional[Unpack]
+    about: Optional[int] = None  # a rough size for people, where none is published
+    sha256_starts_with: str = ""  # its first hex digits, where only those are published
+    git_blob: str = ""  # git's name for the content, where a commit holds the file
+    unpack: Optional[Unpack] = None
 
     @property
     def checksummed(self):
         """Whether any source of the right bytes is as good as another."""
-        return bool(self.md5 or self.sha256 or self.starts or self.git_blob)
+        return bool(self.md5 or self.sha256 or self.sha256_starts_with or self.git_blob)
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Entry:
     papers: list
     files: list
     ask: list = field(default_factory=list)
-    auth: Optional[dict] = None
+    auth: dict = field(default_factory=dict)
     check: dict = field(default_factory=dict)
     convert: Optional[str] = None
     needs: dict = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Entry:
         if None in known:
             return "size unknown"
         exact = all(file.bytes is not None for file in self.files)
-        return ("" if exact else "about ") + words.size(sum(known))
+        return ("" if exact else "about ") + size(sum(known))
 
 
 def load(path):
@@ -91,13 +92,22 @@ def load(path):
     except OSError as error:
         raise Problem(f"cannot read the list {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Problem(
-            f"the list {path} is not in order ({type(error).__name__}: {error}); restore it with git checkout"
-        ) from None
+        what = f"{type(error).__name__}: {error}"
+        raise Problem(f"the list {path} is not in order ({what}); restore it with git checkout") from None
     named = {item.name: item for item in entries}
     if len(named) != len(entries):
         raise Problem(f"the list {path} names a set twice; restore it with git checkout")
     return named
+
+
+def account(auth):
+    """The environment variables that hold an account, of what the list says of it."""
+    return [auth[key] for key in ("user", "password", "token") if key in auth]
+
+
+def made(kind, item, **more):
+    """A dataclass of those of an item's fields that it has, and of `more`."""
+    return kind(**{name: item[name] for name in kind.__dataclass_fields__ if name in item}, **more)
 
 
 def entry(item, single):
@@ -105,69 +115,29 @@ def entry(item, single):
     path = inside(item["file" if single else "folder"])
     if path.parts[0] != "data" or len(path.parts) < 2:
         raise ValueError(f"{item['name']} is not under data/")
-    files = []
-    for one in item["files"]:
-        files.extend(several(one))
-    name = item["name"]
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        raise ValueError(f"the name {name!r}")
-    return Entry(
-        name=name,
-        title=item["title"],
-        path=str(PurePosixPath(*path.parts[1:])),
-        single=single,
-        page=item["page"],
-        terms=item["terms"],
-        papers=item["papers"],
-        files=files,
-        ask=item.get("ask", []),
-        auth=item.get("auth"),
-        check=item.get("check", {}),
-        convert=item.get("convert"),
-        needs=item.get("needs", {}),
-        next=item.get("next", ""),
-        note=item.get("note", ""),
-        options=item.get("options", {}),
-    )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", item["name"]):
+        raise ValueError(f"the name {item['name']!r}")
+    files = [one(item, number) for item in item["files"] for number in item.get("ids", [0])]
+    return made(Entry, {**item, "files": files}, path=str(PurePosixPath(*path.parts[1:])), single=single)
 
 
-def several(item):
-    """The files of one item: one, or one for each of its `ids`."""
-    if "ids" not in item:
-        return [one(item)]
-    return [
-        one(
-            dict(
-                item,
-                file=item["file"].replace("{id}", f"{i:012d}"),
-                urls=[u.replace("{id}", f"{i:012d}") for u in item["urls"]],
-            )
-        )
-        for i in item["ids"]
-    ]
-
-
-def one(item):
-    name = str(inside(item["file"]))
-    for url in item["urls"]:
+def one(item, number=0):
+    """A File of its JSON; `{id}` in names and urls is `number`, where the item makes several."""
+    name, *urls = [text.replace("{id}", f"{number:012d}") for text in (str(inside(item["file"])), *item["urls"])]
+    for url in urls:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"{name}: {url} is neither http nor https")
-    size = given(item["bytes"])
-    unpack = item.get("unpack")
-    if unpack:
-        unpack = Unpack(**dict(unpack, into=str(inside(unpack["into"])) if unpack.get("into") else ""))
-    return File(
-        name=name,
-        urls=list(item["urls"]),
-        bytes=size,
-        at_most=size if size is not None else int(item["at_most"]),
-        about=item.get("about"),
-        md5=hexadecimal(item["md5"], 32),
-        sha256=hexadecimal(item["sha256"], 64),
-        starts=item.get("sha256_starts_with"),
-        git_blob=item.get("git_blob"),
-        unpack=unpack,
-    )
+    size, unpack = given(item["bytes"]), item.get("unpack")
+    item = {
+        **item,
+        "urls": urls,
+        "bytes": size,
+        "at_most": int(item["at_most"]) if size is None else size,
+        "md5": hexadecimal(item["md5"], 32),
+        "sha256": hexadecimal(item["sha256"], 64),
+        "unpack": unpack and Unpack(**{**unpack, "into": str(inside(unpack["into"])) if unpack.get("into") else ""}),
+    }
+    return made(File, item, name=name)
 
 
 def given(value):

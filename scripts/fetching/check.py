@@ -28,10 +28,10 @@ def differences(entry, place):
             found.append(f"{here:,} {what} {pattern}, the list says {wanted:,}")
     for name, wanted in entry.check.get("lines", {}).items():
         here = lines(place / name)
-        if here != wanted:
-            found.append(
-                f"{name} is missing" if here is None else f"{here:,} lines in {name}, the list says {wanted:,}"
-            )
+        if here is None:
+            found.append(f"{name} is missing")
+        elif here != wanted:
+            found.append(f"{here:,} lines in {name}, the list says {wanted:,}")
     for name in entry.check.get("names", []):
         if not (place / name).exists():
             found.append(f"{name} is missing")
@@ -61,29 +61,21 @@ def walk(place, parts):
     if not parts:
         yield place
         return
-    plain = not any(c in parts[0] for c in "*?[")
-    if plain:
-        if (place / parts[0]).exists():
-            yield from walk(place / parts[0], parts[1:])
-        return
-    try:
-        names = os.listdir(place)
-    except (NotADirectoryError, FileNotFoundError):
-        return
+    if not any(c in parts[0] for c in "*?["):
+        names = [parts[0]] if (place / parts[0]).exists() else []
+    else:
+        names = os.listdir(place) if place.is_dir() else []
+        names = [name for name in names if not name.startswith(".") and fnmatch.fnmatchcase(name, parts[0])]
     for name in names:
-        if not name.startswith(".") and fnmatch.fnmatchcase(name, parts[0]):
-            yield from walk(place / name, parts[1:])
+        yield from walk(place / name, parts[1:])
 
 
 def contents(folder):
     """One digest for every file's name and bytes: sha256 over the lines `SHA256  NAME`, sorted by name, as
     `cd FOLDER && find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum` prints it."""
-    found = []
-    for here, _, files in os.walk(folder):
-        for name in files:
-            path = Path(here) / name
-            found.append((path.relative_to(folder).as_posix().encode(), path))
+    found = [Path(here) / name for here, _, names in os.walk(folder) for name in names]
+    named = sorted((path.relative_to(folder).as_posix().encode(), path) for path in found)
     digest = hashlib.sha256()
-    for name, path in sorted(found):
+    for name, path in named:
         digest.update(hashlib.sha256(path.read_bytes()).hexdigest().encode() + b"  " + name + b"\n")
     return digest.hexdigest()

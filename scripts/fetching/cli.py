@@ -26,66 +26,32 @@ def parser():
     p = argparse.ArgumentParser(
         prog="scripts/fetch", description=ABOUT, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("names", nargs="*", metavar="NAME", help="data sets or weights, as --list names them")
-    p.add_argument("--list", action="store_true", help="what there is, and what is here already")
-    p.add_argument("--check", action="store_true", help="compare what is here with the list; fetch nothing")
-    p.add_argument(
-        "--from",
-        dest="given",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="archives that you have already (or a folder of them, or the unpacked set); they are verified and left where they are",
-    )
-    p.add_argument("--accept-terms", action="store_true", help="accept the terms shown, for scripts")
-    p.add_argument("--keep", action="store_true", help="keep downloaded archives in data/.fetch after unpacking")
-    p.add_argument(
-        "--data",
-        type=Path,
-        default=ROOT / "data",
-        metavar="DIR",
-        help="where data sets go (default: the package's data/)",
-    )
-    p.add_argument("--catalog", type=Path, default=ROOT / "data" / "datasets.json", metavar="FILE", help="another list")
-    p.add_argument(
-        "--stall",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="give up on a transfer that stands still for so long (default: 60)",
-    )
+    add = p.add_argument
+    add("names", nargs="*", metavar="NAME", help="data sets or weights, as --list names them")
+    add("--list", action="store_true", help="what there is, and what is here already")
+    add("--check", action="store_true", help="compare what is here with the list; fetch nothing")
+    had = "archives that you have already (or a folder of them, or the unpacked set): verified, and left where they are"
+    add("--from", dest="given", action="append", nargs="+", default=[], metavar="FILE", help=had)
+    add("--accept-terms", action="store_true", help="accept the terms shown, for scripts")
+    add("--keep", action="store_true", help="keep downloaded archives in data/.fetch after unpacking")
+    where = "where data sets go (default: the package's data/)"
+    add("--data", type=Path, default=ROOT / "data", metavar="DIR", help=where)
+    add("--catalog", type=Path, default=ROOT / "data" / "datasets.json", metavar="FILE", help="another list")
+    stall = "give up on a transfer that stands still for so long (default: 60)"
+    add("--stall", type=float, default=60.0, metavar="SECONDS", help=stall)
     return p
 
 
 def main(arguments=None):
     """The exit code: 0, 1 where something could not be had, 2 for a wrong command line, 130 after Ctrl-C."""
     p = parser()
-    args = p.parse_args(arguments)
-    given = [path for group in args.given for path in group]
+    return ended(lambda: run(p, p.parse_args(arguments)), "; the same command goes on where it was")
+
+
+def ended(work, resumes=""):
+    """The exit code of `work`, whose errors are lines for people."""
     try:
-        entries = catalog.load(args.catalog)
-        if args.list:
-            listing(entries, args.data)
-            return 0
-        if not args.names:
-            p.print_usage(sys.stderr)
-            say("give a NAME, or --list")
-            return 2
-        unknown = [name for name in args.names if name not in entries]
-        if unknown:
-            say(f"no data set {unknown[0]!r}{near(unknown[0], entries)}; scripts/fetch --list names them all")
-            return 2
-        if given and len(args.names) != 1:
-            say("--from goes with one NAME")
-            return 2
-        if not 0 < args.stall <= 86_400:
-            say("--stall: say seconds above 0, up to a day")
-            return 2
-        chosen = [entries[name] for name in dict.fromkeys(args.names)]
-        if args.check:
-            return checking(chosen, args.data)
-        return fetching(chosen, Options(args.data, given, args.accept_terms, args.keep, args.stall))
+        return work()
     except Problem as error:
         say(str(error))
         return 1
@@ -98,8 +64,36 @@ def main(arguments=None):
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
-        say("stopped; the same command goes on where it was")
+        say(f"stopped{resumes}")
         return 130
+
+
+def run(p, args):
+    given = [path for group in args.given for path in group]
+    entries = catalog.load(args.catalog)
+    if args.list:
+        listing(entries, args.data)
+        return 0
+    unknown = [name for name in args.names if name not in entries]
+    wrong = None
+    if not args.names:
+        p.print_usage(sys.stderr)
+        wrong = "give a NAME, or --list"
+    elif unknown:
+        close = difflib.get_close_matches(unknown[0], list(entries), 1)
+        near = f" (did you mean {close[0]}?)" if close else ""
+        wrong = f"no data set {unknown[0]!r}{near}; scripts/fetch --list names them all"
+    elif given and len(args.names) != 1:
+        wrong = "--from goes with one NAME"
+    elif not 0 < args.stall <= 86_400:
+        wrong = "--stall: say seconds above 0, up to a day"
+    if wrong:
+        say(wrong)
+        return 2
+    chosen = [entries[name] for name in dict.fromkeys(args.names)]
+    if args.check:
+        return checking(chosen, args.data)
+    return fetching(chosen, Options(args.data, given, args.accept_terms, args.keep, args.stall))
 
 
 def fetching(entries, options):
@@ -108,12 +102,13 @@ def fetching(entries, options):
     for entry in entries:
         try:
             get(entry, options)
+            continue
         except Problem as error:
-            say(str(error) if str(error).startswith(f"{entry.name} ") else f"{entry.name}: {error}")
-            failed = 1
+            what = str(error)
         except OSError as error:
-            say(f"{entry.name}: {reason(error)}; run the same command when that is mended")
-            failed = 1
+            what = f"{reason(error)}; run the same command when that is mended"
+        say(what if what.startswith(f"{entry.name} ") else f"{entry.name}: {what}")
+        failed = 1
     return failed
 
 
@@ -126,37 +121,23 @@ def checking(entries, root):
     worst = 0
     for entry in entries:
         place = root / entry.path
-        if not os.path.lexists(place):
-            print(f"{entry.name}: not here; scripts/fetch {entry.name} gets it")
-            worst = 1
-            continue
-        found = check.differences(entry, place)
-        for line in found:
-            print(f"{entry.name}: {line}")
-        if found:
-            worst = 1
+        if os.path.lexists(place):
+            found = check.differences(entry, place)
         else:
-            print(f"{entry.name}: complete in {shown(place)}")
-    return worst
+            found = [f"not here; scripts/fetch {entry.name} gets it"]
+        worst = max(worst, bool(found))
+        for line in found or [f"complete in {shown(place)}"]:
+            print(f"{entry.name}: {line}")
+    return int(worst)
 
 
 def listing(entries, root):
     width = max(map(len, entries), default=0)
     for single, heading in ((False, "Data sets"), (True, "Weights")):
         print(f"{heading}:")
-        for entry in entries.values():
-            if entry.single != single:
-                continue
+        for entry in (entry for entry in entries.values() if entry.single == single):
             state = "here" if os.path.lexists(root / entry.path) else "by hand" if entry.by_hand else entry.size()
             print(f"  {entry.name:{width}}  {state:13}  {entry.title} ({', '.join(entry.papers)})")
-            secrets = (
-                [entry.auth[key] for key in ("user", "password", "token") if key in entry.auth] if entry.auth else []
-            )
-            if secrets:
-                print(f"  {'':{width}}  {'':13}  account: {', '.join(secrets)}")
+            if entry.auth:
+                print(f"  {'':{width}}  {'':13}  account: {', '.join(catalog.account(entry.auth))}")
     print("by hand: a form or a browser is needed; scripts/fetch NAME prints the steps.")
-
-
-def near(name, entries):
-    close = difflib.get_close_matches(name, list(entries), 1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,17 +1,14 @@
 """The command line of scripts/convert."""
 
 import argparse
-import importlib
-import shutil
-import sys
 from pathlib import Path
 
 from . import catalog
-from .convert import flow, frames
+from .cli import ROOT, ended
+from .convert import frames, fresh, run
 from .problems import Problem
 from .progress import PROGRAM, say
 
-ROOT = Path(__file__).resolve().parents[2]
 # kind -> the data set whose choices (people, sides, ...) it takes from the list
 KINDS = {
     "coco-256": "coco-256",
@@ -22,37 +19,25 @@ KINDS = {
     "recordio": "casia-webface-112",
     "ytf": "ytf",
 }
+ABOUT = """Turns a published layout into the one that the binaries read; data/README.md describes each kind.
+scripts/fetch does this by itself, but for videos."""
 
 
 def parser():
-    p = argparse.ArgumentParser(
-        prog="scripts/convert",
-        description="Turns a published layout into the one that the binaries read; data/README.md describes each kind. scripts/fetch does this by itself, but for videos.",
-    )
+    p = argparse.ArgumentParser(prog="scripts/convert", description=ABOUT)
     kinds = p.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind in KINDS:
-        one = kinds.add_parser(kind, help=f"as scripts/fetch does for {KINDS[kind]}")
-        one.add_argument("source", type=Path, metavar="IN", help="the unpacked folder; it stays as it is")
-        one.add_argument("target", type=Path, metavar="OUT", help="a new folder")
-    one = kinds.add_parser("frames", help="videos to frames, by ffmpeg")
-    one.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
-    one.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a folder a video is made in it; skill-determination looks in data/epic-skills/videos/TASK",
-    )
-    one.add_argument("--size", type=sides, default=(340, 256), metavar="WxH", help="of the frames (default: 340x256)")
-    one.add_argument("--fps", type=rate, help="frames a second (default: all frames)")
-    one.add_argument(
-        "--segments",
-        type=Path,
-        metavar="CSV",
-        help="rows of Video,StartFrame,EndFrame, as dough_rolling_segments.csv: frames counted from 1, both ends in",
-    )
-    one = kinds.add_parser("flow", help="frames to TV-L1 flow, by OpenCV")
-    one.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of frames")
+        add = kinds.add_parser(kind, help=f"as scripts/fetch does for {KINDS[kind]}").add_argument
+        add("source", type=Path, metavar="IN", help="the unpacked folder; it stays as it is")
+        add("target", type=Path, metavar="OUT", help="a new folder")
+    add = kinds.add_parser("frames", help="videos to frames, by ffmpeg").add_argument
+    add("videos", nargs="+", type=Path, metavar="VIDEO")
+    out = "a folder a video is made in it; skill-determination looks in data/epic-skills/videos/TASK"
+    add("--out", type=Path, required=True, metavar="DIR", help=out)
+    add("--size", type=sides, default=(340, 256), metavar="WxH", help="of the frames (default: 340x256)")
+    add("--fps", type=rate, help="frames a second (default: all frames)")
+    rows = "rows of Video,StartFrame,EndFrame, as dough_rolling_segments.csv: frames counted from 1, both ends in"
+    add("--segments", type=Path, metavar="CSV", help=rows)
     return p
 
 
@@ -73,23 +58,15 @@ def rate(text):
 def main(arguments=None):
     PROGRAM[0] = "convert"
     args = parser().parse_args(arguments)
-    try:
-        if args.kind == "frames":
-            frames.extract(args.videos, args.out, args.size, args.fps, args.segments)
-        elif args.kind == "flow":
-            flow.extract(args.folders)
-        else:
-            whole(args.kind, args.source, args.target)
-        return 0
-    except Problem as error:
-        say(str(error))
-        return 1
-    except OSError as error:
-        say(f"{error.strerror} ({error.filename})")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return 130
+    return ended(lambda: convert(args))
+
+
+def convert(args):
+    if args.kind == "frames":
+        frames.extract(args.videos, args.out, args.size, args.fps, args.segments)
+    else:
+        whole(args.kind, args.source, args.target)
+    return 0
 
 
 def whole(kind, source, target):
@@ -99,12 +76,6 @@ def whole(kind, source, target):
     if target.exists():
         raise Problem(f"{target} is there already: name a new folder")
     options = catalog.load(ROOT / "data" / "datasets.json")[KINDS[kind]].options
-    fresh = target.with_name(f".{target.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        importlib.import_module(f".convert.{kind.replace('-', '_')}", __package__).convert(source, fresh, options)
-        fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with fresh(target) as part:
+        run(kind, source, part, options)
     say(f"{target} is complete")

@@ -7,6 +7,7 @@ from .problems import MirrorFailed
 
 # A confirm page is a few kB.
 LONGEST_PAGE = 1 << 20
+BROWSER = "download it in a browser and give it with --from"
 
 
 class Form(HTMLParser):
@@ -28,25 +29,31 @@ class Form(HTMLParser):
             self._within = False
 
 
-def confirmed(page, url):
-    """The address behind the confirm page that `url` answered with. Raises MirrorFailed where there is none."""
-    form, host, own = Form(), "", urlsplit(url).hostname
+def confirmed(reply):
+    """The address behind the confirm page that came as `reply`, and the cookies for it. Raises MirrorFailed where there
+    is none."""
+    page = b""
+    for chunk in reply.body():
+        page += chunk
+        if len(page) > LONGEST_PAGE:
+            break
+    page = page.decode("utf-8", "replace")
+    form = Form()
     try:
         form.feed(page)
-        target = urljoin(url, form.action or "")
+        target = urljoin(reply.url, form.action or "")
         host = urlsplit(target).hostname or ""
     except (ValueError, AssertionError, NotImplementedError):
         # Markup or an address that Python's own readers stumble over.
         form.action = None
     if form.action:
-        if host == own or host.endswith((".google.com", ".googleusercontent.com")):
-            return target + ("&" if "?" in target else "?") + urlencode(form.fields)
+        own = host == urlsplit(reply.url).hostname
+        if own or host.endswith((".google.com", ".googleusercontent.com")):
+            return target + ("&" if "?" in target else "?") + urlencode(form.fields), reply.cookies if own else []
         raise MirrorFailed("its confirm page leads to another host: refused")
-    text = page.lower()
-    if "quota" in text or "too many users" in text:
-        raise MirrorFailed(
-            "Google Drive's daily quota for this file is used up: try tomorrow, or download it in a browser and give it with --from"
-        )
-    if "accounts.google.com" in text and "sign in" in text:
-        raise MirrorFailed("Google Drive wants you signed in: download it in a browser and give it with --from")
-    raise MirrorFailed("it sent a web page where the file should be: download it in a browser and give it with --from")
+    page = page.lower()
+    if "quota" in page or "too many users" in page:
+        raise MirrorFailed(f"Google Drive's daily quota for this file is used up: try tomorrow, or {BROWSER}")
+    if "accounts.google.com" in page and "sign in" in page:
+        raise MirrorFailed(f"Google Drive wants you signed in: {BROWSER}")
+    raise MirrorFailed(f"it sent a web page where the file should be: {BROWSER}")

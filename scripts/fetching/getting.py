@@ -7,27 +7,26 @@ folder by one rename, once its counts are right; a run that is killed leaves its
 from __future__ import annotations
 
 import fcntl
-import importlib
-import importlib.util
 import os
 import shutil
+from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 
 from . import check, terms
+from .convert import need, run
 from .download import Download, verify
 from .problems import NotHad, Problem
-from .progress import say
+from .progress import say, size
 from .transport import Web
 from .unpack import unpack
-from .words import size
+
+OTHER_BYTES = """names and counts are right; the bytes are not those that papers/README.md was measured on (another \
+image library encodes otherwise), so results may differ in the last digits"""
 
 
-class Options:
-    """What the command line says. `root` is the data folder; `given` the paths of --from."""
-
-    def __init__(self, root, given=(), accept=False, keep=False, stall=60.0):
-        self.root, self.given, self.accept, self.keep, self.stall = Path(root), list(given), accept, keep, stall
+# What the command line says. `root` is the data folder; `given` the paths of --from.
+Options = namedtuple("Options", "root given accept keep stall")
 
 
 def get(entry, options):
@@ -35,7 +34,8 @@ def get(entry, options):
     target = options.root / entry.path
     if present(entry, target):
         return
-    needed(entry)
+    for module, package in entry.needs.items():
+        need(module, package, f"{entry.name} is converted with Python's {package}")
     base = options.root / ".fetch"
     terms.agree(entry, base, options.accept)
     work = base / entry.name
@@ -43,15 +43,12 @@ def get(entry, options):
         # Another run may have finished while this one asked.
         if present(entry, target):
             return
-        scratch = (work / "made", work / "converted")
-        for old in scratch:
-            discard(old)
+        # Nothing half-made is kept; a run that was killed leaves it to the next.
+        discard(work / "made", work / "converted")
         try:
             produce(entry, target, work, options)
         finally:
-            # Nothing half-made is kept; a run that is killed leaves it to the next.
-            for old in scratch:
-                discard(old)
+            discard(work / "made", work / "converted")
         if not options.keep:
             discard(work / "files")
     say(f"{entry.name}: complete in {shown(target)}" + (f". Next: {entry.next}" if entry.next else ""))
@@ -72,13 +69,14 @@ def produce(entry, target, work, options):
         elif not entry.convert:
             copy_tree(whole, made)
         if entry.convert:
-            made = convert(entry, whole or made, work / "converted", whole is None)
+            say(f"{entry.name}: converting ({entry.convert})")
+            source, made = whole or made, work / "converted"
+            made.mkdir()
+            run(entry.convert, source, made, entry.options, whole is None)
         settle(entry, made, target)
     except Problem:
         # What no checksum vouches for may be what was wrong.
-        for file in entry.files:
-            if not file.checksummed:
-                (work / "files" / file.name).unlink(missing_ok=True)
+        discard(*(work / "files" / file.name for file in entry.files if not file.checksummed))
         raise
 
 
@@ -88,20 +86,10 @@ def present(entry, target):
         return False
     found = check.differences(entry, target)
     if found:
-        raise Problem(
-            f"{shown(target)} is there but is not the set of the list ({'; '.join(found[:4])}): move it away, then run the same command"
-        )
+        what = f"{shown(target)} is there but is not the set of the list ({'; '.join(found[:4])})"
+        raise Problem(f"{what}: move it away, then run the same command")
     say(f"{entry.name}: already complete in {shown(target)}")
     return True
-
-
-def needed(entry):
-    """Python packages and programs that the conversion wants, before anything is downloaded."""
-    for module, package in entry.needs.items():
-        if importlib.util.find_spec(module) is None:
-            raise Problem(
-                f"{entry.name} is converted with Python's {package}: run 'python3 -m pip install {package}' (in the virtual environment you use), then the same command"
-            )
 
 
 @contextmanager
@@ -153,11 +141,8 @@ def names(entry):
 def obtain(entry, given, folder, options):
     """Every file of the set: the user's own, or downloaded and verified."""
     paths, web = {}, Web(options.stall, entry.auth)
-    missing = [
-        file.name
-        for file in entry.files
-        if not file.urls and file.name not in given and not (folder / file.name).exists()
-    ]
+    here = {file.name for file in entry.files if file.urls or (folder / file.name).exists()} | set(given)
+    missing = [file.name for file in entry.files if file.name not in here]
     if missing:
         raise Problem(by_hand(entry, missing))
     for file in entry.files:
@@ -167,14 +152,12 @@ def obtain(entry, given, folder, options):
                 raise Problem(f"--from {given[file.name]}: {wrong}; fetch or copy it again")
             paths[file.name] = given[file.name]
             continue
-        download = Download(file, folder / file.name, web)
         try:
-            download.run()
+            Download(file, folder / file.name, web).run()
         except NotHad as error:
             steps = "".join(f"\n  - {step}" for step in entry.ask) or f" ({entry.page})"
-            raise Problem(
-                f"{error}. Run the same command later, or get it another way and say 'scripts/fetch {entry.name} --from {Path(file.name).name}'{steps}"
-            ) from None
+            again = f"'scripts/fetch {entry.name} --from {Path(file.name).name}'{steps}"
+            raise Problem(f"{error}. Run the same command later, or get it another way and say {again}") from None
         paths[file.name] = folder / file.name
     return paths
 
@@ -183,9 +166,8 @@ def by_hand(entry, missing):
     steps = list(entry.ask)
     if not steps or "--from" not in steps[-1]:
         steps.append(f"scripts/fetch {entry.name} --from {' '.join(missing)}")
-    return f"{entry.name} needs you for {', '.join(missing)}:" + "".join(
-        f"\n  {i}. {step}" for i, step in enumerate(steps, 1)
-    )
+    numbered = "".join(f"\n  {i}. {step}" for i, step in enumerate(steps, 1))
+    return f"{entry.name} needs you for {', '.join(missing)}:{numbered}"
 
 
 def build(entry, files, made):
@@ -202,29 +184,15 @@ def build(entry, files, made):
             copy(files[file.name], made / file.name)
 
 
-def convert(entry, made, converted, owned):
-    """The layout that our loaders read, in another folder."""
-    say(f"{entry.name}: converting ({entry.convert})")
-    module = importlib.import_module("." + entry.convert.replace("-", "_"), __package__ + ".convert")
-    converted.mkdir()
-    module.convert(made, converted, entry.options, owned)
-    if owned:
-        discard(made)
-    return converted
-
-
 def settle(entry, made, target):
     """Checked, then renamed into place."""
     found = check.differences(entry, made)
     if found:
-        raise Problem(
-            f"what came of {entry.name} is not the set of the list: {'; '.join(found[:6])}. Nothing was put in place; is it another version? {entry.page}"
-        )
+        what = f"what came of {entry.name} is not the set of the list: {'; '.join(found[:6])}"
+        raise Problem(f"{what}. Nothing was put in place; is it another version? {entry.page}")
     for folder, wanted in entry.check.get("usual_contents", {}).items():
         if check.contents(made / folder) != wanted:
-            say(
-                f"{entry.name}: names and counts are right; the bytes are not those that papers/README.md was measured on (another image library encodes otherwise), so results may differ in the last digits"
-            )
+            say(f"{entry.name}: {OTHER_BYTES}")
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(made, target)
 
@@ -232,21 +200,19 @@ def settle(entry, made, target):
 def room(work, entry, tree=None):
     """Ends before the disk is full rather than when it is."""
     if tree is not None:
-        wanted = sum((Path(here) / name).stat().st_size for here, _, files in os.walk(tree) for name in files)
+        wanted = weight(tree)
     else:
-        wanted = sum(file.bytes or 0 for file in entry.files)
-        done = (
-            sum(path.stat().st_size for path in (work / "files").rglob("*") if path.is_file())
-            if (work / "files").exists()
-            else 0
-        )
         # Archives of images hardly shrink: what they hold is about what they weigh.
-        wanted = wanted - done + sum(file.bytes or 0 for file in entry.files if file.unpack)
+        wanted = sum((file.bytes or 0) * (2 if file.unpack else 1) for file in entry.files) - weight(work / "files")
     free = shutil.disk_usage(work).free
     if wanted > free:
-        raise Problem(
-            f"{entry.name} needs about {size(wanted)} under {work} and {size(free)} are free: make room, or name another disk with --data"
-        )
+        what = f"{entry.name} needs about {size(wanted)} under {work} and {size(free)} are free"
+        raise Problem(f"{what}: make room, or name another disk with --data")
+
+
+def weight(folder):
+    """The bytes of all files below a folder."""
+    return sum((Path(here) / name).stat().st_size for here, _, files in os.walk(folder) for name in files)
 
 
 def copy(source, target):
@@ -259,26 +225,22 @@ def copy(source, target):
 
 def copy_tree(source, target):
     """Regular files only: a link in a folder from elsewhere is an error."""
-    for here, folders, files in os.walk(source):
-        for name in folders + files:
-            if (Path(here) / name).is_symlink():
-                raise Problem(f"--from {source}: {Path(here) / name} is a link; give a folder of plain files")
-        for name in files:
-            path = Path(here) / name
+    for path in source.rglob("*"):
+        if path.is_symlink():
+            raise Problem(f"--from {source}: {path} is a link; give a folder of plain files")
+        if not path.is_dir():
             copy(path, target / path.relative_to(source))
 
 
-def discard(path):
-    """Removes a file or folder that is ours."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def discard(*paths):
+    """Removes files or folders that are ours."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def shown(path):
     """A path as short as it can be typed."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -16,14 +16,11 @@ class MirrorFailed(Exception):
 class Broken(Exception):
     """The transfer broke; the same mirror may go on where it stopped."""
 
+    tries = 5  # breaks in a row with no progress between them, before a mirror is given up
+    wait = None  # seconds, where the host asks for so many
+
 
 class Unreachable(Broken):
     """No connection came about."""
 
-
-class Later(Broken):
-    """The host asks for patience (429, 503); `seconds` is None where it does not say how much."""
-
-    def __init__(self, text, seconds=None):
-        super().__init__(text)
-        self.seconds = seconds
+    tries = 2

@@ -1,241 +1,176 @@
-"""One HTTP request: proxies as the environment says, redirects watched, credentials only to the host they are for."""
+"""One request, made by curl: redirects, proxies, TLS, cookies and accounts are its trade. Its answer comes through a
+pipe, headers first, so that nothing is kept before they were looked at and nothing is waited for too long."""
 
-from __future__ import annotations
-
-import base64
-import functools
-import http.client
+import contextlib
+import json
+import math
 import os
-import socket
-import ssl
-import threading
+import re
+import select
+import subprocess
 import time
-import urllib.error
-import urllib.request
-from urllib.parse import urlsplit
+from subprocess import DEVNULL, PIPE
+from urllib.parse import urljoin, urlsplit
 
-from .problems import Broken, MirrorFailed, Unreachable
-from .words import address
+from .catalog import account
+from .problems import Broken, MirrorFailed, Problem, Unreachable
+from .progress import address
 
-AGENT = "rankle-fetch/1 (+data/README.md)"
 # A transfer slower than this (bytes a second, over the stall time) counts as stalled.
 SLOWEST = 256
-
-
-class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but not out of https and not to anything but the web."""
-
-    max_redirections = 10
-    # Python before 3.11 does not know 308.
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if new.scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"it redirects to {new.scheme or 'nowhere'}: refused")
-        if old.scheme == "https" and new.scheme == "http":
-            raise urllib.error.URLError(f"it redirects from https to plain http ({address(newurl)}): refused")
-        request = super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
-        secret = req.unredirected_hdrs.get("Authorization")
-        if request is not None and secret and (old.scheme, old.netloc) == (new.scheme, new.netloc):
-            request.add_unredirected_header("Authorization", secret)
-        return request
-
-
-class Watch:
-    """Ends a connection whose next step takes too long. A socket's own timeout starts anew with every byte, so that a
-    host may send a byte now and then for ever: in a TLS handshake, in headers, in the length of a chunk."""
-
-    def __init__(self):
-        self.lock, self.socket, self.until, self.cut, self.thread = threading.Lock(), None, None, False, None
-
-    def hold(self, made):
-        """The connection from now on. A duplicate of its socket: TLS takes the socket itself away while it handshakes."""
-        self.release()
-        with self.lock:
-            self.socket = made.dup()
-            if self.cut:
-                self._cut()
-
-    def release(self):
-        with self.lock:
-            if self.socket is not None:
-                self.socket.close()
-            self.socket = None
-
-    def start(self, seconds):
-        with self.lock:
-            self.cut, self.until = False, time.monotonic() + seconds
-            if self.thread is None:
-                self.thread = threading.Thread(target=self._run, args=(min(seconds / 4, 1.0),), daemon=True)
-                self.thread.start()
-
-    def stop(self):
-        """Whether the time was up."""
-        with self.lock:
-            self.until = None
-            return self.cut
-
-    def _run(self, tick):
-        idle = 0
-        while True:
-            time.sleep(tick)
-            with self.lock:
-                idle = idle + 1 if self.until is None else 0
-                if idle > 3:
-                    self.thread = None
-                    return
-                if self.until is not None and time.monotonic() >= self.until:
-                    self.until, self.cut = None, True
-                    self._cut()
-
-    def _cut(self):
-        try:
-            if self.socket is not None:
-                self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-
-def watched(kind, watch, *args, **kwargs):
-    """An HTTPConnection or HTTPSConnection whose socket `watch` holds from the moment that it is connected."""
-    made = kind(*args, **kwargs)
-    connect = made._create_connection
-
-    def create(*to, **how):
-        found = connect(*to, **how)
-        watch.hold(found)
-        return found
-
-    made._create_connection = create
-    return made
-
-
-class Http(urllib.request.HTTPHandler):
-    def __init__(self, watch):
-        super().__init__()
-        self.watch = watch
-
-    def http_open(self, req):
-        return self.do_open(functools.partial(watched, http.client.HTTPConnection, self.watch), req)
-
-
-class Https(urllib.request.HTTPSHandler):
-    def __init__(self, watch):
-        super().__init__()
-        self.watch, self.tls = watch, ssl.create_default_context()
-
-    def https_open(self, req):
-        return self.do_open(functools.partial(watched, http.client.HTTPSConnection, self.watch), req, context=self.tls)
+# None of the user's own settings (--disable). Lengths are compared by who writes the file: some hosts' are no numbers.
+CURL = """curl --disable --silent --no-buffer --globoff --http1.1 --location --max-redirs 10 --proto =https,http
+    --cookie /dev/null --suppress-connect-headers --ignore-content-length --config - --dump-header""".split()
+# What curl's exit codes mean, where the same request would not just be tried again. Its own messages may hold passwords.
+MEANS = {
+    2: (MirrorFailed, "this curl is too old: 7.54 is needed, or later"),
+    3: (MirrorFailed, "it leads to no proper address"),
+    5: (MirrorFailed, "no such proxy: check the proxy variables"),
+    6: (MirrorFailed, "no such host, or no network: check the connection and the proxy variables"),
+    7: (Unreachable, "nothing answers there (connection refused, or no way to it)"),
+    28: (Unreachable, "no answer for {stall} s"),
+    35: (Unreachable, "no secure connection came about"),
+    47: (MirrorFailed, "it redirects more than 10 times"),
+    60: (MirrorFailed, "its certificate does not stand: is a proxy in between, or the clock wrong?"),
+}
 
 
 class Web:
     """Opens urls. `stall` seconds without enough bytes end a transfer; a connection and its headers, redirects and all,
-    get twice that."""
+    get twice that. `auth` names the host that gets an account, and the environment variables that hold it."""
 
     def __init__(self, stall=60.0, auth=None):
-        self.stall = stall
-        self.auth = auth or {}
-        self.watch = Watch()
-        # ProxyHandler reads http_proxy, https_proxy and no_proxy; cookies are kept for the length of one run.
-        self.opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler(),
-            Redirects(),
-            urllib.request.HTTPCookieProcessor(),
-            Http(self.watch),
-            Https(self.watch),
-        )
+        self.stall, self.auth = stall, auth or {}
+        self.names = account(self.auth)
 
-    def open(self, url, headers):
+    def open(self, url, headers, cookies=()):
         """The reply, whatever its status. Raises Broken where no whole reply came, MirrorFailed where none will."""
-        request = urllib.request.Request(url, headers={"User-Agent": AGENT, "Accept-Encoding": "identity", **headers})
-        secret = self.credentials(url)
-        if secret:
-            request.add_unredirected_header("Authorization", secret)
-        self.watch.start(2 * self.stall)
+        headers = {"Accept-Encoding": "identity", "Connection": "close", **headers}
+        options = [
+            ("url", url),
+            *(("header", f"{name}: {value}") for name, value in headers.items()),
+            *self.account(url),
+            ("user-agent", "rankle-fetch/1 (+data/README.md)"),
+            *(("cookie", cookie) for cookie in cookies),
+            ("proto-redir", "=https" if urlsplit(url).scheme == "https" else "=http,https"),
+            ("connect-timeout", math.ceil(self.stall)),
+            # Reply watches the time more closely; this ends a curl whose Python was killed.
+            ("speed-time", math.ceil(2 * self.stall)),
+            ("speed-limit", SLOWEST),
+        ]
+        return Reply(url, options, self.stall)
+
+    def account(self, url):
+        """curl's option for the account of this url, of the environment."""
+        if self.auth.get("host") != urlsplit(url).hostname or not all(map(os.environ.get, self.names)):
+            return []
+        return [("oauth2-bearer" if "token" in self.auth else "user", ":".join(map(os.environ.get, self.names)))]
+
+
+class Reply:
+    """The last answer after all redirects: `status`, `headers` by names in small letters, `cookies` that it sets,
+    `url`; `body` reads on."""
+
+    def __init__(self, url, options, stall):
+        self.url, self.stall, self.came, self.until = url, stall, b"", time.monotonic() + 2 * stall
+        # Headers apart from the body: some may follow it.
+        self.heads, heads = os.pipe()
+        command = [*CURL, f"/dev/fd/{heads}"]
         try:
-            reply = self.answer(request)
-        except (Broken, MirrorFailed):
-            # What went wrong may be that it was cut.
-            cut = self.watch.stop()
-            self.watch.release()
-            if cut:
-                raise self.late() from None
+            self.curl = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, pass_fds=[heads])
+        except FileNotFoundError:
+            os.close(self.heads)
+            cure = "(Debian: apt-get install curl; macOS has it), then run the same command"
+            raise Problem(f"downloads are made by curl, which is not installed: install it {cure}") from None
+        finally:
+            os.close(heads)
+        try:
+            with contextlib.suppress(BrokenPipeError), self.curl.stdin as stdin:
+                # Others on this machine may read the command line, not this. curl's quotes are JSON's.
+                for name, value in options:
+                    stdin.write(f"{name} = {json.dumps(value, ensure_ascii=False)}\n".encode("utf-8", "replace"))
+            self.head()
+            while self.status < 200 or self.onward():
+                self.head()
+        except BaseException:
+            self.close()
             raise
-        # Headers that were cut look like headers that ended.
-        if self.watch.stop():
-            reply.close()
-            self.watch.release()
-            raise self.late()
-        return reply
 
-    def late(self):
-        return Broken(f"no whole answer within {2 * self.stall:g} s")
+    def __enter__(self):
+        return self
 
-    def answer(self, request):
-        try:
-            return self.opener.open(request, timeout=self.stall)
-        except urllib.error.HTTPError as reply:
-            return reply
-        except urllib.error.URLError as error:
-            raise unanswered(error.reason, self.stall) from None
-        except socket.timeout:
-            raise Broken(f"no answer for {self.stall:g} s") from None
-        except (http.client.HTTPException, OSError, ValueError) as error:
-            raise Broken(f"no proper answer ({type(error).__name__})") from None
+    def __exit__(self, *_):
+        self.close()
 
-    def credentials(self, url):
-        """The Authorization header of this url, from the environment, or None."""
-        parts = urlsplit(url)
-        if self.auth.get("host") != parts.hostname:
-            return None
-        if "token" in self.auth:
-            token = os.environ.get(self.auth["token"])
-            return f"Bearer {token}" if token else None
-        user, password = os.environ.get(self.auth["user"]), os.environ.get(self.auth["password"])
-        if not user or not password:
-            return None
-        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    def close(self):
+        """Ends curl, also in the middle."""
+        self.curl.kill()
+        self.curl.wait()
+        self.curl.stdout.close()
+        os.close(self.heads)
 
-    def body(self, reply):
-        """The reply's bytes as they come. Raises Broken where they stop coming."""
-        since, got = time.monotonic(), 0
-        read = getattr(reply, "read1", None) or reply.read
-        while True:
-            self.watch.start(2 * self.stall)
-            try:
-                chunk = read(1 << 16)
-            except socket.timeout:
-                raise Broken(f"nothing came for {self.stall:g} s") from None
-            except (http.client.HTTPException, OSError, ValueError) as error:
-                if self.watch.stop():
-                    raise Broken(f"nothing of use came for {2 * self.stall:g} s") from None
-                raise Broken(f"the connection broke ({type(error).__name__})") from None
-            if self.watch.stop():
-                raise Broken(f"nothing of use came for {2 * self.stall:g} s")
+    def head(self):
+        """Reads one answer's status and headers."""
+        while not (end := re.search(rb"\r?\n\r?\n", self.came)):
+            chunk = self.read(self.heads, self.until - time.monotonic())
+            if chunk is None:
+                raise Broken(f"no whole answer within {2 * self.stall:g} s")
             if not chunk:
-                return
-            yield chunk
-            got += len(chunk)
-            now = time.monotonic()
+                raise self.failed("no proper answer, of it or of a proxy")
+            self.came += chunk
+        text = self.came[: end.start()].decode("latin-1")
+        first, *lines = re.split("[\r\n]+", text)
+        self.cookies = re.findall(r"(?im)^set-cookie:[ \t]*([^=;\r\n]+=[^;\r\n]*)", text)
+        self.came = self.came[end.end() :]
+        status = re.match(r"HTTP/[\d.]+ (\d{3})", first)
+        if not status:
+            raise Broken("no proper answer")
+        self.status = int(status[1])
+        parts = (line.partition(":") for line in lines)
+        self.headers = {name.strip().lower(): value.strip() for name, _, value in parts}
+
+    def onward(self):
+        """Whether curl follows a redirect; raises MirrorFailed where it leads out of the web or out of https."""
+        if not (300 <= self.status < 400 and self.headers.get("location")):
+            return False
+        try:
+            new = urljoin(self.url, self.headers["location"])
+            old, scheme, shown = urlsplit(self.url).scheme, urlsplit(new).scheme, address(new)
+        except ValueError:
+            raise MirrorFailed("it redirects to no proper address") from None
+        if scheme not in ("http", "https"):
+            raise MirrorFailed(f"it redirects to {scheme}: refused")
+        if old == "https" and scheme == "http":
+            raise MirrorFailed(f"it redirects from https to plain http ({shown}): refused")
+        self.url = new
+        return True
+
+    @staticmethod
+    def read(pipe, seconds):
+        """What came next; nothing at the end, None where the time was up."""
+        return os.read(pipe, 1 << 16) if select.select([pipe], [], [], max(0, seconds))[0] else None
+
+    def body(self):
+        """The reply's bytes as they come. Raises Broken where they stop coming."""
+        since, got, chunk = time.monotonic(), 0, b""
+        while True:
+            if chunk:
+                yield chunk
+            got, now = got + len(chunk), time.monotonic()
             if now - since >= self.stall:
                 if got < SLOWEST * (now - since):
                     raise Broken(f"only {got} bytes came in {now - since:.0f} s")
                 since, got = now, 0
+            chunk = self.read(self.curl.stdout.fileno(), self.stall)
+            if chunk is None:
+                raise Broken(f"nothing came for {self.stall:g} s")
+            if not chunk and self.curl.wait():
+                raise self.failed("the connection broke")
+            if not chunk:
+                return
 
-
-def unanswered(reason, stall):
-    """What it means that urllib got no reply. Reasons are OSErrors, or words of our own (Redirects) and of urllib."""
-    if isinstance(reason, socket.timeout) or "timed out" in str(reason):
-        return Unreachable(f"no answer for {stall:g} s")
-    if isinstance(reason, ssl.SSLError):
-        return MirrorFailed(
-            f"its certificate does not stand ({reason.reason or 'TLS error'}): is a proxy in between, or the clock wrong?"
-        )
-    if isinstance(reason, socket.gaierror):
-        return MirrorFailed("no such host, or no network: check the connection and the proxy variables")
-    if isinstance(reason, ConnectionRefusedError):
-        return MirrorFailed("nothing answers there (connection refused)")
-    if isinstance(reason, OSError) and reason.errno is not None:
-        return Unreachable(f"cannot connect ({reason.strerror})")
-    return MirrorFailed(str(reason))
+    def failed(self, otherwise):
+        """What it means that curl ended."""
+        code = self.curl.wait()
+        kind, text = MEANS.get(code, (Broken, f"{otherwise} (curl's error {code})"))
+        return kind(text.format(stall=math.ceil(self.stall)))

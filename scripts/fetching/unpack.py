@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from .problems import Problem
-from .words import printable
+from .progress import printable
 
 # A name or comment in a tar header longer than this is an attack on memory.
 LONGEST_HEADER = 1 << 16
@@ -41,9 +41,8 @@ def unpack(archive, folder, rules):
     except Exception as error:
         # zipfile and tarfile have errors of their own and, for headers made to hurt, any that Python has (a ValueError
         # of a sparse map, a RecursionError of headers in headers).
-        raise Problem(
-            f"{sink.archive} is damaged or no archive ({printable(error)}); delete it and fetch it again"
-        ) from None
+        what = f"{sink.archive} is damaged or no archive ({printable(error)})"
+        raise Problem(f"{what}; delete it and fetch it again") from None
 
 
 class Sink:
@@ -54,7 +53,10 @@ class Sink:
         self.files, self.bytes, self.stated, self.seen = 0, 0, 0, set()
 
     def refuse(self, name, why):
-        raise Problem(f"{self.archive} holds {printable(name)!r}, {why}: refused, nothing of it is kept")
+        self.end(f"holds {printable(name)!r}, {why}")
+
+    def end(self, why):
+        raise Problem(f"{self.archive} {why}: refused, nothing of it is kept")
 
     def place(self, name):
         """Where a name of the archive goes here, or None where it is left out."""
@@ -85,18 +87,14 @@ class Sink:
         self.files += 1
         self.stated += size
         if self.files > self.rules.files:
-            raise Problem(
-                f"{self.archive} holds more than the {self.rules.files:,} files that the list allows: refused, nothing of it is kept"
-            )
+            self.end(f"holds more than the {self.rules.files:,} files that the list allows")
         if size < 0:
-            raise Problem(f"{self.archive} is damaged (a size below 0): refused, nothing of it is kept")
-        if self.stated > self.rules.bytes:
-            self.too_large()
+            self.end("is damaged (a size below 0)")
+        self.bounded(self.stated)
 
-    def too_large(self):
-        raise Problem(
-            f"{self.archive} unpacks to more than the {self.rules.bytes:,} bytes that the list allows: refused, nothing of it is kept"
-        )
+    def bounded(self, count):
+        if count > self.rules.bytes:
+            self.end(f"unpacks to more than the {self.rules.bytes:,} bytes that the list allows")
 
     def store(self, name, source):
         """One file of the archive."""
@@ -115,8 +113,7 @@ class Sink:
         with open(target, "xb") as out:
             for chunk in iter(lambda: source.read(1 << 18), b""):
                 self.bytes += len(chunk)
-                if self.bytes > self.rules.bytes:
-                    self.too_large()
+                self.bounded(self.bytes)
                 out.write(chunk)
 
 
@@ -134,9 +131,8 @@ def from_zip(archive, sink):
             elif kind not in (0, stat.S_IFREG):
                 sink.refuse(member.filename, "which is a link or a device")
             elif member.flag_bits & 1:
-                raise Problem(
-                    f"{sink.archive} is encrypted: unpack it with its password, and give the folder with --from"
-                )
+                cure = "unpack it with its password, and give the folder with --from"
+                raise Problem(f"{sink.archive} is encrypted: {cure}")
             else:
                 with opened.open(member) as source:
                     sink.store(member.filename, source)
@@ -146,14 +142,9 @@ class Header(tarfile.TarInfo):
     """A tar header that may not make Python hold a large one in memory."""
 
     def _proc_member(self, tar):
-        special = (
-            tarfile.XHDTYPE,
-            tarfile.XGLTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-        )
-        if self.size < 0 or (self.type in special and self.size > LONGEST_HEADER):
+        # Long names and comments stand in members of other kinds than files and folders.
+        special = self.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE)
+        if self.size < 0 or (special and self.size > LONGEST_HEADER):
             raise tarfile.ReadError("a header too long, or of a size below 0")
         return super()._proc_member(tar)
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "fake"))
 
 from fetching import catalog  # noqa: E402
 from fetching.check import contents, differences  # noqa: E402
-from fetching.convert import coco_256, cuhk03, flow, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
+from fetching.convert import coco_256, cuhk03, frames, nus_wide, orl, pku_reid, recordio, ytf  # noqa: E402
 
 LIST = catalog.load(ROOT / "data" / "datasets.json")
 
@@ -534,18 +534,6 @@ class Videos(Convert):
             self.assertRaisesRegex(
                 Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
             )
-
-    def test_flow_takes_frames_by_number(self):
-        names = ["img_100000.jpg", "img_99999.jpg", "img_10.jpg", "img_2.jpg"]
-        ordered = sorted((Path("f") / name for name in names), key=flow.number_of)
-        self.assertEqual([frame.name for frame in ordered], names[::-1])
-
-    def test_flow_without_opencv(self):
-        (self.folder / "bin" / "cv2").mkdir(parents=True)
-        (self.folder / "bin" / "cv2" / "__init__.py").write_text("raise ImportError\n")
-        code, said = self.convert("flow", self.source, env={**os.environ, "PYTHONPATH": str(self.folder / "bin")})
-        self.assertEqual(code, 1)
-        self.assertIn("run 'python3 -m pip install opencv-contrib-python-headless'", said)
 
     def test_the_command_line(self):
         self.put("aligned_images_DB/Ann/0/0.1.jpg", b"x")

@@ -331,6 +331,27 @@ class Fetch(Case):
         )
         self.nothing_made()
 
+    def test_without_curl(self):
+        self.toy()
+        said = self.refused("toy", env={"PATH": str(self.folder)})
+        self.assertIn("toy: downloads are made by curl, which is not installed: install it (Debian: apt-get", said)
+        self.nothing_made()
+
+    def test_an_account_is_not_to_be_read_on_the_command_line(self):
+        """Of curl, which every user of the machine may list; nor do the user's own settings of curl count."""
+        auth = {"host": "127.0.0.1", "token": "TOY_TOKEN"}
+        (self.folder / ".curlrc").write_text("include\n")
+        real = shutil.which("curl")
+        (self.folder / "curl").write_text(f'#!/bin/sh\necho "$@" >> {self.folder}/words\nexec {real} "$@"\n')
+        (self.folder / "curl").chmod(0o755)
+        self.toy(auth=auth)
+        path = f"{self.folder}:{os.environ['PATH']}"
+        self.fetch("toy", env={"TOY_TOKEN": 'hun"t\\er2', "PATH": path, "HOME": str(self.folder)})
+        self.assertEqual(self.host.asked("/toy.zip")[0]["Authorization"], 'Bearer hun"t\\er2')
+        words = (self.folder / "words").read_text()
+        self.assertNotIn("er2", words)
+        self.assertNotIn(self.host.url, words)
+
     def test_wrong_command_lines(self):
         self.toy()
         for words, says in (

@@ -4,11 +4,27 @@ A module has `convert(source, target, options, owned)`: from the folder `source`
 `owned`, the source is ours to take apart (scripts/fetch unpacked it); elsewhere it stays as it is.
 """
 
+import importlib
 import os
+import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..problems import Problem
+
+
+@contextmanager
+def fresh(folder):
+    """A new folder to fill, which takes the name `folder` when all went well, and is gone otherwise."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def place(source, target, owned):
@@ -22,17 +38,35 @@ def place(source, target, owned):
         shutil.copyfile(source, target)
 
 
-def pillow():
-    """Pillow's Image, or a line that says how to get it."""
+def run(kind, *arguments):
+    """The conversion of that name."""
+    importlib.import_module("." + kind.replace("-", "_"), __package__).convert(*arguments)
+
+
+def need(module, package, what):
+    """A Python module that may be missing, or a line that says how to get it; `what` says what it is for."""
     try:
-        from PIL import Image
+        return importlib.import_module(module)
     except ImportError:
-        raise Problem(
-            "this conversion encodes photos with Pillow: run 'python3 -m pip install pillow', then the same command"
-        ) from None
+        cure = f"run 'python3 -m pip install {package}' (in the virtual environment you use), then the same command"
+        raise Problem(f"{what}: {cure}") from None
+
+
+@contextmanager
+def published(path, part=""):
+    """A line for whatever shows that a file, or a part of it, is not laid out as its authors did."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, AttributeError, ValueError, TypeError) as error:
+        raise Problem(f"{path} is not laid out as published ({part}{error}): fetch it again") from None
+
+
+def pillow():
+    """Pillow's Image."""
+    image = need("PIL.Image", "pillow", "this conversion encodes photos with Pillow")
     # An image of the sets converted here has at most a few million pixels.
-    Image.MAX_IMAGE_PIXELS = 50_000_000
-    return Image
+    image.MAX_IMAGE_PIXELS = 50_000_000
+    return image
 
 
 def opened(image, path):
@@ -43,6 +77,16 @@ def opened(image, path):
         return photo
     except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
         raise Problem(f"{path} cannot be decoded ({type(error).__name__}): fetch it again") from None
+
+
+def named(folder, pattern):
+    """The groups of `pattern`, as numbers -> the first file below a folder whose path ends so."""
+    found = {}
+    for path in files(folder):
+        name = re.fullmatch(f"(?:.*/)?{pattern}", path.as_posix(), re.IGNORECASE)
+        if name:
+            found.setdefault(tuple(map(int, name.groups())), path)
+    return found
 
 
 def files(folder):

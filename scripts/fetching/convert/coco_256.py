@@ -25,9 +25,8 @@ def one(image, source, target, part, options):
         number = int(path.stem)
         pixels = opened(image, path)
         if sizes.get(number) != pixels.size:
-            raise Problem(
-                f"{path} is {pixels.width}x{pixels.height}, the annotations say {sizes.get(number)}: fetch it again"
-            )
+            here = f"{pixels.width}x{pixels.height}"
+            raise Problem(f"{path} is {here}, the annotations say {sizes.get(number)}: fetch it again")
         width, height = shrunk(pixels.size, options["side"])
         name = f"COCO_{part}2014_{number:012d}.jpg"
         # Grey photos stay grey.
@@ -35,26 +34,14 @@ def one(image, source, target, part, options):
         small.save(target / f"{part}2014" / name, "JPEG", quality=options["jpeg_quality"])
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         for category, x, y, w, h in labels(of.get(number, []), pixels.size):
-            boxes.append(
-                {
-                    "id": len(boxes) + 1,
-                    "image_id": number,
-                    "category_id": category,
-                    "bbox": [
-                        round((x - w / 2) * width, 2),
-                        round((y - h / 2) * height, 2),
-                        round(w * width, 2),
-                        round(h * height, 2),
-                    ],
-                    "iscrowd": 0,
-                    "area": round(w * width * h * height, 2),
-                }
-            )
+            box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
+            area = round(w * width * h * height, 2)
+            box = {"category_id": category, "bbox": [round(side, 2) for side in box], "iscrowd": 0, "area": area}
+            boxes.append({"id": len(boxes) + 1, "image_id": number, **box})
     wanted = options.get("boxes", {}).get(part)
     if wanted is not None and len(boxes) != wanted:
-        raise Problem(
-            f"{len(boxes)} boxes in the {part} photos, {wanted} are published: are all photos of the list there?"
-        )
+        what = f"{len(boxes)} boxes in the {part} photos, {wanted} are published"
+        raise Problem(f"{what}: are all photos of the list there?")
     categories = [{"id": category["id"], "name": category["name"]} for category in listed["categories"]]
     text = json.dumps({"images": images, "annotations": boxes, "categories": categories})
     (target / "annotations" / f"instances_{part}2014.json").write_text(text)

@@ -7,7 +7,7 @@ import json
 
 from ..problems import Problem
 from ..progress import say
-from . import files, pillow
+from . import files, need, pillow, published
 
 PHOTOS = 10  # a person: five by camera A, then five by camera B; some are missing
 
@@ -35,12 +35,7 @@ def convert(source, target, options, owned=False):
 
 
 def hdf5(path):
-    try:
-        import h5py
-    except ImportError:
-        raise Problem(
-            "this conversion reads HDF5 with h5py: run 'python3 -m pip install h5py', then the same command"
-        ) from None
+    h5py = need("h5py", "h5py", "this conversion reads HDF5 with h5py")
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -49,7 +44,7 @@ def hdf5(path):
 
 def photos(mat, kind):
     """(camera pair, person, number of the photo, pixels [height, width, 3]) of every photo, numbers from 1."""
-    try:
+    with published("cuhk-03.mat", f"{kind}: "):
         cells = mat[kind][()]
         for pair in range(cells.shape[1]):
             people = mat[cells[0, pair]][()]  # [10, people]: MATLAB's axes come in reverse
@@ -58,39 +53,24 @@ def photos(mat, kind):
                     pixels = mat[people[photo, person]][()]
                     if pixels.ndim == 3:  # an empty cell has no pixels
                         yield pair + 1, person + 1, photo + 1, pixels.transpose(2, 1, 0)
-    except (OSError, RuntimeError, KeyError, IndexError, AttributeError, ValueError, TypeError) as error:
-        raise Problem(f"cuhk-03.mat is not laid out as published ({kind}: {error}): fetch it again") from None
 
 
 def test_sets(mat):
     """20 lists of [camera pair, person]."""
-    try:
-        cells = mat["testsets"][()]
-        # [1, 20] of [2, 100]
-        return [
-            [[int(pair), int(person)] for pair, person in zip(*mat[cells[0, number]][()])]
-            for number in range(cells.shape[1])
-        ]
-    except (OSError, RuntimeError, KeyError, IndexError, AttributeError, ValueError, TypeError) as error:
-        raise Problem(f"cuhk-03.mat is not laid out as published (testsets: {error}): fetch it again") from None
+    with published("cuhk-03.mat", "testsets: "):
+        cells = mat["testsets"][()]  # [1, 20] of [2, 100]
+        lists = [mat[cells[0, number]][()] for number in range(cells.shape[1])]
+        return [[[int(pair), int(person)] for pair, person in zip(*rows)] for rows in lists]
 
 
 def new_protocol(path, seen):
     """Name lists, checked against the photos."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise Problem(
-            "the new protocol's lists are read with scipy: run 'python3 -m pip install scipy', then the same command"
-        ) from None
-    try:
-        mat = loadmat(path)
+    io = need("scipy.io", "scipy", "the new protocol's lists are read with scipy")
+    with published(path):
+        mat = io.loadmat(path)
         names = [str(name[0]) for name in mat["filelist"].ravel()]
-        lists = {
-            part: [names[int(row) - 1] for row in mat[f"{part}_idx"].ravel()] for part in ("train", "query", "gallery")
-        }
-    except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise Problem(f"{path} is not laid out as published ({error}): fetch it again") from None
+        parts = ("train", "query", "gallery")
+        lists = {part: [names[int(row) - 1] for row in mat[f"{part}_idx"].ravel()] for part in parts}
     missing = [name for part in lists.values() for name in part if name not in seen]
     if missing:
         raise Problem(f"{path} names {missing[0]}, which cuhk-03.mat doesn't hold: fetch both again")

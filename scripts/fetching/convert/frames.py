@@ -10,15 +10,15 @@ import subprocess
 
 from ..problems import Problem
 from ..progress import say
+from . import fresh
 
 
 def extract(videos, target, size=(340, 256), fps=None, segments=None):
     """`videos` are files, `size` (width, height) of the frames, `segments` a csv with Video,StartFrame,EndFrame: frames
     counted from 1, both ends in, as `skill-determination` counts them."""
     if shutil.which("ffmpeg") is None:
-        raise Problem(
-            "videos are decoded by ffmpeg, which is not installed (Debian: apt-get install ffmpeg; macOS: brew install ffmpeg)"
-        )
+        cure = "(Debian: apt-get install ffmpeg; macOS: brew install ffmpeg)"
+        raise Problem(f"videos are decoded by ffmpeg, which is not installed {cure}")
     ranges = read_segments(segments) if segments else None
     names = [video.stem for video in videos]
     for video, name in zip(videos, names):
@@ -39,18 +39,10 @@ def extract(videos, target, size=(340, 256), fps=None, segments=None):
 
 def one(video, folder, size, fps, span):
     """One video's frames; how many."""
-    fresh = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        run = subprocess.run(
-            command(video, fresh, size, fps, span),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-        count = sum(1 for _ in fresh.glob("img_*.jpg"))
+    with fresh(folder) as part:
+        told = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace"}
+        run = subprocess.run(command(video, part, size, fps, span), **told)
+        count = sum(1 for _ in part.glob("img_*.jpg"))
         if run.returncode or not count:
             last = (run.stderr.strip().splitlines() or ["it gave no frames"])[-1]
             raise Problem(f"ffmpeg could not read {video}: {last}")
@@ -58,41 +50,21 @@ def one(video, folder, size, fps, span):
             say(f"{folder.name}: the film ends early, {count:,} of the frames {span[0]:,} to {span[1]:,} are in it")
         # Who reads the folder must know that it is a part already, and at which rate.
         taken = {"size": list(size), "fps": fps, "segment": list(span) if span else None}
-        (fresh / "frames.json").write_text(json.dumps(taken) + "\n")
-        fresh.rename(folder)
-        return count
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        (part / "frames.json").write_text(json.dumps(taken) + "\n")
+    return count
 
 
 def command(video, folder, size, fps, span):
-    filters = []
+    filters = [f"scale={size[0]}:{size[1]}"]
+    if fps:
+        filters.insert(0, f"fps={fps:g}")
     if span:
         # ffmpeg counts from 0; new times, so that none is doubled for the gap before.
-        filters += [f"select=between(n\\,{span[0] - 1}\\,{span[1] - 1})", "setpts=N/FRAME_RATE/TB"]
-    every = []
-    if fps:
-        filters.append(f"fps={fps:g}")
-    else:
-        every = every_frame()
-    filters.append(f"scale={size[0]}:{size[1]}")
-    # An absolute path: a name that begins with a dash would be an option.
-    return [
-        "ffmpeg",
-        "-nostdin",
-        "-hide_banner",
-        "-loglevel",
-        "error",
-        "-i",
-        str(video.resolve()),
-        "-an",
-        "-vf",
-        ",".join(filters),
-        *every,
-        "-q:v",
-        "2",
-        str(folder.resolve() / "img_%05d.jpg"),
-    ]
+        filters[:0] = [f"select=between(n\\,{span[0] - 1}\\,{span[1] - 1})", "setpts=N/FRAME_RATE/TB"]
+    # Absolute paths: a name that begins with a dash would be an option.
+    words = [*"ffmpeg -nostdin -hide_banner -loglevel error -i".split(), str(video.resolve()), "-an"]
+    words += ["-vf", ",".join(filters), *([] if fps else every_frame())]
+    return [*words, "-q:v", "2", str(folder.resolve() / "img_%05d.jpg")]
 
 
 @functools.cache

@@ -7,27 +7,21 @@ ones are drawn, all by Python's generator from the seed, which is the same in ev
 
 import itertools
 import random
-import re
 
 from ..problems import Problem
-from . import files, opened, pillow
+from . import named, opened, pillow
 
 SIZE = (92, 112)
 
 
 def convert(source, target, options, owned=False):
     image = pillow()
-    photos = {}
-    for path in files(source):
-        name = re.fullmatch(r"s(\d+)/(\d+)\.pgm", "/".join(path.parts[-2:]))
-        if name:
-            photos.setdefault((int(name[1]), int(name[2])), path)
+    photos = named(source, r"s(\d+)/(\d+)\.pgm")
     people = range(1, options["people"] + 1)
-    for part in ("train", "test"):
-        for person in people:
-            if person % 4 in options[part + "_remainders"]:
-                for photo in range(1, options["photos"] + 1):
-                    write(image, photos.get((person, photo)), target / part, person, photo, options["jpeg_quality"])
+    numbers = range(1, options["photos"] + 1)
+    for part, person, photo in itertools.product(("train", "test"), people, numbers):
+        if person % 4 in options[part + "_remainders"]:
+            write(image, photos.get((person, photo)), target / part, person, photo, options["jpeg_quality"])
     test = [person for person in people if person % 4 in options["test_remainders"]]
     (target / "pairs.txt").write_text(pairs(test, options["photos"], options["pairs_a_fold"], options["seed"]))
 

@@ -1,38 +1,31 @@
 """PKU-Reid as Market-1501's layout and names: `PERSON_CAMERA_DIRECTION.png` to `PPPP_cCs1_00000D_00.jpg`."""
 
-import re
+import itertools
 
 from ..problems import Problem
-from . import files, opened, pillow, place
+from . import named, opened, pillow, place
 
-CAMERAS, DIRECTIONS = (1, 2), range(1, 9)
 SIZE = (48, 128)
 
 
 def convert(source, target, options, owned=False):
     image = pillow()
-    photos = {}
-    for path in files(source):
-        name = re.fullmatch(r"(\d+)_(\d)_(\d)\.(png|jpe?g|bmp)", path.name, re.IGNORECASE)
-        if name:
-            photos.setdefault(tuple(int(number) for number in name.groups()[:3]), path)
+    photos = named(source, r"(\d+)_(\d)_(\d)\.(?:png|jpe?g|bmp)")
     query = set(options["query_directions"])
     for folder in ("bounding_box_train", "query", "bounding_box_test"):
         (target / folder).mkdir(parents=True)
-    for person in options["train_people"] + options["test_people"]:
-        for camera in CAMERAS:
-            for direction in DIRECTIONS:
-                if person in options["train_people"]:
-                    folder = "bounding_box_train"
-                else:
-                    folder = "query" if direction in query else "bounding_box_test"
-                path = photos.get((person, camera, direction))
-                if path is None:
-                    raise Problem(
-                        f"{person}_{camera}_{direction}.png is missing: is this PKU-Reid (114 people, 16 photos each)?"
-                    )
-                new = target / folder / f"{person:04d}_c{camera}s1_{direction:06d}_00.jpg"
-                write(image, path, new, options["jpeg_quality"], owned)
+    people = options["train_people"] + options["test_people"]
+    for person, camera, direction in itertools.product(people, (1, 2), range(1, 9)):
+        if person in options["train_people"]:
+            folder = "bounding_box_train"
+        else:
+            folder = "query" if direction in query else "bounding_box_test"
+        path = photos.get((person, camera, direction))
+        if path is None:
+            name = f"{person}_{camera}_{direction}.png"
+            raise Problem(f"{name} is missing: is this PKU-Reid (114 people, 16 photos each)?")
+        new = target / folder / f"{person:04d}_c{camera}s1_{direction:06d}_00.jpg"
+        write(image, path, new, options["jpeg_quality"], owned)
 
 
 def write(image, path, new, quality, owned):

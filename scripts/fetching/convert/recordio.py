@@ -44,10 +44,7 @@ def records_of(path):
     """The records' bytes, in order."""
     parts = []
     with open(path, "rb") as file:
-        while True:
-            start = file.read(8)
-            if not start:
-                break
+        while start := file.read(8):
             magic, word = struct.unpack("<II", start) if len(start) == 8 else (0, 0)
             kind, length = word >> 29, word & ((1 << 29) - 1)
             if magic != MAGIC or length > LONGEST:
@@ -57,9 +54,8 @@ def records_of(path):
                 raise Problem(f"{path} ends within a record: fetch it again")
             file.read(-length % 4)
             if (kind in (WHOLE, FIRST)) == bool(parts) or kind > LAST:
-                raise Problem(
-                    f"{path} is damaged: a record's parts are out of order at byte {file.tell():,}; fetch it again"
-                )
+                where = f"a record's parts are out of order at byte {file.tell():,}"
+                raise Problem(f"{path} is damaged: {where}; fetch it again")
             parts.append(data)
             if kind in (WHOLE, LAST):
                 yield struct.pack("<I", MAGIC).join(parts)
