@@ -9,554 +9,511 @@
 //! The paper's LFW accuracy (98.87 % with a centre crop, 99.63 % with extra alignment, NN1) comes from 100 to 200
 //! million private faces of 8 million people; no public set repeats it. Triplets alone on public sets have reached
 //! 92.9 % (openface) to 98.5 % (glint360k). What this did reach, on which data, stands in papers/README.md.
-//! Where it departs from the paper, or fills a gap in it, is [`DEPARTURES`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Parser;
-use rankle::collectives::Gradients;
-use rankle::datasets::faces::{FaceSet, check, folder_names, names, open as open_faces};
-use rankle::datasets::{self, Photo, card};
-use rankle::distance::{Metric, normalize};
-use rankle::loader::Loader;
-use rankle::losses::{Tally, embedded};
-use rankle::metrics::recognition::through_bytes;
-use rankle::mining::{Negative, Pick};
-use rankle::models::{FaceSmall, Network, channels_last, eigenfaces::Eigenfaces, inception, layers::Scope};
-use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{Claim, Results, print};
-use rankle::run::{
-    self, cached,
-    embed::{self, Embedding},
-    faces::{self, Judged, Variant},
-    machine::Machine,
-    progress::say,
-    reid,
-    report::Report,
-    session::{self, Done, Plan, Session, Trained},
-    stats,
-    watch::Reading,
-};
-use rankle::sampler::FaceSampler;
-use rankle::transfer::{stage, upload};
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::{Args, ValueEnum};
+use rankle::claims::Claims;
+use rankle::datasets::Photo;
+use rankle::datasets::faces::FaceSet;
+use rankle::distance::Metric;
+use rankle::hyper::{Flags as Typed, Hyper, Idle, count, positive, shown, when, within};
+use rankle::losses::embedded;
+use rankle::mining::NegativeRule;
+use rankle::models::{Network, channels_last, faces::FaceNet, layers::Scope};
+use rankle::optim::Rule;
+use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
+use rankle::report::Table;
+use rankle::run::session::{Done, Session};
+use rankle::run::{Run, cached, stats, watch::Reading};
+use rankle::study::{Sheet, Study, silent};
+use rankle::tasks::Rows;
+use rankle::tasks::faces::{self, FaceData, Scoring};
+use rankle::transfer::upload;
 use rankle::transform::{Augment, Recipe};
-use rankle::{export, files, seed, weights};
+use rankle::{program, say, weights};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tch::{Kind, Tensor, nn::VarStore};
+use serde_json::json;
+use tch::{Tensor, nn::VarStore};
 
-#[path = "facenet/baselines.rs"]
-mod baselines;
-#[path = "facenet/flags.rs"]
-mod flags;
-#[path = "facenet/lfw.rs"]
-mod lfw;
-#[path = "facenet/published.rs"]
-mod published;
-#[path = "facenet/tables.rs"]
-mod tables;
+// ---- Hyperparameters: the place in parentheses and the default are the paper's ----------------------------------
 
-use flags::{Hyper, Net};
-
-/// What holds for every run; what a run's flags change is added to its results.
-const DEPARTURES: [&str; 6] = [
-    "the training data are not the paper's 100 to 200 million private faces",
-    "the loss is the mean over the selected triplets; Eq. 3 writes their sum",
-    "convolutions start He-normal and linear layers Glorot-uniform; the paper says random, as in its reference [16]",
-    "AUC and equal error rate are exact over all held-out pairs, not over a fold-averaged grid",
-    "VAL over all pairs takes the pairs within one set of test faces; the paper's hold-out compares 100 000 faces with 100 000 others",
-    "128 bytes a face are int8 with one scale for all; the paper gives no scheme",
-];
-
-// ---- Section 3.3: the networks ----------------------------------------------------------------------------------
-
-/// f(x): an image to a point of the unit sphere.
-fn network(h: &Hyper, store: &VarStore) -> Result<Box<dyn Network>> {
-    let at = Scope::root(store, h.seed);
-    let (size, width, shrink) = (i64::from(h.size), h.width, h.shrink);
-    let built: Result<Box<dyn Network>> = match h.net {
-        Net::Nn1 => inception::Nn1::new(&at, size, width, shrink, h.batch_norm).map(|net| Box::new(net) as _),
-        Net::Nn2 | Net::Nn3 => {
-            inception::Nn2::new(&at, size, width, shrink, h.batch_norm).map(|net| Box::new(net) as _)
-        }
-        Net::Nn4 => inception::Nn4::new(&at, size, width, shrink, h.batch_norm).map(|net| Box::new(net) as _),
-        Net::Nn4Small2 => inception::Nn4Small2::new(&at, size, width, shrink, false).map(|net| Box::new(net) as _),
-        Net::Nn4Small2Released => {
-            inception::Nn4Small2::new(&at, size, width, shrink, true).map(|net| Box::new(net) as _)
-        }
-        Net::InceptionResnetV1 => {
-            inception::InceptionResnetV1::new(&at, size, width, shrink).map(|net| Box::new(net) as _)
-        }
-        Net::Googlenet => inception::GoogLeNet::new(&at, size, width, shrink).map(|net| Box::new(net) as _),
-        Net::Small => FaceSmall::new(&at, size, width, shrink).map(|net| Box::new(net) as _),
-    };
-    built.with_context(|| format!("--net {} --size {} --shrink {}", h.net.name(), h.size, h.shrink))
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Protocol {
+    /// LFW, unrestricted, no outside data: a network for each fold, trained on the people of other folds only
+    LfwNoOutsideData,
 }
 
-/// Mean and deviation that each network's input is normalised by (of RGB/255).
-fn network_input(net: Net) -> ([f32; 3], [f32; 3]) {
-    match net {
-        // openface: plain [0, 1].
-        Net::Nn4Small2 | Net::Nn4Small2Released => ([0.; 3], [1.; 3]),
-        // torchvision's transform_input.
-        Net::Googlenet => ([0.5; 3], [0.5; 3]),
-        // facenet's fixed standardisation, (x - 127.5) / 128.
-        _ => ([0.5; 3], [128. / 255.; 3]),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Optimiser {
+    /// AdaGrad (Section 3.3), accumulators from 0.1
+    Adagrad,
+    /// Adam, betas 0.9 and 0.999 (openface)
+    Adam,
+    /// SGD with momentum 0.9
+    Sgd,
+}
+
+use FaceNet::{Googlenet, InceptionResnetV1, Nn1, Nn2, Nn3, Nn4, Small};
+use NegativeRule::{Nearest, RandomInMargin};
+use Optimiser::{Adagrad, Adam, Sgd};
+
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Flags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    data: FaceData,
+    /// Train a network a fold (ours)
+    #[arg(long, value_enum)]
+    protocol: Option<Protocol>,
+    /// Folds to train for, of that protocol, e.g. 1,2,3; left out, all (ours)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    folds: Vec<usize>,
+    /// Network (Section 3.3)
+    #[arg(long, value_enum, default_value_t = Nn2)]
+    net: FaceNet,
+    /// Published weights to start from (.safetensors, .pt, .pth), or none (the paper trains from scratch)
+    #[arg(long, value_name = "FILE|none")]
+    weights: Option<String>,
+    /// Embedding width d (Section 5.4, Table 5)
+    #[arg(long, value_name = "D", default_value_t = 128, value_parser = within(2..=4096_i64))]
+    width: i64,
+    /// Input pixels a side (Tables 1 and 3)
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
+    size: u32,
+    /// Batch normalisation in NN1 to NN4, as openface has it (the paper mentions none)
+    #[arg(long)]
+    batch_norm: bool,
+    /// Divide all channel counts by this, for small machines (the paper: 1, the published network)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=64_i64))]
+    shrink: i64,
+    /// The negative of a pair (Section 3.2, Eq. 4)
+    #[arg(long, value_enum, default_value_t = Nearest)]
+    mining: NegativeRule,
+    /// Margin alpha in squared distance, 0 to 4 between unit rows (Section 3.1)
+    #[arg(long, value_name = "ALPHA", default_value_t = 0.2, allow_negative_numbers = true, value_parser = within(1e-6..=4.))]
+    margin: f64,
+    /// People a batch (Section 3.2: about 1800 faces)
+    #[arg(long, value_name = "P", default_value_t = 45, value_parser = within(1..=100_000_usize))]
+    people: usize,
+    /// Faces a person and batch, fewer where there are fewer (Section 3.2: around 40)
+    #[arg(long, value_name = "K", default_value_t = 40, value_parser = within(2..=100_000_usize))]
+    faces: usize,
+    /// Further random faces a batch, never anchor or positive (Section 3.2)
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = within(0..=65_536_usize))]
+    negatives: usize,
+    /// Faces computed at once; a batch of more goes through twice (gradient caching); left out, 90 on a CPU and the batch on CUDA (ours)
+    #[arg(long, value_name = "N", value_parser = within(4..=65_536_usize))]
+    chunk: Option<usize>,
+    /// Training augmentation (the paper states none)
+    #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
+    augment: Augment,
+    /// Optimiser (Section 3.3)
+    #[arg(long, value_enum, default_value_t = Adagrad)]
+    optimiser: Optimiser,
+    /// Learning rate (Section 3.3)
+    #[arg(long, default_value_t = 0.05, value_parser = positive)]
+    lr: f64,
+    /// Steps after which the rate is divided by ten: 4/5 and 9/10 of --steps (ours: the paper's are unknown)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    drops: Vec<u64>,
+    /// Steps in all (ours: the paper trains 1000 to 2000 hours)
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = count)]
+    steps: u64,
+}
+
+impl Hyper for Flags {
+    const AXES: &'static [&'static str] = &["net"];
+    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
+        ("Protocol", &["protocol", "folds"]),
+        ("Network", &["net", "weights", "width", "size", "batch-norm", "shrink"]),
+        ("Loss", &["mining", "margin"]),
+        ("Batches", &["people", "faces", "negatives", "chunk", "augment"]),
+        ("Optimisation", &["optimiser", "lr", "drops", "steps"]),
+    ];
+    const NAMED: &'static [&'static str] = &["?protocol", "data", "net", "mining", "width", "seed"];
+    const PRESETS: &'static [fn(&mut Flags)] = &[
+        |h| h.data.data = if h.protocol.is_some() { "data/lfw" } else { "data/casia-webface" }.into(),
+        |h| when(h.data.data == "drawn", || h.net = Small),
+        |h| h.size = h.net.size(),
+        |h| when(h.net == InceptionResnetV1, || h.width = 512),
+        |h| when(h.data.data == "drawn", || (h.people, h.faces, h.chunk, h.steps) = (24, 8, Some(192), 120)),
+        |h| when(h.data.data == "drawn", || h.size = h.size.min(64)),
+        |h| h.drops = vec![h.steps * 4 / 5, h.steps * 9 / 10],
+    ];
+    const IDLE: &'static [Idle<Flags>] = &[
+        (&["folds"], |h| h.protocol.is_some()),
+        (&["test", "exclude", "names"], |h| h.protocol.is_none()),
+        (&["batch-norm"], |h| h.net.is_of_facenet()),
+    ];
+
+    fn check(&self) -> Result<()> {
+        let Flags { people, faces, negatives, .. } = *self;
+        ensure!(people > 1 || negatives > 0, "--people 1 has nobody to tell from: say 2 or more, or --negatives");
+        ensure!(self.most() <= 65_536, "--people {people} --faces {faces}: more than 65536 faces a batch: say fewer");
+        ensure!(self.drops.is_sorted(), "--drops: say ascending steps, e.g. 400000,450000");
+        let published = self.published().is_none() || (self.shrink == 1 && self.net != Small);
+        ensure!(published, "--weights: published weights fit published networks: no --shrink, another --net");
+        Ok(())
     }
 }
 
-// ---- Section 3.2: batches and training --------------------------------------------------------------------------
-
-/// The faces of a batch that are computed at once, on the host; None where the batch has fewer chunks.
-type Chunk = Option<Tensor>;
-
-/// Prefetched chunks of the batches `steps`: all of a batch's chunks, and, where there is more than one, all again.
-fn chunks(
-    h: &Hyper,
-    photos: &Arc<[Photo]>,
-    sampler: &Arc<FaceSampler>,
-    steps: std::ops::Range<u64>,
-    machine: &Machine,
-) -> Result<Loader<Chunk>> {
-    let (world, workers, device) = (machine.world.clone(), machine.workers, machine.device);
-    let (photos, sampler, recipe, augment, size) = (photos.clone(), sampler.clone(), h.recipe(), h.augment, h.chunk);
-    let seed = seed::named(h.seed, "augment");
-    let count = parts(&sampler, h, machine) as u64;
-    let each = if count > 1 { 2 * count } else { 1 };
-    Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
-        let (step, chunk) = (place / each, (place % each % count) as usize);
-        let rows = sampler.batch(step);
-        let own = world.shares(rows.len(), 1)?.own();
-        let Some((first, mine)) = part(&rows[own.clone()], size, chunk) else { return Ok(None) };
-        let mut pixels = vec![0_f32; mine.len() * recipe.len()];
-        for (i, (&row, out)) in mine.iter().zip(pixels.chunks_exact_mut(recipe.len())).enumerate() {
-            let item = (own.start + first + i) as u64;
-            recipe.train(&*photos[row].source.image()?, augment, &mut seed::at(seed, step, item), out);
-        }
-        let side = i64::from(recipe.height);
-        Ok(Some(stage(Tensor::from_slice(&pixels).view([mine.len() as i64, 3, side, side]), device)))
-    })
-}
-
-/// How many chunks the largest share of a batch has.
-fn parts(sampler: &FaceSampler, h: &Hyper, machine: &Machine) -> usize {
-    sampler.most().div_ceil(machine.world.size()).div_ceil(h.chunk)
-}
-
-/// Part number `chunk` of a batch that is cut evenly into parts of at most `size`, with the place of its first row:
-/// evenly, because batch normalisation has no variance of one row.
-fn part(rows: &[usize], size: usize, chunk: usize) -> Option<(usize, &[usize])> {
-    let parts = rows.len().div_ceil(size);
-    let start = |part: usize| part * (rows.len() / parts) + part.min(rows.len() % parts);
-    (chunk < parts).then(|| (start(chunk), &rows[start(chunk)..start(chunk + 1)]))
-}
-
-/// Published weights, all of them or an error; what a network for classification has beyond ours is passed over.
-fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
-    if let Some(file) = &h.weights {
-        let path = Path::new(file);
-        if h.net == Net::Googlenet {
-            say(weights::load_googlenet(store, path)
-                .context("--weights (scripts/fetch googlenet gets torchvision's)")?);
-            return Ok(());
-        }
-        // A classifier's last layer has no part in an embedding.
-        let rename = |name: &str| (!name.starts_with("logits.")).then(|| name.to_string());
-        let read = weights::read(path).context("--weights (data/README.md says where published files are)")?;
-        say(format!(
-            "weights: {file} ({})",
-            weights::load_into(store, path, read, rename, |_| true).context("--weights")?
-        ));
+impl Flags {
+    /// The most faces a batch has.
+    fn most(&self) -> usize {
+        self.people * self.faces + self.negatives
     }
-    Ok(())
+
+    /// Parts that the largest share of a batch is computed in, and the most faces of a part.
+    fn chunks(&self, run: &Run) -> (usize, usize) {
+        let size = self.chunk.unwrap_or(if run.machine.device.is_cuda() { self.most() } else { 90 });
+        (faces::parts(self.most().div_ceil(run.world().size()), size), size)
+    }
+
+    fn published(&self) -> Option<&str> {
+        self.weights.as_deref().filter(|file| *file != "none")
+    }
+
+    fn recipe(&self) -> Recipe {
+        let (mean, std) = self.net.input();
+        Recipe { height: self.size, width: self.size, mean, std }
+    }
+
+    /// The rate at step `t`: divided by ten at each drop that is reached.
+    fn rate(&self, t: u64) -> f64 {
+        self.lr / 10_f64.powi(self.drops.iter().filter(|&&drop| t >= drop).count() as i32)
+    }
 }
 
-/// Trains, or goes on training, in `at` on the set's training photos; returns the trained network.
-fn train(h: &Hyper, set: &FaceSet, at: &Path, machine: &Machine) -> Result<(VarStore, Box<dyn Network>)> {
-    let photos: Arc<[Photo]> = set.train.clone().into();
-    let labels: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
-    machine.world.agree("--data (its training photos): give every process the same", &labels)?;
-    let sampler = FaceSampler::new(&labels, h.people, h.faces, h.negatives, seed::named(h.seed, "sampler"));
-    let sampler = Arc::new(sampler.with_context(|| too_few(h, &labels))?);
-    let mut store = VarStore::new(machine.device);
-    let net = network(h, &store)?;
-    let mut optimizer = Optimizer::new(h.optimiser.rule(), 0., &store);
-    let plan = Plan { paper: "facenet", at, machine, steps: h.steps, log_every: h.log_every };
-    let begin = |store: &VarStore| start_from(h, store);
-    let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
-    let most = sampler.most();
-    let parts = parts(&sampler, h, machine);
-    ensure!(
-        parts == 1 || !machine.sync_batch_norm,
-        "--sync-batch-norm: shares of {} faces come in {parts} chunks, which are not the same number everywhere: say --chunk {} or more, or more processes",
-        most.div_ceil(machine.world.size()),
-        most.div_ceil(machine.world.size())
-    );
-    let what = format!(
-        "{} on {} ({} faces of {} people), {}, batches of up to {most}{}",
-        h.net.name(),
-        set.name,
-        photos.len(),
-        labels.iter().collect::<std::collections::BTreeSet<_>>().len(),
-        machine.for_images(h.amp),
-        if parts > 1 { format!(" in {parts} chunks") } else { String::new() }
-    );
-    if !session.announce(&what) {
-        return Ok((store, net));
+struct Facenet;
+
+impl Paper for Facenet {
+    const NAME: &'static str = "facenet";
+    const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
+    const START: &'static str = "Quick start: facenet reproduce --data drawn\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
+    const BASELINES: Option<&'static str> = Some("raw pixels (48x48, grey) and eigenfaces (128 components)");
+    const DEPARTURES: &'static [Departures<Flags>] = &[
+        (
+            |_| true,
+            &[
+                "the training data are not the paper's 100 to 200 million private faces",
+                "the loss is the mean over the selected triplets; Eq. 3 writes their sum",
+                "convolutions start He-normal and linear layers Glorot-uniform; the paper says random, as in its reference [16]",
+                "AUC and equal error rate are exact over all held-out pairs, not over a fold-averaged grid",
+                "VAL over all pairs takes those within one set of faces; the paper compares 100 000 faces with 100 000 others",
+                "128 bytes a face are int8 with one scale for all; the paper gives no scheme",
+                "batches are --people with up to --faces each and --negatives; the paper says about 1800, about 40 an identity and random negatives",
+                "the rate is divided by ten at --drops of --steps; the paper trains 1000 to 2000 hours and lowers it at times unknown",
+                "pixels enter as each network's authors or openers have them ((x - 127.5) / 128 in NN1 to NN4); the paper gives no scale",
+            ],
+        ),
+        (
+            |h| matches!(h.mining, Nearest | RandomInMargin),
+            &[
+                "each (a, p) gets one negative within the margin (Eq. 4), or is skipped; which one the paper leaves open",
+            ],
+        ),
+        (
+            |h| h.optimiser == Adagrad,
+            &["AdaGrad starts at 0.1 with epsilon 1e-10, as TensorFlow's; the paper gives neither"],
+        ),
+        (
+            |h| h.net.is_of_facenet(),
+            &["local response normalisation has size 5, alpha 1e-4, beta 0.75, k 1; the paper gives none"],
+        ),
+        (|h| h.net == Nn4, &["NN4's \"higher layers\" without 5x5 convolutions are 5a and 5b, as openface reads it"]),
+        (|h| !h.net.is_of_facenet(), &["--net: not a network of the paper"]),
+        (|h| h.published().is_some(), &["--weights: the paper trains from scratch"]),
+        (|h| h.data.crop.is_some(), &["--crop: the paper crops LFW's thumbnails by a size it does not give"]),
+    ];
+    type Hyper = Flags;
+    type Scoring = Scoring;
+    type Own = NoVerbs;
+    type Data = FaceSet;
+    type Shape = ();
+    type Net = Box<dyn Network>;
+
+    fn open(h: &Flags, _: u64) -> Result<FaceSet> {
+        h.data.open()
     }
-    // Running statistics.
-    let buffers: Vec<Tensor> = store.variables().into_values().filter(|x| !x.requires_grad()).collect();
-    let mut loader = chunks(h, &photos, &sampler, session.start()..h.steps, machine)?;
-    let gradients = Gradients::new(&machine.world, &store)?;
-    if machine.device.is_cuda() {
-        // Batches differ in their number of faces, and cuDNN would search for the fastest kernels at each.
-        tch::Cuda::cudnn_set_benchmark(false);
+
+    fn elsewhere(own: &Flags, other: &Flags, _: u64) -> Result<FaceSet> {
+        ensure!(own.protocol.is_none(), "a run of --protocol has a network a fold, and none for other data");
+        own.data.elsewhere(&other.data)
     }
-    for t in session.start()..h.steps {
-        let labels = Tensor::from_slice(&sampler.identities(t));
-        // Other rows drop out otherwise.
-        let draw = (seed::named(h.seed, "dropout") ^ t).wrapping_add((machine.world.rank() as u64) << 32);
-        let cut = cached::Chunks { count: parts, seed: draw, buffers: &buffers };
-        let next = || -> Result<Option<Tensor>> {
-            let chunk = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
-            Ok(chunk.map(|images| channels_last(&upload(&images, machine.device))))
+
+    /// One training; with `--protocol` one a fold. What cannot train is refused here, before a folder is claimed.
+    fn parts(h: &Flags, set: &FaceSet) -> Result<Vec<String>> {
+        let parts = match h.protocol {
+            Some(Protocol::LfwNoOutsideData) => faces::fold_names(set, &h.folds)?,
+            None => vec![String::new()],
         };
-        let embed = |images: &Tensor| run::autocast(h.amp, machine.device, || net.forward(images, true)); // f(x)
-        let rule = h.mining.negative(seed::named(h.seed, "mining") ^ t);
-        optimizer.zero_grad();
-        let (loss, tally, x) = cached::backward(&cut, next, embed, &gradients, |x| {
-            let x = machine.world.gather(x, &machine.world.shares(labels.size()[0] as usize, 1)?)?; // of all processes
-            // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
-            let tally = embedded::every_pair(&x, &labels, Metric::SquaredEuclidean, h.margin, rule);
-            Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
-        })?;
-        optimizer.step(h.rate(t), 0.9);
-
-        let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: loader.waited() };
-        let line = || log_line(h, t, &loss, &tally, &x);
-        session.after(done, line, &store, &optimizer, Vec::new)?;
-    }
-    Ok((store, net))
-}
-
-fn too_few(h: &Hyper, labels: &[i64]) -> String {
-    let mut each = std::collections::BTreeMap::new();
-    labels.iter().for_each(|label| *each.entry(label).or_insert(0) += 1);
-    let enough = each.values().filter(|&&count| count > 1).count();
-    format!(
-        "{} has {enough} people with two or more training images and a batch takes {}: say --people {enough} or fewer",
-        h.data, h.people
-    )
-}
-
-/// The line of a logged step, all of it a function of flags, data and step, and what the watch reads.
-fn log_line(h: &Hyper, t: u64, loss: &Tensor, tally: &Tally, x: &Tensor) -> (Value, Option<Reading>) {
-    let line = stats::joined(stats::tally(t, loss, tally), json!({"lr": h.rate(t)}));
-    let line = stats::joined(line, stats::batch(x, &Metric::SquaredEuclidean.matrix(x, x)));
-    let reading = Reading::of(&line, h.margin);
-    (line, Some(reading))
-}
-
-// ---- Sections 4 and 5: evaluation -------------------------------------------------------------------------------
-
-/// Opens a set by name: `drawn`, or a folder.
-fn open_named(data: &str) -> Result<FaceSet> {
-    if data == "drawn" { Ok(datasets::drawn::faces()) } else { open_faces(Path::new(data)) }
-}
-
-/// Opens the set of a run: training faces of `--data`, test faces of `--test` or of `--data` itself.
-fn open(h: &Hyper, for_training: bool) -> Result<FaceSet> {
-    let mut set = open_named(&h.data)?;
-    let exclude = h.exclude.as_deref().map(names).transpose().context("--exclude")?.unwrap_or_default();
-    let known = h.names.as_deref().map(folder_names).transpose().context("--names")?.unwrap_or_default();
-    if let Some(test) = &h.test {
-        // All faces of --data train where another set tests.
-        if set.layout == datasets::faces::FaceLayout::Tree {
-            set.train.append(&mut set.test);
-            set.notes.retain(|note| !note.contains("held out to test"));
+        for part in &parts {
+            faces::sampler(&faces::named_fold(set, part, h.data.min_images)?, h.people, h.faces, h.negatives, 0)?;
         }
-        set = set.tested_on(open_named(test)?.all_tested());
+        Ok(parts)
     }
-    if !set.train.is_empty() {
-        set = set.disjoint(&known, &exclude);
+
+    // ---- Section 3.3: the networks --------------------------------------------------------------------------------
+
+    /// f(x): an image to a point of the unit sphere.
+    fn network(h: &Flags, _: &(), _: &str, store: &VarStore, run: &Run) -> Result<Box<dyn Network>> {
+        let net = h.net.build(&Scope::root(store, run.seed), h.size, h.width, h.shrink, h.batch_norm);
+        net.with_context(|| format!("--net {} --size {} --shrink {}", shown(h, "net"), h.size, h.shrink))
     }
-    if for_training {
+
+    /// Published weights, all of them or an error; what a classifier has beyond the network is passed over.
+    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
+        let Some(file) = h.published() else { return Ok(()) };
+        let published = if h.net == Googlenet { weights::Published::GOOGLENET } else { weights::Published::FACES };
+        let read = weights::start(store, Path::new(file), &published);
+        say::say(read.context("--weights (data/README.md says where published files are)")?);
+        Ok(())
+    }
+
+    // ---- Sections 3.1 and 3.2: training ---------------------------------------------------------------------------
+
+    fn plan(h: &Flags, _: &FaceSet, _: &str, run: &Run) -> Result<Plan> {
+        let (chunks, size) = h.chunks(run);
+        let share = h.most().div_ceil(run.world().size());
         ensure!(
-            !set.train.is_empty(),
-            "{} has no training faces ({}): train on other --data with --test {}, or reproduce --protocol lfw-no-outside-data",
-            h.data,
-            set.layout,
-            h.data
+            chunks == 1 || !run.machine.sync_batch_norm,
+            "--sync-batch-norm: shares of {share} faces come in {chunks} chunks, which are not the same number everywhere: say --chunk {share} or more, or more processes"
         );
-        set = set.pruned(h.min_images)?;
-        check(set.photos())?;
-        set.notes.iter().for_each(|note| say(format!("note: {note}")));
-    } else {
-        check(set.test.iter())?;
+        let rule = match h.optimiser {
+            Adagrad => Rule::AdaGrad { initial: 0.1, eps: 1e-10 },
+            Adam => Rule::ADAM,
+            Sgd => Rule::Sgd { momentum: 0.9 },
+        };
+        let cut = if chunks > 1 { format!(" in {chunks} chunks of up to {size}") } else { String::new() };
+        let what = format!("{}, batches of up to {}{cut}", shown(h, "net"), h.most());
+        Ok(Plan { steps: h.steps, rule, weight_decay: 0., what })
     }
-    Ok(h.seen(set))
+
+    fn train(h: &Flags, set: &FaceSet, part: &str, net: &Self::Net, session: &mut Session, run: &Run) -> Result<()> {
+        let set = faces::named_fold(set, part, h.data.min_images)?;
+        let sampler = Arc::new(faces::sampler(&set, h.people, h.faces, h.negatives, run.seed("sampler"))?);
+        let (chunks, size) = h.chunks(run);
+        let mut loader = faces::chunks(set.train, &sampler, h.recipe(), h.augment, size, session.steps(), run)?;
+        // Running statistics.
+        let buffers: Vec<Tensor> = session.store().variables().into_values().filter(|x| !x.requires_grad()).collect();
+        if run.machine.device.is_cuda() {
+            // Batches differ in their number of faces, and cuDNN would search for the fastest kernels at each.
+            tch::Cuda::cudnn_set_benchmark(false);
+        }
+        for t in session.steps() {
+            let labels = Tensor::from_slice(&sampler.identities(t));
+            let images = labels.size()[0];
+            // Other rows drop out otherwise.
+            let draw = (run.seed("dropout") ^ t).wrapping_add((run.world().rank() as u64) << 32);
+            let cut = cached::Chunks { count: chunks, seed: draw, buffers: &buffers };
+            let next = || -> Result<Option<Tensor>> {
+                let chunk = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
+                Ok(chunk.map(|images| channels_last(&upload(&images, run.machine.device))))
+            };
+            let embed = |images: &Tensor| run.autocast(|| net.forward(images, true)); // f(x)
+            session.zero_grad();
+            let (loss, tally, x) = cached::backward(&cut, next, embed, session.gradients()?, |x| {
+                let x = run.world().gather(x, &run.world().shares(images as usize, 1)?)?; // of all processes
+                // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
+                let n = h.mining.by(run.seed("mining") ^ t);
+                let tally = embedded::every_pair(&x, &labels, Metric::SquaredEuclidean, h.margin, n);
+                Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
+            })?;
+            session.step(h.rate(t), 0.9);
+            let done = Done { step: t, loss: &loss, images, waited: loader.waited() };
+            session.after(done, || {
+                let d = Metric::SquaredEuclidean.matrix(&x, &x);
+                let line = stats::line(t, &loss, &tally, json!({"lr": h.rate(t)}), &x, &d);
+                (line.clone(), Some(Reading::of(&line, h.margin)))
+            })?;
+        }
+        Ok(())
+    }
+
+    // ---- Sections 4 and 5: evaluation -----------------------------------------------------------------------------
+
+    fn check_scoring(h: &Flags, how: &Scoring, _: &Typed) -> Result<()> {
+        let folds = h.protocol.is_some();
+        ensure!(!folds || !how.variant().centres(), "--variant: --protocol takes plain or flip-averaged");
+        Ok(())
+    }
+
+    fn evaluate(h: &Flags, set: &FaceSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
+        let set = how.seen(set);
+        ensure!(!set.test.is_empty(), "{} has no test faces: give other --data, or train with --test DIR", set.name);
+        // By all processes, each a share.
+        let rows = |part: &str, of: &[Photo]| faces::embed(&*nets.part(part)?.net, of, h.recipe(), how, run);
+        let mut found = Evaluation::default();
+        if h.protocol.is_some() {
+            let folds = faces::judge_folds(&set, &h.folds, h.data.min_images, how.far, rows)?;
+            let title = format!("{}, no outside data: {} of {} folds", set.name, folds.len(), set.folds);
+            found.tables = vec![(title, faces::fold_table(&folds))];
+            (found.scores, found.protocol) = (faces::mean_unseen(&folds, how.far), faces::fold_protocol(how.far));
+            return Ok(found);
+        }
+        let scored = faces::score(&set, &rows("", &set.test)?, how, run.seed)?;
+        if run.leads() {
+            faces::show(&mut found.report, &set, &scored, how.far)?;
+        }
+        Ok(Evaluation { scores: scored.scores, protocol: scored.protocol, ..found })
+    }
+
+    fn rivals(
+        h: &Flags,
+        set: &FaceSet,
+        nets: &Nets<'_, Self>,
+        found: &Evaluation,
+        how: &Scoring,
+        run: &Run,
+    ) -> Result<Vec<(String, Table)>> {
+        if !set.pairs_images() {
+            return Ok(Vec::new());
+        }
+        let some = if h.folds.is_empty() { String::new() } else { format!(" (folds {})", shown(h, "folds")) };
+        let name = |what: &str| format!("{}, {what}{some}", shown(h, "net"));
+        let before = Self::evaluate(h, set, &nets.untrained(), how, run)?.scores;
+        let ours = vec![(name("untrained"), before), (name("trained"), found.scores.clone())];
+        Ok(vec![faces::beside(&how.seen(set), how.far, ours)?])
+    }
+
+    fn baselines(set: &FaceSet, how: &Scoring) -> Result<Vec<(String, Table)>> {
+        Ok(vec![faces::beside(&how.seen(set), how.far, Vec::new())?])
+    }
+
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
+        faces::embed_folder(&*nets.only()?, folder, h.data.view(), h.recipe(), how, run)
+    }
+
+    fn modules(h: &Flags, _: &Scoring) -> Result<Vec<(String, String)>> {
+        // A network a fold is for judging alone.
+        Ok(if h.protocol.is_some() { Vec::new() } else { vec![(String::new(), "model.pt".into())] })
+    }
+
+    fn inputs(h: &Flags, _: &(), _: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
+        (vec![vec![2, 3, h.size.into(), h.size.into()]], format!("images to unit embeddings [B, {}]", h.width))
+    }
+
+    fn export(_: &Flags, net: &Self::Net, _: &Scoring, inputs: &[Tensor]) -> Tensor {
+        net.forward(&inputs[0], false)
+    }
+
+    // ---- The paper's numbers --------------------------------------------------------------------------------------
+
+    fn unlike(h: &Flags, set: &FaceSet) -> Option<String> {
+        let private = "the paper trained on 100 to 200 million private faces; the test protocol is the same";
+        let own = "the paper trains on outside data and has no number for this protocol";
+        if h.protocol.is_some() { Some(own.into()) } else { set.is_published().then(|| private.into()) }
+    }
+
+    const CLAIMS: &'static [Claims<Flags, Scoring>] = &[Claims {
+        unit: 100.,
+        metrics: &[""],
+        rows: &[
+            ("Section 5.6", "LFW", |h, _| (h.net, h.data.crop) = (Nn1, Some(0.55)), "accuracy", &[98.87]),
+            ("Section 5.6, extra face alignment", "LFW", |h, _| h.net = Nn1, "accuracy", &[99.63]),
+            ("Section 5.7, first 100 frames", "YouTube Faces", |h, _| h.net = Nn1, "accuracy", &[95.12]),
+            ("Section 5.7, first 1000 frames", "YouTube Faces, 1000 frames", |h, _| h.net = Nn1, "accuracy", &[95.18]),
+            ("Table 3", "private hold-out", |h, _| h.net = Nn1, "five splits VAL at FAR 0.001", &[87.9]),
+            ("Table 3", "private hold-out", |h, _| h.net = Nn2, "five splits VAL at FAR 0.001", &[89.4]),
+            ("Table 3", "private hold-out", |h, _| h.net = Nn3, "five splits VAL at FAR 0.001", &[88.3]),
+            ("Table 3", "private hold-out", |h, _| h.net = Nn4, "five splits VAL at FAR 0.001", &[82.0]),
+        ],
+    }];
+
+    const STUDIES: &'static [Study<Flags, Scoring>] = &[
+        Study {
+            name: "3",
+            title: "Table 3: networks (NNS1 165x165, 82.4 ± 2.4, and NNS2 140x116, 51.9 ± 2.9, have unpublished layers)",
+            rows: &[
+                ("NN1 220x220", |h, _| network(h, Nn1, 56)),
+                ("NN2 224x224", |h, _| network(h, Nn2, 56)),
+                ("NN3 160x160", |h, _| network(h, Nn3, 40)),
+                ("NN4 96x96", |h, _| network(h, Nn4, 32)),
+            ],
+            sheets: &[Sheet { paper: TABLE_3, ..VAL }],
+            ..TABLES
+        },
+        Study {
+            name: "4",
+            title: "Table 4: JPEG quality and pixels of the test images",
+            rows: &[
+                ("JPEG quality 10", |_, s| s.jpeg = Some(10)),
+                ("JPEG quality 20", |_, s| s.jpeg = Some(20)),
+                ("JPEG quality 30", |_, s| s.jpeg = Some(30)),
+                ("JPEG quality 50", |_, s| s.jpeg = Some(50)),
+                ("JPEG quality 70", |_, s| s.jpeg = Some(70)),
+                ("JPEG quality 90", |_, s| s.jpeg = Some(90)),
+                ("1600 pixels (40x40)", |_, s| s.pixels = Some(40)),
+                ("6400 pixels (80x80)", |_, s| s.pixels = Some(80)),
+                ("14400 pixels (120x120)", |_, s| s.pixels = Some(120)),
+                ("25600 pixels (160x160)", |_, s| s.pixels = Some(160)),
+                ("65536 pixels (256x256)", |_, s| s.pixels = Some(256)),
+            ],
+            sheets: &[Sheet { paper: TABLE_4, ..VAL }],
+            ..TABLES
+        },
+        Study {
+            name: "5",
+            title: "Table 5: embedding width",
+            rows: &[
+                ("64", |h, _| h.width = 64),
+                ("128", |h, _| h.width = 128),
+                ("256", |h, _| h.width = 256),
+                ("512", |h, _| h.width = 512),
+            ],
+            sheets: &[Sheet { paper: TABLE_5, ..VAL }],
+            ..TABLES
+        },
+    ];
 }
 
-/// Everything the test faces show of a network: pairs, all pairs, recognition, clusters, the 128 bytes.
-struct Found {
-    scores: Vec<(String, f64)>,
-    protocol: Vec<String>,
-    judged: Option<Judged>,
-    used: faces::Used,
-}
+const TABLE_3: &[&[&str]] = &[&["87.9", "1.9"], &["89.4", "1.6"], &["88.3", "1.7"], &["82.0", "2.3"]];
+#[rustfmt::skip]
+const TABLE_4: &[&[&str]] = &[
+    &["67.3"], &["81.4"], &["83.9"], &["85.5"], &["86.1"], &["86.5"], &["37.8"], &["79.5"], &["84.5"], &["85.7"], &["86.4"],
+];
+const TABLE_5: &[&[&str]] = &[&["86.8", "1.7"], &["87.9", "1.9"], &["87.7", "1.9"], &["85.6", "2.0"]];
 
-fn score(set: &FaceSet, x: &Tensor, flags: &flags::Scoring, seed: u64) -> Result<Found> {
-    let (mut scores, mut protocol, mut judged) = (Vec::new(), Vec::new(), None);
-    if set.pairs.is_empty() && flags.variant.centres() {
-        bail!(
-            "--variant {}: {} has no list of pairs with folds: take plain or flip-averaged",
-            flags.variant.name(),
-            set.name
-        );
-    }
-    if !set.pairs.is_empty() {
-        let found = faces::judge(set, x, flags.variant, flags.far)?;
-        scores.extend(found.scores("", flags.far));
-        let thresholds: Vec<String> = found.folds.threshold.iter().map(|t| format!("{t:.2}")).collect();
-        protocol.push(format!(
-            "{} pairs in {} folds; the threshold of a fold is the best of 0, 0.01, ..., 3.99 on the others: {}",
-            set.pairs.len(),
-            set.folds,
-            thresholds.join(" ")
-        ));
-        protocol.push(format!(
-            "variant {}: a pair is the same where its squared distance is below the threshold",
-            flags.variant.name()
-        ));
-        if flags.variant.centres() {
-            protocol.push(
-                "all pairs, recognition and clusters have no folds: there the mean of all test faces is subtracted"
-                    .into(),
-            );
-        }
-        match &found.val {
-            Ok(_) => protocol.push(format!(
-                "VAL: a fold's threshold is the largest at which the other folds' false accept rate is at most {}",
-                flags.far
-            )),
-            Err(why) => protocol.push(format!("VAL at FAR {}: not computed: {why}", flags.far)),
-        }
-        // Section 5.4: "quantized to 128-bytes without loss of accuracy".
-        let bytes = faces::judge(set, &through_bytes(x), flags.variant, flags.far)?;
-        scores.push((format!("{} bytes a face: accuracy", x.size()[1]), bytes.folds.mean));
-        if let Ok(val) = &bytes.val {
-            scores.push((format!("{} bytes a face: VAL at FAR {}", x.size()[1], flags.far), val.val));
-        }
-        judged = Some(found);
-    }
-    let threshold = judged
-        .as_ref()
-        .map(|judged: &Judged| judged.folds.threshold.iter().sum::<f64>() / judged.folds.threshold.len().max(1) as f64);
-    let used = faces::uses(set, &faces::centred(x, flags.variant), threshold, &flags.uses(seed));
-    scores.extend(used.scores.iter().cloned());
-    protocol.extend(used.protocol.iter().cloned());
-    Ok(Found { scores, protocol, judged, used })
-}
+/// Tables 3 to 5 neither recognise nor cluster; their network is NN1 where they say nothing else.
+const TABLES: Study<Flags, Scoring> = Study {
+    name: "",
+    title: "",
+    fixed: |h, s| {
+        (s.enrolled, s.cluster_images) = (Vec::new(), 0);
+        when(h.data.data != "drawn", || h.net = Nn1);
+    },
+    rows: &[],
+    columns: &[],
+    sheets: &[],
+    says: silent,
+};
 
-/// Unit rows of the test faces.
-fn embed_test(h: &Hyper, set: &FaceSet, net: &dyn Network, variant: Variant, machine: &Machine) -> Result<Tensor> {
-    Ok(normalize(&h.embedding(variant.flips(), machine).photos(net, &set.test, "embed")?))
-}
+/// What they print: VAL over five splits of the people, and over all pairs where there are too few people for five.
+const VAL: Sheet = Sheet {
+    title: "VAL at FAR 0.001 over five splits of the test people, accuracy on pairs (the paper: VAL)",
+    cells: &[
+        ("VAL", &["five splits VAL at FAR 0.001"]),
+        ("± SEM", &["five splits VAL SEM"]),
+        ("VAL, all pairs", &["all pairs VAL at FAR 0.001"]),
+        ("accuracy", &["accuracy"]),
+    ],
+    unit: 100.,
+    digits: 1,
+    paper: &[],
+    bars: false,
+};
 
-/// Scores a run's network and writes `results.json` and `report.html`.
-fn evaluate(
-    at: &Path,
-    h: &Hyper,
-    set: &FaceSet,
-    net: &dyn Network,
-    step: u64,
-    machine: &Machine,
-    flags: &flags::Scoring,
-) -> Result<Results> {
-    ensure!(!set.test.is_empty(), "{} has no test faces: give other --data", set.name);
-    let x = embed_test(h, set, net, flags.variant, machine)?; // by all processes, each a share
-    let found = score(set, &x, flags, h.seed)?;
-    let departures = h.departures().into_iter().chain(flags.departures()).collect();
-    let results = Results {
-        paper: "facenet".into(),
-        citation: published::CITATION.into(),
-        data: set.name.clone(),
-        protocol: found.protocol.clone(),
-        claims: published::claims(h, set, &found.scores),
-        comparable: published::comparable(h, set, flags),
-        scores: found.scores.clone(),
-        departures,
-        step,
-    };
-    if !machine.world.leads() {
-        return Ok(results);
-    }
-    results.write(at)?;
-    let mut report = Report::new("facenet", published::CITATION);
-    report.facts(&h.facts(set, step, machine));
-    report.table("Scores", "", &results.score_table());
-    report.table(
-        "Beside the paper",
-        results.comparable.as_ref().err().map_or("", String::as_str),
-        &results.claim_table(""),
-    );
-    report.list("Protocol", &results.protocol);
-    report.list("Data", &set.notes);
-    if at.join("log.jsonl").exists() {
-        reid::curves(&mut report, at)?;
-    }
-    sections(&mut report, set, &found, flags)?;
-    report.list("Departures from the paper", &results.departures);
-    report.write(&at.join("report.html"))?;
-    Ok(results)
-}
-
-/// The pictures of what was found.
-fn sections(report: &mut Report, set: &FaceSet, found: &Found, flags: &flags::Scoring) -> Result<()> {
-    if let Some(judged) = &found.judged {
-        faces::verification_sections(report, judged, flags.far);
-        faces::wrong_pairs(report, set, judged, 12)?;
-    } else if let Some(pairs) = &found.used.pairs {
-        let points = pairs.roc().iter().map(|point| (point.far, point.val)).collect();
-        let series = run::report::Series { name: "ROC".into(), points };
-        report.lines("ROC over all pairs of the test faces", "", "FAR", "VAL", &[series]);
-    }
-    if let Some(clusters) = &found.used.clusters {
-        faces::cluster_strips(report, set, clusters)?;
-    }
-    Ok(())
-}
-
-// ---- The verbs --------------------------------------------------------------------------------------------------
-
-/// A run from its folder.
-fn load(at: &Path, machine: &Machine) -> Result<Trained<Hyper, Box<dyn Network>>> {
-    session::load("facenet", at, machine, network)
-}
-
-/// TorchScript with named parameters, compared with this network before it counts as written.
-fn export_run(at: &Path, h: &Hyper, store: &VarStore, net: &dyn Network) -> Result<PathBuf> {
-    let path = at.join("model.pt");
-    let side = i64::from(h.size);
-    // Not zeros: a zero image has no direction before its normalisation.
-    let example = Tensor::ones([2, 3, side, side], (Kind::Float, store.device())) * 0.5;
-    let exported = export::torchscript(store, &|inputs: &[Tensor]| net.forward(&inputs[0], false), &[example], &path)?;
-    print(exported)?;
-    Ok(path)
-}
-
-fn run_verb(verb: flags::Verb) -> Result<()> {
-    use flags::Verb;
-    match verb {
-        Verb::Train(args) => {
-            let machine = args.machine.resolve_world()?;
-            let h = args.hyper.resolve(args.hyper.scale(), &machine)?;
-            let set = open(&h, true)?;
-            let at = args.run.unwrap_or_else(|| h.folder());
-            train(&h, &set, &at, &machine)?;
-            print(format!("trained: {}\nnext: facenet evaluate --run {}", at.display(), at.display()))?;
-        }
-        Verb::Evaluate(args) => evaluate_verb(args)?,
-        Verb::Embed(args) => {
-            let machine = args.machine.resolve()?;
-            let Trained { flags: h, network: net, store: _store, .. } = load(&args.run, &machine)?;
-            embed::check_out(&args.out)?;
-            let photos = datasets::folder(&args.images)?;
-            check(photos.iter())?;
-            let set = h.seen(FaceSet { test: photos, ..FaceSet::default() });
-            let variant = if args.flip { Variant::FlipAveraged } else { Variant::Plain };
-            let x = embed_test(&h, &set, &*net, variant, &machine)?;
-            let names: Vec<&str> = set.test.iter().map(|photo| photo.name.as_str()).collect();
-            embed::write(&args.out, &names, x)?;
-            print(format!("{} embeddings of width {}: {}", names.len(), net.width(), args.out.display()))?;
-        }
-        Verb::Export(args) => {
-            let machine = args.machine.resolve()?;
-            let Trained { flags: h, network: net, store, .. } = load(&args.run, &machine)?;
-            print(format!("model:   {}", export_run(&args.run, &h, &store, &*net)?.display()))?;
-        }
-        Verb::Data(args) => {
-            let card = card::Card::of_faces(&open_named(&args.data)?);
-            print(&card)?;
-            if let Some(out) = args.out {
-                files::write_atomic(&out, serde_json::to_string_pretty(&card)?.as_bytes())?;
-            }
-        }
-        Verb::Reproduce(args) => {
-            let machine = args.machine.resolve()?;
-            args.scoring.check()?;
-            if args.protocol.is_some() {
-                return lfw::reproduce(&args, &machine);
-            }
-            if let Some(table) = args.table {
-                return tables::reproduce(table, &args, &machine);
-            }
-            let h = args.hyper.resolve(args.hyper.scale(), &machine)?;
-            let set = open(&h, true)?;
-            ensure!(!set.test.is_empty(), "{} has no test faces: say --test DIR", h.data);
-            let at = args.run.clone().unwrap_or_else(|| h.folder());
-            let (store, net) = train(&h, &set, &at, &machine)?;
-            let results = evaluate(&at, &h, &set, &*net, h.steps, &machine, &args.scoring)?;
-            let model = export_run(&at, &h, &store, &*net)?;
-            results.show(&at, "")?;
-            baselines::beside(&h, &set, &results, &args.scoring, &machine)?;
-            print(format!("model:   {}", model.display()))?;
-        }
-    }
-    Ok(())
-}
-
-fn evaluate_verb(args: flags::Evaluate) -> Result<()> {
-    args.scoring.check()?;
-    let machine = args.machine.resolve_world()?;
-    if args.crop.is_some_and(|crop| !(0.1..=1.).contains(&crop)) {
-        bail!("--crop: say a share from 0.1 to 1");
-    }
-    let Some(mut at) = args.run else {
-        let view = rankle::transform::View { crop: args.crop.unwrap_or(1.), ..rankle::transform::View::WHOLE };
-        let set = open_named(&args.data.unwrap_or_default())?;
-        check(set.test.iter())?;
-        let (set, far) = (set.through(view), args.scoring.far);
-        return baselines::table(&set, &baselines::judge(&set, far)?, far, Vec::new());
-    };
-    let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&at, &machine)?;
-    h.crop = args.crop.unwrap_or(h.crop);
-    let other = args.data.is_some();
-    if let Some(data) = args.data {
-        // The run keeps the scores of its own data.
-        let name =
-            Path::new(&data).file_name().map_or_else(|| "data".into(), |name| name.to_string_lossy().to_string());
-        at = at.join(format!("on-{name}"));
-        (h.data, h.test, h.exclude, h.names) = (data, None, None, None);
-    }
-    let set = match h.fold {
-        Some(_) => {
-            bail!("{} is one fold of lfw-no-outside-data: score all with facenet reproduce --protocol", at.display())
-        }
-        None if other => {
-            let set = open_named(&h.data)?.all_tested();
-            check(set.test.iter())?;
-            h.seen(set)
-        }
-        None => open(&h, false)?,
-    };
-    if args.untrained {
-        // The run's network as training found it: same seed, same weights from outside.
-        store = VarStore::new(machine.device);
-        net = network(&h, &store)?;
-        step = 0;
-        start_from(&h, &store)?;
-        at = at.join("untrained");
-    }
-    std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
-    evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?.show(&at, "")?;
-    drop(store);
-    Ok(())
+/// A row of Table 3; of drawn faces a fraction of channels and pixels, the sizes still in the paper's order.
+fn network(h: &mut Flags, net: FaceNet, drawn: u32) {
+    (h.net, h.size) = (net, net.size());
+    when(h.data.data == "drawn", || (h.size, h.shrink, h.batch_norm, h.steps) = (drawn, 8, true, 40));
 }
 
 fn main() -> std::process::ExitCode {
-    let cli = flags::Cli::parse();
-    rankle::paper::main(|| run_verb(cli.verb))
+    program::main::<Facenet>()
 }

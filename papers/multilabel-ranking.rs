@@ -8,639 +8,508 @@
 //!
 //! The paper's text was not at hand, its result tables least of all, and no remembered number is shown in their place.
 //! Losses, heads, decisions and metrics are those of the authors' published program; VGG16 from ImageNet weights, SGD with
-//! momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells was chosen
-//! here, and every flag's help says which it is. What this did reach, on which data, stands in papers/README.md.
-//! Where it departs from the paper, or fills a gap in what is known of it, is [`DEPARTURES`].
+//! momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells is ours,
+//! and every flag's help says which it is. What this did reach, on which data, stands in papers/README.md.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Parser;
-use rand::seq::SliceRandom;
-use rankle::collectives::{Gradients, Shares};
-use rankle::datasets::labels::{self, Content, Item, LabelCard, LabelLayout, LabelSet};
-use rankle::datasets::{self, drawn};
-use rankle::loader::Loader;
+use clap::{Args, ValueEnum};
+use rankle::hyper::{self, Hyper, Idle, positive, usage, within};
 use rankle::losses::{Tally, multilabel as losses};
-use rankle::models::label::{FeatureMlp, Head, LabelNet, LabelSmall};
-use rankle::models::{Network, Vgg16, channels_last, layers::Scope};
-use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{self, Departure, Results, print};
-use rankle::run::{
-    self, checkpoint,
-    config::Config,
-    embed,
-    machine::Machine,
-    progress::{Bar, say},
-    report::{Report, Series, Table, Tile},
-    session::{self, Done, Plan, Session, Trained},
-    stats,
-    watch::Reading,
+use rankle::models::label::{FeatureMlp, Head, HeadInput, LabelNet, LabelSmall, LabelSystem};
+use rankle::models::{Network, Vgg16, layers::Scope};
+use rankle::optim::Rule;
+use rankle::paper::{Departures, Evaluation, Loaded, Nets, NoVerbs, Paper, Plan};
+use rankle::run::session::{Done, Session};
+use rankle::run::{Run, stats};
+use rankle::say::say;
+use rankle::study::{Grid, Sheet, Study};
+use rankle::tasks::labels::{
+    self, Batches, Decision, Drawing, Encoding, LabelBatch, LabelData, LabelShape, Outputs, Passes,
 };
-use rankle::transform::{Augment, Recipe, TestViews};
-use rankle::{export, files, seed, weights};
+use rankle::tasks::{Rows, bare};
+use rankle::transform::{Augment, Recipe};
+use rankle::{
+    program, seed,
+    weights::{self, Published},
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor, nn::VarStore};
+use serde_json::json;
+use tch::{Kind, Tensor, nn::VarStore};
 
-#[path = "multilabel-ranking/batches.rs"]
-mod batches;
-#[path = "multilabel-ranking/flags.rs"]
-mod flags;
-#[path = "multilabel-ranking/judge.rs"]
-mod judge;
-#[path = "multilabel-ranking/report.rs"]
-mod report;
-#[path = "multilabel-ranking/study.rs"]
-mod study;
+// ---- Hyperparameters: the place in parentheses is what is known of the paper's ------------------------------------
 
-use batches::{Batch, laid_out, pinned, send, targets};
-use flags::{HeadInput, HeadKind, Hyper, Loss, Net};
-use judge::{Judged, Outputs};
-
-const CITATION: &str =
-    "Li, Song, Luo: Improving Pairwise Ranking for Multi-label Image Classification, CVPR 2017, arXiv 1704.03135";
-const NOT_COMPARABLE: &str =
-    "Nothing stands beside the paper: its tables could not be read, and remembered numbers are not shown.";
-
-/// What departs from the paper, or fills a gap in what is known of it, and for which runs; what flags change is added to
-/// a run's results.
-const DEPARTURES: [Departure<Hyper>; 13] = [
-    (
-        "the paper's text was not at hand: what is known comes from the authors' program and from readers' notes on the paper",
-        |_| true,
-    ),
-    ("batch size, image size, augmentation and the second stage's rate are not known: chosen here", |_| true),
-    ("VGG16 and its input are torchvision's (RGB, its mean and deviation)", |h| h.net == Net::Vgg16),
-    ("dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too", |h| {
-        h.net == Net::Vgg16
-    }),
-    (
-        "readers' notes disagree whether the ranking has 10 passes and the decision 50, or the other way round: the former was chosen here",
-        |_| true,
-    ),
-    (
-        "the rate is divided by ten for the last quarter of each stage: chosen here, the paper's schedule is not known",
-        |_| true,
-    ),
-    (
-        "sigmoid cross-entropy is summed over classes, as a rival loss and in the threshold head: the authors' reduction is not known",
-        |_| true,
-    ),
-    ("both heads are trained at once: they share nothing, so each learns what it would alone", |_| true),
-    (
-        "the second stage reads the features of plain views of the training images, computed once, without augmentation",
-        |h| h.net != Net::Mlp,
-    ),
-    ("the last state of each stage is kept; the authors' program keeps the best one on dev images", |_| true),
-    (
-        "k and the one threshold of the rivals are chosen on what was trained on, since no dev items are set aside",
-        |h| h.dev == 0.,
-    ),
-    ("f - theta instead of f + theta': the same function", |_| true),
-    ("images without a label are left out of training and test, as the authors' reader cannot pass them", |_| true),
-];
-
-// ---- The networks -----------------------------------------------------------------------------------------------
-
-/// f, and the two alternative heads g.
-#[derive(Debug)]
-struct System {
-    net: LabelNet,
-    count: Head,
-    threshold: Head,
-    /// Mean and deviation of ready-made features.
-    normal: Option<(Tensor, Tensor)>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Net {
+    /// VGG16 (readers' notes)
+    Vgg16,
+    /// Four small convolutions, for drawn images; not the paper's
+    Small,
+    /// Two hidden layers on ready-made features; not the paper's
+    Mlp,
 }
 
-fn network(h: &Hyper, store: &VarStore) -> Result<System> {
-    let at = Scope::root(store, h.seed);
-    let backbone: Box<dyn Network> = match h.net {
-        Net::Vgg16 => Box::new(Vgg16::new(&at)),
-        Net::Small => Box::new(LabelSmall::new(&at, h.size.into()).with_context(|| format!("--size {}", h.size))?),
-        Net::Mlp => Box::new(FeatureMlp::new(&at, h.features.unwrap_or(1), h.hidden)),
-    };
-    let width = h.head_width(backbone.width());
-    let normal = h.features.filter(|_| h.net == Net::Mlp).map(|features| {
-        use rankle::models::layers::Init::Constant;
-        let at = at.sub("input");
-        (
-            at.variable("mean", &[features], Constant(0.), false),
-            at.variable("deviation", &[features], Constant(1.), false),
-        )
-    });
-    Ok(System {
-        net: LabelNet::new(&at, backbone, h.k(), h.dropout),
-        count: Head::count(&at.sub("count"), width, h.most),
-        threshold: Head::threshold(&at.sub("threshold"), width, h.k()),
-        normal,
-    })
+/// The losses that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Loss {
+    /// Softmax on one random label
+    Softmax,
+    /// Sigmoid cross-entropy
+    Sigmoid,
+    /// BP-MLL
+    BpMll,
+    /// Pairwise hinge
+    Hinge,
+    /// WARP
+    Warp,
+    /// Log-sum-exp pairwise
+    Lsep,
 }
 
-impl System {
-    /// fc7 of inputs.
-    fn feature(&self, x: &Tensor, train: bool) -> Tensor {
-        match &self.normal {
-            Some((mean, deviation)) => self.net.feature(&((x - mean) / deviation), train),
-            None => self.net.feature(x, train),
-        }
-    }
+use Loss::{BpMll, Hinge, Lsep, Sigmoid, Softmax, Warp};
+use Net::{Mlp, Small, Vgg16 as Vgg};
 
-    /// What the heads read.
-    fn head_input(&self, h: &Hyper, feature: &Tensor, scores: &Tensor) -> Tensor {
-        match h.head_input {
-            HeadInput::Fc7 => feature.shallow_clone(),
-            HeadInput::Logits => scores.shallow_clone(),
-            HeadInput::Concat => Tensor::cat(&[feature, scores], 1),
-        }
-    }
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Flags {
+    /// Data set folder (VOC2007, COCO, NUS-WIDE, a folder with labels.csv), a Mulan set as DIR/NAME, or drawn for the built-in set (ours)
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare)]
+    data: String,
+    /// Network (readers' notes: VGG16)
+    #[arg(long, value_enum, default_value_t = Vgg)]
+    net: Net,
+    /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none (readers' notes: ImageNet's)
+    #[arg(long, value_name = "FILE|none")]
+    weights: Option<String>,
+    /// Width of the mlp's two hidden layers (ours)
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = within(1..=65_536_i64))]
+    hidden: i64,
+    /// Dropout on the feature in the first stage (authors' program: 0.5 on fc7)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, allow_negative_numbers = true, value_parser = within(0. ..=0.99))]
+    dropout: f64,
+    /// Input pixels a side (ours)
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
+    size: u32,
+    /// What the heads read; the authors' program has all three (authors' program: the feature)
+    #[arg(long, value_enum, default_value_t = HeadInput::Fc7)]
+    head_input: HeadInput,
+    /// n: the count head tells 1 to n labels, the last meaning n or more (authors' program and readers' notes: 4)
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64))]
+    most: i64,
+    /// Loss of the first stage (the paper's abstract: lsep)
+    #[arg(long, value_enum, default_value_t = Lsep)]
+    loss: Loss,
+    /// Pairs an image that lsep takes at most, t (authors' program: 1000)
+    #[arg(long, value_name = "T", default_value_t = 1000, value_parser = within(1..=1_000_000_i64))]
+    pairs: i64,
+    /// Margin of hinge and warp (authors' program: 1)
+    #[arg(long, value_name = "ALPHA", default_value_t = 1., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
+    margin: f64,
+    /// Images a batch at most; 2 may be 3 once a pass, so that none is alone (ours)
+    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize))]
+    batch: usize,
+    /// Training augmentation (ours)
+    #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
+    augment: Augment,
+    /// Share of the training items that is set aside to choose k and the threshold of the rivals; with 0 they are chosen on the training items themselves; the authors' program has such a part, of unknown size (ours)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5))]
+    dev: f64,
+    /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which (ours)
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64))]
+    epochs: u64,
+    /// Passes of the second stage, which trains the heads on the frozen network; see --epochs (ours)
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = within(1..=1_000_000_u64))]
+    epochs2: u64,
+    /// Learning rate of the first stage; a tenth of it in its last quarter, which is ours (readers' notes: 0.001)
+    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    lr: f64,
+    /// Learning rate of the second stage, a tenth of it in its last quarter (ours)
+    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    lr2: f64,
+    /// L2 weight decay (readers' notes: 5e-5)
+    #[arg(long, default_value_t = 5e-5, value_parser = within(0. ..=1e6))]
+    weight_decay: f64,
+    /// Largest norm of the first stage's gradient, larger ones are scaled down; 0 is none; BP-MLL's sums of exponentials want it (ours)
+    #[arg(long, value_name = "NORM", default_value_t = 0., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
+    clip: f64,
 }
 
-/// Whether a variable is a head's.
-fn of_heads(name: &str) -> bool {
-    name.starts_with("count.") || name.starts_with("threshold.")
-}
-
-/// ImageNet weights below the scores; the mean and deviation of ready-made features.
-fn start_from(h: &Hyper, store: &VarStore, train: &[Item]) -> Result<()> {
-    if let Some(file) = &h.weights {
-        let path = Path::new(file);
-        let read = weights::read(path).context("--weights (scripts/fetch vgg16 gets torchvision's VGG16)")?;
-        let rename = |name: &str| (!name.starts_with("classifier.6.")).then(|| name.to_string());
-        let backbone = |name: &str| name.starts_with("features.") || name.starts_with("classifier.");
-        let loaded = weights::load_into(store, path, read, rename, backbone).context("--weights")?;
-        say(format!("weights: VGG16 from {file} ({loaded})"));
-    }
-    if h.net == Net::Mlp {
-        let x = batches::inputs(h, train.iter(), None)?.to_kind(Kind::Double);
-        let deviation = x.std_dim([0].as_slice(), false, false);
-        let deviation = deviation.where_self(&deviation.gt(1e-12), &deviation.ones_like());
-        tch::no_grad(|| {
-            for (name, value) in
-                [("input.mean", x.mean_dim([0].as_slice(), false, Kind::Double)), ("input.deviation", deviation)]
-            {
-                if let Some(variable) = store.variables().get_mut(name) {
-                    variable.copy_(&value.to_kind(Kind::Float));
-                }
+impl Hyper for Flags {
+    const AXES: &'static [&'static str] = &["net"];
+    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
+        ("Data", &["data"]),
+        ("Network", &["net", "weights", "hidden", "dropout", "size", "head-input", "most"]),
+        ("Loss", &["loss", "pairs", "margin"]),
+        ("Batches", &["batch", "augment", "dev"]),
+        ("Optimisation", &["epochs", "epochs2", "lr", "lr2", "weight-decay", "clip"]),
+    ];
+    const NAMED: &'static [&'static str] = &["data", "net", "loss", "seed"];
+    const PRESETS: &'static [fn(&mut Flags)] = &[
+        |h| {
+            if h.data == "drawn" {
+                h.net = Small
             }
-        });
+        },
+        |h| match h.net {
+            Vgg => (),
+            Small => {
+                (h.epochs, h.lr, h.lr2, h.clip, h.dropout) = (40, 0.05, 0.01, 5., 0.2);
+                (h.size, h.augment) = (48, Augment::Flip);
+            }
+            Mlp => (h.epochs, h.lr, h.lr2, h.clip) = (30, 0.01, 0.01, 5.),
+        },
+    ];
+    const IDLE: &'static [Idle<Flags>] = &[
+        (&["pairs"], |h| h.loss == Lsep),
+        (&["margin"], |h| matches!(h.loss, Hinge | Warp)),
+        (&["hidden"], |h| h.net == Mlp),
+        (&["size", "augment"], |h| h.net != Mlp),
+        (&["weights"], |h| h.net == Vgg || h.weights.as_deref() == Some("none")),
+    ];
+
+    fn check(&self) -> Result<()> {
+        if self.net == Vgg && self.weights.is_none() {
+            bail!(
+                "VGG16 starts from ImageNet weights: say --weights FILE (scripts/fetch vgg16 gets data/weights/vgg16-397923af.pth), --weights none to train it from scratch, or --net mlp where the data are features"
+            );
+        }
+        ensure!(self.net != Vgg || self.size >= 32, "--size {}: say 32 to 1024 pixels, e.g. 224", self.size);
+        Ok(())
     }
-    Ok(())
 }
 
-// ---- The losses -------------------------------------------------------------------------------------------------
+/// Whose labels are shown and written.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Scoring {
+    /// The head whose decision the report's pictures show, whose labels embed writes, and whose numbers an exported model gives after the scores (ours)
+    #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = "Scoring")]
+    decision: Decision,
+}
+
+struct MultilabelRanking;
+
+impl Paper for MultilabelRanking {
+    const NAME: &'static str = "multilabel-ranking";
+    const CITATION: &'static str =
+        "Li, Song, Luo: Improving Pairwise Ranking for Multi-label Image Classification, CVPR 2017, arXiv 1704.03135";
+    const START: &'static str = "Quick start: multilabel-ranking reproduce --data drawn\nThe paper:   multilabel-ranking train --data data/VOC2007 --weights data/weights/vgg16-397923af.pth, then evaluate --run DIR\nThe losses:  multilabel-ranking reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5\n\nThe paper's text was not at hand: help says which defaults are from the authors' program or from readers' notes on the paper, and which are ours.";
+    const DEPARTURES: &'static [Departures<Flags>] = &[
+        (
+            |_| true,
+            &[
+                "the paper's text was not at hand: what is known comes from the authors' program and from readers' notes on the paper",
+                "batch size, image size, augmentation and the second stage's rate are not known: chosen here",
+                "readers' notes disagree whether the ranking has 10 passes and the decision 50, or the other way round: the former was chosen here",
+                "the rate is divided by ten for the last quarter of each stage: chosen here, the paper's schedule is not known",
+                "sigmoid cross-entropy is summed over classes, as a rival loss and in the threshold head: the authors' reduction is not known",
+                "both heads are trained at once: they share nothing, so each learns what it would alone",
+                "the last state of each stage is kept; the authors' program keeps the best one on dev images",
+                "f - theta instead of f + theta': the same function",
+                "images without a label are left out of training and test, as the authors' reader cannot pass them",
+            ],
+        ),
+        (
+            |h| h.net == Vgg,
+            &[
+                "VGG16 and its input are torchvision's (RGB, its mean and deviation)",
+                "dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too",
+            ],
+        ),
+        (|h| h.net != Vgg, &["small and mlp, their rates, passes, dropout and clipping are not the paper's but ours"]),
+        (|h| h.net != Mlp, &["the second stage reads plain views of the training images, without augmentation"]),
+        (|h| h.dev == 0., &["k and the one threshold of the rivals are chosen on what was trained on"]),
+    ];
+    type Hyper = Flags;
+    type Scoring = Scoring;
+    type Own = NoVerbs;
+    type Data = LabelData;
+    type Shape = LabelShape;
+    type Net = LabelSystem;
+
+    fn open(h: &Flags, seed: u64) -> Result<LabelData> {
+        LabelData::open(&h.data, h.dev, seed::named(seed, "dev"))
+    }
+
+    /// Dev items stay the run's own.
+    fn elsewhere(own: &Flags, other: &Flags, seed: u64) -> Result<LabelData> {
+        Self::open(own, seed)?.tested_on(Self::open(other, seed)?)
+    }
+
+    fn shape(h: &Flags, data: &LabelData) -> Result<LabelShape> {
+        let (shape, name, left) = (LabelShape::of(&data.set), &data.set.name, data.train.len());
+        let k = shape.k();
+        Err(usage(anyhow!(match (h.net, shape.features) {
+            (Mlp, None) => format!("--net mlp reads ready-made features, and {name} has images: say --net vgg16"),
+            (Vgg | Small, Some(_)) => format!("{name} has ready-made features, no images: say --net mlp"),
+            _ if h.most > k.max(2) => format!("--most {}: say 2 to {k}, the number of classes", h.most),
+            _ if left < 2 => format!("--dev {}: {name} has too few training items, it leaves {left}", h.dev),
+            _ => return Ok(shape),
+        })))
+    }
+
+    // ---- The networks ---------------------------------------------------------------------------------------------
+
+    fn network(h: &Flags, shape: &LabelShape, _: &str, store: &VarStore, run: &Run) -> Result<LabelSystem> {
+        let at = Scope::root(store, run.seed);
+        let backbone: Box<dyn Network> = match h.net {
+            Vgg => Box::new(Vgg16::new(&at)),
+            Small => Box::new(LabelSmall::new(&at, h.size.into())?),
+            Mlp => Box::new(FeatureMlp::new(&at, shape.features.context("no features")?, h.hidden)),
+        };
+        let width = h.head_input.width(backbone.width(), shape.k());
+        Ok(LabelSystem {
+            net: LabelNet::new(&at, backbone, shape.k(), h.dropout),
+            count: Head::count(&at.sub("count"), width, h.most),
+            threshold: Head::threshold(&at.sub("threshold"), width, shape.k()),
+            reads: h.head_input,
+            normal: shape.features.map(|features| LabelSystem::normal(&at, features)),
+        })
+    }
+
+    /// ImageNet weights below the scores.
+    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
+        let Some(file) = h.weights.as_deref().filter(|file| *file != "none") else { return Ok(()) };
+        say(weights::start(store, Path::new(file), &Published::VGG16)?);
+        Ok(())
+    }
+
+    /// Also the mean and deviation of ready-made features.
+    fn start_on(h: &Flags, data: &LabelData, part: &str, store: &VarStore) -> Result<()> {
+        Self::start(h, part, store)?;
+        match encoding(h, &LabelShape::of(&data.set)) {
+            Encoding::Images(_) => Ok(()),
+            features => labels::normalise(store, &data.train, features),
+        }
+    }
+
+    // ---- Training -------------------------------------------------------------------------------------------------
+
+    fn plan(h: &Flags, data: &LabelData, _: &str, run: &Run) -> Result<Plan> {
+        let steps = (h.epochs + h.epochs2) * passes(h, data, run, "order").batches();
+        let what = format!("{} with {}, batches of {}", hyper::shown(h, "net"), hyper::shown(h, "loss"), h.batch);
+        Ok(Plan { steps, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: h.weight_decay, what })
+    }
+
+    fn train(h: &Flags, data: &LabelData, _: &str, net: &LabelSystem, session: &mut Session, run: &Run) -> Result<()> {
+        let (world, device, all) = (run.world(), run.machine.device, session.steps());
+        let (order, order2) = (passes(h, data, run, "order"), passes(h, data, run, "order 2"));
+        order.check(world, h.net == Small && !run.machine.sync_batch_norm)?;
+        let first = h.epochs * order.batches();
+
+        // Label prediction: the ranking loss on f.
+        session.train_only(|name| !LabelSystem::of_heads(name));
+        let steps = all.start.min(first)..first;
+        let mut loader = batches(h, data, run).load(steps.clone(), &run.machine)?;
+        for t in steps {
+            // Labels and what was drawn go with the images: nothing waits for the device later.
+            let batch = loader.next().context("the loader ended early")??.on(device);
+            let (rows, own) = (batch.labels.size()[0], batch.shares.own());
+            // Dropout draws the same after a resume, and in every process.
+            tch::manual_seed((seed::mix(run.seed("dropout") ^ t) >> 1) as i64);
+            let f = run.autocast(|| {
+                let feature = net.feature(&batch.inputs, true);
+                net.net.scores_in(&feature, rows, own.start as i64..own.end as i64)
+            });
+            let f = world.gather(&f.to_kind(Kind::Float), &batch.shares)?; // of all processes
+            let tally = terms(h, &f, &batch);
+            let (loss, rate) = (tally.mean(), rate(h.lr, t, first));
+            session.zero_grad();
+            session.gradients()?.backward(&loss)?;
+            session.clip(h.clip);
+            session.step(rate, 0.9);
+            let done = Done { step: t, loss: &loss, images: rows, waited: loader.waited() };
+            let line = || stats::joined(stats::tally(t, &loss, &tally), json!({"stage": 1, "lr": rate}));
+            session.after(done, || (line(), None))?;
+        }
+
+        // Label decision: both heads, with fresh momenta, on the features of the frozen network. Its batch normalisation
+        // counted each process's own images: one network's statistics from here on.
+        session.train_only(LabelSystem::of_heads);
+        if all.start <= first {
+            session.fresh_optimizer();
+        }
+        world.share_variables(session.store())?;
+        let shape = LabelShape::of(&data.set);
+        let [feature, f] =
+            labels::features(net, &data.train, encoding(h, &shape), run, "features for the second stage")?
+                .map(|x| x.to_device(device));
+        let labels = labels::targets(&data.train.iter().collect::<Vec<_>>(), shape.classes.len()).to_device(device);
+        let (start, mut shuffled) = (all.start.max(first), order2.shuffled(device));
+        for t in start..all.end {
+            let (into, place) = (t - first, order2.place(t - first));
+            let rows = shuffled.rows(into);
+            let shares = world.shares(place.len(), 1)?;
+            let own = rows.narrow(0, shares.own().start as i64, shares.own().len() as i64);
+            let x = net.head_input(&feature.index_select(0, &own), &f.index_select(0, &own));
+            let both = Tensor::cat(&[net.count.forward(&x), net.threshold.forward(&x)], 1);
+            let both = world.gather(&both, &shares)?; // of all processes
+            let (f, labels) = (f.index_select(0, &rows), labels.index_select(0, &rows));
+            let count = losses::label_count(&both.narrow(1, 0, h.most), &labels).mean(); // softmax over 1..n
+            let theta = both.narrow(1, h.most, shape.k());
+            let threshold = losses::label_threshold(&f, &theta, &labels).mean(); // sigmoid of f - θ
+            let (loss, rate) = (&count + &threshold, rate(h.lr2, into, all.end - first));
+            session.descend(&loss, rate, 0.9)?;
+            let done = Done { step: t, loss: &loss, images: place.len() as i64, waited: Duration::ZERO };
+            session.after(done, || {
+                let [loss, count, threshold] = [&loss, &count, &threshold].map(|x| x.double_value(&[]));
+                let line =
+                    json!({"step": t, "stage": 2, "lr": rate, "loss": loss, "count": count, "threshold": threshold});
+                (line, None)
+            })?;
+        }
+        Ok(())
+    }
+
+    // ---- Evaluation -----------------------------------------------------------------------------------------------
+
+    fn evaluate(h: &Flags, data: &LabelData, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
+        let (set, shape) = (&data.set, nets.shape);
+        shape.fits(set, &format!("{} has changed since the run was trained", h.data))?;
+        let Loaded { store, net, step } = nets.part("")?;
+        if step == 0 {
+            Self::start_on(h, data, "", &store)?;
+        }
+        let (items, (dev, chosen_on)) = (set.test.clone().into(), data.chosen_on());
+        let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what);
+        let test = outputs(&items, "test")?;
+        let judged = labels::judge(&test, &outputs(dev, "dev")?, set);
+        let mut found = Evaluation { scores: judged.scores(), tables: judged.tables(), ..Evaluation::default() };
+        found.protocol = judged.protocol(set, &chosen_on, h.most);
+        labels::show(&mut found.report, set, &test, h.most, how.decision)?;
+        Ok(found)
+    }
+
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
+        ensure!(h.net != Mlp, "this run reads ready-made features: it has nothing to say of images");
+        let items = labels::photos(folder)?;
+        let out = Outputs::of(&nets.only()?, &items, encoding(h, nets.shape), nets.shape.classes.len(), run, "embed")?;
+        Ok(Rows {
+            tensors: out.tensors(how.decision),
+            metadata: vec![("classes".into(), serde_json::to_string(&nets.shape.classes)?)],
+            what: format!("features, scores and labels of {} images", items.len()),
+            names: items.iter().map(|item| item.name.clone()).collect(),
+        })
+    }
+
+    fn inputs(h: &Flags, shape: &LabelShape, _: &str, how: &Scoring) -> (Vec<Vec<i64>>, String) {
+        let (k, n) = (shape.k(), h.most);
+        let (width, then) = match how.decision {
+            Decision::Threshold => (2 * k, "their thresholds: labels are those with f above theirs".to_string()),
+            Decision::Count => (k + n, format!("logits of 1 to {n} labels: labels are so many of the highest f")),
+        };
+        let what = format!("x to [B, {width}]: {k} scores f, then {then}");
+        (vec![encoding(h, shape).shape(2)], what)
+    }
+
+    fn export(_: &Flags, net: &LabelSystem, how: &Scoring, inputs: &[Tensor]) -> Tensor {
+        let feature = net.feature(&inputs[0], false);
+        let f = net.net.scores(&feature, false);
+        let head = if how.decision == Decision::Count { &net.count } else { &net.threshold };
+        Tensor::cat(&[&f, &head.forward(&net.head_input(&feature, &f))], 1)
+    }
+
+    // ---- The paper's numbers: none, and its comparison of the losses ---------------------------------------------
+
+    fn unlike(_: &Flags, _: &LabelData) -> Option<String> {
+        Some("its tables could not be read, and remembered numbers are not shown".into())
+    }
+
+    const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
+        name: "losses",
+        title: "Every loss with every decision, in per cent",
+        fixed: |_, _| (),
+        rows: &[
+            ("softmax", |h, _| h.loss = Softmax),
+            ("sigmoid", |h, _| h.loss = Sigmoid),
+            ("bp-mll", |h, _| h.loss = BpMll),
+            ("hinge", |h, _| h.loss = Hinge),
+            ("warp", |h, _| h.loss = Warp),
+            ("lsep", |h, _| h.loss = Lsep),
+        ],
+        columns: &[],
+        sheets: &[
+            sheet("PC-F1", labels::PC_F1),
+            sheet("OV-F1", labels::OV_F1),
+            sheet("0-1 exact", labels::EXACT),
+            sheet("Ranking, before any decision", labels::RANKING),
+        ],
+        says: who_wins,
+    }];
+}
+
+const fn sheet(title: &'static str, cells: labels::Columns) -> Sheet {
+    Sheet { title, cells, unit: 100., digits: 2, paper: &[], bars: false }
+}
+
+/// Of the ranking and the learned decisions: the losses, the best one first.
+fn who_wins(grid: &Grid) -> Vec<String> {
+    let order = |score: &str| {
+        let of = |(row, name)| Some((100. * grid.mean(row, score)?, name));
+        let mut order: Vec<(f64, &String)> = grid.rows.iter().enumerate().filter_map(of).collect();
+        order.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let order: Vec<String> = order.iter().map(|(mean, name)| format!("{name} with {mean:.2}")).collect();
+        (order.len() > 1).then(|| format!("{score}: best is {}", order.join(", then ")))
+    };
+    let scores = [
+        "AP an image",
+        "label threshold: PC-F1",
+        "label count: PC-F1",
+        "label threshold: 0-1 exact",
+        "label count: 0-1 exact",
+    ];
+    scores.into_iter().filter_map(order).collect()
+}
+
+// ---- The losses ---------------------------------------------------------------------------------------------------
 
 /// The loss terms of scores `f` `[B, K]` of a batch.
-fn terms(h: &Hyper, f: &Tensor, batch: &Batch) -> Tally {
+fn terms(h: &Flags, f: &Tensor, batch: &LabelBatch) -> Tally {
     match (h.loss, &batch.pairs) {
-        (Loss::Lsep, Some(pairs)) => losses::lsep_of(f, pairs), // Φ(Y; t)
-        (Loss::Lsep, None) => losses::lsep(f, &batch.labels),
-        (Loss::Hinge, _) => losses::hinge(f, &batch.labels, h.margin),
-        (Loss::Warp, _) => losses::warp(f, &batch.labels, h.margin),
-        (Loss::BpMll, _) => losses::bp_mll(f, &batch.labels),
-        (Loss::Softmax, _) => losses::softmax_on(f, &batch.drawn),
-        (Loss::Sigmoid, _) => losses::sigmoid(f, &batch.labels),
+        (Lsep, Some(pairs)) => losses::lsep_of(f, pairs), // Φ(Y; t)
+        (Lsep, None) => losses::lsep(f, &batch.labels),
+        (Hinge, _) => losses::hinge(f, &batch.labels, h.margin),
+        (Warp, _) => losses::warp(f, &batch.labels, h.margin),
+        (BpMll, _) => losses::bp_mll(f, &batch.labels),
+        (Softmax, _) => losses::softmax_on(f, &batch.drawn),
+        (Sigmoid, _) => losses::sigmoid(f, &batch.labels),
     }
 }
 
-// ---- Training ---------------------------------------------------------------------------------------------------
-
-/// What training left: the store, the network in it, and the steps done.
-struct Ready {
-    store: VarStore,
-    system: System,
-    steps: u64,
+/// Learning rate of step `t` of `of` in a stage.
+fn rate(base: f64, t: u64, of: u64) -> f64 {
+    if t * 4 < of * 3 { base } else { base / 10. }
 }
 
-/// The set of a run that is to go on must be the set that it began with.
-fn same_set(h: &Hyper, set: &LabelSet, at: &Path, machine: &Machine) -> Result<()> {
-    if machine.world.leads() && checkpoint::exists(at) {
-        let begun = Config::read(at).and_then(|config| config.flags::<Hyper>());
-        if let Some(begun) = begun.ok().filter(|begun| begun.data == h.data) {
-            begun.fits(set, &format!("{} has changed since {} was begun", h.data, at.display()))?;
-        }
-    }
-    let items: Vec<(&str, &[u32])> = set.train.iter().map(|item| (item.name.as_str(), &item.labels[..])).collect();
-    machine.world.agree("--data (its training items): give every process the same", &(&set.classes, items))
+// ---- Batches ------------------------------------------------------------------------------------------------------
+
+/// Ready-made features, or images as torchvision's VGG16 wants them.
+fn encoding(h: &Flags, shape: &LabelShape) -> Encoding {
+    shape.features.map_or(Encoding::Images(Recipe::imagenet(h.size, h.size)), Encoding::Features)
 }
 
-/// Trains both stages, or goes on, in `at`.
-fn train(h: &Hyper, set: &LabelSet, at: &Path, machine: &Machine) -> Result<Ready> {
-    same_set(h, set, at, machine)?;
-    let (items, _) = set.dev(h.dev, seed::named(h.seed, "dev"));
-    let items: Arc<[Item]> = items.into();
-    let a_pass = batches::count(h, items.len()) as u64;
-    let (first, second) = (h.epochs * a_pass, h.epochs2 * a_pass);
-    let mut store = VarStore::new(machine.device);
-    let system = network(h, &store)?;
-    let rule = Rule::Sgd { momentum: 0.9 };
-    let mut optimizer = Optimizer::new(rule, h.weight_decay, &store);
-    let steps = first + second;
-    let plan = Plan { paper: "multilabel-ranking", at, machine, steps, log_every: h.log_every };
-    let begin = |store: &VarStore| start_from(h, store, &items);
-    let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
-    let place = if h.net == flags::Net::Mlp { machine.name.clone() } else { machine.for_images(h.amp) };
-    let what = format!("{} with {} on {}, {place}, batches of {}", h.net_name(), h.loss.name(), set.name, h.batch);
-    if !session.announce(&what) {
-        return Ok(Ready { store, system, steps });
-    }
-    let variables: Vec<(String, Tensor)> = store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect();
-    let only = |wanted: &dyn Fn(&str) -> bool| {
-        variables.iter().for_each(|(name, x)| drop(x.set_requires_grad(wanted(name))));
+fn passes(h: &Flags, data: &LabelData, run: &Run, order: &str) -> Passes {
+    Passes { items: data.train.len(), batch: h.batch, seed: run.seed(order) }
+}
+
+fn batches(h: &Flags, data: &LabelData, run: &Run) -> Batches {
+    let drawing = match h.loss {
+        Lsep => Drawing::Pairs(h.pairs),
+        Softmax => Drawing::Label,
+        _ => Drawing::None,
     };
-    only(&|name| !of_heads(name));
-    stage_one(h, &items, &system, machine, &mut session, (&store, &mut optimizer), first)?;
-
-    // The network stands still from here on; the heads have fresh momenta where the stage begins.
-    only(&of_heads);
-    if session.start() <= first {
-        optimizer = Optimizer::new(rule, h.weight_decay, &store);
-    }
-    stage_two(h, &items, &system, machine, &mut session, (&store, &mut optimizer), first..steps)?;
-    Ok(Ready { store, system, steps })
-}
-
-/// Label prediction: the ranking loss on f.
-fn stage_one(
-    h: &Hyper,
-    items: &Arc<[Item]>,
-    system: &System,
-    machine: &Machine,
-    session: &mut Session,
-    (store, optimizer): (&VarStore, &mut Optimizer),
-    steps: u64,
-) -> Result<()> {
-    let start = session.start().min(steps);
-    if start == steps {
-        return Ok(());
-    }
-    let mut loader = batches::load(h, items, start..steps, machine)?;
-    let gradients = Gradients::new(&machine.world, store)?;
-    for t in start..steps {
-        // Labels and what was drawn go with the images: nothing waits for the device later.
-        let batch = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??.on(machine.device);
-        let (rows, own) = (batch.labels.size()[0], batch.shares.own());
-        // Dropout draws the same after a resume, and in every process.
-        tch::manual_seed((seed::mix(seed::named(h.seed, "dropout") ^ t) >> 1) as i64);
-        let f = run::autocast(h.amp, machine.device, || {
-            let feature = system.feature(&batch.inputs, true);
-            system.net.scores_in(&feature, rows, own.start as i64..own.end as i64)
-        });
-        let f = machine.world.gather(&f.to_kind(Kind::Float), &batch.shares)?; // of all processes
-        let tally = terms(h, &f, &batch);
-        let loss = tally.mean();
-        optimizer.zero_grad();
-        gradients.backward(&loss)?;
-        optimizer.clip(h.clip);
-        let rate = Hyper::rate(h.lr, t, steps);
-        optimizer.step(rate, 0.9);
-
-        let done = Done { step: t, loss: &loss, images: rows, waited: loader.waited() };
-        let line = || (stats::joined(stats::tally(t, &loss, &tally), json!({"stage": 1, "lr": rate})), None::<Reading>);
-        session.after(done, line, store, optimizer, Vec::new)?;
-    }
-    Ok(())
-}
-
-/// Label decision: both heads on the features of the frozen network.
-fn stage_two(
-    h: &Hyper,
-    items: &Arc<[Item]>,
-    system: &System,
-    machine: &Machine,
-    session: &mut Session,
-    (store, optimizer): (&VarStore, &mut Optimizer),
-    steps: Range<u64>,
-) -> Result<()> {
-    // Batch normalisation counted each process's own images: one network's statistics from here on.
-    machine.world.share_variables(store)?;
-    let (features, scores) = features(h, system, items, machine, "features for the second stage")?;
-    let (features, scores) = (features.to_device(machine.device), scores.to_device(machine.device));
-    let labels = targets(h, items.iter()).to_device(machine.device);
-    let gradients = Gradients::new(&machine.world, store)?;
-    let (world, a_pass) = (&machine.world, batches::count(h, items.len()) as u64);
-    let begun = std::time::Duration::ZERO;
-    let mut order = (u64::MAX, Tensor::new());
-    for t in session.start().max(steps.start)..steps.end {
-        let into = t - steps.start;
-        let pass = into / a_pass;
-        if order.0 != pass {
-            let rows = batches::order(h, items.len(), "order 2", pass).into_iter().map(|row| row as i64);
-            let rows = Tensor::from_slice(&rows.collect::<Vec<_>>());
-            order = (pass, send(&pinned(&rows, machine.device), machine.device));
-        }
-        let place = batches::place(h, items.len(), (into % a_pass) as usize);
-        let shares = world.shares(place.len(), 1)?;
-        let rows = order.1.narrow(0, place.start as i64, place.len() as i64);
-        let own = rows.narrow(0, shares.own().start as i64, shares.own().len() as i64);
-        let x = system.head_input(h, &features.index_select(0, &own), &scores.index_select(0, &own));
-        let both = Tensor::cat(&[system.count.forward(&x), system.threshold.forward(&x)], 1);
-        let both = world.gather(&both, &shares)?; // of all processes
-        let (f, labels) = (scores.index_select(0, &rows), labels.index_select(0, &rows));
-        let count = losses::label_count(&both.narrow(1, 0, h.most), &labels); // softmax over 1..n
-        let threshold = losses::label_threshold(&f, &both.narrow(1, h.most, h.k()), &labels); // sigmoid of f - θ
-        let loss = count.mean() + threshold.mean();
-        optimizer.zero_grad();
-        gradients.backward(&loss)?;
-        let rate = Hyper::rate(h.lr2, into, steps.end - steps.start);
-        optimizer.step(rate, 0.9);
-
-        let done = Done { step: t, loss: &loss, images: place.len() as i64, waited: begun };
-        let line = || {
-            let more = json!({
-                "step": t, "stage": 2, "lr": rate, "loss": loss.double_value(&[]),
-                "count": count.mean().double_value(&[]), "threshold": threshold.mean().double_value(&[]),
-            });
-            (more, None::<Reading>)
-        };
-        session.after(done, line, store, optimizer, Vec::new)?;
-    }
-    Ok(())
-}
-
-/// fc7 and f of items by plain views, f32 on the CPU; each process computes a share, and all have all in the end.
-fn features(
-    h: &Hyper,
-    system: &System,
-    items: &Arc<[Item]>,
-    machine: &Machine,
-    what: &str,
-) -> Result<(Tensor, Tensor)> {
-    ensure!(!items.is_empty(), "{what}: no items");
-    // Fewer items than processes: each computes them all.
-    let Ok(shares) = machine.world.shares(items.len(), 1) else {
-        return own_features(h, system, items, 0..items.len(), machine, what);
-    };
-    let (features, f) = own_features(h, system, items, shares.own(), machine, what)?;
-    Ok((machine.world.gather(&features, &shares)?, machine.world.gather(&f, &shares)?))
-}
-
-/// [`features`] of the items `own`, on this process alone.
-fn own_features(
-    h: &Hyper,
-    system: &System,
-    items: &Arc<[Item]>,
-    own: Range<usize>,
-    machine: &Machine,
-    what: &str,
-) -> Result<(Tensor, Tensor)> {
-    const CHUNK: usize = 64;
-    let (shared, flags, range, device) = (items.clone(), h.clone(), own.clone(), machine.device);
-    let count = own.len().div_ceil(CHUNK) as u64;
-    let loader = Loader::new(0..count, machine.workers, machine.workers + 1, move |chunk| {
-        let from = range.start + chunk as usize * CHUNK;
-        let x = batches::inputs(&flags, shared[from..range.end.min(from + CHUNK)].iter(), None)?;
-        Ok(pinned(&x, device))
-    })?;
-    let mut bar = Bar::new(what, own.len() as u64, 0);
-    let (mut all_features, mut all_scores) = (Vec::new(), Vec::new());
-    for x in loader {
-        let x = laid_out(&send(&x?, device));
-        let (feature, f) = tch::no_grad(|| {
-            run::autocast(h.amp, device, || {
-                let feature = system.feature(&x, false);
-                let f = system.net.scores(&feature, false);
-                (feature, f)
-            })
-        });
-        bar.step(x.size()[0] as u64);
-        all_features.push(feature.to_kind(Kind::Float).to_device(Device::Cpu));
-        all_scores.push(f.to_kind(Kind::Float).to_device(Device::Cpu));
-    }
-    Ok((Tensor::cat(&all_features, 0), Tensor::cat(&all_scores, 0)))
-}
-
-// ---- Evaluation -------------------------------------------------------------------------------------------------
-
-/// Everything the network says of items.
-fn outputs(h: &Hyper, system: &System, items: &[Item], machine: &Machine, what: &str) -> Result<Outputs> {
-    let shared: Arc<[Item]> = items.to_vec().into();
-    let (features, scores) = features(h, system, &shared, machine, what)?;
-    let (thresholds, logits) = tch::no_grad(|| {
-        let x = system.head_input(h, &features, &scores).to_device(machine.device);
-        (system.threshold.forward(&x).to_device(Device::Cpu), system.count.forward(&x).to_device(Device::Cpu))
-    });
-    // The count that the head holds most likely, and how likely.
-    let (sure, places) = logits.softmax(1, Kind::Double).max_dim(1, false);
-    let counts = Vec::<i64>::try_from(places)?.into_iter().map(|place| place as usize + 1).collect();
-    let labels = targets(h, items.iter()).ne(0);
-    Ok(Outputs { scores, thresholds, counts, sure: Vec::<f64>::try_from(sure)?, labels, features })
-}
-
-/// Opens a set by name, without the items that have no label.
-fn open(data: &str) -> Result<LabelSet> {
-    let set = if data == "drawn" { drawn::shapes() } else { labels::open(Path::new(data))? };
-    let set = set.without_unlabelled();
-    ensure!(!set.train.is_empty() && !set.test.is_empty(), "{} has no labelled items to train on or to test", set.name);
-    Ok(set)
-}
-
-/// Scores a run's network and writes `results.json` and `report.html`.
-fn evaluate(at: &Path, h: &Hyper, set: &LabelSet, done: &Ready, machine: &Machine) -> Result<(Results, Judged)> {
-    let (rest, dev) = set.dev(h.dev, seed::named(h.seed, "dev"));
-    machine.world.agree("--data (its test items): give every process the same", &names(&set.test))?;
-    // Where no share was set aside, the rivals are chosen on what was trained on.
-    let (chosen_on, dev) = if dev.is_empty() {
-        (format!("the {} training items themselves (none are set aside: optimistic)", rest.len()), rest)
-    } else {
-        (format!("{} dev items, set aside from the training items of {}", dev.len(), h.data), dev)
-    };
-    let test = outputs(h, &done.system, &set.test, machine, "test")?;
-    let dev = outputs(h, &done.system, &dev, machine, "dev")?;
-    let judged = judge::judge(&test, &dev, set, &chosen_on);
-    let mut scores = judged.ranking.clone();
-    for (name, decided) in &judged.decided {
-        scores.extend(
-            judge::Decided::NAMES
-                .iter()
-                .zip(decided.values())
-                .map(|(metric, value)| (format!("{name}: {metric}"), value)),
-        );
-    }
-    let mut protocol = vec![
-        format!("{} test items with {} classes", set.test.len(), set.classes.len()),
-        "PC-P and PC-R are means over all classes, 0/0 taken as 0; PC-F1 is the mean of the classes' F1 (macro-F1); OV is over all labels together (micro)".into(),
-        "AP an image: the mean precision at an image's labels, averaged over images; class mAP (step): the mean precision at a class's images, averaged over classes".into(),
-        format!("label count: as many of the highest scores as the head says, 1 to {}", h.most),
-    ];
-    if set.layout == LabelLayout::Voc2007 {
-        protocol.push("class mAP (VOC2007): the mean of the highest precisions at recall 0, 0.1, ..., 1 or beyond, averaged over classes; an image that shows a class in difficult objects alone counts neither way".into());
-    }
-    protocol.extend(judged.chosen.iter().cloned());
-    let results = Results {
-        paper: "multilabel-ranking".into(),
-        citation: CITATION.into(),
-        data: set.name.clone(),
-        protocol,
-        scores,
-        claims: Vec::new(),
-        comparable: Err("its tables could not be read".into()),
-        departures: paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect(),
-        step: done.steps,
-    };
-    // Every process has the same scores; the first one writes.
-    if machine.world.leads() {
-        results.write(at)?;
-        report::write(at, h, set, machine, &test, &judged, &results)?;
-    }
-    Ok((results, judged))
-}
-
-fn names(items: &[Item]) -> Vec<&str> {
-    items.iter().map(|item| item.name.as_str()).collect()
-}
-
-/// What a verb ends with on standard output.
-fn show(at: &Path, results: &Results, judged: &Judged) -> Result<()> {
-    print(format!("{CITATION}\n"))?;
-    print(format!("{} after {} steps", results.data, results.step))?;
-    for line in &results.protocol {
-        print(format!("  {line}"))?;
-    }
-    print(judge::table(judged))?;
-    for (name, value) in &judged.ranking {
-        print(format!("{name}: {:.2} %", 100. * value))?;
-    }
-    print(NOT_COMPARABLE)?;
-    print(format!("departures from the paper: {} (in results.json and the report)", results.departures.len()))?;
-    print(format!("results: {}", at.join("results.json").display()))?;
-    print(format!("report:  {}", at.join("report.html").display()))
-}
-
-// ---- The verbs --------------------------------------------------------------------------------------------------
-
-/// A run from its folder.
-fn load(at: &Path, machine: &Machine) -> Result<(Hyper, Ready)> {
-    let Trained { flags, store, network, step, .. } = session::load("multilabel-ranking", at, machine, network)?;
-    Ok((flags, Ready { store, system: network, steps: step }))
-}
-
-/// TorchScript of scores and thresholds, compared with this network before it counts as written.
-fn export_run(at: &Path, h: &Hyper, done: &Ready) -> Result<PathBuf> {
-    let path = at.join("model.pt");
-    let shape = match h.features {
-        Some(features) => vec![2, features],
-        None => vec![2, 3, h.size.into(), h.size.into()],
-    };
-    let example = Tensor::ones(&shape[..], (Kind::Float, done.store.device())) * 0.5;
-    let forward = |x: &[Tensor]| {
-        let feature = done.system.feature(&x[0], false);
-        let f = done.system.net.scores(&feature, false);
-        let thresholds = done.system.threshold.forward(&done.system.head_input(h, &feature, &f));
-        Tensor::cat(&[f, thresholds], 1)
-    };
-    print(export::torchscript(&done.store, &forward, &[example], &path)?)?;
-    print(format!(
-        "model(x) is [B, {}]: {} scores f, then as many thresholds; the labels are those with f above its threshold",
-        2 * h.k(),
-        h.k()
-    ))?;
-    Ok(path)
-}
-
-fn embed_images(args: &flags::Embed, machine: &Machine) -> Result<()> {
-    let (h, done) = load(&args.run, machine)?;
-    ensure!(h.net != Net::Mlp, "{} reads ready-made features: it has nothing to say of images", args.run.display());
-    embed::check_out(&args.out)?;
-    let photos = datasets::folder(&args.images)?;
-    datasets::check(photos.iter())?;
-    let items: Vec<Item> = photos
-        .into_iter()
-        .map(|photo| Item {
-            name: photo.name,
-            content: Content::Image(photo.source),
-            labels: vec![],
-            difficult: vec![],
-        })
-        .collect();
-    let out = outputs(&h, &done.system, &items, machine, "embed")?;
-    let labels = match args.decision {
-        HeadKind::Count => out.by_count(),
-        HeadKind::Threshold => out.by_threshold(),
-    };
-    let metadata = [
-        ("names".to_string(), serde_json::to_string(&names(&items))?),
-        ("classes".to_string(), serde_json::to_string(&h.classes)?),
-    ];
-    let tensors = [
-        ("features".to_string(), out.features),
-        ("scores".into(), out.scores),
-        ("thresholds".into(), out.thresholds),
-        ("labels".into(), labels.to_kind(Kind::Uint8)),
-    ];
-    weights::save(&args.out, &tensors, Some(metadata.into()))?;
-    print(format!("features, scores and labels of {} images: {}", items.len(), args.out.display()))
-}
-
-fn run_verb(verb: flags::Verb) -> Result<()> {
-    use flags::Verb;
-    match verb {
-        Verb::Train(args) => {
-            let machine = args.machine.resolve_world()?;
-            let set = open(&args.hyper.data)?;
-            let h = args.hyper.resolve(&set)?;
-            let left = set.dev(h.dev, seed::named(h.seed, "dev")).0.len();
-            batches::shareable(&h, left, &machine, args.machine.sync_batch_norm)?;
-            set.check()?;
-            set.notes.iter().for_each(|note| say(format!("note: {note}")));
-            let at = args.run.unwrap_or_else(|| h.folder());
-            train(&h, &set, &at, &machine)?;
-            print(format!("trained: {}\nnext: multilabel-ranking evaluate --run {}", at.display(), at.display()))
-        }
-        Verb::Evaluate(args) => {
-            let machine = args.machine.resolve_world()?;
-            let (h, done) = load(&args.run, &machine)?;
-            let (mut set, mut at) = (open(&h.data)?, args.run.clone());
-            h.fits(&set, &format!("{} has changed since {} was trained", h.data, at.display()))?;
-            if let Some(data) = &args.data {
-                // Dev items stay the run's own.
-                let other = open(data)?;
-                h.fits(&other, &format!("--data {data}"))?;
-                at = at.join(format!("on-{}", other.name));
-                set = LabelSet { train: set.train, ..other };
-            }
-            set.check()?;
-            if machine.world.leads() {
-                std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
-            }
-            let (results, judged) = evaluate(&at, &h, &set, &done, &machine)?;
-            show(&at, &results, &judged)
-        }
-        Verb::Study(args) => study::run(&args, &args.machine.resolve()?),
-        Verb::Embed(args) => embed_images(&args, &args.machine.resolve()?),
-        Verb::Export(args) => {
-            let machine = args.machine.resolve()?;
-            let (h, done) = load(&args.run, &machine)?;
-            print(format!("model:   {}", export_run(&args.run, &h, &done)?.display()))
-        }
-        Verb::Data(args) => {
-            let set = if args.data == "drawn" { drawn::shapes() } else { labels::open(Path::new(&args.data))? };
-            let card = LabelCard::new(&set);
-            print(&card)?;
-            match args.out {
-                Some(out) => files::write_atomic(&out, serde_json::to_string_pretty(&card)?.as_bytes()),
-                None => Ok(()),
-            }
-        }
-        Verb::Reproduce(args) => {
-            let machine = args.machine.resolve()?;
-            let set = open(&args.hyper.data)?;
-            let h = args.hyper.resolve(&set)?;
-            set.check()?;
-            set.notes.iter().for_each(|note| say(format!("note: {note}")));
-            let at = args.run.clone().unwrap_or_else(|| h.folder());
-            let done = train(&h, &set, &at, &machine)?;
-            let (results, judged) = evaluate(&at, &h, &set, &done, &machine)?;
-            let model = export_run(&at, &h, &done)?;
-            show(&at, &results, &judged)?;
-            print(format!("model:   {}", model.display()))
-        }
+    Batches {
+        items: data.train.clone(),
+        classes: data.set.classes.len(),
+        passes: passes(h, data, run, "order"),
+        encoding: encoding(h, &LabelShape::of(&data.set)),
+        augment: (h.augment, run.seed),
+        drawing: (drawing, run.seed("pairs")),
     }
 }
 
 fn main() -> std::process::ExitCode {
-    let cli = flags::Cli::parse();
-    rankle::paper::main(|| run_verb(cli.verb))
+    program::main::<MultilabelRanking>()
 }

@@ -6,789 +6,508 @@
 //! cargo run --release --bin quadruplet -- evaluate --run data/runs/quadruplet/cuhk03-labeled-alexnet-quadruplet-margohnm-1
 //! ```
 //!
-//! What it should reach: on CUHK03's training set pairs of one person at a mean distance of 0.000374, of two people at
-//! 0.99746 (Figure 5). The paper's result tables could not be found and no remembered number is shown in their place.
-//! What it did reach, on which data, stands in papers/README.md.
-//! Where it departs from the paper, or fills a gap in it, is [`DEPARTURES`].
+//! should reach, on CUHK03's training set, pairs of one person at a mean distance of 0.000374 and of two people at 0.99746
+//! (Figure 5). What it did reach, on which data, stands in papers/README.md.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Parser;
-use rand::Rng;
-use rankle::collectives::{Gradients, Shares, World};
-use rankle::datasets::{self, Photo, ReidSet, Split};
-use rankle::distance::Metric;
-use rankle::loader::Loader;
-use rankle::losses::{
-    Margin, Tally,
-    quadruplet::{self, MarginGradient, Margins},
-    triplet,
-};
-use rankle::metrics::retrieval::{self, Ap, Exclude, Identity};
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::{Args, ValueEnum};
+use rankle::datasets::{ReidSet, Split};
+use rankle::hyper::{self, Hyper, Idle, Size, count, positive, when, within};
+use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
+use rankle::losses::{Margin, Tally, triplet};
 use rankle::models::quadruplet::{Form, Input, Regroup};
 use rankle::models::{Network, QuadrupletNet, channels_last, layers::Scope};
-use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{self, Claim, Departure, Results, print};
-use rankle::run::{
-    self,
-    compare::Comparison,
-    embed::{self, Embedding},
-    machine::Machine,
-    progress::say,
-    reid,
-    report::{Report, Series},
-    session::{self, Done, Plan, Session, Trained},
-    stats,
-    watch::{Collapse, Reading},
-};
-use rankle::sampler::QuadrupletSampler;
-use rankle::transfer::{stage, upload};
-use rankle::transform::{Augment, Recipe, TestViews};
-use rankle::{export, files, seed, weights};
+use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
+use rankle::run::session::{Done, Session};
+use rankle::run::{Run, stats, watch::Reading};
+use rankle::study::{Grid, Sheet, Study};
+use rankle::tasks::pairs::{self, Comparison, Distances, Order};
+use rankle::tasks::reid::{self, Compared, ReidData};
+use rankle::tasks::{Rows, embed::Embedding, people};
+use rankle::transform::{Recipe, TestViews};
+use rankle::weights::{self, Published};
+use rankle::{catalog, claims::Claims, distance::Metric, optim::Rule, program, say::say, transfer::upload};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tch::{Kind, Tensor, nn::VarStore};
+use tch::{Tensor, nn::VarStore};
 
-#[path = "quadruplet/figure5.rs"]
-mod figure5;
-#[path = "quadruplet/flags.rs"]
-mod flags;
-#[path = "quadruplet/hyper.rs"]
-mod hyper;
-#[path = "quadruplet/published.rs"]
-mod published;
+// ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
-use flags::{Gradient, Model, Net, Order, Pairing};
-use hyper::Hyper;
-
-/// What departs from the paper, or fills a gap in it, and for which runs; what flags change is added to a run's results.
-const DEPARTURES: [Departure<Hyper>; 14] = [
-    (
-        "conv1 and conv2 are torchvision's AlexNet (one tower, no response normalisation, RGB, its mean and deviation); --net caffe has the other's layers",
-        |h| h.net == Net::Alexnet,
-    ),
-    ("the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum", |_| true),
-    (
-        "the adaptive margins are numbers to the gradient; Eq. 5 adds what a quadruplet's own pairs contribute (--margin-gradient eq5)",
-        |h| h.model == Model::QuadrupletMargohnm && h.margin_gradient == Gradient::Detach,
-    ),
-    (
-        "a batch's number counts quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
-        |_| true,
-    ),
-    ("\"regroup\" is taken for a concatenation of channels", |h| {
-        h.model != Model::TripletEmbedding && h.pairing == Pairing::Channels
-    }),
-    (
-        "the order of a pair is random in training, and both orders are averaged in tests unless --order says otherwise",
-        |h| h.model != Model::TripletEmbedding,
-    ),
-    (
-        "pairs are always seen by two cameras in training, as in tests; the digest of the paper doesn't say how they are drawn",
-        |h| !h.any_camera,
-    ),
-    ("\"fourfold by mirroring\" is an independent mirroring of every image with probability one half", |_| true),
-    (
-        "momentum 0.9, weight decay 5e-4, dropout 0.5 and widths of 4096 are Caffe AlexNet's; the paper gives none that was found",
-        |h| h.net != Net::Small,
-    ),
-    (
-        "the rate is divided by ten after 3/5 of each stage's steps, and the second stage starts lower than the first; the paper's schedule and number of steps were not found",
-        |_| true,
-    ),
-    ("layers that don't come from ImageNet start He-normal", |_| true),
-    ("the triplet models' margin is 1, and 0.3 of triplet-embedding, by default; the paper's was not found", |h| {
-        !h.model.takes_quadruplets()
-    }),
-    (
-        "single-shot CMC ranks by the logit of g, which orders as g does but doesn't tie where g has rounded to 0 or 1",
-        |h| h.model.has_softmax(),
-    ),
-    ("whether the paper's CUHK03 is of labelled or of detected boxes was not found", |h| {
-        h.data.ends_with("labeled") || h.data.ends_with("detected")
-    }),
-];
-
-/// Score names of Figure 5's two means.
-const INTRA: &str = "training pairs, same person: mean distance";
-const INTER: &str = "training pairs, different people: mean distance";
-
-// ---- Section 3.2: the networks ------------------------------------------------------------------------------------
-
-/// Figure 2: per image (a), or two convolutions per image and the rest per pair (b, c).
-fn network(h: &Hyper, store: &VarStore) -> Result<QuadrupletNet> {
-    let form = match h.net {
-        Net::Alexnet => Form::Torchvision,
-        Net::Caffe => Form::Caffe,
-        Net::Small => Form::Small,
-    };
-    let input = match (h.model, h.pairing) {
-        (Model::TripletEmbedding, _) => Input::Image,
-        (_, Pairing::Channels) => Input::Pair(Regroup::Channels),
-        (_, Pairing::Width) => Input::Pair(Regroup::Width),
-    };
-    let size = (i64::from(h.height), i64::from(h.width));
-    let at = Scope::root(store, h.seed);
-    QuadrupletNet::new(&at, form, input, size, h.model.outputs(), h.dropout)
-        .with_context(|| format!("--size {}x{}", h.height, h.width))
+/// The six models of Figure 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Model {
+    /// Triplet(Embedding): squared distance of unit embeddings (Eq. 1)
+    TripletEmbedding,
+    /// Triplet(Learned Metric): one unbounded unit (Eq. 2)
+    TripletLearnedMetric,
+    /// Triplet(Improved w/o sfx): two units without softmax
+    TripletNoSoftmax,
+    /// Triplet(Improved): two units with softmax
+    TripletImproved,
+    /// Quadruplet, fixed margins (Eq. 3)
+    Quadruplet,
+    /// Quadruplet+MargOHNM: then adaptive margins (Eq. 4)
+    QuadrupletMargohnm,
 }
+use Model::{
+    Quadruplet, QuadrupletMargohnm, TripletEmbedding, TripletImproved, TripletLearnedMetric, TripletNoSoftmax,
+};
 
-/// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
-fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
-    if let Some(run) = &h.start {
-        let path = run.join("checkpoint.safetensors");
-        let tensors = weights::read(&path).context("--start (a run folder that train made)")?;
-        let tensors: Vec<(String, Tensor)> = tensors
-            .into_iter()
-            .filter_map(|(name, x)| name.strip_prefix("model.").map(|name| (name.to_string(), x)))
-            .collect();
-        let loaded = weights::load_into(store, &path, tensors, |name| Some(name.to_string()), |_| true);
-        say(format!("weights: {} ({})", path.display(), loaded.context("--start")?));
-    }
-    if let Some(file) = &h.weights {
-        let path = Path::new(file);
-        let first =
-            |name: &str| QuadrupletNet::FROM_IMAGENET.iter().any(|layer| name.starts_with(&format!("{layer}.")));
-        let read = weights::read(path).context("--weights (scripts/fetch alexnet gets torchvision's AlexNet)")?;
-        let rename = |name: &str| first(name).then(|| name.to_string());
-        let loaded = weights::load_into(store, path, read, rename, first).context("--weights")?;
-        say(format!("weights: conv1 and conv2 from {file} ({loaded})"));
-    }
-    Ok(())
-}
-
-/// g of a pair from the outputs of fc8 `[N, units]`, as the losses take it (Section 3.2).
-fn metric(model: Model, outputs: &Tensor) -> Tensor {
-    match model {
-        Model::TripletLearnedMetric | Model::TripletNoSoftmax => outputs.select(1, 0), // unbounded
-        _ => quadruplet::dissimilarity(outputs),
-    }
-}
-
-/// What pairs are ranked by: it orders as g² does, whatever sign an unbounded g has; both orders of a pair can be averaged.
-fn ranked(model: Model, outputs: &Tensor) -> Tensor {
-    match model {
-        Model::TripletLearnedMetric | Model::TripletNoSoftmax => outputs.select(1, 0).abs(),
-        _ => quadruplet::logit_gap(outputs),
-    }
-}
-
-/// The distance that is shown and averaged for what [`ranked`] gave: g, or the squared distance of embeddings.
-fn shown(model: Model) -> fn(f64) -> f64 {
-    if model.has_softmax() { |gap| 1. / (1. + (-gap).exp()) } else { |distance| distance }
-}
-
-// ---- Section 5.1: batches and training ----------------------------------------------------------------------------
-
-/// Prefetched images of the batches `steps`, `[4M, 3, H, W]` (`[3M, ...]` for triplets): references, positives,
-/// negatives, last images; of several processes, each has those of its share of the M quadruplets.
-fn batches(
-    h: &Hyper,
-    photos: &Arc<[Photo]>,
-    sampler: &Arc<QuadrupletSampler>,
-    steps: std::ops::Range<u64>,
-    machine: &Machine,
-) -> Result<Loader<Tensor>> {
-    let (photos, sampler, recipe) = (photos.clone(), sampler.clone(), h.recipe());
-    let (workers, device) = (machine.workers, machine.device);
-    let (m, images, own) = (h.quadruplets, h.images_each(), machine.world.shares(h.quadruplets, 1)?.own());
-    let seed = seed::named(h.seed, "augment");
-    Loader::new(steps, workers, workers + 1, move |step| {
-        let rows = sampler.batch(step);
-        let items = (0..images).flat_map(|part| own.clone().map(move |row| part * m + row));
-        let count = images * own.len();
-        let mut pixels = vec![0_f32; count * recipe.len()];
-        for (i, out) in items.zip(pixels.chunks_exact_mut(recipe.len())) {
-            recipe.train(&*photos[rows[i]].source.image()?, Augment::Flip, &mut seed::at(seed, step, i as u64), out);
+impl Model {
+    /// What the outputs of fc8 say of a pair, and how many they are (Figure 2).
+    fn outputs(self) -> (Dissimilarity, i64) {
+        match self {
+            TripletEmbedding => (Dissimilarity::Embedding, 512),
+            TripletLearnedMetric => (Dissimilarity::Unbounded, 1),
+            TripletNoSoftmax => (Dissimilarity::Unbounded, 2),
+            TripletImproved | Quadruplet | QuadrupletMargohnm => (Dissimilarity::Softmax, 2),
         }
-        let shape = [count as i64, 3, recipe.height.into(), recipe.width.into()];
-        Ok(stage(Tensor::from_slice(&pixels).view(shape), device))
-    })
-}
-
-/// The pairs (i, j), (i, k) and, of quadruplets, (l, k) as rows of this process's images, each in a random order.
-fn pair_rows(h: &Hyper, step: u64, shares: &Shares) -> (Tensor, Tensor) {
-    let (own, m) = (shares.own(), shares.own().len() as i64);
-    let ends = [(0, 1), (0, 2), (3, 2)];
-    let mut rng = seed::at(seed::named(h.seed, "order"), step, 0);
-    let pairs = ends[..h.pairs_each()].iter().flat_map(|&ends| (0..h.quadruplets).map(move |row| (ends, row)));
-    // Drawn for all quadruplets, so that the order does not depend on how many processes there are.
-    let pairs = pairs.map(|((a, b), row)| (if rng.random() { (a, b) } else { (b, a) }, row));
-    let mine = pairs.filter(|(_, row)| own.contains(row)).map(|((a, b), row)| {
-        let row = (row - own.start) as i64;
-        (a * m + row, b * m + row)
-    });
-    let (left, right): (Vec<i64>, Vec<i64>) = mine.unzip();
-    (Tensor::from_slice(&left), Tensor::from_slice(&right))
-}
-
-/// The outputs of all processes, `[parts · M, ...]`, from this one's, which are as many parts of its quadruplets.
-fn gathered(world: &World, own: &Tensor, parts: i64, shares: &Shares) -> Result<Tensor> {
-    if world.size() == 1 {
-        return Ok(own.shallow_clone());
     }
-    let by_quadruplet = own.unflatten(0, [parts, -1]).transpose(0, 1).contiguous();
-    Ok(world.gather(&by_quadruplet, shares)?.transpose(0, 1).flatten(0, 1))
+
+    fn by(self) -> Dissimilarity {
+        self.outputs().0
+    }
+
+    /// Whether a fourth image takes part.
+    fn takes_quadruplets(self) -> bool {
+        matches!(self, Quadruplet | QuadrupletMargohnm)
+    }
+
+    /// Pairs of a quadruplet (triplet) that are compared; it has one image more.
+    fn pairs(self) -> usize {
+        if self.takes_quadruplets() { 3 } else { 2 }
+    }
 }
 
-/// What a step of training came to.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Flags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    data: ReidData,
+    /// Model (Figure 5)
+    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm)]
+    model: Model,
+    /// Layers (ours: which AlexNet is not said)
+    #[arg(long, value_enum, default_value_t = Form::Alexnet)]
+    net: Form,
+    /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names, or none (Section 5.1)
+    #[arg(long, value_name = "FILE|none")]
+    weights: Option<String>,
+    /// Start from the weights of this run instead, as small sets may from CUHK03's (ours)
+    #[arg(long, value_name = "DIR", conflicts_with = "weights")]
+    start: Option<PathBuf>,
+    /// How a pair's maps enter conv3, "regroup" (Figure 3)
+    #[arg(long, value_enum, default_value_t = Regroup::Channels)]
+    pairing: Regroup,
+    /// Input height x width in pixels (Section 5.1)
+    #[arg(long, value_name = "HxW", default_value_t = Size(227, 227))]
+    size: Size,
+    /// Dropout before fc6 and fc7, Caffe AlexNet's (not in the paper; taken for it)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true)]
+    dropout: f64,
+    /// Margin of the triplet models (not in the paper; taken for it)
+    #[arg(long, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    margin: f64,
+    /// Fixed margins alpha1,alpha2 of the quadruplet models (Eq. 3, Section 5.1)
+    #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true)]
+    margins: [f64; 2],
+    /// Adaptive margins are these times the difference of the means (Eq. 4, Section 3.3)
+    #[arg(long, value_name = "W1,W2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true)]
+    adaptive: [f64; 2],
+    /// What the adaptive margins do to the gradient (Eq. 5)
+    #[arg(long, value_enum, default_value_t = MarginGradient::Detach)]
+    margin_gradient: MarginGradient,
+    /// Weight of a cross-entropy on the two units beside the ranking loss (not in the paper; taken for it)
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    classification: f64,
+    /// Quadruplets (or triplets) a batch, M (Section 5.1)
+    #[arg(long, value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
+    quadruplets: usize,
+    /// Draw pairs without a look at cameras; else two cameras see every pair (not in the paper)
+    #[arg(long)]
+    any_camera: bool,
+    /// Learning rate of the first stage, a tenth of it after 3/5 of the stage (Section 5.1)
+    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    lr: f64,
+    /// Learning rate of the second stage, a tenth of --lr (not in the paper; taken for it)
+    #[arg(long, default_value_t = 1e-4, value_parser = positive)]
+    lr2: f64,
+    /// Steps with fixed margins (not in the paper; taken for it)
+    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
+    steps: u64,
+    /// Then steps with adaptive margins, as many (not in the paper; taken for it)
+    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
+    steps2: u64,
+}
+
+impl Hyper for Flags {
+    const AXES: &'static [&'static str] = &["model"];
+    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
+        ("Network", &["model", "net", "weights", "start", "pairing", "size", "dropout"]),
+        ("Loss", &["margin", "margins", "adaptive", "margin-gradient", "classification"]),
+        ("Batches", &["quadruplets", "any-camera"]),
+        ("Optimisation", &["lr", "lr2", "steps", "steps2"]),
+    ];
+    const NAMED: &'static [&'static str] = &["data", "?test-people", "?split", "net", "model", "seed"];
+    const PRESETS: &'static [fn(&mut Flags)] = &[
+        |h| h.data.data = "data/cuhk03/labeled".into(),
+        |h| h.net = if h.data.data == "drawn" { Form::Small } else { h.net },
+        |h| {
+            if h.net == Form::Small {
+                // At 0.02 some seeds of a learned metric saturate at once, or run away where g has no bound.
+                h.lr = if h.model == TripletEmbedding { 0.02 } else { 0.005 };
+                (h.size, h.dropout, h.quadruplets, h.steps) = (Size(64, 32), 0., 32, 300);
+            }
+        },
+        |h| when(h.model == TripletEmbedding, || h.margin = 0.3),
+        |h| h.lr2 = if (h.net, h.lr) == (Form::Small, 0.005) { 0.002 } else { h.lr / 10. },
+        |h| h.steps2 = if (h.net, h.steps) == (Form::Small, 300) { 150 } else { h.steps },
+    ];
+    const IDLE: &'static [Idle<Flags>] = &[
+        (&["weights"], |h| h.net != Form::Small || h.weights.as_deref() == Some("none")),
+        (&["pairing"], |h| h.model != TripletEmbedding),
+        (&["margin"], |h| !h.model.takes_quadruplets()),
+        (&["margins"], |h| h.model.takes_quadruplets()),
+        (&["adaptive", "margin-gradient", "lr2", "steps2"], |h| h.model == QuadrupletMargohnm),
+        (&["classification"], |h| h.model.by() == Dissimilarity::Softmax),
+    ];
+
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.net == Form::Small || self.weights.is_some() || self.start.is_some(),
+            "conv1 and conv2 start from ImageNet weights: say --weights FILE ({} gets data/weights/alexnet-owt-7be5be79.pth), --weights none to train from scratch, --start RUN, or --net small",
+            catalog::fetch("alexnet")
+        );
+        Ok(())
+    }
+}
+
+/// How pairs are compared in tests.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Scoring {
+    /// Random galleries of one image a person, averaged, for single-shot CMC (ours)
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=10_000_usize), help_heading = "Scoring")]
+    draws: usize,
+    /// Training pairs of each kind whose mean distance is taken, as in Figure 5 (ours)
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = "Scoring")]
+    pairs: usize,
+    /// Which orders of a pair are compared; triplet-embedding has none (ours)
+    #[arg(long, value_enum, default_value_t = Order::Both, help_heading = "Scoring")]
+    order: Order,
+}
+
+struct QuadrupletPaper;
+
+impl Paper for QuadrupletPaper {
+    const NAME: &'static str = "quadruplet";
+    const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
+    const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nFigure 5:    quadruplet reproduce --table fig5 --weights FILE (all six models, the figure's numbers beside ours)\nCUHK03's 20 test sets: add --splits 1-20";
+    const DEPARTURES: &'static [Departures<Flags>] = &[
+        (
+            |_| true,
+            &[
+                "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",
+                "a batch's number counts quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
+                "pairs are always seen by two cameras in training, as in tests, unless --any-camera; the paper doesn't say how they are drawn",
+                "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
+                "the rate is divided by ten after 3/5 of each stage's steps, and the second stage starts lower than the first; the paper gives neither a schedule nor a number of steps",
+                "layers that don't come from ImageNet start He-normal",
+                "whether the paper's CUHK03 is of labelled or of detected boxes is not said",
+            ],
+        ),
+        (|h| h.net == Form::Alexnet, &["conv1 and conv2 are torchvision's: one tower, RGB, no response normalisation"]),
+        (|h| h.net != Form::Small, &["momentum, decay, dropout, widths: Caffe AlexNet's; the paper gives none"]),
+        (|h| h.net == Form::Small, &["a small network of ours with batch normalisation; the paper's is AlexNet"]),
+        (|h| h.start.is_some(), &["--start: all layers start from another run's"]),
+        (
+            |h| h.model != TripletEmbedding,
+            &[
+                "\"regroup\" is taken for a concatenation of channels, unless --pairing width",
+                "the order of a pair is random in training, and both orders are averaged in tests unless --order one",
+            ],
+        ),
+        (|h| h.model.by() == Dissimilarity::Softmax, &["pairs are ranked by g's logit, which doesn't tie as g does"]),
+        (|h| h.model == QuadrupletMargohnm, &["no gradient flows through margins, unless --margin-gradient eq5"]),
+        (|h| !h.model.takes_quadruplets(), &["the margin is 1, and 0.3 of triplet-embedding; the paper gives none"]),
+    ];
+    type Hyper = Flags;
+    type Scoring = Scoring;
+    type Own = NoVerbs;
+    type Data = ReidSet;
+    type Shape = ();
+    type Net = QuadrupletNet;
+
+    fn open(h: &Flags, seed: u64) -> Result<ReidSet> {
+        h.data.open(seed)
+    }
+
+    // ---- Section 3.2: the networks --------------------------------------------------------------------------------
+
+    /// Figure 2: per image (a), or two convolutions per image and the rest per pair (b, c).
+    fn network(h: &Flags, _: &(), _: &str, store: &VarStore, run: &Run) -> Result<QuadrupletNet> {
+        let input = if h.model == TripletEmbedding { Input::Image } else { Input::Pair(h.pairing) };
+        let (at, size, (_, units)) = (Scope::root(store, run.seed), h.size, h.model.outputs());
+        let net = QuadrupletNet::new(&at, h.net, input, (size.0.into(), size.1.into()), units, h.dropout);
+        net.with_context(|| format!("--size {size}"))
+    }
+
+    /// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
+    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
+        if let Some(run) = &h.start {
+            let loaded = weights::start(store, &run.join("checkpoint.safetensors"), &Published::CHECKPOINT);
+            say(loaded.context("--start (a run folder that train made)")?);
+        }
+        if let Some(file) = h.weights.as_deref().filter(|file| *file != "none") {
+            say(weights::start(store, Path::new(file), &Published::ALEXNET_CONV2)?);
+        }
+        Ok(())
+    }
+
+    /// Refuses photos that give no quadruplet before the run's folder is claimed.
+    fn start_on(h: &Flags, set: &ReidSet, part: &str, store: &VarStore) -> Result<()> {
+        pairs::sampler(set, h.quadruplets, h.any_camera, 0)?;
+        Self::start(h, part, store)
+    }
+
+    // ---- Section 5.1: training ------------------------------------------------------------------------------------
+
+    fn plan(h: &Flags, _: &ReidSet, _: &str, run: &Run) -> Result<Plan> {
+        ensure!(
+            !run.machine.sync_batch_norm || h.net == Form::Small,
+            hyper::usage(anyhow!("--sync-batch-norm: the paper's networks have no batch normalisation: leave it out"))
+        );
+        let what = format!("{}, {} quadruplets a batch", hyper::shown(h, "model"), h.quadruplets);
+        let second = if h.model == QuadrupletMargohnm { h.steps2 } else { 0 };
+        Ok(Plan { steps: h.steps + second, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: 5e-4, what })
+    }
+
+    fn train(h: &Flags, set: &ReidSet, _: &str, net: &QuadrupletNet, session: &mut Session, run: &Run) -> Result<()> {
+        if run.leads() {
+            reid::write_split(session.at(), set, h.data.split, session.steps().start > 0)?;
+        }
+        let sampler = pairs::sampler(set, h.quadruplets, h.any_camera, run.seed("sampler"))?;
+        let (images, recipe) = (h.model.pairs() + 1, Recipe::imagenet(h.size.0, h.size.1));
+        let mut loader = pairs::batches(&set.train, recipe, sampler, images, session.steps(), run)?;
+        while let Some(batch) = loader.next() {
+            let (t, pixels) = batch?;
+            let now = step(h, net, &upload(&pixels, run.machine.device), t, run)?;
+            session.descend(&now.loss, rate(h, t), 0.9)?;
+            let count = (images * h.quadruplets) as i64;
+            let done = Done { step: t, loss: &now.loss, images: count, waited: loader.waited() };
+            session.after(done, || log_line(h, t, &now))?;
+        }
+        Ok(())
+    }
+
+    // ---- Section 5: evaluation ------------------------------------------------------------------------------------
+
+    fn check_scoring(h: &Flags, _: &Scoring, typed: &hyper::Flags) -> Result<()> {
+        ensure!(
+            h.model != TripletEmbedding || !typed.contains_key("order"),
+            "--order: triplet-embedding embeds single images, so a pair of them has one order: leave it out"
+        );
+        Ok(())
+    }
+
+    fn evaluate(h: &Flags, set: &ReidSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
+        reid::can_be_scored(set)?;
+        let (net, comparison, test) = (nets.only()?, comparison(h, how, run), reid::middle_photos(set));
+        let dist = comparison.matrix(&net, &test.query, &test.gallery)?;
+        let compared = Compared::of(&test, dist, how.draws, run.seed);
+        let training = comparison.distances(&net, &set.train, how.pairs, !h.any_camera)?;
+        let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
+        found.scores.extend(training.iter().flat_map(Distances::scores));
+        found.protocol = [compared.protocol(), comparison.protocol(training.as_ref()), test.notes.clone()].concat();
+        if run.leads() {
+            training.iter().for_each(|distances| distances.show(&mut found.report));
+            compared.show(&mut found.report, |ranked| h.model.by().shown(ranked))?;
+        }
+        Ok(found)
+    }
+
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
+        comparison(h, how, run).folder(&nets.only()?, folder)
+    }
+
+    fn inputs(h: &Flags, _: &(), _: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
+        let (images, what) = match h.model.by() {
+            Dissimilarity::Embedding => (1, "model(images) is f, unit rows: rank by their squared distance"),
+            Dissimilarity::Unbounded => (2, "model(a, b) is |g| for pairs of images: rank by it"),
+            Dissimilarity::Softmax => {
+                (2, "model(a, b) is the logit of g of two images: rank by it; sigmoid(model(a, b)) is g")
+            }
+        };
+        (vec![vec![2, 3, h.size.0.into(), h.size.1.into()]; images], what.into())
+    }
+
+    fn export(h: &Flags, net: &QuadrupletNet, how: &Scoring, inputs: &[Tensor]) -> Tensor {
+        match inputs {
+            [a, b] => pairs::compared(net, a, b, h.model.by(), how.order),
+            _ => net.forward(&inputs[0], false),
+        }
+    }
+
+    fn unlike(h: &Flags, _: &ReidSet) -> Option<String> {
+        let reasons = [
+            (h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
+            (h.data.validation > 0, "these are held-out training people"),
+            (h.net == Form::Small, "--net small is a network of ours"),
+            (h.start.is_some(), "--start: it started from another run"),
+        ];
+        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why.into())
+    }
+
+    // ---- The paper's numbers --------------------------------------------------------------------------------------
+
+    const CLAIMS: &'static [Claims<Flags, Scoring>] = &[Claims {
+        unit: 1.,
+        metrics: &["same person: mean distance", "different people: mean distance"],
+        rows: &[
+            ("Figure 5", "CUHK03", |h, _| h.model = TripletEmbedding, "training pairs,", &[0.051118, 0.51677]),
+            ("Figure 5", "CUHK03", |h, _| h.model = TripletLearnedMetric, "training pairs,", &[0.054675, 0.34093]),
+            ("Figure 5", "CUHK03", |h, _| h.model = TripletNoSoftmax, "training pairs,", &[0.005917, 0.97232]),
+            ("Figure 5", "CUHK03", |h, _| h.model = TripletImproved, "training pairs,", &[0.001109, 0.98242]),
+            ("Figure 5", "CUHK03", |h, _| h.model = Quadruplet, "training pairs,", &[0.000793, 0.98959]),
+            ("Figure 5", "CUHK03", |h, _| h.model = QuadrupletMargohnm, "training pairs,", &[0.000374, 0.99746]),
+        ],
+    }];
+
+    #[rustfmt::skip]
+    const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
+        name: "fig5", title: "Figure 5", fixed: |_, _| (), columns: &[], says: in_the_expected_order,
+        rows: &[
+            ("Triplet(Embedding)", |h, _| h.model = TripletEmbedding),
+            ("Triplet(Learned Metric)", |h, _| h.model = TripletLearnedMetric),
+            ("Triplet(Improved w/o sfx)", |h, _| h.model = TripletNoSoftmax),
+            ("Triplet(Improved)", |h, _| h.model = TripletImproved),
+            ("Quadruplet", |h, _| h.model = Quadruplet),
+            ("Quadruplet+MargOHNM", |h, _| h.model = QuadrupletMargohnm),
+        ],
+        sheets: &[
+            Sheet {
+                title: "Mean distance of training pairs; the figure is of CUHK03's training set",
+                cells: &[("same person", &[Distances::MEANS[0]]), ("different people", &[Distances::MEANS[1]])],
+                unit: 1., digits: 6, bars: true,
+                paper: &[
+                    &["0.051118", "0.51677"], &["0.054675", "0.34093"], &["0.005917", "0.97232"],
+                    &["0.001109", "0.98242"], &["0.000793", "0.98959"], &["0.000374", "0.99746"],
+                ],
+            },
+            Sheet {
+                title: "Standard deviation over training pairs",
+                cells: &[("same person", &[Distances::SPREADS[0]]), ("different people", &[Distances::SPREADS[1]])],
+                unit: 1., digits: 3, paper: &[], bars: false,
+            },
+            Sheet {
+                title: "Ranking of test people, per cent",
+                cells: &[
+                    ("rank-1", &["single shot rank-1"]), ("rank-5", &["single shot rank-5"]),
+                    ("rank-10", &["single shot rank-10"]), ("whole gallery mAP", &["whole gallery mAP"]),
+                ],
+                unit: 100., digits: 2, paper: &[], bars: false,
+            },
+        ],
+    }];
+}
+
+/// What the figure and the text lead to expect: from "w/o sfx" on, where one distance is measured.
+fn in_the_expected_order(grid: &Grid) -> Vec<String> {
+    let last = grid.rows.iter().enumerate().filter(|(_, name)| name.starts_with('Q') || name.contains("Improved"));
+    let check = |(what, score, rises): (&str, &str, bool)| {
+        let steps = last.clone().filter_map(|(row, name)| Some((name.as_str(), grid.mean(row, score)?)));
+        pairs::in_order(what, &steps.collect::<Vec<_>>(), rises)
+    };
+    let list = [
+        ("distance of one person falls from w/o softmax to MargOHNM (Figure 5)", Distances::MEANS[0], false),
+        ("distance of two people rises from w/o softmax to MargOHNM (Figure 5)", Distances::MEANS[1], true),
+        ("its spread for one person falls (Figure 5)", Distances::SPREADS[0], false),
+        ("its spread for two people falls (Figure 5)", Distances::SPREADS[1], false),
+        ("single-shot rank-1 rises (what the text leads to expect)", "single shot rank-1", true),
+    ];
+    list.into_iter().filter_map(check).collect()
+}
+
+// ---- Sections 3 and 5.1: losses and rates --------------------------------------------------------------------------
+
+/// What a step of training came to: the distances of the three (two) kinds of pairs, `[M]` each, what is minimised.
 struct Step {
+    g: Vec<Tensor>,
     tally: Tally,
     loss: Tensor,
-    /// The distances of the three (two) kinds of pairs, `[M]` each.
-    g: Vec<Tensor>,
     adaptive: Option<Margins>,
 }
 
 /// The loss of a batch at step `t` (Eq. 1 to 4), of which `images` are this process's share.
-fn step(h: &Hyper, net: &QuadrupletNet, images: &Tensor, t: u64, machine: &Machine) -> Result<Step> {
-    let (device, world) = (machine.device, &machine.world);
-    if h.dropout > 0. {
-        // The same after a resume; every process drops its own.
-        let drops = seed::mix(seed::named(h.seed, "dropout") ^ t).wrapping_add(world.rank() as u64);
-        tch::manual_seed((seed::mix(drops) >> 1) as i64);
-    }
+fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> Result<Step> {
+    let (images, world, kinds) = (channels_last(images), run.world(), h.model.pairs() as i64);
+    run.seed_dropout(t, world.rank() as u64);
     let shares = world.shares(h.quadruplets, 1)?;
-    let parts = h.pairs_each() as i64;
-    if h.model == Model::TripletEmbedding {
-        let x = run::autocast(h.amp, device, || net.forward(images, true)); // f(x), unit rows
-        let x = gathered(world, &x, 3, &shares)?;
-        let [i, j, k] = [0, 1, 2].map(|part| x.chunk(3, 0).swap_remove(part));
-        let d = Metric::SquaredEuclidean;
-        let (ij, ik) = (d.paired(&i, &j), d.paired(&i, &k));
+    if h.model == TripletEmbedding {
+        let x = run.autocast(|| net.forward(&images, true)); // f(x), unit rows
+        let x = pairs::gather_parts(world, &x, 3, &shares)?.chunk(3, 0);
+        let d = |a: usize, b: usize| Metric::SquaredEuclidean.paired(&x[a], &x[b]);
+        let (ij, ik) = (d(0, 1), d(0, 2));
         let tally = triplet::hinge(&ij, &ik, Margin::Hard(h.margin)); // Eq. 1
         return Ok(Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None });
     }
-    let (left, right) = pair_rows(h, t, &shares);
-    let (left, right) = (upload(&left, device), upload(&right, device));
-    let outputs = run::autocast(h.amp, device, || {
-        let maps = net.maps(images, true); // conv1-2, an image once
+    let (left, right) = pairs::random_orders(h.model.pairs(), h.quadruplets, shares.own(), run.seed, t);
+    let (left, right) = (upload(&left, images.device()), upload(&right, images.device()));
+    let outputs = run.autocast(|| {
+        let maps = net.maps(&images, true); // conv1-2, an image once
         net.pair(&maps.index_select(0, &left), &maps.index_select(0, &right), true)
     });
-    let outputs = gathered(world, &outputs, parts, &shares)?;
-    let g: Vec<Tensor> = metric(h.model, &outputs).chunk(parts, 0); // g_ij, g_ik, g_lk
-    let mut adaptive = None;
-    let tally = match h.model {
-        Model::Quadruplet => quadruplet::pairs(&g[0], &g[1], &g[2], h.margins.into()), // Eq. 3
-        Model::QuadrupletMargohnm if t < h.steps => quadruplet::pairs(&g[0], &g[1], &g[2], h.margins.into()),
-        Model::QuadrupletMargohnm => {
-            let gradient = match h.margin_gradient {
-                Gradient::Detach => MarginGradient::Detach,
-                Gradient::Eq5 => MarginGradient::Eq5,
-                Gradient::Full => MarginGradient::Full,
-            };
-            let (tally, margins) = quadruplet::adaptive_pairs(&g[0], &g[1], &g[2], h.adaptive.into(), gradient); // Eq. 4
-            adaptive = Some(margins);
-            tally
+    let outputs = pairs::gather_parts(world, &outputs, kinds, &shares)?;
+    let g = h.model.by().g(&outputs).chunk(kinds, 0); // g_ij, g_ik, g_lk
+    let [margins, adaptive] = [h.margins, h.adaptive].map(<(f64, f64)>::from);
+    let (tally, adaptive) = match h.model {
+        QuadrupletMargohnm if t >= h.steps => {
+            let (tally, margins) = quadruplet::adaptive_pairs(&g[0], &g[1], &g[2], adaptive, h.margin_gradient);
+            (tally, Some(margins)) // Eq. 4
         }
-        _ => quadruplet::triplet(&g[0], &g[1], h.margin), // Eq. 2
+        Quadruplet | QuadrupletMargohnm => (quadruplet::pairs(&g[0], &g[1], &g[2], margins), None), // Eq. 3
+        _ => (quadruplet::triplet(&g[0], &g[1], h.margin), None),                                   // Eq. 2
     };
     let mut loss = tally.mean();
     if h.classification > 0. {
-        // Unit 0 is "different": all pairs but the first kind.
-        let m = h.quadruplets as i64;
-        let kind = Tensor::cat(
-            &[Tensor::ones([m], (Kind::Int64, device)), Tensor::zeros([(parts - 1) * m], (Kind::Int64, device))],
-            0,
-        );
-        loss = &loss + outputs.to_kind(Kind::Float).cross_entropy_for_logits(&kind) * h.classification;
+        loss = loss + quadruplet::same_or_different(&outputs, kinds) * h.classification;
     }
-    Ok(Step { tally, loss, g, adaptive })
+    Ok(Step { g, tally, loss, adaptive })
 }
 
-/// Trains, or goes on training, in `at`; returns the trained network.
-fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarStore, QuadrupletNet)> {
-    let photos: Arc<[Photo]> = set.train.clone().into();
-    let (people, cameras): (Vec<i64>, Vec<i64>) = photos.iter().map(|photo| (photo.person, photo.camera)).unzip();
-    let sampler =
-        QuadrupletSampler::new(&people, &cameras, h.quadruplets, !h.any_camera, seed::named(h.seed, "sampler"));
-    let sampler = Arc::new(sampler.with_context(|| too_few(h, &people))?);
-    machine.world.agree("--data (its training photos): give every process the same", &(&people, &cameras))?;
-    let mut store = VarStore::new(machine.device);
-    let net = network(h, &store)?;
-    let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9 }, 5e-4, &store);
-    let steps = h.steps + h.steps2;
-    let plan = Plan { paper: "quadruplet", at, machine, steps, log_every: h.log_every };
-    let begin = |store: &VarStore| start_from(h, store);
-    let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
-    if machine.world.leads() {
-        write_split(at, h, set, session.start() > 0)?;
+/// The line of a logged step, and what the watch over collapse reads where margins stand still.
+fn log_line(h: &Flags, t: u64, Step { g, tally, loss, adaptive }: &Step) -> (Value, Option<Reading>) {
+    let mut line = stats::joined(stats::tally(t, loss, tally), json!({"lr": rate(h, t)}));
+    line = stats::joined(line, pairs::batch_line(g));
+    if h.model.takes_quadruplets() {
+        let numbers = |m: &Margins| [m.strong.double_value(&[]), m.weak.double_value(&[])];
+        let margins = adaptive.as_ref().map_or(h.margins, numbers);
+        line = stats::joined(line, json!({"stage": 1 + u64::from(t >= h.steps), "margins": margins}));
     }
-    let what = format!(
-        "{} on {}, {}, {} quadruplets a batch",
-        h.model.title(),
-        set.name,
-        machine.for_images(h.amp),
-        h.quadruplets
-    );
-    if !session.announce(&what) {
-        return Ok((store, net));
+    if h.model.by() == Dissimilarity::Softmax {
+        line["saturated"] = pairs::saturated(g).into();
     }
-    let mut loader = batches(h, &photos, &sampler, session.start()..steps, machine)?;
-    let gradients = Gradients::new(&machine.world, &store)?;
-    for t in session.start()..steps {
-        let images = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
-        let count = (h.images_each() * h.quadruplets) as i64;
-        let images = channels_last(&upload(&images, machine.device));
-        let now = step(h, &net, &images, t, machine)?;
-        optimizer.zero_grad();
-        gradients.backward(&now.loss)?;
-        optimizer.step(h.rate(t), 0.9);
-
-        let done = Done { step: t, loss: &now.loss, images: count, waited: loader.waited() };
-        let line = || {
-            let line = log_line(h, t, &now);
-            let reading = reading(h, &line);
-            (line, reading)
-        };
-        session.after(done, line, &store, &optimizer, Vec::new)?;
-    }
-    Ok((store, net))
+    let collapsed = if h.model.takes_quadruplets() { h.margins[0] + h.margins[1] } else { h.margin };
+    let stands = adaptive.is_none() && h.model != TripletEmbedding;
+    let reading = stands.then(|| Reading::of_metric(&line, collapsed));
+    (line, reading)
 }
 
-fn too_few(h: &Hyper, people: &[i64]) -> String {
-    let count = people.iter().collect::<std::collections::BTreeSet<_>>().len();
-    let cure = if h.any_camera { "give other --data" } else { "give other --data, or say --any-camera" };
-    format!(
-        "{} has {count} people to train on; quadruplets need three, one of them seen by two cameras: {cure}",
-        h.data
-    )
+/// Learning rate at step `t`: `lr`, then `lr2` in the second stage, each a tenth after 3/5 of its stage.
+fn rate(h: &Flags, t: u64) -> f64 {
+    let (base, into, of) = if t < h.steps { (h.lr, t, h.steps) } else { (h.lr2, t - h.steps, h.steps2) };
+    if into * 5 < of * 3 { base } else { base / 10. }
 }
 
-/// Who is trained on and who is tested, by the names in the files' names, into `split.json`: for sets of several splits.
-/// A run that goes on must find the same people.
-fn write_split(at: &Path, h: &Hyper, set: &ReidSet, resumed: bool) -> Result<()> {
-    let Some(people) = datasets::split_people(set) else { return Ok(()) };
-    let path = at.join("split.json");
-    let value = json!({"data": set.name, "split": h.split, "train": people.train, "test": people.test});
-    let before = if resumed { std::fs::read_to_string(&path).ok() } else { None };
-    let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
-    ensure!(
-        before.is_none_or(|before| before == value),
-        "{}: the people of {} are not those that this run was started with: restore the data, or choose another --run",
-        path.display(),
-        h.data
-    );
-    files::write_atomic(&path, serde_json::to_string(&value)?.as_bytes())
-}
-
-/// The line of a logged step: loss, margins, mean squared distances and how many g are saturated. A function of flags,
-/// data and step. Waits for the device.
-fn log_line(h: &Hyper, t: u64, now: &Step) -> Value {
-    tch::no_grad(|| {
-        let g: Vec<Tensor> = now.g.iter().map(|g| g.to_kind(Kind::Double)).collect();
-        let mean = |x: &Tensor| x.mean(Kind::Double).double_value(&[]);
-        let negative = Tensor::cat(&g[1..], 0);
-        let mut line = json!({
-            "lr": h.rate(t),
-            "distance": {"same": mean(&g[0]), "different": mean(&negative)},
-            "square": {"same": mean(&g[0].square()), "different": mean(&negative.square())},
-        });
-        if h.model.takes_quadruplets() {
-            let margins = match &now.adaptive {
-                Some(margins) => [margins.strong.double_value(&[]), margins.weak.double_value(&[])],
-                None => h.margins,
-            };
-            line = stats::joined(line, json!({"stage": 1 + u64::from(t >= h.steps), "margins": margins}));
-        }
-        if h.model.has_softmax() {
-            // Where g(1 - g) is nothing, the softmax passes nothing on (Section 3.2).
-            let all = Tensor::cat(&g, 0);
-            let flat = (&all - all.square()).lt(1e-3).to_kind(Kind::Double);
-            line = stats::joined(line, json!({"saturated": mean(&flat)}));
-        }
-        stats::joined(stats::tally(t, &now.loss, &now.tally), line)
-    })
-}
-
-/// What the watch over collapse reads: the gap of the two means of a learned metric, whose margins stand still.
-fn reading(h: &Hyper, line: &Value) -> Option<Reading> {
-    let number = |pointer: &str| line.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.);
-    let fixed = line["stage"] != 2 && h.model != Model::TripletEmbedding;
-    fixed.then(|| Reading {
-        what: Collapse::Metric,
-        loss: number("/mean"),
-        collapsed_loss: if h.model.takes_quadruplets() { h.margins[0] + h.margins[1] } else { h.margin },
-        median_distance: (number("/square/different") - number("/square/same")).abs(),
-        mean_norm: 1.,
-    })
-}
-
-// ---- Section 5: evaluation --------------------------------------------------------------------------------------
-
-/// Opens the set of a run; of tracklets the middle photo stands for all in the test.
-fn open(h: &Hyper) -> Result<ReidSet> {
-    let set = open_named(&h.data, h.split, h.test_people)?;
-    let mut set = if h.validation > 0 {
-        set.hold_out(h.validation, seed::named(h.seed, "validation")).context("--validation")?
-    } else {
-        set
-    };
-    if set.photos().any(|photo| photo.tracklet >= 0) {
-        for photos in [&mut set.query, &mut set.gallery] {
-            *photos = photos.chunk_by(|a, b| a.tracklet == b.tracklet).map(|run| run[run.len() / 2].clone()).collect();
-        }
-        set.notes.push("a pair is of two photos: in the test the middle one of a tracklet stands for it".into());
-    }
-    ensure!(!set.query.is_empty() && !set.gallery.is_empty(), "{} has nobody to test: give other --data", h.data);
-    datasets::check(set.photos())?;
-    Ok(set)
-}
-
-/// Why a set can't be scored, if it can't; said before hours of training.
-fn unscorable(h: &Hyper, set: &ReidSet) -> Option<String> {
-    let cameras =
-        |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
-    let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
-    let none = !set.query.iter().any(found);
-    none.then(|| format!("{}: no query has a match by another camera in the gallery: give other --data", h.data))
-}
-
-fn open_named(data: &str, split: Split, test_people: Option<usize>) -> Result<ReidSet> {
-    if data != "drawn" {
-        return datasets::open_split(Path::new(data), split, test_people);
-    }
-    ensure!(
-        split == Split::default() && test_people.is_none(),
-        "the drawn set has one test set: leave out --split and --test-people"
-    );
-    Ok(datasets::drawn::set())
-}
-
-fn identities(photos: &[Photo]) -> Vec<Identity> {
-    photos.iter().map(|photo| Identity { person: photo.person, camera: photo.camera }).collect()
-}
-
-/// What every query and gallery photo are ranked by, `[Q, G]`.
-fn distances(h: &Hyper, net: &QuadrupletNet, set: &ReidSet, order: Order, machine: &Machine) -> Result<Tensor> {
-    if h.model == Model::TripletEmbedding {
-        let embedding = h.embedding(machine);
-        let query = embedding.photos(net, &set.query, "embed queries")?;
-        return Ok(Metric::SquaredEuclidean.matrix(&query, &embedding.photos(net, &set.gallery, "embed gallery")?));
-    }
-    let score = |outputs: &Tensor| ranked(h.model, outputs);
-    h.comparison(order, machine).matrix(net, &set.query, &set.gallery, &score, "compare")
-}
-
-/// Distances of `count` pairs of one person and as many of two, drawn as in training but for the mirroring (Figure 5).
-fn training_distances(
-    h: &Hyper,
-    net: &QuadrupletNet,
-    set: &ReidSet,
-    flags: &flags::Scoring,
-    machine: &Machine,
-) -> Result<Option<[Vec<f64>; 2]>> {
-    let (people, cameras): (Vec<i64>, Vec<i64>) = set.train.iter().map(|photo| (photo.person, photo.camera)).unzip();
-    let count = flags.pairs as usize;
-    // One seed for every model and run, so that they are measured on the same pairs.
-    let Some(sampler) = QuadrupletSampler::new(&people, &cameras, count, !h.any_camera, 5) else { return Ok(None) };
-    let rows = sampler.batch(0);
-    let end = |part: usize| rows[part * count..(part + 1) * count].iter().copied();
-    let pairs: Vec<(usize, usize)> = end(0).zip(end(1)).chain(end(0).zip(end(2))).collect();
-    let ranked = if h.model == Model::TripletEmbedding {
-        let x = h.embedding(machine).photos(net, &set.train, "embed training photos")?;
-        let rows = |pick: fn(&(usize, usize)) -> usize| {
-            x.index_select(0, &Tensor::from_slice(&pairs.iter().map(|pair| pick(pair) as i64).collect::<Vec<_>>()))
-        };
-        Metric::SquaredEuclidean.paired(&rows(|pair| pair.0), &rows(|pair| pair.1))
-    } else {
-        let score = |outputs: &Tensor| ranked(h.model, outputs);
-        h.comparison(flags.order.unwrap_or(Order::Both), machine).pairs(
-            net,
-            &set.train,
-            &pairs,
-            &score,
-            "compare training pairs",
-        )?
-    };
-    let shown = shown(h.model);
-    let all: Vec<f64> = Vec::<f32>::try_from(ranked)?.into_iter().map(|x| shown(f64::from(x))).collect();
-    let (same, different) = all.split_at(count);
-    Ok(Some([same.to_vec(), different.to_vec()]))
-}
-
-/// Mean and population standard deviation.
-fn mean_and_spread(values: &[f64]) -> (f64, f64) {
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt())
-}
-
-/// Scores a run's network and writes `results.json` and `report.html`.
-fn evaluate(
-    at: &Path,
-    h: &Hyper,
-    set: &ReidSet,
-    net: &QuadrupletNet,
-    step: u64,
-    machine: &Machine,
-    flags: &flags::Scoring,
-) -> Result<Results> {
-    if let Some(why) = unscorable(h, set) {
-        bail!("{why}");
-    }
-    let order = flags.order.unwrap_or(Order::Both);
-    let dist = distances(h, net, set, order, machine)?;
-    let (q, g) = (identities(&set.query), identities(&set.gallery));
-    let shots = retrieval::single_shot_distances(&dist, &q, &g, flags.draws as usize, seed::named(h.seed, "draws"));
-    let all = retrieval::evaluate_distances(&dist, &q, &g, Exclude::SameCamera, Ap::Trapezoid);
-    let mut scores: Vec<(String, f64)> =
-        [1, 5, 10, 20].map(|k| (format!("single shot rank-{k}"), shots.rank(k))).into();
-    scores.push(("whole gallery mAP".into(), all.map()));
-    scores.push(("whole gallery rank-1".into(), all.rank(1)));
-    let training = training_distances(h, net, set, flags, machine)?;
-    if let Some([same, different]) = &training {
-        for (name, values) in [(INTRA, same), (INTER, different)] {
-            let (mean, spread) = mean_and_spread(values);
-            scores.push((name.into(), mean));
-            scores.push((name.replace("mean distance", "standard deviation"), spread));
-        }
-    }
-    let comparable = published::comparable(h, set, step);
-    let distance = match h.model {
-        Model::TripletEmbedding => "squared distance of unit embeddings",
-        Model::TripletLearnedMetric | Model::TripletNoSoftmax => "learned metric g, ranked by its square",
-        _ => "learned metric g in 0..1, ranked by its logit",
-    };
-    let protocol = vec![
-        format!(
-            "single shot: {} queries ({} without a match by another camera left out), each against one random image of every person by another camera, {} draws averaged; rank-1 varies by {:.4} (standard deviation) between draws",
-            q.len(),
-            shots.skipped,
-            flags.draws,
-            shots.rank1_std
-        ),
-        format!("whole gallery: {} photos, Market-1501's rule, mAP by the trapezoid rule", g.len()),
-        format!(
-            "{distance}{}",
-            match (h.model, order) {
-                (Model::TripletEmbedding, _) => "",
-                (_, Order::Both) => "; both orders of a pair averaged",
-                (_, Order::One) => "; (query, gallery) alone",
-            }
-        ),
-        match &training {
-            Some(_) => format!(
-                "training distances: {} pairs of each kind{}, not mirrored",
-                flags.pairs,
-                if h.any_camera { "" } else { ", each seen by two cameras" }
-            ),
-            None => "training distances: none, for the training photos give no quadruplet".into(),
-        },
-    ];
-    let departures: Vec<String> = paper::departures(&DEPARTURES, h).into_iter().chain(h.departures()).collect();
-    let results = Results {
-        paper: "quadruplet".into(),
-        citation: published::CITATION.into(),
-        data: set.name.clone(),
-        protocol,
-        claims: published::claims(h, &scores),
-        scores,
-        comparable,
-        departures,
-        step,
-    };
-    if !machine.world.leads() {
-        return Ok(results);
-    }
-    results.write(at)?;
-    let mut report = Report::new("quadruplet", published::CITATION);
-    report.facts(&h.facts(set, step, machine));
-    report.table("Scores", "", &results.score_table());
-    report.table(
-        "Beside the paper",
-        results.comparable.as_ref().err().map_or("", String::as_str),
-        &results.claim_table(""),
-    );
-    report.list("Protocol", &results.protocol);
-    report.list("Data", &set.notes);
-    if let Some([same, different]) = training {
-        let name = |what: &str, values: &[f64]| {
-            let (mean, spread) = mean_and_spread(values);
-            format!("{what}: {mean:.4} ± {spread:.4}")
-        };
-        let groups = [(name("same person", &same), same), (name("different people", &different), different)];
-        report.histogram(
-            "Distances of training pairs",
-            "Means and standard deviations as Figure 5 gives them.",
-            "distance",
-            &groups,
-            40,
-        );
-    }
-    if at.join("log.jsonl").exists() {
-        curves(&mut report, at)?;
-    }
-    reid::distance_sections(&mut report, set, &dist, shown(h.model), &all, h.seed)?;
-    report.list("Departures from the paper", &results.departures);
-    report.write(&at.join("report.html"))?;
-    Ok(results)
-}
-
-/// Training curves from the log: loss, the means that the margins come from, the margins, saturation.
-fn curves(report: &mut Report, at: &Path) -> Result<()> {
-    let path = at.join("log.jsonl");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let series = |name: &str, pointer: &str| {
-        let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.pointer(pointer)?.as_f64()?));
-        Series { name: name.into(), points: lines.iter().filter_map(point).collect() }
-    };
-    report.lines("Loss", "", "step", "loss", &[series("mean over quadruplets", "/mean")]);
-    report.lines("Active terms", "", "step", "fraction", &[series("active", "/active")]);
-    report.lines(
-        "Mean squared distances in a batch",
-        "The two means whose difference makes the adaptive margins (Eq. 4).",
-        "step",
-        "mean of g²",
-        &[series("same person", "/square/same"), series("different people", "/square/different")],
-    );
-    let margins = [series("alpha 1", "/margins/0"), series("alpha 2", "/margins/1")];
-    if !margins[0].points.is_empty() {
-        report.lines("Margins", "Fixed in the first stage, adaptive in the second.", "step", "margin", &margins);
-    }
-    let saturated = series("saturated", "/saturated");
-    if !saturated.points.is_empty() {
-        report.lines(
-            "Saturation",
-            "The share of pairs with g(1 - g) below 0.001, which learn nothing.",
-            "step",
-            "fraction",
-            &[saturated],
-        );
-    }
-    Ok(())
-}
-
-// ---- The verbs --------------------------------------------------------------------------------------------------
-
-/// A run from its folder.
-fn load(at: &Path, machine: &Machine) -> Result<Trained<Hyper, QuadrupletNet>> {
-    session::load("quadruplet", at, machine, network)
-}
-
-/// What the exported module computes: of a pair of images what [`ranked`] ranks by.
-fn compared(h: &Hyper, net: &QuadrupletNet, order: Order, a: &Tensor, b: &Tensor) -> Tensor {
-    let (a, b) = (net.maps(a, false), net.maps(b, false));
-    let there = ranked(h.model, &net.pair(&a, &b, false));
-    if order == Order::Both { (there + ranked(h.model, &net.pair(&b, &a, false))) / 2. } else { there }
-}
-
-/// TorchScript with named parameters, compared with this network before it counts as written.
-fn export_run(at: &Path, h: &Hyper, store: &VarStore, net: &QuadrupletNet, order: Order) -> Result<PathBuf> {
-    let path = at.join("model.pt");
-    let example = || Tensor::ones([2, 3, h.height.into(), h.width.into()], (Kind::Float, store.device())) * 0.5;
-    let exported = if h.model == Model::TripletEmbedding {
-        export::torchscript(store, &|inputs: &[Tensor]| net.forward(&inputs[0], false), &[example()], &path)?
-    } else {
-        let forward = |inputs: &[Tensor]| compared(h, net, order, &inputs[0], &inputs[1]);
-        export::torchscript(store, &forward, &[example(), example()], &path)?
-    };
-    print(exported)?;
-    print(match h.model {
-        Model::TripletEmbedding => "model(images) is f, unit rows: rank by their squared distance",
-        Model::TripletLearnedMetric | Model::TripletNoSoftmax => "model(a, b) is |g| for pairs of images: rank by it",
-        _ => "model(a, b) is the logit of g for pairs of images: rank by it, sigmoid(model(a, b)) is g",
-    })?;
-    Ok(path)
-}
-
-/// Embeddings of the photos, or g of every two of them.
-fn embed_images(args: &flags::Embed, machine: &Machine) -> Result<()> {
-    let Trained { flags: h, network: net, store: _store, .. } = load(&args.run, machine)?;
-    let order = flags::order_of(h.model, args.order)?;
-    embed::check_out(&args.out)?;
-    let photos = datasets::folder(&args.images)?;
-    datasets::check(photos.iter())?;
-    let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
-    if h.model == Model::TripletEmbedding {
-        let x = h.embedding(machine).photos(&net, &photos, "embed")?;
-        embed::write(&args.out, &names, x)?;
-        return print(format!("{} embeddings of width {}: {}", photos.len(), net.width(), args.out.display()));
-    }
-    const MOST: usize = 10_000;
-    ensure!(
-        photos.len() <= MOST,
-        "--images {}: {} photos make {} pairs: give at most {MOST} photos",
-        args.images.display(),
-        photos.len(),
-        photos.len() * photos.len()
-    );
-    let score = |outputs: &Tensor| ranked(h.model, outputs);
-    let g = h.comparison(order, machine).matrix(&net, &photos, &photos, &score, "compare")?;
-    let g = if h.model.has_softmax() { g.sigmoid() } else { g };
-    let metadata = [("names".to_string(), serde_json::to_string(&names)?)].into();
-    weights::save(&args.out, &[("dissimilarity".into(), g)], Some(metadata))?;
-    print(format!("{0} x {0} dissimilarities: {1}", photos.len(), args.out.display()))
-}
-
-fn run_verb(verb: flags::Verb) -> Result<()> {
-    use flags::Verb;
-    match verb {
-        Verb::Train(args) => {
-            let h = args.hyper.resolve()?;
-            ensure!(
-                !args.machine.sync_batch_norm || h.net == Net::Small,
-                "--sync-batch-norm: the paper's networks have no batch normalisation: leave it out"
-            );
-            let machine = args.machine.resolve_world()?;
-            let set = open(&h)?;
-            set.notes.iter().chain(&unscorable(&h, &set)).for_each(|note| say(format!("note: {note}")));
-            let at = args.run.unwrap_or_else(|| h.folder());
-            train(&h, &set, &at, &machine)?;
-            print(format!("trained: {}\nnext: quadruplet evaluate --run {}", at.display(), at.display()))
-        }
-        Verb::Evaluate(args) => {
-            let machine = args.machine.resolve_world()?;
-            let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
-            flags::order_of(h.model, args.scoring.order)?;
-            let elsewhere = args.data.is_some();
-            if let Some(data) = args.data {
-                let split = args.split.unwrap_or_default();
-                (h.data, h.split, h.test_people, h.validation) = (data, split, args.test_people, 0);
-            }
-            let set = open(&h)?;
-            let mut at = args.run;
-            if elsewhere {
-                // The run keeps the scores of its own data.
-                let split = args.split.map_or_else(String::new, |split| format!("-split{split}"));
-                at = at.join(format!("on-{}{split}", set.name));
-            }
-            if args.untrained {
-                // The run's network as training found it: same seed, same weights from outside.
-                store = VarStore::new(machine.device);
-                net = network(&h, &store)?;
-                step = 0;
-                start_from(&h, &store)?;
-                at = at.join("untrained");
-            }
-            std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
-            evaluate(&at, &h, &set, &net, step, &machine, &args.scoring)?.show(&at, "Figure 5")?;
-            drop(store);
-            Ok(())
-        }
-        Verb::Embed(args) => embed_images(&args, &args.machine.resolve()?),
-        Verb::Export(args) => {
-            let machine = args.machine.resolve()?;
-            let Trained { flags: h, network: net, store, .. } = load(&args.run, &machine)?;
-            let order = flags::order_of(h.model, args.order)?;
-            print(format!("model:   {}", export_run(&args.run, &h, &store, &net, order)?.display()))
-        }
-        Verb::Data(args) => {
-            let card = datasets::card::Card::new(&open_named(&args.data, args.split, args.test_people)?);
-            print(&card)?;
-            match args.out {
-                Some(out) => files::write_atomic(&out, serde_json::to_string_pretty(&card)?.as_bytes()),
-                None => Ok(()),
-            }
-        }
-        Verb::Reproduce(args) => figure5::reproduce(&args, &args.machine.resolve()?),
-    }
+fn comparison(h: &Flags, how: &Scoring, run: &Run) -> Comparison {
+    let images = people::embedding(Recipe::imagenet(h.size.0, h.size.1), TestViews::Original, run);
+    let of_pairs = if h.net == Form::Small { 1024 } else { 256 };
+    let batch = if h.model == TripletEmbedding { images.batch } else { of_pairs };
+    Comparison { images: Embedding { batch, ..images }, by: h.model.by(), order: how.order }
 }
 
 fn main() -> std::process::ExitCode {
-    let cli = flags::Cli::parse();
-    rankle::paper::main(|| run_verb(cli.verb))
+    program::main::<QuadrupletPaper>()
 }

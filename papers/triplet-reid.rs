@@ -8,489 +8,446 @@
 //!
 //! should reach, on Market-1501 single query (Table 2): TriNet mAP 69.14, rank-1 84.92; LuNet (`--net lunet`, no
 //! weights) mAP 60.71, rank-1 81.38. What it did reach, on which data, stands in papers/README.md.
-//! Where it departs from the paper, or fills a gap in it, is [`DEPARTURES`].
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use rankle::collectives::{Gradients, Shares};
-use rankle::datasets::{self, Photo, ReidSet, Split};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use rankle::claims::Claims;
+use rankle::datasets::ReidSet;
 use rankle::distance::Metric;
-use rankle::loader::Loader;
-use rankle::losses::{Margin, Tally, triplet};
-use rankle::metrics::retrieval::Ap;
-use rankle::models::{LuNet, Network, TriNet, channels_last, layers::Scope};
-use rankle::optim::{Optimizer, Rule};
-use rankle::paper::{Claim, Results, print};
-use rankle::run::{
-    self,
-    embed::{self, Embedding},
-    machine::Machine,
-    progress::say,
-    reid,
-    report::Report,
-    session::{self, Done, Plan, Session, Trained},
-    stats,
-    watch::Reading,
-};
-use rankle::sampler::{PkSampler, TripletSampler};
+use rankle::hyper::{Hyper, Idle, Size, count, positive, shown, when, within};
+use rankle::losses::{Margin, Tally, embedded, triplet};
+use rankle::models::{LuNet, Network, TriNet, layers::Scope};
+use rankle::optim::Rule;
+use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
+use rankle::run::session::{Done, Session};
+use rankle::run::{Run, stats, watch::Reading};
 use rankle::schedule::Decay;
-use rankle::transfer::{stage, upload};
+use rankle::study::{Sheet, Study, silent};
+use rankle::tasks::reid::{self, ReidData};
+use rankle::tasks::{Rows, people};
 use rankle::transform::{Augment, Recipe, TestViews};
-use rankle::{export, files, seed, weights};
+use rankle::{catalog, program, say, weights};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::{Kind, Tensor, nn::VarStore};
 
-#[path = "triplet-reid/flags.rs"]
-mod flags;
-#[path = "triplet-reid/published.rs"]
-mod published;
-#[path = "triplet-reid/table1.rs"]
-mod table1;
+// ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
-use flags::{Hyper, Loss, Net};
-
-/// What holds for every run; what a run's flags change is added to its results.
-const DEPARTURES: [&str; 8] = [
-    "TriNet's backbone is torchvision's ResNet-50 (stride on the 3x3, RGB, its mean and deviation), not the Caffe one",
-    "TriNet's last linear layer starts Glorot-uniform, as a maintainer says the paper's did",
-    "LuNet's undetermined details: convolutions without bias; batch norm and leaky ReLU before each convolution; 1x1 projections wherever the channels change",
-    "Adam's epsilon is 1e-8, the default of the paper's framework; the paper names none",
-    "a pass over the people drops its remainder; a person's images are walked through without replacement across passes",
-    "resizing is bilinear with antialiasing, as PIL's; the authors' code has none",
-    "offline hard mining (--loss triplet-ohm) is unpublished in detail: every --ohm-every steps all training images are embedded and each gets the hardest of --ohm-pool random negatives; its positive is random",
-    "Table 1's validation people are drawn from the seed; queries are one random image (MARS: tracklet) a person and camera, the gallery is everything",
-];
-
-// ---- Section 3: the networks ------------------------------------------------------------------------------------
-
-/// f_θ: TriNet (Section 3.2, from ImageNet weights) or LuNet (Table 9, from scratch).
-fn network(h: &Hyper, store: &VarStore) -> Result<Box<dyn Network>> {
-    let at = Scope::root(store, h.seed);
-    Ok(match h.net {
-        Net::Trinet => Box::new(TriNet::new(&at)),
-        Net::Lunet => Box::new(
-            LuNet::new(&at, h.height.into(), h.width.into(), h.shrink)
-                .with_context(|| format!("--size {}x{} --shrink {}", h.height, h.width, h.shrink))?,
-        ),
-    })
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Net {
+    /// ResNet-50 with a new head, 25.74 M parameters (Section 3.2)
+    Trinet,
+    /// From scratch, 5.00 M parameters (Table 9)
+    Lunet,
 }
 
-// ---- Section 2: the losses --------------------------------------------------------------------------------------
+/// The rows of Table 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Loss {
+    /// Random triplets (Eq. 4)
+    Triplet,
+    /// Triplets with offline hard mining
+    TripletOhm,
+    /// Batch hard (Eq. 5)
+    BatchHard,
+    /// Batch hard, mean over active terms
+    BatchHardNonzero,
+    /// Batch all (Eq. 6)
+    BatchAll,
+    /// Batch all, mean over active terms
+    BatchAllNonzero,
+    /// Generalised lifted structure, "3-pos." (Eq. 7)
+    Lifted,
+    /// Lifted structure as first published, "1-pos."
+    LiftedPairs,
+}
+use Loss::{BatchAll, BatchAllNonzero, BatchHard, BatchHardNonzero, Lifted, LiftedPairs, Triplet, TripletOhm};
+use Net::{Lunet, Trinet};
+use TestViews::{Centre, CentreFlip, FiveCrops, Original};
 
-/// The loss terms of a batch with embeddings `x` `[B, 128]`; D is the distance of every two of them.
-fn terms(h: &Hyper, x: &Tensor, d: &Tensor, labels: &Tensor) -> Tally {
-    let m = h.hard_margin();
-    match h.loss {
-        Loss::Triplet | Loss::TripletOhm => {
-            let [a, p, n] = [0, 1, 2].map(|i| x.chunk(3, 0).swap_remove(i));
-            triplet::hinge(&h.metric.paired(&a, &p), &h.metric.paired(&a, &n), h.margin()) // Eq. 4
+impl Loss {
+    /// Batches of separate triplets instead of P people with K images each.
+    fn takes_triplets(self) -> bool {
+        matches!(self, Triplet | TripletOhm | LiftedPairs)
+    }
+}
+
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Flags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    data: ReidData,
+    /// Network (Section 3.2, Table 9)
+    #[arg(long, value_enum, default_value_t = Trinet)]
+    net: Net,
+    /// TriNet's ImageNet weights, torchvision's resnet50 as .pth or .safetensors, or none (Section 3.2)
+    #[arg(long, value_name = "FILE|none")]
+    weights: Option<String>,
+    /// Input height x width in pixels (Section 4.4, Table 4)
+    #[arg(long, value_name = "HxW", default_value_t = Size(256, 128))]
+    size: Size,
+    /// Divide all of LuNet's channel counts by this, for small machines (Table 9)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=64_i64))]
+    shrink: i64,
+    /// Loss (Table 1)
+    #[arg(long, value_enum, default_value_t = BatchHard)]
+    loss: Loss,
+    /// Margin m in units of the distance, or soft (Section 2)
+    #[arg(long, value_name = "M|soft", default_value_t = Margin::Soft)]
+    margin: Margin,
+    /// Distance D, not squared (Section 2)
+    #[arg(long, value_enum, default_value_t = Metric::Euclidean)]
+    metric: Metric,
+    /// Steps between two offline minings (ours)
+    #[arg(long, value_name = "STEPS", default_value_t = 5_000, value_parser = count)]
+    ohm_every: u64,
+    /// Random images among which a hardest negative is sought offline (ours)
+    #[arg(long, value_name = "IMAGES", default_value_t = 1_000, value_parser = within(2..=10_000_000_usize))]
+    ohm_pool: usize,
+    /// People a batch, P (Section 4.4)
+    #[arg(long, default_value_t = 18, value_parser = within(2..=32_768_usize))]
+    p: usize,
+    /// Images a person and batch, K (Section 4.4)
+    #[arg(long, default_value_t = 4, value_parser = within(2..=32_768_usize))]
+    k: usize,
+    /// Triplets a batch, for the losses that take separate triplets (Section 4.2)
+    #[arg(long, default_value_t = 42, value_parser = within(1..=65_536_usize))]
+    triplets: usize,
+    /// Training augmentation; Table 1 has none (Section 4.4)
+    #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
+    augment: Augment,
+    /// Learning rate before the decay (Section 4.4)
+    #[arg(long, default_value_t = 3e-4, value_parser = positive)]
+    lr: f64,
+    /// Step at which the decay starts and beta1 drops to 0.5, at most 3/5 of the steps where it is not given (Section 4.4)
+    #[arg(long, value_name = "STEP", default_value_t = 15_000)]
+    t0: u64,
+    /// Step at which training stops, the rate at a thousandth (Section 4.4)
+    #[arg(long, value_name = "STEP", default_value_t = 25_000, value_parser = count)]
+    t1: u64,
+}
+
+impl Hyper for Flags {
+    const AXES: &'static [&'static str] = &["net"];
+    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
+        ("Network", &["net", "weights", "size", "shrink"]),
+        ("Loss", &["loss", "margin", "metric", "ohm-every", "ohm-pool"]),
+        ("Batches", &["p", "k", "triplets", "augment"]),
+        ("Optimisation", &["lr", "t0", "t1"]),
+    ];
+    const NAMED: &'static [&'static str] = &["data", "?split", "net", "loss", "margin", "seed"];
+    const PRESETS: &'static [fn(&mut Flags)] = &[
+        |h| h.data.data = "data/Market-1501-v15.09.15".into(),
+        |h| when(h.data.data == "drawn", || h.net = Lunet),
+        |h| when(h.net == Lunet, || (h.p, h.lr, h.size) = (32, 1e-3, Size(128, 64))),
+        // The losses without a soft form take the best margin of their row in Table 1.
+        |h| when(matches!(h.loss, BatchHardNonzero | LiftedPairs), || h.margin = Margin::Hard(0.2)),
+        |h| when(h.loss == BatchAllNonzero, || h.margin = Margin::Hard(0.5)),
+        |h| when(h.loss == Lifted, || h.margin = Margin::Hard(1.)),
+        |h| when(h.data.data == "drawn", || (h.p, h.triplets, h.t0, h.t1, h.size) = (12, 16, 150, 250, Size(64, 32))),
+        |h| when(h.data.data == "drawn", || (h.ohm_every, h.ohm_pool) = (50, 200)),
+        |h| when(h.data.data == "drawn" && h.net == Lunet, || h.shrink = 4),
+        |h| h.t0 = h.t0.min(h.t1 / 5 * 3),
+    ];
+    const IDLE: &'static [Idle<Flags>] = &[
+        (&["p", "k"], |h| !h.loss.takes_triplets()),
+        (&["triplets"], |h| h.loss.takes_triplets()),
+        (&["ohm-every", "ohm-pool"], |h| h.loss == TripletOhm),
+        (&["shrink"], |h| h.net == Lunet),
+        (&["weights"], |h| h.net == Trinet || h.weights.as_deref() == Some("none")),
+    ];
+
+    fn check(&self) -> Result<()> {
+        let soft = matches!(self.loss, Triplet | TripletOhm | BatchHard | BatchAll);
+        ensure!(
+            self.net == Lunet || self.weights.is_some(),
+            "TriNet starts from ImageNet weights: say --weights FILE ({} gets data/weights/resnet50-0676ba61.pth), --weights none to train it from scratch, or --net lunet",
+            catalog::fetch("resnet50")
+        );
+        ensure!(soft || self.margin != Margin::Soft, "--margin soft: this loss has no soft form: say --margin 0.2");
+        ensure!(self.p * self.k <= 65_536, "--p {} --k {}: a batch takes at most 65536 images", self.p, self.k);
+        Ok(())
+    }
+}
+
+/// How test images are seen.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Scoring {
+    /// Test-time augmentation (Table 5)
+    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring")]
+    views: TestViews,
+    /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
+    #[arg(long, help_heading = "Scoring")]
+    rerank: bool,
+}
+
+struct TripletReid;
+
+impl Paper for TripletReid {
+    const NAME: &'static str = "triplet-reid";
+    const CITATION: &'static str =
+        "Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification, arXiv 1703.07737";
+    const START: &'static str = "Quick start: triplet-reid reproduce --data drawn\nThe paper:   triplet-reid train --weights data/weights/resnet50-0676ba61.pth, then evaluate --run DIR\nTable 1:     triplet-reid reproduce --data drawn --table 1";
+    const DEPARTURES: &'static [Departures<Flags>] = &[
+        (|_| true, &["Adam's epsilon is 1e-8, its framework's default; the paper names none"]),
+        (|_| true, &["resizing is bilinear with antialiasing, as PIL's; the authors' code has none"]),
+        (|h| h.net == Trinet, &["ResNet-50 is torchvision's: stride on the 3x3, RGB, its mean and deviation"]),
+        (|h| h.net == Trinet, &["the last linear layer starts Glorot-uniform, as a maintainer says the paper's did"]),
+        (|h| h.net == Lunet, &["LuNet's convolutions have no bias; batch norm and leaky ReLU stand before each"]),
+        (|h| h.net == Lunet, &["LuNet has 1x1 projections wherever the channels change; the paper does not say"]),
+        (|h| !h.loss.takes_triplets(), &["a pass over the people drops its remainder"]),
+        (|h| !h.loss.takes_triplets(), &["a person's images are walked through without replacement across passes"]),
+        (|h| h.loss == TripletOhm, &["offline mining is ours: see --ohm-every and --ohm-pool; positives are random"]),
+        (
+            |h| h.data.validation > 0,
+            &["who is held out follows from the seed; a person and camera has one random query"],
+        ),
+    ];
+    type Hyper = Flags;
+    type Scoring = Scoring;
+    type Own = NoVerbs;
+    type Data = ReidSet;
+    type Shape = ();
+    type Net = Box<dyn Network>;
+
+    fn open(h: &Flags, seed: u64) -> Result<ReidSet> {
+        h.data.open(seed)
+    }
+
+    // ---- Section 3: the networks ----------------------------------------------------------------------------------
+
+    /// f_θ: TriNet (Section 3.2) or LuNet (Table 9).
+    fn network(h: &Flags, _: &(), _: &str, store: &VarStore, run: &Run) -> Result<Box<dyn Network>> {
+        let at = Scope::root(store, run.seed);
+        let Size(height, width) = h.size;
+        Ok(match h.net {
+            Trinet => Box::new(TriNet::new(&at)),
+            Lunet => Box::new(
+                LuNet::new(&at, height.into(), width.into(), h.shrink)
+                    .with_context(|| format!("--size {} --shrink {}", h.size, h.shrink))?,
+            ),
+        })
+    }
+
+    /// TriNet's backbone from ImageNet weights; the head stays as the seed made it.
+    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
+        let Some(file) = h.weights.as_deref().filter(|file| *file != "none") else { return Ok(()) };
+        say::say(weights::start(store, Path::new(file), &weights::Published::RESNET50)?);
+        Ok(())
+    }
+
+    /// Refuses too few people before the run's folder is claimed.
+    fn start_on(h: &Flags, set: &ReidSet, part: &str, store: &VarStore) -> Result<()> {
+        rows(h, set, None, 0).map(drop)?;
+        Self::start(h, part, store)
+    }
+
+    // ---- Sections 4.2 to 4.4: training ----------------------------------------------------------------------------
+
+    fn plan(h: &Flags, _: &ReidSet, _: &str, _: &Run) -> Result<Plan> {
+        let images = if h.loss.takes_triplets() { 3 * h.triplets } else { h.p * h.k };
+        let what = format!("{}, batches of {images}", shown(h, "net"));
+        Ok(Plan { steps: h.t1, rule: Rule::ADAM, weight_decay: 0., what })
+    }
+
+    fn train(h: &Flags, set: &ReidSet, _: &str, net: &Self::Net, session: &mut Session, run: &Run) -> Result<()> {
+        let decay = Decay { base: h.lr, t0: h.t0, t1: h.t1 };
+        // Offline mining cuts training into stretches; every other loss has one.
+        for steps in session.stretches(if h.loss == TripletOhm { h.ohm_every } else { h.t1 }) {
+            if h.loss == TripletOhm && (steps.start % h.ohm_every == 0 || !session.extra.contains_key("mined")) {
+                run.world().share_variables(session.store())?; // batch normalisation counted each process's own images
+                let how = people::embedding(recipe(h), TestViews::Original, run);
+                let mined = people::mine_offline(&**net, &set.train, &how, h.metric, h.ohm_pool, steps.start, run)?;
+                session.extra.insert("mined".into(), mined);
+            }
+            let rows = rows(h, set, session.extra.get("mined"), run.seed("sampler"))?;
+            let mut loader = people::batches(&set.train, recipe(h), h.augment, rows, steps, run)?;
+            while let Some(batch) = loader.next() {
+                let batch = batch?;
+                let t = batch.step;
+                let x = run.autocast(|| net.forward(&batch.images(run), true)); // f_θ(x)
+                let x = run.world().gather(&x, &batch.shares)?; // of all processes
+                let tally = terms(h, &x, &batch.labels);
+                let loss = mean(h, &tally);
+                session.descend(&loss, decay.rate(t), decay.beta1(t))?; // Eq. 8; β₁ drops to 0.5 at t0
+                let done = Done { step: t, loss: &loss, images: batch.labels.size()[0], waited: loader.waited() };
+                session.after(done, || {
+                    let (rates, x) = (json!({"lr": decay.rate(t), "beta1": decay.beta1(t)}), x.detach());
+                    let line = stats::line(t, &loss, &tally, rates, &x, &h.metric.matrix(&x, &x));
+                    let collapsed = mean(h, &terms(h, &x.zeros_like(), &batch.labels)).double_value(&[]);
+                    (line.clone(), Some(Reading::of(&line, collapsed)))
+                })?;
+            }
         }
-        Loss::BatchHard | Loss::BatchHardNonzero => triplet::batch_hard(d, labels, h.margin()), // Eq. 5
-        Loss::BatchAll | Loss::BatchAllNonzero => triplet::batch_all(d, labels, h.margin()),    // Eq. 6
-        Loss::Lifted => triplet::lifted(d, labels, m),                                          // Eq. 7
-        Loss::LiftedPairs => {
-            let rows = Tensor::arange(x.size()[0], (Kind::Int64, d.device())).chunk(3, 0);
-            triplet::lifted_pairs(d, &rows[0], &rows[1], m)
+        Ok(())
+    }
+
+    // ---- Sections 4.3 and 6: evaluation ---------------------------------------------------------------------------
+
+    fn evaluate(h: &Flags, set: &ReidSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
+        let (net, embedding) = (nets.only()?, people::embedding(recipe(h), how.views, run));
+        let embedded = reid::embed(&*net, set, &embedding)?;
+        let (mut scores, single) = embedded.scores("single query", h.metric, how.rerank, run)?;
+        if let Some(multi) = reid::multi_query(&*net, set, &embedding, &embedded)? {
+            scores.extend(multi.scores("multi query", h.metric, how.rerank, run)?.0);
+        }
+        let mut found = Evaluation { scores, protocol: embedded.protocol(&single), ..Evaluation::default() };
+        let views = (how.views.count(), how.views.name());
+        found.protocol.extend([
+            format!("--metric {} of embeddings of {} view(s) a photo ({}), averaged", h.metric, views.0, views.1),
+            "mAP by the trapezoid rule of the official script; (step) is the mean precision at hits".into(),
+        ]);
+        if run.leads() {
+            reid::retrieval_sections(&mut found.report, set, &embedded, &single, h.metric, run.seed)?;
+        }
+        Ok(found)
+    }
+
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
+        people::embed_folder(&*nets.only()?, folder, &people::embedding(recipe(h), how.views, run))
+    }
+
+    fn inputs(h: &Flags, _: &(), _: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
+        (vec![vec![2, 3, h.size.0.into(), h.size.1.into()]], "images to embeddings [B, 128]".into())
+    }
+
+    fn export(_: &Flags, net: &Self::Net, _: &Scoring, inputs: &[Tensor]) -> Tensor {
+        net.forward(&inputs[0], false)
+    }
+
+    // ---- The paper's numbers --------------------------------------------------------------------------------------
+
+    const CLAIMS: &'static [Claims<Flags, Scoring>] = &[Claims {
+        unit: 100.,
+        metrics: &["mAP", "rank-1", "rank-5"],
+        rows: &[
+            ("Table 2", "Market-1501", |_, _| (), "single query", &[69.14, 84.92, 94.21]),
+            ("Table 2", "Market-1501", |_, _| (), "multi query", &[76.42, 90.53, 96.29]),
+            ("Table 2", "MARS", |_, _| (), "single query", &[67.70, 79.80, 91.36]),
+            ("Table 2", "Market-1501", |_, _| (), "single query re-ranked", &[81.07, 86.67, 93.38]),
+            ("Table 2", "Market-1501", |_, _| (), "multi query re-ranked", &[87.18, 91.75, 95.78]),
+            ("Table 2", "MARS", |_, _| (), "single query re-ranked", &[77.43, 81.21, 90.76]),
+            ("Table 2", "Market-1501", |h, _| h.net = Lunet, "single query", &[60.71, 81.38, 92.34]),
+            ("Table 2", "Market-1501", |h, _| h.net = Lunet, "multi query", &[69.07, 87.11, 95.16]),
+            ("Table 2", "MARS", |h, _| h.net = Lunet, "single query", &[60.48, 75.56, 89.70]),
+            ("Table 2", "Market-1501", |h, _| h.net = Lunet, "single query re-ranked", &[75.62, 84.59, 91.89]),
+            ("Table 2", "Market-1501", |h, _| h.net = Lunet, "multi query re-ranked", &[82.61, 89.31, 94.48]),
+            ("Table 2", "MARS", |h, _| h.net = Lunet, "single query re-ranked", &[73.68, 78.48, 88.74]),
+            ("Table 4", "Market-1501", |h, _| h.size = Size(128, 64), "single query", &[62.52, 79.45, 91.06]),
+            ("Table 4", "Market-1501", |h, _| h.size = Size(64, 32), "single query", &[47.42, 68.08, 85.84]),
+            (
+                "Table 4",
+                "Market-1501",
+                |h, _| (h.net, h.size) = (Lunet, Size(64, 32)),
+                "single query",
+                &[57.18, 78.21, 90.94],
+            ),
+            ("Table 5", "Market-1501", |_, s| s.views = Original, "single query", &[65.48, 82.51]),
+            ("Table 5", "Market-1501", |_, s| s.views = Centre, "single query", &[66.29, 84.06]),
+            ("Table 5", "Market-1501", |_, s| s.views = CentreFlip, "single query", &[68.32, 84.47]),
+            ("Table 5", "Market-1501", |_, s| s.views = FiveCrops, "single query", &[67.86, 84.83]),
+            ("Table 5", "Market-1501", |h, s| (h.net, s.views) = (Lunet, Original), "single query", &[55.61, 76.72]),
+            ("Table 5", "Market-1501", |h, s| (h.net, s.views) = (Lunet, Centre), "single query", &[57.08, 77.94]),
+            ("Table 5", "Market-1501", |h, s| (h.net, s.views) = (Lunet, CentreFlip), "single query", &[59.31, 79.78]),
+            ("Table 5", "Market-1501", |h, s| (h.net, s.views) = (Lunet, FiveCrops), "single query", &[59.00, 79.42]),
+        ],
+    }];
+
+    const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
+        name: "1",
+        title: "Table 1: LuNet by loss and margin, held-out people of MARS (* trapped in a bad optimum)",
+        // No augmentation, "TTA off": these networks see no crops.
+        fixed: |h, s| {
+            (h.net, h.augment, h.data.validation, s.views) = (Lunet, Augment::None, 150, Original);
+            if h.data.data == "drawn" {
+                (h.data.validation, h.t1, h.shrink) = (16, 80, 8);
+            }
+        },
+        rows: &[
+            ("Triplet", |h, _| h.loss = Triplet),
+            ("Triplet + OHM", |h, _| h.loss = TripletOhm),
+            ("Batch hard", |h, _| h.loss = BatchHard),
+            ("Batch hard ≠ 0", |h, _| h.loss = BatchHardNonzero),
+            ("Batch all", |h, _| h.loss = BatchAll),
+            ("Batch all ≠ 0", |h, _| h.loss = BatchAllNonzero),
+            ("Lifted 3-pos.", |h, _| h.loss = Lifted),
+            ("Lifted 1-pos.", |h, _| h.loss = LiftedPairs),
+        ],
+        columns: &[
+            ("m = 0.1", |h, _| h.margin = Margin::Hard(0.1)),
+            ("m = 0.2", |h, _| h.margin = Margin::Hard(0.2)),
+            ("m = 0.5", |h, _| h.margin = Margin::Hard(0.5)),
+            ("m = 1.0", |h, _| h.margin = Margin::Hard(1.)),
+            ("soft", |h, _| h.margin = Margin::Soft),
+        ],
+        sheets: &[Sheet {
+            title: "mAP/rank-1",
+            cells: &[("", &["single query mAP", "single query rank-1"])],
+            unit: 100.,
+            digits: 2,
+            paper: &[
+                &["40.80/59.23", "41.71/60.78", "43.51/60.87", "43.61/61.63", "48.40/66.37"],
+                &["16.6*/36.6*", "61.40/82.95", "32.0*/57.1*", "41.45/59.42", "46.63/65.43"],
+                &["65.09/83.51", "65.27/84.55", "65.12/83.39", "63.78/82.48", "65.77/84.69"],
+                &["63.10/83.04", "64.19/83.42", "63.71/82.29", "64.06/84.50", "–"],
+                &["59.43/79.24", "60.48/79.99", "60.30/79.52", "62.08/80.55", "61.04/80.65"],
+                &["63.29/83.65", "64.31/83.37", "64.41/83.98", "64.06/82.90", "–"],
+                &["64.00/82.71", "63.87/82.86", "63.61/84.55", "64.02/84.17", "–"],
+                &["61.95/81.35", "63.68/81.73", "63.01/82.48", "62.28/82.34", "–"],
+            ],
+            bars: false,
+        }],
+        says: silent,
+    }];
+}
+
+// ---- Section 2: the losses ----------------------------------------------------------------------------------------
+
+/// The loss terms of a batch with embeddings `x` `[B, 128]`.
+fn terms(h: &Flags, x: &Tensor, labels: &Tensor) -> Tally {
+    let d = || h.metric.matrix(x, x); // D of every two
+    let m = h.margin.number();
+    match h.loss {
+        Triplet | TripletOhm => {
+            let [a, p, n] = [0, 1, 2].map(|i| x.chunk(3, 0).swap_remove(i));
+            triplet::hinge(&h.metric.paired(&a, &p), &h.metric.paired(&a, &n), h.margin) // Eq. 4
+        }
+        BatchHard | BatchHardNonzero => embedded::batch_hard(x, labels, h.metric, h.margin), // Eq. 5
+        BatchAll | BatchAllNonzero => embedded::batch_all(x, labels, h.metric, h.margin),    // Eq. 6
+        Lifted => triplet::lifted(&d(), labels, m),                                          // Eq. 7
+        LiftedPairs => {
+            let rows = Tensor::arange(x.size()[0], (Kind::Int64, x.device())).chunk(3, 0);
+            triplet::lifted_pairs(&d(), &rows[0], &rows[1], m)
         }
     }
 }
 
 /// "Divided by the number of summands", or by those above 0 alone ("≠ 0").
-fn mean(h: &Hyper, tally: &Tally) -> Tensor {
+fn mean(h: &Flags, tally: &Tally) -> Tensor {
     match h.loss {
-        Loss::BatchHardNonzero | Loss::BatchAllNonzero => tally.mean_active(),
+        BatchHardNonzero | BatchAllNonzero => tally.mean_active(),
         _ => tally.mean(),
     }
 }
 
-// ---- Section 4.2 to 4.4: batches and training -------------------------------------------------------------------
+// ---- Section 4.2: batches -----------------------------------------------------------------------------------------
 
-/// A batch on the host.
-struct Batch {
-    step: u64,
-    /// This process's share of the rows; all of them where there is one process.
-    images: Tensor,
-    shares: Shares,
-    /// Of all rows.
-    labels: Tensor,
-}
-
-/// Which images make batch `step`.
-enum Sampler {
-    Pk(PkSampler),
-    Triplets(TripletSampler),
-}
-
-impl Sampler {
-    fn new(h: &Hyper, labels: &[i64]) -> Result<Sampler> {
-        let people = labels.iter().collect::<std::collections::BTreeSet<_>>().len();
-        let seed = seed::named(h.seed, "sampler");
-        if h.loss.takes_triplets() {
-            let sampler = TripletSampler::new(labels, h.triplets, seed);
-            return Ok(Sampler::Triplets(sampler.ok_or_else(|| {
-                anyhow!("{} has no two images of one person to train on, or only one person: give other --data", h.data)
-            })?));
-        }
-        let sampler = PkSampler::new(labels, h.p, h.k, seed);
-        Ok(Sampler::Pk(sampler.ok_or_else(|| {
-            anyhow!("{} has {people} people to train on and a batch takes {}: say --p {people} or fewer", h.data, h.p)
-        })?))
-    }
-
-    /// Rows that one process must have together: a person's images.
-    fn unit(&self, h: &Hyper) -> usize {
-        match self {
-            Sampler::Pk(_) => h.k,
-            Sampler::Triplets(_) => 1,
-        }
-    }
-
-    fn batch(&self, step: u64, mined: Option<&[i64]>) -> Vec<usize> {
-        match self {
-            Sampler::Pk(sampler) => sampler.batch(step),
-            Sampler::Triplets(sampler) => {
-                let mut rows = sampler.batch(step);
-                if let Some(mined) = mined {
-                    let third = rows.len() / 3;
-                    (0..third).for_each(|i| rows[2 * third + i] = mined[rows[i]] as usize);
-                }
-                rows
-            }
-        }
+/// P people with K images each, or triplets, whose negatives are the `mined` ones where there are such.
+fn rows(h: &Flags, set: &ReidSet, mined: Option<&Tensor>, seed: u64) -> Result<(usize, people::Sampler)> {
+    match h.loss.takes_triplets() {
+        true => people::triplets(set, h.triplets, mined, seed),
+        false => people::pk(set, h.p, h.k, seed),
     }
 }
 
-/// Prefetched batches `steps`, each a function of the seed and its step.
-fn batches(
-    h: &Hyper,
-    photos: &Arc<[Photo]>,
-    sampler: &Arc<Sampler>,
-    mined: Option<Vec<i64>>,
-    steps: std::ops::Range<u64>,
-    machine: &Machine,
-) -> Result<Loader<Batch>> {
-    let (photos, sampler, recipe, augment) = (photos.clone(), sampler.clone(), h.recipe(), h.augment);
-    let (seed, unit) = (seed::named(h.seed, "augment"), sampler.unit(h));
-    let (world, workers, device) = (machine.world.clone(), machine.workers, machine.device);
-    Loader::new(steps, workers, workers + 1, move |step| {
-        let rows = sampler.batch(step, mined.as_deref());
-        let shares = world.shares(rows.len(), unit)?;
-        let own = shares.own();
-        let mut pixels = vec![0_f32; own.len() * recipe.len()];
-        for (i, out) in own.clone().zip(pixels.chunks_exact_mut(recipe.len())) {
-            recipe.train(&*photos[rows[i]].source.image()?, augment, &mut seed::at(seed, step, i as u64), out);
-        }
-        let labels: Vec<i64> = rows.iter().map(|&row| photos[row].person).collect();
-        let shape = [own.len() as i64, 3, recipe.height.into(), recipe.width.into()];
-        let images = stage(Tensor::from_slice(&pixels).view(shape), device);
-        Ok(Batch { step, images, shares, labels: Tensor::from_slice(&labels) })
-    })
-}
-
-/// TriNet's backbone from ImageNet weights.
-fn start_from(h: &Hyper, store: &VarStore) -> Result<()> {
-    if let Some(file) = &h.weights {
-        let loaded = weights::load_backbone(store, Path::new(file));
-        say(loaded.context("--weights (scripts/fetch resnet50 gets torchvision's ResNet-50)")?);
-    }
-    Ok(())
-}
-
-/// Trains, or goes on training, in `folder`; returns the trained network.
-fn train(h: &Hyper, set: &ReidSet, at: &Path, machine: &Machine) -> Result<(VarStore, Box<dyn Network>)> {
-    let photos: Arc<[Photo]> = set.train.clone().into();
-    let people: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
-    machine.world.agree("--data (its training photos): give every process the same", &people)?;
-    let sampler = Arc::new(Sampler::new(h, &people)?);
-    let mut store = VarStore::new(machine.device);
-    let net = network(h, &store)?;
-    let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
-    let plan = Plan { paper: "triplet-reid", at, machine, steps: h.t1, log_every: h.log_every };
-    let begin = |store: &VarStore| start_from(h, store);
-    let mut session = Session::open(plan, h, &mut store, &mut optimizer, begin)?;
-    let mut mined = (session.extra.get("mined").map(Vec::<i64>::try_from).transpose())
-        .context("the checkpoint's mined negatives do not fit: train into another --run")?;
-    let what =
-        format!("{} on {}, {}, batches of {}", h.net.name(), set.name, machine.for_images(h.amp), h.batch_size());
-    if !session.announce(&what) {
-        return Ok((store, net));
-    }
-    if h.t0 >= h.t1 {
-        say(format!("note: --t0 {} is not before --t1 {}: the learning rate never decays", h.t0, h.t1));
-    }
-    let gradients = Gradients::new(&machine.world, &store)?;
-    let decay = Decay { base: h.lr, t0: h.t0, t1: h.t1 };
-    let mut from = session.start();
-    while from < h.t1 {
-        // Offline hard mining cuts training into stretches; every other loss has one.
-        let to = if h.loss == Loss::TripletOhm { ((from / h.ohm_every + 1) * h.ohm_every).min(h.t1) } else { h.t1 };
-        if h.loss == Loss::TripletOhm && (mined.is_none() || from % h.ohm_every == 0) {
-            // Batch normalisation counted each process's own images: one network mines.
-            machine.world.share_variables(&store)?;
-            mined = Some(mine_offline(h, &*net, &photos, from, machine)?);
-        }
-        let mut loader = batches(h, &photos, &sampler, mined.clone(), from..to, machine)?;
-        while let Some(batch) = loader.next() {
-            let Batch { step: t, images, shares, labels } = batch?;
-            let images = channels_last(&upload(&images, machine.device));
-            let x = run::autocast(h.amp, machine.device, || net.forward(&images, true)); // f_θ(x)
-            let x = machine.world.gather(&x, &shares)?; // of all processes
-            let d = h.metric.matrix(&x, &x); // D
-            let tally = terms(h, &x, &d, &labels);
-            let loss = mean(h, &tally);
-            optimizer.zero_grad();
-            gradients.backward(&loss)?;
-            optimizer.step(decay.rate(t), decay.beta1(t)); // Eq. 8; β₁ drops to 0.5 at t0
-
-            let done = Done { step: t, loss: &loss, images: labels.size()[0], waited: loader.waited() };
-            let line = || log_line(h, t, &loss, &tally, &x, &d, &decay);
-            let extra = || mined.iter().map(|mined| ("mined".to_string(), Tensor::from_slice(mined))).collect();
-            session.after(done, line, &store, &optimizer, extra)?;
-        }
-        from = to;
-    }
-    Ok((store, net))
-}
-
-/// The line of a logged step, all of it a function of flags, data and step, and what the watch reads.
-fn log_line(
-    h: &Hyper,
-    t: u64,
-    loss: &Tensor,
-    tally: &Tally,
-    x: &Tensor,
-    d: &Tensor,
-    decay: &Decay,
-) -> (Value, Option<Reading>) {
-    let rates = json!({"lr": decay.rate(t), "beta1": decay.beta1(t)});
-    let line = stats::joined(stats::joined(stats::tally(t, loss, tally), rates), stats::batch(x, d));
-    let reading = Reading::of(&line, h.collapsed_loss());
-    (line, Some(reading))
-}
-
-/// Offline hard mining: for every training image the hardest negative of a random pool under the network of `step`.
-fn mine_offline(h: &Hyper, net: &dyn Network, photos: &[Photo], step: u64, machine: &Machine) -> Result<Vec<i64>> {
-    use rand::seq::index::sample;
-    let x = h.embedding(TestViews::Original, machine).photos(net, photos, "mine offline")?;
-    let people = Tensor::from_slice(&photos.iter().map(|photo| photo.person).collect::<Vec<_>>());
-    let pool = sample(
-        &mut seed::at(seed::named(h.seed, "offline mining"), step, 0),
-        photos.len(),
-        h.ohm_pool.min(photos.len()),
-    );
-    let pool = Tensor::from_slice(&pool.into_iter().map(|row| row as i64).collect::<Vec<_>>());
-    let (pool_x, pool_people) = (x.index_select(0, &pool), people.index_select(0, &pool));
-    let mut mined = Vec::with_capacity(photos.len());
-    for from in (0..photos.len() as i64).step_by(1024) {
-        let count = 1024.min(photos.len() as i64 - from);
-        let d = h.metric.matrix(&x.narrow(0, from, count), &pool_x);
-        let same = people.narrow(0, from, count).unsqueeze(1).eq_tensor(&pool_people.unsqueeze(0));
-        if same.all_dim(1, false).any().int64_value(&[]) != 0 {
-            bail!("--ohm-pool {}: someone has no negative among so few random images: say more", h.ohm_pool);
-        }
-        let nearest = d.masked_fill(&same, f64::INFINITY).argmin(1, false);
-        mined.extend(Vec::<i64>::try_from(pool.index_select(0, &nearest))?);
-    }
-    Ok(mined)
-}
-
-// ---- Section 4.3 and 6: evaluation ------------------------------------------------------------------------------
-
-fn open_named(data: &str, split: Split) -> Result<ReidSet> {
-    if data != "drawn" {
-        return datasets::open_split(Path::new(data), split, None);
-    }
-    anyhow::ensure!(split == Split::default(), "--split: the drawn set has one test set: leave it out");
-    Ok(datasets::drawn::set())
-}
-
-/// Opens the set of a run; with `--validation N`, N training people take the place of the test people (Table 1).
-fn open(h: &Hyper) -> Result<ReidSet> {
-    let set = open_named(&h.data, h.split)?;
-    let set = if h.validation > 0 {
-        set.hold_out(h.validation, seed::named(h.seed, "validation")).context("--validation")?
-    } else {
-        set
-    };
-    // Test photos too: a long training must not end in what cannot be scored.
-    datasets::check(set.photos())?;
-    Ok(set)
-}
-
-/// Scores a run's network and writes `results.json` and `report.html`.
-fn evaluate(
-    at: &Path,
-    h: &Hyper,
-    set: &ReidSet,
-    net: &dyn Network,
-    step: u64,
-    machine: &Machine,
-    flags: &flags::Scoring,
-) -> Result<Results> {
-    let embedding = h.embedding(flags.views, machine);
-    let embedded = reid::embed(net, set, &embedding)?;
-    let leads = machine.world.leads(); // what follows without it, every process does
-    let single = embedded.score(h.metric, Ap::Trapezoid, &machine.world)?;
-    if single.skipped == embedded.q.len() {
-        bail!("{}: no query has a match in the gallery under the Market-1501 rule: give other --data", h.data);
-    }
-    let mut scores = Vec::new();
-    let mut add = |name: &str, scored: &rankle::metrics::retrieval::Retrieval| {
-        scores.push((format!("{name} mAP"), scored.map_of(Ap::Trapezoid)));
-        scores.push((format!("{name} mAP (step)"), scored.map_of(Ap::Step)));
-        scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
-    };
-    add("single query", &single);
-    if flags.rerank && leads {
-        add("single query re-ranked", &embedded.score_reranked(Ap::Trapezoid));
-    }
-    if let Some(many) = reid::multi_query(net, set, &embedding, &embedded)? {
-        add("multi query", &many.score(h.metric, Ap::Trapezoid, &machine.world)?);
-        if flags.rerank && leads {
-            add("multi query re-ranked", &many.score_reranked(Ap::Trapezoid));
-        }
-    }
-    let departures: Vec<String> = DEPARTURES.iter().map(|text| text.to_string()).chain(h.departures()).collect();
-    let comparable = published::comparable(h, set, step, flags);
-    let mut protocol = embedded.protocol(&single);
-    protocol.push(format!(
-        "{} by embeddings of {} view(s) a photo ({}), averaged",
-        h.metric_name(),
-        flags.views.count(),
-        flags.views.name()
-    ));
-    protocol.push("mAP by the trapezoid rule of the official script; \"(step)\" is the mean precision at hits".into());
-    let claims = published::claims(h, set, flags, &scores);
-    let results = Results {
-        paper: "triplet-reid".into(),
-        citation:
-            "Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification, arXiv 1703.07737"
-                .into(),
-        data: set.name.clone(),
-        protocol,
-        scores,
-        claims,
-        comparable,
-        departures,
-        step,
-    };
-    if !leads {
-        return Ok(results);
-    }
-    results.write(at)?;
-    let mut report = Report::new("triplet-reid", &results.citation);
-    report.facts(&h.facts(set, step, machine));
-    report.table("Scores", "", &results.score_table());
-    report.table(
-        "Beside the paper",
-        results.comparable.as_ref().err().map_or("", String::as_str),
-        &results.claim_table(""),
-    );
-    report.list("Protocol", &results.protocol);
-    if at.join("log.jsonl").exists() {
-        reid::curves(&mut report, at)?;
-    }
-    reid::retrieval_sections(&mut report, set, &embedded, &single, h.metric, h.seed)?;
-    report.list("Departures from the paper", &results.departures);
-    report.write(&at.join("report.html"))?;
-    Ok(results)
-}
-
-// ---- The verbs --------------------------------------------------------------------------------------------------
-
-/// A run from its folder.
-fn load(at: &Path, machine: &Machine) -> Result<Trained<Hyper, Box<dyn Network>>> {
-    session::load("triplet-reid", at, machine, network)
-}
-
-/// TorchScript with named parameters, compared with this network before it counts as written.
-fn export_run(at: &Path, h: &Hyper, store: &VarStore, net: &dyn Network) -> Result<PathBuf> {
-    let path = at.join("model.pt");
-    let example = Tensor::zeros([2, 3, h.height.into(), h.width.into()], (Kind::Float, store.device()));
-    let exported = export::torchscript(store, &|inputs: &[Tensor]| net.forward(&inputs[0], false), &[example], &path)?;
-    print(exported)?;
-    Ok(path)
-}
-
-fn run_verb(verb: flags::Verb) -> Result<()> {
-    use flags::Verb;
-    match verb {
-        Verb::Train(args) => {
-            let machine = args.machine.resolve_world()?;
-            let h = args.hyper.resolve(flags::Scale::Paper)?;
-            let set = open(&h)?;
-            let at = args.run.unwrap_or_else(|| h.folder());
-            train(&h, &set, &at, &machine)?;
-            print(format!("trained: {}\nnext: triplet-reid evaluate --run {}", at.display(), at.display()))?;
-        }
-        Verb::Evaluate(args) => {
-            let machine = args.machine.resolve_world()?;
-            let Trained { flags: mut h, mut store, network: mut net, mut step, .. } = load(&args.run, &machine)?;
-            if let Some(data) = args.data {
-                (h.data, h.split) = (data, Split::default());
-            }
-            let set = open(&h)?;
-            let mut at = args.run;
-            if args.untrained {
-                // The run's network as training found it: same seed, same weights from outside.
-                store = VarStore::new(machine.device);
-                net = network(&h, &store)?;
-                step = 0;
-                start_from(&h, &store)?;
-                at = at.join("untrained");
-                std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
-            }
-            evaluate(&at, &h, &set, &*net, step, &machine, &args.scoring)?.show(&at, "Table 2")?;
-            drop(store);
-        }
-        Verb::Embed(args) => {
-            let machine = args.machine.resolve()?;
-            let Trained { flags: h, network: net, store: _store, .. } = load(&args.run, &machine)?;
-            embed::check_out(&args.out)?;
-            let photos = datasets::folder(&args.images)?;
-            datasets::check(photos.iter())?;
-            let x = h.embedding(args.views, &machine).photos(&*net, &photos, "embed")?;
-            let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
-            embed::write(&args.out, &names, x)?;
-            print(format!("{} embeddings of width {}: {}", photos.len(), net.width(), args.out.display()))?;
-        }
-        Verb::Export(args) => {
-            let machine = args.machine.resolve()?;
-            let Trained { flags: h, network: net, store, .. } = load(&args.run, &machine)?;
-            print(format!("model:   {}", export_run(&args.run, &h, &store, &*net)?.display()))?;
-        }
-        Verb::Data(args) => {
-            let set = open_named(&args.data, args.split)?;
-            let card = datasets::card::Card::new(&set);
-            print(&card)?;
-            if let Some(out) = args.out {
-                files::write_atomic(&out, serde_json::to_string_pretty(&card)?.as_bytes())?;
-            }
-        }
-        Verb::Reproduce(args) => {
-            let machine = args.machine.resolve()?;
-            let scale = if args.hyper.is_drawn() { flags::Scale::Drawn } else { flags::Scale::Paper };
-            if args.table == Some(1) {
-                return table1::reproduce(&args, scale, &machine);
-            }
-            let h = args.hyper.resolve(scale)?;
-            let set = open(&h)?;
-            let at = args.run.clone().unwrap_or_else(|| h.folder());
-            let (store, net) = train(&h, &set, &at, &machine)?;
-            let results = evaluate(&at, &h, &set, &*net, h.t1, &machine, &args.scoring)?;
-            let model = export_run(&at, &h, &store, &*net)?;
-            results.show(&at, "Table 2")?;
-            print(format!("model:   {}", model.display()))?;
-        }
-    }
-    Ok(())
+fn recipe(h: &Flags) -> Recipe {
+    Recipe::imagenet(h.size.0, h.size.1)
 }
 
 fn main() -> std::process::ExitCode {
-    let cli = flags::Cli::parse();
-    rankle::paper::main(|| run_verb(cli.verb))
+    program::main::<TripletReid>()
 }

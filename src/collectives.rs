@@ -44,7 +44,7 @@ struct Inner {
 
 /// What every process must be told alike.
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct Header {
     name: String,
     shape: Vec<i64>,
     kind: i32,
@@ -262,11 +262,12 @@ impl World {
     /// Where another process is gone.
     pub fn told_tensors(&self, tensors: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
         let Some(inner) = &self.0 else { return Ok(tensors) };
-        let head = |(name, x): &(String, Tensor)| Head { name: name.clone(), shape: x.size(), kind: x.kind() as i32 };
-        let heads: Vec<Head> = self.told(&tensors.iter().map(head).collect::<Vec<_>>())?;
+        let header =
+            |(name, x): &(String, Tensor)| Header { name: name.clone(), shape: x.size(), kind: x.kind() as i32 };
+        let headers: Vec<Header> = self.told(&tensors.iter().map(header).collect::<Vec<_>>())?;
         let mut own = if self.leads() { tensors } else { Vec::new() }.into_iter();
-        let mut all = Vec::with_capacity(heads.len());
-        for Head { name, shape, kind } in heads {
+        let mut all = Vec::with_capacity(headers.len());
+        for Header { name, shape, kind } in headers {
             let kind = kind_of(kind).ok_or_else(|| anyhow!("{name} is of a kind that cannot be sent"))?;
             let x = match own.next() {
                 Some((_, x)) => x.detach().to_device(inner.device).contiguous(),
@@ -339,5 +340,14 @@ impl Shares {
     /// The rows of every process, in their order.
     pub fn of(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.bounds.windows(2).map(|pair| pair[0]..pair[1])
+    }
+
+    /// This process's rows in consecutive parts of at most `most`, as many parts in every process; None where one has
+    /// fewer rows than that.
+    pub fn passes(&self, most: usize) -> Option<Vec<Range<usize>>> {
+        let (own, longest) = (self.own(), self.of().map(|share| share.len()).max().unwrap_or(1));
+        let count = longest.div_ceil(most);
+        let part = |i: usize| own.start + i * own.len() / count..own.start + (i + 1) * own.len() / count;
+        self.of().all(|share| share.len() >= count).then(|| (0..count).map(part).collect())
     }
 }

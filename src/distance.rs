@@ -6,16 +6,27 @@
 
 use tch::{Kind, Tensor};
 
+use crate::real::{Real, wide};
+
 /// How far apart two embeddings are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// `‖a - b‖`, the D of triplet-reid (1703.07737, Section 2).
+    /// ‖a - b‖, the D of triplet-reid (1703.07737, Section 2)
     Euclidean,
-    /// `‖a - b‖²`, FaceNet's (1503.03832, Eq. 1) on unit rows.
+    /// ‖a - b‖², FaceNet's on unit rows (1503.03832, Eq. 1)
     SquaredEuclidean,
+    // No flag of a program takes it: no paper here has it.
+    #[value(skip)]
     /// `1 - cos(a, b)`, in 0..2. A zero row is at distance 1 from everything.
     Cosine,
+}
+
+impl std::fmt::Display for Metric {
+    /// As a flag has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(clap::ValueEnum::to_possible_value(self).as_ref().map_or("cosine", |value| value.get_name()))
+    }
 }
 
 impl Metric {
@@ -74,8 +85,8 @@ pub(crate) fn safe_sqrt(x: &Tensor) -> Tensor {
 
 /// Squared Euclidean distances through one matrix product of the centred rows, never below 0.
 ///
-/// What is smaller than the rounding of that product (1e-6 of the two squared lengths in f32, 1e-14 in f64) is set
-/// to 0 with a zero gradient: equal rows get exactly 0, not the noise of a subtraction.
+/// What is smaller than the rounding of that product ([`Real::ROUNDING`] of the two squared lengths) is set to 0 with a
+/// zero gradient: equal rows get exactly 0, not the noise of a subtraction.
 fn squared_matrix(a: &Tensor, b: &Tensor) -> Tensor {
     // The shift is a constant for the gradient: the distance does not depend on it.
     let shift = tch::no_grad(|| Tensor::cat(&[a, b], 0).mean_dim(0, true, None::<Kind>));
@@ -84,7 +95,7 @@ fn squared_matrix(a: &Tensor, b: &Tensor) -> Tensor {
     let bb = b.square().sum_dim_intlist(1, true, None::<Kind>).transpose(0, 1);
     let lengths = aa + bb;
     let squared = lengths.addmm(&(a * -2.), &b.transpose(0, 1));
-    let rounding = if squared.kind() == Kind::Double { 1e-14 } else { 1e-6 };
+    let rounding = if wide(&[&squared]) == Kind::Double { f64::ROUNDING } else { f32::ROUNDING.into() };
     let noise = tch::no_grad(|| squared.le_tensor(&(lengths * rounding)));
     squared.masked_fill(&noise, 0.)
 }

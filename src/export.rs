@@ -15,6 +15,7 @@ use rand::Rng;
 use tch::nn::VarStore;
 use tch::{CModule, Kind, Tensor};
 
+use crate::say::first_line;
 use crate::seed;
 
 /// Batch sizes at which the file must give the network's answers.
@@ -158,11 +159,6 @@ fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {
         Some((_, torch)) => torch.split("\\n").next().unwrap_or_default().trim_end_matches("\")").to_string(),
         None => first_line(text).to_string(),
     }
-}
-
-/// The first line of libtorch's many.
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 fn trace(

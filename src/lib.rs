@@ -3,13 +3,17 @@
 //!
 //! # The house, floor by floor
 //!
-//! A module names only modules of lower floors; a test holds it to that.
+//! One ordered list: a module names only modules that come before it, on lower floors or on its own. A test reads the
+//! list here and holds every module to it. The order is a reading order too.
 //!
-//! - **Floor 0, numbers**: [`distance`], [`seed`], [`transfer`].
-//! - **Floor 1, mathematics and networks** (tensors in, tensors out): [`mining`], [`losses`], [`metrics`],
-//!   [`models`], [`optim`], [`schedule`].
-//! - **Floor 2, the world**: [`files`], [`weights`], [`datasets`], [`sampler`], [`transform`], [`loader`], [`video`].
-//! - **Floor 3, the run**: [`run`], [`export`], [`collectives`], [`paper`].
+//! - **Floor 0, numbers and words**: `real`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`say`], [`transfer`].
+//! - **Floor 1, mathematics and networks** (tensors in, tensors out; no files, no choice of a device): [`mining`],
+//!   [`losses`], [`metrics`], [`models`], [`optim`].
+//! - **Floor 2, the world, read-only**: [`files`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
+//!   [`datasets`], [`weights`], [`sampler`], [`loader`].
+//! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`export`].
+//! - **Floor 4, what papers of one field share**: [`tasks`].
+//! - **Floor 5, a paper's frame**: [`hyper`], [`claims`], [`study`], [`paper`], [`program`].
 //!
 //! # Invariants
 //!
@@ -34,11 +38,16 @@
 //! assert!((loss.double_value(&[]) - 0.819767).abs() < 1e-6);
 //! ```
 
+pub mod bounds;
+pub mod catalog;
+pub mod claims;
 pub mod collectives;
 pub mod datasets;
+pub mod device;
 pub mod distance;
 pub mod export;
 pub mod files;
+pub mod hyper;
 pub mod loader;
 pub mod losses;
 pub mod metrics;
@@ -46,10 +55,18 @@ pub mod mining;
 pub mod models;
 pub mod optim;
 pub mod paper;
+pub mod picture;
+pub mod program;
+mod real;
+pub mod report;
 pub mod run;
 pub mod sampler;
+pub mod say;
 pub mod schedule;
 pub mod seed;
+pub mod source;
+pub mod study;
+pub mod tasks;
 pub mod transfer;
 pub mod transform;
 pub mod video;

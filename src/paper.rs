@@ -1,66 +1,509 @@
-//! What every binary shares: how it starts and ends, and how its results stand beside the paper's.
+//! What a paper is: flags, data, networks, training, scores, and the numbers that it printed; and how such a run is
+//! trained, scored and exported.
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tch::{Kind, Tensor, nn::VarStore};
 
-use crate::run::report::Table;
+use crate::claims::{self, Beside, Claims};
+use crate::device::machine::Machine;
+use crate::hyper::{self, All, Flags, Hyper};
+use crate::optim::Rule;
+use crate::report::{Report, Table};
+use crate::run::config::{Config, typed_as};
+use crate::run::{
+    Run, checkpoint,
+    session::{self, Session},
+};
+use crate::say::{print, say};
+use crate::study::Study;
+use crate::tasks::{Data, Rows};
+use crate::{export, files};
 
-/// Runs a binary's work and turns its end into an exit code: 0, or 1 after one line on standard error that names the
-/// cause. A panic is a defect of ours and is answered in one line too.
-pub fn main(work: impl FnOnce() -> Result<()>) -> ExitCode {
-    crate::run::memory::keep();
-    std::panic::set_hook(Box::new(|panic| {
-        let text = panic.payload().downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        crate::run::progress::cry(format!(
-            "error: this is a defect of rankle, please report it{place}: {}",
-            first_line(text)
-        ));
-    }));
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-        Ok(Ok(())) => {
-            crate::collectives::finish();
-            ExitCode::SUCCESS
-        }
-        Ok(Err(error)) => {
-            crate::collectives::fail(&one_line(&error));
-            ExitCode::from(1)
-        }
-        Err(_) => {
-            crate::collectives::leave("a defect of rankle");
-            ExitCode::from(1)
-        }
+/// What a training is to be.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Steps in all.
+    pub steps: u64,
+    /// The rule of descent.
+    pub rule: Rule,
+    /// L2 weight decay.
+    pub weight_decay: f64,
+    /// Network and batch in a few words, for the first line.
+    pub what: String,
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Name and score, fractions unless the name says otherwise.
+    pub scores: Vec<(String, f64)>,
+    /// How they were computed, in words and counts.
+    pub protocol: Vec<String>,
+    /// What is printed in place of the list of scores, with titles; empty prints that list.
+    pub tables: Vec<(String, Table)>,
+    /// Pictures, behind scores and protocol.
+    pub report: Report,
+}
+
+impl Default for Evaluation {
+    fn default() -> Evaluation {
+        Evaluation { scores: Vec::new(), protocol: Vec::new(), tables: Vec::new(), report: Report::new("", "") }
     }
 }
 
-/// A line on standard output. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
-/// any other failure is an error. Of several processes at one run only process 0 prints.
-pub fn print(text: impl std::fmt::Display) -> Result<()> {
-    use std::io::Write;
-    if !crate::run::progress::speaks() {
-        return Ok(());
+/// A network with its weights.
+#[derive(Debug)]
+pub struct Loaded<N> {
+    /// Holds the weights.
+    pub store: VarStore,
+    /// The network.
+    pub net: N,
+    /// Steps trained.
+    pub step: u64,
+}
+
+/// The networks of a run, loaded when asked for.
+pub struct Nets<'a, P: Paper> {
+    /// The run's flags.
+    pub h: &'a All<P::Hyper>,
+    /// What the network must know of its data.
+    pub shape: &'a P::Shape,
+    /// How it computes.
+    pub run: &'a Run,
+    at: &'a Path,
+    config: &'a Config,
+    untrained: bool,
+    /// Whether the data to score are not the run's own.
+    pub(crate) elsewhere: bool,
+    steps: RefCell<Vec<(String, u64)>>,
+}
+
+impl<P: Paper> Nets<'_, P> {
+    /// The network of a part of the run ("" where a run has one): as it was trained, or as training found it.
+    ///
+    /// # Errors
+    /// Where there is no checkpoint, or it is of other flags.
+    pub fn part(&self, part: &str) -> Result<Loaded<P::Net>> {
+        let mut store = self.run.store();
+        let net = P::network(&self.h.own, self.shape, part, &store, self.run)?;
+        let at = folder_of(self.at, part);
+        let step = match self.untrained {
+            true => P::start(&self.h.own, part, &store).map(|()| 0)?,
+            false => session::load(&at, &part_config(self.config, part), &mut store, self.run.world())?,
+        };
+        self.steps.borrow_mut().push((part.to_string(), step));
+        Ok(Loaded { store, net, step })
     }
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.context("cannot write to standard output"),
+
+    /// The network of a run that has one.
+    ///
+    /// # Errors
+    /// As [`Nets::part`].
+    pub fn only(&self) -> Result<P::Net> {
+        Ok(self.part("")?.net)
+    }
+
+    /// The same networks as training found them.
+    pub fn untrained(&self) -> Nets<'_, P> {
+        Nets { untrained: true, steps: RefCell::default(), ..*self }
+    }
+
+    /// Whether a part of the run has been trained, at least in part.
+    pub fn has(&self, part: &str) -> bool {
+        checkpoint::exists(&folder_of(self.at, part))
     }
 }
 
-/// An error and its causes on one line, without libtorch's C++ frames.
-pub fn one_line(error: &anyhow::Error) -> String {
-    error.chain().map(|cause| first_line(&cause.to_string()).to_string()).collect::<Vec<_>>().join(": ")
+/// No flags of scoring.
+#[derive(Args, Debug, Clone, Serialize, Deserialize)]
+pub struct NoScoring {}
+
+/// Sentences about what departs from a paper, and the runs for which they hold.
+pub type Departures<H> = (fn(&H) -> bool, &'static [&'static str]);
+
+/// No verbs beside those of every paper.
+#[derive(Subcommand, Debug)]
+pub enum NoVerbs {}
+
+/// A paper.
+pub trait Paper: Sized + 'static {
+    /// The binary.
+    const NAME: &'static str;
+    /// Authors, title, number.
+    const CITATION: &'static str;
+    /// The lines below `--help`.
+    const START: &'static str = "";
+    /// The flag of `embed` that names what the user brings.
+    const BRINGS: &'static str = "images";
+    /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing.
+    const BASELINES: Option<&'static str> = None;
+    /// Flags of training.
+    type Hyper: Hyper;
+    /// Flags of scoring, of `embed` and of `export`.
+    type Scoring: Args + Serialize + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static;
+    /// Verbs beside those of every paper; [`NoVerbs`] where there are none.
+    type Own: Subcommand;
+    /// The data set.
+    type Data: Data;
+    /// What the network is built for beside the flags: of most papers nothing, `()`.
+    type Shape: Serialize + DeserializeOwned + PartialEq + Default;
+    /// The network.
+    type Net;
+    /// What departs from the paper, or fills a gap in it, by the runs for which it holds; what flags change is added.
+    const DEPARTURES: &'static [Departures<Self::Hyper>] = &[];
+    /// The paper's numbers.
+    const CLAIMS: &'static [Claims<Self::Hyper, Self::Scoring>] = &[];
+    /// The paper's tables that compare runs.
+    const STUDIES: &'static [Study<Self::Hyper, Self::Scoring>] = &[];
+
+    /// Opens the data of a run: lists, no pixels.
+    fn open(h: &Self::Hyper, seed: u64) -> Result<Self::Data>;
+    /// Opens other data to score a run on, whose own flags are `own`.
+    fn elsewhere(own: &Self::Hyper, other: &Self::Hyper, seed: u64) -> Result<Self::Data> {
+        let _ = own;
+        Self::open(other, seed)
+    }
+    /// What the network must know of the data; errors where the flags do not fit them.
+    fn shape(h: &Self::Hyper, data: &Self::Data) -> Result<Self::Shape> {
+        let _ = (h, data);
+        Ok(Self::Shape::default())
+    }
+    /// The trainings that a run consists of, by the names of their subfolders; one without a name is the run itself.
+    fn parts(h: &Self::Hyper, data: &Self::Data) -> Result<Vec<String>> {
+        let _ = (h, data);
+        Ok(vec![String::new()])
+    }
+    /// Steps, rule of descent, weight decay of a part.
+    fn plan(h: &Self::Hyper, data: &Self::Data, part: &str, run: &Run) -> Result<Plan>;
+    /// The network as the seed makes it.
+    fn network(h: &Self::Hyper, shape: &Self::Shape, part: &str, store: &VarStore, run: &Run) -> Result<Self::Net>;
+    /// Weights from outside, where the flags name some: what training finds.
+    fn start(h: &Self::Hyper, part: &str, store: &VarStore) -> Result<()> {
+        let _ = (h, part, store);
+        Ok(())
+    }
+    /// As [`Paper::start`], for what depends on the training data.
+    fn start_on(h: &Self::Hyper, data: &Self::Data, part: &str, store: &VarStore) -> Result<()> {
+        let _ = data;
+        Self::start(h, part, store)
+    }
+    /// The training loop. The session holds weights and optimiser, logs, saves, and begins where the run was interrupted.
+    fn train(
+        h: &Self::Hyper,
+        data: &Self::Data,
+        part: &str,
+        net: &Self::Net,
+        session: &mut Session,
+        run: &Run,
+    ) -> Result<()>;
+    /// Why no run of these flags can stand beside the paper, whatever its data, if so.
+    fn unlike(h: &Self::Hyper, data: &Self::Data) -> Option<String> {
+        let _ = (h, data);
+        None
+    }
+    /// Why these flags cannot score a run of `h`, if they cannot; said before any work.
+    fn check_scoring(h: &Self::Hyper, how: &Self::Scoring, typed: &Flags) -> Result<()> {
+        let _ = (h, how, typed);
+        Ok(())
+    }
+    /// Scores a run.
+    fn evaluate(
+        h: &Self::Hyper,
+        data: &Self::Data,
+        nets: &Nets<'_, Self>,
+        how: &Self::Scoring,
+        run: &Run,
+    ) -> Result<Evaluation>;
+    /// What a run has to beat, as tables: for the end of `reproduce`.
+    fn rivals(
+        h: &Self::Hyper,
+        data: &Self::Data,
+        nets: &Nets<'_, Self>,
+        found: &Evaluation,
+        how: &Self::Scoring,
+        run: &Run,
+    ) -> Result<Vec<(String, Table)>> {
+        let _ = (h, data, nets, found, how, run);
+        Ok(Vec::new())
+    }
+    /// What stands behind [`Paper::BASELINES`], as tables.
+    fn baselines(data: &Self::Data, how: &Self::Scoring) -> Result<Vec<(String, Table)>> {
+        let _ = (data, how);
+        Ok(Vec::new())
+    }
+    /// Rows for a folder of the user's.
+    fn embed(h: &Self::Hyper, nets: &Nets<'_, Self>, folder: &str, how: &Self::Scoring, run: &Run) -> Result<Rows>;
+    /// The parts that are exported, each with its file's name.
+    fn modules(h: &Self::Hyper, how: &Self::Scoring) -> Result<Vec<(String, String)>> {
+        let _ = (h, how);
+        Ok(vec![(String::new(), "model.pt".into())])
+    }
+    /// Shapes of the exported function's inputs, and what it gives, in words.
+    fn inputs(h: &Self::Hyper, shape: &Self::Shape, part: &str, how: &Self::Scoring) -> (Vec<Vec<i64>>, String);
+    /// The exported function.
+    fn export(h: &Self::Hyper, net: &Self::Net, how: &Self::Scoring, inputs: &[Tensor]) -> Tensor;
+    /// A verb of the paper's own.
+    fn own(verb: Self::Own) -> Result<()> {
+        let _ = verb;
+        Ok(())
+    }
 }
 
-/// The first line; libtorch's debug form quotes its text with `\n` spelled out.
-fn first_line(text: &str) -> &str {
-    let text = text.split("\nException raised").next().unwrap_or(text);
-    let text = text.lines().next().unwrap_or(text);
-    text.split("\\nException raised").next().unwrap_or(text)
+pub(crate) fn run_of<H: Hyper>(h: &All<H>, machine: Machine) -> Run {
+    Run { machine, seed: h.usual.seed, amp: h.usual.amp }
+}
+
+/// The data of a training, said and checked.
+pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>) -> Result<P::Data> {
+    let data = P::open(&h.own, h.usual.seed)?;
+    data.check(true)?;
+    data.notes().iter().for_each(|note| say(format!("note: {note}")));
+    Ok(data)
+}
+
+fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run) -> Result<Config> {
+    Config::new(P::NAME, hyper::flags(h), serde_json::to_value(shape)?, &run.machine.name)
+}
+
+/// Where a part of the run at `at` lies: in a subfolder, or, without a name, in the run's own folder.
+fn folder_of(at: &Path, part: &str) -> PathBuf {
+    if part.is_empty() { at.to_path_buf() } else { at.join(part) }
+}
+
+/// The configuration of a part: the run's, and which part it is.
+fn part_config(config: &Config, part: &str) -> Config {
+    let mut config = config.clone();
+    if !part.is_empty() {
+        config.flags.insert("part".into(), part.into());
+    }
+    config
+}
+
+/// The configuration, flags and shape of a run from its folder; of several processes the first one reads.
+pub(crate) fn opened<P: Paper>(at: &Path, machine: &Machine) -> Result<(Config, All<P::Hyper>, P::Shape)> {
+    let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
+    let config = machine.world.told(&own)?.context("process 0 found no run")?;
+    ensure!(config.paper == P::NAME, "{} is a run of {}: say {} instead", at.display(), config.paper, config.paper);
+    let part = config.flags.contains_key("part");
+    ensure!(!part, "{} is a part of the run in the folder above it: say that one", at.display());
+    let other = || format!("{} is a run of another version of this program: train it again", at.display());
+    let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
+    ensure!(hyper::flags(&h) == config.flags, other());
+    let shape = serde_json::from_value(config.data.clone()).with_context(other)?;
+    Ok((config, h, shape))
+}
+
+pub(crate) fn nets<'a, P: Paper>(
+    h: &'a All<P::Hyper>,
+    shape: &'a P::Shape,
+    run: &'a Run,
+    at: &'a Path,
+    config: &'a Config,
+    untrained: bool,
+) -> Nets<'a, P> {
+    Nets { h, shape, run, at, config, untrained, elsewhere: false, steps: RefCell::default() }
+}
+
+/// Trains all parts, or goes on; what is trained already is passed over.
+pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
+    let asked = "--data (what it trains on): give every process the same";
+    run.world().agree(asked, &data.alike())?;
+    let shape = P::shape(&h.own, data)?;
+    let config = config_of::<P>(h, &shape, run)?;
+    let parts = P::parts(&h.own, data)?;
+    let several = parts.iter().any(|part| !part.is_empty());
+    if several && run.leads() {
+        claim(at, &config, &parts)?;
+    }
+    for part in parts {
+        let store = run.store();
+        let net = P::network(&h.own, &shape, &part, &store, run)?;
+        let Plan { steps, rule, weight_decay, what } = P::plan(&h.own, data, &part, run)?;
+        let (config, folder) = (part_config(&config, &part), folder_of(at, &part));
+        let plan = session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay };
+        let begin = |store: &VarStore| P::start_on(&h.own, data, &part, store);
+        // Networks with convolutions see images, whose channels lie last.
+        let images = store.variables().values().any(|x| x.dim() == 4);
+        let mut session = Session::open(plan, &run.machine, store, begin)?;
+        let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
+        let named = if part.is_empty() { String::new() } else { format!(", {part}") };
+        if session.announce(&format!("{what} on {}{named}, {place}", data.name())) {
+            P::train(&h.own, data, &part, &net, &mut session, run)?;
+        }
+    }
+    Ok(())
+}
+
+/// The configuration of a run of several parts, new or the same.
+fn claim(at: &Path, config: &Config, parts: &[String]) -> Result<()> {
+    for part in parts.iter().filter(|part| checkpoint::exists(&folder_of(at, part))) {
+        // A part of other flags refuses before the run's own configuration is written.
+        part_config(config, part).write_or_match(&folder_of(at, part))?;
+    }
+    let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
+    std::fs::create_dir_all(at).with_context(advice)?;
+    // Without a checkpoint nothing was trained, and nothing is lost by starting otherwise.
+    let begun = parts.iter().any(|part| checkpoint::exists(&folder_of(at, part)));
+    if begun && at.join("config.json").exists() { config.match_folder(at) } else { config.write_or_match(at).map(drop) }
+}
+
+/// Scores a run into the folder `at`: `results.json` and `report.html`.
+pub(crate) fn evaluate<P: Paper>(
+    nets: &Nets<'_, P>,
+    data: &P::Data,
+    at: &Path,
+    how: &P::Scoring,
+) -> Result<(Results, Evaluation)> {
+    let (h, run) = (nets.h, nets.run);
+    let alike = (data.name(), format!("{how:?}"));
+    run.world().agree("the data, or how to score them: give every process the same", &alike)?;
+    let found = P::evaluate(&h.own, data, nets, how, run)?;
+    let (list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
+    let mut short = None;
+    for (part, step) in nets.steps.borrow().iter().filter(|_| !nets.untrained) {
+        let steps = P::plan(&h.own, data, part, run)?.steps;
+        if *step < steps {
+            short = Some(format!("training stopped at step {step} of {steps}"));
+        }
+    }
+    let untrained = nets.untrained.then(|| "this is the network as training found it".to_string());
+    let elsewhere = nets.elsewhere.then(|| "this run was trained on other data".to_string());
+    let comparable = match P::unlike(&h.own, data).or(untrained).or(short).or(elsewhere) {
+        Some(why) => Err(why),
+        None => comparable,
+    };
+    let hide = |row: Beside| Beside { ours: row.ours.filter(|_| comparable.is_ok()), ..row };
+    let results = Results {
+        paper: P::NAME.into(),
+        citation: P::CITATION.into(),
+        data: data.name().into(),
+        step: nets.steps.borrow().iter().map(|(_, step)| *step).max().unwrap_or(0),
+        protocol: found.protocol.clone(),
+        scoring: hyper::flags(how),
+        scores: found.scores.clone(),
+        claims: list.into_iter().map(hide).collect(),
+        comparable,
+        departures: departures::<P>(h),
+    };
+    // Every process has the same scores; the first one writes.
+    if run.leads() {
+        std::fs::create_dir_all(at).with_context(|| format!("cannot write {}", at.display()))?;
+        results.write(at)?;
+        report::<P>(nets, data, &results, &found, at)?.write(&at.join("report.html"))?;
+    }
+    Ok((results, found))
+}
+
+/// All that departs from the paper in a run with these flags.
+pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
+    let fixed = P::DEPARTURES.iter().filter(|(holds, _)| holds(&h.own)).flat_map(|(_, texts)| texts.iter());
+    fixed.map(|text| text.to_string()).chain(hyper::departures(h)).collect()
+}
+
+fn report<P: Paper>(
+    nets: &Nets<'_, P>,
+    data: &P::Data,
+    results: &Results,
+    found: &Evaluation,
+    at: &Path,
+) -> Result<Report> {
+    let (h, all) = (nets.h, hyper::flags(nets.h));
+    let mut report = Report::new(P::NAME, P::CITATION);
+    let mut facts = vec![("data".to_string(), results.data.clone())];
+    for heading in ["Network", "Loss", "Batches"] {
+        let own = hyper::under::<P::Hyper>(heading).into_iter().filter(|flag| !hyper::is_idle(&h.own, flag));
+        let own = own.filter(|flag| !all[flag].is_null());
+        facts.extend(own.map(|flag| (flag.clone(), typed_as(&all[&flag]))));
+    }
+    facts.push(("steps".into(), results.step.to_string()));
+    facts.push(("seed".into(), h.usual.seed.to_string()));
+    facts.push(("device".into(), nets.run.machine.name.clone()));
+    report.facts(&facts);
+    found.tables.iter().for_each(|(title, table)| report.table(title, "", table));
+    report.table("Scores", "", &results.score_table());
+    if !results.claims.is_empty() {
+        let why = results.comparable.as_ref().err().map_or(String::new(), |why| format!("Not comparable: {why}."));
+        report.folded_table("The paper's numbers", &why, &results.claim_table(|_| true));
+    }
+    report.list("Protocol", &results.protocol);
+    if !data.notes().is_empty() {
+        report.list("Data", data.notes());
+    }
+    // A run of several parts has their logs alone.
+    let logs = [at, nets.at].into_iter().find(|folder| folder.join("log.jsonl").exists()).unwrap_or(nets.at);
+    crate::report::curves(&mut report, logs)?;
+    report.append(found.report.clone());
+    report.list("Departures from the paper", &results.departures);
+    Ok(report)
+}
+
+/// TorchScript with named parameters, compared with the network before it counts as written.
+pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Result<()> {
+    for (part, file) in P::modules(&nets.h.own, how)? {
+        let Loaded { store, net, .. } = nets.part(&part)?;
+        let (shapes, what) = P::inputs(&nets.h.own, nets.shape, &part, how);
+        // Not zeros: a zero image has no direction before its normalisation.
+        let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
+        let examples: Vec<Tensor> = shapes.iter().map(example).collect();
+        let path = nets.at.join(file);
+        let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
+        print(export::torchscript(&store, &forward, &examples, &path)?)?;
+        print(format!("model:   {} ({what})", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Scores the trained run at `at` into the folder `into`.
+pub(crate) fn scored<P: Paper>(
+    at: &Path,
+    run: &Run,
+    data: &P::Data,
+    into: &Path,
+    how: &P::Scoring,
+) -> Result<(Results, Evaluation)> {
+    let (config, h, shape) = opened::<P>(at, &run.machine)?;
+    evaluate::<P>(&nets(&h, &shape, run, at, &config, false), data, into, how)
+}
+
+/// Exports the trained run at `at`.
+pub(crate) fn exported<P: Paper>(at: &Path, machine: &Machine, how: &P::Scoring) -> Result<()> {
+    with_run::<P>(at, machine.clone(), |nets| export_run(nets, how))
+}
+
+/// Does `work` with the networks of the trained run at `at`: for a verb of the paper's own.
+///
+/// # Errors
+/// Where there is no run of the paper, and those of `work`.
+pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'_, P>) -> Result<()>) -> Result<()> {
+    let (config, h, shape) = opened::<P>(at, &machine)?;
+    let run = run_of(&h, machine);
+    work(&nets(&h, &shape, &run, at, &config, false))
+}
+
+/// What `evaluate` found, as `results.json` holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct Results {
+    paper: String,
+    citation: String,
+    data: String,
+    step: u64,
+    protocol: Vec<String>,
+    /// How it was scored: the flags.
+    scoring: Flags,
+    /// Name and score, fractions unless the name says otherwise.
+    pub scores: Vec<(String, f64)>,
+    /// All of the paper's numbers.
+    pub claims: Vec<Beside>,
+    /// Whether some of ours stand beside the paper's; if not, why.
+    pub comparable: std::result::Result<(), String>,
+    /// What departs from the paper.
+    pub departures: Vec<String>,
 }
 
 /// A number in the precision of what it stands beside: percentages and counts with two digits, what is below 1 with six.
@@ -68,106 +511,57 @@ fn number(value: f64, beside: f64) -> String {
     if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
 }
 
-/// A line about what departs from a paper, and for which runs it holds.
-pub type Departure<Flags> = (&'static str, fn(&Flags) -> bool);
-
-/// The lines that hold for a run with these flags.
-pub fn departures<Flags>(lines: &[Departure<Flags>], flags: &Flags) -> Vec<String> {
-    lines.iter().filter(|(_, holds)| holds(flags)).map(|(text, _)| text.to_string()).collect()
-}
-
-/// A number of the paper's and, where ours may stand beside it, ours.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Claim {
-    /// What was measured, e.g. "Market-1501, single query, mAP".
-    pub what: String,
-    /// Where the paper says so, e.g. "Table 2".
-    pub place: String,
-    /// The paper's number.
-    pub paper: f64,
-    /// Ours in the same unit; None is "not run".
-    pub ours: Option<f64>,
-}
-
-/// What `evaluate` found, as `results.json` holds it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Results {
-    /// The binary.
-    pub paper: String,
-    /// The citation.
-    pub citation: String,
-    /// The data set by name.
-    pub data: String,
-    /// How the scores were computed, in words and counts.
-    pub protocol: Vec<String>,
-    /// Name and score, fractions unless the name says otherwise.
-    pub scores: Vec<(String, f64)>,
-    /// The paper's numbers for this network and protocol.
-    pub claims: Vec<Claim>,
-    /// Whether data and protocol are the paper's, so that ours may stand beside the paper's numbers; if not, why.
-    pub comparable: std::result::Result<(), String>,
-    /// What departs from the paper.
-    pub departures: Vec<String>,
-    /// Steps trained.
-    pub step: u64,
-}
-
 impl Results {
-    /// The scores as a terminal table.
-    pub fn score_table(&self) -> Table {
+    fn score_table(&self) -> Table {
         let rows = self.scores.iter().map(|(name, score)| vec![name.clone(), format!("{score:.4}")]).collect();
         Table { head: vec!["score".into(), "ours".into()], rows }
     }
 
-    /// The paper's numbers of a `place` (all where it is empty) with ours beside them where that is fair, else "not
-    /// comparable" or "not run".
-    pub fn claim_table(&self, place: &str) -> Table {
-        let ours = |claim: &Claim| match (&self.comparable, claim.ours) {
-            (Err(_), _) => "not comparable".to_string(),
-            (Ok(()), Some(ours)) => number(ours, claim.paper),
-            (Ok(()), None) => "not run".into(),
+    /// Rows of the paper's numbers with ours beside them, or "–".
+    fn claim_table(&self, wanted: impl Fn(&Beside) -> bool) -> Table {
+        let row = |row: &Beside| {
+            let ours = row.ours.map_or("–".to_string(), |ours| number(ours, row.paper));
+            vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours]
         };
-        let row = |claim: &Claim| {
-            vec![claim.what.clone(), claim.place.clone(), number(claim.paper, claim.paper), ours(claim)]
-        };
-        Table {
-            head: ["what", "place", "paper", "ours"].map(String::from).to_vec(),
-            rows: self.claims.iter().filter(|claim| claim.place.starts_with(place)).map(row).collect(),
-        }
+        let head = ["what", "place", "paper", "ours"].map(String::from).to_vec();
+        Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
     }
 
-    /// Writes `results.json` into the run folder `at`.
-    pub fn write(&self, at: &Path) -> Result<()> {
-        crate::files::write_atomic(&at.join("results.json"), serde_json::to_string_pretty(&self.json())?.as_bytes())
+    fn write(&self, at: &Path) -> Result<()> {
+        files::write_atomic(&at.join("results.json"), serde_json::to_string_pretty(&self.json())?.as_bytes())
     }
 
-    /// What a verb ends with on standard output: protocol, scores, the paper's numbers of `place` with ours beside
-    /// them where that is fair, and where the files are.
-    pub fn show(&self, at: &Path, place: &str) -> Result<()> {
+    /// What a verb ends with on standard output.
+    pub fn show(&self, at: &Path, found: &Evaluation) -> Result<()> {
         print(format!("{}\n", self.citation))?;
         print(format!("{} after {} steps", self.data, self.step))?;
-        for line in &self.protocol {
-            print(format!("  {line}"))?;
+        self.protocol.iter().try_for_each(|line| print(format!("  {line}")))?;
+        for (title, table) in &found.tables {
+            print(format!("{title}\n{table}"))?;
         }
-        print(self.score_table())?;
-        if let Err(reason) = &self.comparable {
-            print(format!("Not comparable with the paper: {reason}."))?;
+        if found.tables.is_empty() {
+            print(self.score_table())?;
         }
-        print(self.claim_table(place))?;
+        match &self.comparable {
+            Err(why) => print(format!("Not comparable with the paper: {why}."))?,
+            Ok(()) => print(self.claim_table(|row| row.ours.is_some()))?,
+        }
         print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
         print(format!("results: {}", at.join("results.json").display()))?;
         print(format!("report:  {}", at.join("report.html").display()))
     }
 
     /// The JSON for machines.
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
+        let scores: Flags = self.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect();
         json!({
             "paper": self.paper,
             "citation": self.citation,
             "data": self.data,
             "step": self.step,
             "protocol": self.protocol,
-            "scores": self.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<serde_json::Map<_, _>>(),
+            "scoring": self.scoring,
+            "scores": scores,
             "comparable": self.comparable.is_ok(),
             "not_comparable_because": self.comparable.as_ref().err(),
             "claims": self.claims,

@@ -168,6 +168,16 @@ impl TripletSampler {
         (!people.is_empty()).then_some(TripletSampler { people, items, triplets, seed })
     }
 
+    /// As [`TripletSampler::batch`], with the negatives of `mined`, an item for every item, where there is such a list.
+    pub fn with_negatives(&self, step: u64, mined: Option<&[i64]>) -> Vec<usize> {
+        let mut items = self.batch(step);
+        if let Some(mined) = mined {
+            let third = items.len() / 3;
+            (0..third).for_each(|i| items[2 * third + i] = mined[items[i]] as usize);
+        }
+        items
+    }
+
     /// The 3B items of batch `step`: B anchors, their B positives, B negatives. Anchors' identities run through
     /// shuffles of all people; the two images and the negative are drawn uniformly.
     pub fn batch(&self, step: u64) -> Vec<usize> {
@@ -231,6 +241,11 @@ impl QuadrupletSampler {
         let references: Vec<usize> = (0..people.len()).filter(|&person| able(&people[person])).collect();
         let enough = !references.is_empty() && people.len() > 2 && quadruplets > 0;
         enough.then_some(QuadrupletSampler { people, references, across, quadruplets, seed })
+    }
+
+    /// M.
+    pub fn quadruplets(&self) -> usize {
+        self.quadruplets
     }
 
     /// The 4M items of batch `step`: M references, their M positives, M negatives, M last images. References run through

@@ -2,10 +2,11 @@
 //! work is still computed.
 
 use std::ffi::c_void;
-use std::io::Write;
 use std::sync::Once;
 
 use tch::{Device, Tensor};
+
+use crate::say::cry;
 
 unsafe extern "C" {
     fn rankle_upload(tensor: *const c_void, index: i32, out: *mut *mut c_void) -> i32;
@@ -29,9 +30,8 @@ pub fn stage(x: Tensor, device: Device) -> Tensor {
 fn waits() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let _ = writeln!(
-            std::io::stderr(),
-            "note: libtorch cannot copy to this GPU beside its work (page-locked memory, streams): the host waits for every batch"
+        cry(
+            "note: libtorch cannot copy to this GPU beside its work (page-locked memory, streams): the host waits for every batch",
         );
     });
 }

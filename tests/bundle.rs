@@ -38,7 +38,7 @@ fn a_bundle_runs_with_a_pythons_torch_and_says_where_there_is_none() {
         command.output().expect("sh")
     };
     let with = [("RANKLE_PYTHON", python.to_str().expect("a path"))];
-    for (program, word) in [(folder.join("triplet-reid"), "Triplet Loss"), (link, "FaceNet")] {
+    for (program, word) in [(folder.join("triplet-reid"), "Hermans"), (link, "FaceNet")] {
         let shown = run(&program, &["--help"], &with);
         assert!(shown.status.success() && text(&shown).contains(word), "{}", text(&shown));
     }

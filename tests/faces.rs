@@ -16,9 +16,13 @@ use rankle::metrics::verification::{accuracy, best_threshold, folds, folds_by, v
 use rankle::models::eigenfaces::Eigenfaces;
 use rankle::models::layers::Scope;
 use rankle::models::{FaceSmall, Network};
-use rankle::run::faces::{Variant, centred, judge, mean_pair_distance};
+use rankle::report::Report;
 use rankle::sampler::FaceSampler;
-use rankle::transform::View;
+use rankle::source::View;
+use rankle::tasks::faces::{
+    FaceData, Scoring, Unseen, Variant, baselines, centred, comparison, fold_names, fold_table, judge, judge_folds,
+    judge_unseen, mean_pair_distance, mean_unseen, named_fold, part, parts, score, show, without_fold,
+};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
@@ -142,6 +146,42 @@ fn people_with_few_images_are_pruned_or_serve_as_negatives() {
     assert!(line(set.clone().pruned(9)).contains("--min-images"));
     let single = FaceSet { train: set.train.iter().filter(|p| p.person > 3).cloned().collect(), ..set };
     assert!(line(single.pruned(1)).contains("2 training people, 2 of them with one image"));
+}
+
+#[test]
+fn flags_open_training_and_test_faces() {
+    let dir = TempDir::new().expect("a folder");
+    tree(&dir.path().join("tree"), 0..8, 2);
+    tree(&dir.path().join("other"), 6..12, 2);
+    let text = |name: &str| dir.path().join(name).to_string_lossy().to_string();
+    let data = |data: &str, test: Option<&str>| FaceData {
+        data: text(data),
+        test: test.map(text),
+        exclude: None,
+        names: None,
+        min_images: 1,
+        crop: None,
+    };
+    let own = data("tree", None).open().expect("a set");
+    assert_eq!((own.train.len(), own.test.len()), (12, 4));
+    // All train where another set tests, but those whom it tests; all of it is tested.
+    let both = FaceData { crop: Some(0.5), ..data("tree", Some("other")) };
+    let set = both.open().expect("a set");
+    assert_eq!((set.train.len(), set.test.len()), (12, 12));
+    let size = |photo: &Photo| photo.source.image().expect("an image").dimensions();
+    assert_eq!((size(&set.train[0]), size(&set.test[0])), ((24, 24), (12, 12)), "training faces are not cut");
+    assert_eq!(size(&FaceData { crop: Some(0.5), ..data("tree", None) }.open().expect("a set").train[0]), (12, 12));
+    // Elsewhere all are tested, cut as the run's or as it is said.
+    let set = both.elsewhere(&data("other", None)).expect("a set");
+    assert_eq!((set.test.len(), size(&set.test[0])), (12, (12, 12)));
+    let set = both.elsewhere(&FaceData { crop: Some(1.), ..data("other", None) }).expect("a set");
+    assert_eq!(size(&set.test[0]), (24, 24));
+    let same = data("tree", None).elsewhere(&FaceData { crop: Some(0.5), ..data("tree", None) }).expect("a set");
+    assert_eq!((same.train.len(), same.test.len()), (12, 4), "people of the training are not tested");
+    assert!(line(FaceData { min_images: 9, ..data("tree", None) }.open()).contains("--min-images"));
+    // Who has nobody to train on can still be opened.
+    tree(&dir.path().join("single"), 0..6, 1);
+    assert_eq!(data("single", None).open().expect("a set").test.len(), 2);
 }
 
 #[test]
@@ -507,6 +547,344 @@ fn variants_judge_as_they_say() {
     }
     let mean = |x: &Tensor| x.mean_dim(0, true, None::<Kind>);
     close(value(&mean_pair_distance(&mean(&left), &mean(&right))), sum / 12., 1e-12);
+}
+
+/// Sixty photos of twelve drawn people in four folds, with rows that say a little about them.
+fn small_set() -> (FaceSet, Tensor) {
+    let mut set = Faces { train: 2, test: 12, shots: 5, size: 16, folds: 4, seed: 4 }.set();
+    set.train.clear();
+    let people: Vec<i64> = set.test.iter().map(|photo| photo.person).collect();
+    let centres = matrix(31, 40, 6);
+    let x = centres.index_select(0, &Tensor::from_slice(&people)) + matrix(32, people.len(), 6) * 0.9;
+    (set, normalize(&x))
+}
+
+fn squared(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+}
+
+/// Pairs and all pairs alone.
+fn how() -> Scoring {
+    Scoring {
+        variant: Variant::Plain,
+        flip: false,
+        far: 0.1,
+        enrolled: Vec::new(),
+        neighbours: Vec::new(),
+        cluster_cut: None,
+        cluster_images: 0,
+        jpeg: None,
+        pixels: None,
+    }
+}
+
+#[test]
+fn scores_are_those_of_nested_loops() {
+    let (set, x) = small_set();
+    let r = rows(&x);
+    let person = |row: usize| set.test[row].person;
+    let wished = Scoring { enrolled: vec![1, 2, 9], neighbours: vec![1, 3], cluster_images: 40, ..how() };
+    let scored = score(&set, &x, &wished, 5).expect("scored");
+    let of = |name: &str| scored.score(name).unwrap_or_else(|| panic!("{name} is not in {:?}", scored.scores));
+    let same: Vec<bool> = set.pairs.iter().map(|pair| pair.same).collect();
+    let dist: Vec<f64> = set.pairs.iter().map(|pair| squared(&r[pair.left], &r[pair.right])).collect();
+    let naive = folds(&dist, &same, 4);
+    close(of("accuracy"), naive.mean, 1e-12);
+    close(of("VAL at FAR 0.1"), val_at_far(&dist, &same, 4, 0.1).expect("both kinds").val, 1e-12);
+    let bytes = through_bytes(&x);
+    let through = rows(&bytes);
+    let coarse: Vec<f64> = set.pairs.iter().map(|pair| squared(&through[pair.left], &through[pair.right])).collect();
+    close(of("6 bytes a face: accuracy"), folds(&coarse, &same, 4).mean, 1e-12);
+    // All pairs: as many different pairs as may be are nearer than the threshold, which bins make coarse.
+    let (mut positive, mut negative) = (Vec::new(), Vec::new());
+    for i in 0..r.len() {
+        for j in i + 1..r.len() {
+            if person(i) == person(j) { &mut positive } else { &mut negative }.push(squared(&r[i], &r[j]));
+        }
+    }
+    negative.sort_by(f64::total_cmp);
+    let edge = negative[(0.1 * negative.len() as f64 + 1e-9) as usize];
+    let accepted = positive.iter().filter(|&&d| d < edge).count() as f64 / positive.len() as f64;
+    close(of("all pairs VAL at FAR 0.1"), accepted, 0.02);
+    assert!(scored.score("five splits VAL SEM").is_some() && scored.pairs.is_some());
+    // Recognition: the nearest enrolled image, and three that vote.
+    let people: Vec<i64> = (0..r.len()).map(person).collect();
+    for (enrolled, k) in [(1, 1), (2, 1), (2, 3)] {
+        let (gallery, probes) = enrol(&people, enrolled, 5);
+        let answer = |probe: usize| {
+            let mut order = gallery.clone();
+            order.sort_by(|&a, &b| squared(&r[a], &r[probe]).total_cmp(&squared(&r[b], &r[probe])));
+            let votes = |who: i64| order[..k].iter().filter(|&&row| person(row) == who).count();
+            order[..k].iter().map(|&row| person(row)).rev().max_by_key(|&who| votes(who)).expect("a neighbour")
+        };
+        let right = probes.iter().filter(|&&probe| answer(probe) == person(probe)).count() as f64;
+        close(of(&format!("recognition, {enrolled} enrolled, k = {k}")), right / probes.len() as f64, 1e-12);
+    }
+    assert_eq!(scored.score("recognition, 9 enrolled, k = 1"), None, "nobody has ten images");
+    // Clusters: two photos are together where a person is in both, by definition of the pairwise scores.
+    let clusters = scored.clusters.as_ref().expect("clusters");
+    assert_eq!((clusters.rows.len(), clusters.of.len()), (40, 40));
+    assert!(clusters.rows.is_sorted_by(|a, b| a < b), "forty of the sixty, none twice");
+    let (mut both, mut together, mut alike) = (0., 0., 0.);
+    for i in 0..40 {
+        for j in i + 1..40 {
+            let one = clusters.of[i] == clusters.of[j];
+            let kin = person(clusters.rows[i]) == person(clusters.rows[j]);
+            both += f64::from(u8::from(one && kin));
+            together += f64::from(u8::from(one));
+            alike += f64::from(u8::from(kin));
+        }
+    }
+    close(of("agglomerative pairwise precision"), both / together, 1e-12);
+    close(of("agglomerative pairwise recall"), both / alike, 1e-12);
+    let said = scored.protocol.join("\n");
+    let cut = naive.threshold.iter().sum::<f64>() / 4.;
+    for words in [
+        "best of 0, 0.01",
+        "among 60 test images",
+        "2 enrolled: 36 probes among 12 people",
+        &format!("cut at {cut:.3}"),
+        "clustering: 40 of the 60 test images",
+    ] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    let given = score(&set, &x, &Scoring { cluster_cut: Some(0.5), cluster_images: 99, ..how() }, 5).expect("scored");
+    assert!(given.protocol.last().expect("clusters").contains("cut at 0.500"), "{:?}", given.protocol);
+    // Without a list of pairs there is nothing to subtract a mean over; VAL is what is left.
+    let bare = FaceSet { pairs: Vec::new(), folds: 0, ..set.clone() };
+    assert!(
+        line(score(&bare, &x, &Scoring { variant: Variant::MeanSubtracted, ..how() }, 5)).contains("no list of pairs")
+    );
+    let bare = score(&bare, &x, &how(), 5).expect("scored");
+    assert_eq!((bare.score("accuracy"), bare.judged.is_some(), bare.pairs.is_some()), (None, false, true));
+}
+
+#[test]
+fn batches_are_cut_evenly() {
+    for count in 1..40 {
+        let rows: Vec<usize> = (100..100 + count).collect();
+        for size in 1..12 {
+            let all = parts(count, size);
+            let mut joined = Vec::new();
+            let mut lengths = BTreeSet::new();
+            for place in 0..all {
+                let (first, own) = part(&rows, size, place).expect("a part");
+                assert_eq!(first, joined.len());
+                assert!(own.len() <= size && !own.is_empty());
+                lengths.insert(own.len());
+                joined.extend_from_slice(own);
+            }
+            assert_eq!(joined, rows);
+            assert!(lengths.last().expect("parts") - lengths.first().expect("parts") <= 1, "{count} {size}");
+            assert_eq!(part(&rows, size, all), None);
+        }
+    }
+}
+
+#[test]
+fn without_outside_data_trains_on_neither_fold_and_judges_by_the_next() {
+    let (mut set, x) = small_set();
+    // Somebody whom no pair names has no fold.
+    let stray = set.test.iter().position(|photo| photo.person == 5).expect("a photo");
+    set.pairs.iter_mut().for_each(|pair| {
+        for side in [&mut pair.left, &mut pair.right] {
+            *side += usize::from(*side == stray);
+        }
+    });
+    let r = rows(&x);
+    let each = set.pairs.len() / 4;
+    let mut all = Vec::new();
+    for fold in 0..4 {
+        let alone = without_fold(&set, fold).expect("a set");
+        let next = (fold + 1) % 4;
+        let people = |wanted: &[usize]| -> BTreeSet<i64> {
+            let named = (0..set.pairs.len()).filter(|i| wanted.contains(&(i / each)));
+            named.flat_map(|i| [set.pairs[i].left, set.pairs[i].right]).map(|row| set.test[row].person).collect()
+        };
+        let others: Vec<usize> = (0..4).filter(|&f| f != fold && f != next).collect();
+        let trained: Vec<&str> = alone.train.iter().map(|photo| photo.name.as_str()).collect();
+        let wanted = set.test.iter().filter(|photo| people(&others).contains(&photo.person));
+        assert_eq!(trained, wanted.map(|photo| photo.name.as_str()).collect::<Vec<_>>());
+        // Every pair of both folds, by the names of its photos.
+        let names = |set: &FaceSet, pairs: &[Pair]| -> Vec<(String, String, bool)> {
+            let name = |row: usize| set.test[row].name.clone();
+            pairs.iter().map(|pair| (name(pair.left), name(pair.right), pair.same)).collect()
+        };
+        let span = |fold: usize| &set.pairs[fold * each..][..each];
+        assert_eq!(alone.folds, 2);
+        assert_eq!(names(&alone, &alone.pairs), [names(&set, span(fold)), names(&set, span(next))].concat());
+        let place = |name: &str| set.test.iter().position(|photo| photo.name == name).expect("a test photo");
+        let kept: Vec<i64> = alone.test.iter().map(|photo| place(&photo.name) as i64).collect();
+        let found = judge_unseen(&alone, &x.index_select(0, &Tensor::from_slice(&kept)), 0.1);
+        let dist =
+            |pairs: &[Pair]| -> Vec<f64> { pairs.iter().map(|pair| squared(&r[pair.left], &r[pair.right])).collect() };
+        let same = |pairs: &[Pair]| -> Vec<bool> { pairs.iter().map(|pair| pair.same).collect() };
+        let right =
+            |pairs: &[Pair], t: f64| dist(pairs).iter().zip(same(pairs)).filter(|(d, s)| (**d < t) == *s).count();
+        let best = (0..400).map(|t| t as f64 * 0.01).rev().max_by_key(|&t| right(span(next), t)).expect("a threshold");
+        assert_eq!(found.threshold, best);
+        close(found.accuracy, right(span(fold), best) as f64 / each as f64, 1e-12);
+        // VAL: the FAR over all pairs of the next fold's images, by nested loops.
+        let theirs: Vec<usize> =
+            span(next).iter().flat_map(|pair| [pair.left, pair.right]).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut different = Vec::new();
+        for (i, &a) in theirs.iter().enumerate() {
+            for &b in &theirs[i + 1..] {
+                if set.test[a].person != set.test[b].person {
+                    different.push(squared(&r[a], &r[b]));
+                }
+            }
+        }
+        different.sort_by(f64::total_cmp);
+        let edge = different[(0.1 * different.len() as f64 + 1e-9) as usize];
+        let rate = |kind: bool, t: f64| {
+            let of: Vec<f64> = span(fold).iter().filter(|p| p.same == kind).flat_map(|p| dist(&[*p])).collect();
+            of.iter().filter(|&&d| d < t).count() as f64 / of.len() as f64
+        };
+        // The threshold lies on the edge of a bin of 4/65536, below the first that may not be accepted.
+        assert_eq!(found.trained, (people(&others).len(), trained.len()));
+        all.push(found.clone());
+        for (ours, kind) in [(found.val, true), (found.far, false)] {
+            assert!((rate(kind, edge - 4. / 65536.)..=rate(kind, edge)).contains(&ours), "{ours}");
+        }
+    }
+    let named: Vec<(String, Unseen)> = all.iter().map(|fold| ("a fold".into(), fold.clone())).collect();
+    let scores = mean_unseen(&named, 0.1);
+    let of = |name: &str| scores.iter().find(|(known, _)| known == name).expect("a score").1;
+    let mean = |of: fn(&Unseen) -> f64| all.iter().map(of).sum::<f64>() / 4.;
+    close(of("accuracy"), mean(|fold| fold.accuracy), 1e-12);
+    let spread = all.iter().map(|fold| (fold.accuracy - of("accuracy")).powi(2)).sum::<f64>() / 4.;
+    close(of("accuracy SEM"), spread.sqrt() / 2., 1e-12);
+    let ordered = |folds: &[Unseen]| {
+        let side = |kind: bool| -> Vec<f64> {
+            let pairs = folds.iter().flat_map(|fold| fold.dist.iter().zip(&fold.same));
+            pairs.filter(|(_, same)| **same == kind).map(|(d, _)| *d).collect()
+        };
+        let (same, different) = (side(true), side(false));
+        let right = same.iter().map(|s| different.iter().filter(|d| s < d).count()).sum::<usize>();
+        right as f64 / (same.len() * different.len()) as f64
+    };
+    close(of("AUC"), all.iter().map(|fold| ordered(std::slice::from_ref(fold))).sum::<f64>() / 4., 1e-9);
+    close(of("AUC of all pairs together"), ordered(&all), 1e-9);
+    close(of("VAL at FAR 0.1"), mean(|fold| fold.val), 1e-12);
+    let row = &fold_table(&[("1".into(), all[0].clone())]).rows[0];
+    assert_eq!(row[..2], ["1".to_string(), format!("{} / {}", all[0].trained.0, all[0].trained.1)]);
+    assert_eq!(row[2], format!("{:.2}", 100. * all[0].accuracy));
+    // By their names: the embeddings are asked for once a fold, of its own photos.
+    let rows_of = |name: &str, photos: &[Photo]| {
+        assert!(["fold-02", "fold-04"].contains(&name));
+        let place = |photo: &Photo| set.test.iter().position(|own| own.name == photo.name).expect("a test photo");
+        Ok(x.index_select(0, &Tensor::from_slice(&photos.iter().map(|photo| place(photo) as i64).collect::<Vec<_>>())))
+    };
+    let judged = judge_folds(&set, &[2, 4], 1, 0.1, rows_of).expect("judged");
+    for ((name, fold), wanted) in judged.iter().zip([(1, "fold-02"), (3, "fold-04")]) {
+        assert_eq!((name.as_str(), fold.accuracy, fold.val), (wanted.1, all[wanted.0].accuracy, all[wanted.0].val));
+    }
+    assert_eq!(fold_names(&set, &[]).expect("names"), ["fold-01", "fold-02", "fold-03", "fold-04"]);
+    assert!(line(fold_names(&set, &[5])).contains("folds 1 to 4"));
+    assert!(line(named_fold(&set, "", 1)).contains("no training faces"), "nobody trains but in a fold");
+    assert_eq!(
+        named_fold(&set, "fold-01", 1).expect("a set").train.len(),
+        without_fold(&set, 0).expect("a set").train.len()
+    );
+    assert!(line(named_fold(&set, "fold-01", 9)).contains("--min-images"));
+    let mut shared = set.clone();
+    let other = shared.test[shared.pairs[3 * each].left].person;
+    let row = shared.pairs[0].left;
+    shared.test[row].person = other;
+    let name = &shared.people[other as usize - 1];
+    assert!(line(without_fold(&shared, 0)).contains(&format!("{name} is in more than one fold")));
+    let two = FaceSet { folds: 2, ..set.clone() };
+    assert!(line(without_fold(&two, 0)).contains("three folds or more"));
+    assert!(line(without_fold(&FaceSet { layout: FaceLayout::YoutubeFaces, ..set }, 0)).contains("pairs of images"));
+}
+
+#[test]
+fn baselines_are_pixels_and_eigenfaces_of_other_folds() {
+    let (set, _) = small_set();
+    let found = baselines(&set, 0.1).expect("judged");
+    assert_eq!(
+        found.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["raw pixels", "eigenfaces", "eigenfaces, whitened"]
+    );
+    // Grey pixels of 48 x 48, less their mean, of length 1.
+    let grey: Vec<Vec<f64>> = set
+        .test
+        .iter()
+        .map(|photo| {
+            let image = rankle::picture::resize(&photo.source.image().expect("an image"), 48, 48);
+            let grey =
+                |p: &Rgb<u8>| (0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2])) / 255.;
+            image.pixels().map(grey).collect()
+        })
+        .collect();
+    let unit = |row: &Vec<f64>| -> Vec<f64> {
+        let mean = row.iter().sum::<f64>() / row.len() as f64;
+        let length = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>().sqrt();
+        row.iter().map(|v| (v - mean) / length).collect()
+    };
+    for (pair, d) in set.pairs.iter().zip(&found[0].1.dist) {
+        close(*d, squared(&unit(&grey[pair.left]), &unit(&grey[pair.right])), 1e-5);
+    }
+    // Eigenfaces of a fold know nothing of its images; of a set with training faces they are learned from these.
+    let each = set.pairs.len() / 4;
+    let pixels = Tensor::from_slice(&grey.concat()).view([60, 48 * 48]);
+    let pick =
+        |rows: &BTreeSet<i64>| pixels.index_select(0, &Tensor::from_slice(&rows.iter().copied().collect::<Vec<_>>()));
+    for (whiten, judged) in [(false, &found[1].1), (true, &found[2].1)] {
+        for (i, pair) in set.pairs.iter().enumerate().step_by(7) {
+            let others = set.pairs.iter().enumerate().filter(|(j, _)| j / each != i / each);
+            let named = others.flat_map(|(_, pair)| [pair.left as i64, pair.right as i64]).collect();
+            let x = rows(&Eigenfaces::fit(&pick(&named), 128).embed(&pixels, whiten));
+            close(judged.dist[i], squared(&x[pair.left], &x[pair.right]), 1e-3);
+        }
+    }
+    let trained = FaceSet { train: set.test[..20].to_vec(), ..set.clone() };
+    let x = rows(&Eigenfaces::fit(&pixels.narrow(0, 0, 20), 128).embed(&pixels, false));
+    for (pair, d) in set.pairs.iter().zip(&baselines(&trained, 0.1).expect("judged")[1].1.dist) {
+        close(*d, squared(&x[pair.left], &x[pair.right]), 1e-3);
+    }
+    assert!(line(baselines(&FaceSet { pairs: Vec::new(), ..set.clone() }, 0.1)).contains("no list of pairs"));
+    assert!(line(baselines(&FaceSet { layout: FaceLayout::YoutubeFaces, ..set }, 0.1)).contains("not of videos"));
+    let scores = found[0].1.scores(0.1);
+    let table = comparison(&[("pixels".into(), scores.clone()), ("none".into(), scores[..1].to_vec())], 0.1);
+    let percent = |x: f64| format!("{:.2}", 100. * x);
+    let judged = &found[0].1;
+    let row = [
+        "pixels".to_string(),
+        format!("{} ± {}", percent(judged.folds.mean), percent(judged.folds.sem)),
+        format!("{:.4}", judged.auc),
+        format!("{:.4}", judged.eer),
+        percent(judged.val.as_ref().expect("both kinds").val),
+    ];
+    assert_eq!(table.rows[0], row);
+    assert_eq!(table.rows[1][1..], [format!("{} ± –", percent(judged.folds.mean)), "–".into(), "–".into(), "–".into()]);
+    assert_eq!(table.head[4], "VAL at FAR 0.1");
+}
+
+#[test]
+fn pictures_show_what_was_judged() {
+    let (set, x) = small_set();
+    let page = |set: &FaceSet, x: &Tensor, how: &Scoring| {
+        let mut report = Report::new("faces", "");
+        let scored = score(set, x, how, 5).expect("scored");
+        show(&mut report, set, &scored, how.far).expect("shown");
+        (report.html(), scored)
+    };
+    let (html, scored) = page(&set, &x, &Scoring { cluster_images: 60, ..how() });
+    let judged = scored.judged.expect("judged");
+    let each = set.pairs.len() / 4;
+    for (kind, what) in [(true, "One person, called two"), (false, "Two people, called one")] {
+        let wrong = |i: &usize| judged.same[*i] == kind && (judged.dist[*i] < judged.folds.threshold[i / each]) != kind;
+        let total = (0..set.pairs.len()).filter(wrong).count();
+        let said = format!("{total} in all, {} shown.", total.min(12));
+        assert!(total > 0 && html.contains(what) && html.contains(&said), "{said}");
+    }
+    for heading in ["False rejects", "False accepts", "Operating points", "Distances of the pairs", "Clusters"] {
+        assert!(html.contains(heading), "{heading}");
+    }
+    let (html, _) = page(&FaceSet { pairs: Vec::new(), folds: 0, ..set }, &x, &how());
+    assert!(html.contains("ROC over all pairs") && !html.contains("False rejects") && !html.contains("Clusters"));
 }
 
 #[test]

@@ -1,37 +1,11 @@
-//! The house has floors, and a module names only modules of lower floors (or its own).
+//! The house has floors, as the map in src/lib.rs draws them: in its one ordered list, a module names only modules that
+//! come before it.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-const FLOORS: [&[&str]; 4] = [
-    &["distance", "seed", "transfer"],
-    &["mining", "losses", "metrics", "models", "optim", "schedule"],
-    &["files", "weights", "datasets", "sampler", "transform", "loader", "video"],
-    &["run", "export", "paper", "collectives"],
-];
-
-/// On a floor, what may name what: losses are made of mining's masks, pictures are read as data sets say, and the list of data
-/// sets knows where weights come from.
-const BESIDE: [(&str, &str); 14] = [
-    ("weights", "files"),
-    ("weights", "datasets"),
-    ("losses", "mining"),
-    ("datasets", "transform"),
-    ("datasets", "loader"),
-    ("datasets", "video"),
-    ("video", "transform"),
-    ("paper", "run"),
-    ("run", "paper"),
-    ("export", "run"),
-    ("paper", "export"),
-    ("run", "collectives"),
-    ("collectives", "run"),
-    ("paper", "collectives"),
-];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("src").map(|entry| entry.expect("an entry").path()) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         if entry.is_dir() {
             found.extend(sources(&entry));
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
@@ -41,54 +15,52 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn floor(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&module))
+/// The modules of the map, floor after floor: the names in brackets of its list's lines.
+fn order(map: &str) -> Vec<String> {
+    let lines = map.lines().skip_while(|line| !line.starts_with("//! - **Floor 0"));
+    let list = lines.take_while(|line| line.starts_with("//! - **Floor") || line.starts_with("//!   "));
+    list.flat_map(|line| line.split("[`").skip(1).filter_map(|rest| rest.split_once("`]")))
+        .map(|(name, _)| name.to_string())
+        .collect()
 }
 
 /// The modules that a source names as `crate::name`, also within braces.
-fn named(text: &str) -> BTreeSet<String> {
+fn named(text: &str) -> Vec<String> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let mut names = BTreeSet::new();
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut names = Vec::new();
     for rest in code.split("crate::").skip(1) {
-        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         match rest.strip_prefix('{') {
             Some(inside) => {
-                names.extend(inside.split('}').next().unwrap_or("").split(',').map(|part| word(part.trim())))
+                // Commas of inner braces give names that are no modules.
+                names.extend(inside.split(['}', ';']).next().unwrap_or("").split(',').map(|part| word(part.trim())));
             }
-            None => drop(names.insert(word(rest))),
+            None => names.push(word(rest)),
         }
     }
     names
 }
 
 #[test]
-fn modules_name_only_lower_floors() {
+fn modules_name_only_what_comes_before_them() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut seen = BTreeSet::new();
+    let map = std::fs::read_to_string(src.join("lib.rs")).expect("readable");
+    let order = order(&map);
+    let mut declared: Vec<&str> = map.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
+    declared.iter_mut().for_each(|name| *name = name.trim_end_matches(';'));
+    let mut mapped: Vec<&str> = order.iter().map(String::as_str).collect();
+    mapped.sort_unstable();
+    assert_eq!(mapped, declared, "the map in src/lib.rs has every module once");
+    let place = |name: &str| order.iter().position(|module| module == name);
     for path in sources(&src) {
         let inside = path.strip_prefix(&src).expect("inside src");
-        let first = inside.components().next().expect("a part").as_os_str().to_string_lossy().to_string();
-        let module = first.trim_end_matches(".rs").to_string();
-        if ["lib", "native"].contains(&module.as_str()) {
-            continue;
-        }
-        let own = floor(&module).unwrap_or_else(|| panic!("{module} has no floor: add it to FLOORS"));
-        seen.insert(module.clone());
+        let module = inside.components().next().expect("a part").as_os_str().to_string_lossy().to_string();
+        let Some(own) = place(module.trim_end_matches(".rs")) else { continue };
         for name in named(&std::fs::read_to_string(&path).expect("readable")) {
-            let Some(other) = floor(&name) else { continue };
-            let beside = BESIDE.contains(&(module.as_str(), name.as_str()));
-            assert!(
-                name == module || other < own || beside,
-                "{} names crate::{name}, which is not below it",
-                path.display()
-            );
+            let other = place(&name).unwrap_or(0);
+            assert!(other <= own, "{} names crate::{name}, which comes after it", path.display());
         }
     }
-    assert_eq!(
-        seen.len(),
-        FLOORS.iter().map(|floor| floor.len()).sum::<usize>(),
-        "a module of FLOORS is missing: {seen:?}"
-    );
 }
 
 #[test]

@@ -4,13 +4,13 @@
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rankle::device::autocast;
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, embedded, multilabel, quadruplet, skill, triplet};
 use rankle::mining::{Negative, Pick};
 use rankle::models::layers::Scope;
 use rankle::models::{LuNet, Network, channels_last};
 use rankle::optim::{Optimizer, Rule};
-use rankle::run::autocast;
 use rankle::transfer::{stage, upload};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};

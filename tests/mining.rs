@@ -1,7 +1,7 @@
 //! Miners against nested loops.
 
 use rankle::distance::Metric;
-use rankle::mining::{Negative, Pick, Triplets, batch_all, batch_hard, every_pair, semi_hard};
+use rankle::mining::{Negative, Pick, Triplets, batch_all, batch_hard, every_pair, hardest_in_pool, semi_hard};
 use tch::{Kind, Tensor};
 
 use crate::common::{ints, label_sets, matrix, rows};
@@ -207,4 +207,37 @@ fn halves_and_nan_do_not_panic() {
     }
     let _ = broken.fill_(f64::NAN);
     assert_eq!(semi_hard(&broken, &t, 0.5, Pick::Random(1)).anchor.size(), [0]);
+}
+
+#[test]
+fn offline_mining_finds_each_rows_nearest_negative_in_the_pool() {
+    let metrics = [Metric::Euclidean, Metric::SquaredEuclidean, Metric::Cosine];
+    // More rows than are looked at together, on a coarse grid so that ties are frequent.
+    for (seed, size, kind) in [(1, 7, Kind::Double), (2, 60, Kind::Half), (3, 1500, Kind::Float)] {
+        let x = ((matrix(seed, size, 3) * 2.).round() + 3.).to_kind(kind);
+        let labels: Vec<i64> = (0..size as i64).map(|row| row * row % 5).collect();
+        let pool: Vec<i64> = (0..size as i64).map(|row| row * 11 % size as i64).take(size / 2 + 1).collect();
+        for metric in metrics {
+            let mined = hardest_in_pool(&x, &Tensor::from_slice(&labels), metric, &Tensor::from_slice(&pool));
+            let mined = ints(&mined.expect("all have negatives"));
+            let d = metric.matrix(&x, &x).to_kind(Kind::Double);
+            for (row, &found) in mined.iter().enumerate() {
+                let of = |other: i64| d.double_value(&[row as i64, other]);
+                let others = pool.iter().filter(|&&other| labels[other as usize] != labels[row]);
+                let nearest = others.clone().fold(f64::INFINITY, |nearest, &other| nearest.min(of(other)));
+                assert!(pool.contains(&found) && labels[found as usize] != labels[row]);
+                assert!((of(found) - nearest).abs() < 1e-5, "row {row}: {} is not the nearest", of(found));
+            }
+        }
+    }
+    // Equally near ones: the first in the pool. No negative in the pool: nothing. No rows: no answers.
+    let (x, labels) = (Tensor::ones([4, 2], (Kind::Float, tch::Device::Cpu)), Tensor::from_slice(&[1_i64, 1, 2, 2]));
+    let of = |pool: &[i64]| {
+        let mined = hardest_in_pool(&x, &labels, Metric::Euclidean, &Tensor::from_slice(pool));
+        mined.map(|mined| ints(&mined))
+    };
+    assert_eq!(of(&[3, 1, 0, 2]), Some(vec![3, 3, 1, 1]));
+    assert_eq!(of(&[3, 2]), None);
+    let none = hardest_in_pool(&x.narrow(0, 0, 0), &labels.narrow(0, 0, 0), Metric::Euclidean, &labels.narrow(0, 0, 0));
+    assert_eq!(none.map(|mined| mined.size()), Some(vec![0]));
 }

@@ -2,5 +2,6 @@
 
 mod cli;
 mod data;
+mod decisions;
 mod losses;
 mod networks;

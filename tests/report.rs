@@ -1,7 +1,7 @@
 //! The report page and the terminal table.
 
 use image::RgbImage;
-use rankle::run::report::{Bars, Frame, GalleryRow, Report, Series, Table, Tile};
+use rankle::report::{Bars, Frame, GalleryRow, Report, Series, Table, Tile, curves};
 
 fn series(points: &[(f64, f64)]) -> Vec<Series> {
     vec![Series { name: "a <b>".into(), points: points.to_vec() }]
@@ -147,4 +147,64 @@ fn a_bar_stands_for_every_name_and_group() {
     assert!(names.iter().all(|name| page.contains(name)));
     let bars = |colour: &str| page.matches(&format!("fill=\"{colour}\"")).count();
     assert!(bars("#0072B2") >= 81 && bars("#D55E00") >= 81, "{} and {}", bars("#0072B2"), bars("#D55E00"));
+}
+
+#[test]
+fn a_folded_table_and_the_sections_of_another_report() {
+    let table = Table { head: vec!["<a>".into()], rows: vec![vec!["1".into()]] };
+    let (mut report, mut other) = (Report::new("t", "s"), Report::new("lost", "s"));
+    report.text("first", "");
+    other.folded_table("second", "what & why", &table);
+    other.folded_table("third", "", &table);
+    report.append(other);
+    let page = report.html();
+    assert!(page.contains("<details><summary>what &amp; why</summary><div") && page.contains("<td class=\"number\">1"));
+    assert!(page.contains("<summary>third</summary>") && page.contains("&lt;a&gt;") && !page.contains("lost"));
+    assert!(page.contains("<section id=\"s2\"><h2>third</h2>"));
+}
+
+/// The headings of a run's curves, and how many lines the legends name.
+fn curves_of(files: &[(&str, &str)]) -> (Vec<String>, String) {
+    let place = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+    let mut report = Report::new("t", "s");
+    curves(&mut report, place.path()).expect("readable");
+    let page = report.html();
+    let heading = |part: &str| part.split("</h2>").next().expect("a part").to_string();
+    (page.split("<h2>").skip(1).map(heading).collect(), page)
+}
+
+#[test]
+fn curves_are_drawn_of_what_a_log_holds() {
+    let embedded = r#"{"step":0,"mean":1,"mean_active":2,"active":0.5,"distance":{"p0":0,"p5":1,"p50":2,"p95":3,"p100":4},"norm":{"mean":1,"max":2}}"#;
+    let (headings, page) = curves_of(&[("log.jsonl", &format!("{embedded}\n{{\"step\":1,\"warning\":\"w\"}}\n{{cut"))]);
+    assert_eq!(headings, ["Loss", "Active terms", "Distances in a batch", "Embedding length"]);
+    assert!(page.contains("mean of active") && page.contains("p100") && page.contains("Both means: over all terms"));
+
+    let learned = r#"{"step":0,"stage":1,"mean":1,"mean_active":2,"active":1,"distance":{"same":1},"square":{"same":1,"different":2}"#;
+    let (headings, page) = curves_of(&[("log.jsonl", &format!("{learned},\"margins\":[1,0.5],\"saturated\":0.1}}"))]);
+    assert_eq!(headings, ["Loss", "Active terms", "Mean squared distances in a batch", "Margins", "Saturation"]);
+    assert!(page.contains("alpha 2") && !page.contains("mean of active"));
+    assert_eq!(curves_of(&[("log.jsonl", &format!("{learned}}}"))]).0.len(), 3);
+
+    let stages = "{\"step\":0,\"stage\":1,\"mean\":1,\"active\":1}\n{\"step\":1,\"stage\":2,\"loss\":1,\"count\":1,\"threshold\":1}";
+    let (headings, page) = curves_of(&[("log.jsonl", stages)]);
+    assert_eq!(headings, ["Loss of the first stage", "Losses of the second stage", "Active terms"]);
+    assert!(page.contains("label threshold"));
+
+    let fold = r#"{"step":0,"mean":1,"active":1,"right":0.5,"gap":2}"#;
+    let parts =
+        [("fold-1-temporal/log.jsonl", fold), ("fold-1-spatial/log.jsonl", fold), ("on-other/results.json", "{}")];
+    let (headings, page) = curves_of(&parts);
+    assert_eq!(headings, ["Loss", "Active terms", "Pairs in the right order", "Gap of two scores"]);
+    assert!(page.find("fold 1 spatial") < page.find("fold 1 temporal") && !page.contains("on other"));
+    assert!(
+        page.contains("The mean over a batch&apos;s samples.") || page.contains("The mean over a batch's samples.")
+    );
+
+    assert_eq!(curves_of(&[("model.pt", "")]).0, [""; 0]);
 }

@@ -50,7 +50,8 @@ impl Gradients {
     /// # Errors
     /// Where libtorch fails.
     pub fn backward_alone(&self, loss: &Tensor) -> Result<()> {
-        loss.f_backward().map_err(|error| anyhow!("the backward pass failed: {}", first_line(&error)))
+        loss.f_backward()
+            .map_err(|error| anyhow!("the backward pass failed: {}", crate::say::first_line(&error.to_string())))
     }
 
     /// For a step of several backward passes ([`Gradients::backward_alone`]), after the last: sums what they left in the
@@ -66,8 +67,4 @@ impl Gradients {
             }
         }
     }
-}
-
-fn first_line(error: &tch::TchError) -> String {
-    error.to_string().lines().next().unwrap_or("no reason given").to_string()
 }

@@ -15,7 +15,7 @@ use tch::Device;
 
 use super::env::Place;
 use super::native::{Group, Store};
-use crate::run::progress;
+use crate::say;
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Lines of processes beside the first are not said, but for errors, which name their process.
 pub(super) fn quiet(rank: usize) {
-    progress::speak_for(rank);
+    say::speak_for(rank);
     super::native::quiet();
 }
 
@@ -58,7 +58,7 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
         anyhow!("process {rank} of {size} found no meeting at {host}:{port} (MASTER_ADDR, MASTER_PORT): {error}")
     };
     if *rank == 0 {
-        progress::say(format!("meeting {size} processes at {host}:{port}"));
+        say::say(format!("meeting {size} processes at {host}:{port}"));
     }
     let open = |serves: bool, prefix: &str| Store::open(host, *port, serves, prefix, MEETING).map_err(cannot);
     // torchrun keeps one store over all its restarts, which different machines count differently. Every process has
@@ -190,7 +190,7 @@ fn look(
 
 /// Ends this process for another's reason. Files are written whole or not at all, so any moment will do.
 fn end(why: &str) -> ! {
-    progress::cry(format!("error: {why}: start all processes again, and the run goes on from its last checkpoint"));
+    say::cry(format!("error: {why}: start all processes again, and the run goes on from its last checkpoint"));
     leave_now()
 }
 
@@ -225,10 +225,10 @@ pub(super) fn lost(error: &str) -> anyhow::Error {
 /// them says it.
 pub fn fail(why: &str) {
     ENDING.store(true, Ordering::SeqCst);
-    if !progress::speaks() && heard_within(2 * BEAT) {
+    if !say::speaks() && heard_within(2 * BEAT) {
         return;
     }
-    progress::cry(format!("error: {why}"));
+    say::cry(format!("error: {why}"));
     leave(why);
 }
 

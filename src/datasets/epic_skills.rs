@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::pair_graph::PairGraph;
-use super::skills::{Fold, Pair, Published, SkillSet, SkillTask};
+use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
 use super::{Entry, list};
 use crate::video::{Cache, Clip};
 
@@ -53,7 +53,7 @@ pub fn open(dir: &Path) -> Result<Vec<SkillSet>> {
         dir.is_dir(),
         "no folder {}: it should hold annotations/ ({} gets the paper's)",
         dir.display(),
-        super::catalog::fetch("epic-skills")
+        crate::catalog::fetch("epic-skills")
     );
     ensure!(
         root.is_dir(),
@@ -124,7 +124,7 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
 }
 
 /// Frames `part` alone of what was found; pictures that were cut so already count whole.
-fn place_part(found: &mut crate::video::Found, part: (usize, usize)) -> Result<()> {
+fn place_part(found: &mut crate::video::VideoFiles, part: (usize, usize)) -> Result<()> {
     match found.cut {
         Some(cut) if cut == part => {}
         Some((first, last)) => {
@@ -269,7 +269,7 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
         splits.display()
     );
     let published = TABLE_1.iter().find(|row| row.0 == name);
-    let published = published.map(|&(_, videos, rows, percent)| Published { videos, rows, percent });
+    let published = published.map(|&(_, videos, rows, percent)| TaskCounts { videos, rows, percent });
     let videos = start..start + names.len();
     set.videos.extend(names.into_iter().cloned());
     set.tasks.push(SkillTask { name: name.into(), videos, rows, graph, published });
@@ -285,7 +285,7 @@ type Numbered = (usize, Vec<String>);
 
 /// The fields of every row that is not empty, with its line number: the header first. Trailing empty fields go.
 fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Numbered>)> {
-    let bytes = crate::transform::read(path)?;
+    let bytes = crate::picture::read(path)?;
     let text = String::from_utf8(bytes).ok().with_context(|| format!("{}: not a text file", path.display()))?;
     let mut rows = Vec::new();
     for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::catalog::{count, lacks};
 use super::{
     Count, Layout, Photo, ReidSet, Source, compare, list, named_as_image, need_folder, note_passed, persons, plural,
     thousands,
 };
+use crate::catalog::{count, lacks};
 
 const TRAIN: &str = "bounding_box_train";
 const TEST: &str = "bounding_box_test";

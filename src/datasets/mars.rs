@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail, ensure};
 use matfile::{MatFile, NumericData};
 
-use super::catalog::count;
 use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
+use crate::catalog::count;
 
 /// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
 struct Track {

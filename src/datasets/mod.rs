@@ -9,22 +9,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use image::RgbImage;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{seed, transform};
+use crate::{catalog, seed};
 
+pub use crate::source::Source;
+pub use card::Card;
 pub use folder::folder;
 pub use split::{Split, SplitPeople, split_people};
 
-pub mod card;
-pub mod catalog;
+mod card;
 pub mod drawn;
 pub mod epic_skills;
 pub mod faces;
@@ -36,56 +35,6 @@ pub mod pair_graph;
 pub mod skills;
 mod split;
 mod tree;
-
-/// Where an image's pixels are.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// In a file, read and decoded when asked for.
-    File(PathBuf),
-    /// In memory: drawn by code.
-    Memory(Arc<RgbImage>),
-    /// Another source's image, cropped or degraded when asked for.
-    Through(Box<Source>, transform::View),
-}
-
-impl Source {
-    /// The image; a file is read and decoded at each call.
-    ///
-    /// # Errors
-    /// As [`transform::load`]: one line that names the file.
-    pub fn image(&self) -> Result<Arc<RgbImage>> {
-        match self {
-            Source::File(path) => transform::load(path).map(Arc::new),
-            Source::Memory(image) => Ok(image.clone()),
-            Source::Through(source, view) => view.of(&*source.image()?).map(Arc::new),
-        }
-    }
-
-    /// Width and height of the image as it lies, before any [`Source::Through`], without decoding its pixels.
-    ///
-    /// # Errors
-    /// One line that names the file.
-    pub fn dimensions(&self) -> Result<(u32, u32)> {
-        match self {
-            Source::File(path) => transform::probe(&transform::read(path)?, &path.display().to_string()),
-            Source::Memory(image) => Ok(image.dimensions()),
-            Source::Through(source, _) => source.dimensions(),
-        }
-    }
-
-    /// Whether the image is there, without decoding its pixels: a regular file that is not empty, a header within
-    /// [`transform::MAX_SIDE`], and a JPEG, PNG or BMP to its last byte.
-    ///
-    /// # Errors
-    /// One line that names the file.
-    pub fn check(&self) -> Result<()> {
-        match self {
-            Source::Memory(_) => Ok(()),
-            Source::File(_) => self.dimensions().map(drop),
-            Source::Through(source, _) => source.check(),
-        }
-    }
-}
 
 /// One image of one person.
 #[derive(Clone, Debug)]
@@ -163,6 +112,11 @@ impl ReidSet {
         self.train.iter().chain(&self.query).chain(&self.gallery).chain(&self.multi_query)
     }
 
+    /// The person of every training photo.
+    pub fn people(&self) -> Vec<i64> {
+        self.train.iter().map(|photo| photo.person).collect()
+    }
+
     /// Whether every count is the published set's, so that a score may stand beside the paper's.
     pub fn is_published(&self) -> bool {
         match self.layout {
@@ -171,6 +125,18 @@ impl ReidSet {
             Layout::Cuhk03 | Layout::Cuhk01 | Layout::Viper => split::differs(self).is_none(),
             Layout::Tree | Layout::Drawn => false,
         }
+    }
+
+    /// The data card; decodes every image on all cores.
+    pub fn card(&self) -> Card {
+        let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &self.notes);
+        card.photos(&[
+            ("train", &self.train),
+            ("query", &self.query),
+            ("gallery", &self.gallery),
+            ("multi-query", &self.multi_query),
+        ]);
+        card
     }
 
     /// The set of the loss study (Table 1): `people` of the training persons, drawn by `seed`, become the test. One

@@ -1,10 +1,13 @@
 //! Sets of videos with judged pairs, for skill determination (1703.09913): tasks, folds, and their card.
 
-use std::fmt;
 use std::ops::Range;
 
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use serde_json::json;
+
+use super::Card;
 use super::pair_graph::PairGraph;
 
 /// A pair (better, worse), or, for similar ones, (lower, higher), by place in [`SkillSet::videos`].
@@ -22,12 +25,12 @@ pub struct SkillTask {
     /// The judged pairs; counts videos from 0 at `videos.start`.
     pub graph: PairGraph,
     /// The paper's row of Table 1, where it has one.
-    pub published: Option<Published>,
+    pub published: Option<TaskCounts>,
 }
 
 /// A row of Table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Published {
+pub struct TaskCounts {
     /// Videos.
     pub videos: usize,
     /// Strict pairs, rows as released.
@@ -117,6 +120,21 @@ impl SkillSet {
         self.tasks.iter().flat_map(SkillTask::similar).filter(|&(a, b)| held(a) || held(b)).collect()
     }
 
+    /// The folds `wanted` (counted from 1), all where none are named; from 0.
+    ///
+    /// # Errors
+    /// Where it has no such fold, or they are out of order.
+    pub fn chosen(&self, wanted: Option<&[usize]>) -> Result<Vec<usize>> {
+        let (name, all) = (&self.name, self.folds.len());
+        let chosen = wanted.map_or_else(|| (1..=all).collect(), <[usize]>::to_vec);
+        let known = chosen.iter().all(|fold| (1..=all).contains(fold)) && chosen.is_sorted_by(|a, b| a < b);
+        ensure!(
+            known && !chosen.is_empty(),
+            "--folds: {name} has folds 1 to {all}: say some of them in order, e.g. 1,2"
+        );
+        Ok(chosen.into_iter().map(|fold| fold - 1).collect())
+    }
+
     /// The test pairs of all folds, one after another: what an accuracy pools.
     pub fn pooled(&self) -> Vec<Pair> {
         self.folds.iter().flat_map(|fold| fold.test.iter().copied()).collect()
@@ -176,103 +194,46 @@ impl SkillSet {
         known && self.unlike_published().is_empty()
     }
 
-    /// Counts for the data verb.
-    pub fn card(&self) -> SkillCard {
-        let task = |task: &SkillTask| TaskCard {
-            name: task.name.clone(),
-            videos: task.videos.len(),
-            all_pairs: task.all_pairs(),
-            strict_rows: task.rows.len(),
-            strict_pairs: task.graph.pairs().count(),
-            similar: task.graph.similar().len(),
-            percent: task.percent(),
-            published: task.published,
+    /// The data card: Table 1 counted, folds and separations.
+    pub fn card(&self) -> Card {
+        let mut card = Card::new(&self.name, "judged pairs of videos", self.is_published(), &self.notes);
+        let task = |task: &SkillTask| {
+            json!({
+                "name": task.name,
+                "videos": task.videos.len(),
+                "all_pairs": task.all_pairs(),
+                "strict_rows": task.rows.len(),
+                "strict_pairs": task.graph.pairs().count(),
+                "similar": task.graph.similar().len(),
+                "percent": task.percent(),
+                "published": task.published,
+            })
         };
-        SkillCard {
-            name: self.name.clone(),
-            tasks: self.tasks.iter().map(task).collect(),
-            folds: self.fold_counts(),
-            pooled: self.pooled().len(),
-            separations: self.separation_counts(),
-            notes: self.notes.clone(),
-        }
-    }
-}
-
-/// What a set holds; printed by `Display`.
-#[derive(Debug, Clone, Serialize)]
-pub struct SkillCard {
-    /// The set's name.
-    pub name: String,
-    /// Table 1.
-    pub tasks: Vec<TaskCard>,
-    /// Pairs a fold: strict to train, similar to train, strict to test.
-    pub folds: Vec<[usize; 3]>,
-    /// Test pairs of all folds.
-    pub pooled: usize,
-    /// Pooled test pairs of separation 1, 2, ...
-    pub separations: Vec<usize>,
-    /// The set's notes.
-    pub notes: Vec<String>,
-}
-
-/// A row of Table 1, counted.
-#[derive(Debug, Clone, Serialize)]
-pub struct TaskCard {
-    /// The task.
-    pub name: String,
-    /// Its videos.
-    pub videos: usize,
-    /// All pairs that they make.
-    pub all_pairs: usize,
-    /// Strict pairs as released.
-    pub strict_rows: usize,
-    /// Strict pairs, each once.
-    pub strict_pairs: usize,
-    /// Similar pairs by the paper's rule.
-    pub similar: usize,
-    /// Strict, similar, both, in per cent of all pairs.
-    pub percent: [f64; 3],
-    /// The paper's row.
-    pub published: Option<Published>,
-}
-
-impl fmt::Display for SkillCard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
-        let right = |table: &mut Table| {
-            table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-        };
-        writeln!(f, "{}", self.name)?;
-        let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
-        table.set_header(["task", "videos", "pairs", "rows", "unique", "similar", "strict %", "similar %", "total %"]);
-        for task in &self.tasks {
-            let counts =
-                [task.videos, task.all_pairs, task.strict_rows, task.strict_pairs, task.similar].map(|n| n.to_string());
+        let row = |task: &SkillTask| {
+            let counts = [task.videos.len(), task.all_pairs(), task.rows.len(), task.graph.pairs().count()];
+            let counts = counts.into_iter().chain([task.graph.similar().len()]).map(|n| n.to_string());
+            let percent = task.percent();
             let beside = |i: usize| match task.published {
-                Some(published) => format!("{:.1} (paper {})", task.percent[i], published.percent[i]),
-                None => format!("{:.1}", task.percent[i]),
+                Some(published) => format!("{:.1} (paper {})", percent[i], published.percent[i]),
+                None => format!("{:.1}", percent[i]),
             };
-            table.add_row([task.name.clone()].into_iter().chain(counts).chain((0..3).map(beside)));
-        }
-        right(&mut table);
-        writeln!(f, "{table}")?;
-        let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
-        table.set_header(["fold", "strict to train", "similar to train", "test"]);
-        for (fold, counts) in self.folds.iter().enumerate() {
-            table.add_row([(fold + 1).to_string()].into_iter().chain(counts.map(|n| n.to_string())));
-        }
-        table.add_row(["pooled", "", "", &self.pooled.to_string()]);
-        right(&mut table);
-        writeln!(f, "{table}")?;
-        let counts: Vec<String> =
-            self.separations.iter().enumerate().map(|(i, count)| format!("{}: {count}", i + 1)).collect();
-        writeln!(f, "test pairs by separation (longest path): {}", counts.join(", "))?;
-        for note in &self.notes {
-            writeln!(f, "note: {note}")?;
-        }
-        Ok(())
+            [task.name.clone()].into_iter().chain(counts).chain((0..3).map(beside)).collect()
+        };
+        card.table(
+            &["task", "videos", "pairs", "rows", "unique", "similar", "strict %", "similar %", "total %"],
+            self.tasks.iter().map(row),
+        );
+        let (folds, pooled, separations) = (self.fold_counts(), self.pooled().len(), self.separation_counts());
+        let numbered = folds.iter().enumerate();
+        let rows = numbered.map(|(fold, counts)| [fold + 1].iter().chain(counts).map(usize::to_string).collect());
+        let last = vec!["pooled".into(), String::new(), String::new(), pooled.to_string()];
+        card.table(&["fold", "strict to train", "similar to train", "test"], rows.chain([last]));
+        let counts = separations.iter().enumerate().map(|(i, count)| format!("{}: {count}", i + 1));
+        card.line(format!("test pairs by separation (longest path): {}", counts.collect::<Vec<_>>().join(", ")));
+        card.count("tasks", self.tasks.iter().map(task).collect::<Vec<_>>());
+        card.count("folds", folds);
+        card.count("pooled", pooled);
+        card.count("separations", separations);
+        card
     }
 }

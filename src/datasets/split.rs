@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{count, counts, cure, lacks};
 use super::{Count, Layout, Photo, ReidSet, Source, compare, list, note_passed, persons, plural, thousands};
+use crate::catalog::{count, counts, cure, lacks};
 use crate::seed;
 
 /// Which people of a set are tested. Sets with one fixed test set know only the first split.

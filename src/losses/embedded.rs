@@ -8,8 +8,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::known::known;
-use super::rows::{Form, Found, hardest, weighed};
+use super::cpu::{self, Form, Outcome};
 use super::{Margin, Tally, triplet};
 use crate::distance::{Metric, normalize, widen};
 use crate::mining::Negative;
@@ -17,61 +16,60 @@ use crate::mining::Negative;
 /// [`triplet::batch_hard`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. On
 /// the CPU only the chosen pairs are computed on, and of equally far (or near) rows the lowest has the gradient.
 pub fn batch_hard(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Tally {
-    let native = |rows: &Tensor| hardest(rows, labels, metric, margin);
-    tally(x, metric, &native, &|d| triplet::batch_hard(d, labels, margin))
+    let one_pass = |rows: &Tensor| cpu::batch_hard(rows, labels, metric, margin);
+    tally(x, metric, &one_pass, &|d| triplet::batch_hard(d, labels, margin))
 }
 
 /// [`triplet::batch_all`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`.
 pub fn batch_all(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Tally {
-    let native = |rows: &Tensor| match margin {
-        Margin::Hard(m) => weighed(rows, labels, metric, Form::All(m)),
+    let one_pass = |rows: &Tensor| match margin {
+        Margin::Hard(m) => cpu::weighted(rows, labels, metric, Form::All(m)),
         Margin::Soft => None,
     };
-    tally(x, metric, &native, &|d| triplet::batch_all(d, labels, margin))
+    tally(x, metric, &one_pass, &|d| triplet::batch_all(d, labels, margin))
 }
 
 /// [`triplet::every_pair`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. For
 /// FaceNet unit rows and [`Metric::SquaredEuclidean`].
 pub fn every_pair(x: &Tensor, labels: &Tensor, metric: Metric, margin: f64, negative: Negative) -> Tally {
-    let native = |rows: &Tensor| weighed(rows, labels, metric, Form::EveryPair(margin, negative));
-    tally(x, metric, &native, &|d| triplet::every_pair(d, labels, margin, negative))
+    let one_pass = |rows: &Tensor| cpu::weighted(rows, labels, metric, Form::EveryPair(margin, negative));
+    tally(x, metric, &one_pass, &|d| triplet::every_pair(d, labels, margin, negative))
 }
 
 /// From rows to value and gradient on the CPU; None where it doesn't serve.
-type Native<'a> = &'a dyn Fn(&Tensor) -> Option<Found>;
+type OnePass<'a> = &'a dyn Fn(&Tensor) -> Option<Outcome>;
 
 /// The loss of a matrix of distances, in tensor operations.
-type Slow<'a> = &'a dyn Fn(&Tensor) -> Tally;
+type OfMatrix<'a> = &'a dyn Fn(&Tensor) -> Tally;
 
-fn tally(x: &Tensor, metric: Metric, native: Native<'_>, slow: Slow<'_>) -> Tally {
+fn tally(x: &Tensor, metric: Metric, one_pass: OnePass<'_>, of_matrix: OfMatrix<'_>) -> Tally {
     // Cosine distance is half the squared distance of unit rows; the graph of the normalisation is kept.
     let x = match metric {
         Metric::Cosine => normalize(x),
         _ => widen(x),
     };
     if x.size()[0] == 0 {
-        return slow(&metric.matrix(&x, &x));
+        return of_matrix(&metric.matrix(&x, &x));
     }
-    let (gradient, value, terms, active) = tch::no_grad(|| {
-        let rows = x.detach();
-        if let Some(Found { gradient, value, terms, active }) = native(&rows.contiguous()) {
-            return (gradient, Tensor::from(value), Tensor::from(terms), Tensor::from(active));
-        }
-        let d = match metric {
-            Metric::Cosine => 1. - rows.matmul(&rows.transpose(0, 1)),
-            _ => metric.matrix(&rows, &rows),
-        };
-        let (weight, tally) = slope(&d, slow);
-        (pull_back(&rows, &d, weight, metric), tally.sum.detach(), tally.terms, tally.active)
+    let outcome = tch::no_grad(|| {
+        let rows = x.detach().contiguous();
+        one_pass(&rows).unwrap_or_else(|| {
+            let d = match metric {
+                Metric::Cosine => 1. - rows.matmul(&rows.transpose(0, 1)),
+                _ => metric.matrix(&rows, &rows),
+            };
+            let (weight, Tally { sum, terms, active }) = slope(&d, of_matrix);
+            Outcome { gradient: pull_back(&rows, &d, weight, metric), value: sum.detach(), terms, active }
+        })
     });
-    Tally { sum: known(&x, &gradient, &value), terms, active }
+    outcome.of(&x)
 }
 
 /// The derivative of a loss with respect to each distance, by autograd on the matrix alone.
-fn slope(d: &Tensor, slow: Slow<'_>) -> (Tensor, Tally) {
+fn slope(d: &Tensor, of_matrix: OfMatrix<'_>) -> (Tensor, Tally) {
     tch::with_grad(|| {
         let d = d.detach().set_requires_grad(true);
-        let tally = slow(&d);
+        let tally = of_matrix(&d);
         let gradient = Tensor::run_backward(&[&tally.sum], &[&d], false, false).swap_remove(0);
         (gradient, tally)
     })

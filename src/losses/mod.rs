@@ -4,18 +4,19 @@
 //! a GPU, never hold B³ numbers, and give 0 with a zero gradient where there is nothing to rank. A NaN among the
 //! inputs gives a NaN sum: it is never filtered out.
 
+mod cpu;
 pub mod embedded;
-mod known;
 pub mod multilabel;
 pub mod quadruplet;
-mod rows;
 pub mod skill;
 pub mod triplet;
 
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// How a violated order is charged, `z = d_ap - d_an`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Margin {
     /// `[m + z]₊`, the hinge with margin m.
     Hard(f64),
@@ -24,6 +25,11 @@ pub enum Margin {
 }
 
 impl Margin {
+    /// m; 0 of the soft margin, which has none.
+    pub fn number(self) -> f64 {
+        if let Margin::Hard(m) = self { m } else { 0. }
+    }
+
     /// The charge for each entry of `z`, elementwise and differentiable; the hinge's gradient at the kink is 0.
     pub fn charge(self, z: &Tensor) -> Tensor {
         match self {
@@ -31,6 +37,42 @@ impl Margin {
             // log(e^z + e^0), exact at both ends; torch's softplus is linear beyond 20.
             Margin::Soft => z.logaddexp(&z.zeros_like()),
         }
+    }
+}
+
+impl std::fmt::Display for Margin {
+    /// As a flag has it: the number, or `soft`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Margin::Hard(m) => write!(f, "{m}"),
+            Margin::Soft => f.write_str("soft"),
+        }
+    }
+}
+
+impl std::str::FromStr for Margin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Margin, String> {
+        if text == "soft" {
+            return Ok(Margin::Soft);
+        }
+        let number = text.parse().ok().filter(|m: &f64| (0. ..=1e6).contains(m));
+        number.map(Margin::Hard).ok_or_else(|| "say a number from 0 to 1e6, e.g. 0.2, or soft".into())
+    }
+}
+
+impl From<Margin> for String {
+    fn from(margin: Margin) -> String {
+        margin.to_string()
+    }
+}
+
+impl TryFrom<String> for Margin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Margin, String> {
+        text.parse()
     }
 }
 
@@ -47,7 +89,7 @@ pub struct Tally {
 
 impl Tally {
     /// Sums `losses` (any shape) where `valid` (bool, same shape; `None` is everywhere).
-    pub(crate) fn over(losses: &Tensor, valid: Option<&Tensor>) -> Tally {
+    pub fn over(losses: &Tensor, valid: Option<&Tensor>) -> Tally {
         let (losses, terms) = match valid {
             Some(valid) => (losses.where_self(valid, &losses.zeros_like()), valid.sum(Kind::Int64)),
             None => (losses.shallow_clone(), Tensor::full([], losses.numel() as i64, (Kind::Int64, losses.device()))),

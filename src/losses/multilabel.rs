@@ -12,13 +12,11 @@ use rand::Rng;
 use rand::seq::index::sample;
 use tch::{Device, Kind, Tensor};
 
-use super::Tally;
-use super::known::known;
+use super::{Tally, cpu};
 use crate::distance::widen;
+use crate::real::numbers;
 use crate::seed::at;
 use crate::transfer::upload;
-
-mod rows;
 
 /// The classes of each image, and which images have a pair.
 struct Sides {
@@ -54,11 +52,7 @@ fn lse(x: &Tensor, mask: &Tensor, valid: &Tensor) -> Tensor {
 /// `softplus(log Σ_v exp f_v + log Σ_u exp(-f_u))`. Finite with a finite gradient at any finite scores.
 pub fn lsep(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
-    if let Some(rows::Rows { gradient, value, terms, active }) = rows::lsep(&f, labels) {
-        let sum = known(&f, &gradient, &Tensor::from(value));
-        return Tally { sum, terms: Tensor::from(terms), active: Tensor::from(active) };
-    }
-    lsep_tensors(&f, labels)
+    cpu::lsep(&f, labels).map_or_else(|| lsep_tensors(&f, labels), |outcome| outcome.of(&f))
 }
 
 /// [`lsep`] in tensor operations, as it is computed where the scores are not on the CPU.
@@ -135,8 +129,7 @@ pub fn lsep_of(scores: &Tensor, pairs: &Pairs) -> Tally {
 /// The labels and the other classes of every image, on the host.
 fn host(labels: &Tensor) -> Vec<(Vec<i64>, Vec<i64>)> {
     let classes = labels.size()[1].max(1) as usize;
-    let flat = labels.ne(0).to_kind(Kind::Uint8).to_device(Device::Cpu).contiguous().view([-1]);
-    let flat = Vec::<u8>::try_from(flat).unwrap_or_default();
+    let flat = numbers::<u8>(&labels.ne(0).to_kind(Kind::Uint8));
     flat.chunks(classes).map(|row| (0..row.len() as i64).partition(|&class| row[class as usize] != 0)).collect()
 }
 

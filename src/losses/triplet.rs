@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::{Margin, Tally};
 use crate::distance::widen;
-use crate::mining::{Choice, Masks, Negative, Pick, choose};
+use crate::mining::{Choice, Groups, Masks, Negative, Pick, choose};
 use crate::transfer::upload;
 
 /// L_tri (1703.07737, Eq. 4; 1503.03832, Eq. 3) on ready-made triplets: `d_ap` and `d_an` of equal shape, a term an
@@ -120,27 +120,6 @@ pub fn lifted_pairs(dist: &Tensor, anchor: &Tensor, positive: &Tensor, margin: f
     Tally::over(&(pull + push).relu(), None)
 }
 
-/// LMNN (1703.07737, Eq. 1 to 3, after Weinberger and Saul 2009) with one target neighbour a row:
-/// `(1 - μ) Σ_a D_{a,T(a)} + μ Σ_{a,n} [m + D_{a,T(a)} - D_{a,n}]₊`.
-///
-/// `target` int64 `[B]` is T: the row of each row's target neighbour, -1 for none. A term a summand: one pull a row
-/// with a target, one push for each of its negatives. `mu` is in 0..1.
-pub fn lmnn(dist: &Tensor, labels: &Tensor, target: &Tensor, margin: f64, mu: f64) -> Tally {
-    let dist = widen(dist);
-    let masks = Masks::of(labels, dist.device());
-    let target = upload(target, dist.device());
-    let has = target.ge(0);
-    let d_target = dist.gather(1, &target.clamp_min(0).unsqueeze(1), false);
-    let pull = Tally::over(&d_target.squeeze_dim(1), Some(&has));
-    let push = Tally::over(&(&d_target - &dist + margin).relu(), Some(&masks.negative.logical_and(&has.unsqueeze(1))));
-    Tally {
-        sum: pull.sum * (1. - mu) + push.sum * mu,
-        terms: pull.terms + push.terms,
-        active: pull.active + push.active,
-    }
-    .poisoned_by(&dist)
-}
-
 impl Tally {
     /// Makes the sum NaN where any distance is, also one that no term reads: adds `Σ 0 · dist`, without a gradient.
     pub(crate) fn poisoned_by(self, dist: &Tensor) -> Tally {
@@ -222,9 +201,5 @@ fn most_positives(labels: &Tensor, batch: i64) -> i64 {
     if labels.device() != tch::Device::Cpu {
         return (batch - 1).max(0);
     }
-    let mut counts = std::collections::HashMap::new();
-    for row in 0..batch {
-        *counts.entry(labels.int64_value(&[row])).or_insert(0_i64) += 1;
-    }
-    counts.values().max().map_or(0, |most| most - 1)
+    (Groups::of(labels, batch as usize).largest() as i64 - 1).max(0)
 }

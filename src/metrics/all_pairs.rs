@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor};
 
-use super::verification::RocPoint;
+use super::verification::{RocPoint, allowed, area, mean_std};
 use crate::distance::{Metric, widen};
+use crate::real::numbers;
 
 /// Bins over 0..4, the range of squared distances between unit rows: 6e-5 wide each, a power of two so that a
 /// distance times their number is exact.
@@ -59,8 +60,7 @@ impl AllPairs {
             counts += cell.masked_select(&above).bincount(None::<&Tensor>, 2 * BINS);
             start += count;
         }
-        let counts: Vec<i64> = Vec::try_from(counts.to_device(tch::Device::Cpu)).unwrap_or_default();
-        let counts: Vec<u64> = counts.into_iter().map(|count| count as u64).collect();
+        let counts: Vec<u64> = numbers::<i64>(&counts).into_iter().map(|count| count as u64).collect();
         let (different, same) = counts.split_at(BINS as usize);
         AllPairs { different: different.to_vec(), same: same.to_vec() }
     }
@@ -74,8 +74,7 @@ impl AllPairs {
     /// are no pairs of a kind.
     pub fn val_at_far(&self, far: f64) -> Operating {
         let (all_different, all_same) = self.pairs();
-        // 1e-9: 0.001 * 3000 must be 3 whatever the product rounds to.
-        let allowed = (far * all_different as f64 + 1e-9).floor() as u64;
+        let allowed = allowed(far, all_different as usize) as u64;
         let (mut accepted, mut right, mut edge) = (0, 0, 0);
         for (bin, (&wrong, &same)) in self.different.iter().zip(&self.same).enumerate() {
             if accepted + wrong > allowed {
@@ -110,7 +109,7 @@ impl AllPairs {
 
     /// Area under [`AllPairs::roc`] by trapezoids: pairs in one bin count one half.
     pub fn auc(&self) -> f64 {
-        self.roc().windows(2).map(|w| (w[1].far - w[0].far) * (w[0].val + w[1].val) / 2.).sum()
+        area(&self.roc())
     }
 }
 
@@ -133,8 +132,6 @@ pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> O
         }
         vals.push(pairs.val_at_far(far).val);
     }
-    let n = vals.len() as f64;
-    let mean = vals.iter().sum::<f64>() / n;
-    let std = (vals.iter().map(|val| (val - mean).powi(2)).sum::<f64>() / n).sqrt();
-    (splits > 1).then_some((mean, std / n.sqrt()))
+    let (mean, std) = mean_std(&vals);
+    (splits > 1).then_some((mean, std / (vals.len() as f64).sqrt()))
 }

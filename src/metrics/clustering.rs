@@ -6,6 +6,8 @@ use std::hash::Hash;
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
+use crate::real::numbers;
+
 /// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
 /// the diagonal are read): starting from single points, the two clusters with the smallest mean distance between their
 /// members are joined while that is below `threshold`. A cluster number for each point, numbered in order of first
@@ -20,7 +22,7 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
     let size = dist.size();
     assert!(size.len() == 2 && size[0] == size[1], "distances must be [n, n], not {size:?}");
     let n = size[0] as usize;
-    let mut d: Vec<f64> = super::blocks::cells(&dist.detach().to_device(Device::Cpu).to_kind(Kind::Double));
+    let mut d: Vec<f64> = numbers(&dist.detach().to_kind(Kind::Double));
     for i in 0..n {
         for j in i + 1..n {
             let x = d[i * n + j];
@@ -76,13 +78,17 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
         let (a, b) = (find(&mut root, a), find(&mut root, b));
         root[b] = a;
     }
+    numbered((0..n).map(|i| find(&mut root, i)))
+}
+
+/// Clusters numbered from 0 in order of first members.
+fn numbered<K: Eq + Hash>(of: impl Iterator<Item = K>) -> Vec<usize> {
     let mut number = HashMap::new();
-    (0..n)
-        .map(|i| {
-            let next = number.len();
-            *number.entry(find(&mut root, i)).or_insert(next)
-        })
-        .collect()
+    of.map(|cluster| {
+        let next = number.len();
+        *number.entry(cluster).or_insert(next)
+    })
+    .collect()
 }
 
 /// k-means clusters of the rows of `x` `[n, D]` (any float kind): k-means++ (Arthur and Vassilvitskii 2007) drawn by
@@ -99,14 +105,14 @@ pub fn k_means(x: &Tensor, k: usize, seed: u64, steps: usize) -> Vec<usize> {
     let to = |centres: &Tensor| crate::distance::Metric::SquaredEuclidean.matrix(&x, centres);
     let mut rng = crate::seed::at(seed, k as u64, 0);
     let mut centres = vec![row(rng.random_range(0..n))];
-    let mut near = super::blocks::cells::<f64>(&to(&centres[0]));
+    let mut near = numbers(&to(&centres[0]));
     while centres.len() < k {
         let total: f64 = near.iter().sum();
         let mut left = rng.random::<f64>() * total;
         // Where all rows are centres already (duplicates), any row serves.
         let next = near.iter().position(|d| (left -= d, left < 0.).1).unwrap_or(centres.len() % n);
         centres.push(row(next));
-        let distance = super::blocks::cells::<f64>(&to(&row(next)));
+        let distance = numbers(&to(&row(next)));
         near.iter_mut().zip(distance).for_each(|(near, d)| *near = near.min(d));
     }
     let mut centres = Tensor::cat(&centres, 0);
@@ -122,14 +128,7 @@ pub fn k_means(x: &Tensor, k: usize, seed: u64, steps: usize) -> Vec<usize> {
             break;
         }
     }
-    let of: Vec<i64> = Vec::try_from(of).unwrap_or_default();
-    let mut number = HashMap::new();
-    of.into_iter()
-        .map(|cluster| {
-            let next = number.len();
-            *number.entry(cluster).or_insert(next)
-        })
-        .collect()
+    numbered(numbers::<i64>(&of).into_iter())
 }
 
 /// Precision, recall and their harmonic mean, fractions.

@@ -4,13 +4,16 @@
 //! NaN, never 0, unless the function says otherwise.
 
 pub mod all_pairs;
-mod blocks;
 pub mod clustering;
 pub mod multilabel;
 pub mod pairwise;
-mod protocols;
 pub mod recognition;
-mod rerank;
 pub mod retrieval;
-mod shared;
 pub mod verification;
+
+/// The mean of `values` and their population standard deviation, as tables over seeds print them. NaN without values.
+pub fn mean_and_spread(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt())
+}

@@ -4,7 +4,9 @@
 //! above 0.5 counts as 1), `scores` any numbers, higher for more likely. A score that is NaN ranks last; equal scores rank by
 //! class number. All functions panic when shapes differ or a tensor is not two-dimensional.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
+
+use crate::real::numbers;
 
 /// Precision, recall and F1, fractions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -181,7 +183,7 @@ impl Table {
     fn new(t: &Tensor) -> Self {
         let size = t.size();
         assert_eq!(size.len(), 2, "expected [images, classes], not {size:?}");
-        let cells = super::blocks::cells(&t.detach().to_device(Device::Cpu).to_kind(Kind::Double));
+        let cells = numbers(&t.detach().to_kind(Kind::Double));
         Table { rows: size[0] as usize, classes: size[1] as usize, cells }
     }
 

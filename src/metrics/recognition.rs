@@ -7,6 +7,7 @@ use rand::seq::SliceRandom;
 use tch::{Kind, Tensor};
 
 use crate::distance::{Metric, widen};
+use crate::real::numbers;
 
 /// The person of each probe by a vote of its `k` nearest gallery rows: the most frequent person, and of equally
 /// frequent ones the one with the nearest row. `gallery` `[G, D]` with persons `people` (G of them), `probe` `[P, D]`;
@@ -21,8 +22,7 @@ pub fn nearest(gallery: &Tensor, people: &[i64], probe: &Tensor, k: usize, metri
     let mut answers = Vec::with_capacity(probe.size()[0] as usize);
     for block in probe.split(1024, 0) {
         let (_, rows) = metric.matrix(&block, &gallery).topk(k as i64, 1, false, true);
-        let rows: Vec<i64> = Vec::try_from(rows.flatten(0, -1).to_device(tch::Device::Cpu)).unwrap_or_default();
-        answers.extend(rows.chunks(k).map(|rows| {
+        answers.extend(numbers::<i64>(&rows).chunks(k).map(|rows| {
             let mut votes: BTreeMap<i64, (usize, usize)> = BTreeMap::new();
             for (rank, &row) in rows.iter().enumerate() {
                 votes.entry(people[row as usize]).or_insert((0, rank)).0 += 1;

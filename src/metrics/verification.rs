@@ -114,7 +114,8 @@ fn spans(n: usize, k: usize) -> Vec<std::ops::Range<usize>> {
     (0..k).map(|f| start(f)..start(f + 1)).collect()
 }
 
-fn mean_std(x: &[f64]) -> (f64, f64) {
+/// Mean and population standard deviation.
+pub(super) fn mean_std(x: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
     let mean = x.iter().sum::<f64>() / n;
     (mean, (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
@@ -137,6 +138,15 @@ pub struct ValAtFar {
     pub thresholds: Vec<f64>,
 }
 
+impl ValAtFar {
+    /// From each fold's validation rate, false accept rate and threshold.
+    fn of(folds: Vec<(f64, f64, f64)>) -> ValAtFar {
+        let (vals, fars, thresholds): (Vec<f64>, Vec<f64>, Vec<f64>) = folds.into_iter().collect();
+        let ((val, std), (far, _)) = (mean_std(&vals), mean_std(&fars));
+        ValAtFar { val, std, far, vals, fars, thresholds }
+    }
+}
+
 /// Validation rate at a false accept rate (FaceNet, section 4: VAL at FAR 1e-3), over folds cut as in [`folds`].
 ///
 /// The threshold of a fold is the largest at which the different pairs of the other folds have a false accept rate of at
@@ -157,7 +167,7 @@ pub fn val_at_far(dist: &[f64], same: &[bool], k: usize, far: f64) -> Result<Val
         different.extend(span.clone().filter(|&i| !same[i]).map(|i| (at_most_infinite(dist[i]), f)));
     }
     different.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let mut out = ValAtFar { val: 0.0, std: 0.0, far: 0.0, vals: Vec::new(), fars: Vec::new(), thresholds: Vec::new() };
+    let mut out = Vec::with_capacity(k);
     for (f, span) in spans.iter().enumerate() {
         let (mut accepted, mut pairs) = ([0usize; 2], [0usize; 2]);
         for i in span.clone() {
@@ -171,19 +181,21 @@ pub fn val_at_far(dist: &[f64], same: &[bool], k: usize, far: f64) -> Result<Val
             pairs[0]
         );
         let others = different.len() - pairs[0];
-        // 1e-9: 0.001 * 3000 must be 3 whatever the product rounds to.
-        let allowed = (far * others as f64 + 1e-9).floor() as usize;
+        let allowed = allowed(far, others);
         let threshold = different.iter().filter(|(_, g)| *g != f).nth(allowed).map_or(f64::INFINITY, |(d, _)| *d);
         for i in span.clone().filter(|&i| dist[i] < threshold || (allowed >= others && !dist[i].is_nan())) {
             accepted[usize::from(same[i])] += 1;
         }
-        out.fars.push(accepted[0] as f64 / pairs[0] as f64);
-        out.vals.push(accepted[1] as f64 / pairs[1] as f64);
-        out.thresholds.push(threshold);
+        let [fa, va] = [0, 1].map(|kind| accepted[kind] as f64 / pairs[kind] as f64);
+        out.push((va, fa, threshold));
     }
-    (out.val, out.std) = mean_std(&out.vals);
-    out.far = mean_std(&out.fars).0;
-    Ok(out)
+    Ok(ValAtFar::of(out))
+}
+
+/// How many of `different` pairs may be called the same at a false accept rate of `far`.
+pub(super) fn allowed(far: f64, different: usize) -> usize {
+    // 1e-9: 0.001 * 3000 must be 3 whatever the product rounds to.
+    (far * different as f64 + 1e-9).floor() as usize
 }
 
 /// [`val_at_far`] where the distances depend on which fold is held out, as in [`folds_by`].
@@ -191,16 +203,11 @@ pub fn val_at_far(dist: &[f64], same: &[bool], k: usize, far: f64) -> Result<Val
 /// # Errors
 /// As [`val_at_far`].
 pub fn val_at_far_by(same: &[bool], k: usize, far: f64, dist: impl Fn(usize) -> Vec<f64>) -> Result<ValAtFar> {
-    let mut out = ValAtFar { val: 0.0, std: 0.0, far: 0.0, vals: Vec::new(), fars: Vec::new(), thresholds: Vec::new() };
-    for f in 0..k {
+    let fold = |f| -> Result<(f64, f64, f64)> {
         let all = val_at_far(&dist(f), same, k, far)?;
-        out.vals.push(all.vals[f]);
-        out.fars.push(all.fars[f]);
-        out.thresholds.push(all.thresholds[f]);
-    }
-    (out.val, out.std) = mean_std(&out.vals);
-    out.far = mean_std(&out.fars).0;
-    Ok(out)
+        Ok((all.vals[f], all.fars[f], all.thresholds[f]))
+    };
+    Ok(ValAtFar::of((0..k).map(fold).collect::<Result<_>>()?))
 }
 
 fn at_most_infinite(d: f64) -> f64 {
@@ -252,9 +259,11 @@ pub fn roc(dist: &[f64], same: &[bool]) -> Vec<RocPoint> {
 /// When `dist` and `same` differ in length.
 pub fn auc(dist: &[f64], same: &[bool]) -> f64 {
     let curve = roc(dist, same);
-    if curve.len() < 2 {
-        return f64::NAN;
-    }
+    if curve.len() < 2 { f64::NAN } else { area(&curve) }
+}
+
+/// The area under a curve by trapezoids.
+pub(super) fn area(curve: &[RocPoint]) -> f64 {
     curve.windows(2).map(|w| (w[1].far - w[0].far) * (w[0].val + w[1].val) / 2.0).sum()
 }
 

@@ -8,12 +8,20 @@
 //! An anchor's positives are the other rows of its identity; its negatives are the rows of other identities. Ties go
 //! to the lower index. NaN distances are never chosen over numbers as a nearest negative.
 
+mod offline;
 mod triplets;
 
+pub use offline::hardest_in_pool;
 pub(crate) use triplets::{Choice, Masks, choose};
 pub use triplets::{batch_all, batch_hard, every_pair, semi_hard};
 
-use tch::Tensor;
+use std::collections::HashMap;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::real::numbers;
 
 /// Triplets of batch rows.
 #[derive(Debug)]
@@ -64,4 +72,66 @@ pub enum Negative {
     /// The nearest, `argmin_n d_an`: the global rule of Section 3.2, taken within the batch. Every pair gives a
     /// triplet.
     Hardest,
+}
+
+/// [`Negative`] by name, as a flag takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NegativeRule {
+    /// The nearest with d_ap < d_an < d_ap + margin (Eq. 4)
+    Nearest,
+    /// A random one with d_ap < d_an < d_ap + margin
+    RandomInMargin,
+    /// A random one with d_an < d_ap + margin
+    Violating,
+    /// The nearest with d_an > d_ap, else the farthest (TensorFlow Addons)
+    Addons,
+    /// The nearest of all (collapses early, Section 3.2)
+    Hardest,
+}
+
+impl NegativeRule {
+    /// The rule, random ones by this seed.
+    pub fn by(self, seed: u64) -> Negative {
+        match self {
+            NegativeRule::Nearest => Negative::SemiHard(Pick::Nearest),
+            NegativeRule::RandomInMargin => Negative::SemiHard(Pick::Random(seed)),
+            NegativeRule::Violating => Negative::Violating(seed),
+            NegativeRule::Addons => Negative::Addons,
+            NegativeRule::Hardest => Negative::Hardest,
+        }
+    }
+}
+
+/// Who is who in a batch.
+pub(crate) struct Groups {
+    /// The identity of each row, numbered from 0 in order of first rows: as wide as an f32, so that a row of distances and
+    /// its identities go through vector registers together.
+    pub group: Vec<i32>,
+    /// The rows of each identity, ascending.
+    pub members: Vec<Vec<usize>>,
+}
+
+impl Groups {
+    /// Of int64 `labels` `[batch]`; those on a GPU are waited for.
+    pub fn of(labels: &Tensor, batch: usize) -> Groups {
+        let labels = numbers::<i64>(&labels.to_kind(Kind::Int64));
+        assert_eq!(labels.len(), batch, "one label a row");
+        let mut places = HashMap::new();
+        let mut groups = Groups { group: Vec::with_capacity(batch), members: Vec::new() };
+        for (row, label) in labels.into_iter().enumerate() {
+            let place = *places.entry(label).or_insert(groups.members.len());
+            if place == groups.members.len() {
+                groups.members.push(Vec::new());
+            }
+            groups.members[place].push(row);
+            groups.group.push(place as i32);
+        }
+        groups
+    }
+
+    /// The most rows that one identity has; 0 without rows.
+    pub fn largest(&self) -> usize {
+        self.members.iter().map(Vec::len).max().unwrap_or(0)
+    }
 }

@@ -49,7 +49,7 @@ pub fn batch_hard(dist: &Tensor, labels: &Tensor) -> Triplets {
 }
 
 /// The lowest index of each row's extreme value.
-fn first(rows: &Tensor, largest: bool) -> Tensor {
+pub(super) fn first(rows: &Tensor, largest: bool) -> Tensor {
     let extreme = if largest { rows.amax(1, true) } else { rows.amin(1, true) };
     let width = rows.size()[1];
     let index = Tensor::arange(width, (Kind::Int64, rows.device())).unsqueeze(0).expand_as(rows);

@@ -4,6 +4,8 @@
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
@@ -87,6 +89,74 @@ impl Head {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let x = self.layers[0].forward(x).relu_();
         self.layers[2].forward(&self.layers[1].forward(&x).relu_())
+    }
+}
+
+/// What the heads read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadInput {
+    /// The feature
+    Fc7,
+    /// The scores
+    Logits,
+    /// Both
+    Concat,
+}
+
+impl HeadInput {
+    /// How many numbers that is, of features of `feature` numbers and `classes` scores.
+    pub fn width(self, feature: i64, classes: i64) -> i64 {
+        match self {
+            HeadInput::Fc7 => feature,
+            HeadInput::Logits => classes,
+            HeadInput::Concat => feature + classes,
+        }
+    }
+}
+
+/// f, and the two alternative heads g, whose variables begin with `count.` and `threshold.`.
+#[derive(Debug)]
+pub struct LabelSystem {
+    /// f.
+    pub net: LabelNet,
+    /// How many labels.
+    pub count: Head,
+    /// θ, a threshold a class.
+    pub threshold: Head,
+    /// What both of them read.
+    pub reads: HeadInput,
+    /// Of ready-made features the mean and the deviation, `input.{mean,deviation}`.
+    pub normal: Option<[Tensor; 2]>,
+}
+
+impl LabelSystem {
+    /// Mean and deviation of `features` ready-made features, 0 and 1 until they are known.
+    pub fn normal(at: &Scope, features: i64) -> [Tensor; 2] {
+        let at = at.sub("input");
+        [("mean", 0.), ("deviation", 1.)].map(|(name, x)| at.variable(name, &[features], Init::Constant(x), false))
+    }
+
+    /// The feature `[B, F]` (fc7) of inputs, ready-made ones normalised, without dropout.
+    pub fn feature(&self, x: &Tensor, train: bool) -> Tensor {
+        match &self.normal {
+            Some([mean, deviation]) => self.net.feature(&((x - mean) / deviation), train),
+            None => self.net.feature(x, train),
+        }
+    }
+
+    /// What the heads read of features `[B, F]` and scores `[B, K]`.
+    pub fn head_input(&self, feature: &Tensor, scores: &Tensor) -> Tensor {
+        match self.reads {
+            HeadInput::Fc7 => feature.shallow_clone(),
+            HeadInput::Logits => scores.shallow_clone(),
+            HeadInput::Concat => Tensor::cat(&[feature, scores], 1),
+        }
+    }
+
+    /// Whether a variable is a head's.
+    pub fn of_heads(name: &str) -> bool {
+        name.starts_with("count.") || name.starts_with("threshold.")
     }
 }
 

@@ -11,6 +11,7 @@ pub mod alexnet;
 pub mod bn_inception;
 pub mod eigenfaces;
 pub mod face_small;
+pub mod faces;
 pub mod inception;
 pub mod label;
 pub mod layers;

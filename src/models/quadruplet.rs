@@ -1,6 +1,8 @@
 //! The networks of 1704.01719 (Section 3.2, Figures 2 and 3): two convolutions an image, and all else a pair of images.
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
@@ -8,22 +10,24 @@ use super::layers::{BatchNorm, Init, Linear, Scope};
 use crate::distance::normalize;
 
 /// Which layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Form {
-    /// torchvision's AlexNet: 64, 192, 384, 256, 256 channels, one tower, no normalisation.
-    Torchvision,
-    /// Caffe's AlexNet: 96, 256, 384, 384, 256 channels, towers in conv2, conv4 and conv5, local response normalisation.
+    /// AlexNet as torchvision has it: 64, 192, 384, 256, 256 channels, one tower, no normalisation (57.7 M parameters)
+    Alexnet,
+    /// AlexNet as Caffe has it: 96, 256, 384, 384, 256 channels, towers in conv2, conv4 and conv5, local response normalisation
     Caffe,
-    /// A small network of ours with batch normalisation, for small machines; not the paper's.
+    /// A small network of ours with batch normalisation, for small machines; not the paper's
     Small,
 }
 
 /// How the conv2 maps of a pair become one input of conv3; the paper says "regroup".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Regroup {
-    /// Channels of one behind those of the other.
+    /// Channels of one behind those of the other
     Channels,
-    /// Side by side.
+    /// Side by side
     Width,
 }
 
@@ -56,7 +60,7 @@ impl Form {
     fn layers(self) -> [Layer; 5] {
         let pool = Some((3, 0));
         match self {
-            Form::Torchvision => [
+            Form::Alexnet => [
                 (64, (11, 4, 2), 1, pool),
                 (192, (5, 1, 2), 1, pool),
                 (384, (3, 1, 1), 1, None),

@@ -121,7 +121,7 @@ impl TriNet {
     }
 
     /// The paper's own network, whose weights its authors published for MARS and Market-1501 (see
-    /// [`load_trinet`](crate::weights::load_trinet)): Caffe's ResNet-50, the same variables as [`TriNet::new`]. Its input
+    /// `Published::TRINET` of the weights): Caffe's ResNet-50, the same variables as [`TriNet::new`]. Its input
     /// is RGB in 0..255 less [`TriNet::CAFFE_MEAN`].
     pub fn caffe(at: &Scope) -> TriNet {
         TriNet::of(at, Kind::Caffe)

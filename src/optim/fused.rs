@@ -3,6 +3,7 @@
 //! A step is bound by memory: Adam as a row of tensor operations reads and writes every parameter's numbers about ten
 //! times. Here each is read once and written once.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -71,24 +72,9 @@ pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
     parts.into_par_iter().for_each(|part| apply(part, update, decay as f32));
 }
 
+/// Without fused multiply-add, so that every processor rounds alike.
+#[multiversion(targets("x86_64+avx2"))]
 fn apply(part: Part<'_>, update: Update, decay: f32) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: this processor has AVX2.
-        return unsafe { apply_wide(part, update, decay) };
-    }
-    numbers(part, update, decay)
-}
-
-/// [`numbers`] in registers of eight. Without fused multiply-add, so that every processor rounds alike.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn apply_wide(part: Part<'_>, update: Update, decay: f32) {
-    numbers(part, update, decay)
-}
-
-#[inline(always)]
-fn numbers(part: Part<'_>, update: Update, decay: f32) {
     let Part { x, gradient, first, second } = part;
     match update {
         Update::Sgd { momentum: 0., rate } => {

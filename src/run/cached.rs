@@ -1,6 +1,8 @@
 //! Gradient caching: the exact gradient of a loss over a whole batch in the memory of a chunk (Gao et al. 2021), so
 //! that a batch of 1800 (1503.03832, Section 3.2) trains on any machine.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use tch::{Kind, Tensor};
 
@@ -41,7 +43,7 @@ pub fn backward<T>(
     loss: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
 ) -> Result<T> {
     let embed = |chunk: usize, images: &Tensor| {
-        tch::manual_seed((crate::seed::mix(chunks.seed.wrapping_add(chunk as u64)) >> 1) as i64);
+        seed_generators(chunks.seed, chunk);
         forward(images)
     };
     if chunks.count <= 1 {
@@ -75,4 +77,40 @@ pub fn backward<T>(
     }
     gradients.sum()?;
     Ok(other)
+}
+
+/// As [`backward`], for a loss whose terms are each of one row alone: no row waits for another's output, so that every
+/// chunk goes through the network once and its graph is gone before the next one's is made.
+///
+/// `chunks` are this process's rows; `forward` gives a chunk's outputs, `loss` its part of the sum over the batches of all
+/// processes. Dropout draws from `seed` and a chunk's first row. Returns the outputs of all chunks, without a graph.
+///
+/// # Errors
+/// Where another process is gone, or libtorch fails.
+pub fn backward_apart(
+    chunks: &[Range<usize>],
+    seed: u64,
+    forward: impl Fn(&Range<usize>) -> Tensor,
+    gradients: &Gradients,
+    loss: impl Fn(&Tensor, &Range<usize>) -> Tensor,
+) -> Result<Tensor> {
+    let mut parts = Vec::with_capacity(chunks.len());
+    for rows in chunks {
+        seed_generators(seed, rows.start);
+        let x = forward(rows);
+        match chunks {
+            [_] => gradients.backward(&loss(&x, rows))?,
+            _ => gradients.backward_alone(&loss(&x, rows))?,
+        }
+        parts.push(x.detach());
+    }
+    if chunks.len() > 1 {
+        gradients.sum()?;
+    }
+    Ok(Tensor::cat(&parts, 0))
+}
+
+/// What is drawn in chunk `place` is the same in every pass and after a resume.
+fn seed_generators(seed: u64, place: usize) {
+    tch::manual_seed((crate::seed::mix(seed.wrapping_add(place as u64)) >> 1) as i64);
 }

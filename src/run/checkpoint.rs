@@ -12,12 +12,8 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::folder::RunFolder;
+pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use crate::optim::Optimizer;
-
-/// The newest checkpoint's file name.
-pub const NEWEST: &str = "checkpoint.safetensors";
-/// The one before it.
-pub const BEFORE: &str = "checkpoint.before.safetensors";
 
 /// What is known beside the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,11 +55,6 @@ impl std::fmt::Display for Disagree {
 
 impl std::error::Error for Disagree {}
 
-/// Whether a run folder has a checkpoint, whole or not.
-pub fn exists(run: &Path) -> bool {
-    [NEWEST, BEFORE].iter().any(|name| run.join(name).exists())
-}
-
 /// Saves weights, optimiser state, `extra` tensors and `progress`. The checkpoint that was newest becomes the one
 /// before; at every moment at least one whole checkpoint is on disk.
 pub fn save(
@@ -99,7 +90,7 @@ pub fn save(
 
 /// What [`load`] found.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct Resumed {
     /// Steps, log length, what was carried.
     pub progress: Progress,
     /// The `extra` tensors by name.
@@ -116,7 +107,7 @@ pub fn load(
     config: &Config,
     store: &mut VarStore,
     mut optimizer: Option<&mut Optimizer>,
-) -> Result<Option<Loaded>> {
+) -> Result<Option<Resumed>> {
     let mut damaged: Option<anyhow::Error> = None;
     for name in [NEWEST, BEFORE] {
         let path = run.join(name);
@@ -141,7 +132,7 @@ pub fn load(
     }
 }
 
-fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Loaded> {
+fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Resumed> {
     let (tensors, metadata) = crate::weights::read_safetensors(path)?;
     let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
     let progress: Progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
@@ -177,5 +168,5 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
             .load_state(state)
             .map_err(|name| anyhow!("{}: the optimiser's {name} does not fit", path.display()))?;
     }
-    Ok(Loaded { progress, extra, note: None })
+    Ok(Resumed { progress, extra, note: None })
 }

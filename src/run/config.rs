@@ -15,6 +15,9 @@ pub struct Config {
     pub paper: String,
     /// Every flag that decides what the run computes, by its command-line name without dashes.
     pub flags: Map<String, Value>,
+    /// What the network must know of the data it was built for, beside the flags: the classes, say.
+    #[serde(default)]
+    pub data: Value,
     /// Where it ran and with what: versions, commit, device, threads. Not compared on resume.
     pub machine: Map<String, Value>,
     /// The command line of the first start.
@@ -22,12 +25,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration from serialisable `flags`; `device` as text.
-    pub fn new(paper: &str, flags: &impl Serialize, device: &str) -> Result<Config> {
-        let Value::Object(flags) = serde_json::to_value(flags).context("flags are not an object")? else {
-            bail!("flags are not an object");
-        };
-        let flags = flags.into_iter().map(|(name, value)| (name.replace('_', "-"), value)).collect();
+    /// The configuration of a run of `paper` with `flags` on a network built for `data`; `device` as text.
+    pub fn new(paper: &str, flags: Map<String, Value>, data: Value, device: &str) -> Result<Config> {
         let Value::Object(machine) = json!({
             "rankle": env!("CARGO_PKG_VERSION"),
             "commit": commit(),
@@ -38,7 +37,7 @@ impl Config {
         }) else {
             bail!("no machine");
         };
-        Ok(Config { paper: paper.into(), flags, machine, argv: std::env::args().collect() })
+        Ok(Config { paper: paper.into(), flags, data, machine, argv: std::env::args().collect() })
     }
 
     /// Reads a run's configuration; the error says how to make a run.
@@ -59,7 +58,7 @@ impl Config {
     pub fn write_or_match(&self, run: &Path) -> Result<bool> {
         let path = run.join("config.json");
         // Without a checkpoint nothing was trained, and nothing is lost by starting otherwise.
-        if !super::checkpoint::exists(run) {
+        if !super::folder::trained(run) {
             let text = serde_json::to_string_pretty(self).context("a configuration is plain JSON")?;
             write_atomic(&path, text.as_bytes())?;
             return Ok(false);
@@ -67,18 +66,26 @@ impl Config {
         if !path.exists() {
             bail!("{} has a checkpoint but no config.json: restore it, or choose another --run", run.display());
         }
+        self.match_folder(run)?;
+        Ok(true)
+    }
+
+    /// Errors where the configuration in `run` is another run's: another paper, flags or data; a flag that differs is
+    /// named with both values.
+    pub fn match_folder(&self, run: &Path) -> Result<()> {
         let old = Config::read(run)?;
         if old.paper != self.paper {
             bail!("{} is a run of {}: choose another --run", run.display(), old.paper);
         }
         let names = old.flags.keys().chain(self.flags.keys().filter(|name| !old.flags.contains_key(*name)));
-        let show = |value: Option<&Value>| value.map_or("not there".to_string(), plain);
+        let show = |value: Option<&Value>| match value {
+            None => "not there".to_string(),
+            Some(Value::Null) => "not given".into(),
+            Some(value) => typed_as(value),
+        };
         let changed: Vec<String> = names
             .filter(|name| old.flags.get(*name) != self.flags.get(*name))
-            .map(|name| (name, if name == "height" || name == "width" { "size" } else { name }))
-            .map(|(name, flag)| {
-                format!("--{flag} (was {}, now {})", show(old.flags.get(name)), show(self.flags.get(name)))
-            })
+            .map(|name| format!("--{name} (was {}, now {})", show(old.flags.get(name)), show(self.flags.get(name))))
             .collect();
         if !changed.is_empty() {
             bail!(
@@ -87,36 +94,45 @@ impl Config {
                 changed.join(", ")
             );
         }
+        if old.data != self.data {
+            bail!(
+                "the data of {} are not what this run was started with ({} then, {} now): restore them, or choose another --run",
+                run.display(),
+                cut(&old.data),
+                cut(&self.data)
+            );
+        }
         // What changes the last digits, or which rows batch normalisation sees.
         let differs = |name: &&str| {
             let (then, now) = (old.machine.get(*name), self.machine.get(*name));
             then.is_some() && now.is_some() && then != now
         };
         for name in ["threads", "processes", "sync-batch-norm", "tf32"].into_iter().filter(differs) {
-            super::progress::say(format!(
+            crate::say::say(format!(
                 "note: this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",
                 show(old.machine.get(name)),
                 show(self.machine.get(name))
             ));
         }
-        Ok(true)
-    }
-
-    /// The flags as the struct they came from.
-    pub fn flags<T: for<'a> Deserialize<'a>>(&self) -> Result<T> {
-        let named = self.flags.iter().map(|(name, value)| (name.replace('-', "_"), value.clone())).collect();
-        serde_json::from_value(Value::Object(named))
-            .context("this run's config.json has flags of another version: train it again")
+        Ok(())
     }
 }
 
-/// A JSON value as a person would type it.
-fn plain(value: &Value) -> String {
+/// A flag's value as it is typed.
+pub fn typed_as(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => "not given".into(),
+        Value::Null => "none".into(),
+        Value::Array(list) => list.iter().map(typed_as).collect::<Vec<_>>().join(","),
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or(f64::NAN).to_string(),
         other => other.to_string(),
     }
+}
+
+/// What a line has room for.
+fn cut(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() > 80 { format!("{} ...", text.chars().take(80).collect::<String>()) } else { text }
 }
 
 /// The source's commit: what the build was told, else what git says of the source folder, else "unknown".

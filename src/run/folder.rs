@@ -7,6 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+/// The newest checkpoint.
+pub const NEWEST: &str = "checkpoint.safetensors";
+/// The one before it.
+pub const BEFORE: &str = "checkpoint.before.safetensors";
+
+/// Whether a run folder has a checkpoint, whole or not.
+pub fn trained(run: &Path) -> bool {
+    [NEWEST, BEFORE].iter().any(|name| run.join(name).exists())
+}
+
 /// An open run folder, locked against a second writer until it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {

@@ -6,69 +6,58 @@
 
 pub mod cached;
 pub mod checkpoint;
-pub mod compare;
 pub mod config;
-pub mod device;
-pub mod embed;
-pub mod faces;
 pub mod folder;
-pub mod machine;
-pub mod memory;
-pub mod progress;
-pub mod reid;
-pub mod report;
 pub mod session;
-pub mod skill;
 pub mod stats;
 pub mod watch;
 
-use tch::Device;
+use tch::{Tensor, nn::VarStore};
 
-unsafe extern "C" {
-    fn rankle_autocast_enter(cuda: i32) -> i32;
-    fn rankle_autocast_leave(cuda: i32, before: i32);
+use crate::collectives::World;
+use crate::device::{autocast, machine::Machine};
+
+/// How a run computes, and the seed that everything random of it follows from.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Where it computes, and the processes at it.
+    pub machine: Machine,
+    /// `--seed`.
+    pub seed: u64,
+    /// `--amp`.
+    pub amp: bool,
 }
 
-/// Whether the processor multiplies bfloat16 numbers by itself: without, libtorch's kernels for them are many times
-/// slower than those for f32.
-pub fn has_bfloat16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        std::arch::is_x86_feature_detected!("avx512bf16")
+impl Run {
+    /// The seed of what is called `name`.
+    pub fn seed(&self, name: &str) -> u64 {
+        crate::seed::named(self.seed, name)
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        true
-    }
-}
 
-/// Runs `work` with bfloat16 autocast where `on` (matrix products and convolutions in bfloat16, the rest in f32),
-/// as it is otherwise. Meant around the network alone: losses and mining widen to f32.
-pub fn autocast<T>(on: bool, device: Device, work: impl FnOnce() -> T) -> T {
-    /// Leaves also when `work` panics.
-    struct Level {
-        cuda: i32,
-        before: i32,
+    /// Makes libtorch's own draws, dropout's, a function of the run's seed, the step and a place in the batch (a process, a
+    /// chunk): the same after a resume, and others for other places.
+    pub fn seed_dropout(&self, step: u64, place: u64) {
+        let mix = crate::seed::mix;
+        tch::manual_seed((mix(mix(self.seed("dropout") ^ step).wrapping_add(place)) >> 1) as i64);
     }
-    impl Drop for Level {
-        fn drop(&mut self) {
-            // SAFETY: undoes the matching enter; touches only libtorch's thread-local switches.
-            unsafe { rankle_autocast_leave(self.cuda, self.before) }
-        }
+
+    /// The processes at this run.
+    pub fn world(&self) -> &World {
+        &self.machine.world
     }
-    if !on {
-        return work();
+
+    /// Whether this process writes and speaks for all.
+    pub fn leads(&self) -> bool {
+        self.machine.world.leads()
     }
-    let cuda = i32::from(device.is_cuda());
-    if cuda == 0 && !has_bfloat16() {
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| {
-            progress::say(
-                "note: this processor has no bfloat16 instructions: --amp is many times slower here than f32",
-            );
-        });
+
+    /// An empty store on the run's device.
+    pub fn store(&self) -> VarStore {
+        VarStore::new(self.machine.device)
     }
-    // SAFETY: sets libtorch's thread-local switches; no pointers.
-    let _level = Level { cuda, before: unsafe { rankle_autocast_enter(cuda) } };
-    work()
+
+    /// `pass` in bfloat16 where the run asks for it: meant around the network alone.
+    pub fn autocast(&self, pass: impl FnOnce() -> Tensor) -> Tensor {
+        autocast(self.amp, self.machine.device, pass)
+    }
 }

@@ -1,49 +1,58 @@
 //! What surrounds every training loop: the run folder and its lock, resuming, the log, the watch over collapse and
 //! non-finite numbers, checkpoints. The loop itself is the paper's and stays in its file.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tch::{Tensor, nn::VarStore};
 
 use super::checkpoint;
 use super::config::Config;
 use super::folder::{Log, RunFolder};
-use super::machine::Machine;
-use super::progress::{Bar, say};
 use super::watch::{Finite, Reading, Watch};
-use crate::collectives::World;
-use crate::optim::Optimizer;
+use crate::collectives::{Gradients, World};
+use crate::device::machine::Machine;
+use crate::optim::{Optimizer, Rule};
+use crate::say::{Bar, say};
 use crate::transfer::peak_memory;
 
 /// Which run, where, how long, and how often it speaks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan<'a> {
-    /// The binary, e.g. `triplet-reid`.
-    pub paper: &'a str,
+    /// What `config.json` is to hold.
+    pub config: Config,
     /// The run folder.
     pub at: &'a Path,
-    /// Where it computes.
-    pub machine: &'a Machine,
     /// Steps in all.
     pub steps: u64,
     /// Steps between two log lines; the last step has one always.
     pub log_every: u64,
+    /// The rule of descent.
+    pub rule: Rule,
+    /// L2 weight decay.
+    pub weight_decay: f64,
 }
 
-/// A training run at work in its folder.
+/// A training run at work in its folder. It holds the weights and the optimiser, logs, and saves.
 #[derive(Debug)]
 pub struct Session {
-    /// Tensors that the checkpoint carried beside weights and optimiser, by name.
+    /// Tensors that checkpoints carry beside weights and optimiser, by name.
     pub extra: BTreeMap<String, Tensor>,
     at: PathBuf,
     world: World,
     config: Config,
+    store: VarStore,
+    /// What any stage trains.
+    trainable: Vec<(String, Tensor)>,
+    rule: (Rule, f64),
+    optimizer: Optimizer,
+    /// Of the parameters that are trained now; made when first asked for.
+    gradients: OnceCell<Gradients>,
     /// None in processes beside the one that writes.
     writes: Option<Writes>,
     steps: u64,
@@ -81,35 +90,39 @@ pub struct Done<'a> {
 }
 
 impl Session {
-    /// Opens the plan's folder with `flags` (what config.json holds), or goes on from its checkpoint: weights into
-    /// `store`, state into `optimizer`. `begin` prepares the weights of a run that has no checkpoint yet (ImageNet's,
-    /// say); where it errors, the folder is not claimed. Other flags than the folder's own are an error.
+    /// Opens the plan's folder, or goes on from its checkpoint: weights into `store`, state into the optimiser. `begin`
+    /// prepares the weights of a run that has no checkpoint yet (ImageNet's, say); where it errors, the folder is not
+    /// claimed. Other flags than the folder's own are an error.
     ///
     /// With several processes the first one alone touches the folder and prepares weights; the others are told.
     pub fn open(
         plan: Plan<'_>,
-        flags: &impl Serialize,
-        store: &mut VarStore,
-        optimizer: &mut Optimizer,
+        machine: &Machine,
+        mut store: VarStore,
         begin: impl FnOnce(&VarStore) -> Result<()>,
     ) -> Result<Session> {
-        let Plan { paper, at, machine, steps, log_every } = plan;
+        let Plan { mut config, at, steps, log_every, rule, weight_decay } = plan;
         let world = machine.world.clone();
-        let mut config = Config::new(paper, flags, &machine.name)?;
+        let mut optimizer = Optimizer::new(rule, weight_decay, &store);
         config.machine.insert("processes".into(), world.size().into());
         config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
         config.machine.insert("tf32".into(), machine.tf32.into());
         world.agree("flags: give every process the same ones", &config.flags)?;
+        let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
+        ensure!(
+            normalises || !machine.sync_batch_norm,
+            "--sync-batch-norm: this network has no batch normalisation: leave it out"
+        );
         let (mut writes, mut start, mut watch, mut extra) = (None, 0, Watch::default(), BTreeMap::new());
         if world.leads() {
             if !checkpoint::exists(at) {
-                begin(store)?;
+                begin(&store)?;
             }
             // Only now: a start that was refused leaves no claim on the folder.
             let folder = RunFolder::open(at)?;
             config.write_or_match(at)?;
             let mut log_length = 0;
-            if let Some(loaded) = checkpoint::load(at, &config, store, Some(optimizer))? {
+            if let Some(loaded) = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))? {
                 loaded.note.iter().for_each(say);
                 watch = serde_json::from_str(&loaded.progress.carried)
                     .context("the checkpoint's watch does not fit: train into another --run")?;
@@ -122,14 +135,13 @@ impl Session {
             writes = Some(Writes { folder, log, timing });
         }
         if world.size() > 1 {
-            let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
             if normalises && !machine.sync_batch_norm {
                 say(
                     "note: batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
                 );
             }
             start = world.told(&start)?;
-            world.share_variables(store)?;
+            world.share_variables(&store)?;
             let state = world.told_tensors(optimizer.state())?;
             let fits = optimizer.load_state(state);
             fits.map_err(|name| anyhow!("the optimiser's {name} does not fit: give every process the same flags"))?;
@@ -140,6 +152,9 @@ impl Session {
             at: at.to_path_buf(),
             world,
             config,
+            rule: (rule, weight_decay),
+            optimizer,
+            gradients: OnceCell::new(),
             writes,
             steps,
             log_every: log_every.max(1),
@@ -150,12 +165,29 @@ impl Session {
             bar: None,
             kept: (start, Instant::now()),
             since: (Instant::now(), 0),
+            trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
+            store,
         })
     }
 
-    /// The step to go on from; as many steps are done.
-    pub fn start(&self) -> u64 {
-        self.start
+    /// The folder that it trains in.
+    pub fn at(&self) -> &Path {
+        &self.at
+    }
+
+    /// The steps that are left to do.
+    pub fn steps(&self) -> Range<u64> {
+        self.start.min(self.steps)..self.steps
+    }
+
+    /// The steps that are left, cut where a multiple of `every` begins.
+    pub fn stretches(&self, every: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+        let Range { mut start, end } = self.steps();
+        std::iter::from_fn(move || {
+            let from = start;
+            start = ((from / every.max(1) + 1) * every.max(1)).min(end);
+            (from < end).then_some(from..start)
+        })
     }
 
     /// Says what is about to be trained (`what`: network, data, batch) or that nothing is left to do, which it
@@ -173,22 +205,68 @@ impl Session {
         true
     }
 
+    /// The weights.
+    pub fn store(&self) -> &VarStore {
+        &self.store
+    }
+
+    /// The backward passes of the parameters that are trained now.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn gradients(&self) -> Result<&Gradients> {
+        if self.gradients.get().is_none() {
+            let _ = self.gradients.set(Gradients::new(&self.world, &self.store)?);
+        }
+        self.gradients.get().context("no gradients")
+    }
+
+    /// Drops all gradients before a step's backward passes.
+    pub fn zero_grad(&mut self) {
+        self.optimizer.zero_grad();
+    }
+
+    /// Scales the gradients down to a common norm of `most`; 0 leaves them.
+    pub fn clip(&mut self, most: f64) {
+        self.optimizer.clip(most);
+    }
+
+    /// One step of the rule at learning rate `rate`; `beta1` is Adam's.
+    pub fn step(&mut self, rate: f64, beta1: f64) {
+        self.optimizer.step(rate, beta1);
+    }
+
+    /// The gradient of `loss`, and a step against it.
+    ///
+    /// # Errors
+    /// Where another process is gone, or libtorch fails.
+    pub fn descend(&mut self, loss: &Tensor, rate: f64, beta1: f64) -> Result<()> {
+        self.zero_grad();
+        self.gradients()?.backward(loss)?;
+        self.step(rate, beta1);
+        Ok(())
+    }
+
+    /// From now on only the variables that `wanted` names are trained.
+    pub fn train_only(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.trainable.iter().for_each(|(name, x)| drop(x.set_requires_grad(wanted(name))));
+        self.gradients = OnceCell::new();
+    }
+
+    /// An optimiser without a past, for a new stage of training, over what is trained now.
+    pub fn fresh_optimizer(&mut self) {
+        self.optimizer = Optimizer::new(self.rule.0, self.rule.1, &self.store);
+    }
+
     /// Whether the log takes a line at `step`: only then may a loop compute what makes it wait for a GPU.
     pub fn logs(&self, step: u64) -> bool {
         step.is_multiple_of(self.log_every) || step + 1 == self.steps
     }
 
     /// Takes note of a finished step: the bar, the log line that `line` gives where one is due (an object; its
-    /// "mean" and "active" go beside the bar, and the reading, where there is one, to the watch), a checkpoint with
-    /// the tensors that `extra` gives where one is due. Errors on a loss or weight that is not finite.
-    pub fn after(
-        &mut self,
-        done: Done<'_>,
-        line: impl FnOnce() -> (Value, Option<Reading>),
-        store: &VarStore,
-        optimizer: &Optimizer,
-        extra: impl FnOnce() -> Vec<(String, Tensor)>,
-    ) -> Result<()> {
+    /// "mean" and "active" go beside the bar, and the reading, where there is one, to the watch), a checkpoint where one
+    /// is due. Errors on a loss or weight that is not finite.
+    pub fn after(&mut self, done: Done<'_>, line: impl FnOnce() -> (Value, Option<Reading>)) -> Result<()> {
         let Done { step, loss, images, waited } = done;
         // Every process has the same loss; the first one speaks and writes for all.
         let due = self.logs(step);
@@ -211,7 +289,7 @@ impl Session {
             let speed = self.since.1 as f64 / self.since.0.elapsed().as_secs_f64();
             let waited = waited.as_secs_f64();
             let mut timing = json!({"step": step, "images_per_second": speed, "loader_wait_seconds": waited});
-            if let Some(bytes) = peak_memory(store.device(), false) {
+            if let Some(bytes) = peak_memory(self.store.device(), false) {
                 timing["gpu_peak_bytes"] = json!(bytes);
             }
             writes.timing.line(&timing)?;
@@ -227,33 +305,23 @@ impl Session {
         let count = step + 1;
         let due = count.is_multiple_of(self.checkpoint_every) || self.kept.1.elapsed().as_secs() >= 120;
         if due || count == self.steps {
-            self.checkpoint(count, store, optimizer, &extra())?;
+            self.checkpoint(count)?;
         }
         Ok(())
     }
 
-    /// Writes a checkpoint of `count` finished steps now; for a change of stage, say.
-    pub fn checkpoint(
-        &mut self,
-        count: u64,
-        store: &VarStore,
-        optimizer: &Optimizer,
-        extra: &[(String, Tensor)],
-    ) -> Result<()> {
+    /// Writes a checkpoint of `count` finished steps now.
+    fn checkpoint(&mut self, count: u64) -> Result<()> {
         let Some(writes) = &mut self.writes else { return Ok(()) };
         let (last, safe) = (count.saturating_sub(1), kept(self.kept.0, &self.at));
         self.finite.check(last, &safe)?;
-        self.finite.check_weights(store, last, &safe)?;
+        self.finite.check_weights(&self.store, last, &safe)?;
         let carried = serde_json::to_string(&self.watch)?;
         let progress = checkpoint::Progress::new(count, writes.log.sync()?, carried, &self.config);
-        checkpoint::save(&writes.folder, store, optimizer, extra, &progress)?;
+        let extra: Vec<_> = self.extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect();
+        checkpoint::save(&writes.folder, &self.store, &self.optimizer, &extra, &progress)?;
         self.kept = (count, Instant::now());
         Ok(())
-    }
-
-    /// The processes at this run.
-    pub fn world(&self) -> &World {
-        &self.world
     }
 }
 
@@ -265,53 +333,19 @@ fn kept(step: u64, at: &Path) -> String {
     }
 }
 
-/// A trained run: its flags, network and steps done.
-#[derive(Debug)]
-pub struct Trained<H, N> {
-    /// The flags of its config.json.
-    pub flags: H,
-    /// Holds the weights.
-    pub store: VarStore,
-    /// What `network` built.
-    pub network: N,
-    /// Steps done.
-    pub step: u64,
-    /// The tensors that the checkpoint carried beside the weights.
-    pub extra: BTreeMap<String, Tensor>,
-}
-
-/// Loads the run of `paper` at `at`: `network` builds the network from the flags, in inference use. Errors where
-/// there is no run, no checkpoint, or the run is another paper's.
-pub fn load<H: DeserializeOwned, N>(
-    paper: &str,
-    at: &Path,
-    machine: &Machine,
-    network: impl FnOnce(&H, &VarStore) -> Result<N>,
-) -> Result<Trained<H, N>> {
-    let world = &machine.world;
-    let own = if world.leads() { Some(Config::read(at)?) } else { None };
-    let config = world.told(&own)?.context("process 0 found no run")?;
-    anyhow::ensure!(
-        config.paper == paper,
-        "{} is a run of {}: say {} instead",
-        at.display(),
-        config.paper,
-        config.paper
-    );
-    let flags: H = config.flags()?;
-    let mut store = VarStore::new(machine.device);
-    let network = network(&flags, &store)?;
-    let (mut step, mut extra) = (0, BTreeMap::new());
+/// Loads the weights of the run at `at` into `store`: the steps that were done. Errors where there is no checkpoint.
+/// Of several processes the first one reads.
+pub fn load(at: &Path, config: &Config, store: &mut VarStore, world: &World) -> Result<u64> {
+    let mut step = 0;
     if world.leads() {
-        let loaded = checkpoint::load(at, &config, &mut store, None)?
+        let loaded = checkpoint::load(at, config, store, None)?
             .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
         loaded.note.iter().for_each(say);
-        (step, extra) = (loaded.progress.step, loaded.extra);
+        step = loaded.progress.step;
     }
     if world.size() > 1 {
         step = world.told(&step)?;
-        world.share_variables(&store)?;
-        extra = world.told_tensors(extra.into_iter().collect())?.into_iter().collect();
+        world.share_variables(store)?;
     }
-    Ok(Trained { flags, store, network, step, extra })
+    Ok(step)
 }

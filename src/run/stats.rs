@@ -46,3 +46,9 @@ pub fn joined(mut line: Value, more: Value) -> Value {
     }
     line
 }
+
+/// The line of a logged step of embeddings `x` `[B, D]` whose distances are `dist` `[B, B]`: [`tally`], then `rates`, then
+/// [`batch`]. Waits for the device.
+pub fn line(step: u64, loss: &Tensor, of: &Tally, rates: Value, x: &Tensor, dist: &Tensor) -> Value {
+    joined(joined(tally(step, loss, of), rates), batch(x, dist))
+}

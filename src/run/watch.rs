@@ -41,6 +41,14 @@ impl Reading {
             mean_norm: number("/norm/mean"),
         }
     }
+
+    /// From a log line of a learned metric (see `tasks::pairs::batch_line`), whose margins stand still.
+    pub fn of_metric(line: &Value, collapsed_loss: f64) -> Reading {
+        let number = |path: &str| line.pointer(path).and_then(Value::as_f64).unwrap_or(0.);
+        let gap = (number("/square/different") - number("/square/same")).abs();
+        let (what, loss) = (Collapse::Metric, number("/mean"));
+        Reading { what, loss, collapsed_loss, median_distance: gap, mean_norm: 1. }
+    }
 }
 
 /// Names a collapse that lasts. Early on, distances shrink before they grow (1703.07737, Section 4.5), so one reading

@@ -2,13 +2,16 @@
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::{Cache, Clip};
+
 /// A video that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct VideoFiles {
     /// Its pictures in order of the numbers in their names; empty for a film.
     pub frames: Vec<PathBuf>,
     /// The video file, where it is one.
@@ -44,7 +47,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let bytes = crate::transform::read(path)?;
+    let bytes = crate::picture::read(path)?;
     Ok(Some(
         serde_json::from_slice(&bytes)
             .with_context(|| format!("{}: make it again, it cannot be read", path.display()))?,
@@ -121,8 +124,8 @@ fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
 }
 
 /// A video at `path` (a file or a folder of pictures) with its flow from `flow`, where that folder is there.
-fn at(path: &Path, flow: Option<&Path>) -> Result<Found> {
-    let mut found = Found::default();
+fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
+    let mut found = VideoFiles::default();
     if path.is_dir() {
         (found.frames, found.flow) = pictures(path)?;
         ensure!(!found.frames.is_empty(), "{}: no pictures in it (jpg, png)", path.display());
@@ -151,7 +154,7 @@ fn names(file: &str, wanted: &str) -> bool {
 ///
 /// # Errors
 /// One line: none, or several that cannot be told apart, by name.
-pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<Found> {
+pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
     ensure!(videos.is_dir(), "{} is missing: the videos belong there (data/README.md, EPIC-Skills')", videos.display());
     let stem = |path: &Path| {
         let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
@@ -186,7 +189,7 @@ pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<Found> {
 ///
 /// # Errors
 /// One line: no such folder, or no videos in it.
-pub fn folder(dir: &Path) -> Result<Vec<(String, Found)>> {
+pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
     ensure!(dir.is_dir(), "no folder {}: give the folder that holds the videos", dir.display());
     let mut found = Vec::new();
     for path in entries(dir)? {
@@ -197,7 +200,7 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, Found)>> {
         let title = base.map_or_else(String::new, |base| base.to_string_lossy().into_owned());
         let has_pictures = path.is_dir() && !pictures(&path)?.0.is_empty();
         if has_pictures || (!path.is_dir() && ends(&path, &FILMS)) {
-            let same = found.iter().find(|(known, _): &&(String, Found)| *known == title);
+            let same = found.iter().find(|(known, _): &&(String, VideoFiles)| *known == title);
             ensure!(same.is_none(), "{} has two videos called {title}: rename one", dir.display());
             found.push((title.clone(), at(&path, Some(&dir.join("flow").join(&title)))?));
         }
@@ -207,4 +210,13 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, Found)>> {
     }
     ensure!(!found.is_empty(), "no videos in {}: expected films or folders of pictures", dir.display());
     Ok(found)
+}
+
+/// All videos of a folder (see [`folder`]), opened.
+///
+/// # Errors
+/// As [`folder`] and [`Clip::open`].
+pub fn clips(dir: &Path, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
+    let open = |(i, (name, found)): (usize, (String, VideoFiles))| Clip::open(name, i as u32, &found, cache.clone());
+    folder(dir)?.into_iter().enumerate().map(open).collect()
 }

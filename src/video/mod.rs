@@ -4,6 +4,7 @@
 mod cache;
 pub mod ffmpeg;
 mod find;
+pub mod flow;
 pub mod snippet;
 pub mod tvl1;
 
@@ -14,10 +15,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use image::RgbImage;
 
-use crate::transform;
+use crate::picture;
 
 pub use cache::Cache;
-pub use find::{Found, find, folder};
+pub use find::{VideoFiles, clips, find, folder};
 
 /// Pixels of a frame as they come to the cache, the paper's 256 down and 340 across.
 pub const SIZE: (u32, u32) = (256, 340);
@@ -26,10 +27,10 @@ pub const SIZE: (u32, u32) = (256, 340);
 pub const FLOW_BOUND: f32 = 20.;
 
 /// A video that code makes.
-pub trait Film: Debug + Send + Sync {
+pub trait Animation: Debug + Send + Sync {
     /// How many frames it has, at least one.
     fn frames(&self) -> usize;
-    /// Frame `at`, below [`Film::frames`].
+    /// Frame `at`, below [`Animation::frames`].
     fn frame(&self, at: usize) -> RgbImage;
     /// The flow from frame `at` to the next: x in red, y in green, as bytes (128 is no motion).
     fn flow(&self, at: usize) -> RgbImage;
@@ -40,14 +41,14 @@ pub trait Film: Debug + Send + Sync {
 enum Frames {
     Files(Arc<[PathBuf]>),
     Film(Arc<ffmpeg::Film>),
-    Drawn(Arc<dyn Film>),
+    Drawn(Arc<dyn Animation>),
 }
 
 /// Where its flow is: x and y of each frame but the last.
 #[derive(Debug, Clone)]
 enum Flow {
     Files(Arc<[(PathBuf, PathBuf)]>),
-    Drawn(Arc<dyn Film>),
+    Drawn(Arc<dyn Animation>),
     /// Not there; what to say.
     Missing(String),
 }
@@ -73,7 +74,7 @@ pub struct Clip {
 
 impl Clip {
     /// A video that code makes.
-    pub fn drawn(name: String, key: u32, film: Arc<dyn Film>, cache: Arc<Cache>) -> Clip {
+    pub fn drawn(name: String, key: u32, film: Arc<dyn Animation>, cache: Arc<Cache>) -> Clip {
         let flow = Flow::Drawn(film.clone());
         let frames = film.frames().max(1);
         let source = Frames::Drawn(film);
@@ -85,13 +86,13 @@ impl Clip {
     /// # Errors
     /// One line: no frames, an unreadable film, a part (first, last frame, counted from 1) that is not in it. Flow
     /// that is missing or too short is an error of [`Clip::check_flow`] alone.
-    pub fn open(name: String, key: u32, found: &Found, cache: Arc<Cache>) -> Result<Clip> {
+    pub fn open(name: String, key: u32, found: &VideoFiles, cache: Arc<Cache>) -> Result<Clip> {
         let (source, promised) = match found {
-            Found { frames, film: None, .. } => {
+            VideoFiles { frames, film: None, .. } => {
                 ensure!(!frames.is_empty(), "{name}: no frames");
                 (Frames::Files(frames.clone().into()), frames.len())
             }
-            Found { film: Some(path), .. } => {
+            VideoFiles { film: Some(path), .. } => {
                 let film = ffmpeg::Film::open(path)?;
                 let count = film.frames;
                 (Frames::Film(Arc::new(film)), count)
@@ -145,9 +146,9 @@ impl Clip {
                 Frames::Drawn(film) => Ok(film.frame(at)),
                 Frames::Film(film) => film.read(at, self.size),
                 Frames::Files(files) => {
-                    let image = transform::load(&files[at])?;
+                    let image = picture::load(&files[at])?;
                     let fits = (image.height(), image.width()) == self.size;
-                    Ok(if fits { image } else { transform::resize(&image, height, width) })
+                    Ok(if fits { image } else { picture::resize(&image, height, width) })
                 }
             }
         })
@@ -164,13 +165,13 @@ impl Clip {
             Flow::Missing(why) => anyhow::bail!("{why}"),
             Flow::Files(files) => {
                 let (x, y) = files.get(at).or(files.last()).context("no flow")?;
-                let (x, y) = (transform::load(x)?, transform::load(y)?);
+                let (x, y) = (picture::load(x)?, picture::load(y)?);
                 ensure!(x.dimensions() == y.dimensions(), "{}: x and y of a flow field differ in size", self.name);
                 let both = RgbImage::from_fn(x.width(), x.height(), |i, j| {
                     image::Rgb([x.get_pixel(i, j)[0], y.get_pixel(i, j)[0], 128])
                 });
                 let fits = (both.height(), both.width()) == self.size;
-                Ok(if fits { both } else { transform::resize(&both, self.size.0, self.size.1) })
+                Ok(if fits { both } else { picture::resize(&both, self.size.0, self.size.1) })
             }
         })
     }
@@ -196,8 +197,8 @@ impl Clip {
             Frames::Drawn(film) => (0..film.frames()).try_for_each(|at| take(film.frame(at))),
             Frames::Film(film) => film.stream(self.size, take),
             Frames::Files(files) => files.iter().try_for_each(|path| {
-                let image = transform::load(path)?;
-                take(transform::resize(&image, self.size.0, self.size.1))
+                let image = picture::load(path)?;
+                take(picture::resize(&image, self.size.0, self.size.1))
             }),
         }
     }

@@ -101,38 +101,3 @@ fn few(names: &[String]) -> String {
         count => format!("{first} and {} more", count - 3),
     }
 }
-
-/// Loads torchvision's ResNet-50 into TriNet's backbone: all of it must be there; the classifier `fc.*` is left out by
-/// name, and the head `head.*` stays as it was initialised. Returns a line that says so. Errors as [`super::read`] and
-/// [`load_into`].
-pub fn load_backbone(store: &VarStore, path: &Path) -> Result<String> {
-    let rename = |name: &str| (!name.starts_with("fc.")).then(|| name.to_string());
-    let loaded = load_into(store, path, super::read(path)?, rename, |name| !name.starts_with("head."))?;
-    Ok(format!("weights: the backbone from {} ({loaded})", path.display()))
-}
-
-/// Loads an ImageNet classifier into a scorer of snippets (AlexNet by torchvision's names, BN-Inception by Cadene's):
-/// all of it must be there; the classes (`classifier.6.*`, `last_linear.*`) are left out by name and `score.*` stays
-/// as it was initialised. Where the network's `first` convolution has other channels than the file's, each of them
-/// gets the mean over the file's (temporal segment networks' start for flow). Returns a line that says so. Errors as
-/// [`super::read`] and [`load_into`].
-pub fn load_scorer(store: &VarStore, path: &Path, first: &str) -> Result<String> {
-    let channels = store.variables().get(first).and_then(|x| x.size().get(1).copied());
-    let mut averaged = "";
-    let mut tensors = super::read(path)?;
-    for (name, tensor) in &mut tensors {
-        let size = tensor.size();
-        if name == first && size.len() == 4 && channels.is_some_and(|channels| channels != size[1]) {
-            let mean = tensor.mean_dim(1, true, None::<tch::Kind>);
-            *tensor = mean.repeat([1, channels.unwrap_or(1), 1, 1]);
-            averaged = ", the first layer averaged over its colours";
-        } else if name.contains("_bn.") && size.len() == 2 && size[0] == 1 {
-            // The first port of BN-Inception's weights has rows for vectors.
-            *tensor = tensor.squeeze_dim(0);
-        }
-    }
-    let class = |name: &str| name.starts_with("classifier.6.") || name.starts_with("last_linear.");
-    let rename = |name: &str| (!class(name)).then(|| name.to_string());
-    let loaded = load_into(store, path, tensors, rename, |name| !name.starts_with("score."))?;
-    Ok(format!("weights: the backbone from {} ({loaded}{averaged})", path.display()))
-}

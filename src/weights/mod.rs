@@ -4,11 +4,12 @@
 //! What a file is, its content says and not its name. Nothing in a file is run (a pickle is a program), and nothing is
 //! allocated on a file's word: every size is held against the file's own first.
 
+mod lasagne;
 mod load;
 mod npz;
 mod pickle;
-mod published;
-mod safe;
+mod safetensors;
+mod start;
 mod storage;
 mod torch;
 
@@ -19,11 +20,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use tch::Tensor;
 
-use crate::datasets::catalog;
+use crate::catalog;
 
-pub use load::{Loaded, load_backbone, load_into, load_scorer};
-pub use published::{load_googlenet, load_trinet};
-pub use safe::{read_safetensors, save};
+pub use self::safetensors::{read_safetensors, save};
+pub use load::{Loaded, load_into};
+pub use start::{Form, Published, start};
 
 /// Tensors by name, in a file's order.
 pub type Named = Vec<(String, Tensor)>;

@@ -1,13 +1,13 @@
 //! NumPy's `.npz`: a zip of `.npy` files, each a header that describes one array and its numbers. An array of objects
 //! is a pickle: refused, as is all that is not plain little-endian numbers in C order.
 
-use std::io::Read;
+use std::io::{Read, Seek};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tch::{Kind, Tensor};
+use zip::ZipArchive;
 
 use super::Named;
-use super::torch::Archive;
 
 /// NumPy's names of kinds and ours.
 const KINDS: [(&str, Kind); 10] = [
@@ -32,7 +32,7 @@ pub(super) fn is_one<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
 }
 
 /// The arrays of the archive, of `length` bytes, in its order.
-pub(super) fn read(archive: &mut Archive, length: u64) -> Result<Named> {
+pub(super) fn read(archive: &mut ZipArchive<impl Read + Seek>, length: u64) -> Result<Named> {
     let mut room = length.saturating_mul(LARGEST);
     let mut tensors = Named::new();
     for place in 0..archive.len() {

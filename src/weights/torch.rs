@@ -13,7 +13,7 @@ use super::pickle::{self, Heap, Storage, Value};
 use super::storage::{flat, tensor};
 use super::{Named, npz};
 
-pub(super) type Archive = ZipArchive<BufReader<File>>;
+type Archive = ZipArchive<BufReader<File>>;
 
 /// Since PyTorch 1.6: a zip of `<name>/data.pkl` and `<name>/data/<key>` for each storage. NumPy's zips are read too.
 pub(super) fn read_zip(path: &Path) -> Result<Named> {

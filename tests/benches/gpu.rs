@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use rankle::device::autocast;
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, embedded, multilabel};
 use rankle::mining::{Negative, Pick};
@@ -15,7 +16,6 @@ use rankle::models::label::LabelNet;
 use rankle::models::layers::Scope;
 use rankle::models::{LuNet, Network, TriNet, Vgg16, channels_last, inception::Nn2};
 use rankle::optim::{Optimizer, Rule};
-use rankle::run::autocast;
 use rankle::transfer::{peak_memory, stage, upload};
 use serde_json::{Value, json};
 use tch::nn::VarStore;
@@ -174,9 +174,9 @@ fn run() -> Result<()> {
     let device = match place {
         Some(at) => {
             let rest: Vec<String> = words.drain(at..(at + 2).min(words.len())).collect();
-            rankle::run::device::resolve(rest.get(1).map_or("auto", String::as_str))?.0
+            rankle::device::resolve(rest.get(1).map_or("auto", String::as_str))?.0
         }
-        None => rankle::run::device::resolve("cuda")?.0,
+        None => rankle::device::resolve("cuda")?.0,
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse::<i64>().with_context(|| format!("{text} is no batch"));

@@ -13,16 +13,19 @@ use rand::SeedableRng;
 use rankle::datasets::{self, Photo, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
-use rankle::losses::{Margin, embedded, multilabel, triplet};
+use rankle::losses::{Margin, embedded, multilabel};
 use rankle::metrics::retrieval::{Answer, Ap, Exclude, Identity, Retrieval, evaluate, rerank};
 use rankle::metrics::verification;
 use rankle::mining::{Negative, Pick};
 use rankle::models::layers::Scope;
 use rankle::models::{LuNet, Network, TriNet, channels_last, trainable_parameters};
 use rankle::optim::{Optimizer, Rule};
-use rankle::run::{autocast, memory};
+
+use rankle::device::autocast;
+use rankle::device::memory;
+use rankle::picture::decode;
 use rankle::sampler::PkSampler;
-use rankle::transform::{Augment, Recipe, decode};
+use rankle::transform::{Augment, Recipe};
 use rankle::weights;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -177,7 +180,7 @@ fn training(network: &str, amp: bool, rounds: usize) -> Result<Value> {
         optimizer.zero_grad();
         let x = autocast(amp, Device::Cpu, || net.forward(&images, true));
         // As triplet-reid trains.
-        let loss = triplet::batch_hard(&Metric::Euclidean.matrix(&x, &x), &labels, Margin::Soft).mean();
+        let loss = embedded::batch_hard(&x, &labels, Metric::Euclidean, Margin::Soft).mean();
         loss.backward();
         optimizer.step(3e-4, 0.9);
         json!({"loss": loss.double_value(&[]), "parameters": parameters})

@@ -1,3 +1,4 @@
+use rankle::metrics::mean_and_spread;
 use rankle::metrics::pairwise::{accuracy, similar_gap, within};
 
 #[test]
@@ -25,4 +26,12 @@ fn similar_pairs_lie_within_the_margin() {
     assert_eq!(within(&score, &[(0, 1), (1, 0), (0, 2), (2, 1)], 1.0), 0.5);
     assert_eq!(within(&score, &[(0, 3), (3, 3), (2, 0), (0, 0)], 1.5), 0.5);
     assert!(within(&score, &[], 1.0).is_nan());
+}
+
+#[test]
+fn spread_is_that_of_the_population() {
+    assert_eq!(mean_and_spread(&[2., 4., 4., 4., 5., 5., 7., 9.]), (5., 2.));
+    assert_eq!(mean_and_spread(&[0.25]), (0.25, 0.));
+    let (mean, spread) = mean_and_spread(&[]);
+    assert!(mean.is_nan() && spread.is_nan());
 }

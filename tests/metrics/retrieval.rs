@@ -70,7 +70,7 @@ fn average_precision_of_known_lists() {
         let dist = Tensor::arange(list.len() as i64, (Kind::Float, Device::Cpu)).unsqueeze(0);
         let r = evaluate_distances(&dist, &[who(5, 1)], &g, Exclude::SameCamera, Ap::Trapezoid);
         assert!((r.map() - trapezoid).abs() < 1e-6 && (r.map_of(Ap::Step) - step).abs() < 1e-6, "{list:?}: {r:?}");
-        assert_eq!(r.first_ranks()[0], list.iter().position(|&hit| hit == 1).map(|r| r + 1));
+        assert_eq!(r.answers[0].map(|a| a.first), list.iter().position(|&hit| hit == 1).map(|r| r + 1));
     }
 }
 
@@ -93,11 +93,11 @@ fn streams_to_what_sorting_everything_gives() {
                 }
             }
             assert!(skipped > 0 && skipped < q.len() && r.skipped == skipped && r.non_finite == 0);
-            let found = r.first_ranks();
-            let at = |k: usize| found.iter().flatten().filter(|f| **f <= k).count() as f64 / (60 - skipped) as f64;
+            let found = || r.answers.iter().flatten();
+            let at = |k: usize| found().filter(|a| a.first <= k).count() as f64 / (60 - skipped) as f64;
             assert_eq!(r.cmc(20), (1..=20).map(at).collect::<Vec<_>>());
             assert!(close(r.rank(5), at(5)) && r.rank(0) == 0.0 && r.rank(10_000) == 1.0);
-            let aps: Vec<f64> = r.average_precisions().into_iter().flatten().collect();
+            let aps: Vec<f64> = found().map(|a| a.step).collect();
             assert!(close(r.map(), aps.iter().sum::<f64>() / aps.len() as f64));
             assert_eq!(r.junk, g.iter().filter(|w| w.person == -1).count());
             assert_eq!(r.distractors, g.iter().filter(|w| w.person == 0).count());

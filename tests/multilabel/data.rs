@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rankle::datasets::drawn::Shapes;
-use rankle::datasets::labels::{Content, LabelCard, LabelLayout, LabelSet, open};
+use rankle::datasets::labels::{Content, LabelLayout, LabelSet, open};
 
 /// A JPEG at `dir/name`.
 fn picture(dir: &Path, name: &str) {
@@ -97,7 +97,7 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     let notes = again.notes.join("\n");
     assert!(notes.contains("trainval.txt: left out 1 image named a second time: JPEGImages/000005.jpg"), "{notes}");
     assert!(notes.contains("1 image in the training list and in the test list: JPEGImages/000007.jpg"), "{notes}");
-    assert!(LabelCard::new(&again).to_string().contains("note: trainval.txt: left out 1 image"));
+    assert!(again.card().to_string().contains("note: trainval.txt: left out 1 image"));
     write(dir, "ImageSets/Main/test.txt", "000001\n");
     // Truncated image, unknown class, broken XML, a class list for an image list.
     let bytes = fs::read(dir.join("JPEGImages/000001.jpg")).expect("there");
@@ -222,7 +222,7 @@ fn arff_is_read_dense_and_sparse() {
     assert_eq!(row(&set.test, 1), (vec![0., 0., 0.], vec![]));
     assert_eq!(row(&set.test, 2), (vec![0., 1., 7.], vec![0]));
     assert_eq!(set.feature_width(), Some(3));
-    assert!(LabelCard::new(&set).to_string().contains("3 features a row"));
+    assert!(set.card().to_string().contains("3 features a row"));
     refused(dir, &["holds a set: say", "x"]);
     let slash = std::path::PathBuf::from(format!("{}/x/", dir.display()));
     assert_eq!(open(&slash).expect("opens").name, "x");

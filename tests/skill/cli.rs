@@ -87,18 +87,31 @@ fn all_verbs_from_training_to_export() {
     let place = Place::new();
     let at = place.text("run");
     let card = SKILL.good(&["data", "--data", "drawn", "--out", &place.text("card.json")]);
-    assert!(card.contains("test pairs by separation") && json(&place.path("card.json")).is_array());
+    assert!(card.contains("test pairs by separation") && json(&place.path("card.json")).is_object());
     let shown = SKILL.good(&strs(&place.args("reproduce", "run", &[])));
-    for word in ["spatial", "temporal", "fused", "Not comparable", "Table 2", "model-spatial.pt", "model-temporal.pt"] {
+    let words = ["spatial", "temporal", "fused", "Not comparable", "Fig. 4", "Fig. 5", "Fig. 6", "from the end"];
+    for word in words.into_iter().chain(["separation", "model-spatial.pt", "model-temporal.pt"]) {
         assert!(shown.contains(word), "{word} is not in {shown}");
     }
     let results = json(&place.path("run/results.json"));
     assert!((0. ..=1.).contains(&results["scores"]["fused"].as_f64().expect("a score")));
-    assert!(results["claims"].as_array().expect("claims").iter().all(|claim| claim["ours"].is_null()));
+    let claims = results["claims"].as_array().expect("claims");
+    assert!(claims.iter().all(|claim| claim["ours"].is_null()));
+    for place in
+        ["Table 2", "Table 2 of the first version", "Fig. 4 (its curve)", "Fig. 5 (its curve)", "Fig. 6 (its bars)"]
+    {
+        assert!(claims.iter().any(|claim| claim["place"] == place), "{place}");
+    }
+    for point in ["fused, alpha 0", "fused, alpha 0.4", "fused, snippets at random: 10", "fused, separation 1"] {
+        assert!(results["scores"][point].is_f64(), "{point}");
+    }
+    assert_eq!(results["scores"]["fused, alpha 1"], results["scores"]["spatial"]);
     let page = fs::read_to_string(place.path("run/report.html")).expect("a report");
     // Every video's score over time.
     assert_eq!(page.matches("aria-label=").count(), 8, "those that fold 1 holds out");
-    for word in ["Ranking: Drawn", "Score over time", "Graph of pairs", "Errors by separation", "<svg", "data:image/"] {
+    for word in
+        ["Ranking: Drawn", "Score over time", "Graph of pairs", "Errors by separation", "Fig. 5", "<svg", "data:image/"]
+    {
         assert!(page.contains(word), "{word}");
     }
     let log = fs::read_to_string(place.path("run/fold-1-spatial/log.jsonl")).expect("a log");
@@ -110,11 +123,11 @@ fn all_verbs_from_training_to_export() {
     let row =
         |name: &str| alone.lines().find(|line| line.contains(name)).map(|line| line.replace(name, "")).expect("a row");
     assert_eq!(row("│ fused  ").split_whitespace().last(), row("│ spatial").split_whitespace().last());
-    let shown = SKILL.good(&["sweep", "--run", &at]);
-    for word in ["Fig. 4", "Fig. 5", "Fig. 6", "from the end", "separation"] {
-        assert!(shown.contains(word), "{word} is not in {shown}");
-    }
-    assert_eq!(json(&place.path("run/sweeps.json"))["alpha"].as_array().map(Vec::len), Some(11));
+    // Other data (the same hands here) and the networks before training have folders of their own.
+    let before = fs::read(place.path("run/results.json")).expect("a file");
+    SKILL.good(&["evaluate", "--run", &at, "--data", "drawn", "--untrained", "--sigma", "2"]);
+    assert!(place.path("run/on-drawn/untrained/report.html").exists());
+    assert_eq!(fs::read(place.path("run/results.json")).expect("a file"), before);
 
     // Who's best: hands that nobody saw, and a folder of videos.
     let shown = SKILL.good(&["rank", "--run", &at, "--videos", "drawn", "--out", &place.text("ranking.json")]);
@@ -278,7 +291,7 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
 /// `args` in `size` processes; what process 0 printed.
 #[cfg(feature = "distributed")]
 fn several(size: usize, args: &[String]) -> String {
-    crate::distributed::launch::Processes::start(size, |_| SKILL.command(&strs(args))).good()
+    crate::collectives::launch::Processes::start(size, |_| SKILL.command(&strs(args))).good()
 }
 
 /// Two processes with half a batch each take the steps of one that goes through its batch in halves: the same samples,
@@ -394,45 +407,48 @@ fn bad_input_is_answered_in_one_line() {
     let train = |more: &[&str]| place.args("train", "run", more);
     for (more, words) in [
         (&["--margin", "nan"][..], &["--margin"][..]),
-        (&["--beta", "2"], &["--beta 2"]),
-        (&["--splits", "0"], &["--splits 0"]),
-        (&["--batch", "0"], &["--batch 0"]),
-        (&["--lr-spatial", "0"], &["--lr-spatial 0"]),
+        (&["--beta", "2"], &["--beta", "0 to 1"]),
+        (&["--splits", "0"], &["--splits", "1 to 1000"]),
+        (&["--batch", "0"], &["--batch", "1 to 65536"]),
+        (&["--lr-spatial", "0"], &["--lr-spatial", "above 0"]),
+        (&["--loss", "best"], &["--loss"]),
         (&["--folds", "9"], &["--folds", "1 to 4"]),
         (&["--streams", "temporal,spatial"], &["--streams"]),
         (&["--dropout", "1,2"], &["--dropout"]),
         (&["--scales", "0"], &["--scales"]),
-        (&["--side", "4"], &["--side 4"]),
-        (&["--weights", "w.pth"], &["--weights"]),
+        (&["--side", "4"], &["--side", "16 to 1024"]),
+        (&["--task", "drawing"], &["--task", "one task"]),
+        (&["--net", "alexnet", "--weights", "none", "--side", "32"], &["--side 32", "alexnet"]),
+        (&["--chunk", "9"], &["--chunk 9", "larger than the batch"]),
         (&["--net", "alexnet"], &["--weights FILE", "scripts/fetch alexnet"]),
         (&["--net", "bn-inception"], &["scripts/fetch bn-inception"]),
-        (&["--data", "data/epic-skills-none"], &["scripts/fetch epic-skills"]),
     ] {
-        SKILL.bad(&strs(&train(more)), 1, words);
+        SKILL.bad(&strs(&train(more)), 2, words);
     }
+    SKILL.bad(&strs(&train(&["--data", "data/epic-skills-none"])), 1, &["scripts/fetch epic-skills"]);
     // Flags that the run would not look at.
     for (more, words) in [
-        (&["--loss", "rank1", "--beta", "0.5"][..], &["--beta has no effect", "only rank3"][..]),
-        (&["--streams", "spatial", "--lr-temporal", "0.1"], &["--lr-temporal has no effect", "temporal stream"]),
+        (&["--loss", "rank1", "--beta", "0.5"][..], &["--beta has no effect", "--loss rank3"][..]),
+        (&["--weights", "w.pth"], &["--weights has no effect", "--net alexnet, bn-inception"]),
+        (&["--streams", "spatial", "--lr-temporal", "0.1"], &["--lr-temporal has no effect", "--streams temporal"]),
         (&["--streams", "spatial", "--steps-temporal", "3"], &["--steps-temporal has no effect"]),
         (&["--streams", "temporal", "--decay-spatial", "3"], &["--decay-spatial has no effect"]),
-        (&["--no-augment", "--scales", "1"], &["--scales has no effect", "--no-augment"]),
-        (&["--chunk", "9"], &["--chunk has no effect", "larger than the batch"]),
-        (&["--data", "x", "--net", "features", "--side", "32"], &["--side has no effect", "ready-made"]),
+        (&["--no-augment", "--scales", "1"], &["--scales has no effect"]),
+        (&["--data", "x", "--net", "features", "--side", "32"], &["--side has no effect", "--net alexnet"]),
         (&["--data", "x", "--net", "features", "--scales", "1"], &["--scales has no effect"]),
         (&["--data", "x", "--net", "features", "--no-augment"], &["--no-augment has no effect"]),
     ] {
-        SKILL.bad(&strs(&train(more)), 1, words);
+        SKILL.bad(&strs(&train(more)), 2, words);
     }
     SKILL.bad(&strs(&train(&["--sync-batch-norm"])), 1, &["--sync-batch-norm", "one process only"]);
-    SKILL.bad(&strs(&train(&["--loss", "best"])), 2, &["--loss"]);
     assert!(!place.path("run").exists(), "a start that was refused leaves no folder");
     SKILL.bad(&["evaluate", "--run", &place.text("none")], 1, &["no run at"]);
     SKILL.good(&strs(&train(&["--streams", "spatial"])));
     SKILL.bad(&strs(&train(&["--streams", "spatial", "--beta", "0.4"])), 1, &["--beta"]);
     let at = place.text("run");
-    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "2"], 1, &["--alpha 2", "0 to 1"]);
-    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "0.4"], 1, &["--alpha 0.4", "the spatial one alone"]);
+    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "2"], 2, &["--alpha", "0 to 1"]);
+    SKILL.bad(&["evaluate", "--run", &at, "--alpha", "0.4"], 2, &["--alpha 0.4", "one stream"]);
+    SKILL.bad(&["rank", "--run", &at, "--videos", "drawn", "--alpha", "0.3"], 1, &["--alpha 0.3", "one stream"]);
     SKILL.bad(&["embed", "--run", &at, "--videos", "drawn", "--out", "x", "--alpha", "0.4"], 2, &["--alpha"]);
     SKILL.bad(&["evaluate", "--run", &at, "--sigma", "0"], 2, &["--sigma"]);
     SKILL.bad(&["export", "--run", &at, "--fold", "3"], 1, &["fold"]);

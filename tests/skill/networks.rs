@@ -3,7 +3,7 @@ use std::process::Command;
 use rankle::losses::skill::rank;
 use rankle::models::layers::Scope;
 use rankle::models::{AlexNet, BnInception, FeatureHead, Network, SnippetSmall, trainable_parameters};
-use rankle::weights;
+use rankle::weights::{self, Published};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -155,7 +155,7 @@ fn imagenet_weights_start_both_streams() {
         let vs = store();
         BnInception::new(&Scope::root(&vs, 6), channels, 0.8);
         let before = vs.variables()["score.weight"].copy();
-        let said = weights::load_scorer(&vs, &path, BnInception::FIRST).expect("loads");
+        let said = weights::start(&vs, &path, &Published::BN_INCEPTION).expect("loads");
         assert_eq!(said.contains("averaged"), channels == 10, "{said}");
         let (ours, theirs) = (vs.variables(), source.variables());
         for (name, x) in &ours {
@@ -172,7 +172,7 @@ fn imagenet_weights_start_both_streams() {
     }
     let vs = store();
     AlexNet::new(&Scope::root(&vs, 1), 3, 0.5);
-    let text = crate::data::line(weights::load_scorer(&vs, &path, AlexNet::FIRST));
+    let text = crate::datasets::line(weights::start(&vs, &path, &Published::ALEXNET));
     assert!(text.contains("weights of another network"), "{text}");
 }
 

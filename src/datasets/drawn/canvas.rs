@@ -1,14 +1,57 @@
-//! A small painter: filled shapes on a canvas of several samples a pixel, shrunk at the end.
+//! A small painter: filled shapes on a canvas of several samples a pixel, shrunk at the end; and how traits are drawn.
 //!
 //! Lengths are in units of the picture's height, so that a figure looks the same at every size.
 
 use image::{Rgb, RgbImage};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
 /// Red, green, blue in 0..1.
 pub type Colour = [f32; 3];
 
 /// A point: x to the right, y down.
 pub type Point = (f32, f32);
+
+/// Colours as six digits: two each for the hundredths of red, green and blue.
+pub const fn palette<const N: usize>(codes: [u32; N]) -> [Colour; N] {
+    let (mut colours, mut i) = ([[0.; 3]; N], 0);
+    while i < N {
+        colours[i] =
+            [(codes[i] / 10000) as f32 / 100., (codes[i] / 100 % 100) as f32 / 100., (codes[i] % 100) as f32 / 100.];
+        i += 1;
+    }
+    colours
+}
+
+/// A struct whose fields are drawn from a generator, one after another in the order in which they stand, after locals
+/// that only they use.
+macro_rules! drawn {
+    ($(#[$doc:meta])* $name:ident($rng:ident $(; $local:ident = $first:expr)*) {
+        $($(#[$note:meta])* $field:ident: $kind:ty = $value:expr,)*
+    }) => {
+        $(#[$doc])*
+        struct $name { $($(#[$note])* $field: $kind,)* }
+
+        impl $name {
+            fn new($rng: &mut ChaCha8Rng) -> $name {
+                $(let $local = $first;)*
+                $(let $field: $kind = $value;)*
+                $name { $($field),* }
+            }
+        }
+    };
+}
+pub(super) use drawn;
+
+/// One of `from`.
+pub fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())]
+}
+
+/// A colour times a brightness.
+pub fn shade(colour: Colour, by: f32) -> Colour {
+    colour.map(|c| (c * by).clamp(0., 1.))
+}
 
 /// Samples along each side of a pixel.
 const SAMPLES: u32 = 3;
@@ -40,14 +83,35 @@ impl Canvas {
     pub fn fill(&mut self, (left, top): Point, (right, bottom): Point, paint: impl Fn(Point) -> Option<Colour>) {
         let clip = |x: f32, most: u32| (x * self.scale).clamp(0., most as f32) as u32;
         let (x0, x1) = (clip(left, self.width), clip(right + 1. / self.scale, self.width));
-        let (y0, y1) = (clip(top, self.height), clip(bottom + 1. / self.scale, self.height));
-        for y in y0..y1 {
+        for y in clip(top, self.height)..clip(bottom + 1. / self.scale, self.height) {
             for x in x0..x1 {
                 if let Some(colour) = paint(((x as f32 + 0.5) / self.scale, (y as f32 + 0.5) / self.scale)) {
                     self.pixels[(y * self.width + x) as usize] = colour;
                 }
             }
         }
+    }
+
+    /// A filled box.
+    pub fn rectangle(&mut self, low: Point, high: Point, colour: Colour) {
+        self.fill(low, high, |_| Some(colour));
+    }
+
+    /// Paints around `centre` up to `reach` units of `size` away; `paint` gets the place in these units along axes that
+    /// are turned by `turn`.
+    pub fn turned(
+        &mut self,
+        (cx, cy): Point,
+        size: f32,
+        reach: f32,
+        turn: f32,
+        paint: impl Fn(Point) -> Option<Colour>,
+    ) {
+        let (far, (sin, cos)) = (reach * size, turn.sin_cos());
+        self.fill((cx - far, cy - far), (cx + far, cy + far), |(x, y)| {
+            let (dx, dy) = ((x - cx) / size, (y - cy) / size);
+            paint((dx * cos + dy * sin, dy * cos - dx * sin))
+        });
     }
 
     /// A filled ellipse around `centre` with half axes `rx` and `ry`.
@@ -92,6 +156,14 @@ impl Canvas {
             Rgb(camera(small[(y * w + x) as usize]).map(|c| (c.clamp(0., 1.) * 255. + 0.5) as u8))
         })
     }
+
+    /// The picture as a camera of this contrast, gain of each colour, and noise takes it.
+    pub fn photograph(self, blur: u32, contrast: f32, gain: Colour, noise: f32, rng: &mut ChaCha8Rng) -> RgbImage {
+        self.finish(blur, |colour| {
+            let grain = rng.random_range(-1.0..1.0_f32) + rng.random_range(-1.0..1.0_f32);
+            std::array::from_fn(|c| ((colour[c] - 0.5) * contrast + 0.5) * gain[c] + noise * grain)
+        })
+    }
 }
 
 /// Whether a place lies in the ellipse that [`Canvas::ellipse`] paints.
@@ -111,23 +183,12 @@ pub fn in_limb((x, y): Point, from: Point, to: Point, r0: f32, r1: f32) -> bool 
 
 /// Each pixel averaged with the neighbours it has.
 fn blurred(pixels: &[Colour], w: usize, h: usize) -> Vec<Colour> {
-    let mut out = Vec::with_capacity(pixels.len());
-    for y in 0..h {
-        for x in 0..w {
-            let (mut sum, mut count) = ([0.; 3], 0.);
-            for ny in y.saturating_sub(1)..(y + 2).min(h) {
-                for nx in x.saturating_sub(1)..(x + 2).min(w) {
-                    (0..3).for_each(|c| sum[c] += pixels[ny * w + nx][c]);
-                    count += 1.;
-                }
-            }
-            out.push(sum.map(|s| s / count));
-        }
-    }
-    out
-}
-
-/// A colour times a brightness.
-pub fn shade(colour: Colour, by: f32) -> Colour {
-    colour.map(|c| (c * by).clamp(0., 1.))
+    let near = |i: usize, most: usize| i.saturating_sub(1)..(i + 2).min(most);
+    let mean = |i: usize| {
+        let around = near(i / w, h).flat_map(|y| near(i % w, w).map(move |x| y * w + x));
+        let (sum, count) =
+            around.fold(([0.; 3], 0.), |(sum, count), i| (std::array::from_fn(|c| sum[c] + pixels[i][c]), count + 1.));
+        sum.map(|s: f32| s / count)
+    };
+    (0..w * h).map(mean).collect()
 }

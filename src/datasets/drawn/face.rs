@@ -12,130 +12,71 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::canvas::{Canvas, Colour, Point, shade};
+use super::canvas::{Canvas, Colour, Point, drawn, palette, pick, shade};
 use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::datasets::{Photo, Source};
 use crate::seed;
 
-const SKIN: [Colour; 6] = [
-    [0.96, 0.82, 0.72],
-    [0.91, 0.73, 0.60],
-    [0.82, 0.62, 0.47],
-    [0.68, 0.48, 0.35],
-    [0.50, 0.34, 0.24],
-    [0.36, 0.24, 0.17],
-];
-const HAIR: [Colour; 6] = [
-    [0.09, 0.07, 0.06],
-    [0.26, 0.16, 0.10],
-    [0.46, 0.30, 0.15],
-    [0.78, 0.62, 0.34],
-    [0.60, 0.60, 0.60],
-    [0.50, 0.20, 0.10],
-];
-const EYES: [Colour; 4] = [[0.25, 0.15, 0.08], [0.30, 0.45, 0.60], [0.30, 0.45, 0.25], [0.10, 0.08, 0.07]];
+const SKIN: [Colour; 6] = palette([968272, 917360, 826247, 684835, 503424, 362417]);
+const HAIR: [Colour; 6] = palette([90706, 261610, 463015, 786234, 606060, 502010]);
+const EYES: [Colour; 4] = palette([251508, 304560, 304525, 100807]);
+const WALLS: [Colour; 5] = palette([555660, 645546, 384840, 727270, 252836]);
 
-/// What stays of a person; lengths in units of the head's half width.
-struct Face {
-    /// Height of the head by its width, and how much narrower the jaw is.
-    tall: f32,
-    jaw: f32,
-    skin: Colour,
-    hair: Colour,
-    iris: Colour,
-    eye_apart: f32,
-    eye_height: f32,
-    eye_size: f32,
-    eye_slant: f32,
-    brow_thick: f32,
-    brow_tilt: f32,
-    brow_gap: f32,
-    nose_long: f32,
-    nose_wide: f32,
-    mouth_wide: f32,
-    mouth_height: f32,
-    lips: f32,
-    ears: f32,
-    /// How far the hair comes down the forehead, at the sides, and its lean to one side.
-    fringe: f32,
-    sides: f32,
-    parting: f32,
-    beard: f32,
-    moustache: bool,
-    glasses: bool,
-    moles: Vec<Point>,
-}
-
-fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
-    from[rng.random_range(0..from.len())]
-}
-
-impl Face {
-    fn new(seed: u64, person: u64) -> Face {
-        let rng = &mut seed::at(seed::named(seed, "face"), person, 0);
-        let tone = rng.random_range(0.92..1.06);
-        Face {
-            tall: rng.random_range(1.18..1.48),
-            jaw: rng.random_range(0.08..0.42),
-            skin: shade(pick(rng, &SKIN), tone),
-            hair: pick(rng, &HAIR),
-            iris: pick(rng, &EYES),
-            eye_apart: rng.random_range(0.34..0.50),
-            eye_height: rng.random_range(-0.14..0.04),
-            eye_size: rng.random_range(0.11..0.18),
-            eye_slant: rng.random_range(-0.35..0.35),
-            brow_thick: rng.random_range(0.03..0.10),
-            brow_tilt: rng.random_range(-0.12..0.12),
-            brow_gap: rng.random_range(0.20..0.34),
-            nose_long: rng.random_range(0.32..0.56),
-            nose_wide: rng.random_range(0.12..0.27),
-            mouth_wide: rng.random_range(0.24..0.46),
-            mouth_height: rng.random_range(0.58..0.76),
-            lips: rng.random_range(0.05..0.13),
-            ears: rng.random_range(0.10..0.22),
-            fringe: rng.random_range(0.25..0.75),
-            sides: rng.random_range(-0.5..1.1),
-            parting: rng.random_range(-0.5..0.5),
-            beard: if rng.random_bool(0.25) { rng.random_range(0.4..1.0) } else { 0. },
-            moustache: rng.random_bool(0.2),
-            glasses: rng.random_bool(0.15),
-            moles: (0..rng.random_range(0..4))
-                .map(|_| (rng.random_range(-0.7..0.7), rng.random_range(0.1..0.9)))
-                .collect(),
-        }
+drawn! {
+    /// What stays of a person; lengths in units of the head's half width.
+    Face(rng; tone = rng.random_range(0.92..1.06)) {
+        /// Height of the head by its width, and how much narrower the jaw is.
+        tall: f32 = rng.random_range(1.18..1.48),
+        jaw: f32 = rng.random_range(0.08..0.42),
+        skin: Colour = shade(pick(rng, &SKIN), tone),
+        hair: Colour = pick(rng, &HAIR),
+        iris: Colour = pick(rng, &EYES),
+        eye_apart: f32 = rng.random_range(0.34..0.50),
+        eye_height: f32 = rng.random_range(-0.14..0.04),
+        eye_size: f32 = rng.random_range(0.11..0.18),
+        eye_slant: f32 = rng.random_range(-0.35..0.35),
+        brow_thick: f32 = rng.random_range(0.03..0.10),
+        brow_tilt: f32 = rng.random_range(-0.12..0.12),
+        brow_gap: f32 = rng.random_range(0.20..0.34),
+        nose_long: f32 = rng.random_range(0.32..0.56),
+        nose_wide: f32 = rng.random_range(0.12..0.27),
+        mouth_wide: f32 = rng.random_range(0.24..0.46),
+        mouth_height: f32 = rng.random_range(0.58..0.76),
+        lips: f32 = rng.random_range(0.05..0.13),
+        ears: f32 = rng.random_range(0.10..0.22),
+        /// How far the hair comes down the forehead, at the sides, and its lean to one side.
+        fringe: f32 = rng.random_range(0.25..0.75),
+        sides: f32 = rng.random_range(-0.5..1.1),
+        parting: f32 = rng.random_range(-0.5..0.5),
+        beard: f32 = if rng.random_bool(0.25) { rng.random_range(0.4..1.0) } else { 0. },
+        moustache: bool = rng.random_bool(0.2),
+        glasses: bool = rng.random_bool(0.15),
+        moles: Vec<Point> =
+            (0..rng.random_range(0..4)).map(|_| (rng.random_range(-0.7..0.7), rng.random_range(0.1..0.9))).collect(),
     }
 }
 
-/// How a head stands in a shot, and how light falls on it.
-struct Shot {
-    centre: Point,
-    scale: f32,
-    yaw: f32,
-    pitch: f32,
-    roll: f32,
-    light: f32,
-    from_left: f32,
-    smile: f32,
-    open: f32,
-    blink: f32,
-    gaze: f32,
+drawn! {
+    /// How a head stands in a shot, and how light falls on it.
+    Shot(rng) {
+        /// From where it should be.
+        shift: Point = (rng.random_range(-0.04..0.04), rng.random_range(-0.04..0.04)),
+        scale: f32 = rng.random_range(0.29..0.36),
+        yaw: f32 = rng.random_range(-0.55..0.55),
+        pitch: f32 = rng.random_range(-0.10..0.10),
+        roll: f32 = rng.random_range(-0.14..0.14),
+        light: f32 = rng.random_range(0.72..1.12),
+        from_left: f32 = rng.random_range(-0.35..0.35),
+        smile: f32 = rng.random_range(-0.05..0.12),
+        open: f32 = if rng.random_bool(0.3) { rng.random_range(0.03..0.14) } else { 0. },
+        blink: f32 = if rng.random_bool(0.1) { 0.15 } else { rng.random_range(0.8..1.1) },
+        gaze: f32 = rng.random_range(-0.35..0.35),
+    }
 }
 
 impl Shot {
-    fn new(rng: &mut ChaCha8Rng, aspect: f32) -> Shot {
-        Shot {
-            centre: (aspect / 2. + rng.random_range(-0.04..0.04), 0.52 + rng.random_range(-0.04..0.04)),
-            scale: rng.random_range(0.29..0.36),
-            yaw: rng.random_range(-0.55..0.55),
-            pitch: rng.random_range(-0.10..0.10),
-            roll: rng.random_range(-0.14..0.14),
-            light: rng.random_range(0.72..1.12),
-            from_left: rng.random_range(-0.35..0.35),
-            smile: rng.random_range(-0.05..0.12),
-            open: if rng.random_bool(0.3) { rng.random_range(0.03..0.14) } else { 0. },
-            blink: if rng.random_bool(0.1) { 0.15 } else { rng.random_range(0.8..1.1) },
-            gaze: rng.random_range(-0.35..0.35),
-        }
+    fn centre(&self) -> Point {
+        (0.5 + self.shift.0, 0.52 + self.shift.1)
     }
 
     /// Where a place of the face is in the picture: `x` to the side in -1..1 on a round head, `y` down.
@@ -148,7 +89,8 @@ impl Shot {
     /// A place that does not turn with the face: the outline.
     fn flat(&self, (x, y): Point) -> Point {
         let (sin, cos) = self.roll.sin_cos();
-        (self.centre.0 + self.scale * (x * cos - y * sin), self.centre.1 + self.scale * (x * sin + y * cos))
+        let (cx, cy) = self.centre();
+        (cx + self.scale * (x * cos - y * sin), cy + self.scale * (x * sin + y * cos))
     }
 
     /// Half axes shrink towards the edge of a turned head.
@@ -163,13 +105,11 @@ impl Shot {
 
 /// The photo `shot` of `person`, a function of these and the seed; `size` pixels a side, at least 16.
 pub fn face(seed: u64, person: u64, shot: u64, size: u32) -> RgbImage {
-    let who = Face::new(seed, person);
+    let who = Face::new(&mut seed::at(seed::named(seed, "face"), person, 0));
     let rng = &mut seed::at(seed::named(seed, "face shot"), person, shot);
-    let walls: [Colour; 5] =
-        [[0.55, 0.56, 0.60], [0.64, 0.55, 0.46], [0.38, 0.48, 0.40], [0.72, 0.72, 0.70], [0.25, 0.28, 0.36]];
-    let (wall, slope) = (shade(pick(rng, &walls), rng.random_range(0.7..1.2)), rng.random_range(-0.4..0.4_f32));
+    let (wall, slope) = (shade(pick(rng, &WALLS), rng.random_range(0.7..1.2)), rng.random_range(-0.4..0.4_f32));
     let mut canvas = Canvas::new(size, size, |(x, y)| shade(wall, 1. + slope * (x - y)));
-    let at = Shot::new(rng, canvas.aspect());
+    let at = Shot::new(rng);
     head(&mut canvas, &who, &at);
     features(&mut canvas, &who, &at);
     if who.glasses ^ rng.random_bool(0.08) {
@@ -177,7 +117,7 @@ pub fn face(seed: u64, person: u64, shot: u64, size: u32) -> RgbImage {
     }
     if rng.random_bool(0.12) {
         // A hand, a microphone, a scarf.
-        let colour = shade(pick(rng, &walls), rng.random_range(0.4..1.1));
+        let colour = shade(pick(rng, &WALLS), rng.random_range(0.4..1.1));
         let (x, y) = (rng.random_range(-0.9..0.9), rng.random_range(0.5..1.2));
         let end = (x + rng.random_range(-0.8..0.8), 2.2);
         canvas.limb(at.flat((x, y)), at.flat(end), 0.16 * at.scale, 0.3 * at.scale, colour);
@@ -185,41 +125,24 @@ pub fn face(seed: u64, person: u64, shot: u64, size: u32) -> RgbImage {
     let (noise, contrast) = (rng.random_range(0.01..0.04_f32), rng.random_range(0.8..1.15_f32));
     let tint: Colour = std::array::from_fn(|_| rng.random_range(0.93..1.07));
     let blur = rng.random_range(0..2);
-    canvas.finish(blur, |colour| {
-        let grain = rng.random_range(-1.0..1.0_f32) + rng.random_range(-1.0..1.0_f32);
-        std::array::from_fn(|c| ((colour[c] - 0.5) * contrast + 0.5) * tint[c] + noise * grain)
-    })
+    canvas.photograph(blur, contrast, tint, noise, rng)
 }
 
 /// Neck, ears, head with its light, beard and hair.
 fn head(canvas: &mut Canvas, who: &Face, at: &Shot) {
     let s = at.scale;
-    canvas.limb(
-        at.flat((0., who.tall * 0.6)),
-        at.flat((0., 2.2)),
-        0.55 * s,
-        0.62 * s,
-        at.lit(shade(who.skin, 0.8), 0.),
-    );
+    let (throat, neck) = (at.flat((0., who.tall * 0.6)), at.flat((0., 2.2)));
+    canvas.limb(throat, neck, 0.55 * s, 0.62 * s, at.lit(shade(who.skin, 0.8), 0.));
     canvas.limb(at.flat((-0.9, 2.1)), at.flat((0.9, 2.1)), 0.5 * s, 0.5 * s, at.lit(shade(who.hair, 1.4), 0.));
     // Hair behind the head, down the sides.
     let down = at.flat((0., who.sides));
     canvas.limb(at.flat((0., -0.25)), down, 1.12 * s, (1.08 - 0.1 * who.sides) * s, at.lit(shade(who.hair, 0.85), 0.));
     for side in [-1., 1.] {
         let shown = (1. + side * at.yaw.sin() * 1.2).clamp(0., 1.2);
-        canvas.ellipse(
-            at.flat((side * 0.98, 0.08)),
-            who.ears * s * shown,
-            0.26 * s,
-            at.lit(shade(who.skin, 0.9), side),
-        );
+        let ear = at.flat((side * 0.98, 0.08));
+        canvas.ellipse(ear, who.ears * s * shown, 0.26 * s, at.lit(shade(who.skin, 0.9), side));
     }
-    let (sin, cos) = at.roll.sin_cos();
-    let reach = s * (who.tall + 0.2);
-    let (cx, cy) = at.centre;
-    canvas.fill((cx - reach, cy - reach), (cx + reach, cy + reach), |(px, py)| {
-        let (dx, dy) = ((px - cx) / s, (py - cy) / s);
-        let (x, y) = (dx * cos + dy * sin, dy * cos - dx * sin);
+    canvas.turned(at.centre(), s, who.tall + 0.2, at.roll, |(x, y)| {
         // Narrower towards the chin.
         let half = 1. - who.jaw * (y / who.tall).clamp(0., 1.).powi(2);
         let inside = (x / half).powi(2) + (y / who.tall).powi(2) <= 1.;
@@ -270,20 +193,11 @@ fn features(canvas: &mut Canvas, who: &Face, at: &Shot) {
     let side = if at.from_left > 0. { 1. } else { -1. };
     let shadow = at.lit(shade(who.skin, 0.80), 0.);
     canvas.limb(bridge, end, 0.045 * s, who.nose_wide * 0.55 * s, shadow);
-    canvas.limb(
-        (bridge.0 - side * 0.02 * s, bridge.1),
-        (end.0 - side * 0.03 * s, end.1),
-        0.03 * s,
-        who.nose_wide * 0.4 * s,
-        at.lit(shade(who.skin, 1.04), 0.),
-    );
+    let (from, to) = ((bridge.0 - side * 0.02 * s, bridge.1), (end.0 - side * 0.03 * s, end.1));
+    canvas.limb(from, to, 0.03 * s, who.nose_wide * 0.4 * s, at.lit(shade(who.skin, 1.04), 0.));
     for nostril in [-0.5, 0.5] {
-        canvas.ellipse(
-            (end.0 + nostril * who.nose_wide * s, end.1 + 0.06 * s),
-            0.04 * s,
-            0.028 * s,
-            shade(shadow, 0.55),
-        );
+        let place = (end.0 + nostril * who.nose_wide * s, end.1 + 0.06 * s);
+        canvas.ellipse(place, 0.04 * s, 0.028 * s, shade(shadow, 0.55));
     }
     let y = who.mouth_height;
     if who.moustache {
@@ -291,11 +205,8 @@ fn features(canvas: &mut Canvas, who: &Face, at: &Shot) {
         canvas.limb(ends.0, ends.1, 0.055 * s, 0.055 * s, at.lit(who.hair, 0.));
     }
     let red: Colour = [who.skin[0] * 0.82, who.skin[1] * 0.55, who.skin[2] * 0.55];
-    let (left, middle, right) = (
-        at.place((-who.mouth_wide, y - at.smile)),
-        at.place((0., y + at.open * 0.3)),
-        at.place((who.mouth_wide, y - at.smile)),
-    );
+    let (left, right) = (at.place((-who.mouth_wide, y - at.smile)), at.place((who.mouth_wide, y - at.smile)));
+    let middle = at.place((0., y + at.open * 0.3));
     let lips = who.lips * s;
     canvas.limb(left, middle, lips * 0.55, lips + at.open * s, at.lit(red, -0.2));
     canvas.limb(middle, right, lips + at.open * s, lips * 0.55, at.lit(red, 0.2));
@@ -318,13 +229,8 @@ fn glasses(canvas: &mut Canvas, who: &Face, at: &Shot) {
             let r = ((px - cx) / rx).powi(2) + ((py - cy) / ry).powi(2);
             (0.72..=1.).contains(&r).then_some(rim)
         });
-        canvas.limb(
-            at.place((side * 0.72, who.eye_height)),
-            at.place((side * 0.97, who.eye_height)),
-            0.02 * s,
-            0.02 * s,
-            rim,
-        );
+        let temple = |x: f32| at.place((side * x, who.eye_height));
+        canvas.limb(temple(0.72), temple(0.97), 0.02 * s, 0.02 * s, rim);
     }
     let bridge = |x: f32| at.place((x, who.eye_height - 0.03));
     canvas.limb(bridge(-0.12), bridge(0.12), 0.02 * s, 0.02 * s, rim);
@@ -376,8 +282,7 @@ impl Faces {
             let rng = &mut seed::at(seed::named(self.seed, "pairs"), fold, 0);
             let row = |person: u64, shot: u64| (person * self.shots + shot) as usize;
             let people: Vec<u64> = (fold * each..(fold + 1) * each).collect();
-            let mut list = |same: bool, all: Vec<(usize, usize)>| {
-                let mut all = all;
+            let mut list = |same: bool, mut all: Vec<(usize, usize)>| {
                 all.shuffle(rng);
                 pairs.extend(all.into_iter().take(30).map(|(left, right)| Pair { left, right, same }));
             };

@@ -9,18 +9,20 @@ use image::{Rgb, RgbImage};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::{Canvas, Colour, Point, in_ellipse, in_limb, shade};
+use super::canvas::{Canvas, Colour, Point, in_ellipse, in_limb, palette, pick, shade};
 use crate::seed;
-use crate::video::{Film, quantised};
+use crate::video::{Animation, quantised};
 
 /// Flow beyond this many pixels a frame is cut off: drawn frames are small.
 pub const BOUND: f32 = 5.;
 
-const SKIN: [Colour; 4] = [[0.94, 0.78, 0.66], [0.80, 0.60, 0.45], [0.55, 0.38, 0.27], [0.38, 0.25, 0.18]];
-const SLEEVE: [Colour; 5] =
-    [[0.20, 0.30, 0.55], [0.55, 0.15, 0.18], [0.18, 0.42, 0.28], [0.30, 0.30, 0.32], [0.75, 0.70, 0.30]];
-const PAPER: [Colour; 3] = [[0.97, 0.96, 0.93], [0.90, 0.92, 0.97], [0.95, 0.90, 0.80]];
-const INK: [Colour; 3] = [[0.10, 0.12, 0.35], [0.08, 0.08, 0.08], [0.45, 0.08, 0.10]];
+const SKIN: [Colour; 4] = palette([947866, 806045, 553827, 382518]);
+const SLEEVE: [Colour; 5] = palette([203055, 551518, 184228, 303032, 757030]);
+const PAPER: [Colour; 3] = palette([979693, 909297, 959080]);
+const INK: [Colour; 3] = palette([101235, 80808, 450810]);
+
+/// The fewest and the most frames that a performance takes.
+const FRAMES: (usize, usize) = (84, 168);
 
 /// What a performance is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,27 +41,21 @@ pub struct Performance {
     pub size: (u32, u32),
 }
 
-/// The pen in one frame.
-#[derive(Debug, Clone, Copy)]
-struct Pen {
-    at: Point,
-    /// How many strokes of the line lie on the paper.
-    strokes: usize,
-    /// How many rubbed-out strokes left a smudge.
-    smudges: usize,
-}
+/// A piece of a line.
+type Stroke = (Point, Point);
 
 /// A performance as a video.
 #[derive(Debug)]
 pub struct Hand {
-    performance: Performance,
-    pens: Vec<Pen>,
-    /// All strokes ever drawn, in order; what a frame shows is chosen by `lines`.
-    drawn: Vec<(Point, Point)>,
-    /// Which strokes lie on the paper in each frame.
-    lines: Vec<Vec<u32>>,
-    /// Rubbed-out strokes in the order of their going.
-    smudged: Vec<u32>,
+    /// What it was made from.
+    pub performance: Performance,
+    /// The pen's tip in each frame, in units of the picture's height.
+    pub tips: Vec<Point>,
+    /// The strokes that lie on the paper in each frame.
+    pub lines: Vec<Vec<Stroke>>,
+    /// Rubbed-out strokes in the order of their going, and how many of them are gone in each frame.
+    smudged: (Vec<Stroke>, Vec<usize>),
+    /// Of skin, sleeve, paper and ink.
     colours: [Colour; 4],
     light: f32,
     shape: Shape,
@@ -87,13 +83,8 @@ impl Shape {
     }
 }
 
-/// The most frames that a performance takes.
-pub const MOST: usize = 168;
-/// The fewest.
-const FEWEST: usize = 84;
-
+/// Twelve uniform numbers: near enough to normal with deviation 1, and bounded.
 fn normal(rng: &mut ChaCha8Rng) -> f32 {
-    // Twelve uniform numbers: near enough, and bounded.
     (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.
 }
 
@@ -102,9 +93,8 @@ impl Hand {
     pub fn new(performance: Performance) -> Hand {
         let Performance { seed, person, repeat, skill, drift, size } = performance;
         let rng = &mut seed::at(seed::named(seed, "hand"), person, repeat);
-        let of_person = &mut seed::at(seed::named(seed, "person"), person, 0);
-        let mut pick = |from: &[Colour]| from[of_person.random_range(0..from.len())];
-        let colours = [pick(&SKIN), pick(&SLEEVE), pick(&PAPER), pick(&INK)];
+        let own = &mut seed::at(seed::named(seed, "person"), person, 0);
+        let colours = [pick(own, &SKIN), pick(own, &SLEEVE), pick(own, &PAPER), pick(own, &INK)];
         let aspect = size.1 as f32 / size.0 as f32;
         let shape = Shape {
             kind: rng.random_range(0..3),
@@ -112,23 +102,15 @@ impl Hand {
             scale: rng.random_range(0.24..0.30),
             turn: rng.random_range(0. ..std::f32::consts::TAU),
         };
-        let mut hand = Hand {
-            performance,
-            pens: Vec::new(),
-            drawn: Vec::new(),
-            lines: Vec::new(),
-            smudged: Vec::new(),
-            colours,
-            light: rng.random_range(0.85..1.1),
-            shape,
-        };
+        let light = rng.random_range(0.85..1.1);
+        let (mut tips, mut lines, mut smudged) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
         let (mut s, mut error, mut tremor) = (0_f32, (0_f32, 0_f32), (0_f32, 0_f32));
         let (mut pause, mut back) = (0, 0.);
-        let mut paper: Vec<u32> = Vec::new();
+        let mut paper: Vec<Stroke> = Vec::new();
         let mut last = shape.at(0.);
         // The share of the way that a sure hand covers in a frame.
         let pace = 1_f32 / 100.;
-        while hand.pens.len() < MOST && (s < 1. || hand.pens.len() < FEWEST) {
+        while tips.len() < FRAMES.1 && (s < 1. || tips.len() < FRAMES.0) {
             // By the share of the way, not by the clock: quick performances drift as far as slow ones, around `skill`.
             let q = (skill + drift * (f64::from(s) - 0.5)).clamp(0., 1.) as f32;
             let bad = 1. - q;
@@ -143,9 +125,7 @@ impl Hand {
                 // Going back rubs out what was drawn on the way.
                 let step = (1.2 * pace).min(back);
                 (s, back) = ((s - step).max(0.), back - step);
-                for _ in 0..2 {
-                    hand.smudged.extend(paper.pop());
-                }
+                smudged.0.extend([paper.pop(), paper.pop()].into_iter().flatten());
             } else if drawing {
                 s = (s + pace * (0.75 + 0.5 * q) * (1. + 0.5 * bad * normal(rng)).clamp(0., 2.)).min(1.);
                 if rng.random::<f32>() < 0.05 * bad {
@@ -157,33 +137,22 @@ impl Hand {
             }
             let (x, y) = shape.at(s);
             let at = (x + error.0 + tremor.0, y + error.1 + tremor.1);
-            if drawing && pause == 0 && back <= 0. && !hand.pens.is_empty() {
-                paper.push(hand.drawn.len() as u32);
-                hand.drawn.push((last, at));
+            if drawing && pause == 0 && back <= 0. && !tips.is_empty() {
+                paper.push((last, at));
             }
             last = at;
-            hand.pens.push(Pen { at, strokes: paper.len(), smudges: hand.smudged.len() });
-            hand.lines.push(paper.clone());
+            tips.push(at);
+            lines.push(paper.clone());
+            smudged.1.push(smudged.0.len());
         }
-        hand
-    }
-
-    /// What it was made from.
-    pub fn performance(&self) -> &Performance {
-        &self.performance
+        Hand { performance, tips, lines, smudged, colours, light, shape }
     }
 
     /// By how many pixels (right, down) the hand moves from frame `at` to the next; nothing after the last.
     pub fn motion(&self, at: usize) -> (f32, f32) {
-        let next = self.pens[(at + 1).min(self.pens.len() - 1)].at;
-        let (x, y) = self.pens[at].at;
+        let (next, (x, y)) = (self.tips[(at + 1).min(self.tips.len() - 1)], self.tips[at]);
         let scale = self.performance.size.0 as f32;
         ((next.0 - x) * scale, (next.1 - y) * scale)
-    }
-
-    /// The pen's tip in frame `at`, in units of the picture's height.
-    pub fn tip(&self, at: usize) -> Point {
-        self.pens[at].at
     }
 }
 
@@ -222,9 +191,9 @@ fn plus(a: Point, b: Point) -> Point {
     (a.0 + b.0, a.1 + b.1)
 }
 
-impl Film for Hand {
+impl Animation for Hand {
     fn frames(&self) -> usize {
-        self.pens.len()
+        self.tips.len()
     }
 
     fn frame(&self, at: usize) -> RgbImage {
@@ -236,39 +205,26 @@ impl Film for Hand {
             let (a, b) = (self.shape.at(i as f32 / 48.), self.shape.at((i as f32 + 0.5) / 48.));
             canvas.limb(a, b, 0.006, 0.006, faint);
         }
-        let pen = self.pens[at];
-        for &stroke in &self.smudged[..pen.smudges] {
-            let (a, b) = self.drawn[stroke as usize];
+        for &(a, b) in &self.smudged.0[..self.smudged.1[at]] {
             canvas.limb(a, b, 0.020, 0.020, shade(paper, 0.88));
         }
-        for &stroke in &self.lines[at] {
-            let (a, b) = self.drawn[stroke as usize];
+        for &(a, b) in &self.lines[at] {
             canvas.limb(a, b, 0.012, 0.012, ink);
         }
         for (part, colour) in MOVING.into_iter().zip([sleeve, skin, shade(ink, 0.8)]) {
-            part.paint(&mut canvas, pen.at, colour);
+            part.paint(&mut canvas, self.tips[at], colour);
         }
-        let light = self.light;
-        canvas.finish(0, |colour| shade(colour, light))
+        canvas.finish(0, |colour| shade(colour, self.light))
     }
 
     /// A pixel moves where its middle is on the hand, its arm or its pen; what was drawn rests.
     fn flow(&self, at: usize) -> RgbImage {
         let (height, width) = self.performance.size;
-        let (u, v) = self.motion(at);
-        let moving = Rgb([quantised(u, BOUND), quantised(v, BOUND), 128]);
-        let resting = Rgb([quantised(0., BOUND), quantised(0., BOUND), 128]);
-        let pen = self.pens[at].at;
+        let stored = |(u, v)| Rgb([quantised(u, BOUND), quantised(v, BOUND), 128]);
+        let (moving, resting) = (stored(self.motion(at)), stored((0., 0.)));
         RgbImage::from_fn(width, height, |x, y| {
             let place = ((x as f32 + 0.5) / height as f32, (y as f32 + 0.5) / height as f32);
-            if MOVING.iter().any(|part| part.covers(pen, place)) { moving } else { resting }
+            if MOVING.iter().any(|part| part.covers(self.tips[at], place)) { moving } else { resting }
         })
-    }
-}
-
-impl Hand {
-    /// Strokes on the paper at the end: what was drawn and not rubbed out.
-    pub fn strokes(&self) -> usize {
-        self.pens.last().map_or(0, |pen| pen.strokes)
     }
 }

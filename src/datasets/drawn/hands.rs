@@ -12,19 +12,20 @@ use crate::datasets::skills::{Fold, Pair, SkillSet, SkillTask};
 use crate::seed;
 use crate::video::{Cache, Clip};
 
-/// What to draw.
+const PEOPLE: u64 = 8;
+/// Videos of each.
+const REPEATS: u64 = 4;
+/// Who judge a pair; it counts where all agree (the paper's four).
+const WORKERS: usize = 4;
+/// Deviation of a worker's impression of a video's skill.
+const DOUBT: f64 = 0.22;
+/// Deviation of the drift within a video.
+const DRIFT: f64 = 0.4;
+const FOLDS: u64 = 4;
+
+/// 8 people with 4 videos each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hands {
-    /// People.
-    pub people: u64,
-    /// Videos of each.
-    pub repeats: u64,
-    /// Workers who judge a pair; it counts where all agree (the paper's four).
-    pub workers: u64,
-    /// Deviation of a worker's impression of a video's skill.
-    pub doubt: f64,
-    /// Deviation of the drift within a video.
-    pub drift: f64,
     /// Pixels down and across.
     pub size: (u32, u32),
     /// Everything drawn follows from this.
@@ -32,9 +33,9 @@ pub struct Hands {
 }
 
 impl Default for Hands {
-    /// The built-in set: 8 people with 4 videos each, 4 workers, 40x52 pixels.
+    /// The built-in set: 40x52 pixels.
     fn default() -> Hands {
-        Hands { people: 8, repeats: 4, workers: 4, doubt: 0.22, drift: 0.4, size: (40, 52), seed: 1 }
+        Hands { size: (40, 52), seed: 1 }
     }
 }
 
@@ -47,26 +48,23 @@ impl Hands {
     /// The set and its videos, in the same order. Skills spread from 0.1 to 0.9 over the people, with a deviation of
     /// 0.08 among the videos of one. Folds are quarters of the people.
     pub fn set(&self) -> (SkillSet, Vec<Arc<Hand>>) {
-        let mut performances = Vec::new();
-        for person in 0..self.people {
-            for repeat in 0..self.repeats {
-                let rng = &mut seed::at(seed::named(self.seed, "skill"), person, repeat);
-                // Strides through the people, so that every quarter has good and bad ones.
-                let rank = (person * 5 + 2) % self.people.max(1);
-                let base = 0.1 + 0.8 * rank as f64 / (self.people.max(2) - 1) as f64;
-                let skill = (base + 0.08 * normal(rng)).clamp(0., 1.);
-                let drift = self.drift * normal(rng);
-                performances.push(Performance { seed: self.seed, person, repeat, skill, drift, size: self.size });
-            }
-        }
-        let hands: Vec<Arc<Hand>> = performances.par_iter().map(|one| Arc::new(Hand::new(*one))).collect();
-        let skill: Vec<f64> = performances.iter().map(|one| one.skill).collect();
+        let &Hands { size, seed } = self;
+        let played = |i: u64| {
+            let (person, repeat) = (i / REPEATS, i % REPEATS);
+            let rng = &mut seed::at(seed::named(seed, "skill"), person, repeat);
+            // Strides through the people, so that every quarter has good and bad ones.
+            let base = 0.1 + 0.8 * ((person * 5 + 2) % PEOPLE) as f64 / (PEOPLE - 1) as f64;
+            let skill = (base + 0.08 * normal(rng)).clamp(0., 1.);
+            let drift = DRIFT * normal(rng);
+            Arc::new(Hand::new(Performance { seed, person, repeat, skill, drift, size }))
+        };
+        let hands: Vec<Arc<Hand>> = (0..PEOPLE * REPEATS).into_par_iter().map(played).collect();
+        let skill: Vec<f64> = hands.iter().map(|hand| hand.performance.skill).collect();
         let (rows, cut) = self.judged(&skill);
         let graph = PairGraph::new(skill.len(), &rows).expect("judged leaves no cycle");
         let similar = graph.similar();
-        let quarters = 4.min(self.people.max(1));
         let fold = |k: u64| {
-            let held = |video: &usize| *video as u64 / self.repeats.max(1) * quarters / self.people.max(1) == k;
+            let held = |video: &usize| *video as u64 / REPEATS * FOLDS / PEOPLE == k;
             let both = |pair: &&Pair| !held(&pair.0) && !held(&pair.1);
             Fold {
                 train: rows.iter().filter(both).copied().collect(),
@@ -75,18 +73,17 @@ impl Hands {
                 held: (0..skill.len()).filter(held).collect(),
             }
         };
-        let name = |i: usize| {
-            let one = &performances[i];
-            format!("{}{}", char::from(b'A' + (one.person % 26) as u8), one.repeat + 1)
+        let name = |hand: &Arc<Hand>| {
+            format!("{}{}", char::from(b'A' + hand.performance.person as u8), hand.performance.repeat + 1)
         };
-        let mut notes = vec![format!("drawn by code from seed {}: no films", self.seed)];
+        let mut notes = vec![format!("drawn by code from seed {seed}: no films")];
         if cut > 0 {
             notes.push(format!("{cut} judged pairs that went round in a cycle were taken out"));
         }
         let set = SkillSet {
             name: "drawn".into(),
-            videos: (0..skill.len()).map(name).collect(),
-            folds: (0..quarters).map(fold).collect(),
+            videos: hands.iter().map(name).collect(),
+            folds: (0..FOLDS).map(fold).collect(),
             tasks: vec![SkillTask { name: "Drawn".into(), videos: 0..skill.len(), rows, graph, published: None }],
             published: None,
             notes,
@@ -101,13 +98,11 @@ impl Hands {
         for i in 0..skill.len() {
             for j in i + 1..skill.len() {
                 let rng = &mut seed::at(seed::named(self.seed, "workers"), i as u64, j as u64);
-                let first = (0..self.workers)
-                    .filter(|_| skill[i] + self.doubt * normal(rng) > skill[j] + self.doubt * normal(rng))
-                    .count() as u64;
-                if first == self.workers {
-                    rows.push((i, j));
-                } else if first == 0 {
-                    rows.push((j, i));
+                let mut seen = |video: usize| skill[video] + DOUBT * normal(rng);
+                match (0..WORKERS).filter(|_| seen(i) > seen(j)).count() {
+                    WORKERS => rows.push((i, j)),
+                    0 => rows.push((j, i)),
+                    _ => {}
                 }
             }
         }
@@ -127,10 +122,8 @@ impl Hands {
     /// The set with clips that read through `cache`.
     pub fn clips(&self, cache: &Arc<Cache>) -> (SkillSet, Vec<Clip>) {
         let (set, hands) = self.set();
-        let clip = |(i, hand): (usize, Arc<Hand>)| {
-            Clip::drawn(set.title(i), i as u32, hand as Arc<dyn crate::video::Film>, cache.clone())
-        };
-        let clips = hands.into_iter().enumerate().map(clip).collect();
+        let clips = hands.into_iter().enumerate();
+        let clips = clips.map(|(i, hand)| Clip::drawn(set.title(i), i as u32, hand, cache.clone())).collect();
         (set, clips)
     }
 }

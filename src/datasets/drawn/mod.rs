@@ -13,7 +13,6 @@ mod shapes;
 
 use std::sync::Arc;
 
-use image::RgbImage;
 use rayon::prelude::*;
 
 use super::{Layout, Photo, ReidSet, Source};
@@ -60,7 +59,7 @@ impl People {
             (1..=self.cameras).flat_map(move |camera| (0..self.shots).map(move |shot| (person, camera, shot)))
         };
         let photo = |(person, camera, shot): (u64, u64, u64), label: i64| Photo {
-            source: Source::Memory(Arc::new(self.draw(person, camera, shot))),
+            source: Source::Memory(Arc::new(figure::photo(self.seed, person, camera, shot, self.height, self.width))),
             name: format!("{label:04}_c{camera}_{person:04}_{shot:02}"),
             person: label,
             camera: camera as i64,
@@ -86,10 +85,6 @@ impl People {
             multi_query: Vec::new(),
             notes: vec![format!("people drawn by code from seed {}: no photographs", self.seed)],
         }
-    }
-
-    fn draw(&self, person: u64, camera: u64, shot: u64) -> RgbImage {
-        photo(self.seed, person, camera, shot, self.height, self.width)
     }
 }
 

@@ -118,12 +118,7 @@ fn object(canvas: &mut Canvas, rng: &mut impl Rng, shape: usize, pattern: Option
     }
     let other = shade(colour, if colour.iter().sum::<f32>() > 1.2 { 0.35 } else { 2.2 });
     let other = if colour.iter().sum::<f32>() < 0.3 { [0.8, 0.8, 0.8] } else { other };
-    let turn = rng.random_range(-0.3..0.3_f32);
-    let (sin, cos) = turn.sin_cos();
-    canvas.fill((cx - 1.5 * size, cy - 1.5 * size), (cx + 1.5 * size, cy + 1.5 * size), |(x, y)| {
-        // Its own axes, in units of its size.
-        let (dx, dy) = ((x - cx) / size, (y - cy) / size);
-        let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
+    canvas.turned((cx, cy), size, 1.5, rng.random_range(-0.3..0.3), |(u, v)| {
         let inside = match shape {
             0 => u * u + v * v <= 1.,
             1 => u.abs() <= 0.85 && v.abs() <= 0.85,

@@ -12,9 +12,11 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Photo, Source, catalog, list, named_as_image, note_passed, plural, thousands};
+use super::{Card, Photo, Source, list, named_as_image, note_passed, plural, thousands};
+use crate::catalog;
+use crate::picture;
 use crate::seed;
-use crate::transform::{self, View};
+use crate::source::View;
 
 pub use pairs::Pair;
 
@@ -77,6 +79,23 @@ impl FaceSet {
         self.train.iter().chain(&self.test)
     }
 
+    /// The data card; decodes every image on all cores.
+    pub fn card(&self) -> Card {
+        let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &self.notes);
+        card.photos(&[("train", &self.train), ("test", &self.test)]);
+        if self.folds > 0 {
+            let (pairs, same) = (self.pairs.len(), self.pairs.iter().filter(|pair| pair.same).count());
+            card.notes.push(format!(
+                "{} pairs in {} folds: {} of one person, {} of two",
+                thousands(pairs),
+                self.folds,
+                thousands(same),
+                thousands(pairs - same)
+            ));
+        }
+        card
+    }
+
     /// Whether the list and the images are those of LFW's View 2 or of YouTube Faces, so that a score may stand beside
     /// the paper's. Images that no pair names may be missing.
     pub fn is_published(&self) -> bool {
@@ -85,6 +104,11 @@ impl FaceSet {
             FaceLayout::YoutubeFaces => youtube::differs(self).is_none(),
             _ => false,
         }
+    }
+
+    /// Whether there is a list of pairs of images, and not of videos.
+    pub fn pairs_images(&self) -> bool {
+        !self.pairs.is_empty() && self.layout != FaceLayout::YoutubeFaces
     }
 
     /// Every photo seen through `view` (a crop, a degradation); nothing is decoded yet.
@@ -104,6 +128,15 @@ impl FaceSet {
     pub fn all_tested(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
             self.test.splice(0..0, std::mem::take(&mut self.train));
+            self.notes.retain(|note| !note.contains("held out to test"));
+        }
+        self
+    }
+
+    /// Everybody trains where another set tests: a plain tree's test people become training people.
+    pub fn all_trained(mut self) -> FaceSet {
+        if self.layout == FaceLayout::Tree {
+            self.train.append(&mut self.test);
             self.notes.retain(|note| !note.contains("held out to test"));
         }
         self
@@ -225,7 +258,7 @@ fn table(path: &Path) -> Result<Vec<Vec<String>>> {
 
 /// A small text file, with a line that says what is wrong where it cannot be read.
 fn text(path: &Path) -> Result<String> {
-    let bytes = transform::read(path)?;
+    let bytes = picture::read(path)?;
     ensure!(bytes.len() < 64 << 20, "{}: too long for a list: give the list itself", path.display());
     // Editors of other systems put a byte order mark first.
     Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_string())
@@ -401,7 +434,7 @@ pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
         let (width, height) = match source {
             // A detector's box in a whole frame.
             _ if region.is_some() => region.map(|region| (region.width, region.height))?,
-            Source::File(path) => transform::probe(&transform::read(path).ok()?, &photo.name).ok()?,
+            Source::File(path) => picture::probe(&picture::read(path).ok()?, &photo.name).ok()?,
             Source::Memory(image) => image.dimensions(),
             Source::Through(..) => return None,
         };

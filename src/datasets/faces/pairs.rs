@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{FaceSet, text};
-use crate::datasets::{Photo, catalog, thousands};
+use crate::catalog;
+use crate::datasets::{Photo, thousands};
 
 /// Two test photos (or videos) and whether they show one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

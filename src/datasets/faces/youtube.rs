@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{FaceLayout, FaceSet, Pair, text};
-use crate::datasets::{Count, Photo, Source, catalog, compare, list, named_as_image, thousands};
-use crate::transform::{Region, View};
+use crate::catalog;
+use crate::datasets::{Count, Photo, Source, compare, list, named_as_image, thousands};
+use crate::source::{Region, View};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
 const FRAMES: usize = 100;

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
-use super::super::catalog::{fetch_for, known_count};
 use super::super::{Count, compare};
 use super::{Content, Item, LabelLayout, LabelSet, text};
+use crate::catalog::{fetch_for, known_count};
 
 fn file(dir: &Path, end: &str) -> PathBuf {
     let mut name = dir.as_os_str().to_os_string();

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Result, anyhow, ensure};
 use serde::Deserialize;
 
-use super::super::catalog::{count, cure};
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, image, once, unique};
+use crate::catalog::{count, cure};
 
 #[derive(Deserialize)]
 struct Instances {

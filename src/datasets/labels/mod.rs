@@ -12,19 +12,17 @@ use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::catalog::{cure, lacks};
-use super::{Source, plural, thousands};
+use super::{Card, Source, plural, thousands};
+use crate::catalog::{cure, lacks};
 use crate::seed;
 
 mod arff;
-mod card;
 mod coco;
 mod csv;
 mod nus_wide;
 mod voc;
-
-pub use card::LabelCard;
 
 /// What a network sees of an item.
 #[derive(Clone, Debug)]
@@ -100,6 +98,44 @@ pub struct LabelSet {
 }
 
 impl LabelSet {
+    /// The data card; looks at every image's header, on all cores.
+    pub fn card(&self) -> Card {
+        let mut card = Card::new(&self.name, &self.layout.to_string(), self.published, &self.notes);
+        let features = self.feature_width();
+        card.count("features", features);
+        if let Some(width) = features {
+            card.line(format!("{width} features a row"));
+        }
+        let mut splits = Vec::new();
+        let mut classes: Vec<(&str, [usize; 2])> = self.classes.iter().map(|class| (class.as_str(), [0; 2])).collect();
+        for (part, (name, items)) in [("train", &self.train), ("test", &self.test)].into_iter().enumerate() {
+            let most = items.iter().map(|item| item.labels.len()).max().unwrap_or(0);
+            let mut by_count = vec![0_usize; most + 1];
+            for item in items {
+                by_count[item.labels.len()] += 1;
+                item.labels.iter().for_each(|&class| classes[class as usize].1[part] += 1);
+            }
+            let labels: usize = items.iter().map(|item| item.labels.len()).sum();
+            let mean = labels as f64 / items.len().max(1) as f64;
+            let counts = by_count.iter().enumerate().filter(|(_, n)| **n > 0);
+            let counts: Vec<String> = counts.map(|(k, n)| format!("{k}: {}", thousands(*n))).collect();
+            card.line(format!(
+                "{name}: {} items, {mean:.2} labels each (items by number of labels: {})",
+                thousands(items.len()),
+                counts.join(", ")
+            ));
+            splits.push(json!({"name": name, "items": items.len(), "mean_labels": mean, "by_count": by_count}));
+        }
+        let rows = classes.iter().map(|(class, n)| vec![class.to_string(), thousands(n[0]), thousands(n[1])]);
+        card.table(&["class", "train", "test"], rows);
+        card.count("splits", splits);
+        card.count("classes", classes.iter().map(|(class, [train, test])| (class, train, test)).collect::<Vec<_>>());
+        if features.is_none() {
+            card.read(problems(&self.train.iter().chain(&self.test).collect::<Vec<_>>()));
+        }
+        card
+    }
+
     /// How many numbers a row of features has; None for images.
     pub fn feature_width(&self) -> Option<usize> {
         match &self.train.first()?.content {

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::super::catalog::count;
 use super::super::{Count, compare, thousands};
 use super::{Item, LabelLayout, LabelSet, both, image, once, text};
+use crate::catalog::count;
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let concepts = text(&dir.join("ConceptsList/Concepts81.txt"))?;

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 
-use super::super::catalog::count;
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, both, image, once, text, unique};
+use crate::catalog::count;
 
 /// The classes in the development kit's order.
 const CLASSES: [&str; 20] = [

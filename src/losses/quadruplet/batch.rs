@@ -1,10 +1,11 @@
 //! All quadruplets of a batch at once, by counting.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::none;
 use crate::distance::widen;
 use crate::losses::Tally;
+use crate::mining::Groups;
 
 /// Pairs times columns that are looked at together.
 const BLOCK: usize = 1 << 21;
@@ -20,8 +21,7 @@ const BLOCK: usize = 1 << 21;
 pub fn adaptive(dist: &Tensor, labels: &Tensor, weights: (f64, f64)) -> (Tally, (f64, f64)) {
     let g = widen(dist);
     let squares = g.square();
-    let labels = Vec::<i64>::try_from(labels.to_device(Device::Cpu).to_kind(Kind::Int64).flatten(0, -1));
-    let groups = Groups::of(&labels.unwrap_or_default());
+    let groups = Groups::of(labels, g.size()[0] as usize);
     let counted = tch::no_grad(|| count(&squares.detach(), &groups, weights));
     let Some(Counted { weight, offset, terms, active, margins }) = counted else {
         let empty = Tally { sum: (g.sum(g.kind()) * 0.), terms: none(&g), active: none(&g) };
@@ -29,53 +29,20 @@ pub fn adaptive(dist: &Tensor, labels: &Tensor, weights: (f64, f64)) -> (Tally, 
     };
     // Sums of squares times constant counts: linear, so that automatic differentiation gives the hinges' gradient.
     // Entries that stand in no quadruplet (the diagonal) must not matter, whatever they hold.
-    let stands = groups.stands().to_device(g.device());
+    let stands = Tensor::eye(g.size()[0], (Kind::Bool, g.device())).logical_not();
     let squares = squares.where_self(&stands, &squares.zeros_like());
     let sum = (squares.to_kind(Kind::Double) * weight).sum(Kind::Double) + offset;
     let whole = |n: i64| Tensor::full([], n, (Kind::Int64, g.device()));
     (Tally { sum: sum.to_kind(g.kind()), terms: whole(terms), active: whole(active) }, margins)
 }
 
-/// Who is who in a batch.
-struct Groups {
-    /// The group of each row.
-    of: Vec<usize>,
-    /// The rows of each group.
-    members: Vec<Vec<i64>>,
-}
-
-impl Groups {
-    fn of(labels: &[i64]) -> Groups {
-        let mut places = std::collections::BTreeMap::new();
-        let mut members: Vec<Vec<i64>> = Vec::new();
-        let of = labels
-            .iter()
-            .enumerate()
-            .map(|(row, label)| {
-                let place = *places.entry(*label).or_insert_with(|| {
-                    members.push(Vec::new());
-                    members.len() - 1
-                });
-                members[place].push(row as i64);
-                place
-            })
-            .collect();
-        Groups { of, members }
-    }
-
-    /// All ordered positive pairs, anchor-major.
-    fn positives(&self) -> (Vec<i64>, Vec<i64>) {
-        let pairs = |(row, &group): (usize, &usize)| {
-            let row = row as i64;
-            self.members[group].iter().filter(move |&&other| other != row).map(move |&other| (row, other))
-        };
-        self.of.iter().enumerate().flat_map(pairs).unzip()
-    }
-
-    /// bool `[B, B]`: pairs of different rows.
-    fn stands(&self) -> Tensor {
-        Tensor::eye(self.of.len() as i64, (Kind::Bool, Device::Cpu)).logical_not()
-    }
+/// All ordered positive pairs, anchor-major.
+fn positives(groups: &Groups) -> (Vec<i64>, Vec<i64>) {
+    let pairs = |(row, &group): (usize, &i32)| {
+        let others = groups.members[group as usize].iter().filter(move |&&other| other != row);
+        others.map(move |&other| (row as i64, other as i64))
+    };
+    groups.group.iter().enumerate().flat_map(pairs).unzip()
 }
 
 /// The loss as a function of the entries while no hinge changes its state.
@@ -90,15 +57,16 @@ struct Counted {
 }
 
 fn count(squares: &Tensor, groups: &Groups, weights: (f64, f64)) -> Option<Counted> {
-    let rows = groups.of.len() as i64;
-    let (anchors, positives) = groups.positives();
+    let rows = groups.group.len() as i64;
+    let (anchors, positives) = positives(groups);
     if groups.members.len() < 3 || anchors.is_empty() {
         return None;
     }
     let device = squares.device();
     let there = |numbers: &[i64]| Tensor::from_slice(numbers).to_device(device);
-    let group = there(&groups.of.iter().map(|&group| group as i64).collect::<Vec<_>>());
-    let size = there(&groups.of.iter().map(|&group| groups.members[group].len() as i64).collect::<Vec<_>>());
+    let members = || groups.group.iter().map(|&group| &groups.members[group as usize]);
+    let group = Tensor::from_slice(&groups.group).to_device(device);
+    let size = there(&members().map(|members| members.len() as i64).collect::<Vec<_>>());
     let different = group.unsqueeze(1).ne_tensor(&group.unsqueeze(0));
     let (anchor, positive) = (there(&anchors), there(&positives));
     let p = squares.flatten(0, -1).index_select(0, &(&anchor * rows + &positive));
@@ -121,19 +89,13 @@ fn count(squares: &Tensor, groups: &Groups, weights: (f64, f64)) -> Option<Count
     // #{pairs: q > n}, of all identities.
     let mut weak = -(below(&ordered, &n, true) - anchors.len() as i64);
     let mut strong = n.zeros_like().to_kind(Kind::Int64);
-    let longest = groups.members.iter().map(Vec::len).max().unwrap_or(1);
+    let longest = groups.largest();
     // [B, longest]: the rows of each row's identity, -1 behind the last.
-    let member = there(
-        &groups
-            .of
-            .iter()
-            .flat_map(|&group| {
-                let members = &groups.members[group];
-                members.iter().copied().chain(std::iter::repeat_n(-1, longest - members.len()))
-            })
-            .collect::<Vec<_>>(),
-    )
-    .view([rows, longest as i64]);
+    let padded = |members: &Vec<usize>| {
+        let members: Vec<i64> = members.iter().map(|&row| row as i64).collect();
+        members.into_iter().chain(std::iter::repeat(-1)).take(longest)
+    };
+    let member = there(&members().flat_map(padded).collect::<Vec<_>>()).view([rows, longest as i64]);
     let chunk = (BLOCK / rows as usize).max(1) as i64;
     let (mut of_pair, mut offset, mut active) = (Vec::new(), (0_i64, 0_i64), 0_i64);
     let pairs = anchors.len() as i64;

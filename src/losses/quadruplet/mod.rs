@@ -5,6 +5,8 @@
 
 mod batch;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 pub use batch::adaptive;
@@ -15,15 +17,16 @@ use crate::mining::Quadruplets;
 use crate::transfer::upload;
 
 /// What the adaptive margins do to the gradient (1704.01719, Eq. 4 and 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MarginGradient {
-    /// The margins are numbers: none flows through them.
+    /// The margins are numbers: none flows through them
     #[default]
     Detach,
-    /// Eq. 5 as the paper prints it: besides, what each quadruplet's own pairs add to the means, O(1/M).
+    /// Eq. 5 as the paper prints it: besides, what each quadruplet's own pairs add to the means, O(1/M)
     Eq5,
     /// Through the means of the whole batch, as automatic differentiation gives it; with all hinges active it takes
-    /// away three quarters of the push and moves pairs whose hinge is inactive the wrong way.
+    /// away three quarters of the push and moves pairs whose hinge is inactive the wrong way
     Full,
 }
 
@@ -103,6 +106,54 @@ pub fn dissimilarity(logits: &Tensor) -> Tensor {
 pub fn logit_gap(logits: &Tensor) -> Tensor {
     let logits = widen(logits);
     logits.select(-1, 0) - logits.select(-1, 1)
+}
+
+/// What a network's outputs say of a pair (Section 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dissimilarity {
+    /// Embeddings of the two images, unit rows: their squared distance (Figure 2a). There are no outputs of a pair.
+    Embedding,
+    /// The first unit as it is, without bound (Figure 2b).
+    Unbounded,
+    /// The softmax of two units, a g in 0..1 (Figure 2c).
+    Softmax,
+}
+
+impl std::fmt::Display for Dissimilarity {
+    /// What is measured, and what it is ranked by.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Embedding => "squared distance of unit embeddings",
+            Self::Unbounded => "learned metric g, ranked by its square",
+            Self::Softmax => "learned metric g in 0..1, ranked by its logit",
+        })
+    }
+}
+
+impl Dissimilarity {
+    /// g as the losses take it: `outputs` `[N, units]` to `[N]`.
+    pub fn g(self, outputs: &Tensor) -> Tensor {
+        if self == Self::Softmax { dissimilarity(outputs) } else { outputs.select(1, 0) }
+    }
+
+    /// What pairs are ranked by, `outputs` `[N, units]` to `[N]`: it orders as g² does, whatever sign an unbounded g has,
+    /// and both orders of a pair can be averaged.
+    pub fn ranked(self, outputs: &Tensor) -> Tensor {
+        if self == Self::Softmax { logit_gap(outputs) } else { outputs.select(1, 0).abs() }
+    }
+
+    /// The distance that is shown and averaged for what [`Dissimilarity::ranked`] gave: |g|, or the squared distance.
+    pub fn shown(self, ranked: f64) -> f64 {
+        if self == Self::Softmax { 1. / (1. + (-ranked).exp()) } else { ranked }
+    }
+}
+
+/// The two-class cross-entropy on the units ("different", "same") of pairs, a mean over pairs: `outputs` `[kinds · M, 2]`,
+/// of which the first M are pairs of one person and the others of two.
+pub fn same_or_different(outputs: &Tensor, kinds: i64) -> Tensor {
+    let (pairs, device) = (outputs.size()[0], outputs.device());
+    let same = Tensor::arange(pairs, (Kind::Int64, device)).lt(pairs / kinds.max(1)).to_kind(Kind::Int64);
+    widen(outputs).cross_entropy_for_logits(&same)
 }
 
 /// `[g_ij² - g_ik² + α]₊` (Eq. 1 and 2) on ready-made pairs `[M]`, a term a triplet.

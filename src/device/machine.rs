@@ -1,0 +1,167 @@
+//! Where and how a run computes: the flags that every binary has, and what they come to.
+
+use anyhow::{Result, bail};
+use tch::Device;
+
+use crate::collectives::World;
+use crate::models::layers;
+use crate::say::say;
+
+/// Flags that change where a run computes, never what.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MachineFlags {
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, help_heading = "Machine", default_value = "auto")]
+    pub device: String,
+    /// Image loader threads [default: one a core]
+    #[arg(long, help_heading = "Machine", value_name = "N")]
+    pub workers: Option<usize>,
+    /// On a GPU: products and convolutions of f32 in TF32, with 10 bits of fraction (faster; other digits)
+    #[arg(long, help_heading = "Machine")]
+    pub tf32: bool,
+    /// On a GPU: the same bits in every run, where libtorch has such kernels (slower: no search for the fastest ones)
+    #[arg(long, help_heading = "Machine")]
+    pub deterministic: bool,
+}
+
+/// Those of a training.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TrainingFlags {
+    /// Where and how it computes.
+    #[command(flatten)]
+    pub place: MachineFlags,
+    /// Save a checkpoint every N steps (and every two minutes, and at the end)
+    #[arg(long, help_heading = "Machine", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+    /// With several processes: batch normalisation over the rows of all of them, not over each one's share
+    #[arg(long, help_heading = "Machine")]
+    pub sync_batch_norm: bool,
+}
+
+impl TrainingFlags {
+    /// As [`MachineFlags::resolve`].
+    pub fn resolve(&self) -> Result<Machine> {
+        self.completed(self.place.resolve()?)
+    }
+
+    /// As [`MachineFlags::resolve_world`].
+    pub fn resolve_world(&self) -> Result<Machine> {
+        self.completed(self.place.resolve_world()?)
+    }
+
+    fn completed(&self, machine: Machine) -> Result<Machine> {
+        let alike = (self.sync_batch_norm, self.place.tf32, self.place.deterministic);
+        machine.world.agree("--sync-batch-norm, --tf32 and --deterministic: give every process the same", &alike)?;
+        if self.sync_batch_norm {
+            if machine.world.size() == 1 {
+                bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
+            }
+            let world = machine.world.clone();
+            // A forward pass has no way to say that another process is gone.
+            layers::synchronise_batch_norm(move |x| {
+                world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&crate::say::one_line(&error)))
+            });
+        }
+        let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);
+        Ok(Machine { checkpoint_every, sync_batch_norm, ..machine })
+    }
+}
+
+unsafe extern "C" {
+    fn rankle_cuda_modes(index: i32, tf32: i32, deterministic: i32) -> i32;
+}
+
+/// What [`MachineFlags`] come to on this machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Where tensors live.
+    pub device: Device,
+    /// Its name, e.g. `cuda:0`.
+    pub name: String,
+    /// Loader threads.
+    pub workers: usize,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+    /// The processes at this run.
+    pub world: World,
+    /// Whether batch normalisation sees the rows of all of them.
+    pub sync_batch_norm: bool,
+    /// Whether a GPU's f32 products are in TF32.
+    pub tf32: bool,
+}
+
+impl Machine {
+    /// Where a network of images works, in which layout and, with `--amp`, in which type: for a run's first line.
+    pub fn for_images(&self, amp: bool) -> String {
+        format!("{}, channels_last{}", self.name, if amp { ", bfloat16" } else { "" })
+    }
+}
+
+impl MachineFlags {
+    /// The device there is, said in the first line, for the work of one process. Errors where the wished one is not
+    /// there, and where the environment speaks of several processes.
+    pub fn resolve(&self) -> Result<Machine> {
+        if World::is_wanted()? {
+            bail!("this verb takes one process: start it without torchrun, or unset WORLD_SIZE");
+        }
+        let (device, name) = super::resolve(&self.device)?;
+        let modes = self.modes(device)?;
+        self.found(World::alone(), (device, name), modes, 1)
+    }
+
+    /// As [`MachineFlags::resolve`], for work that several processes can share: meets the others where the environment
+    /// speaks of them.
+    pub fn resolve_world(&self) -> Result<Machine> {
+        let (rank, count) = World::local()?;
+        let (device, name) = super::resolve_local(&self.device, rank)?;
+        let modes = self.modes(device)?;
+        self.found(World::join(device)?, (device, name), modes, count)
+    }
+
+    /// Sets how a GPU computes, and how to say it.
+    fn modes(&self, device: Device) -> Result<&'static str> {
+        let Device::Cuda(index) = device else {
+            for (flag, on) in [("--tf32", self.tf32), ("--deterministic", self.deterministic)] {
+                if on {
+                    bail!("{flag}: this run computes on a CPU, where it changes nothing: leave it out");
+                }
+            }
+            return Ok("");
+        };
+        // SAFETY: sets switches of libtorch's; no pointers.
+        if unsafe { rankle_cuda_modes(index as i32, self.tf32.into(), self.deterministic.into()) } != 0 {
+            bail!("libtorch refuses to set how its GPU computes: leave --tf32 and --deterministic out");
+        }
+        Ok(match (self.tf32, self.deterministic) {
+            (false, false) => " (f32)",
+            (true, false) => " (TF32)",
+            (false, true) => " (f32, deterministic)",
+            (true, true) => " (TF32, deterministic)",
+        })
+    }
+
+    fn found(&self, world: World, place: (Device, String), modes: &str, count: usize) -> Result<Machine> {
+        let (device, name) = place;
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
+            bail!("--workers {workers}: say 1 to 256");
+        }
+        // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
+        tch::set_num_threads(tch::get_num_threads());
+        let several = match world.size() {
+            1 => String::new(),
+            size => format!(", one of {size} processes"),
+        };
+        say(format!("device: {name}{modes}, {} threads{several}", tch::get_num_threads()));
+        let workers = self.workers.unwrap_or((cores / count).max(1));
+        Ok(Machine {
+            device,
+            name,
+            workers,
+            checkpoint_every: u64::MAX,
+            world,
+            sync_batch_norm: false,
+            tf32: self.tf32,
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! Where and how tensors are computed: the choice of a device, its flags, memory, bfloat16.
+
+mod autocast;
+mod choose;
+pub mod machine;
+pub mod memory;
+
+pub use crate::transfer;
+pub use autocast::{autocast, has_bfloat16};
+pub use choose::{resolve, resolve_local};

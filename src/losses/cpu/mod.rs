@@ -1,0 +1,139 @@
+//! Losses from their inputs to their gradient in one go, where the numbers are in this machine's memory.
+//!
+//! The tensor forms serve every device; these give the same numbers without a graph. What is summed stands side by side
+//! in lanes, which the compiler turns into vector instructions, never into fused multiply-add: every processor rounds
+//! alike. What runs in lanes is a function that is always inlined and no closure, which might stay one, outside of the
+//! wide registers.
+
+use std::ffi::c_void;
+
+use rayon::prelude::*;
+use tch::{Device, Tensor};
+
+use super::Tally;
+use crate::real::Real;
+
+mod batch_hard;
+mod lsep;
+mod weighted;
+
+pub(super) use batch_hard::batch_hard;
+pub(super) use lsep::lsep;
+pub(super) use weighted::{Form, weighted};
+
+unsafe extern "C" {
+    /// `src/native/ops.cpp`: three `at::Tensor*` to a new one, null where libtorch threw.
+    fn rankle_known(x: *const c_void, gradient: *const c_void, value: *const c_void) -> *mut c_void;
+}
+
+/// What a loss came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// The size and kind of the inputs: the derivative of the sum with respect to each number.
+    pub gradient: Tensor,
+    /// The sum of all terms.
+    pub value: Tensor,
+    /// How many terms there are.
+    pub terms: Tensor,
+    /// How many of them are above 0.
+    pub active: Tensor,
+}
+
+impl Outcome {
+    fn new(gradient: Tensor, value: f64, terms: i64, active: i64) -> Outcome {
+        Outcome { gradient, value: Tensor::from(value), terms: Tensor::from(terms), active: Tensor::from(active) }
+    }
+
+    /// The loss of inputs `x` as one node of their graph, in their kind and on their device. It has no second derivative.
+    ///
+    /// # Panics
+    /// Where libtorch fails, e.g. out of memory.
+    pub fn of(self, x: &Tensor) -> Tally {
+        let pointer = |t: &Tensor| t.as_ptr().cast::<c_void>();
+        // SAFETY: valid `at::Tensor*`, borrowed until this returns; what the graph keeps it counts itself.
+        let sum = unsafe { rankle_known(pointer(x), pointer(&self.gradient), pointer(&self.value)) };
+        assert!(!sum.is_null(), "libtorch could not take a loss into its graph");
+        // SAFETY: a new `at::Tensor` that nothing else owns.
+        let sum = unsafe { Tensor::from_ptr(sum.cast()) };
+        Tally { sum, terms: self.terms, active: self.active }
+    }
+}
+
+/// Whether there are inputs, in this machine's memory.
+fn here(x: &Tensor, labels: &Tensor) -> bool {
+    x.device() == Device::Cpu && labels.device() == Device::Cpu && x.numel() > 0
+}
+
+/// Numbers for which the thread pool is asked: waking it takes longer than fewer do.
+const MANY: usize = 1 << 16;
+
+/// `f(scratch, i, row)` of all rows of `width` of a table, in their order, by several threads where that pays.
+fn each_row<T: Real, S, R: Send>(
+    table: &mut [T],
+    width: usize,
+    scratch: impl Fn() -> S + Sync + Send,
+    f: impl Fn(&mut S, usize, &mut [T]) -> R + Sync + Send,
+) -> Vec<R> {
+    if table.len() >= MANY && rayon::current_num_threads() > 1 {
+        let each = |scratch: &mut S, (i, row): (usize, &mut [T])| f(scratch, i, row);
+        return table.par_chunks_mut(width).enumerate().map_init(scratch, each).collect();
+    }
+    let mut scratch = scratch();
+    table.chunks_mut(width).enumerate().map(|(i, row)| f(&mut scratch, i, row)).collect()
+}
+
+/// Entries side by side: a compiler may not reorder one running minimum or sum, but keeps sixteen in registers.
+const LANES: usize = 16;
+
+/// The least of `of(x[i], also[i])`, infinity for an empty `x`. Chunks of one length, so that no bound is checked within.
+#[inline(always)]
+fn least<T: Real, A: Copy>(x: &[T], also: &[A], of: impl Fn(T, A) -> T) -> T {
+    let mut lanes = [T::INFINITY; LANES];
+    let ((x, x_rest), (also, also_rest)) = (x.as_chunks::<LANES>(), also.as_chunks::<LANES>());
+    for (x, also) in x.iter().zip(also) {
+        for lane in 0..LANES {
+            let value = of(x[lane], also[lane]);
+            lanes[lane] = if value < lanes[lane] { value } else { lanes[lane] };
+        }
+    }
+    let smaller = |near: T, value: T| if value < near { value } else { near };
+    let rest = x_rest.iter().zip(also_rest).map(|(&x, &also)| of(x, also)).fold(T::INFINITY, smaller);
+    lanes.into_iter().fold(rest, smaller)
+}
+
+/// The first place where `of(x[i], also[i])` holds.
+#[inline(always)]
+fn first<T: Copy, A: Copy>(x: &[T], also: &[A], of: impl Fn(T, A) -> bool) -> Option<usize> {
+    let (chunks, _) = x.as_chunks::<LANES>();
+    let (also_chunks, _) = also.as_chunks::<LANES>();
+    let any = |(x, also): (&[T; LANES], &[A; LANES])| (0..LANES).fold(false, |any, lane| any | of(x[lane], also[lane]));
+    let from = chunks.iter().zip(also_chunks).position(any).unwrap_or(chunks.len()) * LANES;
+    let at = x[from..].iter().zip(&also[from..]).position(|(&x, &also)| of(x, also));
+    at.map(|at| from + at)
+}
+
+/// The sum of a row.
+#[inline(always)]
+fn total<T: Real>(x: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (x, rest) = x.as_chunks::<LANES>();
+    for x in x {
+        for lane in 0..LANES {
+            lanes[lane] = lanes[lane] + x[lane];
+        }
+    }
+    lanes.into_iter().chain(rest.iter().copied()).fold(T::ZERO, |sum, x| sum + x)
+}
+
+/// Whether all numbers of a row are finite.
+#[inline(always)]
+fn finite<T: Real>(x: &[T]) -> bool {
+    x.iter().fold(true, |all, x| all & x.finite())
+}
+
+/// `log(1 + e^z)` and its slope, neither of which overflows.
+#[inline(always)]
+fn softplus(z: f64) -> (f64, f64) {
+    let small = (-z.abs()).exp();
+    (z.max(0.) + small.ln_1p(), if z >= 0. { 1. } else { small } / (1. + small))
+}

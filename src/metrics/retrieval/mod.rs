@@ -1,0 +1,424 @@
+//! Retrieval: a query ranks a gallery; CMC and mean average precision say how early the true matches come.
+//!
+//! The rules are those of Market-1501 and MARS (Zheng et al. 2015, 2016), which "In Defense of the Triplet Loss"
+//! (arXiv 1703.07737) reports. Everything streams: memory never holds the [queries, gallery] matrix.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use tch::{Kind, Tensor};
+
+use crate::distance::Metric;
+use crate::real::{Real, wide};
+use distances::{Distances, for_distances, for_rows};
+
+mod distances;
+mod processes;
+mod protocols;
+mod rerank;
+
+pub use processes::{Others, evaluate_shared};
+pub use protocols::{Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot, single_shot_distances};
+pub use rerank::rerank;
+
+/// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ap {
+    /// Market-1501's MATLAB rule, the one the re-identification papers report: the area under the precision-recall
+    /// curve by trapezoids, 1/m sum_k (p(r_k - 1) + p(r_k)) / 2, where p(r) is the precision of the first r and p(0) is 1.
+    Trapezoid,
+    /// The sum of the precision at each match over their number, 1/m sum_k k / r_k (scikit-learn from 0.19 on). About a
+    /// point of mAP above the trapezoid rule on Market-1501.
+    Step,
+}
+
+/// Which gallery items a query does not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exclude {
+    /// The queries are the gallery: query i is gallery item i and does not see itself.
+    Itself,
+    /// Those of the same person from the same camera (Market-1501, MARS).
+    SameCamera,
+}
+
+/// Whom an image shows and which camera took it. Number people from 1: the two other numbers have a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The person. -1 (any negative number) is junk, e.g. a bad detection: in the gallery it is dropped, neither right
+    /// nor wrong. 0 is a distractor: a wrong answer to every query. A query of either kind has no match.
+    pub person: i64,
+    /// The camera.
+    pub camera: i64,
+}
+
+/// How one query that has a match fared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// Rank of the first match, counted from 1.
+    pub first: usize,
+    /// Number of matches in the gallery.
+    pub matches: usize,
+    /// Average precision by `Ap::Trapezoid`.
+    pub trapezoid: f64,
+    /// Average precision by `Ap::Step`.
+    pub step: f64,
+}
+
+impl Answer {
+    /// Average precision by the rule `ap`.
+    pub fn ap(&self, ap: Ap) -> f64 {
+        match ap {
+            Ap::Trapezoid => self.trapezoid,
+            Ap::Step => self.step,
+        }
+    }
+}
+
+/// What an evaluation found. Fractions are of the queries that have a match; `Display` gives the protocol and counts.
+#[derive(Debug, Clone)]
+pub struct Retrieval {
+    /// One entry a query; `None` where the gallery holds no match.
+    pub answers: Vec<Option<Answer>>,
+    /// Queries without any match, left out of both mAP and CMC.
+    pub skipped: usize,
+    /// Distances (between queries and gallery items that are not junk) that were NaN or infinite. They sort last; above
+    /// 0 they mean broken embeddings.
+    pub non_finite: usize,
+    /// Gallery size with junk and distractors.
+    pub gallery: usize,
+    /// Gallery items dropped as junk.
+    pub junk: usize,
+    /// Gallery items that are distractors.
+    pub distractors: usize,
+    /// What queries did not see.
+    pub exclude: Exclude,
+    /// The rule that `map` uses.
+    pub ap: Ap,
+}
+
+impl Retrieval {
+    /// CMC at `k`: the fraction of queries whose first match is among the first `k`. NaN when no query has a match.
+    pub fn rank(&self, k: usize) -> f64 {
+        self.mean(|a| if a.first <= k { 1.0 } else { 0.0 })
+    }
+
+    /// CMC at 1, 2, ..., `k_max`.
+    pub fn cmc(&self, k_max: usize) -> Vec<f64> {
+        let mut found = vec![0usize; k_max];
+        for a in self.answers.iter().flatten().filter(|a| a.first <= k_max) {
+            found[a.first - 1] += 1;
+        }
+        let counted = (self.answers.len() - self.skipped) as f64;
+        let mut sum = 0;
+        found.iter().map(|n| (sum += n, sum as f64 / counted).1).collect()
+    }
+
+    /// Mean average precision by the rule that `evaluate` was given, a fraction. NaN when no query has a match.
+    pub fn map(&self) -> f64 {
+        self.map_of(self.ap)
+    }
+
+    /// Mean average precision by the rule `ap`; both rules are always computed.
+    pub fn map_of(&self, ap: Ap) -> f64 {
+        self.mean(|a| a.ap(ap))
+    }
+
+    fn mean(&self, f: impl Fn(&Answer) -> f64) -> f64 {
+        let counted = self.answers.len() - self.skipped;
+        self.answers.iter().flatten().map(f).sum::<f64>() / counted as f64
+    }
+}
+
+impl fmt::Display for Retrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = match self.exclude {
+            Exclude::Itself => "each query's own image",
+            Exclude::SameCamera => "the same person from the same camera",
+        };
+        write!(
+            f,
+            "{} queries ({} without a match, not counted), gallery {} ({} junk dropped, {} distractors kept), less {rule}",
+            self.answers.len(),
+            self.skipped,
+            self.gallery,
+            self.junk,
+            self.distractors
+        )?;
+        if self.non_finite > 0 {
+            write!(f, "; {} distances are not finite", self.non_finite)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ranks the gallery for each query and scores the ranking.
+///
+/// `query` is `[Q, D]`, `gallery` `[G, D]`, of any float kind and device; `q` and `g` say whom each row shows. Distances
+/// are computed in f32 (f64 for f64 input), a block of queries at a time; equal distances rank by gallery index.
+/// Embeddings that are not finite do no harm to other rows: their distances sort last and are counted in
+/// `Retrieval::non_finite`. `Retrieval` always holds both average precisions; `ap` says which one `map()` gives.
+///
+/// # Panics
+/// Where shapes and lengths disagree, or with `Exclude::Itself` when Q and G differ.
+pub fn evaluate(
+    query: &Tensor,
+    gallery: &Tensor,
+    q: &[Identity],
+    g: &[Identity],
+    metric: Metric,
+    exclude: Exclude,
+    ap: Ap,
+) -> Retrieval {
+    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, exclude);
+    let (n, width) = (q.len(), shelf.index.len());
+    match distances.kind() {
+        Kind::Double => score::<f64>(|each| for_distances(n, width, &distances, each), q, &shelf, exclude, ap),
+        _ => score::<f32>(|each| for_distances(n, width, &distances, each), q, &shelf, exclude, ap),
+    }
+}
+
+/// `evaluate` on distances that are at hand, `[Q, G]`, e.g. those of [`rerank`]; any device, any float kind.
+///
+/// # Panics
+/// Where `dist` is not `[q.len(), g.len()]`, or with `Exclude::Itself` when Q and G differ.
+pub fn evaluate_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
+    let shelf = Gallery::of_distances(dist, q, g, exclude);
+    let (n, width) = (q.len(), shelf.index.len());
+    let rows = |from, n| shelf.rows(dist, from, n);
+    match wide(&[dist]) {
+        Kind::Double => score::<f64>(|each| for_rows(n, width, rows, each), q, &shelf, exclude, ap),
+        _ => score::<f32>(|each| for_rows(n, width, rows, each), q, &shelf, exclude, ap),
+    }
+}
+
+/// The gallery less its junk, with the places of each person. Places count without the junk, in the order of the gallery.
+struct Gallery {
+    /// Gallery index of each place.
+    index: Vec<usize>,
+    /// Identity at each place.
+    identity: Vec<Identity>,
+    person: HashMap<i64, Vec<usize>>,
+    whole: usize,
+}
+
+impl Gallery {
+    /// The gallery of embeddings, and their distances to the queries, without the junk's.
+    fn of_embeddings(
+        query: &Tensor,
+        gallery: &Tensor,
+        q: &[Identity],
+        g: &[Identity],
+        metric: Metric,
+        exclude: Exclude,
+    ) -> (Gallery, Distances) {
+        let (a, b) = (query.size(), gallery.size());
+        assert!(
+            a.len() == 2 && b.len() == 2 && a[1] == b[1],
+            "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}"
+        );
+        assert_eq!(a[0], q.len() as i64, "one identity a query embedding");
+        assert_eq!(b[0], g.len() as i64, "one identity a gallery embedding");
+        let shelf = Gallery::new(q, g, exclude);
+        let distances = Distances::new(query, &shelf.select(gallery, 0), metric);
+        (shelf, distances)
+    }
+
+    /// The gallery of ready distances `[Q, G]`.
+    fn of_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) -> Gallery {
+        assert_eq!(dist.size(), [q.len() as i64, g.len() as i64], "distances must be [queries, gallery]");
+        Gallery::new(q, g, exclude)
+    }
+
+    fn new(q: &[Identity], g: &[Identity], exclude: Exclude) -> Gallery {
+        assert!(
+            exclude != Exclude::Itself || q.len() == g.len(),
+            "Exclude::Itself needs the queries to be the gallery"
+        );
+        let index: Vec<usize> = (0..g.len()).filter(|&i| g[i].person >= 0).collect();
+        let identity: Vec<Identity> = index.iter().map(|&i| g[i]).collect();
+        let mut person: HashMap<i64, Vec<usize>> = HashMap::new();
+        for (place, who) in identity.iter().enumerate().filter(|(_, who)| who.person > 0) {
+            person.entry(who.person).or_default().push(place);
+        }
+        Gallery { index, identity, person, whole: g.len() }
+    }
+
+    /// The rows or columns of `t` that are not junk.
+    fn select(&self, t: &Tensor, dim: i64) -> Tensor {
+        if self.index.len() == self.whole {
+            return t.shallow_clone();
+        }
+        let index: Vec<i64> = self.index.iter().map(|&i| i as i64).collect();
+        tch::no_grad(|| t.index_select(dim, &Tensor::from_slice(&index).to_device(t.device())))
+    }
+
+    /// Rows `from..from + n` of ready distances without the junk's columns, in f32 or f64: a copy.
+    fn rows(&self, dist: &Tensor, from: usize, n: usize) -> Tensor {
+        let part = dist.detach().narrow(0, from as i64, n as i64);
+        self.select(&part.to_kind(wide(&[dist])), 1).copy()
+    }
+
+    /// What these answers come to.
+    fn retrieval(&self, answers: Vec<Option<Answer>>, non_finite: usize, exclude: Exclude, ap: Ap) -> Retrieval {
+        Retrieval {
+            skipped: answers.iter().filter(|a| a.is_none()).count(),
+            answers,
+            non_finite,
+            gallery: self.whole,
+            junk: self.whole - self.index.len(),
+            distractors: self.identity.iter().filter(|who| who.person == 0).count(),
+            exclude,
+            ap,
+        }
+    }
+
+    /// Places of the matches of query `i` and of what it does not see.
+    fn sides(&self, i: usize, who: Identity, exclude: Exclude) -> (Vec<usize>, Vec<usize>) {
+        let same = self.person.get(&who.person).map_or(&[][..], Vec::as_slice);
+        match exclude {
+            Exclude::SameCamera => same.iter().partition(|&&p| self.identity[p].camera != who.camera),
+            Exclude::Itself => {
+                let matches = same.iter().copied().filter(|&p| self.index[p] != i).collect();
+                (matches, self.index.binary_search(&i).into_iter().collect())
+            }
+        }
+    }
+}
+
+/// What scores query i by its row of distances: its answer, and how many distances were not finite.
+type Each<'a, T> = &'a (dyn Fn(usize, &mut [T]) -> (Option<Answer>, usize) + Sync);
+
+/// `over_rows` calls what it is given for the rows of all queries, in their order.
+fn score<T: Real>(
+    over_rows: impl FnOnce(Each<'_, T>) -> Vec<(Option<Answer>, usize)>,
+    q: &[Identity],
+    shelf: &Gallery,
+    exclude: Exclude,
+    ap: Ap,
+) -> Retrieval {
+    let found = over_rows(&|i, row: &mut [T]| {
+        let non_finite = clean(row);
+        let (matches, dropped) = shelf.sides(i, q[i], exclude);
+        (answer(row, &matches, &dropped), non_finite)
+    });
+    let non_finite = found.iter().map(|(_, n)| n).sum();
+    shelf.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, exclude, ap)
+}
+
+/// Makes every distance that isn't finite infinite, so that it sorts last; how many there were.
+fn clean<T: Real>(row: &mut [T]) -> usize {
+    // Nearly always there is nothing to do, and asking first goes over many numbers at once.
+    if row.iter().fold(true, |all, d| all & d.finite()) {
+        return 0;
+    }
+    let mut n = 0;
+    for d in row {
+        if !d.finite() {
+            *d = T::INFINITY;
+            n += 1;
+        }
+    }
+    n
+}
+
+/// Cells that the distances up to the farthest match are cut into.
+const CELLS: usize = 1024;
+/// In a cell with a match only a search tells on which side of it a distance lies.
+const SEARCH: u32 = u32::MAX;
+
+/// The gap between matches by a look into a table: distances fall into equal cells, and all of a cell without a match
+/// lie in one gap. The cell is a function of the distance that never falls where it rises, so that a match in a lower
+/// cell is nearer, whatever was rounded.
+struct Cells {
+    from: f64,
+    scale: f64,
+    gap: Box<[u32; CELLS + 2]>,
+}
+
+impl Cells {
+    /// `hits`: the matches by rising distance; `far` the last one's.
+    fn new<T: Real>(hits: &[(T, usize)], far: T) -> Cells {
+        let (from, far) = (hits[0].0.into(), far.into());
+        let scale = CELLS as f64 / (far - from);
+        // All matches at one distance, or some at infinity: everything is searched.
+        let scale = if scale.is_finite() && far.is_finite() { scale } else { 0. };
+        let mut cells = Cells { from, scale, gap: Box::new([0; CELLS + 2]) };
+        let mut next = 0;
+        for (k, &(d, _)) in hits.iter().enumerate() {
+            let at = cells.at(d);
+            if at >= next {
+                cells.gap[next..at].fill(k as u32);
+                cells.gap[at] = SEARCH;
+                next = at + 1;
+            }
+        }
+        cells.gap[next..].fill(hits.len() as u32);
+        cells
+    }
+
+    fn at<T: Real>(&self, d: T) -> usize {
+        // Cell 0 is what is nearer than the first match; a cast takes NaN to 0.
+        let d = d.into();
+        if d < self.from { 0 } else { 1 + (((d - self.from) * self.scale) as usize).min(CELLS) }
+    }
+
+    fn gap<T: Real>(&self, d: T) -> u32 {
+        self.gap[self.at(d)]
+    }
+}
+
+/// Scores one query. Nothing is sorted but the matches: each item no farther than the farthest match is counted into the
+/// gap between matches where it falls, and the running sum of the gaps is the rank of each match.
+fn answer<T: Real>(row: &[T], matches: &[usize], dropped: &[usize]) -> Option<Answer> {
+    let hits = sorted(matches.iter().map(|&j| (row[j], j)).collect());
+    Answer::of(&gaps(row, 0, &hits, dropped))
+}
+
+/// Matches by rising distance; equal distances by index.
+fn sorted<T: Real>(mut hits: Vec<(T, usize)>) -> Vec<(T, usize)> {
+    hits.sort_unstable_by(|a, b| a.partial_cmp(b).expect("distances were made comparable"));
+    hits
+}
+
+/// How many of the items `from..from + row.len()`, less the `dropped` ones among them, come between one match and the
+/// next: `[0]` before the first (it included), one entry a match. A row without matches has none.
+fn gaps<T: Real>(row: &[T], from: usize, hits: &[(T, usize)], dropped: &[usize]) -> Vec<u32> {
+    let Some(&(far, _)) = hits.last() else { return Vec::new() };
+    // Matches that come before item j; equal distances by index.
+    let gap = |d: T, j: usize| hits.partition_point(|&(hd, hj)| hd < d || (hd == d && hj < j));
+    let mut gaps = vec![0u32; hits.len() + 1];
+    let cells = Cells::new(hits, far);
+    for (j, &d) in row.iter().enumerate() {
+        if d <= far {
+            let known = cells.gap(d);
+            gaps[if known == SEARCH { gap(d, from + j) } else { known as usize }] += 1;
+        }
+    }
+    for &j in dropped.iter().filter(|&&j| row[j - from] <= far) {
+        gaps[gap(row[j - from], j)] -= 1;
+    }
+    gaps.pop(); // behind the last match
+    gaps
+}
+
+impl Answer {
+    /// From the [`gaps`] of the whole gallery.
+    fn of(gaps: &[u32]) -> Option<Answer> {
+        if gaps.is_empty() {
+            return None;
+        }
+        let (mut rank, mut first, mut trapezoid, mut step) = (0, 0, 0.0, 0.0);
+        for (k, n) in gaps.iter().enumerate() {
+            rank += *n as usize; // the match itself is in its own gap
+            if k == 0 {
+                first = rank;
+            }
+            let before = if rank == 1 { 1.0 } else { k as f64 / (rank - 1) as f64 };
+            let at = (k + 1) as f64 / rank as f64;
+            trapezoid += (before + at) / 2.0;
+            step += at;
+        }
+        let m = gaps.len() as f64;
+        Some(Answer { first, matches: gaps.len(), trapezoid: trapezoid / m, step: step / m })
+    }
+}

@@ -1,0 +1,238 @@
+//! What surrounds the one retrieval score: the answers themselves, CUHK03's single shot, Market-1501's multi-query.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Result, ensure};
+use rand::Rng;
+use tch::{Device, Kind, Tensor};
+
+use super::distances::for_rows;
+use super::{Exclude, Gallery, Identity, clean};
+use crate::distance::Metric;
+use crate::metrics::verification::mean_std;
+use crate::real::wide;
+use crate::seed;
+
+/// One answer to a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// Gallery index.
+    pub index: usize,
+    /// Distance to the query in the metric asked for; infinite where it is not finite.
+    pub distance: f64,
+    /// Whether it shows the query's person.
+    pub correct: bool,
+}
+
+/// The first `k` answers to each query, nearest first, after junk and what the query does not see were dropped (fewer
+/// where the gallery is smaller). Meant for pictures of a few queries; arguments and panics as for
+/// [`super::evaluate`].
+pub fn ranking(
+    query: &Tensor,
+    gallery: &Tensor,
+    q: &[Identity],
+    g: &[Identity],
+    metric: Metric,
+    exclude: Exclude,
+    k: usize,
+) -> Vec<Vec<Hit>> {
+    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, exclude);
+    first(|from, n| distances.rows(from, n), q, &shelf, metric, exclude, k)
+}
+
+/// [`ranking`] on distances that are at hand, `[Q, G]`, any device, any float kind.
+///
+/// # Panics
+/// As [`super::evaluate_distances`].
+pub fn ranking_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, k: usize) -> Vec<Vec<Hit>> {
+    let shelf = Gallery::of_distances(dist, q, g, exclude);
+    // Distances as they are: no metric has squared them.
+    first(|from, n| shelf.rows(dist, from, n), q, &shelf, Metric::SquaredEuclidean, exclude, k)
+}
+
+/// Rows widened, which changes neither a distance nor an order: what is scored here needs no speed.
+fn in_f64(rows: impl Fn(usize, usize) -> Tensor) -> impl Fn(usize, usize) -> Tensor {
+    move |from, n| rows(from, n).to_kind(Kind::Double)
+}
+
+fn first(
+    rows: impl Fn(usize, usize) -> Tensor,
+    q: &[Identity],
+    shelf: &Gallery,
+    metric: Metric,
+    exclude: Exclude,
+    k: usize,
+) -> Vec<Vec<Hit>> {
+    for_rows(q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
+        clean(row);
+        let (matches, dropped) = shelf.sides(i, q[i], exclude);
+        let mut seen: Vec<usize> = (0..row.len()).filter(|p| !dropped.contains(p)).collect();
+        let order =
+            |a: &usize, b: &usize| (row[*a], a).partial_cmp(&(row[*b], b)).expect("distances were made comparable");
+        if k < seen.len() {
+            seen.select_nth_unstable_by(k, order);
+            seen.truncate(k);
+        }
+        seen.sort_unstable_by(order);
+        let distance = |p: usize| {
+            if metric == Metric::Euclidean { row[p].sqrt() } else { row[p] }
+        };
+        seen.iter()
+            .map(|&p| Hit { index: shelf.index[p], distance: distance(p), correct: matches.contains(&p) })
+            .collect()
+    })
+}
+
+/// What [`single_shot`] found.
+#[derive(Debug, Clone)]
+pub struct SingleShot {
+    /// CMC at 1, 2, ..., averaged over the repeats; as long as the largest gallery drawn.
+    pub cmc: Vec<f64>,
+    /// Population standard deviation of CMC at 1 over the repeats.
+    pub rank1_std: f64,
+    /// Queries whose person no other camera saw; left out.
+    pub skipped: usize,
+    /// Distances that were NaN or infinite; they sort last.
+    pub non_finite: usize,
+}
+
+impl SingleShot {
+    /// CMC at `k`, a fraction of the queries that have a match; 1 beyond the size of the gallery, NaN without queries.
+    pub fn rank(&self, k: usize) -> f64 {
+        match (k, self.cmc.len()) {
+            (_, 0) => f64::NAN,
+            (0, _) => 0.0,
+            (k, n) => self.cmc[k.min(n) - 1],
+        }
+    }
+}
+
+/// CUHK03's old protocol: CMC with a gallery of one image a person, drawn anew for each query and repeat.
+///
+/// For each query the gallery images of other cameras are taken, one drawn at random for each person (junk is dropped,
+/// distractors all stay), and the rank of the query's person among them counted. Draws come from
+/// `seed::at(seed, repeat, query index)`. Other arguments and panics as for [`super::evaluate`].
+pub fn single_shot(
+    query: &Tensor,
+    gallery: &Tensor,
+    q: &[Identity],
+    g: &[Identity],
+    metric: Metric,
+    repeats: usize,
+    seed: u64,
+) -> SingleShot {
+    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, Exclude::SameCamera);
+    shots(|from, n| distances.rows(from, n), q, &shelf, repeats, seed)
+}
+
+/// [`single_shot`] on distances that are at hand, `[Q, G]`, e.g. those of a learned metric; any device, any float kind.
+///
+/// # Panics
+/// As [`super::evaluate_distances`].
+pub fn single_shot_distances(dist: &Tensor, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> SingleShot {
+    let shelf = Gallery::of_distances(dist, q, g, Exclude::SameCamera);
+    shots(|from, n| shelf.rows(dist, from, n), q, &shelf, repeats, seed)
+}
+
+fn shots(
+    rows: impl Fn(usize, usize) -> Tensor,
+    q: &[Identity],
+    shelf: &Gallery,
+    repeats: usize,
+    seed: u64,
+) -> SingleShot {
+    // Ordered by person, so that the draws do not depend on a hash.
+    let mut people: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    let mut distractors = Vec::new();
+    for (place, who) in shelf.identity.iter().enumerate() {
+        match who.person {
+            0 => distractors.push(place),
+            person => people.entry(person).or_default().push(place),
+        }
+    }
+    let found = for_rows(q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
+        let non_finite = clean(row);
+        let elsewhere = |p: &usize| shelf.identity[*p].camera != q[i].camera;
+        let rest: Vec<usize> = distractors.iter().copied().filter(elsewhere).collect();
+        let others: Vec<(i64, Vec<usize>)> = people
+            .iter()
+            .map(|(&person, places)| (person, places.iter().copied().filter(elsewhere).collect::<Vec<_>>()))
+            .filter(|(_, places)| !places.is_empty())
+            .collect();
+        let own = others.iter().position(|(person, _)| *person == q[i].person);
+        let ranks: Option<Vec<usize>> = own.map(|own| {
+            let rank = |repeat| {
+                let mut rng = seed::at(seed, repeat as u64, i as u64);
+                let drawn: Vec<usize> =
+                    others.iter().map(|(_, places)| places[rng.random_range(0..places.len())]).collect();
+                let mine = (row[drawn[own]], drawn[own]);
+                1 + drawn.iter().chain(&rest).filter(|&&p| (row[p], p) < mine).count()
+            };
+            (0..repeats).map(rank).collect()
+        });
+        (ranks, others.len() + rest.len(), non_finite)
+    });
+    let counted: Vec<&Vec<usize>> = found.iter().filter_map(|(ranks, ..)| ranks.as_ref()).collect();
+    let widest = found.iter().filter(|f| f.0.is_some()).map(|f| f.1).max().unwrap_or(0);
+    let mut at = vec![0usize; widest];
+    let mut firsts = vec![0usize; repeats];
+    for ranks in &counted {
+        for (repeat, &rank) in ranks.iter().enumerate() {
+            at[rank - 1] += 1;
+            firsts[repeat] += usize::from(rank == 1);
+        }
+    }
+    let mut sum = 0;
+    let cmc: Vec<f64> = at.iter().map(|n| (sum += n, sum as f64 / (counted.len() * repeats) as f64).1).collect();
+    let firsts: Vec<f64> = firsts.iter().map(|&n| n as f64 / counted.len() as f64).collect();
+    SingleShot {
+        cmc,
+        rank1_std: mean_std(&firsts).1,
+        skipped: q.len() - counted.len(),
+        non_finite: found.iter().map(|f| f.2).sum(),
+    }
+}
+
+/// Market-1501's multi-query embeddings `[Q, D]`: for each query of `q`, the mean of all `images` `[M, D]` that show the
+/// same person from the same camera (`who`, M entries; the data set's `gt_bbox` folder). Evaluate them as single queries.
+/// The mean is taken in f64 and not normalised again; kind and device are those of `images` (half kinds give f32).
+///
+/// # Errors
+/// When a query has no such image, or shapes and lengths disagree.
+pub fn multi_query(images: &Tensor, who: &[Identity], q: &[Identity]) -> Result<Tensor> {
+    let size = images.size();
+    ensure!(
+        size.len() == 2 && size[0] == who.len() as i64,
+        "multi-query embeddings are {size:?} but there are {} identities: pass one identity a row",
+        who.len()
+    );
+    let mut group: HashMap<Identity, usize> = HashMap::new();
+    let of: Vec<i64> = who
+        .iter()
+        .map(|&w| {
+            let next = group.len();
+            *group.entry(w).or_insert(next) as i64
+        })
+        .collect();
+    let mut take = Vec::with_capacity(q.len());
+    for (i, w) in q.iter().enumerate() {
+        let Some(&at) = group.get(w) else {
+            anyhow::bail!(
+                "query {i} (person {}, camera {}) has no multi-query image: is the gt_bbox folder complete?",
+                w.person,
+                w.camera
+            );
+        };
+        take.push(at as i64);
+    }
+    let kind = wide(&[images]);
+    let out = tch::no_grad(|| {
+        let x = images.detach().to_device(Device::Cpu).to_kind(Kind::Double);
+        let of = Tensor::from_slice(&of);
+        let groups = group.len() as i64;
+        let sum = Tensor::zeros([groups, size[1]], (Kind::Double, Device::Cpu)).index_add(0, &of, &x);
+        let count = of.bincount::<Tensor>(None, groups).to_kind(Kind::Double).unsqueeze(1);
+        (sum / count).index_select(0, &Tensor::from_slice(&take))
+    });
+    Ok(out.to_kind(kind).to_device(images.device()))
+}

@@ -1,0 +1,618 @@
+//! A paper's program: the command line, the verbs, and the tables that compare runs. The verbs stand here, once.
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::{Args, Command, FromArgMatches, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
+use crate::hyper::{self, All, Flags, Hyper};
+use crate::paper::{self, Paper};
+use crate::report::{Report, Table};
+use crate::run::Run;
+use crate::run::config::typed_as;
+use crate::say::{print, say};
+use crate::study::{self, Grid, Sheet, Study, Variant};
+use crate::tasks::{Data, embed};
+use crate::{claims, files};
+
+/// Flags of `train` and `reproduce`.
+#[derive(Args)]
+struct Training<H: Args> {
+    /// Run folder [default: data/runs/PAPER/ and a name made from the flags]
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    run: Option<PathBuf>,
+    #[command(flatten)]
+    hyper: All<H>,
+    #[command(flatten)]
+    machine: TrainingFlags,
+}
+
+#[derive(Args)]
+struct Reproduce<H: Args, S: Args> {
+    /// A table or figure of the paper instead of one run, each cell in a run folder of its own
+    #[arg(long, value_name = "NAME", help_heading = "Study")]
+    table: Option<String>,
+    /// Train with each of these seeds, e.g. 1,2,3, and average
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "seed", help_heading = "Study")]
+    seeds: Vec<u64>,
+    /// Train and test on each of these splits of a set that has several, e.g. 1-20, and average
+    #[arg(
+        id = "several-splits",
+        long = "splits",
+        value_name = "LIST",
+        conflicts_with = "split",
+        help_heading = "Study"
+    )]
+    splits: Option<String>,
+    /// Only these rows of the table, e.g. the first and third: 1,3, or by what they are called
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "table", help_heading = "Study")]
+    only: Vec<String>,
+    #[command(flatten)]
+    training: Training<H>,
+    #[command(flatten)]
+    scoring: S,
+}
+
+#[derive(Args)]
+struct Evaluate<S: Args> {
+    /// Run folder that train made
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    run: PathBuf,
+    /// Score the network as training found it instead, into DIR/untrained: what training was worth
+    #[arg(long, help_heading = "Scoring")]
+    untrained: bool,
+    #[command(flatten)]
+    machine: MachineFlags,
+    #[command(flatten)]
+    scoring: S,
+}
+
+#[derive(Args)]
+struct Embed<S: Args> {
+    /// Run folder that train made
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    run: PathBuf,
+    /// File to write: a row an image or video, their names in its metadata
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    #[command(flatten)]
+    machine: MachineFlags,
+    #[command(flatten)]
+    scoring: S,
+}
+
+#[derive(Args)]
+struct Export<S: Args> {
+    /// Run folder that train made
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    run: PathBuf,
+    #[command(flatten)]
+    machine: MachineFlags,
+    #[command(flatten)]
+    scoring: S,
+}
+
+#[derive(Args)]
+struct Card {
+    /// Also write the card as JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb<H: Args, S: Args> {
+    /// Train, evaluate, export; ends with the paper's numbers beside ours
+    Reproduce(Reproduce<H, S>),
+    /// Train, or go on training where the same command was interrupted
+    Train(Training<H>),
+    /// Score a trained run: results.json, report.html, the table
+    Evaluate(Evaluate<S>),
+    /// Embed all that lies in a folder into a .safetensors
+    Embed(Embed<S>),
+    /// Write the network as TorchScript, loaded again and compared before it counts as written
+    Export(Export<S>),
+    /// The data card: counts, labels, sizes, problems, what differs from the published set
+    Data(Card),
+}
+
+/// The command line of a paper.
+pub fn command<P: Paper>() -> Command {
+    let command = Command::new(P::NAME).version(env!("CARGO_PKG_VERSION")).about(P::CITATION).after_help(P::START);
+    let command = Verb::<P::Hyper, P::Scoring>::augment_subcommands(command.subcommand_required(true));
+    let command = ["reproduce", "train"]
+        .into_iter()
+        .fold(command, |command, verb| command.mut_subcommand(verb, hyper::explained::<P::Hyper>));
+    let brings = clap::Arg::new("brings").long(P::BRINGS).value_name("DIR").required(true);
+    let brings = brings.help("Folder of what is to be embedded, searched with its subfolders");
+    let command = command
+        .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data")))
+        .mut_subcommand("embed", |verb| verb.arg(brings))
+        .mut_subcommand("data", |verb| {
+            hyper::optional::<P::Hyper>(verb, "Data").mut_arg("data", |arg| arg.required(true))
+        });
+    // A hyperparameter of that name keeps it.
+    let command = match hyper::flags(&hyper::blank::<P::Hyper>().ok()).contains_key("splits") {
+        true => command.mut_subcommand("reproduce", |verb| {
+            verb.mut_arg("several-splits", |arg| arg.long("several-splits").hide(true))
+        }),
+        false => command,
+    };
+    let sound = Command::new("sound").hide(true).about("Checks what this program says of itself: for its tests");
+    // What stands above an enum of verbs would take the place of the citation.
+    P::Own::augment_subcommands(command).subcommand(sound).about(P::CITATION)
+}
+
+/// `evaluate` with `--baselines` in place of `--run`, where the paper has any.
+fn baselines<P: Paper>(verb: Command) -> Command {
+    let Some(what) = P::BASELINES else { return verb };
+    let flag = clap::Arg::new("baselines").long("baselines").action(clap::ArgAction::SetTrue).requires("data");
+    let flag = flag.conflicts_with_all(["run", "untrained"]).help_heading("Scoring");
+    verb.arg(flag.help(format!("Score {what} on --data instead of a run: what a network has to beat")))
+        .mut_arg("run", |run| run.required_unless_present("baselines").required(false))
+}
+
+/// Checks the rows of a paper's tables: every flag that they name exists and has a place, every recipe is one of its
+/// flags'. Prints what a test needs: the names of the scores that claims and tables are of.
+fn sound<P: Paper>() -> Result<()> {
+    hyper::sound::<P::Hyper>()?;
+    hyper::placed::<P::Scoring>()?;
+    let mut named = std::collections::BTreeSet::new();
+    for block in P::CLAIMS {
+        for &(_, _, at, score, numbers) in block.rows {
+            hyper::paper(at)?;
+            named.extend(claims::scores(block.metrics, score, numbers).map(|(name, _)| name));
+        }
+    }
+    for study in P::STUDIES {
+        for cells in study.sheets.iter().flat_map(|sheet| sheet.cells) {
+            named.extend(cells.1.iter().map(|name| name.to_string()));
+        }
+        for row in study.rows.iter().chain(study.columns) {
+            hyper::paper(row.1).with_context(|| format!("table {}: {}", study.name, row.0))?;
+        }
+    }
+    let flags: Vec<String> =
+        hyper::flags(&hyper::blank::<All<P::Hyper>>()?).into_iter().map(|(name, _)| name).collect();
+    let tables: Vec<&str> = P::STUDIES.iter().map(|study| study.name).collect();
+    print(json!({"flags": flags, "scores": named, "tables": tables}))
+}
+
+/// Runs a program's work and turns its end into an exit code: 0; 2 after a line that says what is wrong with the command
+/// line; 1 after a line that names any other cause. A panic is a defect of ours and is answered in one line too.
+fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
+    crate::device::memory::keep();
+    crate::say::panics();
+    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => {
+            crate::collectives::finish();
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => {
+            crate::collectives::fail(&crate::say::one_line(&error));
+            ExitCode::from(if error.is::<hyper::Usage>() { 2 } else { 1 })
+        }
+        Err(_) => {
+            crate::collectives::leave("a defect of rankle");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// A paper's program: its command line, its verb, its end.
+pub fn main<P: Paper>() -> ExitCode {
+    let matches = command::<P>().get_matches();
+    ended(|| {
+        let (name, of) = matches.subcommand().context("no verb")?;
+        if name == "sound" {
+            return sound::<P>();
+        }
+        if !Verb::<P::Hyper, P::Scoring>::has_subcommand(name) {
+            return P::own(P::Own::from_arg_matches(&matches)?);
+        }
+        if matches!(of.try_get_one::<bool>("baselines"), Ok(Some(true))) {
+            let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
+            let data = P::open(&h.own, h.usual.seed)?;
+            data.check(false)?;
+            let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
+            return tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")));
+        }
+        match Verb::<P::Hyper, P::Scoring>::from_arg_matches(&matches)? {
+            Verb::Train(args) => {
+                let h = hyper::resolved(&hyper::typed::<All<P::Hyper>>(of)?)?;
+                let run = paper::run_of(&h, args.machine.resolve_world()?);
+                let at = args.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
+                let data = paper::opened_data::<P>(&h)?;
+                paper::train::<P>(&h, &data, &at, &run)?;
+                print(format!("trained: {0}\nnext: {1} evaluate --run {0}", at.display(), P::NAME))
+            }
+            Verb::Reproduce(args) => reproduce::<P>(args, of),
+            Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
+            Verb::Embed(args) => {
+                let run = args.machine.resolve()?;
+                let (config, h, shape) = paper::opened::<P>(&args.run, &run)?;
+                P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+                embed::check_out(&args.out)?;
+                let run = paper::run_of(&h, run);
+                let nets = paper::nets(&h, &shape, &run, &args.run, &config, false);
+                let folder: &String = of.get_one("brings").context("no folder")?;
+                let found = P::embed(&h.own, &nets, folder, &args.scoring, &run)?;
+                let names = ("names".to_string(), serde_json::to_string(&found.names)?);
+                let metadata = found.metadata.into_iter().chain([names]).collect();
+                crate::weights::save(&args.out, &found.tensors, Some(metadata))?;
+                print(format!("{}: {}", found.what, args.out.display()))
+            }
+            Verb::Export(args) => {
+                let machine = args.machine.resolve()?;
+                let (_, h, _) = paper::opened::<P>(&args.run, &machine)?;
+                P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+                paper::exported::<P>(&args.run, &machine, &args.scoring)
+            }
+            Verb::Data(args) => {
+                let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
+                let cards = P::open(&h.own, h.usual.seed)?.cards();
+                cards.iter().try_for_each(print)?;
+                let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };
+                match args.out {
+                    Some(out) => files::write_atomic(&out, serde_json::to_string_pretty(&value)?.as_bytes()),
+                    None => Ok(()),
+                }
+            }
+        }
+    })
+}
+
+fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
+    let machine = args.machine.resolve_world()?;
+    let (config, h, shape) = paper::opened::<P>(&args.run, &machine)?;
+    let run = paper::run_of(&h, machine);
+    P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+    let typed = hyper::typed::<P::Hyper>(of)?;
+    let (data, at) = if typed.is_empty() {
+        (P::open(&h.own, run.seed)?, args.run.clone())
+    } else {
+        // The run keeps the scores of its own data.
+        let mut changes = typed.clone();
+        if typed.contains_key("data") {
+            let usual = hyper::flags(&hyper::resolve::<P::Hyper>(&typed, &|_| ()).map_err(hyper::usage)?);
+            let data = hyper::under::<P::Hyper>("Data");
+            changes.extend(usual.into_iter().filter(|(name, _)| data.contains(name)));
+        }
+        let other: P::Hyper = hyper::with(&h.own, &changes).map_err(hyper::usage)?;
+        let data = P::elsewhere(&h.own, &other, run.seed)?;
+        ensure!(P::shape(&other, &data)? == shape, "{}: the run was trained for other data than these", data.name());
+        let more = typed.iter().filter(|(name, _)| *name != "data");
+        let more: String = more.map(|(name, value)| format!("-{name}{}", typed_as(value).replace('/', "-"))).collect();
+        let at = args.run.join(format!("on-{}{more}", data.name()));
+        (data, at)
+    };
+    data.check(false)?;
+    let at = if args.untrained { at.join("untrained") } else { at };
+    let mut nets = paper::nets(&h, &shape, &run, &args.run, &config, args.untrained);
+    nets.elsewhere = !typed.is_empty();
+    let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
+    results.show(&at, &found)
+}
+
+fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
+    let machine = args.training.machine.resolve()?;
+    let typed = hyper::typed::<All<P::Hyper>>(of)?;
+    if args.table.is_some() || args.splits.is_some() || !args.seeds.is_empty() {
+        let wish = Wish {
+            run: args.training.run,
+            typed,
+            scoring: hyper::typed::<P::Scoring>(of)?,
+            seeds: args.seeds,
+            splits: args.splits,
+            only: args.only,
+        };
+        let known = || P::STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
+        return match args.table {
+            None => one::<P>(&wish, &machine),
+            Some(name) => match P::STUDIES.iter().find(|study| study.name == name) {
+                Some(study) => grid::<P>(study, &wish, &machine),
+                None => Err(hyper::usage(anyhow::anyhow!("--table {name}: this paper has {}", known()))),
+            },
+        };
+    }
+    let h = hyper::resolved::<P::Hyper>(&typed)?;
+    P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+    let run = paper::run_of(&h, machine);
+    let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
+    let data = paper::opened_data::<P>(&h)?;
+    paper::train::<P>(&h, &data, &at, &run)?;
+    let (config, h, shape) = paper::opened::<P>(&at, &run.machine)?;
+    let nets = paper::nets(&h, &shape, &run, &at, &config, false);
+    let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
+    let rivals = P::rivals(&h.own, &data, &nets, &found, &args.scoring, &run)?;
+    results.show(&at, &found)?;
+    for (title, table) in rivals {
+        print(format!("{title}\n{table}"))?;
+    }
+    paper::export_run(&nets, &args.scoring)
+}
+
+/// What the command line asks of a study.
+#[derive(Debug, Clone)]
+struct Wish {
+    run: Option<PathBuf>,
+    typed: Flags,
+    scoring: Flags,
+    seeds: Vec<u64>,
+    splits: Option<String>,
+    only: Vec<String>,
+}
+
+/// One row: the run of the command line, over seeds and splits.
+fn one<P: Paper>(wish: &Wish, machine: &Machine) -> Result<()> {
+    let study = Study::<P::Hyper, P::Scoring> {
+        name: "runs",
+        title: "Mean ± standard deviation over seeds and splits",
+        fixed: |_, _| (),
+        rows: &[("ours", |_, _| ())],
+        columns: &[],
+        sheets: &[],
+        says: study::silent,
+    };
+    grid::<P>(&study, wish, machine)
+}
+
+/// The seeds or splits of a list: numbers, ranges as 1-10, other words as they are.
+fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
+    const MOST: usize = 1000;
+    let mut all = Vec::new();
+    for part in list.split(',') {
+        match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
+            Some((Ok(from), Ok(to))) if from > 0 && from <= to && to - from < MOST => {
+                all.extend((from..=to).map(|number| number.to_string()));
+            }
+            Some(_) => return Err(hyper::usage(anyhow!("--{flag} {part}: say a range as 1-10"))),
+            None => all.push(part.to_string()),
+        }
+    }
+    match (1..all.len()).find(|&i| all[..i].contains(&all[i])) {
+        Some(i) => Err(hyper::usage(anyhow!("--{flag}: {} comes twice", all[i]))),
+        None => Ok(all),
+    }
+}
+
+/// The flags of a cell.
+struct Cell<H: Hyper, S> {
+    h: All<H>,
+    scoring: S,
+}
+
+/// The first refusal, where every cell refuses.
+fn some_takes<C>(cells: &[C], refuses: impl Fn(&C) -> Result<()>) -> Result<()> {
+    let refused: Vec<_> = cells.iter().map_while(|cell| refuses(cell).err()).collect();
+    let all = refused.len() == cells.len();
+    refused.into_iter().next().filter(|_| all).map_or(Ok(()), |error| Err(hyper::usage(error)))
+}
+
+/// Trains, scores and prints all cells.
+fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
+    let nothing: Variant<P::Hyper, P::Scoring> = ("", |_, _| ());
+    let columns: Vec<_> = if study.columns.is_empty() { vec![nothing] } else { study.columns.to_vec() };
+    let seeds = wish.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    let seeds = if seeds.is_empty() { vec![None] } else { listed("seeds", &seeds)?.into_iter().map(Some).collect() };
+    let splits: Vec<Option<String>> = match &wish.splits {
+        None => vec![None],
+        Some(list) => {
+            let known = hyper::under::<P::Hyper>("Data").contains(&"split".to_string());
+            ensure!(known, hyper::usage(anyhow!("--splits: these data have one split: leave it out")));
+            ensure!(!wish.typed.contains_key("split"), hyper::usage(anyhow!("--split and --splits: give one of them")));
+            let list = listed("splits", list)?;
+            for split in &list {
+                let one = Map::from_iter([("split".to_string(), Value::from(split.as_str()))]);
+                hyper::resolve::<P::Hyper>(&one, &|_| ())
+                    .with_context(|| format!("--splits {split}"))
+                    .map_err(hyper::usage)?;
+            }
+            list.into_iter().map(Some).collect()
+        }
+    };
+    let cell = |row: &Variant<P::Hyper, P::Scoring>, column: &Variant<P::Hyper, P::Scoring>, typed: &Flags| {
+        let set =
+            |h: &mut P::Hyper, s: &mut P::Scoring| [study.fixed, row.1, column.1].iter().for_each(|set| set(h, s));
+        let blank = hyper::blank::<P::Scoring>()?;
+        let h = hyper::resolve::<P::Hyper>(typed, &|h| set(h, &mut blank.clone()))?;
+        let mut scoring = blank;
+        set(&mut h.own.clone(), &mut scoring);
+        let scoring = hyper::with(&scoring, &wish.scoring)?;
+        Ok::<_, anyhow::Error>(Cell { h, scoring })
+    };
+    // What the study goes through may not be typed.
+    let all: Vec<Cell<_, _>> = study
+        .rows
+        .iter()
+        .flat_map(|row| columns.iter().map(move |column| (row, column)))
+        .map(|(row, column)| cell(row, column, &Map::new()))
+        .collect::<Result<_>>()?;
+    let flags: Vec<Flags> = all.iter().map(|cell| hyper::flags(&cell.h)).collect();
+    let scorings: Vec<Flags> = all.iter().map(|cell| hyper::flags(&cell.scoring)).collect();
+    let set = [study.rows, study.columns].concat();
+    let goes_through = through::<P::Hyper, P::Scoring>(&set)?;
+    let both = wish.typed.keys().chain(wish.scoring.keys()).find(|name| goes_through.contains(name));
+    if let Some(flag) = both {
+        let rows = if study.columns.is_empty() { " (--only takes some of its rows)" } else { "" };
+        return Err(hyper::usage(anyhow!("--table {} goes through --{flag}: leave it out{rows}", study.name)));
+    }
+    let named = |name: &str| {
+        let same = |row: &&Variant<P::Hyper, P::Scoring>| study::slug(row.0) == study::slug(name);
+        study.rows.iter().position(|row| same(&row)).or_else(|| {
+            let by_value = |i: &usize| {
+                goes_through
+                    .iter()
+                    .any(|flag| flags[i * columns.len()].get(flag).is_some_and(|value| typed_as(value) == name))
+            };
+            (0..study.rows.len()).find(by_value)
+        })
+    };
+    let mut rows: Vec<usize> = Vec::new();
+    for name in &wish.only {
+        let number = name.parse::<usize>().ok().filter(|n| (1..=study.rows.len()).contains(n)).map(|n| n - 1);
+        let known = study.rows.iter().map(|row| study::slug(row.0)).collect::<Vec<_>>().join(", ");
+        let row = number.or_else(|| named(name)).with_context(|| format!("--only {name}: the rows are {known}"));
+        rows.push(row.map_err(hyper::usage)?);
+    }
+    if rows.is_empty() {
+        rows = (0..study.rows.len()).collect();
+    }
+    rows.sort_unstable();
+    rows.dedup();
+
+    // Refused before hours of training: what no row looks at.
+    let chosen = || rows.iter().flat_map(|&r| columns.iter().map(move |column| (&study.rows[r], column)));
+    let typed: Vec<Cell<_, _>> =
+        chosen().map(|(row, column)| cell(row, column, &wish.typed)).collect::<Result<_>>().map_err(hyper::usage)?;
+    for (flag, value) in &wish.typed {
+        let one = Map::from_iter([(flag.clone(), value.clone())]);
+        some_takes(&typed, |cell| hyper::refuse_idle(&cell.h.own, &one))?;
+    }
+    some_takes(&typed, |cell| P::check_scoring(&cell.h.own, &cell.scoring, &wish.scoring))?;
+
+    let data = wish.typed.get("data").or_else(|| flags[0].get("data")).map_or(String::new(), typed_as);
+    let root = wish.run.clone().unwrap_or_else(|| {
+        let name = format!("table-{}-{}", study.name, hyper::data_name(&data));
+        Path::new("data/runs").join(P::NAME).join(if study.sheets.is_empty() { hyper::data_name(&data) } else { name })
+    });
+    let varied: Vec<String> = hyper::varied(&flags).into_iter().filter(|flag| goes_through.contains(flag)).collect();
+    let viewed = hyper::varied(&scorings);
+    let (mut grid, mut claimed) = (Grid::default(), Vec::new());
+    let (mut json_cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
+    let mut last = None;
+    for &r in &rows {
+        let row = &study.rows[r];
+        let (mut cells, mut paper) = (Vec::new(), Vec::new());
+        for column in &columns {
+            let mut runs = Vec::new();
+            for split in &splits {
+                for seed in &seeds {
+                    let mut typed = wish.typed.clone();
+                    typed.extend(split.clone().map(|split| ("split".to_string(), Value::from(split))));
+                    let number = seed.as_ref().and_then(|seed| seed.parse::<u64>().ok());
+                    typed.extend(number.map(|seed| ("seed".to_string(), Value::from(seed))));
+                    // What this row does not look at is for the others.
+                    let all = cell(row, column, &typed).map_err(hyper::usage)?;
+                    typed.retain(|name, _| !hyper::is_idle(&all.h.own, name));
+                    let Cell { h, scoring } = cell(row, column, &typed).map_err(hyper::usage)?;
+                    if let Err(error) = h.own.check() {
+                        // A dash is what does not go together by itself, not what was typed.
+                        let blank = cell(row, column, &Map::new())?;
+                        ensure!(!study.columns.is_empty() && blank.h.own.check().is_err(), hyper::usage(error));
+                        continue;
+                    }
+                    let own = hyper::flags(&h);
+                    let mut name: Vec<String> = varied.iter().map(|flag| typed_as(&own[flag])).collect();
+                    name.extend(split.as_ref().map(|split| format!("split{split}")));
+                    name.push(h.usual.seed.to_string());
+                    let at = root.join(name.join("-").replace('/', "-"));
+                    let views = hyper::flags(&scoring);
+                    let views: Vec<String> =
+                        viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
+                    let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
+                    let words: Vec<&str> = [row.0, column.0].into_iter().filter(|word| !word.is_empty()).collect();
+                    say(format!("{}: {}", words.join(", "), at.display()));
+                    let run = Run { machine: machine.clone(), seed: h.usual.seed, amp: h.usual.amp };
+                    let data = paper::opened_data::<P>(&h)?;
+                    paper::train::<P>(&h, &data, &at, &run)?;
+                    let (results, _) = paper::scored::<P>(&at, &run, &data, &into, &scoring)?;
+                    reasons.extend(results.comparable.clone().err().filter(|why| !reasons.contains(why)));
+                    departures.extend(
+                        results
+                            .departures
+                            .iter()
+                            .filter(|text| !departures.contains(text))
+                            .cloned()
+                            .collect::<Vec<_>>(),
+                    );
+                    json_cells.push(json!({
+                        "row": row.0, "column": column.0, "seed": h.usual.seed, "split": split, "run": at.display().to_string(),
+                        "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
+                        "flags": own, "departures": results.departures,
+                    }));
+                    let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
+                    paper.extend(fair.map(|claim| (claim.score, claim.paper)));
+                    runs.push(results.scores);
+                    last = Some((at, scoring));
+                }
+            }
+            cells.push(runs);
+        }
+        grid.rows.push(row.0.to_string());
+        grid.cells.push(cells);
+        claimed.push(paper);
+    }
+
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let title = format!(
+        "{} on {}{}, {}",
+        study.title,
+        hyper::data_name(&data),
+        if wish.splits.is_some() { format!(", {}", count(splits.len(), "split")) } else { String::new() },
+        count(seeds.len(), "seed")
+    );
+    let tables: Vec<(String, Table, Option<&Sheet>)> = if study.sheets.is_empty() {
+        vec![("Scores".into(), study::spread_table(&grid), None)]
+    } else {
+        let of = |sheet: &'static Sheet| {
+            (sheet.title.to_string(), study::sheet_table(sheet, study, (&grid, &claimed), &rows), Some(sheet))
+        };
+        study.sheets.iter().map(of).collect()
+    };
+    let said = (study.says)(&grid);
+    print(&title)?;
+    for (title, table, _) in &tables {
+        print(format!("{title}\n{table}"))?;
+    }
+    said.iter().try_for_each(print)?;
+    if !reasons.is_empty() {
+        print(format!("Not comparable with the paper: {}.", reasons.join("; ")))?;
+    }
+    let path = root.join("table.json");
+    let value = json!({"title": title, "cells": json_cells, "says": said, "not_comparable_because": reasons, "departures": departures});
+    files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
+    let mut report = Report::new(&format!("{}: {}", P::NAME, study.title), P::CITATION);
+    report.facts(&[("data".into(), hyper::data_name(&data)), ("device".into(), machine.name.clone())]);
+    let why = if reasons.is_empty() { String::new() } else { format!("Not comparable: {}.", reasons.join("; ")) };
+    for (title, table, sheet) in &tables {
+        report.table(title, &why, table);
+        if let Some(sheet) = sheet.filter(|sheet| sheet.bars) {
+            report.bars(
+                &format!("{title}, drawn"),
+                "The thin line is a standard deviation to either side.",
+                "",
+                &grid.rows,
+                &study::bars(sheet, &grid),
+            );
+        }
+    }
+    report.list("What came out", &said);
+    report.list("Departures from the paper", &departures);
+    report.write(&root.join("report.html"))?;
+    print(format!("results: {}", path.display()))?;
+    print(format!("report:  {}", root.join("report.html").display()))?;
+    match last {
+        // The last row is what a user takes along.
+        Some((at, scoring)) => paper::exported::<P>(&at, machine, &scoring),
+        None => Ok(()),
+    }
+}
+
+/// The flags that some variants set: those that differ among them.
+fn through<H: Hyper, S: clap::Args + serde::Serialize + serde::de::DeserializeOwned + Clone>(
+    variants: &[Variant<H, S>],
+) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for (_, set) in variants {
+        let (mut h, mut s) = (hyper::blank::<H>()?, hyper::blank::<S>()?);
+        set(&mut h, &mut s);
+        let mut flags = hyper::flags(&h);
+        flags.extend(hyper::flags(&s));
+        all.push(flags);
+    }
+    Ok(hyper::varied(&all))
+}

@@ -1,0 +1,195 @@
+//! Results for people: tables in the terminal, and one self-contained HTML page with pictures.
+
+mod curves;
+pub mod graph;
+mod page;
+mod plot;
+mod sparks;
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+use image::RgbImage;
+
+pub use curves::curves;
+
+/// A table of text.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    /// Column heads.
+    pub head: Vec<String>,
+    /// Rows, each as long as the head.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Whether a cell reads as a number, and so stands to the right.
+fn is_number(cell: &str) -> bool {
+    cell.trim_end_matches('%').parse::<f64>().is_ok()
+}
+
+impl fmt::Display for Table {
+    /// For a terminal: ruled, numbers to the right, no colours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use comfy_table::{Cell, CellAlignment, ContentArrangement, Table as Ruled, presets::UTF8_FULL_CONDENSED};
+        let mut table = Ruled::new();
+        table
+            .load_preset(UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(&self.head);
+        for row in &self.rows {
+            table.add_row(row.iter().map(|cell| {
+                let alignment = if is_number(cell) { CellAlignment::Right } else { CellAlignment::Left };
+                Cell::new(cell).set_alignment(alignment)
+            }));
+        }
+        table.fmt(f)
+    }
+}
+
+/// A named line of a plot.
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// For the legend.
+    pub name: String,
+    /// x and y, in order of x.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A kind of bar, one in every group.
+#[derive(Debug, Clone, Default)]
+pub struct Bars {
+    /// For the legend.
+    pub name: String,
+    /// For each group the length of its bar, and the spread to either side where there is one.
+    pub values: Vec<(f64, Option<f64>)>,
+}
+
+/// How an answer is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// Neither right nor wrong: a query.
+    None,
+    /// Green, with a tick.
+    Right,
+    /// Red, with a cross.
+    Wrong,
+}
+
+/// A picture of a gallery row.
+#[derive(Debug, Clone)]
+pub struct Tile {
+    /// Shown at most 96 pixels high.
+    pub image: RgbImage,
+    /// Under the picture.
+    pub caption: String,
+    /// Around it.
+    pub frame: Frame,
+}
+
+/// A query and its answers.
+#[derive(Debug, Clone)]
+pub struct GalleryRow {
+    /// Before the pictures.
+    pub title: String,
+    /// The query first.
+    pub tiles: Vec<Tile>,
+}
+
+/// A section's heading and its body as HTML.
+#[derive(Debug, Clone)]
+struct Section {
+    heading: String,
+    body: maud::Markup,
+}
+
+/// A page in the making: sections in the order in which they are added. Whatever text comes in is escaped.
+#[derive(Debug, Clone)]
+pub struct Report {
+    title: String,
+    subtitle: String,
+    facts: Vec<(String, String)>,
+    sections: Vec<Section>,
+}
+
+impl Report {
+    /// An empty page.
+    pub fn new(title: &str, subtitle: &str) -> Report {
+        Report { title: title.into(), subtitle: subtitle.into(), facts: Vec::new(), sections: Vec::new() }
+    }
+
+    fn add(&mut self, heading: &str, body: maud::Markup) {
+        self.sections.push(Section { heading: heading.into(), body });
+    }
+
+    /// Names and values at the top of the page.
+    pub fn facts(&mut self, facts: &[(String, String)]) {
+        self.facts.extend_from_slice(facts);
+    }
+
+    /// A paragraph.
+    pub fn text(&mut self, heading: &str, paragraph: &str) {
+        self.add(heading, maud::html! { p { (paragraph) } });
+    }
+
+    /// A list of sentences.
+    pub fn list(&mut self, heading: &str, items: &[String]) {
+        self.add(heading, maud::html! { ul { @for item in items { li { (item) } } } });
+    }
+
+    /// A table under a note.
+    pub fn table(&mut self, heading: &str, note: &str, table: &Table) {
+        self.add(heading, page::table(note, table));
+    }
+
+    /// A table folded away under its note, or under its heading where there is none.
+    pub fn folded_table(&mut self, heading: &str, note: &str, table: &Table) {
+        let summary = if note.is_empty() { heading } else { note };
+        self.add(heading, maud::html! { details { summary { (summary) } (page::table("", table)) } });
+    }
+
+    /// Adds the sections of `other` after these; its title, subtitle and facts are left out.
+    pub fn append(&mut self, other: Report) {
+        self.sections.extend(other.sections);
+    }
+
+    /// Lines over a common x. Numbers that are not finite are left out, and their count is said.
+    pub fn lines(&mut self, heading: &str, note: &str, x_label: &str, y_label: &str, series: &[Series]) {
+        self.add(heading, page::figure(note, plot::lines(x_label, y_label, series)));
+    }
+
+    /// Many small lines beside one another on common scales, each under its name.
+    pub fn small_lines(&mut self, heading: &str, note: &str, series: &[Series]) {
+        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } (sparks::sparks(series)) });
+    }
+
+    /// Histograms of groups over common bins, each as shares of its group.
+    pub fn histogram(&mut self, heading: &str, note: &str, x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) {
+        self.add(heading, page::figure(note, plot::histogram(x_label, groups, bins)));
+    }
+
+    /// Groups of bars from left to right, one of each of `bars` in every group; lengths that are not finite are left out.
+    pub fn bars(&mut self, heading: &str, note: &str, x_label: &str, groups: &[String], bars: &[Bars]) {
+        self.add(heading, page::figure(note, plot::bars(x_label, groups, bars)));
+    }
+
+    /// Rows of pictures, right and wrong answers framed.
+    pub fn gallery(&mut self, heading: &str, note: &str, rows: &[GalleryRow]) {
+        self.add(heading, page::gallery(note, rows));
+    }
+
+    /// A graph in columns under a note.
+    pub fn graph(&mut self, heading: &str, note: &str, nodes: &[graph::Node], edges: &[graph::Edge]) {
+        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } (graph::graph(nodes, edges)) });
+    }
+
+    /// The page: no scripts, nothing from elsewhere.
+    pub fn html(&self) -> String {
+        page::page(self).into_string()
+    }
+
+    /// Writes the page, atomically. The error names the path.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        crate::files::write_atomic(path, self.html().as_bytes())
+    }
+}

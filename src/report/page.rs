@@ -1,0 +1,138 @@
+//! The page around tables, plots and pictures.
+
+use base64::Engine;
+use image::RgbImage;
+use image::codecs::jpeg::JpegEncoder;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::plot::Plot;
+use super::{Frame, GalleryRow, Report, Table, Tile, is_number};
+
+const STYLE: &str = "
+:root { --ink: #1d2126; --quiet: #5d6773; --paper: #fbfbfa; --card: #ffffff; --rule: #e1e4e8; --link: #0b62a4; --right: #00805a; --wrong: #c4420a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --quiet: #9aa4af; --paper: #16191c; --card: #1f2327; --rule: #343a40; --link: #6cb6f0; --right: #35c08f; --wrong: #ff8a5c; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; }
+main { max-width: 980px; margin: 0 auto; padding: 40px 22px 80px; }
+h1 { font-size: 30px; margin: 0; letter-spacing: -0.02em; }
+h2 { font-size: 20px; margin: 52px 0 6px; letter-spacing: -0.01em; }
+header p, .note, summary { color: var(--quiet); margin: 4px 0 14px; }
+nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 22px 0 0; font-size: 14px; } nav a { color: var(--link); text-decoration: none; } nav a:hover { text-decoration: underline; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px 22px; margin: 24px 0 0; padding: 18px 20px; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
+dt { font-size: 12px; color: var(--quiet); text-transform: uppercase; letter-spacing: 0.05em; } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+summary { cursor: pointer; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 6px 22px 6px 0; border-bottom: 1px solid var(--rule); } th { color: var(--quiet); font-weight: 600; } td.number { text-align: right; }
+.plot { background: #ffffff; border: 1px solid var(--rule); border-radius: 10px; padding: 6px; } .plot svg { display: block; width: 100%; height: auto; }
+.row { display: flex; gap: 8px; align-items: flex-start; overflow-x: auto; padding: 10px 0; border-bottom: 1px solid var(--rule); }
+.row h3 { flex: 0 0 96px; margin: 0; font-size: 13px; font-weight: 600; color: var(--quiet); }
+figure.tile { margin: 0; text-align: center; font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
+.tile img { display: block; height: 96px; min-width: 24px; width: auto; border: 3px solid var(--rule); border-radius: 5px; image-rendering: auto; margin: 0 auto 3px; }
+.tile.right img { border-color: var(--right); } .tile.wrong img { border-color: var(--wrong); border-style: dashed; }
+.tile.right b { color: var(--right); } .tile.wrong b { color: var(--wrong); } .tile.query { margin-right: 14px; }
+.sparks { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 10px 14px; }
+.sparks figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 4px 6px; } .sparks svg { display: block; width: 100%; height: auto; }
+.sparks figcaption { font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
+ul { padding-left: 20px; } li { margin: 3px 0; }
+";
+
+/// The whole page.
+pub fn page(report: &Report) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (report.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    header {
+                        h1 { (report.title) }
+                        p { (report.subtitle) }
+                        @if !report.facts.is_empty() {
+                            dl { @for (name, value) in &report.facts { div { dt { (name) } dd { (value) } } } }
+                        }
+                        nav { @for (i, section) in report.sections.iter().enumerate() { a href=(format!("#s{i}")) { (section.heading) } } }
+                    }
+                    @for (i, section) in report.sections.iter().enumerate() {
+                        section id=(format!("s{i}")) { h2 { (section.heading) } (section.body) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn noted(note: &str) -> Markup {
+    html! { @if !note.is_empty() { p.note { (note) } } }
+}
+
+/// A table under a note.
+pub fn table(note: &str, table: &Table) -> Markup {
+    html! {
+        (noted(note))
+        div.scroll {
+            table {
+                thead { tr { @for cell in &table.head { th { (cell) } } } }
+                tbody {
+                    @for row in &table.rows {
+                        tr { @for cell in row { td.number[is_number(cell)] { (cell) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A plot under a note.
+pub fn figure(note: &str, plot: Plot) -> Markup {
+    html! {
+        (noted(note))
+        @match plot.svg {
+            Some(svg) => { div.plot { (PreEscaped(svg)) } }
+            None => { p { "Nothing to show." } }
+        }
+        @if plot.dropped > 0 { p.note { (plot.dropped) " numbers that are NaN or infinite are left out." } }
+    }
+}
+
+/// Rows of pictures under a note.
+pub fn gallery(note: &str, rows: &[GalleryRow]) -> Markup {
+    html! {
+        (noted(note))
+        @if rows.is_empty() { p { "Nothing to show." } }
+        @for row in rows {
+            div.row { h3 { (row.title) } @for tile in &row.tiles { (tile_of(tile)) } }
+        }
+    }
+}
+
+fn tile_of(tile: &Tile) -> Markup {
+    let (class, mark, word) = match tile.frame {
+        Frame::None => ("tile query", "", "query"),
+        Frame::Right => ("tile right", "✓ ", "right"),
+        Frame::Wrong => ("tile wrong", "✗ ", "wrong"),
+    };
+    html! {
+        figure class=(class) {
+            img src=(jpeg(&tile.image)) alt=(format!("{word}: {}", tile.caption)) loading="lazy";
+            figcaption { b { (mark) } (tile.caption) }
+        }
+    }
+}
+
+/// A picture as a data address, at most 192 pixels high: twice what is shown, for fine screens.
+fn jpeg(image: &RgbImage) -> String {
+    let (w, h) = image.dimensions();
+    let small = if h > 192 { crate::picture::resize(image, 192, (w * 192 / h).max(1)) } else { image.clone() };
+    let mut bytes = Vec::new();
+    // Into memory, with known dimensions: nothing that can fail but the encoder itself.
+    if JpegEncoder::new_with_quality(&mut bytes, 85).encode_image(&small).is_err() {
+        return "data:,".into();
+    }
+    format!("data:image/jpeg;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+}

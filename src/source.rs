@@ -1,0 +1,131 @@
+//! Where a picture's pixels are, and what of them is looked at.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::picture::{self, decode, resize};
+
+/// Where an image's pixels are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In a file, read and decoded when asked for.
+    File(PathBuf),
+    /// In memory: drawn by code.
+    Memory(Arc<RgbImage>),
+    /// Another source's image, cropped or degraded when asked for.
+    Through(Box<Source>, View),
+}
+
+impl Source {
+    /// The image; a file is read and decoded at each call.
+    ///
+    /// # Errors
+    /// As [`picture::load`]: one line that names the file.
+    pub fn image(&self) -> Result<Arc<RgbImage>> {
+        match self {
+            Source::File(path) => picture::load(path).map(Arc::new),
+            Source::Memory(image) => Ok(image.clone()),
+            Source::Through(source, view) => view.of(&*source.image()?).map(Arc::new),
+        }
+    }
+
+    /// Width and height of the image as it lies, before any [`Source::Through`], without decoding its pixels.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn dimensions(&self) -> Result<(u32, u32)> {
+        match self {
+            Source::File(path) => picture::probe(&picture::read(path)?, &path.display().to_string()),
+            Source::Memory(image) => Ok(image.dimensions()),
+            Source::Through(source, _) => source.dimensions(),
+        }
+    }
+
+    /// Whether the image is there, without decoding its pixels: a regular file that is not empty, a header within
+    /// [`picture::MAX_SIDE`], and a JPEG, PNG or BMP to its last byte.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Source::Memory(_) => Ok(()),
+            Source::File(_) => self.dimensions().map(drop),
+            Source::Through(source, _) => source.check(),
+        }
+    }
+}
+
+/// What is done to a whole image before a [`Recipe`] sees it: a centre crop, then the degradations of 1503.03832's
+/// Table 4.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// The part that is kept first, cut to the image's edges; None keeps all.
+    pub region: Option<Region>,
+    /// Side of the centre square that is kept, as a share of the shorter side; 1 keeps the whole image, unsquared.
+    pub crop: f64,
+    /// Encode as JPEG of this quality (1 to 100) and decode again.
+    pub jpeg: Option<u8>,
+    /// Resize to this many pixels a side.
+    pub side: Option<u32>,
+}
+
+/// A rectangle of an image by its centre, in pixels from the upper left corner: how face detectors' lists say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// Centre, from the left.
+    pub x: u32,
+    /// Centre, from above.
+    pub y: u32,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+impl Region {
+    /// What of the rectangle lies within the image, at least one pixel.
+    fn of(self, image: &RgbImage) -> RgbImage {
+        let span = |centre: u32, length: u32, all: u32| {
+            let first = centre.saturating_sub(length / 2).min(all - 1);
+            let last = centre.saturating_add(length.div_ceil(2)).clamp(first + 1, all);
+            (first, last - first)
+        };
+        let ((x, width), (y, height)) =
+            (span(self.x, self.width, image.width()), span(self.y, self.height, image.height()));
+        image::imageops::crop_imm(image, x, y, width, height).to_image()
+    }
+}
+
+impl View {
+    /// The image as it is.
+    pub const WHOLE: View = View { region: None, crop: 1.0, jpeg: None, side: None };
+
+    /// The image through this view.
+    ///
+    /// # Errors
+    /// Where JPEG encoding fails (an image above 65,535 pixels a side).
+    pub fn of(&self, image: &RgbImage) -> Result<RgbImage> {
+        let mut image = match self.region {
+            Some(region) => region.of(image),
+            None => image.clone(),
+        };
+        if self.crop < 1.0 {
+            let (width, height) = image.dimensions();
+            let side = ((f64::from(width.min(height)) * self.crop).round() as u32).max(1);
+            image = image::imageops::crop_imm(&image, (width - side) / 2, (height - side) / 2, side, side).to_image();
+        }
+        if let Some(side) = self.side {
+            image = resize(&image, side, side);
+        }
+        if let Some(quality) = self.jpeg {
+            let mut bytes = Vec::new();
+            image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&image)?;
+            image = decode(&bytes, "an image encoded as JPEG")?;
+        }
+        Ok(image)
+    }
+}

@@ -1,0 +1,155 @@
+//! A table of the paper that compares runs: rows and columns are flags, every cell is a run in a folder of its own, which
+//! resumes as any run does.
+
+use crate::metrics::mean_and_spread;
+use crate::report::{Bars, Table};
+
+/// What a row or a column sets, under its name in the table.
+pub type Variant<H, S> = (&'static str, fn(&mut H, &mut S));
+
+/// A table that a study prints.
+pub struct Sheet {
+    /// Above it.
+    pub title: &'static str,
+    /// Heads, each with the scores in its cells (several are joined by `/`); of a study with columns of its own one
+    /// entry, whose head is not looked at.
+    pub cells: &'static [(&'static str, &'static [&'static str])],
+    /// What a score is multiplied by: 100 for per cent.
+    pub unit: f64,
+    /// Digits behind the point.
+    pub digits: usize,
+    /// The paper's cells, row after row, as it prints them; where none stand here, those of the paper's claims that ours may
+    /// stand beside.
+    pub paper: &'static [&'static [&'static str]],
+    /// Whether the report draws it as bars.
+    pub bars: bool,
+}
+
+/// A grid of runs. A cell whose flags do not go together is a dash.
+pub struct Study<H: 'static, S: 'static> {
+    /// As `--table NAME` has it.
+    pub name: &'static str,
+    /// Above the tables.
+    pub title: &'static str,
+    /// What all cells have in common.
+    pub fixed: fn(&mut H, &mut S),
+    /// A row each.
+    pub rows: &'static [Variant<H, S>],
+    /// A column each; empty where the columns are scores.
+    pub columns: &'static [Variant<H, S>],
+    /// The tables.
+    pub sheets: &'static [Sheet],
+    /// Sentences about the outcome, from the scores of the rows (means over seeds and splits).
+    pub says: fn(&Grid) -> Vec<String>,
+}
+
+/// The scores of some runs, a run each.
+pub type Runs = Vec<Vec<(String, f64)>>;
+
+/// Scores of a study: by row, then column.
+#[derive(Debug, Default)]
+pub struct Grid {
+    /// Names of the rows.
+    pub rows: Vec<String>,
+    /// For every row and column the scores of its runs; none where the flags do not go together.
+    pub cells: Vec<Vec<Runs>>,
+}
+
+impl Grid {
+    /// The values of a score in a cell, a run each.
+    pub fn values(&self, row: usize, column: usize, score: &str) -> Vec<f64> {
+        let runs = self.cells.get(row).and_then(|row| row.get(column)).map_or(&[][..], Vec::as_slice);
+        let of = |run: &Vec<(String, f64)>| run.iter().find(|(name, _)| name == score).map(|(_, value)| *value);
+        runs.iter().filter_map(of).collect()
+    }
+
+    /// The mean of a score over the runs of a row's first cell; None where there is none.
+    pub fn mean(&self, row: usize, score: &str) -> Option<f64> {
+        let values = self.values(row, 0, score);
+        (!values.is_empty()).then(|| mean_and_spread(&values).0)
+    }
+}
+
+/// Nothing to say.
+pub fn silent(_: &Grid) -> Vec<String> {
+    Vec::new()
+}
+
+/// A name as a folder or a flag's value has it.
+pub(crate) fn slug(name: &str) -> String {
+    let kept: String = name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    kept.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// Mean ± deviation of every score.
+pub(crate) fn spread_table(grid: &Grid) -> Table {
+    let names = grid.cells.first().and_then(|row| row.first()).and_then(|cell| cell.first());
+    let row = |(name, _): &(String, f64)| {
+        let (mean, spread) = mean_and_spread(&grid.values(0, 0, name));
+        vec![name.clone(), format!("{mean:.4} ± {spread:.4}")]
+    };
+    Table { head: vec!["score".into(), "ours".into()], rows: names.into_iter().flatten().map(row).collect() }
+}
+
+fn shown(sheet: &Sheet, values: &[f64]) -> String {
+    let (mean, spread) = mean_and_spread(values);
+    let number = |x: f64| format!("{:.*}", sheet.digits, sheet.unit * x);
+    match values.len() {
+        0 => "–".into(),
+        1 => number(mean),
+        _ => format!("{} ± {}", number(mean), number(spread)),
+    }
+}
+
+/// By row, the names of scores with the paper's numbers.
+pub(crate) type Claimed = Vec<Vec<(String, f64)>>;
+
+pub(crate) fn sheet_table<H: 'static, S: 'static>(
+    sheet: &Sheet,
+    study: &Study<H, S>,
+    (grid, claimed): (&Grid, &Claimed),
+    rows: &[usize],
+) -> Table {
+    let cell = |row: usize, column: usize, scores: &[&str]| {
+        let parts = scores.iter().map(|score| shown(sheet, &grid.values(row, column, score)));
+        let parts: Vec<String> = parts.filter(|part| part != "–").collect();
+        if parts.is_empty() { "–".to_string() } else { parts.join("/") }
+    };
+    let heads: Vec<&str> = match study.columns.is_empty() {
+        true => sheet.cells.iter().map(|(head, _)| *head).collect(),
+        false => study.columns.iter().map(|column| column.0).collect(),
+    };
+    let mut table =
+        Table { head: [""].into_iter().chain(heads.iter().copied()).map(String::from).collect(), rows: vec![] };
+    for (place, &r) in rows.iter().enumerate() {
+        let of = |i: usize| match study.columns.is_empty() {
+            true => cell(place, 0, sheet.cells[i].1),
+            false => cell(place, i, sheet.cells[0].1),
+        };
+        table.rows.push([study.rows[r].0.to_string()].into_iter().chain((0..heads.len()).map(of)).collect());
+        let claim = |i: usize| {
+            let scores = if study.columns.is_empty() { sheet.cells[i].1 } else { &[] };
+            let known = claimed[place].iter().find(|(name, _)| scores.contains(&name.as_str()));
+            known.map_or(String::new(), |(_, number)| format!("{number:.*}", sheet.digits))
+        };
+        let paper: Vec<String> = match sheet.paper.get(r) {
+            Some(paper) => (0..heads.len()).map(|i| paper.get(i).map_or(String::new(), ToString::to_string)).collect(),
+            None => (0..heads.len()).map(claim).collect(),
+        };
+        if paper.iter().any(|cell| !cell.is_empty()) {
+            table.rows.push(["  the paper".to_string()].into_iter().chain(paper).collect());
+        }
+    }
+    table
+}
+
+pub(crate) fn bars(sheet: &Sheet, grid: &Grid) -> Vec<Bars> {
+    let of = |(head, scores): &(&str, &[&str])| {
+        let value = |row: usize| {
+            let (mean, spread) = mean_and_spread(&grid.values(row, 0, scores[0]));
+            (sheet.unit * mean, Some(sheet.unit * spread))
+        };
+        Bars { name: head.to_string(), values: (0..grid.rows.len()).map(value).collect() }
+    };
+    sheet.cells.iter().map(of).collect()
+}

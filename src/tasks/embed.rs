@@ -1,0 +1,131 @@
+//! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use tch::{Device, Kind, Tensor};
+
+use crate::collectives::World;
+use crate::datasets::Photo;
+use crate::loader::Loader;
+use crate::models::{Network, channels_last};
+use crate::say::Bar;
+use crate::transfer::upload;
+use crate::transform::{Recipe, TestViews};
+
+/// How to embed.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    /// Size and normalisation of the network's input.
+    pub recipe: Recipe,
+    /// Test-time augmentation (1703.07737, Table 5): the embeddings of all views are averaged, not normalised again.
+    pub views: TestViews,
+    /// Where the network lives.
+    pub device: Device,
+    /// Network inputs a forward pass; each photo takes as many as it has views.
+    pub batch: usize,
+    /// Loader threads.
+    pub workers: usize,
+    /// bfloat16 autocast for the network.
+    pub amp: bool,
+    /// The processes at work: each embeds a share of the photos, and all have all embeddings in the end.
+    pub world: World,
+}
+
+impl Embedding {
+    /// Embeds `photos`, to f32 `[N, D]` on the CPU in their order. Errors name the photo that cannot be read.
+    pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
+        if self.world.size() > 1 {
+            let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
+            let asked = "the photos to embed, or how: give every process the same data and flags";
+            self.world.agree(asked, &(names, format!("{:?} {:?} {}", self.views, self.recipe, self.amp)))?;
+        }
+        // Fewer photos than processes: each embeds them all.
+        let Ok(shares) = self.world.shares(photos.len(), 1) else { return self.own(network, photos, what) };
+        self.world.gather(&self.own(network, &photos[shares.own()], what)?, &shares)
+    }
+
+    fn own(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
+        let views = self.views.count();
+        let chunk = (self.batch / views).max(1);
+        let mut bar = Bar::new(what, photos.len() as u64, 0);
+        let mut parts = Vec::new();
+        for images in chunks(photos, self.recipe, self.views, chunk, self.workers)? {
+            let images = channels_last(&upload(&images?, self.device));
+            let x = tch::no_grad(|| crate::device::autocast(self.amp, self.device, || network.forward(&images, false)));
+            let x = x.to_kind(Kind::Float).view([-1, views as i64, network.width()]).mean_dim(1, false, None::<Kind>);
+            bar.step(x.size()[0] as u64);
+            parts.push(x.to_device(Device::Cpu));
+        }
+        Ok(if parts.is_empty() {
+            Tensor::zeros([0, network.width()], (Kind::Float, Device::Cpu))
+        } else {
+            Tensor::cat(&parts, 0)
+        })
+    }
+}
+
+/// The views of `photos`, a prefetched chunk of photos after another: f32 `[n · views, 3, height, width]` on the CPU.
+pub fn chunks(
+    photos: &[Photo],
+    recipe: Recipe,
+    views: TestViews,
+    chunk: usize,
+    workers: usize,
+) -> Result<Loader<Tensor>> {
+    let shared: Arc<[Photo]> = photos.into();
+    let count = photos.len().div_ceil(chunk) as u64;
+    Loader::new(0..count, workers, workers + 1, move |index| {
+        let from = index as usize * chunk;
+        let photos = &shared[from..shared.len().min(from + chunk)];
+        recipe.test_batch(photos.iter().map(|photo| &photo.source), views)
+    })
+}
+
+/// Refuses an `--out` that [`write`] could not write, before the work is done.
+pub fn check_out(out: &Path) -> Result<()> {
+    if out.extension().is_none_or(|extension| extension != "safetensors") || out.is_dir() {
+        bail!("--out {}: give the name of a .safetensors file", out.display());
+    }
+    if out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!("--out {}: there is no such folder: make it, or name another", out.display());
+    }
+    Ok(())
+}
+
+/// Writes embeddings `x` `[N, D]` as the tensor "embeddings", with the N `names` as a JSON list in the metadata.
+pub fn write(out: &Path, names: &[&str], x: Tensor) -> Result<()> {
+    let metadata = [("names".to_string(), serde_json::to_string(names)?)].into();
+    crate::weights::save(out, &[("embeddings".into(), x)], Some(metadata))
+}
+
+/// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` and the first row of
+/// each. The mean embedding of a tracklet (1703.07737, Section 4.3).
+pub fn average_by(x: &Tensor, keys: &[i64]) -> (Tensor, Vec<usize>) {
+    let mut place: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut firsts = Vec::new();
+    let groups: Vec<i64> = keys
+        .iter()
+        .enumerate()
+        .map(|(row, key)| {
+            *place.entry(*key).or_insert_with(|| {
+                firsts.push(row);
+                firsts.len() - 1
+            }) as i64
+        })
+        .collect();
+    let groups = Tensor::from_slice(&groups);
+    let sums = Tensor::zeros([firsts.len() as i64, x.size()[1]], (Kind::Double, Device::Cpu)).index_add(
+        0,
+        &groups,
+        &x.to_kind(Kind::Double),
+    );
+    let counts = Tensor::zeros([firsts.len() as i64], (Kind::Double, Device::Cpu)).index_add(
+        0,
+        &groups,
+        &Tensor::ones([keys.len() as i64], (Kind::Double, Device::Cpu)),
+    );
+    ((sums / counts.unsqueeze(1)).to_kind(Kind::Float), firsts)
+}

@@ -1,0 +1,156 @@
+//! A face set as the verbs meet it, and its batches in chunks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use super::Scoring;
+use crate::datasets::Card;
+use crate::datasets::faces::{self, FaceSet};
+use crate::datasets::{Photo, drawn};
+use crate::distance::normalize;
+use crate::loader::Loader;
+use crate::models::Network;
+use crate::run::Run;
+use crate::sampler::FaceSampler;
+use crate::source::View;
+use crate::tasks::{Data, Rows, people};
+use crate::transfer::stage;
+use crate::transform::{Augment, Recipe, TestViews};
+
+/// Opens a set by name: `drawn`, or a folder.
+///
+/// # Errors
+/// As [`faces::open`].
+pub fn open(data: &str) -> Result<FaceSet> {
+    if data == "drawn" { Ok(drawn::faces()) } else { faces::open(Path::new(data)) }
+}
+
+impl Data for FaceSet {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn published(&self) -> std::result::Result<String, String> {
+        match self.is_published() {
+            true => Ok(self.layout.to_string()),
+            false => Err(format!("{} is not a test set of the paper, or not the whole of it", self.name)),
+        }
+    }
+
+    fn check(&self, training: bool) -> Result<()> {
+        if training { faces::check(self.photos()) } else { faces::check(&self.test) }
+    }
+
+    fn alike(&self) -> Value {
+        // Where nothing is for training, some of the test photos are (no outside data).
+        let photos = if self.train.is_empty() { &self.test } else { &self.train };
+        json!(photos.iter().map(|photo| photo.person).collect::<Vec<_>>())
+    }
+
+    fn cards(&self) -> Vec<Card> {
+        vec![self.card()]
+    }
+}
+
+/// Batches of `people` people of a set's training photos, up to `faces` of each, and `negatives` further ones (1503.03832,
+/// Section 3.2).
+///
+/// # Errors
+/// Where too few people have two photos; the error names `--people`.
+pub fn sampler(set: &FaceSet, people: usize, faces: usize, negatives: usize, seed: u64) -> Result<FaceSampler> {
+    let labels: Vec<i64> = set.train.iter().map(|photo| photo.person).collect();
+    FaceSampler::new(&labels, people, faces, negatives, seed).with_context(|| {
+        let mut each = BTreeMap::new();
+        labels.iter().for_each(|label| *each.entry(label).or_insert(0) += 1);
+        let enough = each.values().filter(|&&count| count > 1).count();
+        format!(
+            "{} has {enough} people with two or more training images and a batch takes {people}: say --people {enough} or fewer",
+            set.name
+        )
+    })
+}
+
+/// Unit rows of `photos` `[N, D]`, each the mean with its mirror image's where `how` says so.
+///
+/// # Errors
+/// Where an image cannot be read, or another process is gone.
+pub fn embed(net: &dyn Network, photos: &[Photo], recipe: Recipe, how: &Scoring, run: &Run) -> Result<Tensor> {
+    let views = if how.variant().flips() { TestViews::Flip } else { TestViews::Original };
+    Ok(normalize(&people::embedding(recipe, views, run).photos(net, photos, "embed")?))
+}
+
+/// Embeds all images under a folder of the user's, each through `view`, as [`embed`].
+///
+/// # Errors
+/// Where there is none, or one cannot be read or is no face crop.
+pub fn embed_folder(
+    net: &dyn Network,
+    folder: &str,
+    view: View,
+    recipe: Recipe,
+    how: &Scoring,
+    run: &Run,
+) -> Result<Rows> {
+    let photos = crate::datasets::folder(Path::new(folder))?;
+    faces::check(&photos)?;
+    let set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
+    let x = embed(net, &set.test, recipe, how, run)?;
+    Ok(Rows {
+        what: format!("{} embeddings of width {}", set.test.len(), net.width()),
+        names: set.test.into_iter().map(|photo| photo.name).collect(),
+        tensors: vec![("embeddings".into(), x)],
+        metadata: Vec::new(),
+    })
+}
+
+/// Parts that the largest share of a batch, `most` rows, is cut into, each of at most `size` rows.
+pub fn parts(most: usize, size: usize) -> usize {
+    most.div_ceil(size)
+}
+
+/// Part number `part` of `rows` cut evenly into parts of at most `size`, with the place of its first row; None where
+/// there are fewer parts. Evenly, because batch normalisation has no variance of one row.
+pub fn part(rows: &[usize], size: usize, part: usize) -> Option<(usize, &[usize])> {
+    let parts = parts(rows.len(), size);
+    let start = |part: usize| part * (rows.len() / parts) + part.min(rows.len() % parts);
+    (part < parts).then(|| (start(part), &rows[start(part)..start(part + 1)]))
+}
+
+/// Prefetched parts of the batches `steps`, at most `size` of a share's faces each, as [`crate::run::cached::backward`]
+/// takes them: all parts of a batch, and, where there is more than one, all again. f32 `[b, 3, H, W]` on the host; None
+/// where a share has fewer parts than the largest one.
+///
+/// # Errors
+/// Where the system starts no threads; an unreadable image is an error in its part's place.
+pub fn chunks(
+    photos: Vec<Photo>,
+    sampler: &Arc<FaceSampler>,
+    recipe: Recipe,
+    augment: Augment,
+    size: usize,
+    steps: Range<u64>,
+    run: &Run,
+) -> Result<Loader<Option<Tensor>>> {
+    let (world, workers, device, seed) = (run.world().clone(), run.machine.workers, run.machine.device, run.seed);
+    let sampler = sampler.clone();
+    let count = parts(sampler.most().div_ceil(world.size()), size) as u64;
+    let each = if count > 1 { 2 * count } else { 1 };
+    Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
+        let (step, chunk) = (place / each, (place % each % count) as usize);
+        let rows = sampler.batch(step);
+        let own = world.shares(rows.len(), 1)?.own();
+        let Some((first, mine)) = part(&rows[own.clone()], size, chunk) else { return Ok(None) };
+        let items = mine.iter().enumerate().map(|(i, &row)| (own.start + first + i, &photos[row].source));
+        Ok(Some(stage(recipe.train_batch(items, augment, seed, step)?, device)))
+    })
+}

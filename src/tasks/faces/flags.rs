@@ -1,0 +1,151 @@
+//! Which faces train and which are tested, and how they are scored, as flags.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::bounds::within;
+use crate::datasets::faces::{FaceSet, folder_names, names};
+use crate::source::View;
+use crate::tasks::bare;
+
+/// Which people are trained on and which are tested.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaceData {
+    /// Faces to train on: one folder a person, or train and test folders, or drawn for the built-in set (ours)
+    // The default is the paper's kind of set, which its presets fill in.
+    #[arg(long, value_name = "DIR|drawn", default_value = "", value_parser = bare, help_heading = "Data")]
+    pub data: String,
+    /// Faces to test on, e.g. data/lfw; people of that name leave the training; the test part of --data where it is not given (ours)
+    #[arg(long, value_name = "DIR", value_parser = bare, help_heading = "Data")]
+    pub test: Option<String>,
+    /// Names of training people to leave out, a line each, beside those of the test set (ours)
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub exclude: Option<PathBuf>,
+    /// FOLDER,NAME lines where training folders are not named after people, as VGGFace2's identity_meta.csv (ours)
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub names: Option<PathBuf>,
+    /// Leave out training people with fewer images; those with one image come as further negatives only (the paper has no such rule)
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Data")]
+    pub min_images: usize,
+    /// Side of the centre square that is cut from the images of --test (of all, without --test), as a share of the shorter side, e.g. 0.55 of LFW's 250x250 thumbnails; evaluate cuts other --data as the run's where it is not given (Section 5.6)
+    #[arg(long, value_name = "SHARE", value_parser = within(0.1..=1.), help_heading = "Data")]
+    pub crop: Option<f64>,
+}
+
+impl FaceData {
+    /// Training faces of `--data`, test faces of `--test` or of `--data` itself; people are on one side only (1503.03832,
+    /// Section 4). Lists without pixels. A set that has nobody to train on can still be scored on.
+    ///
+    /// # Errors
+    /// As [`super::open`]; an unreadable list of names; too few people with `--min-images`.
+    pub fn open(&self) -> Result<FaceSet> {
+        let exclude = self.exclude.as_deref().map(names).transpose().context("--exclude")?.unwrap_or_default();
+        let known = self.names.as_deref().map(folder_names).transpose().context("--names")?.unwrap_or_default();
+        let data = super::open(&self.data)?;
+        let mut set = match &self.test {
+            None => data.through(self.view()),
+            Some(test) => data.all_trained().tested_on(super::open(test)?.all_tested().through(self.view())),
+        };
+        if set.train.is_empty() {
+            return Ok(set);
+        }
+        set = set.disjoint(&known, &exclude);
+        match set.clone().pruned(self.min_images) {
+            Err(error) if self.min_images > 1 => Err(error),
+            pruned => Ok(pruned.unwrap_or(set)),
+        }
+    }
+
+    /// Other data to score a run on that was trained on these: all people of a plain tree are tested.
+    ///
+    /// # Errors
+    /// As [`FaceData::open`].
+    pub fn elsewhere(&self, other: &FaceData) -> Result<FaceSet> {
+        let set = FaceData { crop: other.crop.or(self.crop), ..other.clone() }.open()?;
+        Ok(if other.data == self.data { set } else { set.all_tested() })
+    }
+
+    /// How images are seen.
+    pub fn view(&self) -> View {
+        View { crop: self.crop.unwrap_or(1.), ..View::WHOLE }
+    }
+}
+
+/// Evaluation by name; the published numbers of open implementations differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// Squared distance of the embeddings (the paper)
+    Plain,
+    /// Embeddings of an image and its mirror image averaged, unit again
+    FlipAveraged,
+    /// The mean embedding of the other folds' images subtracted, unit again
+    MeanSubtracted,
+    /// Both
+    FlipMeanSubtracted,
+}
+
+impl Variant {
+    /// Whether mirror images are embedded too.
+    pub fn flips(self) -> bool {
+        matches!(self, Variant::FlipAveraged | Variant::FlipMeanSubtracted)
+    }
+
+    /// Whether a mean is subtracted.
+    pub fn centres(self) -> bool {
+        matches!(self, Variant::MeanSubtracted | Variant::FlipMeanSubtracted)
+    }
+
+    /// The name that a flag takes.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
+    }
+}
+
+/// How test faces are seen and scored.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scoring {
+    /// How embeddings are compared; the variants are those of open implementations (Section 4)
+    #[arg(long, value_enum, default_value_t = Variant::Plain, help_heading = "Scoring")]
+    pub variant: Variant,
+    /// Average with the mirror image's embedding, as --variant flip-averaged (the paper has no mirror images)
+    #[arg(long, conflicts_with = "variant", help_heading = "Scoring")]
+    pub flip: bool,
+    /// False accept rate at which VAL is taken (Section 5.1)
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = within(1e-9..=0.999), help_heading = "Scoring")]
+    pub far: f64,
+    /// Images enrolled a person for recognition (ours)
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), help_heading = "Scoring")]
+    pub enrolled: Vec<usize>,
+    /// Neighbours that vote for recognition (ours)
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), help_heading = "Scoring")]
+    pub neighbours: Vec<usize>,
+    /// Squared distance up to which clusters are joined; the folds' mean threshold where it is not given, and 1.1 without pairs (ours: Figure 1 has 1.1)
+    #[arg(long, value_name = "D", value_parser = within(1e-6..=4.), help_heading = "Scoring")]
+    pub cluster_cut: Option<f64>,
+    /// Most images that are clustered; memory grows with their square (ours)
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=20_000_usize), help_heading = "Scoring")]
+    pub cluster_images: usize,
+    /// See test images through JPEG of this quality (Table 4)
+    #[arg(long, value_name = "QUALITY", value_parser = within(1..=100_u8), help_heading = "Scoring")]
+    pub jpeg: Option<u8>,
+    /// See test images at this many pixels a side (Table 4)
+    #[arg(long, value_name = "SIDE", value_parser = within(8..=1024_u32), help_heading = "Scoring")]
+    pub pixels: Option<u32>,
+}
+
+impl Scoring {
+    /// The variant that the flags say.
+    pub fn variant(&self) -> Variant {
+        if self.flip { Variant::FlipAveraged } else { self.variant }
+    }
+
+    /// The set with its test faces as they are to be seen.
+    pub fn seen(&self, set: &FaceSet) -> FaceSet {
+        let view = View { jpeg: self.jpeg, side: self.pixels, ..View::WHOLE };
+        FaceSet { train: set.train.clone(), ..set.clone().through(view) }
+    }
+}

@@ -1,0 +1,336 @@
+//! Face sets judged and shown: verification, recognition, clustering (1503.03832, Sections 4 and 5), the baselines that a
+//! network has to beat, and LFW's setting without outside data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use rand::seq::index::sample;
+use tch::{Kind, Tensor};
+
+use super::embed::average_by;
+use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
+use crate::distance::{Metric, normalize};
+use crate::metrics::all_pairs::{AllPairs, val_over_splits};
+use crate::metrics::verification::{self, Folds, ValAtFar};
+use crate::metrics::{clustering, recognition};
+
+pub use baselines::{baselines, beside, comparison};
+pub use batches::{chunks, embed, embed_folder, open, part, parts, sampler};
+pub use flags::{FaceData, Scoring, Variant};
+pub use folds::{
+    Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold, without_fold,
+};
+pub use pictures::show;
+
+mod baselines;
+mod batches;
+mod flags;
+mod folds;
+mod pictures;
+
+/// Pairs judged over a set's folds.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Each pair's squared distance when its fold is held out.
+    pub dist: Vec<f64>,
+    /// Whether each pair shows one person.
+    pub same: Vec<bool>,
+    /// Accuracy and thresholds.
+    pub folds: Folds,
+    /// VAL at the wished FAR; where the pairs do not allow it, why.
+    pub val: std::result::Result<ValAtFar, String>,
+    /// Area under the ROC curve, over all held-out distances together.
+    pub auc: f64,
+    /// Equal error rate, over all held-out distances together.
+    pub eer: f64,
+}
+
+impl Judged {
+    /// Names and scores, fractions; `far` is the false accept rate that VAL was taken at.
+    pub fn scores(&self, far: f64) -> Vec<(String, f64)> {
+        let mut list = vec![
+            ("accuracy".into(), self.folds.mean),
+            ("accuracy std over folds".into(), self.folds.std),
+            ("accuracy SEM".into(), self.folds.sem),
+            ("AUC".into(), self.auc),
+            ("EER".into(), self.eer),
+        ];
+        if let Ok(val) = &self.val {
+            list.push((format!("VAL at FAR {far}"), val.val));
+            list.push(("VAL std over folds".into(), val.std));
+            list.push(("FAR on held-out folds".into(), val.far));
+        }
+        list
+    }
+
+    /// The mean of the folds' thresholds.
+    pub fn threshold(&self) -> f64 {
+        self.folds.threshold.iter().sum::<f64>() / self.folds.threshold.len() as f64
+    }
+}
+
+/// Judges the set's pairs by distances that may depend on the fold that is held out: `dist(f)`, one a pair.
+fn judge_by(set: &FaceSet, far: f64, dist: impl Fn(usize) -> Vec<f64>) -> Judged {
+    let same: Vec<bool> = set.pairs.iter().map(|pair| pair.same).collect();
+    let all: Vec<Vec<f64>> = (0..set.folds).map(dist).collect();
+    let folds = verification::folds_by(&same, set.folds, |f| all[f].clone());
+    let val = verification::val_at_far_by(&same, set.folds, far, |f| all[f].clone()).map_err(|e| e.to_string());
+    let held: Vec<f64> = (0..same.len()).map(|i| all[fold_of(set, i)][i]).collect();
+    let (auc, eer) = (verification::auc(&held, &same), verification::equal_error_rate(&held, &same));
+    Judged { dist: held, same, folds, val, auc, eer }
+}
+
+/// The fold of pair `i`: folds are equally long.
+fn fold_of(set: &FaceSet, i: usize) -> usize {
+    i * set.folds / set.pairs.len()
+}
+
+fn index(rows: impl IntoIterator<Item = usize>) -> Tensor {
+    Tensor::from_slice(&rows.into_iter().map(|row| row as i64).collect::<Vec<_>>())
+}
+
+/// Squared distances between the two rows of `x` that each of `pairs` names.
+fn distances(x: &Tensor, pairs: &[Pair]) -> Vec<f64> {
+    let side = |of: fn(&Pair) -> usize| x.index_select(0, &index(pairs.iter().map(of)));
+    numbers(&Metric::SquaredEuclidean.paired(&side(|pair| pair.left), &side(|pair| pair.right)))
+}
+
+fn numbers(d: &Tensor) -> Vec<f64> {
+    Vec::try_from(d.to_kind(Kind::Double)).unwrap_or_default()
+}
+
+/// The shares of different pairs and of same pairs that are nearer than `threshold`: FAR and VAL.
+fn rates(dist: &[f64], same: &[bool], threshold: f64) -> (f64, f64) {
+    let rate = |kind: bool| {
+        let of = || dist.iter().zip(same).filter(|(_, same)| **same == kind);
+        of().filter(|(d, _)| **d < threshold).count() as f64 / of().count().max(1) as f64
+    };
+    (rate(false), rate(true))
+}
+
+/// Judges the set's pairs by its test photos' embeddings `x` `[N, D]`, unit rows.
+///
+/// # Errors
+/// Where the set has no pairs, or the variant does not fit the set.
+pub fn judge(set: &FaceSet, x: &Tensor, variant: Variant, far: f64) -> Result<Judged> {
+    ensure!(!set.pairs.is_empty(), "{} has no list of pairs (pairs.txt)", set.name);
+    let videos = set.layout == FaceLayout::YoutubeFaces;
+    ensure!(!videos || !variant.centres(), "--variant {}: YouTube Faces takes plain or flip-averaged", variant.name());
+    if variant.centres() {
+        return Ok(judge_by(set, far, |fold| {
+            // Both sides of all pairs of the other folds, an image as often as it is named (facenet's code).
+            let others =
+                || set.pairs.iter().enumerate().filter(|(i, _)| fold_of(set, *i) != fold).map(|(_, pair)| pair);
+            let rows = index(others().map(|pair| pair.left).chain(others().map(|pair| pair.right)));
+            let mean = x.index_select(0, &rows).mean_dim(0, true, None::<Kind>);
+            distances(&normalize(&(x - mean)), &set.pairs)
+        }));
+    }
+    let dist = if videos {
+        let (mean, _) = average_by(x, &set.test.iter().map(|photo| photo.tracklet).collect::<Vec<_>>());
+        let side = |of: fn(&Pair) -> usize| mean.index_select(0, &index(set.pairs.iter().map(of)));
+        numbers(&mean_pair_distance(&side(|pair| pair.left), &side(|pair| pair.right)))
+    } else {
+        distances(x, &set.pairs)
+    };
+    Ok(judge_by(set, far, |_| dist.clone()))
+}
+
+/// Unit rows `x` `[N, D]` as a variant that centres compares them where there are no folds: less the mean of all, unit
+/// again. Other variants leave them as they are.
+pub fn centred(x: &Tensor, variant: Variant) -> Tensor {
+    if variant.centres() { normalize(&(x - x.mean_dim(0, true, None::<Kind>))) } else { x.shallow_clone() }
+}
+
+/// The mean squared distance over all pairs of frames of two videos, from the means `[P, D]` of their unit rows:
+/// `mean ‖x_i - y_j‖² = 2 - 2 μ_x·μ_y`.
+pub fn mean_pair_distance(left: &Tensor, right: &Tensor) -> Tensor {
+    2. - 2. * (left * right).sum_dim_intlist(1, false, None::<Kind>)
+}
+
+/// Clusters of some test photos.
+#[derive(Debug, Clone)]
+pub struct Clusters {
+    /// Rows of the test photos.
+    pub rows: Vec<usize>,
+    /// The cluster of each.
+    pub of: Vec<usize>,
+}
+
+/// What test faces show of a network.
+#[derive(Debug, Clone, Default)]
+pub struct Scored {
+    /// Names and scores, fractions.
+    pub scores: Vec<(String, f64)>,
+    /// How they were computed.
+    pub protocol: Vec<String>,
+    /// The set's pairs, where it has any.
+    pub judged: Option<Judged>,
+    /// All pairs of the test photos.
+    pub pairs: Option<AllPairs>,
+    /// The agglomerative clusters.
+    pub clusters: Option<Clusters>,
+}
+
+impl Scored {
+    /// The score of that name.
+    pub fn score(&self, name: &str) -> Option<f64> {
+        self.scores.iter().find(|(known, _)| known == name).map(|(_, score)| *score)
+    }
+}
+
+/// Scores the set by its test photos' embeddings `x` `[N, D]`, unit rows: its list of pairs, the same through 128 bytes a
+/// face, all pairs, recognition, clusters. What is drawn follows from `seed`.
+///
+/// # Errors
+/// Where the variant does not fit the set.
+pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> Result<Scored> {
+    let mut scored = Scored::default();
+    if !set.pairs.is_empty() {
+        list_of_pairs(set, x, how, &mut scored)?;
+    } else {
+        ensure!(
+            !how.variant().centres(),
+            "--variant {}: {} has no list of pairs with folds: take plain or flip-averaged",
+            how.variant().name(),
+            set.name
+        );
+    }
+    if set.layout != FaceLayout::YoutubeFaces {
+        let x = centred(x, how.variant());
+        let people: Vec<i64> = set.test.iter().map(|photo| photo.person).collect();
+        all_pairs(&x, &people, how.far, &mut scored);
+        recognise(&x, &people, how, seed, &mut scored);
+        cluster(&x, &people, how, seed, &mut scored);
+    }
+    Ok(scored)
+}
+
+fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) -> Result<()> {
+    let (far, variant) = (how.far, how.variant().name());
+    let judged = judge(set, x, how.variant(), far)?;
+    scored.scores = judged.scores(far);
+    let thresholds: Vec<String> = judged.folds.threshold.iter().map(|t| format!("{t:.2}")).collect();
+    scored.protocol = vec![
+        format!(
+            "{} pairs in {} folds; the threshold of a fold is the best of 0, 0.01, ..., 3.99 on the others: {}",
+            set.pairs.len(),
+            set.folds,
+            thresholds.join(" ")
+        ),
+        format!("variant {variant}: a pair is the same where its squared distance is below the threshold"),
+    ];
+    if how.variant().flips() {
+        scored.protocol.push(
+            "an embedding is the mean of a face's and its mirror image's, unit again (facenet concatenates the two; the paper has no mirror images)".into(),
+        );
+    }
+    if how.variant().centres() {
+        scored.protocol.push(
+            "the mean embedding is subtracted and distances are squared Euclidean (facenet's published numbers use the angle; the paper subtracts none)".into(),
+        );
+        scored.protocol.push(
+            "all pairs, recognition and clusters have no folds: there the mean of all test faces is subtracted".into(),
+        );
+    }
+    scored.protocol.push(match &judged.val {
+        Ok(_) => format!(
+            "VAL: a fold's threshold is the largest at which the other folds' false accept rate is at most {far}"
+        ),
+        Err(why) => format!("VAL at FAR {far}: not computed: {why}"),
+    });
+    // Section 5.4: "quantized to 128-bytes without loss of accuracy".
+    let bytes = judge(set, &recognition::through_bytes(x), how.variant(), far)?;
+    let width = x.size()[1];
+    scored.scores.push((format!("{width} bytes a face: accuracy"), bytes.folds.mean));
+    if let Ok(val) = &bytes.val {
+        scored.scores.push((format!("{width} bytes a face: VAL at FAR {far}"), val.val));
+    }
+    scored.judged = Some(judged);
+    Ok(())
+}
+
+fn all_pairs(x: &Tensor, people: &[i64], far: f64, scored: &mut Scored) {
+    let pairs = AllPairs::new(x, people);
+    let (different, same) = pairs.pairs();
+    if different == 0 || same == 0 {
+        return;
+    }
+    let at = pairs.val_at_far(far);
+    scored.scores.push((format!("all pairs VAL at FAR {far}"), at.val));
+    scored.scores.push(("all pairs AUC".into(), pairs.auc()));
+    scored.protocol.push(format!(
+        "all pairs: {same} of one person, {different} of two among {} test images; threshold {:.4} gives FAR {:.2e}",
+        people.len(),
+        at.threshold,
+        at.far
+    ));
+    if let Some((val, sem)) = val_over_splits(x, people, 5, far) {
+        scored.scores.push((format!("five splits VAL at FAR {far}"), val));
+        scored.scores.push(("five splits VAL SEM".into(), sem));
+        scored.protocol.push("five splits: the test people dealt to five parts, all pairs of each".into());
+    }
+    scored.pairs = Some(pairs);
+}
+
+/// Each probe is the person of its nearest enrolled images.
+fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Scored) {
+    let of = |rows: &[usize]| -> Vec<i64> { rows.iter().map(|&row| people[row]).collect() };
+    let rows = |rows: &[usize]| x.index_select(0, &index(rows.iter().copied()));
+    for &enrolled in &how.enrolled {
+        let (gallery, probes) = recognition::enrol(people, enrolled, seed);
+        if probes.is_empty() {
+            continue;
+        }
+        for &k in how.neighbours.iter().filter(|&&k| k <= gallery.len()) {
+            let (known, asked) = (rows(&gallery), rows(&probes));
+            let answers = recognition::nearest(&known, &of(&gallery), &asked, k, Metric::SquaredEuclidean);
+            let right = answers.iter().zip(of(&probes)).filter(|(answer, person)| **answer == *person).count();
+            let name = format!("recognition, {enrolled} enrolled, k = {k}");
+            scored.scores.push((name, right as f64 / probes.len() as f64));
+        }
+        scored.protocol.push(format!(
+            "recognition with {enrolled} enrolled: {} probes among {} people",
+            probes.len(),
+            gallery.len() / enrolled
+        ));
+    }
+}
+
+/// Agglomerative and k-means clusters of the photos whose person has two or more.
+fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Scored) {
+    let mut each = BTreeMap::new();
+    people.iter().for_each(|person| *each.entry(person).or_insert(0) += 1);
+    let mut rows: Vec<usize> = (0..people.len()).filter(|&row| each[&people[row]] > 1).collect();
+    let all = rows.len();
+    if all > how.cluster_images {
+        let mut rng = crate::seed::at(crate::seed::named(seed, "clusters"), 0, 0);
+        let mut taken = sample(&mut rng, all, how.cluster_images).into_vec();
+        taken.sort_unstable();
+        rows = taken.into_iter().map(|i| rows[i]).collect();
+    }
+    if rows.len() < 2 {
+        return;
+    }
+    let people: Vec<i64> = rows.iter().map(|&row| people[row]).collect();
+    let known = people.iter().collect::<BTreeSet<_>>().len();
+    let x = x.index_select(0, &index(rows.iter().copied()));
+    let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(1.1);
+    let of = clustering::agglomerative(&Metric::SquaredEuclidean.matrix(&x, &x), cut);
+    let found = of.iter().max().map_or(0, |most| most + 1);
+    let k_means = clustering::k_means(&x, known, seed, 100);
+    for (name, of) in [("agglomerative", &of), ("k-means", &k_means)] {
+        let (pairs, cubed) = (clustering::pairwise_f(of, &people), clustering::b_cubed(of, &people));
+        scored.scores.extend([
+            (format!("{name} pairwise F"), pairs.f),
+            (format!("{name} pairwise precision"), pairs.precision),
+            (format!("{name} pairwise recall"), pairs.recall),
+            (format!("{name} B-cubed F"), cubed.f),
+        ]);
+    }
+    scored.protocol.push(format!(
+        "clustering: {} of the {all} test images whose person has two or more, {known} people; average linkage on squared distances cut at {cut:.3} ({found} clusters); k-means with k = {known}, which is told to it",
+        rows.len()
+    ));
+    scored.clusters = Some(Clusters { rows, of });
+}

@@ -1,0 +1,251 @@
+//! Label decisions: top-k, one threshold for all, the two heads, the oracle's count; and what they score.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::{Encoding, features, marks, targets};
+use crate::datasets::labels::{Item, LabelLayout, LabelSet};
+use crate::metrics::multilabel::{self, ApRule, Over};
+use crate::models::label::LabelSystem;
+use crate::real::numbers;
+use crate::report::Table;
+use crate::run::Run;
+
+/// What a network says of N items, on the CPU.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The feature `[N, F]` f32.
+    pub features: Tensor,
+    /// f `[N, K]` f32.
+    pub scores: Tensor,
+    /// θ `[N, K]` f32.
+    pub thresholds: Tensor,
+    /// The number of labels that the count head holds most likely, from 1.
+    pub counts: Vec<usize>,
+    /// The share that it gives to that number.
+    pub sure: Vec<f64>,
+    /// The true labels, bool `[N, K]`.
+    pub labels: Tensor,
+}
+
+/// The two decisions that are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// How many labels
+    Count,
+    /// A threshold a class and image
+    Threshold,
+}
+
+impl Outputs {
+    /// Everything that `net` says of `items`.
+    ///
+    /// # Errors
+    /// As [`over_items`].
+    pub fn of(
+        net: &LabelSystem,
+        items: &Arc<[Item]>,
+        encoding: Encoding,
+        classes: usize,
+        run: &Run,
+        what: &str,
+    ) -> Result<Outputs> {
+        let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+        run.world().agree("--data (its test items): give every process the same", &names)?;
+        let [feature, f] = features(net, items, encoding, run, what)?;
+        let [theta, logits] = tch::no_grad(|| {
+            let x = net.head_input(&feature, &f).to_device(run.machine.device);
+            [&net.threshold, &net.count].map(|head| head.forward(&x).to_device(Device::Cpu))
+        });
+        Ok(Outputs::new([feature, f, theta, logits], &targets(&items.iter().collect::<Vec<_>>(), classes)))
+    }
+
+    /// Of features, scores, thresholds, the count head's logits `[N, n]`, and the true labels as 0/1 `[N, K]`.
+    pub fn new([features, scores, thresholds, logits]: [Tensor; 4], labels: &Tensor) -> Outputs {
+        let (sure, places) = logits.softmax(1, Kind::Double).max_dim(1, false);
+        let counts = numbers::<i64>(&places).into_iter().map(|place| place as usize + 1).collect();
+        Outputs { features, scores, thresholds, counts, sure: numbers(&sure), labels: labels.ne(0) }
+    }
+
+    /// `{k : f_k - θ_k > 0}`, bool `[N, K]`.
+    pub fn by_threshold(&self) -> Tensor {
+        self.scores.gt_tensor(&self.thresholds)
+    }
+
+    /// The labels of the highest scores, as many as the count head says, bool `[N, K]`.
+    pub fn by_count(&self) -> Tensor {
+        multilabel::top_counts(&self.scores, &self.counts)
+    }
+
+    /// What a decision comes to, bool `[N, K]`.
+    pub fn by(&self, decision: Decision) -> Tensor {
+        match decision {
+            Decision::Count => self.by_count(),
+            Decision::Threshold => self.by_threshold(),
+        }
+    }
+
+    /// Features, scores, thresholds and decided labels by name, a row an item.
+    pub fn tensors(&self, decision: Decision) -> Vec<(String, Tensor)> {
+        let labels = self.by(decision).to_kind(Kind::Uint8);
+        [("features", &self.features), ("scores", &self.scores), ("thresholds", &self.thresholds), ("labels", &labels)]
+            .map(|(name, x)| (name.to_string(), x.shallow_clone()))
+            .into()
+    }
+
+    /// How many labels each item has.
+    pub fn true_counts(&self) -> Vec<usize> {
+        ones(&self.labels, 1)
+    }
+}
+
+/// Ones along a dimension of a bool matrix.
+pub(super) fn ones(x: &Tensor, dim: i64) -> Vec<usize> {
+    numbers::<i64>(&x.sum_dim_intlist(dim, false, Kind::Int64)).into_iter().map(|count| count as usize).collect()
+}
+
+/// The decisions that are compared: fixed numbers of labels, the best number and the best threshold for all items, the two
+/// heads, and as many labels as are true.
+pub const DECISIONS: [&str; 7] =
+    ["top-3", "top-5", "best-k", "best threshold", "label count", "label threshold", "oracle count"];
+
+/// What is measured of a decision, in the order of [`measures`].
+pub const MEASURES: [&str; 7] = ["PC-P", "PC-R", "PC-F1", "OV-P", "OV-R", "OV-F1", "0-1 exact"];
+
+/// The heads of a table's columns, and the names of the scores in them.
+pub type Columns = &'static [(&'static str, &'static [&'static str])];
+
+macro_rules! by_decision {
+    ($measure:literal: $($decision:literal),*) => {
+        &[$(($decision, &[concat!($decision, ": ", $measure)])),*]
+    };
+    ($measure:literal) => {
+        by_decision!($measure: "top-3", "top-5", "best-k", "best threshold", "label count", "label threshold", "oracle count")
+    };
+}
+
+/// PC-F1 of every decision.
+pub const PC_F1: Columns = by_decision!("PC-F1");
+/// OV-F1 of every decision.
+pub const OV_F1: Columns = by_decision!("OV-F1");
+/// The share of items whose labels every decision decides exactly.
+pub const EXACT: Columns = by_decision!("0-1 exact");
+
+/// What is measured before any decision; the last of VOC 2007 alone.
+pub const RANKING: Columns = &[
+    ("AP an image", &["AP an image"]),
+    ("violated pairs", &["violated pairs"]),
+    ("class mAP (step)", &["class mAP (step)"]),
+    ("class mAP (VOC2007)", &["class mAP (VOC2007: 11 points, difficult ignored)"]),
+];
+
+/// [`MEASURES`] of a decision, fractions; both are 0/1 or bool `[N, K]`.
+pub fn measures(predicted: &Tensor, labels: &Tensor) -> [f64; 7] {
+    let (class, all) = (multilabel::per_class(predicted, labels), multilabel::overall(predicted, labels));
+    let exact = multilabel::exact_match(predicted, labels);
+    [class.precision, class.recall, class.f1, all.precision, all.recall, all.f1, exact]
+}
+
+/// Everything that was measured on test items.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// [`MEASURES`] by decision, in the order of [`DECISIONS`].
+    pub decided: [[f64; 7]; 7],
+    /// What was measured of the ranking, before any decision, by name: fractions.
+    pub ranking: Vec<(String, f64)>,
+    /// The number of labels that was best on dev items, and the one threshold.
+    pub best: (usize, f64),
+}
+
+impl Judged {
+    /// Every score by name: the ranking's, then `decision: measure`.
+    pub fn scores(&self) -> Vec<(String, f64)> {
+        let decided = DECISIONS.iter().zip(&self.decided).flat_map(|(decision, values)| {
+            MEASURES.iter().zip(values).map(move |(measure, &value)| (format!("{decision}: {measure}"), value))
+        });
+        self.ranking.iter().cloned().chain(decided).collect()
+    }
+
+    /// Decisions by row, measures by column; and what was measured before any decision. In per cent.
+    pub fn tables(&self) -> Vec<(String, Table)> {
+        let row = |name: &str, values: &[f64]| {
+            [name.to_string()].into_iter().chain(values.iter().map(|value| format!("{:.2}", 100. * value))).collect()
+        };
+        let decisions = Table {
+            head: ["decision"].into_iter().chain(MEASURES).map(String::from).collect(),
+            rows: DECISIONS.iter().zip(&self.decided).map(|(name, values)| row(name, values)).collect(),
+        };
+        let ranking = Table {
+            head: vec!["ranking".into(), "%".into()],
+            rows: self.ranking.iter().map(|(name, value)| row(name, &[*value])).collect(),
+        };
+        vec![("Decisions, in per cent".into(), decisions), ("Before any decision".into(), ranking)]
+    }
+
+    /// How the test items of `set` were scored, in words; `dev` says what k and the threshold were chosen on, and the count
+    /// head tells 1 to `most`.
+    pub fn protocol(&self, set: &LabelSet, dev: &str, most: i64) -> Vec<String> {
+        let mut lines = vec![
+            format!("{} test items with {} classes", set.test.len(), set.classes.len()),
+            "PC-P and PC-R are means over all classes, 0/0 taken as 0; PC-F1 is the mean of the classes' F1 (macro-F1); OV is over all labels together (micro)".into(),
+            "AP an image: the mean precision at an image's labels, averaged over images; class mAP (step): the mean precision at a class's images, averaged over classes".into(),
+            format!("label count: as many of the highest scores as the head says, 1 to {most}; label threshold: the scores above theirs; oracle count: as many as are true"),
+        ];
+        if set.layout == LabelLayout::Voc2007 {
+            lines.push("class mAP (VOC2007): the mean of the highest precisions at recall 0, 0.1, ..., 1 or beyond, averaged over classes; an image that shows a class in difficult objects alone counts neither way".into());
+        }
+        lines.push(format!("best k: {} (of 0 to 10, by PC-F1), chosen on {dev}", self.best.0));
+        lines.push(format!("best threshold: {:.4} (of 50 values, by PC-F1), chosen on {dev}", self.best.1));
+        lines
+    }
+}
+
+/// Judges what a network says of the test items of `set`. The best number of labels, of 0 to 10, and the best threshold for
+/// all items, of [`candidates`], are those with the highest PC-F1 on `dev`, the first where several are.
+pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet) -> Judged {
+    let labels = &test.labels;
+    let f1 = |predicted: &Tensor| multilabel::per_class(predicted, &dev.labels).f1;
+    let best = |scores: Vec<f64>| {
+        scores.iter().enumerate().fold(0, |best, (i, &score)| if score > scores[best] { i } else { best })
+    };
+    let k = best((0..=10).map(|k| f1(&multilabel::top_k(&dev.scores, k))).collect());
+    let thresholds = candidates(&dev.scores);
+    let threshold = thresholds[best(thresholds.iter().map(|&t| f1(&dev.scores.gt(t))).collect())];
+    let decided = [
+        multilabel::top_k(&test.scores, 3),
+        multilabel::top_k(&test.scores, 5),
+        multilabel::top_k(&test.scores, k),
+        test.scores.gt(threshold),
+        test.by_count(),
+        test.by_threshold(),
+        multilabel::top_counts(&test.scores, &test.true_counts()),
+    ]
+    .map(|predicted| measures(&predicted, labels));
+    let class_map = |ignored, rule| multilabel::class_map(&test.scores, labels, ignored, rule);
+    let mut ranking = vec![
+        ("AP an image", multilabel::mean_average_precision(&test.scores, labels, Over::Images)),
+        ("violated pairs", multilabel::violation(&test.scores, labels)),
+        ("class mAP (step)", class_map(None, ApRule::Step)),
+    ];
+    if set.layout == LabelLayout::Voc2007 {
+        let items: Vec<&Item> = set.test.iter().collect();
+        let difficult = marks(&items, set.classes.len(), |item| &item.difficult);
+        let by = |rule| class_map(Some(&difficult), rule);
+        ranking.push(("class mAP (VOC2007: 11 points, difficult ignored)", by(ApRule::ElevenPoint)));
+        ranking.push(("class mAP (step, difficult ignored)", by(ApRule::Step)));
+    }
+    let ranking = ranking.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    Judged { decided, ranking, best: (k, threshold) }
+}
+
+/// 50 values from the lowest to the highest of the ten highest scores of every item: the thresholds that are tried.
+pub fn candidates(scores: &Tensor) -> Vec<f64> {
+    let top = scores.topk(scores.size()[1].min(10), 1, true, true).0;
+    let (low, high) = (top.min().double_value(&[]), top.max().double_value(&[]));
+    (0..50).map(|i| low + (high - low) * f64::from(i) / 49.).collect()
+}

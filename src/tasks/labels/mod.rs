@@ -1,0 +1,502 @@
+//! Multi-label sets: batches of items, what a network says of items, label decisions and their scores.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor, nn::VarStore};
+
+use super::Data;
+use crate::collectives::{Shares, World};
+use crate::datasets::Card;
+use crate::datasets::labels::{self, Content, Item, LabelSet};
+use crate::datasets::{self, drawn};
+use crate::device::autocast;
+use crate::device::machine::Machine;
+use crate::loader::Loader;
+use crate::losses::multilabel::{Pairs, draw_label};
+use crate::models::channels_last;
+use crate::models::label::LabelSystem;
+use crate::run::Run;
+use crate::say::Bar;
+use crate::seed;
+use crate::transfer::{stage, upload};
+use crate::transform::{Augment, Recipe, TestViews};
+
+mod decisions;
+mod pictures;
+
+pub use decisions::{
+    Columns, DECISIONS, Decision, EXACT, Judged, MEASURES, OV_F1, Outputs, PC_F1, RANKING, candidates, judge, measures,
+};
+pub use pictures::{certainty, confusion, show};
+
+// ---- Data -------------------------------------------------------------------------------------------------------
+
+/// A label set as it is trained and tested on: without the items that have no label, which the authors' reader cannot pass.
+#[derive(Debug)]
+pub struct LabelData {
+    /// As it lies on disk.
+    whole: LabelSet,
+    /// Its labelled items.
+    pub set: LabelSet,
+    /// Those of its training items that are trained on.
+    pub train: Arc<[Item]>,
+    /// Those that are set aside, "dev".
+    pub dev: Arc<[Item]>,
+}
+
+impl LabelData {
+    /// Opens a folder, or the drawn set; of its training items a share is set aside, drawn by `seed`.
+    ///
+    /// # Errors
+    /// As [`labels::open`].
+    pub fn open(data: &str, share: f64, seed: u64) -> Result<LabelData> {
+        let whole = if data == "drawn" { drawn::shapes() } else { labels::open(Path::new(data))? };
+        let set = whole.clone().without_unlabelled();
+        let (train, dev) = set.dev(share, seed);
+        Ok(LabelData { whole, set, train: train.into(), dev: dev.into() })
+    }
+
+    /// This training set with the test items of `other`.
+    ///
+    /// # Errors
+    /// Where `other` has other classes or features.
+    pub fn tested_on(self, other: LabelData) -> Result<LabelData> {
+        LabelShape::of(&self.set).fits(&other.set, &format!("--data {}", other.set.name))?;
+        Ok(LabelData { train: self.train, dev: self.dev, ..other })
+    }
+
+    /// What the rivals' number of labels and threshold are chosen on, and that in words: the items that are set aside or,
+    /// where there are none, those that are trained on.
+    pub fn chosen_on(&self) -> (&Arc<[Item]>, String) {
+        match self.dev.len() {
+            0 => {
+                let count = self.train.len();
+                (&self.train, format!("the {count} training items themselves (none are set aside: optimistic)"))
+            }
+            count => (&self.dev, format!("{count} dev items, set aside from the training items of the run")),
+        }
+    }
+}
+
+impl Data for LabelData {
+    fn name(&self) -> &str {
+        &self.set.name
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.set.notes
+    }
+
+    fn published(&self) -> std::result::Result<String, String> {
+        let why = || format!("{} is not a set that the paper has, whole as it was published", self.set.name);
+        if self.set.published { Ok(self.set.layout.to_string()) } else { Err(why()) }
+    }
+
+    fn check(&self, _training: bool) -> Result<()> {
+        let (name, parts) = (&self.set.name, [&self.set.train, &self.set.test]);
+        ensure!(parts.iter().all(|items| !items.is_empty()), "{name} has no labelled items to train on or to test");
+        self.set.check()
+    }
+
+    fn alike(&self) -> Value {
+        let items: Vec<_> = self.set.train.iter().map(|item| (&item.name, &item.labels)).collect();
+        json!((&self.set.classes, items))
+    }
+
+    fn cards(&self) -> Vec<Card> {
+        vec![self.whole.card()]
+    }
+}
+
+/// What a network is built for: the K classes by name and, of ready-made features, how many numbers a row has.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LabelShape {
+    /// In the order of the scores.
+    pub classes: Vec<String>,
+    /// None of images.
+    pub features: Option<i64>,
+}
+
+impl LabelShape {
+    /// That of a set.
+    pub fn of(set: &LabelSet) -> LabelShape {
+        LabelShape { classes: set.classes.clone(), features: set.feature_width().map(|width| width as i64) }
+    }
+
+    /// K, how many classes there are.
+    pub fn k(&self) -> i64 {
+        self.classes.len() as i64
+    }
+
+    /// Errors where `set` has other classes (or in another order) or features than these; `of` begins the line.
+    ///
+    /// # Errors
+    /// So.
+    pub fn fits(&self, set: &LabelSet, of: &str) -> Result<()> {
+        let theirs = LabelShape::of(set);
+        let kind = |width: Option<i64>| width.map_or("images".into(), |width| format!("rows of {width} features"));
+        ensure!(
+            theirs.features == self.features,
+            "{of}: {} where the run was trained on {}: give data of that kind",
+            kind(theirs.features),
+            kind(self.features)
+        );
+        let (count, own) = (theirs.classes.len(), self.classes.len());
+        ensure!(
+            count == own,
+            "{of}: {count} classes where the run was trained on {own}: give data with the same classes"
+        );
+        match theirs.classes.iter().zip(&self.classes).enumerate().find(|(_, (theirs, own))| theirs != own) {
+            None => Ok(()),
+            Some((i, (theirs, own))) => bail!(
+                "{of}: class {} is {theirs:?} where the run was trained on {own:?}: give data with the same classes in the same order",
+                i + 1
+            ),
+        }
+    }
+}
+
+/// The images under a folder, as items without labels.
+///
+/// # Errors
+/// Where there are none, or one can't be used.
+pub fn photos(folder: &str) -> Result<Arc<[Item]>> {
+    let photos = datasets::folder(Path::new(folder))?;
+    datasets::check(photos.iter())?;
+    let item = |photo: datasets::Photo| Item {
+        name: photo.name,
+        content: Content::Image(photo.source),
+        labels: vec![],
+        difficult: vec![],
+    };
+    Ok(photos.into_iter().map(item).collect())
+}
+
+/// How items become a network's input.
+#[derive(Debug, Clone, Copy)]
+pub enum Encoding {
+    /// Ready-made features, so many an item.
+    Features(i64),
+    /// Pixels.
+    Images(Recipe),
+}
+
+impl Encoding {
+    /// The shape of the input of `items` items: `[N, width]` or `[N, 3, height, width]`.
+    pub fn shape(self, items: usize) -> Vec<i64> {
+        match self {
+            Encoding::Features(width) => vec![items as i64, width],
+            Encoding::Images(recipe) => vec![items as i64, 3, recipe.height.into(), recipe.width.into()],
+        }
+    }
+
+    /// The input of `items` on the CPU, f32: plain views of images, or training views, whose augmentation is drawn from a
+    /// run's seed, the step and the place in the batch, the first item's place being given.
+    ///
+    /// # Errors
+    /// An image that can't be read, by name; an item that is no image where pixels are wanted, or the other way round.
+    pub fn input(self, items: &[&Item], augment: Option<(Augment, u64, u64, usize)>) -> Result<Tensor> {
+        let other =
+            |item: &Item| anyhow!("{} has features where the network reads images, or the other way round", item.name);
+        match self {
+            Encoding::Features(width) => {
+                let rows = items.iter().map(|item| match &item.content {
+                    Content::Features(row) if row.len() as i64 == width => Ok(&row[..]),
+                    _ => Err(other(item)),
+                });
+                let rows = rows.collect::<Result<Vec<_>>>()?;
+                Ok(Tensor::from_slice(&rows.concat()).view(&self.shape(items.len())[..]))
+            }
+            Encoding::Images(recipe) => {
+                let images = items.iter().map(|item| match &item.content {
+                    Content::Image(source) => Ok(source),
+                    Content::Features(_) => Err(other(item)),
+                });
+                let images = images.collect::<Result<Vec<_>>>()?;
+                match augment {
+                    Some((augment, seed, step, first)) => {
+                        let images = images.into_iter().enumerate().map(|(i, source)| (first + i, source));
+                        recipe.train_batch(images, augment, seed, step)
+                    }
+                    None => recipe.test_batch(images, TestViews::Original),
+                }
+            }
+        }
+    }
+}
+
+/// 0/1 `[N, K]`, uint8: which of `classes` classes `items` have, by `of` them.
+fn marks(items: &[&Item], classes: usize, of: impl Fn(&Item) -> &[u32]) -> Tensor {
+    let mut flat = vec![0_u8; items.len() * classes];
+    for (row, item) in flat.chunks_exact_mut(classes).zip(items) {
+        of(item).iter().for_each(|&class| row[class as usize] = 1);
+    }
+    Tensor::from_slice(&flat).view([items.len() as i64, classes as i64])
+}
+
+/// The labels of `items` as 0/1 `[N, K]`, uint8, on the CPU.
+pub fn targets(items: &[&Item], classes: usize) -> Tensor {
+    marks(items, classes, |item| &item.labels)
+}
+
+// ---- Batches ----------------------------------------------------------------------------------------------------
+
+/// Shuffled passes over items, in batches that are all as long as one another, give or take one.
+#[derive(Debug, Clone, Copy)]
+pub struct Passes {
+    /// How many items there are, at least 1.
+    pub items: usize,
+    /// Items a batch at most, at least 2; an odd pass in twos has one batch of three.
+    pub batch: usize,
+    /// The order of every pass follows from this.
+    pub seed: u64,
+}
+
+impl Passes {
+    /// Batches a pass: as few as hold all items with at most `batch` in each, but none with a single item, of which
+    /// batch normalisation has no variance.
+    pub fn batches(self) -> u64 {
+        self.items.div_ceil(self.batch).min(self.items / 2).max(1) as u64
+    }
+
+    /// All items in the order of pass `pass`.
+    pub fn order(self, pass: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.items).collect();
+        order.shuffle(&mut seed::at(self.seed, pass, 0));
+        order
+    }
+
+    /// Where in the order of its pass the batch of step `t` lies.
+    pub fn place(self, t: u64) -> Range<usize> {
+        let (batches, place) = (self.batches() as usize, (t % self.batches()) as usize);
+        let start = |place: usize| place * (self.items / batches) + place.min(self.items % batches);
+        start(place)..start(place + 1)
+    }
+
+    /// The same orders on a device, where what they choose among lies there whole.
+    pub fn shuffled(self, device: Device) -> Shuffled {
+        Shuffled { passes: self, device, order: (u64::MAX, Tensor::new()) }
+    }
+
+    /// The items of step `t`.
+    pub fn rows(self, t: u64) -> Vec<usize> {
+        self.order(t / self.batches())[self.place(t)].to_vec()
+    }
+
+    /// Refuses batches that can't be shared out among the processes, or that leave one of them a single item where its
+    /// batch normalisation sees no others (`alone`).
+    ///
+    /// # Errors
+    /// One line that names `--batch`.
+    pub fn check(self, world: &World, alone: bool) -> Result<()> {
+        let least = self.items / self.batches() as usize;
+        let shares = world.shares(least, 1).with_context(|| format!("--batch {}", self.batch))?;
+        ensure!(
+            !(alone && world.size() > 1 && shares.of().any(|share| share.len() < 2)),
+            "--batch {}: a batch of {least} leaves one of {} processes a single image, of which batch normalisation has no variance: make the batch larger, start fewer, or say --sync-batch-norm",
+            self.batch,
+            world.size()
+        );
+        Ok(())
+    }
+}
+
+/// The items of steps as int64 `[B]` on a device; each pass's order goes there once, and the host doesn't wait.
+#[derive(Debug)]
+pub struct Shuffled {
+    passes: Passes,
+    device: Device,
+    /// The newest order, and which pass has it.
+    order: (u64, Tensor),
+}
+
+impl Shuffled {
+    /// Those of step `t`.
+    pub fn rows(&mut self, t: u64) -> Tensor {
+        let pass = t / self.passes.batches();
+        if self.order.0 != pass {
+            let order: Vec<i64> = self.passes.order(pass).into_iter().map(|row| row as i64).collect();
+            self.order = (pass, upload(&Tensor::from_slice(&order), self.device));
+        }
+        let place = self.passes.place(t);
+        self.order.1.narrow(0, place.start as i64, place.len() as i64)
+    }
+}
+
+/// What a loss draws for a batch, from its seed and the step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawing {
+    /// Nothing.
+    None,
+    /// At most so many (label, other class) pairs of each image.
+    Pairs(i64),
+    /// One label of each image.
+    Label,
+}
+
+/// A batch of B items.
+#[derive(Debug)]
+pub struct LabelBatch {
+    /// The input of this process's share of the rows; of all rows where there is one process.
+    pub inputs: Tensor,
+    /// Who has which rows.
+    pub shares: Shares,
+    /// 0/1 `[B, K]` of all rows.
+    pub labels: Tensor,
+    /// The pairs that were drawn; None where all are taken, or none were asked for.
+    pub pairs: Option<Pairs>,
+    /// The label drawn of each row, int64 `[B]`, -1 where it has none; `[0]` where none was asked for.
+    pub drawn: Tensor,
+}
+
+impl LabelBatch {
+    /// On the device, images with their channels last; the host doesn't wait.
+    pub fn on(self, device: Device) -> LabelBatch {
+        let sent = self.map(|x| upload(x, device));
+        LabelBatch { inputs: laid_out(&sent.inputs), ..sent }
+    }
+
+    fn map(self, f: impl Fn(&Tensor) -> Tensor) -> LabelBatch {
+        LabelBatch {
+            inputs: f(&self.inputs),
+            labels: f(&self.labels),
+            pairs: self.pairs.map(|pairs| pairs.map(&f)),
+            drawn: f(&self.drawn),
+            shares: self.shares,
+        }
+    }
+}
+
+/// Images with their channels last.
+fn laid_out(x: &Tensor) -> Tensor {
+    if x.dim() == 4 { channels_last(x) } else { x.shallow_clone() }
+}
+
+/// How batches of items are made.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    /// What there is to draw from.
+    pub items: Arc<[Item]>,
+    /// K.
+    pub classes: usize,
+    /// Which of them make which batch.
+    pub passes: Passes,
+    /// What the network sees of them.
+    pub encoding: Encoding,
+    /// How images are augmented, and the run's seed.
+    pub augment: (Augment, u64),
+    /// What the loss draws, and the seed of it.
+    pub drawing: (Drawing, u64),
+}
+
+impl Batches {
+    /// Prefetched batches, each a function of the seeds and its step.
+    ///
+    /// # Errors
+    /// Where threads can't be started; an unreadable image is an error in its batch's place.
+    pub fn load(self, steps: Range<u64>, machine: &Machine) -> Result<Loader<LabelBatch>> {
+        let (world, device) = (machine.world.clone(), machine.device);
+        Loader::new(steps, machine.workers, machine.workers + 1, move |t| {
+            let items: Vec<&Item> = self.passes.rows(t).into_iter().map(|row| &self.items[row]).collect();
+            let shares = world.shares(items.len(), 1)?;
+            let own = shares.own();
+            let labels = targets(&items, self.classes);
+            let (augment, from) = self.augment;
+            let inputs = self.encoding.input(&items[own.clone()], Some((augment, from, t, own.start)))?;
+            let seed = seed::mix(self.drawing.1 ^ t);
+            let pairs = match self.drawing.0 {
+                Drawing::Pairs(most) => Pairs::draw(&labels, most, seed),
+                _ => None,
+            };
+            let drawn = match self.drawing.0 {
+                Drawing::Label => draw_label(&labels, seed),
+                _ => Tensor::zeros([0], (Kind::Int64, Device::Cpu)),
+            };
+            Ok(LabelBatch { inputs, shares, labels, pairs, drawn }.map(|x| stage(x.shallow_clone(), device)))
+        })
+    }
+}
+
+/// What `forward` gives for the input of `items` in plain views, in chunks: f32 on the CPU, a row an item. Each process
+/// computes a share, and all have all rows in the end.
+///
+/// # Errors
+/// Where there are no items, or one can't be read.
+pub fn over_items<const N: usize>(
+    items: &Arc<[Item]>,
+    encoding: Encoding,
+    machine: &Machine,
+    what: &str,
+    forward: impl Fn(&Tensor) -> [Tensor; N],
+) -> Result<[Tensor; N]> {
+    const CHUNK: usize = 64;
+    ensure!(!items.is_empty(), "{what}: no items");
+    // Fewer items than processes: each computes them all.
+    let shares = machine.world.shares(items.len(), 1).ok();
+    let own = shares.as_ref().map_or(0..items.len(), Shares::own);
+    let (shared, range, device) = (items.clone(), own.clone(), machine.device);
+    let chunks = own.len().div_ceil(CHUNK) as u64;
+    let loader = Loader::new(0..chunks, machine.workers, machine.workers + 1, move |chunk| {
+        let from = range.start + chunk as usize * CHUNK;
+        let items: Vec<&Item> = shared[from..range.end.min(from + CHUNK)].iter().collect();
+        Ok(stage(encoding.input(&items, None)?, device))
+    })?;
+    let mut bar = Bar::new(what, own.len() as u64, 0);
+    let mut parts = [const { Vec::new() }; N];
+    for x in loader {
+        let x = laid_out(&upload(&x?, device));
+        for (part, rows) in parts.iter_mut().zip(tch::no_grad(|| forward(&x))) {
+            part.push(rows.to_kind(Kind::Float).to_device(Device::Cpu));
+        }
+        bar.step(x.size()[0] as u64);
+    }
+    let mut rows = parts.map(|part| Tensor::cat(&part, 0));
+    if let Some(shares) = shares {
+        for x in &mut rows {
+            *x = machine.world.gather(x, &shares)?;
+        }
+    }
+    Ok(rows)
+}
+
+/// Sets the mean and the deviation of ready-made features to those of `items`; a feature that is always the same keeps 1.
+///
+/// # Errors
+/// Where an item has no features, or the store's network takes none.
+pub fn normalise(store: &VarStore, items: &[Item], encoding: Encoding) -> Result<()> {
+    let x = encoding.input(&items.iter().collect::<Vec<_>>(), None)?.to_kind(Kind::Double);
+    let deviation = x.std_dim([0].as_slice(), false, false);
+    let deviation = deviation.where_self(&deviation.gt(1e-12), &deviation.ones_like());
+    let mean = x.mean_dim([0].as_slice(), false, Kind::Double);
+    for (name, value) in [("input.mean", mean), ("input.deviation", deviation)] {
+        let mut variable = store.variables().remove(name).context("this network reads no ready-made features")?;
+        tch::no_grad(|| variable.copy_(&value.to_kind(Kind::Float)));
+    }
+    Ok(())
+}
+
+/// fc7 `[N, F]` and f `[N, K]` of items, f32 on the CPU; see [`over_items`].
+///
+/// # Errors
+/// As [`over_items`].
+pub fn features(
+    net: &LabelSystem,
+    items: &Arc<[Item]>,
+    encoding: Encoding,
+    run: &Run,
+    what: &str,
+) -> Result<[Tensor; 2]> {
+    over_items(items, encoding, &run.machine, what, |x| {
+        autocast(run.amp, run.machine.device, || {
+            let feature = net.feature(x, false);
+            let f = net.net.scores(&feature, false);
+            [feature, f]
+        })
+    })
+}

@@ -1,0 +1,54 @@
+//! Tasks: what papers of one field share, from a set and a network to scores and pictures.
+
+pub mod embed;
+pub mod faces;
+pub mod labels;
+pub mod pairs;
+pub mod people;
+pub mod reid;
+pub mod skill;
+
+use anyhow::Result;
+use serde_json::Value;
+use tch::Tensor;
+
+use crate::datasets::Card;
+
+/// A data set, as the verbs of every paper meet it.
+pub trait Data {
+    /// Its name, for results and folders.
+    fn name(&self) -> &str;
+    /// What the reader of a score must know of it.
+    fn notes(&self) -> &[String];
+    /// The name under which papers know it, where every count is the published set's; else why ours may not stand beside
+    /// a paper's number.
+    fn published(&self) -> std::result::Result<String, String>;
+    /// Errors where a file that training (or only testing) needs cannot be used.
+    fn check(&self, training: bool) -> Result<()>;
+    /// What several processes at one training must have alike.
+    fn alike(&self) -> Value;
+    /// What it holds, how it differs from the published set, and which of its files cannot be read; of several sets one
+    /// each.
+    fn cards(&self) -> Vec<Card>;
+}
+
+/// What a network says of what a user brings.
+#[derive(Debug)]
+pub struct Rows {
+    /// Tensors by name, a row a name.
+    pub tensors: Vec<(String, Tensor)>,
+    /// The images' (videos') names.
+    pub names: Vec<String>,
+    /// More of the file's metadata.
+    pub metadata: Vec<(String, String)>,
+    /// What it is, before the file's name is printed.
+    pub what: String,
+}
+
+/// A folder's name without the `/` behind it, so that a run has one name.
+///
+/// # Errors
+/// None.
+pub fn bare(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.trim_end_matches('/').to_string())
+}

@@ -1,0 +1,383 @@
+//! Photos compared two by two (1704.01719), and the pairs that are compared. What a network of pairs computes an image is
+//! computed once, and memory does not grow with the number of pairs; a network of single images embeds.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::embed::{Embedding, chunks};
+use super::{Rows, people, reid};
+use crate::collectives::{Shares, World};
+use crate::datasets::{self, Photo, ReidSet};
+use crate::distance::Metric;
+use crate::loader::Loader;
+use crate::losses::quadruplet::Dissimilarity;
+use crate::metrics::mean_and_spread;
+use crate::models::{QuadrupletNet, channels_last};
+use crate::report::Report;
+use crate::run::Run;
+use crate::sampler::QuadrupletSampler;
+use crate::say::Bar;
+use crate::seed;
+use crate::transfer::{stage, upload};
+use crate::transform::{Augment, Recipe, TestViews};
+
+/// Bytes of conv2 maps that are kept at a time, of the queries and of the gallery each.
+const HELD: usize = 256 << 20;
+
+/// How to compare. Several processes compare a share of the queries or pairs each, and all have all numbers in the end.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// How photos are seen, and where; a batch is of pairs (and images). A network of pairs sees the photos as they are,
+    /// without views.
+    pub images: Embedding,
+    /// What the network's outputs mean.
+    pub by: Dissimilarity,
+    /// Which orders of a pair.
+    pub order: Order,
+}
+
+/// Which orders of a pair are compared: what a network of pairs says of them is not symmetric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// What (a, b) and (b, a) are ranked by is averaged
+    Both,
+    /// (query, gallery) alone
+    One,
+}
+
+impl Comparison {
+    /// Every query with every gallery photo: what they are ranked by ([`Dissimilarity::ranked`]), f32 `[Q, G]` on the CPU.
+    /// Errors name the photo that cannot be read.
+    pub fn matrix(&self, network: &QuadrupletNet, query: &[Photo], gallery: &[Photo]) -> Result<Tensor> {
+        let world = &self.images.world;
+        if !network.takes_pairs() {
+            let query = self.images.photos(network, query, "embed queries")?;
+            return Ok(Metric::SquaredEuclidean.matrix(&query, &self.images.photos(network, gallery, "embed gallery")?));
+        }
+        if world.size() > 1 {
+            let names: Vec<&str> = query.iter().chain(gallery).map(|photo| photo.name.as_str()).collect();
+            let asked = "the photos to compare, or how: give every process the same data and flags";
+            world.agree(asked, &(names, query.len(), format!("{:?}", self.order), self.images.amp))?;
+        }
+        // Fewer queries than processes: each compares them all.
+        let Ok(shares) = world.shares(query.len(), 1) else { return self.own(network, query, gallery) };
+        world.gather(&self.own(network, &query[shares.own()], gallery)?, &shares)
+    }
+
+    fn own(&self, network: &QuadrupletNet, query: &[Photo], gallery: &[Photo]) -> Result<Tensor> {
+        let (batch, device) = (self.images.batch.max(1), self.images.device);
+        let (rows, columns) = (query.len(), gallery.len());
+        let out = Tensor::zeros([rows as i64, columns as i64], (Kind::Float, Device::Cpu));
+        let mut bar = Bar::new("compare", (rows * columns) as u64, 0);
+        let held = self.photos_held(network);
+        for from in (0..rows).step_by(held) {
+            let left = self.maps(network, &query[from..rows.min(from + held)])?;
+            for start in (0..columns).step_by(held) {
+                let right = self.maps(network, &gallery[start..columns.min(start + held)])?;
+                let (q, g) = (left.size()[0], right.size()[0]);
+                for first in (0..q * g).step_by(batch) {
+                    let count = (batch as i64).min(q * g - first);
+                    let place = Tensor::arange_start(first, first + count, (Kind::Int64, device));
+                    let (row, column) = (place.divide_scalar_mode(g, "floor"), place.remainder(g));
+                    let (a, b) = (left.index_select(0, &row), right.index_select(0, &column));
+                    let scores = self.ranked(network, &a, &b);
+                    let (row, column) = (row.to_device(Device::Cpu), column.to_device(Device::Cpu));
+                    let places = (row + from as i64) * columns as i64 + column + start as i64;
+                    let _ = out.view([-1]).index_copy_(0, &places, &scores);
+                    bar.step(count as u64);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The pairs (a, b) of places in `photos`: what they are ranked by, f32 `[N]` on the CPU.
+    pub fn pairs(&self, network: &QuadrupletNet, photos: &[Photo], pairs: &[(usize, usize)]) -> Result<Tensor> {
+        let world = &self.images.world;
+        world.agree("the pairs to compare: give every process the same data and flags", &pairs)?;
+        if !network.takes_pairs() {
+            let x = self.images.photos(network, photos, "embed photos")?;
+            let (a, b): (Vec<i64>, Vec<i64>) = pairs.iter().map(|&(a, b)| (a as i64, b as i64)).unzip();
+            let [a, b] = [a, b].map(|rows| x.index_select(0, &Tensor::from_slice(&rows)));
+            return Ok(Metric::SquaredEuclidean.paired(&a, &b));
+        }
+        let shares = world.shares(pairs.len(), 1).ok();
+        let pairs = shares.as_ref().map_or(pairs, |shares| &pairs[shares.own()]);
+        let mut bar = Bar::new("compare pairs", pairs.len() as u64, 0);
+        let mut parts = vec![Tensor::zeros([0], (Kind::Float, Device::Cpu))];
+        for pairs in pairs.chunks(self.images.batch.max(1)) {
+            let both = pairs.iter().map(|pair| pair.0).chain(pairs.iter().map(|pair| pair.1));
+            let both: Vec<Photo> = both.map(|place| photos[place].clone()).collect();
+            let maps = self.maps(network, &both)?;
+            let count = pairs.len() as i64;
+            parts.push(self.ranked(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count)));
+            bar.step(pairs.len() as u64);
+        }
+        let own = Tensor::cat(&parts, 0);
+        match shares {
+            Some(shares) => world.gather(&own, &shares),
+            None => Ok(own),
+        }
+    }
+
+    /// Figure 5's distances: `count` pairs of one person and as many of two, drawn from `photos` by [`drawn`] and seen
+    /// without mirroring. None where the photos give no quadruplet.
+    pub fn distances(
+        &self,
+        network: &QuadrupletNet,
+        photos: &[Photo],
+        count: usize,
+        across: bool,
+    ) -> Result<Option<Distances>> {
+        let Some(pairs) = drawn(photos, count, across) else { return Ok(None) };
+        let all: Vec<f32> = self.pairs(network, photos, &pairs)?.try_into()?;
+        let all: Vec<f64> = all.into_iter().map(|x| self.by.shown(x.into())).collect();
+        let (same, different) = all.split_at(count);
+        Ok(Some(Distances { same: same.to_vec(), different: different.to_vec(), across }))
+    }
+
+    /// How it compares, in words, and what [`Comparison::distances`] measured.
+    pub fn protocol(&self, distances: Option<&Distances>) -> Vec<String> {
+        let order = match (self.by, self.order) {
+            (Dissimilarity::Embedding, _) => "",
+            (_, Order::Both) => "; both orders of a pair averaged",
+            (_, Order::One) => "; (query, gallery) alone",
+        };
+        let pairs = match distances {
+            Some(Distances { same, across: true, .. }) => {
+                format!("{} pairs of each kind, each seen by two cameras, not mirrored", same.len())
+            }
+            Some(Distances { same, .. }) => format!("{} pairs of each kind, not mirrored", same.len()),
+            None => "none, for the training photos give no quadruplet".into(),
+        };
+        vec![format!("{}{order}", self.by), format!("training distances: {pairs}")]
+    }
+
+    /// What the network says of the images under a folder of the user's: their embeddings, or "dissimilarity" `[N, N]`, g of
+    /// every two of them.
+    ///
+    /// # Errors
+    /// Where there is none, one cannot be read, or they are too many to compare.
+    pub fn folder(&self, network: &QuadrupletNet, folder: &str) -> Result<Rows> {
+        const MOST: usize = 10_000;
+        if !network.takes_pairs() {
+            return people::embed_folder(network, folder, &self.images);
+        }
+        let photos = datasets::folder(Path::new(folder))?;
+        datasets::check(photos.iter())?;
+        let n = photos.len();
+        ensure!(n <= MOST, "--images {folder}: {n} photos make {} pairs: give at most {MOST} photos", n * n);
+        let g = self.matrix(network, &photos, &photos)?;
+        let g = if self.by == Dissimilarity::Softmax { g.sigmoid() } else { g };
+        Ok(Rows {
+            what: format!("{n} x {n} dissimilarities"),
+            names: photos.into_iter().map(|photo| photo.name).collect(),
+            tensors: vec![("dissimilarity".into(), g)],
+            metadata: Vec::new(),
+        })
+    }
+
+    /// conv2 maps of photos, on the device.
+    fn maps(&self, network: &QuadrupletNet, photos: &[Photo]) -> Result<Tensor> {
+        let Embedding { recipe, batch, workers, device, amp, .. } = self.images;
+        let mut parts = Vec::new();
+        for images in chunks(photos, recipe, TestViews::Original, batch.max(1), workers)? {
+            let images = channels_last(&upload(&images?, device));
+            parts.push(tch::no_grad(|| crate::device::autocast(amp, device, || network.maps(&images, false))));
+        }
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    fn ranked(&self, network: &QuadrupletNet, a: &Tensor, b: &Tensor) -> Tensor {
+        let pass = || ranked(network, a, b, self.by, self.order);
+        tch::no_grad(|| crate::device::autocast(self.images.amp, self.images.device, pass)).to_device(Device::Cpu)
+    }
+
+    /// How many photos' maps fit into [`HELD`].
+    fn photos_held(&self, network: &QuadrupletNet) -> usize {
+        let (height, width) = (i64::from(self.images.recipe.height), i64::from(self.images.recipe.width));
+        let image = Tensor::zeros([1, 3, height, width], (Kind::Float, self.images.device));
+        let numbers = tch::no_grad(|| network.maps(&image, false)).numel();
+        (HELD / (4 * numbers)).max(1)
+    }
+}
+
+/// The sampler of a set's training photos: `quadruplets` a batch, every pair seen by two cameras unless `any_camera`, drawn
+/// from `seed`.
+///
+/// # Errors
+/// Where they give no quadruplet.
+pub fn sampler(set: &ReidSet, quadruplets: usize, any_camera: bool, seed: u64) -> Result<QuadrupletSampler> {
+    let (people, cameras) = reid::people_and_cameras(&set.train);
+    let sampler = QuadrupletSampler::new(&people, &cameras, quadruplets, !any_camera, seed);
+    sampler.with_context(|| {
+        let count = people.iter().collect::<std::collections::BTreeSet<_>>().len();
+        let cure = if any_camera { "" } else { ", or say --any-camera" };
+        format!(
+            "{} has {count} people to train on; quadruplets need three, one of them seen by two cameras: give other --data{cure}",
+            set.name
+        )
+    })
+}
+
+/// Prefetched batches `steps` of `photos` with their steps: the first `images` images of every quadruplet, this process's share
+/// `[images · own, 3, H, W]` on the host, all references before all positives; each mirrored with probability one half.
+///
+/// # Errors
+/// Where the system starts no threads, or there are more processes than quadruplets.
+pub fn batches(
+    photos: &[Photo],
+    recipe: Recipe,
+    sampler: QuadrupletSampler,
+    images: usize,
+    steps: Range<u64>,
+    run: &Run,
+) -> Result<Loader<(u64, Tensor)>> {
+    let (photos, seed): (Arc<[Photo]>, u64) = (photos.into(), run.seed);
+    let (device, workers) = (run.machine.device, run.machine.workers);
+    let (m, own) = (sampler.quadruplets(), run.world().shares(sampler.quadruplets(), 1)?.own());
+    Loader::new(steps, workers, workers + 1, move |step| {
+        let rows = sampler.batch(step);
+        let places = (0..images).flat_map(|part| own.clone().map(move |row| part * m + row));
+        let places = places.map(|place| (place, &photos[rows[place]].source));
+        Ok((step, stage(recipe.train_batch(places, Augment::Flip, seed, step)?, device)))
+    })
+}
+
+/// What pairs of maps are ranked by, `[N]`. Numbers are averaged and not outputs: a g without bound may have one sign in one
+/// order and the other in the other.
+fn ranked(network: &QuadrupletNet, a: &Tensor, b: &Tensor, by: Dissimilarity, order: Order) -> Tensor {
+    let pass = |a: &Tensor, b: &Tensor| by.ranked(&network.pair(a, b, false).to_kind(Kind::Float));
+    if order == Order::Both { (pass(a, b) + pass(b, a)) / 2. } else { pass(a, b) }
+}
+
+/// What pairs of images `[N, 3, H, W]` are ranked by, `[N]`: the function that a network of pairs is exported as.
+pub fn compared(network: &QuadrupletNet, a: &Tensor, b: &Tensor, by: Dissimilarity, order: Order) -> Tensor {
+    ranked(network, &network.maps(a, false), &network.maps(b, false), by, order)
+}
+
+/// `count` pairs of one person and then as many of two, as places in `photos`, drawn as a batch of quadruplets is:
+/// (reference, positive), then (reference, negative); with `across`, each of two cameras. One seed for every model and
+/// run, so that they are measured on the same pairs. None where the photos give no quadruplet.
+pub fn drawn(photos: &[Photo], count: usize, across: bool) -> Option<Vec<(usize, usize)>> {
+    let (people, cameras) = reid::people_and_cameras(photos);
+    let rows = QuadrupletSampler::new(&people, &cameras, count, across, 5)?.batch(0);
+    let end = |part: usize| rows[part * count..(part + 1) * count].iter().copied();
+    Some(end(0).zip(end(1)).chain(end(0).zip(end(2))).collect())
+}
+
+/// Distances of pairs of photos: what Figure 5 averages over the training set.
+#[derive(Debug, Clone)]
+pub struct Distances {
+    /// Of one person.
+    pub same: Vec<f64>,
+    /// Of two people.
+    pub different: Vec<f64>,
+    /// Whether two cameras saw every pair.
+    pub across: bool,
+}
+
+impl Distances {
+    /// The names of Figure 5's two means among the scores.
+    pub const MEANS: [&str; 2] =
+        ["training pairs, same person: mean distance", "training pairs, different people: mean distance"];
+
+    /// The names of the spreads beside them.
+    pub const SPREADS: [&str; 2] =
+        ["training pairs, same person: standard deviation", "training pairs, different people: standard deviation"];
+
+    /// Names and numbers: mean and population standard deviation of both kinds.
+    pub fn scores(&self) -> Vec<(String, f64)> {
+        let of = |kind: usize| {
+            let (mean, spread) = mean_and_spread([&self.same, &self.different][kind]);
+            [(Self::MEANS[kind].to_string(), mean), (Self::SPREADS[kind].to_string(), spread)]
+        };
+        [0, 1].into_iter().flat_map(of).collect()
+    }
+
+    /// Histograms, means and spreads in their legend.
+    pub fn show(&self, report: &mut Report) {
+        let group = |(name, values): (&str, &Vec<f64>)| {
+            let (mean, spread) = mean_and_spread(values);
+            (format!("{name}: {mean:.4} ± {spread:.4}"), values.clone())
+        };
+        let groups: Vec<_> = [("same person", &self.same), ("different people", &self.different)].map(group).into();
+        let note = "Means and standard deviations as Figure 5 gives them.";
+        report.histogram("Distances of training pairs", note, "distance", &groups, 40);
+    }
+}
+
+/// The pairs (reference, positive), (reference, negative) and, of three `kinds`, (last, negative) of a batch, kind after
+/// kind, each in a random order: int64 rows `[kinds · own]` of their left and of their right images, among the images of
+/// this process, which holds the quadruplets `own` of `quadruplets` (all references, then all positives, ...). An order
+/// depends on run `seed`, step and quadruplet, not on how many processes there are.
+pub fn random_orders(kinds: usize, quadruplets: usize, own: Range<usize>, seed: u64, step: u64) -> (Tensor, Tensor) {
+    let m = own.len() as i64;
+    let mut rng = seed::at(seed::named(seed, "order"), step, 0);
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for (a, b) in [(0, 1), (0, 2), (3, 2)].into_iter().take(kinds) {
+        for row in 0..quadruplets {
+            let (a, b) = if rng.random() { (a, b) } else { (b, a) };
+            if own.contains(&row) {
+                let row = (row - own.start) as i64;
+                left.push(a * m + row);
+                right.push(b * m + row);
+            }
+        }
+    }
+    (Tensor::from_slice(&left), Tensor::from_slice(&right))
+}
+
+/// The rows of all processes, `[parts · M, ...]`, from this one's `[parts · own, ...]`: of each part those of its share of
+/// the M quadruplets.
+///
+/// # Errors
+/// Where another process is gone.
+pub fn gather_parts(world: &World, own: &Tensor, parts: i64, shares: &Shares) -> Result<Tensor> {
+    if world.size() == 1 {
+        return Ok(own.shallow_clone());
+    }
+    let by_quadruplet = own.unflatten(0, [parts, -1]).transpose(0, 1).contiguous();
+    Ok(world.gather(&by_quadruplet, shares)?.transpose(0, 1).flatten(0, 1))
+}
+
+/// What a log line says of a batch's pairs, `g` `[M]` of each kind, one person's first: the mean of g and of g² of one
+/// person's pairs and of two people's. Waits for the device.
+pub fn batch_line(g: &[Tensor]) -> Value {
+    let all = Tensor::cat(&g.iter().map(|g| g.detach().to_kind(Kind::Double)).collect::<Vec<_>>(), 0);
+    let same = g[0].size()[0];
+    let both = |x: &Tensor| {
+        let mean = |x: Tensor| x.mean(Kind::Double).double_value(&[]);
+        json!({"same": mean(x.narrow(0, 0, same)), "different": mean(x.narrow(0, same, x.size()[0] - same))})
+    };
+    json!({"distance": both(&all), "square": both(&all.square())})
+}
+
+/// The share of pairs with g(1 - g) below 0.001, to which the softmax passes nothing on (Section 3.2). Waits for the
+/// device.
+pub fn saturated(g: &[Tensor]) -> f64 {
+    let all = Tensor::cat(&g.iter().map(|g| g.detach().to_kind(Kind::Double)).collect::<Vec<_>>(), 0);
+    (&all - all.square()).lt(1e-3).to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
+}
+
+/// Whether the numbers of `steps` rise (or fall) from one to the next, equal ones allowed: `WHAT: yes`, or no and where.
+/// None of fewer than two.
+pub fn in_order(what: &str, steps: &[(&str, f64)], rises: bool) -> Option<String> {
+    let broken = steps
+        .windows(2)
+        // Negated, so that a NaN breaks the order.
+        .filter(|pair| !if rises { pair[1].1 >= pair[0].1 } else { pair[1].1 <= pair[0].1 })
+        .map(|pair| format!("{} {:.4} to {} {:.4}", pair[0].0, pair[0].1, pair[1].0, pair[1].1));
+    let broken: Vec<String> = broken.collect();
+    let verdict = if broken.is_empty() { "yes".into() } else { format!("no: {}", broken.join("; ")) };
+    (steps.len() > 1).then(|| format!("{what}: {verdict}"))
+}

@@ -1,0 +1,208 @@
+//! Photos of people, from batches to scores, as every paper on re-identification meets them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use super::embed::Embedding;
+use super::reid::Embedded;
+use super::{Data, Rows};
+use crate::collectives::Shares;
+use crate::datasets::{self, Card, Photo, ReidSet};
+use crate::distance::Metric;
+use crate::loader::Loader;
+use crate::metrics::retrieval::{Ap, Retrieval};
+use crate::models::{Network, channels_last};
+use crate::run::Run;
+use crate::sampler::{PkSampler, TripletSampler};
+use crate::transfer::{stage, upload};
+use crate::transform::{Augment, Recipe, TestViews};
+
+impl Data for ReidSet {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn published(&self) -> std::result::Result<String, String> {
+        match self.is_published() {
+            true => Ok(self.layout.to_string()),
+            false => Err(format!("{} is not a data set of the paper, or not the whole of it", self.name)),
+        }
+    }
+
+    fn check(&self, training: bool) -> Result<()> {
+        // Test photos too: a long training must not end in what cannot be scored.
+        let train = if training { &self.train[..] } else { &[] };
+        datasets::check(train.iter().chain(&self.query).chain(&self.gallery).chain(&self.multi_query))
+    }
+
+    fn alike(&self) -> Value {
+        json!(self.train.iter().map(|photo| (photo.person, photo.camera)).collect::<Vec<_>>())
+    }
+
+    fn cards(&self) -> Vec<Card> {
+        vec![ReidSet::card(self)]
+    }
+}
+
+/// A batch of photos.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its step.
+    pub step: u64,
+    /// This process's share of the images, `[b, 3, H, W]`, on the host.
+    images: Tensor,
+    /// Who has which rows.
+    pub shares: Shares,
+    /// The people of all rows, int64 `[B]`, on the host.
+    pub labels: Tensor,
+}
+
+impl Batch {
+    /// This process's images on the run's device, channels last.
+    pub fn images(&self, run: &Run) -> Tensor {
+        channels_last(&upload(&self.images, run.machine.device))
+    }
+}
+
+/// Names and scores, fractions.
+pub type Scores = Vec<(String, f64)>;
+
+/// Which rows of the training photos make the batch of a step.
+pub type Sampler = Box<dyn Fn(u64) -> Vec<usize> + Send + Sync>;
+
+/// Batches of `p` people with `k` images each (1703.07737, Section 2), a person's images in one process.
+///
+/// # Errors
+/// Where the set has fewer people to train on.
+pub fn pk(set: &ReidSet, p: usize, k: usize, seed: u64) -> Result<(usize, Sampler)> {
+    let (labels, name) = (set.people(), &set.name);
+    let known = labels.iter().collect::<std::collections::BTreeSet<_>>().len();
+    let pk = PkSampler::new(&labels, p, k, seed);
+    let pk = pk.with_context(|| {
+        format!("{name} has {known} people to train on and a batch takes {p}: say --p {known} or fewer")
+    })?;
+    Ok((k, Box::new(move |t| pk.batch(t))))
+}
+
+/// Batches of separate triplets: anchors, positives, negatives, the last being those of `mined` (an image of the set for
+/// each, int64 `[N]`) where there is such a list.
+///
+/// # Errors
+/// Where the set has no triplet.
+pub fn triplets(set: &ReidSet, triplets: usize, mined: Option<&Tensor>, seed: u64) -> Result<(usize, Sampler)> {
+    let (sampler, name) = (TripletSampler::new(&set.people(), triplets, seed), &set.name);
+    let sampler = sampler.with_context(|| {
+        format!("{name} has no two images of one person to train on, or only one person: give other --data")
+    })?;
+    let mined = mined.map(Vec::<i64>::try_from).transpose()?;
+    Ok((1, Box::new(move |t| sampler.with_negatives(t, mined.as_deref()))))
+}
+
+/// Prefetched batches of `photos`, each a function of the run's seed and its step: `sampler` says which rows, of which
+/// `unit` stay in one process together.
+///
+/// # Errors
+/// Where the system starts no threads.
+pub fn batches(
+    photos: &[Photo],
+    recipe: Recipe,
+    augment: Augment,
+    (unit, sampler): (usize, Sampler),
+    steps: Range<u64>,
+    run: &Run,
+) -> Result<Loader<Batch>> {
+    let photos: Arc<[Photo]> = photos.into();
+    let (seed, world, device, workers) = (run.seed, run.world().clone(), run.machine.device, run.machine.workers);
+    Loader::new(steps, workers, workers + 1, move |step| {
+        let rows = sampler(step);
+        let shares = world.shares(rows.len(), unit)?;
+        let images = recipe.train_batch(shares.own().map(|i| (i, &photos[rows[i]].source)), augment, seed, step)?;
+        let labels: Vec<i64> = rows.iter().map(|&row| photos[row].person).collect();
+        Ok(Batch { step, images: stage(images, device), shares, labels: Tensor::from_slice(&labels) })
+    })
+}
+
+/// How the photos of a run are embedded.
+pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
+    Embedding {
+        recipe,
+        views,
+        device: run.machine.device,
+        batch: 128,
+        workers: run.machine.workers,
+        amp: run.amp,
+        world: run.world().clone(),
+    }
+}
+
+/// Embeds all images under a folder of the user's.
+///
+/// # Errors
+/// Where there is none, or one cannot be read.
+pub fn embed_folder(network: &dyn Network, folder: &str, embedding: &Embedding) -> Result<Rows> {
+    let photos = datasets::folder(std::path::Path::new(folder))?;
+    datasets::check(photos.iter())?;
+    let x = embedding.photos(network, &photos, "embed")?;
+    Ok(Rows {
+        what: format!("{} embeddings of width {}", photos.len(), network.width()),
+        names: photos.into_iter().map(|photo| photo.name).collect(),
+        tensors: vec![("embeddings".into(), x)],
+        metadata: Vec::new(),
+    })
+}
+
+impl Embedded {
+    /// mAP by both rules and rank-1, 5 and 10, with `name` before them; after re-ranking too, where that is asked for.
+    /// And what they were computed from, before re-ranking.
+    ///
+    /// # Errors
+    /// Where another process is gone, or no query has a match.
+    pub fn scores(&self, name: &str, metric: Metric, rerank: bool, run: &Run) -> Result<(Scores, Retrieval)> {
+        let of = |name: &str, scored: &Retrieval| -> Scores {
+            let maps = [("mAP", Ap::Trapezoid), ("mAP (step)", Ap::Step)];
+            let maps = maps.map(|(metric, ap)| (format!("{name} {metric}"), scored.map_of(ap)));
+            maps.into_iter().chain([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k)))).collect()
+        };
+        let scored = self.score(metric, Ap::Trapezoid, run.world())?;
+        ensure!(
+            scored.skipped < self.q.len(),
+            "no query has a match in the gallery under the Market-1501 rule: give other --data"
+        );
+        let mut all = of(name, &scored);
+        if rerank && run.leads() {
+            all.extend(of(&format!("{name} re-ranked"), &self.score_reranked(Ap::Trapezoid)));
+        }
+        Ok((all, scored))
+    }
+}
+
+/// For every photo of `photos` the hardest negative among `pool` random ones under `network`, int64 `[N]`: offline hard
+/// mining at `step` (1703.07737, Section 2).
+///
+/// # Errors
+/// Where someone has no negative among them; the error names `--ohm-pool`.
+pub fn mine_offline(
+    network: &dyn Network,
+    photos: &[Photo],
+    embedding: &Embedding,
+    metric: Metric,
+    pool: usize,
+    step: u64,
+    run: &Run,
+) -> Result<Tensor> {
+    let x = embedding.photos(network, photos, "mine offline")?;
+    let people = Tensor::from_slice(&photos.iter().map(|photo| photo.person).collect::<Vec<_>>());
+    let mut rng = crate::seed::at(run.seed("offline mining"), step, 0);
+    let rows = rand::seq::index::sample(&mut rng, photos.len(), pool.min(photos.len()));
+    let rows = Tensor::from_slice(&rows.into_iter().map(|row| row as i64).collect::<Vec<_>>());
+    let mined = crate::mining::hardest_in_pool(&x, &people, metric, &rows);
+    mined.ok_or_else(|| anyhow!("--ohm-pool {pool}: someone has no negative among so few random images: say more"))
+}

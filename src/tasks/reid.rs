@@ -1,0 +1,412 @@
+//! Person re-identification sets embedded, scored and shown: what triplet-reid and quadruplet share.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use super::bare;
+use super::embed::{Embedding, average_by};
+use crate::collectives::World;
+use crate::datasets::{self, Photo, ReidSet, Split};
+use crate::distance::Metric;
+use crate::files;
+use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Retrieval, SingleShot};
+use crate::models::Network;
+pub use crate::report::curves;
+use crate::report::{Frame, GalleryRow, Report, Series, Tile};
+use crate::seed;
+
+/// Which people are trained on and which are tested, as flags.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReidData {
+    /// Data set folder (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one folder an identity), or drawn for the built-in set (ours)
+    // The default is the paper's own set, which its presets fill in.
+    #[arg(long, value_name = "DIR|drawn", default_value = "", value_parser = bare, help_heading = "Data")]
+    pub data: String,
+    /// Split: a test set of CUHK03 (1 to 20), a drawn one of CUHK01 or VIPeR, or np for CUHK03's new protocol (ours)
+    #[arg(long, value_name = "N|np", default_value_t = Split::default(), help_heading = "Data")]
+    pub split: Split,
+    /// People to test in CUHK01 (486 or 100) or VIPeR; 486 and 316 where it is not given (ours)
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub test_people: Option<usize>,
+    /// Hold this many training people out and score on them; 0 scores on the test set (ours)
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
+    pub validation: usize,
+}
+
+impl ReidData {
+    /// The set of a run with this `seed`, lists without pixels: `validation` training people, drawn from it, take the place
+    /// of the test people (1703.07737, Table 1). That it cannot be scored is a note, said before hours of training.
+    ///
+    /// # Errors
+    /// As [`datasets::open_split`]; a split of the drawn set, which has none; too few people to hold out.
+    pub fn open(&self, seed: u64) -> Result<ReidSet> {
+        let set = if self.data != "drawn" {
+            datasets::open_split(Path::new(&self.data), self.split, self.test_people)?
+        } else {
+            ensure!(
+                self.split == Split::default() && self.test_people.is_none(),
+                "the drawn set has one test set: leave out --split and --test-people"
+            );
+            datasets::drawn::set()
+        };
+        let mut set = match self.validation {
+            0 => set,
+            people => set.hold_out(people, seed::named(seed, "validation")).context("--validation")?,
+        };
+        set.notes.extend(can_be_scored(&set).err().map(|why| why.to_string()));
+        Ok(set)
+    }
+}
+
+/// Query and gallery of a set as embeddings; a tracklet is one row, the mean of its frames.
+#[derive(Debug)]
+pub struct Embedded {
+    /// f32 `[Q, D]`.
+    pub query: Tensor,
+    /// f32 `[G, D]`.
+    pub gallery: Tensor,
+    /// Who the queries are.
+    pub q: Vec<Identity>,
+    /// Who the gallery is.
+    pub g: Vec<Identity>,
+    /// For each query its photo (a tracklet's first) in the set.
+    pub query_photo: Vec<usize>,
+    /// For each gallery row its photo.
+    pub gallery_photo: Vec<usize>,
+}
+
+/// The rows of `photos` with tracklets averaged.
+fn rows(
+    network: &dyn Network,
+    photos: &[Photo],
+    embedding: &Embedding,
+    what: &str,
+) -> Result<(Tensor, Vec<Identity>, Vec<usize>)> {
+    let x = embedding.photos(network, photos, what)?;
+    let (x, firsts) = if photos.iter().any(|photo| photo.tracklet >= 0) {
+        average_by(&x, &photos.iter().map(|photo| photo.tracklet).collect::<Vec<_>>())
+    } else {
+        (x, (0..photos.len()).collect())
+    };
+    let who = firsts.iter().map(|&row| Identity { person: photos[row].person, camera: photos[row].camera }).collect();
+    Ok((x, who, firsts))
+}
+
+/// Embeds query and gallery.
+pub fn embed(network: &dyn Network, set: &ReidSet, embedding: &Embedding) -> Result<Embedded> {
+    let (query, q, query_photo) = rows(network, &set.query, embedding, "embed queries")?;
+    let (gallery, g, gallery_photo) = rows(network, &set.gallery, embedding, "embed gallery")?;
+    Ok(Embedded { query, gallery, q, g, query_photo, gallery_photo })
+}
+
+/// Multi-query embeddings (1703.07737, Section 4.3): each query replaced by the mean of all `multi_query` photos of
+/// its person and camera. None where the set has no multi-query boxes; a query without any is an error.
+pub fn multi_query(
+    network: &dyn Network,
+    set: &ReidSet,
+    embedding: &Embedding,
+    embedded: &Embedded,
+) -> Result<Option<Embedded>> {
+    if set.multi_query.is_empty() {
+        return Ok(None);
+    }
+    let (x, who, _) = rows(network, &set.multi_query, embedding, "embed multi-query")?;
+    let query = retrieval::multi_query(&x, &who, &embedded.q)?;
+    Ok(Some(Embedded {
+        query,
+        gallery: embedded.gallery.shallow_clone(),
+        q: embedded.q.clone(),
+        g: embedded.g.clone(),
+        ..Embedded::empty()
+    }))
+}
+
+impl Embedded {
+    fn empty() -> Embedded {
+        let none = || Tensor::zeros([0, 0], (tch::Kind::Float, tch::Device::Cpu));
+        Embedded { query: none(), gallery: none(), q: vec![], g: vec![], query_photo: vec![], gallery_photo: vec![] }
+    }
+
+    /// Scores under the Market rule: same person in the same camera dropped, junk dropped, distractors kept. Several
+    /// processes take a part of the gallery each. Errors where another process is gone.
+    pub fn score(&self, metric: Metric, ap: Ap, world: &World) -> Result<Retrieval> {
+        let Embedded { query, gallery, q, g, .. } = self;
+        if world.size() == 1 {
+            return Ok(retrieval::evaluate(query, gallery, q, g, metric, Exclude::SameCamera, ap));
+        }
+        retrieval::evaluate_shared(query, gallery, q, g, metric, Exclude::SameCamera, ap, world)
+    }
+
+    /// Scores after k-reciprocal re-ranking with the authors' k1 = 20, k2 = 6, λ = 0.3.
+    pub fn score_reranked(&self, ap: Ap) -> Retrieval {
+        let dist = retrieval::rerank(&self.query, &self.gallery, 20, 6, 0.3);
+        retrieval::evaluate_distances(&dist, &self.q, &self.g, Exclude::SameCamera, ap)
+    }
+
+    /// The counts that a score rests on.
+    pub fn protocol(&self, scored: &Retrieval) -> Vec<String> {
+        let count = |wanted: fn(i64) -> bool| self.g.iter().filter(|identity| wanted(identity.person)).count();
+        let people: std::collections::BTreeSet<_> = self.q.iter().map(|identity| identity.person).collect();
+        vec![
+            format!(
+                "{} queries of {} people; {} of them have no match in the gallery and are left out",
+                self.q.len(),
+                people.len(),
+                scored.skipped
+            ),
+            format!(
+                "gallery of {}: {} of known people, {} distractors (kept), {} junk (dropped)",
+                self.g.len(),
+                count(|person| person > 0),
+                count(|person| person == 0),
+                count(|person| person < 0)
+            ),
+            "Market-1501 rule: gallery items of the query's person in the query's camera are dropped".into(),
+        ]
+    }
+}
+
+/// Who the photos show.
+pub fn identities(photos: &[Photo]) -> Vec<Identity> {
+    photos.iter().map(|photo| Identity { person: photo.person, camera: photo.camera }).collect()
+}
+
+/// Persons and cameras of photos.
+pub fn people_and_cameras(photos: &[Photo]) -> (Vec<i64>, Vec<i64>) {
+    photos.iter().map(|photo| (photo.person, photo.camera)).unzip()
+}
+
+/// Query and gallery of a set for a network that compares photo with photo: the middle photo of a tracklet stands for all of
+/// it, which a note then says. A set without tracklets gives its photos.
+pub fn middle_photos(set: &ReidSet) -> ReidSet {
+    let middles = |photos: &[Photo]| -> Vec<Photo> {
+        let runs = photos.chunk_by(|a, b| a.tracklet >= 0 && a.tracklet == b.tracklet);
+        runs.map(|run| run[run.len() / 2].clone()).collect()
+    };
+    let (query, gallery) = (middles(&set.query), middles(&set.gallery));
+    let fewer = query.len() + gallery.len() < set.query.len() + set.gallery.len();
+    let note = fewer.then(|| "a pair is of two photos: in the test the middle one of a tracklet stands for it".into());
+    ReidSet {
+        name: set.name.clone(),
+        layout: set.layout,
+        query,
+        gallery,
+        notes: note.into_iter().collect(),
+        ..ReidSet::default()
+    }
+}
+
+/// Refuses a set that cannot be scored.
+///
+/// # Errors
+/// Where no query has a match in the gallery by another camera.
+pub fn can_be_scored(set: &ReidSet) -> Result<()> {
+    let cameras =
+        |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
+    let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
+    let name = &set.name;
+    ensure!(
+        set.query.iter().any(found),
+        "{name}: no query has a match by another camera in the gallery: give other --data"
+    );
+    Ok(())
+}
+
+/// Who is trained on and who is tested, by the names in the files' names, into `split.json` of the run at `at`: for sets
+/// of several splits. A run that goes on (`resumed`) must find the same people.
+///
+/// # Errors
+/// Where it finds others, or the file cannot be written.
+pub fn write_split(at: &Path, set: &ReidSet, split: Split, resumed: bool) -> Result<()> {
+    let Some(people) = datasets::split_people(set) else { return Ok(()) };
+    let path = at.join("split.json");
+    let value = json!({"data": set.name, "split": split, "train": people.train, "test": people.test});
+    let before = if resumed { std::fs::read_to_string(&path).ok() } else { None };
+    let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
+    ensure!(
+        before.is_none_or(|before| before == value),
+        "{}: the people of {} are not those that this run was started with: restore the data, or choose another --run",
+        path.display(),
+        set.name
+    );
+    files::write_atomic(&path, serde_json::to_string(&value)?.as_bytes())
+}
+
+/// Query and gallery by distances that are at hand, a learned metric's say: scored single shot, and as a whole.
+#[derive(Debug)]
+pub struct Compared<'a> {
+    set: &'a ReidSet,
+    q: Vec<Identity>,
+    g: Vec<Identity>,
+    /// What is ranked by, `[Q, G]`: the set's queries and gallery photos are rows and columns.
+    dist: Tensor,
+    draws: usize,
+    seed: u64,
+    /// One image a person, averaged over random galleries.
+    pub shots: SingleShot,
+    /// Market-1501's rule.
+    pub whole: Retrieval,
+}
+
+impl<'a> Compared<'a> {
+    /// Scores `dist` `[Q, G]`, by which the set's queries and gallery photos are ranked; `draws` random galleries follow
+    /// from the run's `seed`.
+    ///
+    /// # Panics
+    /// Where `dist` has another shape.
+    pub fn of(set: &'a ReidSet, dist: Tensor, draws: usize, seed: u64) -> Compared<'a> {
+        let (q, g) = (identities(&set.query), identities(&set.gallery));
+        let shots = retrieval::single_shot_distances(&dist, &q, &g, draws, seed::named(seed, "draws"));
+        let whole = retrieval::evaluate_distances(&dist, &q, &g, Exclude::SameCamera, Ap::Trapezoid);
+        Compared { set, q, g, dist, draws, seed, shots, whole }
+    }
+
+    /// Names and scores, fractions.
+    pub fn scores(&self) -> Vec<(String, f64)> {
+        let shots = [1, 5, 10, 20].map(|k| (format!("single shot rank-{k}"), self.shots.rank(k)));
+        let whole = [("whole gallery mAP", self.whole.map()), ("whole gallery rank-1", self.whole.rank(1))];
+        shots.into_iter().chain(whole.map(|(name, score)| (name.into(), score))).collect()
+    }
+
+    /// How the scores were computed.
+    pub fn protocol(&self) -> Vec<String> {
+        vec![
+            format!(
+                "single shot: {} queries ({} without a match by another camera left out), each against one random image of every person by another camera, {} draws averaged; rank-1 varies by {:.4} (standard deviation) between draws",
+                self.q.len(),
+                self.shots.skipped,
+                self.draws,
+                self.shots.rank1_std
+            ),
+            format!("whole gallery: {} photos, Market-1501's rule, mAP by the trapezoid rule", self.g.len()),
+        ]
+    }
+
+    /// As [`retrieval_sections`]; `shown` makes of what is ranked by the distance that is read.
+    pub fn show(&self, report: &mut Report, shown: impl Fn(f64) -> f64) -> Result<()> {
+        let Compared { set, q, g, dist, .. } = self;
+        let paired = |pairs: &[(usize, usize)]| {
+            pairs.iter().map(|&(i, j)| shown(dist.double_value(&[i as i64, j as i64]))).collect()
+        };
+        let answers = |i: usize| {
+            let row = dist.narrow(0, i as i64, 1);
+            let mut hits = retrieval::ranking_distances(&row, &[q[i]], g, Exclude::SameCamera, 10).remove(0);
+            hits.iter_mut().for_each(|hit| hit.distance = shown(hit.distance));
+            hits
+        };
+        let (query_photo, gallery_photo): (Vec<usize>, Vec<usize>) = ((0..q.len()).collect(), (0..g.len()).collect());
+        let (query_photo, gallery_photo) = (&query_photo[..], &gallery_photo[..]);
+        let shown = Shown { set, q, g, query_photo, gallery_photo, paired: &paired, answers: &answers };
+        sections(report, &shown, &self.whole, self.seed)
+    }
+}
+
+/// CMC, distance histograms and a gallery of queries with their first ten answers.
+pub fn retrieval_sections(
+    report: &mut Report,
+    set: &ReidSet,
+    embedded: &Embedded,
+    scored: &Retrieval,
+    metric: Metric,
+    seed: u64,
+) -> Result<()> {
+    let column = |pairs: &[(usize, usize)], pick: fn(&(usize, usize)) -> usize| {
+        Tensor::from_slice(&pairs.iter().map(|pair| pick(pair) as i64).collect::<Vec<_>>())
+    };
+    let paired = |pairs: &[(usize, usize)]| {
+        let query = embedded.query.index_select(0, &column(pairs, |pair| pair.0));
+        let distances = metric.paired(&query, &embedded.gallery.index_select(0, &column(pairs, |pair| pair.1)));
+        Vec::<f32>::try_from(distances).unwrap_or_default().into_iter().map(f64::from).collect()
+    };
+    let answers = |i: usize| {
+        let row = embedded.query.narrow(0, i as i64, 1);
+        let who = [embedded.q[i]];
+        retrieval::ranking(&row, &embedded.gallery, &who, &embedded.g, metric, Exclude::SameCamera, 10).remove(0)
+    };
+    let shown = Shown {
+        set,
+        q: &embedded.q,
+        g: &embedded.g,
+        query_photo: &embedded.query_photo,
+        gallery_photo: &embedded.gallery_photo,
+        paired: &paired,
+        answers: &answers,
+    };
+    sections(report, &shown, scored, seed)
+}
+
+/// Distances of (query, gallery) pairs.
+type Paired<'a> = &'a dyn Fn(&[(usize, usize)]) -> Vec<f64>;
+
+/// What the pictures are made from.
+struct Shown<'a> {
+    set: &'a ReidSet,
+    q: &'a [Identity],
+    g: &'a [Identity],
+    query_photo: &'a [usize],
+    gallery_photo: &'a [usize],
+    paired: Paired<'a>,
+    /// The first ten answers to a query.
+    answers: &'a dyn Fn(usize) -> Vec<Hit>,
+}
+
+fn sections(report: &mut Report, shown: &Shown<'_>, scored: &Retrieval, seed: u64) -> Result<()> {
+    let Shown { set, q, g, .. } = *shown;
+    let cmc = scored.cmc(50.min(g.len().max(1)));
+    let points = cmc.iter().enumerate().map(|(k, &share)| ((k + 1) as f64, share)).collect();
+    report.lines(
+        "Cumulative match characteristic",
+        "The share of queries whose first true match is at rank k or before.",
+        "rank k",
+        "share of queries",
+        &[Series { name: "CMC".into(), points }],
+    );
+
+    let (mut positive, mut negative) = (Vec::new(), Vec::new());
+    let mut rng = seed::at(seed::named(seed, "histogram"), 0, 0);
+    for (i, who) in q.iter().enumerate() {
+        let matches = (0..g.len()).filter(|&j| g[j].person == who.person && g[j].camera != who.camera);
+        positive.extend(matches.take(20).map(|j| (i, j)));
+        for _ in 0..10.min(g.len()) {
+            let j = rng.random_range(0..g.len());
+            if g[j].person >= 0 && g[j].person != who.person {
+                negative.push((i, j));
+            }
+        }
+    }
+    report.histogram(
+        "Distances of pairs",
+        "Query and gallery of one person across cameras (up to 20 a query), and of two people (10 drawn a query).",
+        "distance",
+        &[("same person".into(), (shown.paired)(&positive)), ("different people".into(), (shown.paired)(&negative))],
+        40,
+    );
+
+    // Evenly spread over the queries, so that the page shows easy and hard ones alike.
+    let count = 24.min(q.len());
+    let picks: Vec<usize> = (0..count).map(|i| i * q.len() / count.max(1)).collect();
+    let mut gallery = Vec::new();
+    for &i in &picks {
+        let who = q[i];
+        let query = &set.query[shown.query_photo[i]];
+        let mut tiles =
+            vec![Tile { image: query.source.image()?.as_ref().clone(), caption: "query".into(), frame: Frame::None }];
+        for (rank, answer) in (shown.answers)(i).into_iter().enumerate() {
+            let photo = &set.gallery[shown.gallery_photo[answer.index]];
+            tiles.push(Tile {
+                image: photo.source.image()?.as_ref().clone(),
+                caption: format!("{} · {:.2}", rank + 1, answer.distance),
+                frame: if answer.correct { Frame::Right } else { Frame::Wrong },
+            });
+        }
+        gallery.push(GalleryRow { title: format!("person {} in camera {}", who.person, who.camera), tiles });
+    }
+    report.gallery("Queries and their first ten answers", "Framed green with a tick where the person is the query's, red with a cross where not; the number is the distance.", &gallery);
+    Ok(())
+}

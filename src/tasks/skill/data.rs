@@ -1,0 +1,313 @@
+//! Data sets of videos with what each stream's snippets are made of.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+use tch::Kind;
+
+use super::{Features, Material};
+use crate::datasets::Card;
+use crate::datasets::drawn::Hands;
+use crate::datasets::epic_skills;
+use crate::datasets::skills::SkillSet;
+use crate::device::machine::MachineFlags;
+use crate::say::print;
+use crate::tasks::Data;
+use crate::video::snippet::{Crops, Stream};
+use crate::video::{self, Cache, Clip};
+use crate::weights;
+
+/// What each stream sees of some videos.
+pub type Materials = Vec<(Stream, Material)>;
+
+/// Bytes of frames that are kept in memory.
+const CACHE: usize = 512 << 20;
+
+/// Which streams of a video a run looks at, and how.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Its streams.
+    pub streams: Vec<Stream>,
+    /// How frames become inputs; None for ready-made features.
+    pub crops: Option<Crops>,
+    /// Whether training windows are random.
+    pub augment: bool,
+}
+
+impl Inputs {
+    /// What each stream sees of `clips`.
+    fn of(&self, clips: &Arc<[Clip]>, crops: &Crops) -> Result<Vec<(Stream, Material)>> {
+        if self.streams.contains(&Stream::Temporal) {
+            clips.iter().try_for_each(Clip::check_flow)?;
+        }
+        let (clips, crops, augment) = (clips.clone(), crops.clone(), self.augment);
+        let of = |&stream| (stream, Material::Clips { clips: clips.clone(), crops: crops.clone(), augment, stream });
+        Ok(self.streams.iter().map(of).collect())
+    }
+}
+
+/// The sets of `data`: drawn hands, or those of a folder ([`epic_skills::open`]), of which `task` chooses one.
+///
+/// # Errors
+/// As [`epic_skills::open`]; a task of drawn hands.
+pub fn sets(data: &str, task: Option<&str>) -> Result<Vec<SkillSet>> {
+    Ok(match (data, task) {
+        ("drawn", Some(_)) => bail!("--task: drawn hands are one task: leave it out"),
+        ("drawn", None) => vec![Hands::default().set().0],
+        (dir, Some(task)) => vec![epic_skills::open_one(Path::new(dir), task)?],
+        (dir, None) => epic_skills::open(Path::new(dir))?,
+    })
+}
+
+/// The videos of a set of [`sets`].
+///
+/// # Errors
+/// One line: a video that is missing, or cannot be told from another.
+pub fn clips(data: &str, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
+    match data {
+        "drawn" => Ok(Hands::default().clips(cache).1),
+        dir => epic_skills::clips(Path::new(dir), set, cache),
+    }
+}
+
+/// Data sets with what the snippets of the first one's videos are made of. Videos, flow and features are looked for when
+/// they are first asked for.
+#[derive(Debug)]
+pub struct SkillData {
+    /// Names, pairs and folds of all sets: one where a task chooses it.
+    pub sets: Vec<SkillSet>,
+    /// Their folder, or `drawn`.
+    data: String,
+    inputs: Inputs,
+    opened: OnceLock<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    clips: Arc<[Clip]>,
+    materials: Vec<(Stream, Material)>,
+}
+
+impl SkillData {
+    /// The sets of `data`, or its set `task` alone: annotations only.
+    ///
+    /// # Errors
+    /// As [`sets`].
+    pub fn open(data: &str, task: Option<&str>, inputs: Inputs) -> Result<SkillData> {
+        Ok(SkillData { sets: sets(data, task)?, data: data.into(), inputs, opened: OnceLock::new() })
+    }
+
+    /// The one set.
+    ///
+    /// # Errors
+    /// Where there are several.
+    pub fn set(&self) -> Result<&SkillSet> {
+        let names = self.sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>().join(", ");
+        let [set] = &self.sets[..] else {
+            bail!("{} has several sets: say --task with one of {names}", self.data);
+        };
+        Ok(set)
+    }
+
+    fn opened(&self) -> Result<&Opened> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let (set, inputs) = (self.set()?, &self.inputs);
+        let opened = match &inputs.crops {
+            None => {
+                let of = |&stream: &Stream| Ok((stream, features(Path::new(&self.data), set, stream)?));
+                Opened { clips: Arc::new([]), materials: inputs.streams.iter().map(of).collect::<Result<_>>()? }
+            }
+            Some(crops) => {
+                let clips: Arc<[Clip]> = clips(&self.data, set, &Cache::new(CACHE))?.into();
+                let materials = inputs.of(&clips, crops);
+                let materials = materials.map_err(|error| anyhow!("{error}; or leave it out: --streams spatial"))?;
+                Opened { clips, materials }
+            }
+        };
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    /// The videos; ready-made features have none.
+    ///
+    /// # Errors
+    /// One line: a video, its flow or its features missing; several sets.
+    pub fn clips(&self) -> Result<&[Clip]> {
+        Ok(&self.opened()?.clips)
+    }
+
+    /// What the snippets of a stream are made of.
+    ///
+    /// # Errors
+    /// As [`SkillData::clips`], and where it was not opened with that stream.
+    pub fn material(&self, stream: Stream) -> Result<&Material> {
+        let found = self.opened()?.materials.iter().find(|(known, _)| *known == stream);
+        Ok(&found.with_context(|| format!("no {} stream in this run", stream.name()))?.1)
+    }
+}
+
+impl Data for SkillData {
+    fn name(&self) -> &str {
+        self.set().map_or(&self.data, |set| &set.name)
+    }
+
+    fn notes(&self) -> &[String] {
+        self.set().map_or(&[], |set| &set.notes)
+    }
+
+    fn published(&self) -> std::result::Result<String, String> {
+        let set = self.set().map_err(|error| error.to_string())?;
+        match set.unlike_published().into_iter().next() {
+            _ if set.is_published() => Ok(set.name.clone()),
+            Some(why) => Err(why),
+            None => Err(format!("{} is not a data set of the paper, or not the whole of it", set.name)),
+        }
+    }
+
+    fn check(&self, _: bool) -> Result<()> {
+        self.opened().map(drop)
+    }
+
+    /// Names, pairs, and how long the videos are.
+    fn alike(&self) -> Value {
+        let frames = |(stream, material): &(Stream, Material)| {
+            (stream.name(), (0..material.videos()).map(|video| material.frames(video)).collect::<Vec<_>>())
+        };
+        let (Ok(set), Ok(opened)) = (self.set(), self.opened()) else { return Value::Null };
+        let folds = set.folds.iter().map(|fold| (&fold.train, &fold.similar, &fold.test));
+        json!([set.videos, folds.collect::<Vec<_>>(), opened.materials.iter().map(frames).collect::<Vec<_>>()])
+    }
+
+    fn cards(&self) -> Vec<Card> {
+        self.sets.iter().map(SkillSet::card).collect()
+    }
+}
+
+/// Videos that a user brings, the films and folders of pictures in `videos`, or `drawn` for hands that no set has: their
+/// names, and what each stream sees of them.
+///
+/// # Errors
+/// One line: no videos there, or none of the kind that the run scores; no flow.
+pub fn brought(videos: &str, inputs: &Inputs) -> Result<(Vec<String>, Materials)> {
+    let Some(crops) = &inputs.crops else {
+        bail!("this run scores ready-made features, and {videos} has videos: train one with --net alexnet");
+    };
+    let cache = Cache::new(CACHE);
+    let (names, clips) = if videos == "drawn" {
+        // Other hands than those of --data drawn.
+        let (set, clips) = Hands { seed: 2, ..Hands::default() }.clips(&cache);
+        (set.videos, clips)
+    } else {
+        let clips = video::clips(Path::new(videos), &cache)?;
+        (clips.iter().map(|clip| clip.name.clone()).collect(), clips)
+    };
+    Ok((names, inputs.of(&clips.into(), crops)?))
+}
+
+/// Ready-made features: `features/<stream>/<Task>/<video>.safetensors`, tensor "features" `[snippets, width]`.
+fn features(dir: &Path, set: &SkillSet, stream: Stream) -> Result<Material> {
+    let mut all: Vec<Features> = Vec::new();
+    for (i, name) in set.videos.iter().enumerate() {
+        let folder = dir.join("features").join(stream.name()).join(&set.task(i).name);
+        let path = folder.join(format!("{name}.safetensors"));
+        let (tensors, _) = weights::read_safetensors(&path)?;
+        let found = tensors.into_iter().find(|(name, _)| name == "features").map(|(_, x)| x.to_kind(Kind::Float));
+        let found = found.filter(|x| x.dim() == 2 && x.numel() > 0 && x.isfinite().all().int64_value(&[]) == 1);
+        let x = found.with_context(|| {
+            format!("{}: it should hold a tensor \"features\" [snippets, width] of finite numbers", path.display())
+        })?;
+        let width = x.size()[1] as usize;
+        if all.first().is_some_and(|first| first.width != width) {
+            bail!("{}: rows of {width} numbers, and the videos before it have others", path.display());
+        }
+        all.push(Features { width, values: Vec::<f32>::try_from(x.contiguous().view([-1]))? });
+    }
+    Ok(Material::Features(all.into()))
+}
+
+/// A training of a run: one stream of one fold, in a folder of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The fold, from 0.
+    pub fold: usize,
+    /// The stream.
+    pub stream: Stream,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fold-{}-{}", self.fold + 1, self.stream.name())
+    }
+}
+
+impl FromStr for Part {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Part> {
+        let known = |stream: Stream| {
+            let fold = text.strip_prefix("fold-")?.strip_suffix(stream.name())?.strip_suffix('-')?;
+            Some(Part { fold: fold.parse::<usize>().ok()?.checked_sub(1)?, stream })
+        };
+        let found = known(Stream::Spatial).or_else(|| known(Stream::Temporal));
+        found.with_context(|| format!("{text} is no part of a run: fold-1-spatial, say"))
+    }
+}
+
+/// Whose videos are to be ranked, by which run, and how they are scored (`S`).
+#[derive(Debug, clap::Args)]
+pub struct RankFlags<S: clap::Args> {
+    /// Run folder that train made
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder of videos (films, or folders of pictures; flow in flow/NAME), or drawn for hands that no run has seen
+    #[arg(long, value_name = "DIR|drawn")]
+    pub videos: String,
+    /// Also write the ranking as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Where it computes.
+    #[command(flatten)]
+    pub machine: MachineFlags,
+    /// How videos are scored.
+    #[command(flatten)]
+    pub how: S,
+}
+
+/// Whose optical flow is to be computed.
+#[derive(Debug, clap::Args)]
+pub struct FlowFlags {
+    /// EPIC-Skills' folder: reads videos/, writes flow/
+    #[arg(long, value_name = "DIR", conflicts_with = "videos")]
+    data: Option<String>,
+    /// Which of its sets
+    #[arg(long, value_name = "NAME", requires = "data")]
+    task: Option<String>,
+    /// Any folder of videos: writes flow/ in it
+    #[arg(long, value_name = "DIR", required_unless_present = "data")]
+    videos: Option<String>,
+}
+
+impl FlowFlags {
+    /// Computes what is not there yet, and says how many videos it were.
+    ///
+    /// # Errors
+    /// As [`video::flow::compute`]; a set or a video that is missing.
+    pub fn compute(&self) -> Result<()> {
+        let cache = Cache::new(0); // flow is read and written once
+        let mut all = Vec::new();
+        if let Some(data) = &self.data {
+            for set in sets(data, self.task.as_deref())? {
+                all.extend(clips(data, &set, &cache)?);
+            }
+        } else if let Some(videos) = &self.videos {
+            all = video::clips(Path::new(videos), &cache)?;
+        }
+        let dir = self.data.as_ref().or(self.videos.as_ref()).context("a folder")?;
+        print(format!("flow of {} videos computed", video::flow::compute(Path::new(dir), all)?))
+    }
+}

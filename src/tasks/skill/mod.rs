@@ -1,0 +1,14 @@
+//! Skill determination: data sets with what snippets are made of, batches of pairs, scores of whole videos, and what is
+//! read from them.
+
+mod batches;
+mod data;
+mod report;
+mod scorer;
+mod scores;
+
+pub use batches::{Batches, Features, Material, PairBatch, Sample, order, places, samples};
+pub use data::{FlowFlags, Inputs, Part, RankFlags, SkillData, brought, clips, sets};
+pub use report::{announce, ranking, show, table};
+pub use scorer::Scorer;
+pub use scores::{Ranked, Scored, Taken, by_split, mean_of, score};

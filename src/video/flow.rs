@@ -1,0 +1,82 @@
+//! TV-L1 flow of whole videos, computed once and stored as temporal segment networks store theirs.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use image::RgbImage;
+use image::codecs::jpeg::JpegEncoder;
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{Clip, FLOW_BOUND, SIZE, grey, quantised, tvl1};
+use crate::files;
+use crate::say::{Bar, say};
+
+/// Frames in memory at a time.
+const BLOCK: usize = 32;
+
+/// Computes the flow of those of `clips` that lack it into `dir/flow/NAME`; a video's folder appears whole or not at all.
+/// Returns how many it were.
+///
+/// # Errors
+/// One line: a video that cannot be read or has one frame alone, a folder that cannot be written.
+pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
+    let all = clips.len();
+    clips.retain(|clip| clip.check_flow().is_err());
+    say(format!("{} of {all} videos have flow already", all - clips.len()));
+    let mut bar = Bar::new("flow", clips.len() as u64, 0);
+    for clip in &clips {
+        let folder = dir.join("flow").join(&clip.name);
+        one(clip, &folder)?;
+        bar.step(1);
+        bar.line(&format!("{}: {}", clip.name, folder.display()));
+    }
+    Ok(clips.len())
+}
+
+/// All fields of one video into `folder`: `flow_x_00001.jpg`, `flow_y_00001.jpg`, ... and `flow.json`, which names the
+/// method.
+fn one(clip: &Clip, folder: &Path) -> Result<()> {
+    let cannot = || format!("cannot write {}: free space, or make it writable", folder.display());
+    let parent = folder.parent().context("a folder of flow lies in another")?;
+    std::fs::create_dir_all(parent).with_context(cannot)?;
+    let draft = tempfile::Builder::new().prefix(".flow-").tempdir_in(parent).with_context(cannot)?;
+    let mut block: Vec<tvl1::Plane> = Vec::new();
+    let mut count = 0;
+    let mut flush = |block: &mut Vec<tvl1::Plane>| -> Result<()> {
+        let jobs: Vec<(usize, &[tvl1::Plane])> = (count + 1..).zip(block.windows(2)).collect();
+        jobs.par_iter().try_for_each(|(number, pair)| {
+            let (u, v) = tvl1::flow(&pair[0], &pair[1], tvl1::Constants::default());
+            [("x", u), ("y", v)].iter().try_for_each(|(axis, plane)| {
+                save(&draft.path().join(format!("flow_{axis}_{number:05}.jpg")), plane).with_context(cannot)
+            })
+        })?;
+        count += jobs.len();
+        // The last frame is the first of the next block.
+        block.drain(..block.len().saturating_sub(1));
+        Ok(())
+    };
+    clip.stream(|frame: RgbImage| {
+        block.push(grey(&frame));
+        if block.len() > BLOCK { flush(&mut block) } else { Ok(()) }
+    })?;
+    flush(&mut block)?;
+    ensure!(count > 0, "{} has only one frame: no flow", clip.name);
+    let constants = format!("{:?}", tvl1::Constants::default());
+    let named = json!({"method": "TV-L1 (Zach, Pock, Bischof 2007), rankle's own", "constants": constants, "bound": FLOW_BOUND, "size": [SIZE.0, SIZE.1], "fields": count, "promised": clip.promised()});
+    files::write_atomic(&draft.path().join("flow.json"), serde_json::to_string_pretty(&named)?.as_bytes())?;
+    let draft = draft.keep();
+    if folder.exists() {
+        // Too few fields, or none: nothing that a stream could use.
+        std::fs::remove_dir_all(folder).with_context(cannot)?;
+    }
+    std::fs::rename(&draft, folder).with_context(cannot)
+}
+
+fn save(path: &Path, plane: &tvl1::Plane) -> Result<()> {
+    let bytes: Vec<u8> = plane.values().iter().map(|&pixels| quantised(pixels, FLOW_BOUND)).collect();
+    let mut jpeg = Vec::new();
+    let (width, height) = (plane.width() as u32, plane.height() as u32);
+    JpegEncoder::new_with_quality(&mut jpeg, 95).encode(&bytes, width, height, image::ExtendedColorType::L8)?;
+    Ok(std::fs::write(path, jpeg)?)
+}

@@ -1,0 +1,141 @@
+//! What a network starts from: which file, and which of its tensors go where.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tch::Kind;
+use tch::nn::VarStore;
+
+use super::load::load_into;
+use super::{Named, lasagne, read};
+use crate::catalog;
+use crate::models::{AlexNet, BnInception, QuadrupletNet};
+
+/// How a published file fits a network of ours: what is left out and what it doesn't have, by the start of a name.
+/// Everything else must be in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The file's name in data/datasets.json, for errors to say how to get it.
+    pub fetch: Option<&'static str>,
+    /// Tensors of the file that have no part in the network.
+    pub skip: &'static [&'static str],
+    /// Variables of the network that the file needn't have and that stay as they were initialised.
+    pub fresh: &'static [&'static str],
+    /// Where not empty, the only tensors and variables that take part.
+    pub only: &'static [&'static str],
+    /// How the file's tensors become ours.
+    pub form: Form,
+}
+
+/// How a file's tensors become those of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    Plain,
+    /// Those of a run's checkpoint: what follows `model.`.
+    Checkpoint,
+    /// Where the named convolution of ours has other channels than the file's, each of them gets the mean over the
+    /// file's (how temporal segment networks start on flow); rows `[1, n]` for vectors, as the first port of
+    /// BN-Inception has them in its normalisation, become vectors.
+    FirstAveraged(&'static str),
+    /// Lasagne's list of arrays without names, of [`TriNet::caffe`](crate::models::TriNet::caffe).
+    Lasagne,
+}
+
+impl Published {
+    /// A file that has all of the network and nothing else.
+    pub const WHOLE: Published = Published { fetch: None, skip: &[], fresh: &[], only: &[], form: Form::Plain };
+    /// A run's checkpoint of the same network.
+    pub const CHECKPOINT: Published = Published { form: Form::Checkpoint, ..Published::WHOLE };
+    /// torchvision's ResNet-50 as TriNet's backbone, below a new head.
+    pub const RESNET50: Published =
+        Published { fetch: Some("resnet50"), skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
+    /// The authors' TriNet (`trinet-market1501.npz`, `trinet-mars.npz`).
+    pub const TRINET: Published =
+        Published { fetch: Some("trinet-market1501"), form: Form::Lasagne, ..Published::WHOLE };
+    /// torchvision's GoogLeNet below a new embedding; torchvision says that its two auxiliary heads are not trained.
+    pub const GOOGLENET: Published = Published {
+        fetch: Some("googlenet"),
+        skip: &["fc.", "aux1.", "aux2."],
+        fresh: &["embedding."],
+        ..Published::WHOLE
+    };
+    /// A face network that comes with a classifier: facenet-pytorch's, OpenFace's.
+    pub const FACES: Published = Published { skip: &["logits."], ..Published::WHOLE };
+    /// torchvision's VGG16 to fc7, whatever is built upon it.
+    pub const VGG16: Published = Published {
+        fetch: Some("vgg16"),
+        skip: &["classifier.6."],
+        only: &["features.", "classifier."],
+        ..Published::WHOLE
+    };
+    /// conv1 and conv2 of torchvision's AlexNet (1704.01719, Section 5.1).
+    pub const ALEXNET_CONV2: Published =
+        Published { fetch: Some("alexnet"), only: &QuadrupletNet::FROM_IMAGENET, ..Published::WHOLE };
+    /// torchvision's AlexNet as a scorer of snippets, below a new score.
+    pub const ALEXNET: Published = Published {
+        fetch: Some("alexnet"),
+        skip: &["classifier.6."],
+        fresh: &["score."],
+        form: Form::FirstAveraged(AlexNet::FIRST),
+        ..Published::WHOLE
+    };
+    /// Cadene's BN-Inception as a scorer of snippets, below a new score.
+    pub const BN_INCEPTION: Published = Published {
+        fetch: Some("bn-inception"),
+        skip: &["last_linear."],
+        fresh: &["score."],
+        form: Form::FirstAveraged(BnInception::FIRST),
+        ..Published::WHOLE
+    };
+}
+
+/// Loads the published `file` into the network of `store`; returns a line that says what was done.
+///
+/// # Errors
+/// As [`read`] and [`load_into`], with `--weights` and the command that gets the file where `published` knows it. After
+/// an error all variables are as they were.
+pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<String> {
+    let load = || -> Result<String> {
+        let (tensors, note) = arranged(store, file, published.form)?;
+        let any = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
+        let part = |name: &str| published.only.is_empty() || any(published.only, name);
+        let rename = |name: &str| (part(name) && !any(published.skip, name)).then(|| name.to_string());
+        let loaded = load_into(store, file, tensors, rename, |name| part(name) && !any(published.fresh, name))?;
+        Ok(format!("weights: {} ({loaded}{note})", file.display()))
+    };
+    match published.fetch {
+        None => load(),
+        Some(name) => {
+            load().with_context(|| format!("--weights ({} gets {})", catalog::fetch(name), catalog::title(name)))
+        }
+    }
+}
+
+/// The file's tensors by our names, and what was done to them in words.
+fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, &'static str)> {
+    let mut tensors = read(file)?;
+    let mut note = "";
+    match form {
+        Form::Plain => {}
+        Form::Checkpoint => {
+            let model = |(name, x): (String, _)| name.strip_prefix("model.").map(|name| (name.to_string(), x));
+            tensors = tensors.into_iter().filter_map(model).collect();
+        }
+        Form::FirstAveraged(first) => {
+            let channels = store.variables().get(first).and_then(|x| x.size().get(1).copied());
+            for (name, tensor) in &mut tensors {
+                let size = tensor.size();
+                if name == first && size.len() == 4 && channels.is_some_and(|channels| channels != size[1]) {
+                    let mean = tensor.mean_dim(1, true, None::<Kind>);
+                    *tensor = mean.repeat([1, channels.unwrap_or(1), 1, 1]);
+                    note = ", the first layer averaged over its colours";
+                } else if name.contains("_bn.") && size.len() == 2 && size[0] == 1 {
+                    *tensor = tensor.squeeze_dim(0);
+                }
+            }
+        }
+        Form::Lasagne => tensors = lasagne::arranged(file, tensors)?,
+    }
+    Ok((tensors, note))
+}

@@ -1,0 +1,320 @@
+//! Sums, gathers, gradients, batch statistics and retrieval: N processes against one, in the library.
+//!
+//! A test starts this test binary again, once a process, with the name of a job; the job compares and panics where
+//! something is off.
+
+use std::process::Command;
+
+use rankle::collectives::{Gradients, World};
+use rankle::distance::Metric;
+use rankle::losses::{Margin, Tally, triplet};
+use rankle::metrics::retrieval::{self, Ap, Exclude, Identity};
+use rankle::mining::Pick;
+use rankle::models::layers::{Init, Scope, synchronise_batch_norm};
+use rankle::optim::{Optimizer, Rule};
+use rankle::run::cached::{self, Chunks};
+use rankle::tasks::pairs;
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+
+use super::launch::Processes;
+use crate::common::{all_close, gradient, matrix, numbers, value};
+
+const JOB: &str = "RANKLE_TEST_JOB";
+
+/// Runs `job` in `size` processes of this test binary.
+fn together(size: usize, job: &str) {
+    let this = std::env::current_exe().expect("this test binary");
+    let program = |_| {
+        let mut command = Command::new(&this);
+        command
+            .args(["--exact", "collectives::numbers::a_process", "--nocapture", "--test-threads", "1"])
+            .env(JOB, job);
+        command
+    };
+    let said = Processes::start(size, program).good();
+    assert!(said.contains("1 passed"), "{job} did not run: {said}");
+}
+
+/// What one of the processes does; nothing in a plain run of the tests.
+#[test]
+fn a_process() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let world = World::join(Device::Cpu).expect("the others");
+    match job.as_str() {
+        "numbers" => collectives(&world),
+        "gradients" => gradients(&world),
+        "cached" => cached_gradients(&world),
+        "batch norm" => batch_norm(&world),
+        "retrieval" => retrieval_in_parts(&world),
+        other => panic!("no job {other}"),
+    }
+    rankle::collectives::finish();
+}
+
+#[test]
+fn sums_gathers_and_words_of_all_processes() {
+    together(2, "numbers");
+    together(3, "numbers");
+}
+
+#[test]
+fn gradients_of_all_processes_are_those_of_one() {
+    together(2, "gradients");
+    together(4, "gradients");
+}
+
+#[test]
+fn cached_gradients_of_all_processes_are_those_of_one() {
+    together(2, "cached");
+}
+
+#[test]
+fn synchronised_batch_norm_is_that_of_the_whole_batch() {
+    together(3, "batch norm");
+}
+
+#[test]
+fn retrieval_in_parts_is_retrieval() {
+    together(2, "retrieval");
+    together(4, "retrieval");
+}
+
+/// Row i of process r is 10 r + i in the first column.
+fn collectives(world: &World) {
+    let (rank, size) = (world.rank(), world.size());
+    // Uneven shares of whole units.
+    let shares = world.shares(4 * size + 3, 4).expect("a share each");
+    let bounds: Vec<_> = shares.of().collect();
+    assert_eq!(bounds[0].start, 0);
+    assert_eq!(bounds[size - 1].end, 4 * size + 3);
+    assert!(bounds.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].end % 4 == 0));
+    let all = matrix(3, 4 * size + 3, 5);
+    let own = shares.own();
+    let x = all.narrow(0, own.start as i64, own.len() as i64).copy().set_requires_grad(true);
+    let gathered = world.gather(&x, &shares).expect("the others' rows");
+    all_close(&gathered, &all, 0.);
+    // The graph leads through this process's rows.
+    let weights = matrix(4, 4 * size + 3, 5);
+    (&gathered * &weights).sum(Kind::Double).backward();
+    all_close(&x.grad(), &weights.narrow(0, own.start as i64, own.len() as i64), 0.);
+
+    // Three parts of a batch of quadruplets, of each this process's share.
+    let shares = world.shares(2 * size + 1, 1).expect("a share each");
+    let (m, own) = (2 * size as i64 + 1, shares.own());
+    let all = matrix(6, 3 * m as usize, 2);
+    let part = |part: i64| all.narrow(0, part * m + own.start as i64, own.len() as i64);
+    let mine = Tensor::cat(&[part(0), part(1), part(2)], 0);
+    all_close(&pairs::gather_parts(world, &mine, 3, &shares).expect("the others' rows"), &all, 0.);
+
+    let lists = world.gather_lists(&vec![rank as f64; rank]).expect("lists");
+    assert_eq!(lists, (0..size).map(|rank| vec![rank as f64; rank]).collect::<Vec<_>>());
+
+    let mine = Tensor::from_slice(&[1., rank as f64]);
+    let total = (size * (size - 1) / 2) as f64;
+    all_close(&world.sum(&mine).expect("a sum"), &Tensor::from_slice(&[size as f64, total]), 0.);
+    all_close(&mine, &Tensor::from_slice(&[1., rank as f64]), 0.);
+
+    // Of Σ_r w_r · S, where S is the sum of all x, each process computes its own term: dS has Σ w from all.
+    let leaf = Tensor::from_slice(&[2., 3.]).set_requires_grad(true);
+    let weight = (rank + 1) as f64;
+    (world.sum_with_grad(&leaf).expect("a sum") * weight).sum(Kind::Double).backward();
+    let weights = (size * (size + 1) / 2) as f64;
+    all_close(&leaf.grad(), &Tensor::from_slice(&[weights, weights]), 0.);
+
+    let word: (String, Vec<i64>) = world.told(&(format!("from {rank}"), vec![rank as i64; 3])).expect("a word");
+    assert_eq!(word, ("from 0".to_string(), vec![0; 3]));
+    let own = if rank == 0 {
+        vec![
+            ("a".to_string(), matrix(5, 3, 2)),
+            ("b".to_string(), Tensor::from_slice(&[1_i64 << 40])),
+            ("empty".to_string(), Tensor::zeros([0, 2], (Kind::Float, Device::Cpu))),
+        ]
+    } else {
+        Vec::new()
+    };
+    let told = world.told_tensors(own).expect("tensors");
+    assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "empty"]);
+    all_close(&told[0].1, &matrix(5, 3, 2), 0.);
+    assert_eq!((told[1].1.int64_value(&[0]), told[2].1.size()), (1 << 40, vec![0, 2]));
+
+    world.agree("a number", &7).expect("the same everywhere");
+    let differs = world.agree("--flag: say the same", &(rank == 1)).expect_err("process 1 says another");
+    assert!(differs.to_string().starts_with("--flag: say the same: not the same"), "{differs}");
+
+    let store = VarStore::new(Device::Cpu);
+    let _ = Scope::root(&store, rank as u64).linear("last", 3, 2, Init::HeNormal, true);
+    world.share_variables(&store).expect("the first process's");
+    let first = VarStore::new(Device::Cpu);
+    let _ = Scope::root(&first, 0).linear("last", 3, 2, Init::HeNormal, true);
+    all_close(&store.variables()["last.weight"], &first.variables()["last.weight"], 0.);
+
+    assert!(world.shares(size - 1, 1).is_err(), "a process without rows");
+    world.barrier().expect("all");
+}
+
+/// Two layers without batch statistics, 6 numbers to 4.
+fn network(store: &VarStore) -> impl Fn(&Tensor) -> Tensor + use<> {
+    let at = Scope::root(store, 11);
+    let first = at.linear("first", 6, 16, Init::HeNormal, true);
+    let last = at.linear("last", 16, 4, Init::HeNormal, true);
+    move |x: &Tensor| last.forward(&first.forward(x).relu())
+}
+
+fn inputs(rows: usize) -> Tensor {
+    matrix(21, rows, 6).to_kind(Kind::Float)
+}
+
+type Loss = fn(&Tensor, &Tensor) -> Tally;
+
+const LOSSES: [(&str, Loss); 5] = [
+    ("batch hard", |d, labels| triplet::batch_hard(d, labels, Margin::Soft)),
+    ("batch all", |d, labels| triplet::batch_all(d, labels, Margin::Hard(0.3))),
+    ("batch all, soft", |d, labels| triplet::batch_all(d, labels, Margin::Soft)),
+    ("semi-hard", |d, labels| triplet::semi_hard(d, labels, 0.5, Pick::Nearest)),
+    ("lifted", |d, labels| triplet::lifted(d, labels, 1.)),
+];
+
+/// Parameters of one process by name, after each has taken the same three steps.
+fn gradients(world: &World) {
+    let (rows, k) = (27, 3);
+    let labels = Tensor::from_slice(&(0..rows as i64).map(|row| row / k).collect::<Vec<_>>());
+    let shares = world.shares(rows, k as usize).expect("a share each");
+    let own = shares.own();
+    for (name, loss) in LOSSES {
+        let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
+        let (whole, part) = (network(&alone), network(&apart));
+        // A parameter that the loss does not touch is nothing to wait for.
+        let _unused = Scope::root(&apart, 1).linear("unused", 2, 2, Init::HeNormal, true);
+        let mut optimizers = [&alone, &apart].map(|store| Optimizer::new(Rule::Sgd { momentum: 0.9 }, 1e-4, store));
+        let together = Gradients::new(world, &apart).expect("a reducer");
+        for step in 0..3 {
+            let x = inputs(rows) * (1. + 0.1 * f64::from(step));
+            let of = |x: &Tensor| loss(&Metric::Euclidean.matrix(x, x), &labels).mean();
+            optimizers.iter_mut().for_each(Optimizer::zero_grad);
+            let expected = of(&whole(&x));
+            expected.backward();
+            let mine = part(&x.narrow(0, own.start as i64, own.len() as i64));
+            let found = of(&world.gather(&mine, &shares).expect("the others' rows"));
+            together.backward(&found).expect("a backward pass");
+            assert!((value(&expected) - value(&found)).abs() < 1e-5, "{name}, step {step}");
+            for (variable, theirs) in alone.variables() {
+                let ours = apart.variables()[&variable].grad();
+                assert!(value(&theirs.grad().abs().max()) > 0., "{name}: {variable} has no gradient");
+                all_close(&ours, &theirs.grad(), 1e-5);
+            }
+            optimizers.iter_mut().for_each(|optimizer| optimizer.step(0.05, 0.9));
+        }
+        for (variable, theirs) in alone.variables() {
+            all_close(&apart.variables()[&variable], &theirs, 1e-5);
+        }
+    }
+}
+
+fn cached_gradients(world: &World) {
+    let rows = 22;
+    let labels = Tensor::from_slice(&(0..rows as i64).map(|row| row / 4).collect::<Vec<_>>());
+    let shares = world.shares(rows, 1).expect("a share each");
+    let own = shares.own();
+    let of =
+        |x: &Tensor| triplet::semi_hard(&Metric::SquaredEuclidean.matrix(x, x), &labels, 0.5, Pick::Nearest).mean();
+    let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
+    let (whole, part) = (network(&alone), network(&apart));
+    of(&whole(&inputs(rows))).backward();
+    let together = Gradients::new(world, &apart).expect("a reducer");
+    let (count, size) = (3, own.len().div_ceil(3));
+    let mut place = 0;
+    let next = || {
+        let from = place % count * size;
+        place += 1;
+        let rows = size.min(own.len() - from);
+        Ok(Some(inputs(22).narrow(0, (own.start + from) as i64, rows as i64)))
+    };
+    let cut = Chunks { count, seed: 1, buffers: &[] };
+    let loss = |x: &Tensor| -> anyhow::Result<_> { Ok((of(&world.gather(x, &shares)?), ())) };
+    cached::backward(&cut, next, part, &together, loss).expect("a gradient");
+    for (variable, theirs) in alone.variables() {
+        all_close(&apart.variables()[&variable].grad(), &theirs.grad(), 1e-5);
+    }
+}
+
+/// Uneven shares of images through convolution, batch normalisation and a loss over all.
+fn batch_norm(world: &World) {
+    let images = Tensor::from_slice(&numbers(31, 10 * 3 * 4 * 4)).view([10, 3, 4, 4]).to_kind(Kind::Float) + 5.;
+    let make = |store: &VarStore| {
+        let at = Scope::root(store, 5);
+        let (conv, bn) = (at.conv("conv", 3, 4, 3, 1, 1), at.batch_norm("bn", 4));
+        move |x: &Tensor| bn.forward(&conv.forward(x), true).relu().flatten(1, -1)
+    };
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
+    let of = |x: &Tensor| triplet::batch_hard(&Metric::Euclidean.matrix(x, x), &labels, Margin::Soft).mean();
+    let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
+    let (whole, part) = (make(&alone), make(&apart));
+    let expected = of(&whole(&images));
+    expected.backward();
+
+    let other = world.clone();
+    synchronise_batch_norm(move |x| other.sum_with_grad(x).expect("the others' sums"));
+    let together = Gradients::new(world, &apart).expect("a reducer");
+    let shares = world.shares(10, 1).expect("a share each");
+    let own = shares.own();
+    let mine = part(&images.narrow(0, own.start as i64, own.len() as i64));
+    let found = of(&world.gather(&mine, &shares).expect("the others' rows"));
+    together.backward(&found).expect("a backward pass");
+    assert!((value(&expected) - value(&found)).abs() < 1e-5);
+    for (variable, theirs) in alone.variables() {
+        let ours = &apart.variables()[&variable];
+        all_close(ours, &theirs, 1e-5); // running statistics
+        if theirs.requires_grad() {
+            all_close(&ours.grad(), &theirs.grad(), 1e-5);
+        }
+    }
+    // Its gradient with respect to the input is autograd's of the plain one.
+    let one = World::alone();
+    let twice =
+        gradient(&Tensor::from_slice(&[1., 2.]), |x| one.sum_with_grad(x).expect("itself").square().sum(Kind::Double));
+    all_close(&twice, &Tensor::from_slice(&[2., 4.]), 0.);
+}
+
+fn retrieval_in_parts(world: &World) {
+    let who = |person: i64, camera: i64| Identity { person, camera };
+    // Small whole numbers make ties, whose distances have no rounding (cosines would); junk, distractors, people whom one part alone holds, people without a match.
+    let coarse = |seed, rows, width| (matrix(seed, rows, width) * 2.).round();
+    let q: Vec<Identity> = (0..23).map(|i| who(i % 9 + 1, i % 3)).collect();
+    let g: Vec<Identity> =
+        (0..61).map(|i| who([-1, 0, 1, 2, 3, 4, 5, 6, 7, 8][(i * i % 10) as usize], i % 4)).collect();
+    for kind in [Kind::Float, Kind::Double] {
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            let drawn =
+                |seed, rows| if metric == Metric::Cosine { matrix(seed, rows, 3) } else { coarse(seed, rows, 3) };
+            let (query, gallery) = (drawn(1, 23).to_kind(kind), drawn(2, 61).to_kind(kind));
+            let _ = gallery.get(7).get(1).fill_(f64::NAN);
+            let one = retrieval::evaluate(&query, &gallery, &q, &g, metric, Exclude::SameCamera, Ap::Step);
+            let all =
+                retrieval::evaluate_shared(&query, &gallery, &q, &g, metric, Exclude::SameCamera, Ap::Step, world);
+            let all = all.expect("the others' parts");
+            assert_eq!(all.answers, one.answers);
+            assert!(one.answers.iter().flatten().count() > 10);
+            let counts = |r: &retrieval::Retrieval| (r.skipped, r.non_finite, r.gallery, r.junk, r.distractors);
+            assert_eq!(counts(&all), counts(&one));
+        }
+    }
+    // The queries are the gallery; then fewer items than processes, and none.
+    let x = matrix(9, 40, 4);
+    let people: Vec<Identity> = (0..40).map(|i| who(i / 4 + 1, 0)).collect();
+    for rows in [40, 3, 1, 0] {
+        let (x, people) = (x.narrow(0, 0, rows), &people[..rows as usize]);
+        let one = retrieval::evaluate(&x, &x, people, people, Metric::Euclidean, Exclude::Itself, Ap::Trapezoid);
+        let all = retrieval::evaluate_shared(
+            &x,
+            &x,
+            people,
+            people,
+            Metric::Euclidean,
+            Exclude::Itself,
+            Ap::Trapezoid,
+            world,
+        );
+        assert_eq!(all.expect("the others' parts").answers, one.answers);
+    }
+}

@@ -1,0 +1,274 @@
+//! Market-1501, MARS, one folder an identity; the check and the card.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rankle::datasets::{self, Layout, ReidSet, Source};
+use serde_json::json;
+
+use super::{jpeg, line, picture, shared};
+
+/// Writes files of a set: each name below `dir` with a small JPEG.
+fn fill(dir: &Path, names: &[&str]) {
+    let bytes = jpeg(8, 16);
+    for name in names {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &bytes).unwrap();
+    }
+}
+
+fn rows(photos: &[datasets::Photo]) -> Vec<(&str, i64, i64, i64)> {
+    photos.iter().map(|p| (p.name.as_str(), p.person, p.camera, p.tracklet)).collect()
+}
+
+#[test]
+fn market_names_give_person_and_camera() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let train = "bounding_box_train/0007_c2s3_000002_01.jpg";
+    fill(dir, &[train, "bounding_box_train/0002_c1s1_000451_03.jpg", "bounding_box_train/Thumbs.db"]);
+    assert!(line(datasets::open(dir)).contains("query is missing"));
+    fill(dir, &["query/1501_c6s1_000001_00.jpg.jpg", "query/.DS_Store"]);
+    fs::create_dir(dir.join("bounding_box_test")).unwrap();
+    assert!(line(datasets::open(dir)).contains("no images in"));
+    fill(dir, &["bounding_box_test/-1_c1s1_000401_03.jpg", "bounding_box_test/0000_c4s6_000401_00.jpg"]);
+    fill(dir, &["bounding_box_test/1501_c5s1_000401_03.jpg", "gt_bbox/1501_c6s1_000002_00.jpg"]);
+    let set = datasets::open(dir).unwrap();
+    assert_eq!(set.layout, Layout::Market1501);
+    assert_eq!(rows(&set.train), [("bounding_box_train/0002_c1s1_000451_03.jpg", 2, 1, -1), (train, 7, 2, -1)]);
+    assert_eq!(rows(&set.query), [("query/1501_c6s1_000001_00.jpg.jpg", 1501, 6, -1)]);
+    let people: Vec<_> = set.gallery.iter().map(|p| (p.person, p.camera)).collect();
+    assert_eq!(people, [(-1, 1), (0, 4), (1501, 5)]);
+    assert_eq!(set.multi_query.len(), 1);
+    assert!(!set.is_published());
+    assert!(set.notes.iter().any(|n| n.starts_with("passed over 2 files")), "{:?}", set.notes);
+    let note = set.notes.last().unwrap();
+    assert!(note.starts_with("not the published Market-1501: 2 training images (published 12,936)"), "{note}");
+    assert_eq!(set.query[0].source.image().unwrap().dimensions(), (8, 16));
+    for bad in ["photo.jpg", "0001_c0s1_1_1.jpg", "0001_cs1.jpg", "-2_c1s1_0_0.jpg", "+1_c1s1_0_0.jpg", "0001_c1s1.txt"]
+    {
+        fill(dir, &[&format!("query/{bad}")]);
+        assert!(line(datasets::open(dir)).contains(&format!("{bad}: not a Market-1501 name")));
+        fs::remove_file(dir.join("query").join(bad)).unwrap();
+    }
+    fs::remove_file(dir.join(train)).unwrap();
+    assert!(line(datasets::open(dir)).ends_with("training images of 1 identity: at least 2 needed"));
+}
+
+/// The real lists of Market-1501 give the published counts: the files are empty, since no pixel is read.
+#[test]
+fn market_lists_are_the_published_set() {
+    let Some(lists) = shared("protocols/market1501_train.csv") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut person = None;
+    for split in ["train", "query", "test"] {
+        let text = fs::read_to_string(lists.with_file_name(format!("market1501_{split}.csv"))).unwrap();
+        for row in text.lines() {
+            let path = dir.path().join(row.split_once(',').unwrap().1);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            person.get_or_insert(path.clone());
+            fs::write(path, b"").unwrap();
+        }
+    }
+    let set = datasets::open(dir.path()).unwrap();
+    assert!(set.is_published() && set.notes.is_empty(), "{:?}", set.notes);
+    assert_eq!((set.train.len(), set.query.len(), set.gallery.len()), (12_936, 3_368, 19_732));
+    fs::remove_file(person.unwrap()).unwrap();
+    let set = datasets::open(dir.path()).unwrap();
+    assert_eq!(set.notes, ["not the published Market-1501: 12,935 training images (published 12,936)"]);
+}
+
+/// A MATLAB 5 file with one matrix of doubles, given by rows.
+fn mat(name: &str, rows: &[Vec<i64>]) -> Vec<u8> {
+    let element = |kind: u32, data: &[u8]| {
+        let mut bytes = [kind.to_le_bytes(), (data.len() as u32).to_le_bytes()].concat();
+        bytes.extend(data);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    };
+    let width = rows[0].len();
+    let values: Vec<u8> = (0..width).flat_map(|x| rows.iter().flat_map(move |r| (r[x] as f64).to_le_bytes())).collect();
+    let size = [(rows.len() as i32).to_le_bytes(), (width as i32).to_le_bytes()].concat();
+    let flags = [6u32.to_le_bytes(), [0; 4]].concat(); // class 6: double
+    let matrix = [element(6, &flags), element(5, &size), element(1, name.as_bytes()), element(9, &values)].concat();
+    let mut file = b"MATLAB 5.0 MAT-file".to_vec();
+    file.resize(124, b' ');
+    file.extend([0x00, 0x01, b'I', b'M']);
+    file.extend(element(14, &matrix));
+    file
+}
+
+/// Frames of `count` photos of one tracklet.
+fn frames(person: &str, camera: i64, track: i64, count: usize) -> Vec<String> {
+    (1..=count).map(|f| format!("{person}C{camera}T{track:04}F{f:03}.jpg")).collect()
+}
+
+#[test]
+fn mars_lists_give_tracklets() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for folder in ["bbox_train", "bbox_test", "info"] {
+        fs::create_dir(dir.join(folder)).unwrap();
+    }
+    let error = line(datasets::open(dir));
+    assert!(error.contains("train_name.txt") && error.contains("github.com/liangzheng06/MARS-evaluation"), "{error}");
+    let info = |name: &str| dir.join("info").join(name);
+    let train = [frames("0001", 1, 1, 2), frames("0001", 2, 1, 1), frames("0003", 6, 1, 3)].concat();
+    let test =
+        [frames("00-1", 1, 1, 1), frames("0000", 3, 1, 2), frames("0002", 1, 1, 2), frames("0002", 5, 1, 2)].concat();
+    fs::write(info("train_name.txt"), train.join("\r\n")).unwrap();
+    fs::write(info("test_name.txt"), test.join("\n") + "\n").unwrap();
+    let tracks = [vec![1, 2, 1, 1], vec![3, 3, 1, 2], vec![4, 6, 3, 6]];
+    fs::write(info("tracks_train_info.mat"), mat("track_train_info", &tracks)).unwrap();
+    let tracks = [vec![1, 1, -1, 1], vec![2, 3, 0, 3], vec![4, 5, 2, 1], vec![6, 7, 2, 5]];
+    fs::write(info("tracks_test_info.mat"), mat("track_test_info", &tracks)).unwrap();
+    fs::write(info("query_IDX.mat"), mat("query_IDX", &[vec![4, 3]])).unwrap();
+    let set = datasets::open(dir).unwrap();
+    assert_eq!(set.layout, Layout::Mars);
+    assert_eq!(
+        rows(&set.train)[2..4],
+        [("bbox_train/0001/0001C2T0001F001.jpg", 1, 2, 2), ("bbox_train/0003/0003C6T0001F001.jpg", 3, 6, 3)]
+    );
+    assert_eq!(rows(&set.gallery)[0], ("bbox_test/00-1/00-1C1T0001F001.jpg", -1, 1, 1));
+    assert_eq!(set.gallery.iter().map(|p| p.tracklet).collect::<Vec<_>>(), [1, 2, 2, 3, 3, 4, 4]);
+    assert_eq!(
+        set.query.iter().map(|p| (p.person, p.camera, p.tracklet)).collect::<Vec<_>>(),
+        [(2, 5, 4), (2, 5, 4), (2, 1, 3), (2, 1, 3)]
+    );
+    assert!(set.notes.last().unwrap().contains("3 training tracklets (published 8,298)"), "{:?}", set.notes);
+    let card = set.card();
+    let gallery = &card.counts["splits"][2];
+    assert_eq!((card.unreadable, &gallery["tracklets"], &gallery["junk"]), (17, &json!(4), &json!(1)));
+
+    fs::write(info("query_IDX.mat"), mat("query_IDX", &[vec![5]])).unwrap();
+    assert!(line(datasets::open(dir)).contains("query 5 is not one of 4 tracklets"));
+    fs::write(info("query_IDX.mat"), b"no matrix").unwrap();
+    assert!(line(datasets::open(dir)).contains("not a MATLAB 5 file"));
+    for bad in [vec![1, 8, -1, 1], vec![0, 1, -1, 1], vec![2, 1, -1, 1], vec![1, 1, -1, 0]] {
+        fs::write(info("tracks_test_info.mat"), mat("t", std::slice::from_ref(&bad))).unwrap();
+        assert!(line(datasets::open(dir)).contains("row 1 is"), "{bad:?}");
+    }
+    fs::write(info("tracks_test_info.mat"), mat("t", &[vec![1, 2, -1, 1]])).unwrap();
+    assert!(line(datasets::open(dir)).contains("0000C3T0001F001.jpg is not a frame of person -1"));
+}
+
+#[test]
+fn tree_queries_are_the_first_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    assert!(line(datasets::open(&dir.join("none"))).starts_with("no folder "));
+    assert!(line(datasets::open(dir)).contains("expected Market-1501 (bounding_box_train/...), MARS"));
+    fill(dir, &["set/train/b/1.jpg", "set/train/b/2.jpg", "set/train/a/1.jpg", "set/notes.txt"]);
+    assert!(line(datasets::open(dir)).ends_with("set, which looks like a set"));
+    let set = dir.join("set");
+    assert!(line(datasets::open(&set)).contains("has the folder train but not test"));
+    fill(&set, &["test/c/9.PNG", "test/c/10.jpg", "test/c/8.jpg", "test/aa/1.jpg", "test/d/readme.txt"]);
+    let read = datasets::open(&set).unwrap();
+    assert_eq!(
+        rows(&read.train),
+        [("train/a/1.jpg", 1, 1, -1), ("train/b/1.jpg", 3, 1, -1), ("train/b/2.jpg", 3, 1, -1)]
+    );
+    assert_eq!(rows(&read.query), [("test/c/10.jpg", 4, 1, -1)]);
+    assert_eq!(
+        rows(&read.gallery),
+        [("test/aa/1.jpg", 2, 2, -1), ("test/c/8.jpg", 4, 2, -1), ("test/c/9.PNG", 4, 2, -1)]
+    );
+    assert!(read.notes.iter().any(|n| n.contains("1 test identity has one image")), "{:?}", read.notes);
+    assert!(datasets::check(read.photos()).is_ok(), "a JPEG called PNG is a JPEG");
+
+    fill(dir, &["one/a/1.jpg", "one/a/2.jpg", "flat.jpg/x"]);
+    assert!(line(datasets::open(&dir.join("one"))).contains("has one identity (a): at least 2 needed"));
+    fill(dir, &["one/b/1.jpg"]);
+    let two = datasets::open(&dir.join("one")).unwrap();
+    assert_eq!((two.train.len(), two.query.len(), two.gallery.len()), (3, 1, 2));
+    assert!(two.notes.iter().any(|n| n.contains("measures memory")), "{:?}", two.notes);
+}
+
+#[test]
+fn check_names_the_first_bad_file_and_the_card_lists_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, &["train/a/1.jpg", "train/b/1.jpg", "test/c/1.jpg", "test/c/2.jpg"]);
+    let set = datasets::open(dir).unwrap();
+    assert!(datasets::check(set.photos()).is_ok());
+    fs::write(dir.join("train/b/1.jpg"), b"").unwrap();
+    let error = line(datasets::check(set.photos()));
+    assert!(error.starts_with("1 of 4 images cannot be used: ") && error.contains("b/1.jpg: an empty file"), "{error}");
+    let whole = fs::read(dir.join("test/c/2.jpg")).unwrap();
+    fs::write(dir.join("test/c/2.jpg"), &whole[..whole.len() - 9]).unwrap();
+    fs::remove_file(dir.join("test/c/1.jpg")).unwrap();
+    fs::create_dir(dir.join("test/c/1.jpg")).unwrap();
+    let error = line(datasets::check(set.photos()));
+    assert!(
+        error.starts_with("3 of 4 images cannot be used (the data verb lists them), the first: ")
+            && error.contains("b/1.jpg: an empty file"),
+        "{error}"
+    );
+    let card = set.card();
+    assert_eq!((card.unreadable, card.problems.len(), &card.counts["different_sizes"]), (3, 3, &json!(1)));
+    assert!(card.problems[1].contains("c/1.jpg: not a regular file"), "{:?}", card.problems);
+    assert!(card.problems[2].contains("c/2.jpg: a truncated JPEG"), "{:?}", card.problems);
+    let text = card.to_string();
+    assert!(text.contains("cannot read 3 images:") && text.contains("16 x 8"), "{text}");
+}
+
+#[test]
+fn hold_out_makes_the_loss_study() {
+    let image = Arc::new(picture(2, 2));
+    let photo = |person, camera, tracklet| datasets::Photo {
+        source: Source::Memory(image.clone()),
+        name: String::new(),
+        person,
+        camera,
+        tracklet,
+    };
+    for tracked in [false, true] {
+        let mut set = ReidSet { layout: Layout::Drawn, ..ReidSet::default() };
+        for person in 1..=6 {
+            for i in 0..12 {
+                let track = if tracked { person * 12 + i / 3 } else { -1 };
+                set.train.push(photo(person, 1 + i / 6, track)); // two cameras, two tracklets each
+            }
+        }
+        let held = set.hold_out(2, 7).unwrap();
+        assert_eq!((held.train.len(), held.gallery.len()), (48, 24));
+        assert_eq!(held.query.len(), if tracked { 12 } else { 4 });
+        let people =
+            |photos: &[datasets::Photo]| photos.iter().map(|p| p.person).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(people(&held.query), people(&held.gallery));
+        assert!(people(&held.train).is_disjoint(&people(&held.gallery)));
+        assert_eq!(rows(&held.query), rows(&set.hold_out(2, 7).unwrap().query));
+        assert!((0..20).any(|seed| people(&set.hold_out(2, seed).unwrap().gallery) != people(&held.gallery)));
+        assert!(line(set.hold_out(5, 7)).contains("from 2 to 4") && line(set.hold_out(1, 7)).contains("hold out 1"));
+    }
+}
+
+#[test]
+fn real_sets_open_and_every_image_reads() {
+    if let Some(dir) = shared("pku-reid") {
+        let set = datasets::open(&dir).unwrap();
+        assert_eq!((set.train.len(), set.query.len(), set.gallery.len()), (800, 48, 144));
+        assert!(set.notes[0].starts_with("not the published Market-1501: 800 training images (published 12,936), 50"));
+        datasets::check(set.photos()).unwrap();
+        let card = set.card();
+        let splits = &card.counts["splits"];
+        let identities = (&splits[0]["identities"], &splits[1]["identities"]);
+        assert_eq!((card.unreadable, identities), (0, (&json!(50), &json!(12))));
+        assert_eq!(splits[0]["images_an_identity"], json!({"min": 16, "mean": 16.0, "max": 16}));
+        assert_eq!(splits[0]["cameras"].as_array().map(Vec::len), Some(2));
+        assert!(serde_json::to_string(&card).unwrap().contains("\"published\":false"));
+    }
+    if let Some(dir) = shared("orl-faces") {
+        let set = datasets::open(&dir).unwrap();
+        assert_eq!((set.train.len(), set.query.len(), set.gallery.len()), (200, 10, 90));
+        datasets::check(set.photos()).unwrap();
+    }
+    if let Some(dir) = shared("lfw-mini") {
+        let set = datasets::open(&dir).unwrap();
+        assert_eq!((set.query.len(), set.train.len() + set.query.len() + set.gallery.len()), (2, 100));
+        assert_eq!(rows(&set.query), rows(&datasets::open(&dir).unwrap().query));
+        datasets::check(set.photos()).unwrap();
+    }
+}

@@ -1,0 +1,269 @@
+//! Decoding, resizing and views.
+
+use std::sync::Arc;
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use rankle::picture;
+use rankle::seed;
+use rankle::source::Source;
+use rankle::transform::{Augment, Recipe, TestViews};
+
+use super::{encoded, jpeg, line, picture};
+
+/// The triangle filter by its definition, in f64 and without rounding between the passes.
+fn triangle(image: &RgbImage, height: u32, width: u32) -> Vec<[f64; 3]> {
+    let weights = |from: u32, to: u32, at: u32| -> Vec<(u32, f64)> {
+        let scale = f64::from(from) / f64::from(to);
+        let (centre, wide) = ((f64::from(at) + 0.5) * scale, scale.max(1.0));
+        let raw = (0..from).map(|i| (i, (1.0 - ((f64::from(i) + 0.5 - centre) / wide).abs()).max(0.0)));
+        let raw: Vec<(u32, f64)> = raw.collect();
+        let sum: f64 = raw.iter().map(|w| w.1).sum();
+        raw.into_iter().filter(|w| w.1 > 0.0).map(|(i, w)| (i, w / sum)).collect()
+    };
+    let mut out = Vec::new();
+    for y in 0..height {
+        let rows = weights(image.height(), height, y);
+        for x in 0..width {
+            let mut sum = [0.0; 3];
+            for (i, v) in weights(image.width(), width, x) {
+                for &(j, w) in &rows {
+                    (0..3).for_each(|c| sum[c] += v * w * f64::from(image.get_pixel(i, j).0[c]));
+                }
+            }
+            out.push(sum);
+        }
+    }
+    out
+}
+
+/// Resized by Pillow (`Image.resize(size, BILINEAR)`) from `picture`.
+#[test]
+fn resize_equals_pillow() {
+    let shrunk: [u8; 60] = [
+        120, 136, 119, 132, 124, 118, 121, 131, 130, 126, 123, 133, 140, 134, 125, 131, 116, 120, 143, 137, 143, 130,
+        138, 130, 139, 121, 126, 140, 123, 130, 140, 119, 132, 144, 141, 136, 125, 139, 123, 123, 152, 121, 159, 130,
+        113, 132, 115, 134, 132, 122, 137, 143, 127, 130, 150, 138, 115, 122, 154, 108,
+    ];
+    let mixed: [u8; 72] = [
+        19, 102, 185, 77, 160, 171, 145, 177, 55, 203, 42, 113, 35, 118, 170, 96, 161, 144, 154, 147, 77, 166, 63, 137,
+        66, 149, 141, 133, 162, 89, 171, 88, 120, 93, 106, 186, 98, 178, 108, 151, 147, 79, 151, 80, 150, 77, 151, 173,
+        129, 203, 73, 152, 117, 116, 92, 123, 168, 120, 200, 100, 145, 216, 55, 152, 102, 134, 62, 145, 177, 141, 224,
+        63,
+    ];
+    let close = |ours: RgbImage, theirs: &[u8]| {
+        assert_eq!(ours.as_raw().len(), theirs.len());
+        assert!(ours.as_raw().iter().zip(theirs).all(|(a, b)| a.abs_diff(*b) <= 1), "{:?}\n{theirs:?}", ours.as_raw());
+    };
+    close(picture::resize(&picture(13, 17), 4, 5), &shrunk);
+    close(picture::resize(&picture(7, 3), 6, 4), &mixed);
+}
+
+#[test]
+fn resize_equals_the_triangle_filter() {
+    for (width, height, to_height, to_width) in
+        [(64, 128, 288, 144), (250, 250, 72, 36), (48, 128, 128, 64), (1, 1, 5, 3), (31, 7, 1, 1), (9, 8, 8, 9)]
+    {
+        let image = picture(width, height);
+        let ours = picture::resize(&image, to_height, to_width);
+        for (ours, exact) in ours.pixels().zip(triangle(&image, to_height, to_width)) {
+            for (ours, exact) in ours.0.into_iter().zip(exact) {
+                let off = (f64::from(ours) - exact).abs();
+                assert!(off <= 1.0, "{width}x{height} to {to_width}x{to_height}: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn decode_reads_content_and_refuses_in_one_line() {
+    let image = picture(20, 30);
+    let grey = DynamicImage::from(image.clone()).into_luma8();
+    let deep = DynamicImage::from(image.clone()).into_rgb16();
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Pnm] {
+        let bytes = encoded(&image.clone().into(), format);
+        assert_eq!(picture::decode(&bytes, "wrong.jpg").unwrap(), image, "{format:?}");
+        assert_eq!(picture::probe(&bytes, "wrong.jpg").unwrap(), (20, 30));
+    }
+    assert_eq!(picture::decode(&encoded(&deep.into(), ImageFormat::Png), "16 bit").unwrap(), image);
+    let alpha = DynamicImage::from(image.clone()).into_rgba8();
+    assert_eq!(picture::decode(&encoded(&alpha.into(), ImageFormat::Png), "alpha").unwrap(), image);
+    for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+        let one = picture::decode(&encoded(&grey.clone().into(), format), "grey").unwrap();
+        assert!(one.pixels().all(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2]));
+    }
+    // Flat CMYK (30, 200, 100, 40) as Pillow writes it, and what Pillow reads back.
+    use base64::Engine;
+    let cmyk = base64::engine::general_purpose::STANDARD.decode(CMYK).unwrap();
+    let pixel = picture::decode(&cmyk, "cmyk").unwrap().get_pixel(3, 3).0;
+    assert!(pixel.iter().zip(CMYK_PIXEL).all(|(a, b)| a.abs_diff(b) <= 3), "{pixel:?}");
+
+    let whole = jpeg(64, 128);
+    assert_eq!(picture::decode(&whole, "a.jpg").unwrap().dimensions(), (64, 128));
+    for cut in [3, 20, whole.len() / 2, whole.len() - 1] {
+        assert_eq!(
+            line(picture::decode(&whole[..cut], "a.jpg")),
+            "a.jpg: a truncated JPEG: fetch it again or remove it"
+        );
+        assert!(line(picture::probe(&whole[..cut], "a.jpg")).contains("truncated"));
+    }
+    // A whole thumbnail in front (as in EXIF) does not make a cut picture whole.
+    let mut thumb = vec![0xff, 0xd8, 0xff, 0xe1];
+    let small = jpeg(8, 8);
+    thumb.extend((small.len() as u16 + 2).to_be_bytes());
+    thumb.extend(&small);
+    thumb.extend(&whole[2..]);
+    assert_eq!(picture::decode(&thumb, "t").unwrap().dimensions(), (64, 128));
+    assert!(line(picture::decode(&thumb[..thumb.len() - 40], "t")).contains("truncated JPEG"));
+    // Bytes after the end, as cameras and web servers leave them, harm nothing.
+    assert!(picture::decode(&[&whole[..], &[0xff, 0xda, 1, 2]].concat(), "t").is_ok());
+
+    let png = encoded(&image.clone().into(), ImageFormat::Png);
+    for cut in [9, 40, png.len() / 2, png.len() - 1] {
+        assert!(line(picture::decode(&png[..cut], "a.png")).starts_with("a.png: a truncated PNG: fetch"));
+    }
+    let bmp = encoded(&image.into(), ImageFormat::Bmp);
+    assert!(picture::probe(&bmp, "b").is_ok());
+    for cut in [9, 40, bmp.len() / 2, bmp.len() - 1] {
+        // Seen without decoding its pixels, as a training is checked before it starts.
+        assert!(line(picture::probe(&bmp[..cut], "b")).starts_with("b: a truncated BMP"), "{cut}");
+        assert!(line(picture::decode(&bmp[..cut], "b")).starts_with("b: a truncated BMP"), "{cut}");
+    }
+    assert_eq!(line(picture::decode(b"", "e.jpg")), "e.jpg: an empty file: fetch it again or remove it");
+    assert!(line(picture::decode(b"<html>not found</html>", "h.jpg")).starts_with("h.jpg: not an image"));
+    for (width, height) in [(30_000u32, 30_000u32), (16_385, 1), (16_384, 16_384)] {
+        let error = line(picture::decode(&png_header(width, height), "huge.png"));
+        assert!(error.starts_with(&format!("huge.png: {width} x {height} pixels, above the limit")), "{error}");
+    }
+    assert!(line(picture::decode(b"P6 30000 30000 255\n", "huge.ppm")).contains("above the limit"));
+}
+
+const CMYK: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwADAgIDAgIDAwMDBAMDBAUIBQUEBAUKBwcGCAwKDAwLCgsLDQ4SEA0OEQ4LCxAWEBETFBUVFQwPFxgWFBgSFBUU/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAgHCf/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAOBEMATQBZAEsAAD8A0DDxSDof/9k=";
+const CMYK_PIXEL: [u8; 3] = [190, 46, 131];
+
+/// A PNG of this size whose pixels are missing.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let head = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    for (kind, data) in [(b"IHDR", &head[..]), (b"IDAT", &[]), (b"IEND", &[])] {
+        bytes.extend((data.len() as u32).to_be_bytes());
+        let body = [&kind[..], data].concat();
+        let crc = !body.iter().fold(!0u32, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        });
+        bytes.extend(body);
+        bytes.extend(crc.to_be_bytes());
+    }
+    bytes
+}
+
+/// Normalised planes of a window by nested loops.
+fn planes(recipe: &Recipe, image: &RgbImage, top: u32, left: u32, flip: bool) -> Vec<f32> {
+    let mut out = Vec::new();
+    for c in 0..3 {
+        for y in 0..recipe.height {
+            for x in 0..recipe.width {
+                let x = if flip { recipe.width - 1 - x } else { x };
+                let value = f64::from(image.get_pixel(left + x, top + y).0[c]) / 255.0;
+                out.push(((value - f64::from(recipe.mean[c])) / f64::from(recipe.std[c])) as f32);
+            }
+        }
+    }
+    out
+}
+
+/// Equal but for `levels` grey levels, which the crop's own rounding may cost.
+fn same(recipe: &Recipe, a: &[f32], b: &[f32], levels: f32) -> bool {
+    let slack = levels / 255.0 / recipe.std.iter().copied().fold(f32::MAX, f32::min) + 1e-5;
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= slack)
+}
+
+#[test]
+fn training_views_are_crops_of_nine_eighths() {
+    assert_eq!(Recipe::imagenet(256, 128).enlarged(), (288, 144));
+    assert_eq!(Recipe::imagenet(128, 64).enlarged(), (144, 72));
+    assert_eq!(Recipe::imagenet(1, 3).enlarged(), (1, 3));
+    for (width, height, recipe) in [(48, 96, Recipe::imagenet(64, 32)), (61, 130, Recipe::imagenet(61, 33))] {
+        let image = picture(width, height);
+        let scaled = recipe.enlarged();
+        let whole = picture::resize(&image, scaled.0, scaled.1);
+        let mut out = vec![0.0; recipe.len()];
+        let mut seen = std::collections::BTreeSet::new();
+        for item in 0..60 {
+            recipe.train(&image, Augment::CropFlip, &mut seed::at(1, 2, item), &mut out);
+            let found = (0..=scaled.0 - recipe.height)
+                .flat_map(|top| {
+                    (0..=scaled.1 - recipe.width).flat_map(move |left| [(top, left, false), (top, left, true)])
+                })
+                .find(|&(top, left, flip)| same(&recipe, &out, &planes(&recipe, &whole, top, left, flip), 1.0));
+            seen.insert(found.expect("the view is one of the crops"));
+            let first = out.clone();
+            recipe.train(&image, Augment::CropFlip, &mut seed::at(1, 2, item), &mut out);
+            assert_eq!(first, out);
+        }
+        assert!(seen.len() > 25, "{}", seen.len());
+        assert!(seen.iter().any(|s| s.0 == 0) && seen.iter().any(|s| s.0 == scaled.0 - recipe.height));
+        let plain = picture::resize(&image, recipe.height, recipe.width);
+        recipe.train(&image, Augment::None, &mut seed::at(0, 0, 0), &mut out);
+        assert!(same(&recipe, &out, &planes(&recipe, &plain, 0, 0, false), 0.0));
+        let mut flips = [0, 0];
+        for item in 0..40 {
+            recipe.train(&image, Augment::Flip, &mut seed::at(3, 0, item), &mut out);
+            let side = [false, true].map(|flip| same(&recipe, &out, &planes(&recipe, &plain, 0, 0, flip), 0.0));
+            assert!(side[0] != side[1]);
+            flips[usize::from(side[1])] += 1;
+        }
+        assert!(flips[0] > 5 && flips[1] > 5, "{flips:?}");
+    }
+    assert!(Recipe::imagenet(256, 128).check().is_ok());
+    assert!(line(Recipe::imagenet(0, 128).check()).contains("height of 0"));
+    assert!(line(Recipe { std: [0.0; 3], ..Recipe::imagenet(8, 8) }.check()).contains("std"));
+}
+
+#[test]
+fn test_views_are_the_rows_of_table_5() {
+    let recipe = Recipe { mean: [0.1, 0.2, 0.3], std: [0.5, 0.6, 0.7], ..Recipe::imagenet(32, 16) };
+    let image = picture(40, 50);
+    let (plain, large) = (picture::resize(&image, 32, 16), picture::resize(&image, 36, 18));
+    let five = [(2, 1), (0, 0), (0, 2), (4, 0), (4, 2)];
+    let crops = |n: usize, flip| -> Vec<f32> {
+        five[..n].iter().flat_map(|&(top, left)| planes(&recipe, &large, top, left, flip)).collect()
+    };
+    for (views, count, expected) in [
+        (TestViews::Original, 1, planes(&recipe, &plain, 0, 0, false)),
+        (TestViews::Centre, 1, crops(1, false)),
+        (TestViews::CentreFlip, 2, [crops(1, false), crops(1, true)].concat()),
+        (TestViews::FiveCrops, 5, crops(5, false)),
+        (TestViews::TenCrops, 10, [crops(5, false), crops(5, true)].concat()),
+    ] {
+        assert_eq!(views.count(), count);
+        let mut out = vec![0.0; count * recipe.len()];
+        recipe.test(&image, views, &mut out);
+        assert!(same(&recipe, &out, &expected, 0.0), "{views:?}");
+    }
+    assert_eq!(serde_json::to_string(&TestViews::TenCrops).unwrap(), "\"ten-crops\"");
+}
+
+#[test]
+fn a_batch_holds_each_picture_at_its_own_address() {
+    let recipe = Recipe::imagenet(16, 8);
+    let sources: Vec<Source> = (0..3).map(|i| Source::Memory(Arc::new(picture(20 + i, 30)))).collect();
+    let (run, step) = (5, 9);
+    // A share of a batch: places 4, 1 and 6.
+    let places = [4, 1, 6];
+    let images = places.into_iter().zip(&sources);
+    let batch = recipe.train_batch(images, Augment::CropFlip, run, step).unwrap();
+    assert_eq!((batch.size(), batch.kind()), (vec![3, 3, 16, 8], tch::Kind::Float));
+    for ((row, place), source) in places.into_iter().enumerate().zip(&sources) {
+        let mut out = vec![0.; recipe.len()];
+        let mut rng = seed::at(seed::named(run, "augment"), step, place as u64);
+        recipe.train(&source.image().unwrap(), Augment::CropFlip, &mut rng, &mut out);
+        assert_eq!(Vec::<f32>::try_from(batch.get(row as i64).flatten(0, -1)).unwrap(), out);
+    }
+    let views = recipe.test_batch(&sources, TestViews::FiveCrops).unwrap();
+    assert_eq!(views.size(), [15, 3, 16, 8]);
+    let mut out = vec![0.; 5 * recipe.len()];
+    recipe.test(&sources[2].image().unwrap(), TestViews::FiveCrops, &mut out);
+    assert_eq!(Vec::<f32>::try_from(views.narrow(0, 10, 5).flatten(0, -1)).unwrap(), out);
+    let missing = Source::File("nowhere/x.jpg".into());
+    assert!(line(recipe.test_batch([&missing], TestViews::Original)).contains("nowhere/x.jpg"));
+}

@@ -1,0 +1,245 @@
+//! Published weights by torchvision's own networks (TriNet by its authors' script): a file as its `torch.save` writes it, loaded as a binary loads it, and
+//! the same answers. scripts/test gets torchvision; without it these tests say so and pass over.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rankle::models::inception::GoogLeNet;
+use rankle::models::layers::Scope;
+use rankle::models::{AlexNet, Network, ResNet50, TriNet, Vgg16};
+use rankle::weights::{self, Published, start};
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+
+use crate::common::{SAFETENSORS, all_close, value};
+use crate::export::python;
+
+/// A torchvision network of random weights that keep its answers away from 0, its file, an image batch, and what it answers:
+/// at the end, or where the binaries cut it.
+const SCRIPT: &str = r#"
+import sys
+try:
+    import torchvision
+except Exception as error:
+    print("no torchvision:", error)
+    sys.exit(3)
+folder, which = sys.argv[1], sys.argv[2]
+torch.manual_seed(4)
+if which == "googlenet":
+    # As torchvision builds it for its published file: with auxiliary heads, and its own normalisation in place of ImageNet's.
+    net = torchvision.models.GoogLeNet(transform_input=True, init_weights=False)
+else:
+    net = getattr(torchvision.models, which)()
+for name, x in net.named_buffers():
+    if x.dtype == torch.float32:
+        x.copy_(torch.rand_like(x) * 0.6 + (0.5 if name.endswith("var") else -0.3))
+net.eval()
+torch.save(net.state_dict(), folder + "/weights.pth")
+x = torch.randn(2, 3, 96, 64)
+with torch.no_grad():
+    if which in ("resnet50", "googlenet"):
+        net.fc = torch.nn.Identity()
+    elif which == "alexnet":
+        net.classifier[6] = torch.nn.Identity()
+    else:
+        net.classifier = net.classifier[:5]
+    y = net(x)
+save_file({"x": x, "y": y.contiguous()}, folder + "/answer.safetensors")
+"#;
+
+/// The folder with the file and the answers; None where torchvision is not at hand.
+fn written(which: &str) -> Option<(tempfile::TempDir, PathBuf, Tensor, Tensor)> {
+    let (folder, x, y) = run(SCRIPT, which)?;
+    let file = folder.path().join("weights.pth");
+    Some((folder, file, x, y))
+}
+
+/// The folder in which `script` wrote, and the `x` and `y` of its answer.
+fn run(script: &str, which: &str) -> Option<(tempfile::TempDir, Tensor, Tensor)> {
+    let python = python()?;
+    let folder = tempfile::tempdir().expect("a folder");
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python");
+    let run = Command::new(python)
+        .env("PYTHONPATH", packages)
+        .args(["-c", &[SAFETENSORS, script].concat()])
+        .arg(folder.path())
+        .arg(which)
+        .output()
+        .expect("runs");
+    if run.status.code() == Some(3) {
+        println!("skipped: {}", String::from_utf8_lossy(&run.stdout).trim());
+        return None;
+    }
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let all = weights::read(&folder.path().join("answer.safetensors")).expect("an answer");
+    let get = |wanted: &str| all.iter().find(|(name, _)| name == wanted).expect("there").1.shallow_clone();
+    let (x, y) = (get("x"), get("y"));
+    Some((folder, x, y))
+}
+
+fn same(ours: &Tensor, theirs: &Tensor) {
+    let scale = value(&theirs.abs().max());
+    assert!(scale > 1e-3, "an answer of zeros says nothing");
+    all_close(&(ours / scale), &(theirs / scale), 1e-4);
+}
+
+#[test]
+fn resnet50_answers_as_torchvisions() {
+    let Some((_folder, file, x, y)) = written("resnet50") else { return };
+    let store = VarStore::new(Device::Cpu);
+    let net = ResNet50::new(&Scope::root(&store, 1));
+    let said = start(&store, &file, &Published::RESNET50).expect("loads");
+    assert!(said.contains("weights.pth"), "{said}");
+    let ours = tch::no_grad(|| net.features(&x, false).adaptive_avg_pool2d([1, 1]).flatten(1, -1));
+    same(&ours, &y);
+}
+
+#[test]
+fn googlenet_answers_as_torchvisions() {
+    let Some((folder, file, x, y)) = written("googlenet") else { return };
+    let store = VarStore::new(Device::Cpu);
+    let net = GoogLeNet::new(&Scope::root(&store, 1), 96, 128, 1).expect("fits");
+    let tensors = weights::read(&file).expect("a state_dict");
+    assert_eq!(tensors.len(), 364, "as torchvision's file");
+    let said = start(&store, &file, &Published::GOOGLENET).expect("loads");
+    // 57 convolutions with 4 tensors of normalisation each; fc, and of each head a convolution and two linear layers.
+    assert!(said.contains("(285 tensors loaded, 20 left out by name, 59 counters ignored, 1 variables"), "{said}");
+    // torchvision's x is normalised by ImageNet's mean and deviation; ours is (RGB - 0.5) / 0.5.
+    let column = |three: [f32; 3]| Tensor::from_slice(&three).view([1, 3, 1, 1]);
+    let rgb = x * column([0.229, 0.224, 0.225]) + column([0.485, 0.456, 0.406]);
+    let images = (rgb - 0.5) / 0.5;
+    same(&tch::no_grad(|| net.features(&images, false)), &y);
+    let unit = tch::no_grad(|| net.forward(&images, false)).square().sum_dim_intlist(1, false, Kind::Double);
+    all_close(&unit, &Tensor::ones([2], (Kind::Double, Device::Cpu)), 1e-5);
+    // A tensor too few and one too many are named.
+    let without = |name: &str| -> Vec<(String, Tensor)> {
+        tensors.iter().filter(|(have, _)| have != name).map(|(have, x)| (have.clone(), x.copy())).collect()
+    };
+    let path = folder.path().join("other.safetensors");
+    weights::save(&path, &without("inception4c.branch3.1.bn.bias"), None).expect("saved");
+    let error = format!("{:#}", start(&store, &path, &Published::GOOGLENET).expect_err("refused"));
+    assert!(error.contains("lacks inception4c.branch3.1.bn.bias"), "{error}");
+    let mut more = without("");
+    more.push(("aux3.fc1.bias".to_string(), Tensor::from(1.)));
+    weights::save(&path, &more, None).expect("saved");
+    let error = format!("{:#}", start(&store, &path, &Published::GOOGLENET).expect_err("refused"));
+    assert!(error.contains("aux3.fc1.bias that this network hasn't"), "{error}");
+}
+
+/// trinet_embed.py's network in PyTorch, by its own description: Caffe's ResNet-50 with a bias in the first convolution,
+/// Lasagne's normalisation with its stored inverse deviation, weights of linear layers as `[in, out]`; its parameters in
+/// the order of Lasagne's get_all_params, as numpy.savez writes them.
+const TRINET: &str = r#"
+import sys, torch
+import torch.nn.functional as F
+try:
+    import numpy
+except Exception as error:
+    print("no NumPy:", error)
+    sys.exit(3)
+folder = sys.argv[1]
+torch.manual_seed(7)
+params = []
+def keep(x):
+    params.append(x)
+    return x
+def conv(x, outputs, kernel, stride, pad, bias=False):
+    fan = x.shape[1] * kernel * kernel
+    w = keep(torch.randn(outputs, x.shape[1], kernel, kernel) * (2 / fan) ** 0.5)
+    b = keep(torch.randn(outputs)) if bias else None
+    return F.conv2d(x, w, b, stride, pad)
+def norm(x):
+    n = x.shape[1]
+    beta, gamma = keep(torch.randn(n) * 0.2), keep(torch.rand(n) + 0.5)
+    mean, inv_std = keep(torch.randn(n) * 0.2), keep(1 / (torch.rand(n) * 1.5 + 0.25 + 1e-4).sqrt())
+    of = lambda v: v.view(1, n, *[1] * (x.dim() - 2))
+    return (x - of(mean)) * of(gamma * inv_std) + of(beta)
+def block(x, mid, stride, first):
+    # ElemwiseSumLayer([left, right]): what lies left is listed first.
+    left = norm(conv(x, 4 * mid, 1, stride, 0)) if first else x
+    y = F.relu(norm(conv(x, mid, 1, stride, 0)))
+    y = F.relu(norm(conv(y, mid, 3, 1, 1)))
+    return F.relu(left + norm(conv(y, 4 * mid, 1, 1, 0)))
+rgb = torch.rand(2, 3, 256, 128) * 255
+with torch.no_grad():
+    bgr = rgb.flip(1) - torch.tensor([103.0626238, 115.90288257, 123.15163084]).view(1, 3, 1, 1)
+    x = F.relu(norm(conv(bgr, 64, 7, 2, 3, bias=True)))
+    x = F.max_pool2d(x, 3, 2, 0, ceil_mode=True)
+    for stage, (mid, count) in enumerate([(64, 3), (128, 4), (256, 6), (512, 3)]):
+        for i in range(count):
+            x = block(x, mid, 2 if stage and not i else 1, i == 0)
+    x = F.avg_pool2d(x, (8, 4)).flatten(1)
+    x = F.relu(norm(x @ keep(torch.randn(2048, 1024) * 0.03)))
+    w = keep(torch.randn(1024, 128) * 0.05)
+    y = x @ w + keep(torch.randn(128))
+assert len(params) == 273
+arrays = [p.numpy() for p in params]
+numpy.savez(folder + "/trinet.npz", *arrays)
+numpy.savez_compressed(folder + "/packed.npz", *arrays[:6])
+numpy.savez(folder + "/short.npz", *arrays[:-1])
+numpy.savez(folder + "/long.npz", *arrays, numpy.zeros(3, numpy.float32))
+numpy.savez(folder + "/objects.npz", numpy.array([print, "x"], dtype=object))
+numpy.savez(folder + "/records.npz", numpy.zeros(3, [("a", "<f4"), ("b", "<i4")]))
+numpy.savez(folder + "/big.npz", numpy.zeros(3, ">f4"))
+numpy.savez(folder + "/fortran.npz", numpy.asfortranarray(numpy.ones((2, 3))))
+numpy.savez_compressed(folder + "/bomb.npz", numpy.zeros(40_000_000, numpy.float32))
+save_file({"x": rgb, "y": y.contiguous()}, folder + "/answer.safetensors")
+"#;
+
+#[test]
+fn trinet_answers_as_the_authors_script_does() {
+    let Some((folder, x, y)) = run(TRINET, "") else { return };
+    let at = |name: &str| folder.path().join(name);
+    let store = VarStore::new(Device::Cpu);
+    let net = TriNet::caffe(&Scope::root(&store, 1));
+    let said = start(&store, &at("trinet.npz"), &Published::TRINET).expect("loads");
+    assert!(said.contains("272 tensors loaded") && said.contains("0 variables as they were"), "{said}");
+    let images = x - Tensor::from_slice(&TriNet::CAFFE_MEAN.map(|mean| mean as f32)).view([1, 3, 1, 1]);
+    same(&tch::no_grad(|| net.forward(&images, false)), &y);
+    // Packed arrays are the same arrays.
+    let (plain, packed) =
+        (weights::read(&at("trinet.npz")).expect("npz"), weights::read(&at("packed.npz")).expect("npz"));
+    assert!(packed.len() == 6 && packed.iter().zip(&plain).all(|(a, b)| a.0 == b.0 && a.1.equal(&b.1)));
+    // Nothing is passed over, and nothing of a file is run.
+    for (file, says) in [
+        ("short.npz", "lacks arr_272 (head.embedding.bias)"),
+        ("long.npz", "has arr_273 that"),
+        ("objects.npz", "\"|O\""),
+        ("records.npz", "records"),
+        ("big.npz", "\">f4\""),
+        ("fortran.npz", "Fortran order"),
+        ("bomb.npz", "far more than the file"),
+        ("none.npz", "no such file"),
+    ] {
+        let error = format!("{:#}", start(&store, &at(file), &Published::TRINET).expect_err("refused"));
+        assert!(error.contains(says) && error.contains(file) && !error.contains('\n'), "{error}");
+    }
+    let error = format!("{:#}", start(&store, &at("trinet.npz"), &Published::RESNET50).expect_err("refused"));
+    assert!(error.contains("arr_0"), "{error}");
+}
+
+#[test]
+fn vgg16_answers_as_torchvisions() {
+    let Some((_folder, file, x, y)) = written("vgg16") else { return };
+    let store = VarStore::new(Device::Cpu);
+    let net = Vgg16::new(&Scope::root(&store, 1));
+    start(&store, &file, &Published::VGG16).expect("all of it");
+    same(&tch::no_grad(|| net.forward(&x, false)), &y);
+}
+
+#[test]
+fn alexnet_answers_as_torchvisions() {
+    let Some((_folder, file, x, y)) = written("alexnet") else { return };
+    let store = VarStore::new(Device::Cpu);
+    let net = AlexNet::new(&Scope::root(&store, 1), 3, 0.5);
+    start(&store, &file, &Published::ALEXNET).expect("loads");
+    // The last layer is ours: a score, here the same function of fc7 on both sides.
+    let (mut weight, mut bias) =
+        (store.variables()["score.weight"].shallow_clone(), store.variables()["score.bias"].shallow_clone());
+    let row = Tensor::arange(4096, (Kind::Float, Device::Cpu)).cos().unsqueeze(0);
+    tch::no_grad(|| {
+        weight.copy_(&row);
+        let _ = bias.fill_(0.25);
+    });
+    same(&tch::no_grad(|| net.forward(&x, false)), &(y.matmul(&row.tr()) + 0.25));
+}

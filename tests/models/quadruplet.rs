@@ -1,0 +1,80 @@
+//! 1704.01719: the networks of pairs.
+
+use rankle::models::layers::Scope;
+use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup};
+use rankle::models::{Network, trainable_parameters};
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+
+use crate::common::{all_close, value};
+
+fn built(form: Form, input: Input, size: i64, outputs: i64) -> (VarStore, QuadrupletNet) {
+    let vs = VarStore::new(Device::Cpu);
+    let net = QuadrupletNet::new(&Scope::root(&vs, 1), form, input, (size, size), outputs, 0.5).expect("fits");
+    (vs, net)
+}
+
+#[test]
+fn pair_networks_have_the_sheets_parameters() {
+    let pair = Input::Pair(Regroup::Channels);
+    assert_eq!(trainable_parameters(&built(Form::Alexnet, pair, 227, 2).0), 57_675_586);
+    let (vs, _) = built(Form::Caffe, pair, 227, 2);
+    assert_eq!(trainable_parameters(&vs), 57_761_154);
+    let count = |name: &str| {
+        vs.variables().iter().filter(|(known, _)| known.starts_with(name)).map(|(_, x)| x.numel()).sum::<usize>()
+    };
+    assert_eq!(
+        [
+            "features.0",
+            "features.3",
+            "features.6",
+            "features.8",
+            "features.10",
+            "classifier.1",
+            "classifier.4",
+            "classifier.6"
+        ]
+        .map(|name| count(&format!("{name}."))),
+        [34_944, 307_456, 1_769_856, 663_936, 442_624, 37_752_832, 16_781_312, 8_194]
+    );
+}
+
+#[test]
+fn a_pair_is_two_images_regrouped_and_order_matters() {
+    for (form, regroup) in [
+        (Form::Alexnet, Regroup::Channels),
+        (Form::Caffe, Regroup::Channels),
+        (Form::Small, Regroup::Channels),
+        (Form::Small, Regroup::Width),
+    ] {
+        let (vs, net) = built(form, Input::Pair(regroup), 67, 2);
+        let images = crate::export::drawn(5, &[4, 3, 67, 67]);
+        let maps = net.maps(&images, false);
+        let (a, b) = (maps.narrow(0, 0, 2), maps.narrow(0, 2, 2));
+        let there = net.pair(&a, &b, false);
+        assert_eq!(there.size(), [2, 2]);
+        // Rows don't mix; the order of a pair matters.
+        all_close(&net.pair(&a.narrow(0, 1, 1), &b.narrow(0, 1, 1), false), &there.narrow(0, 1, 1), 1e-4);
+        assert!(value(&(net.pair(&b, &a, false) - &there).abs().max()) > 1e-6);
+        // Every parameter has a part in it.
+        let maps = net.maps(&images, true);
+        let scores = net.pair(&maps.narrow(0, 0, 2), &maps.narrow(0, 2, 2), true);
+        let weighing = Tensor::from_slice(&[1_f32, -2., 0.5, 3.]).view([2, 2]);
+        (scores * weighing).sum(Kind::Float).backward();
+        for (name, x) in vs.variables().into_iter().filter(|(_, x)| x.requires_grad()) {
+            assert!(x.grad().defined(), "{form:?}: {name} has no gradient");
+        }
+    }
+}
+
+#[test]
+fn the_embedding_form_gives_unit_rows_and_small_images_are_an_error() {
+    let (_, net) = built(Form::Alexnet, Input::Image, 67, 512);
+    let x = net.forward(&crate::export::drawn(5, &[2, 3, 67, 67]), false);
+    assert_eq!(x.size(), [2, 512]);
+    all_close(&x.square().sum_dim_intlist(1, false, Kind::Float), &Tensor::ones([2], (Kind::Float, Device::Cpu)), 1e-5);
+    let vs = VarStore::new(Device::Cpu);
+    let pair = Input::Pair(Regroup::Channels);
+    let error = QuadrupletNet::new(&Scope::root(&vs, 1), Form::Alexnet, pair, (30, 227), 2, 0.5);
+    assert!(error.expect_err("too small").to_string().contains("30x227"));
+}

@@ -1,0 +1,52 @@
+//! Which images make a batch: quadruplets (1704.01719).
+
+use rankle::sampler::QuadrupletSampler;
+
+#[test]
+fn quadruplets_show_three_people_and_every_pair_two_cameras() {
+    let labels: Vec<i64> = (0..60).map(|item| item / 6).collect();
+    let cameras: Vec<i64> = (0..60).map(|item| item % 3).collect();
+    let sampler = QuadrupletSampler::new(&labels, &cameras, 20, true, 7).expect("enough");
+    let mut seen = std::collections::BTreeSet::new();
+    for step in 0..50 {
+        let batch = sampler.batch(step);
+        assert_eq!(batch, sampler.batch(step));
+        assert_eq!(batch.len(), 80);
+        for m in 0..20 {
+            let [a, p, n, l] = [0, 1, 2, 3].map(|part| batch[part * 20 + m]);
+            assert!(labels[a] == labels[p] && a != p);
+            assert!(labels[n] != labels[a] && labels[l] != labels[a] && labels[l] != labels[n]);
+            assert!(cameras[a] != cameras[p] && cameras[a] != cameras[n] && cameras[l] != cameras[n]);
+            seen.extend([a, p, n, l]);
+        }
+        // Everyone once before anyone twice, ten people a pass.
+        let mut references: Vec<i64> = batch[..10].iter().map(|&item| labels[item]).collect();
+        references.sort_unstable();
+        assert_eq!(references, (0..10).collect::<Vec<_>>());
+    }
+    assert_eq!(seen.len(), 60, "all images are drawn");
+    assert_ne!(sampler.batch(0), sampler.batch(1));
+}
+
+#[test]
+fn quadruplets_without_cameras_and_from_too_little() {
+    let labels = [0_i64, 0, 1, 1, 2, 3];
+    let one = [1_i64; 6];
+    assert!(QuadrupletSampler::new(&labels, &one, 4, true, 1).is_none(), "one camera");
+    let sampler = QuadrupletSampler::new(&labels, &one, 50, false, 1).expect("two images are enough");
+    let batch = sampler.batch(3);
+    for m in 0..50 {
+        let [a, p, n, l] = [0, 1, 2, 3].map(|part| batch[part * 50 + m]);
+        assert!(labels[a] == labels[p] && a != p && labels[a] < 2);
+        assert!(labels[n] != labels[a] && labels[l] != labels[a] && labels[l] != labels[n]);
+    }
+    // The negative's camera saw nobody else: any other camera than the negative's will do, and any at the end.
+    let cameras = [1_i64, 2, 1, 1, 1, 1];
+    let sampler = QuadrupletSampler::new(&[0, 0, 1, 2, 3, 4], &cameras, 10, true, 1).expect("one reference");
+    let batch = sampler.batch(0);
+    assert!((0..10).all(|m| batch[m] < 2 && batch[10 + m] < 2 && batch[20 + m] > 1));
+    for (labels, cameras) in [(&[0_i64, 0, 1][..], &[1_i64, 2, 1][..]), (&[0, 1, 2], &[1, 2, 1]), (&[], &[])] {
+        assert!(QuadrupletSampler::new(labels, cameras, 4, true, 1).is_none());
+    }
+    assert!(QuadrupletSampler::new(&labels, &one, 0, false, 1).is_none());
+}

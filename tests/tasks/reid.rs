@@ -1,0 +1,181 @@
+//! What the papers on people share: the flags that open a set, sets for pairs, scores from distances.
+
+use std::fs;
+
+use clap::Parser;
+use rankle::datasets::{Photo, ReidSet, Split, drawn::People};
+use rankle::report::Report;
+use rankle::tasks::reid::{self, Compared, ReidData};
+use tch::Kind;
+
+use crate::common::{close, matrix};
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    data: ReidData,
+}
+
+fn flags(words: &[&str]) -> ReidData {
+    Flags::parse_from([&["x"], words].concat()).data
+}
+
+fn line<T>(result: anyhow::Result<T>) -> String {
+    format!("{:#}", result.err().expect("an error"))
+}
+
+fn people(photos: &[Photo]) -> std::collections::BTreeSet<i64> {
+    photos.iter().map(|photo| photo.person).filter(|&person| person > 0).collect()
+}
+
+#[test]
+fn flags_open_a_set_and_hold_people_out() {
+    assert_eq!(flags(&["--data", "a/b//"]).data, "a/b");
+    let data = flags(&["--data", "drawn", "--validation", "7"]);
+    let text = serde_json::to_value(&data).expect("JSON");
+    assert_eq!(text, serde_json::json!({"data": "drawn", "split": "1", "test_people": null, "validation": 7}));
+    assert_eq!(serde_json::from_value::<ReidData>(text).expect("flags"), data);
+    let whole = ReidData { validation: 0, ..data.clone() }.open(3).expect("drawn");
+    let held = data.open(3).expect("drawn");
+    assert!(people(&whole.query).is_disjoint(&people(&held.query)));
+    assert_eq!(people(&held.query), people(&data.open(3).expect("drawn").query));
+    assert_ne!(people(&held.query), people(&data.open(4).expect("drawn").query));
+    assert_eq!((people(&held.query).len(), people(&held.train).len()), (7, people(&whole.train).len() - 7));
+    assert!(line(ReidData { validation: 1000, ..data.clone() }.open(1)).contains("--validation: cannot hold out 1000"));
+    for words in [["--split", "2"], ["--test-people", "5"]] {
+        let data = flags(&[["--data", "drawn"], words].concat());
+        assert!(line(data.open(1)).contains("the drawn set has one test set"));
+    }
+}
+
+fn small() -> ReidSet {
+    People { train: 3, test: 4, distractors: 1, cameras: 2, shots: 3, ..People::default() }.set()
+}
+
+#[test]
+fn a_tracklets_middle_photo_stands_for_it() {
+    let set = small();
+    let names = |photos: &[Photo]| photos.iter().map(|photo| photo.name.clone()).collect::<Vec<_>>();
+    let same = reid::middle_photos(&set);
+    assert_eq!((names(&same.query), names(&same.gallery)), (names(&set.query), names(&set.gallery)));
+    assert!(same.notes.is_empty());
+    let mut films = set.clone();
+    for (place, photo) in films.gallery.iter_mut().enumerate() {
+        photo.tracklet = 1 + place as i64 / 3;
+    }
+    for (place, photo) in films.query.iter_mut().enumerate() {
+        photo.tracklet = 100 + place as i64;
+    }
+    let middles = reid::middle_photos(&films);
+    assert_eq!(names(&middles.query), names(&films.query));
+    let wanted: Vec<String> =
+        films.gallery.chunks(3).map(|tracklet| tracklet[tracklet.len() / 2].name.clone()).collect();
+    assert_eq!(names(&middles.gallery), wanted);
+    assert!(middles.notes.iter().any(|note| note.contains("the middle one of a tracklet")));
+}
+
+#[test]
+fn a_set_without_a_match_across_cameras_cannot_be_scored() {
+    let set = small();
+    reid::can_be_scored(&set).expect("matches");
+    let of = |wanted: fn(&Photo, &ReidSet) -> bool| {
+        let gallery = set.gallery.iter().filter(|photo| wanted(photo, &set)).cloned().collect();
+        reid::can_be_scored(&ReidSet { gallery, query: set.query[..1].to_vec(), ..set.clone() })
+    };
+    let first = |photo: &Photo, set: &ReidSet| photo.person == set.query[0].person;
+    of(|_, _| true).expect("a match");
+    assert!(reid::can_be_scored(&ReidSet { query: Vec::new(), ..set.clone() }).is_err());
+    assert!(line(of(|_, _| false)).contains("no query has a match by another camera"));
+    assert!(first(&set.gallery[0], &set), "the first query's person is in the gallery");
+    of(|photo, set| photo.person == set.query[0].person && photo.camera != set.query[0].camera).expect("a match");
+    assert!(of(|photo, set| photo.person != set.query[0].person || photo.camera == set.query[0].camera).is_err());
+    // Distractors have no matches.
+    let nobody = ReidSet { query: set.gallery.iter().filter(|photo| photo.person <= 0).cloned().collect(), ..set };
+    assert!(!nobody.query.is_empty() && reid::can_be_scored(&nobody).is_err());
+}
+
+#[test]
+fn a_run_that_goes_on_finds_the_people_it_was_started_with() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let viper = dir.path().join("VIPeR");
+    for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
+        fs::create_dir_all(viper.join(folder)).expect("made");
+        for person in 0..9 {
+            let photo = rankle::datasets::drawn::photo(5, person + 1, camera, 0, 32, 16);
+            photo.save(viper.join(folder).join(format!("{person:03}_0.bmp"))).expect("saved");
+        }
+    }
+    let open = |split: usize| {
+        let data = viper.to_string_lossy().to_string();
+        ReidData { data, split: Split::Number(split), test_people: Some(4), validation: 0 }.open(1).expect("opens")
+    };
+    let write =
+        |split: usize, resumed: bool| reid::write_split(dir.path(), &open(split), Split::Number(split), resumed);
+    write(1, false).expect("written");
+    let written =
+        || serde_json::from_slice::<serde_json::Value>(&fs::read(dir.path().join("split.json")).expect("read"));
+    let value = written().expect("JSON");
+    assert_eq!((&value["data"], &value["split"]), (&"VIPeR".into(), &"1".into()));
+    let set = open(1);
+    let tested: Vec<i64> = value["test"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|name| name.as_str().unwrap().parse::<i64>().unwrap() + 1)
+        .collect();
+    assert_eq!(tested, people(&set.query).into_iter().collect::<Vec<_>>());
+    write(1, true).expect("the same people");
+    assert!(line(write(2, true)).contains("are not those that this run was started with"));
+    write(2, false).expect("a new run");
+    assert_ne!(written().expect("JSON"), value);
+    // Sets with one test set have no such file.
+    let none = tempfile::tempdir().expect("a folder");
+    reid::write_split(none.path(), &small(), Split::default(), false).expect("nothing to do");
+    assert!(!none.path().join("split.json").exists());
+}
+
+#[test]
+fn distances_at_hand_are_scored_by_sorting() {
+    let set = small();
+    let (q, g) = (set.query.len(), set.gallery.len());
+    let dist = matrix(8, q, g).to_kind(Kind::Float);
+    let compared = Compared::of(&set, dist.copy(), 6, 1);
+    let scores = compared.scores();
+    let names: Vec<&str> = scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "single shot rank-1",
+            "single shot rank-5",
+            "single shot rank-10",
+            "single shot rank-20",
+            "whole gallery mAP",
+            "whole gallery rank-1"
+        ]
+    );
+    // Rank-1 of the whole gallery by sorting each row.
+    let mut right = 0.;
+    for (i, query) in set.query.iter().enumerate() {
+        let mut seen: Vec<usize> = (0..g)
+            .filter(|&j| {
+                let photo = &set.gallery[j];
+                photo.person >= 0 && (photo.person != query.person || photo.camera != query.camera)
+            })
+            .collect();
+        seen.sort_by(|&a, &b| {
+            let at = |j: usize| dist.double_value(&[i as i64, j as i64]);
+            at(a).total_cmp(&at(b))
+        });
+        right += f64::from(u8::from(set.gallery[seen[0]].person == query.person));
+    }
+    close(scores[5].1, right / q as f64, 1e-12);
+    assert!(scores[..4].windows(2).all(|pair| pair[0].1 <= pair[1].1));
+    let protocol = compared.protocol();
+    assert!(protocol[0].contains(&format!("single shot: {q} queries")) && protocol[0].contains("6 draws averaged"));
+    assert!(protocol[1].contains(&format!("{g} photos")));
+    // The pictures read distances as they are shown.
+    let mut report = Report::new("x", "y");
+    compared.show(&mut report, |_| 0.25).expect("drawn");
+    let page = report.html();
+    assert!(page.contains("1 · 0.25") && page.contains("Cumulative match characteristic"));
+}
