@@ -93,6 +93,18 @@ pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
     ]
 }
 
+/// Arguments as a command takes them.
+pub fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// What a file of JSON holds.
+#[track_caller]
+pub fn json(path: &std::path::Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
 /// One of the binaries, by its path.
 pub struct Program(pub &'static str);
 

@@ -1,7 +1,6 @@
 //! Skill determination: losses against the sheet's numbers and nested loops; pair graphs; networks; videos.
 
 mod annotations;
-mod cli;
 mod graph;
 mod losses;
 mod networks;

@@ -8,7 +8,7 @@ use rankle::datasets::drawn::face;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::Program;
+use crate::common::{Program, json, strs};
 
 const FACENET: Program = Program(env!("CARGO_BIN_EXE_facenet"));
 
@@ -100,14 +100,6 @@ impl Place {
         args.extend(more.iter().map(|word| word.to_string()));
         args
     }
-}
-
-fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON")
 }
 
 #[test]

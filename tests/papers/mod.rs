@@ -2,7 +2,9 @@
 //! [`papers`]; what only one paper has stands in its own file.
 
 mod facenet;
+mod multilabel_ranking;
 mod quadruplet;
+mod skill_determination;
 mod triplet_reid;
 
 use std::collections::BTreeSet;
@@ -15,7 +17,7 @@ use rand::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::Program;
+use crate::common::{Program, json, strs};
 
 /// A paper as the harness drives it.
 struct Case {
@@ -150,15 +152,6 @@ impl Place {
         args.extend(more);
         args.into_iter().map(String::from).collect()
     }
-}
-
-fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
-
-fn json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
 }
 
 /// Every flag that a row names exists and has a place in the paper or is marked ours; every score of a claim or table is

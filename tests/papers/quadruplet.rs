@@ -8,7 +8,7 @@ use serde_json::Value;
 use tch::{CModule, Tensor};
 use tempfile::TempDir;
 
-use crate::common::Program;
+use crate::common::{Program, json, strs};
 
 pub const QUADRUPLET: Program = Program(env!("CARGO_BIN_EXE_quadruplet"));
 
@@ -69,14 +69,6 @@ impl Place {
         args.extend(more.iter().filter(|word| !word.is_empty()).map(|word| word.to_string()));
         args
     }
-}
-
-fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON")
 }
 
 #[test]

@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 use rand::Rng;
 use tempfile::TempDir;
 
-use crate::common::Program;
+use crate::common::{Program, strs};
 
 const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
 
@@ -91,10 +91,6 @@ impl Place {
         args.extend(more.iter().map(|word| word.to_string()));
         args
     }
-}
-
-fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
 }
 
 #[test]

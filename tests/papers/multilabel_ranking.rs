@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use rand::Rng;
 use rankle::datasets::drawn::Shapes;
@@ -11,7 +9,7 @@ use serde_json::Value;
 use tch::{CModule, Kind};
 use tempfile::TempDir;
 
-use crate::common::Program;
+use crate::common::{Program, json, strs};
 
 const MULTILABEL: Program = Program(env!("CARGO_BIN_EXE_multilabel-ranking"));
 
@@ -88,14 +86,6 @@ impl Place {
         args.extend(more.iter().map(|word| word.to_string()));
         args
     }
-}
-
-fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON")
 }
 
 #[test]
@@ -246,37 +236,6 @@ fn features_are_learned_and_every_loss_and_head_trains() {
         &["ready-made features", "nothing to say of images"],
     );
     assert!(MULTILABEL.good(&["export", "--run", &place.text("toy-run")]).contains("[B, 6]"));
-}
-
-#[test]
-fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
-    let place = Place::new();
-    let more = ["--epochs", "6", "--epochs2", "10", "--checkpoint-every", "3", "--pairs", "5"];
-    MULTILABEL.good(&strs(&place.args("train", "unbroken", &more)));
-    let broken = place.args("train", "broken", &more);
-    let mut rng = rankle::seed::at(6, 1, 0);
-    let mut kills = 0;
-    for _ in 0..6 {
-        let child = MULTILABEL.command(&strs(&broken)).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut child = child.expect("starts");
-        let checkpoint = place.path("broken/checkpoint.safetensors");
-        for _ in 0..400 {
-            if checkpoint.exists() || child.try_wait().expect("waits").is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        std::thread::sleep(Duration::from_millis(rng.random_range(0..150)));
-        kills += usize::from(child.try_wait().expect("waits").is_none());
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    assert!(kills > 0, "every attempt ended before it was killed");
-    MULTILABEL.good(&strs(&broken));
-    for file in ["checkpoint.safetensors", "log.jsonl"] {
-        let bytes = |name: &str| fs::read(place.path(name).join(file)).expect("a file");
-        assert!(bytes("unbroken") == bytes("broken"), "{file} differs");
-    }
 }
 
 #[test]

@@ -2,15 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
-use rand::Rng;
 use serde_json::Value;
 use tch::CModule;
 use tempfile::TempDir;
 
-use crate::common::Program;
+use crate::common::{Program, json, strs};
 
 const SKILL: Program = Program(env!("CARGO_BIN_EXE_skill-determination"));
 
@@ -72,14 +69,6 @@ impl Place {
             }
         }
     }
-}
-
-fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON")
 }
 
 #[test]
@@ -252,40 +241,6 @@ fn every_loss_and_a_head_on_features_train() {
     let large = ["--batch", "2", "--side", "224", "--steps-spatial", "1", "--weights", "none"];
     SKILL.good(&strs(&both("alexnet", &[&large[..], &["--net", "alexnet", "--steps-temporal", "1"]].concat())));
     SKILL.good(&strs(&both("bn", &[&large[..], &["--net", "bn-inception", "--streams", "spatial"]].concat())));
-}
-
-#[test]
-fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
-    let place = Place::new();
-    let more = ["--steps-spatial", "20", "--steps-temporal", "12", "--checkpoint-every", "3", "--folds", "1,2"];
-    SKILL.good(&strs(&place.args("train", "unbroken", &more)));
-    let broken = place.args("train", "broken", &more);
-    let mut rng = rankle::seed::at(5, 1, 0);
-    let mut kills = 0;
-    for (i, part) in ["fold-1-spatial", "fold-1-temporal", "fold-2-spatial", "fold-2-temporal"].into_iter().enumerate()
-    {
-        let child = SKILL.command(&strs(&broken)).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut child = child.expect("starts");
-        let checkpoint = place.path("broken").join(part).join("checkpoint.safetensors");
-        for _ in 0..3000 {
-            if checkpoint.exists() || child.try_wait().expect("waits").is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        std::thread::sleep(Duration::from_millis(rng.random_range(0..100 + i as u64)));
-        kills += usize::from(child.try_wait().expect("waits").is_none());
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    assert!(kills > 0, "every attempt ended before it was killed");
-    SKILL.good(&strs(&broken));
-    for part in ["fold-1-spatial", "fold-2-temporal"] {
-        for file in ["checkpoint.safetensors", "log.jsonl"] {
-            let bytes = |name: &str| fs::read(place.path(name).join(part).join(file)).expect("a file");
-            assert!(bytes("unbroken") == bytes("broken"), "{part}: {file} differs");
-        }
-    }
 }
 
 /// `args` in `size` processes; what process 0 printed.
