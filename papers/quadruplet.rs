@@ -472,7 +472,7 @@ fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> R
     };
     let mut loss = tally.mean();
     if h.classification > 0. {
-        loss = loss + quadruplet::same_or_different(&outputs, kinds) * h.classification;
+        loss = &loss + quadruplet::same_or_different(&outputs, kinds) * h.classification;
     }
     Ok(Step { g, tally, loss, adaptive })
 }

@@ -114,7 +114,7 @@ fn scores_are_those_of_nested_loops() {
         f64::from(right as u32) / f64::from(all)
     };
     for (name, alpha) in [("spatial", 1.), ("temporal", 0.), ("fused", alpha)] {
-        twin.push((name.into(), pooled(alpha, &[0..10])));
+        twin.push((name.into(), pooled(alpha, std::slice::from_ref(&(0..10)))));
     }
     twin.push(("fused, single splits".into(), pooled(alpha, &[0..3, 3..6, 6..10])));
     let (mut gaps, mut nears) = (0., 0.);
