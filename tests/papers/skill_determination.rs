@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use tch::CModule;
 use tempfile::TempDir;
 
@@ -262,7 +261,7 @@ fn two_processes_take_the_steps_of_one() {
     let said = several(2, &place.args("train", "two", &halves));
     assert!(said.contains("trained:"), "{said}");
     for part in ["fold-1-spatial", "fold-1-temporal"] {
-        let lines = |run: &str| -> Vec<Value> {
+        let lines = |run: &str| -> Vec<serde_json::Value> {
             let text = fs::read_to_string(place.path(run).join(part).join("log.jsonl")).expect("a log");
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
         };
