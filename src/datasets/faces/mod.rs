@@ -23,6 +23,9 @@ pub use pairs::Pair;
 mod pairs;
 mod youtube;
 
+/// How the note of a set that [`open`] itself parted begins; it is gone where the parting is undone.
+const HELD_OUT: &str = "no train and test folders";
+
 /// How a face set lies on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,7 +131,7 @@ impl FaceSet {
     pub fn all_tested(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
             self.test.splice(0..0, std::mem::take(&mut self.train));
-            self.notes.retain(|note| !note.contains("held out to test"));
+            self.notes.retain(|note| !note.starts_with(HELD_OUT));
         }
         self
     }
@@ -137,7 +140,7 @@ impl FaceSet {
     pub fn all_trained(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
             self.train.append(&mut self.test);
-            self.notes.retain(|note| !note.contains("held out to test"));
+            self.notes.retain(|note| !note.starts_with(HELD_OUT));
         }
         self
     }
@@ -398,11 +401,7 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     let held: BTreeSet<String> = order.into_iter().take((total / 4).max(2)).cloned().collect();
     let mut notes = Vec::new();
     note_passed(&mut notes, passed, PASSED);
-    notes.push(format!(
-        "no train and test folders: {} of {} people are held out to test",
-        thousands(held.len()),
-        thousands(total)
-    ));
+    notes.push(format!("{HELD_OUT}: {} of {} people are held out to test", thousands(held.len()), thousands(total)));
     let (test, train): (People, People) = all.into_iter().partition(|(name, _)| held.contains(name));
     let (train_photos, test_photos) = (photos(&train, 1), photos(&test, 1 + train.len()));
     Ok(FaceSet {
