@@ -244,6 +244,10 @@ impl Paper for QuadrupletPaper {
         h.data.open(seed)
     }
 
+    fn elsewhere(own: &Flags, other: &Flags, seed: u64) -> Result<ReidSet> {
+        own.data.elsewhere(&other.data, seed)
+    }
+
     // ---- Section 3.2: the networks --------------------------------------------------------------------------------
 
     /// Figure 2: per image (a), or two convolutions per image and the rest per pair (b, c).

@@ -218,6 +218,10 @@ impl Paper for TripletReid {
         h.data.open(seed)
     }
 
+    fn elsewhere(own: &Flags, other: &Flags, seed: u64) -> Result<ReidSet> {
+        own.data.elsewhere(&other.data, seed)
+    }
+
     // ---- Section 3: the networks ----------------------------------------------------------------------------------
 
     /// f_θ: TriNet (Section 3.2) or LuNet (Table 9).

@@ -12,7 +12,6 @@ use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
-use crate::run::Run;
 use crate::run::config::typed_as;
 use crate::say::{print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
@@ -36,9 +35,9 @@ struct Reproduce<H: Args, S: Args> {
     /// A table or figure of the paper instead of one run, each cell in a run folder of its own
     #[arg(long, value_name = "NAME", help_heading = "Study")]
     table: Option<String>,
-    /// Train with each of these seeds, e.g. 1,2,3, and average
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "seed", help_heading = "Study")]
-    seeds: Vec<u64>,
+    /// Train with each of these seeds, e.g. 1,2,3 or 1-3, and average
+    #[arg(long, value_name = "LIST", conflicts_with = "seed", help_heading = "Study")]
+    seeds: Option<String>,
     /// Train and test on each of these splits of a set that has several, e.g. 1-20, and average
     #[arg(
         id = "several-splits",
@@ -300,7 +299,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
 fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
     let machine = args.training.machine.resolve()?;
     let typed = hyper::typed::<All<P::Hyper>>(of)?;
-    if args.table.is_some() || args.splits.is_some() || !args.seeds.is_empty() {
+    if args.table.is_some() || args.splits.is_some() || args.seeds.is_some() {
         let wish = Wish {
             run: args.training.run,
             typed,
@@ -341,7 +340,7 @@ struct Wish {
     run: Option<PathBuf>,
     typed: Flags,
     scoring: Flags,
-    seeds: Vec<u64>,
+    seeds: Option<String>,
     splits: Option<String>,
     only: Vec<String>,
 }
@@ -385,6 +384,22 @@ struct Cell<H: Hyper, S> {
     scoring: S,
 }
 
+/// A run of a study.
+struct Job<H: Hyper, S> {
+    /// Among the rows that are wanted.
+    place: usize,
+    column: usize,
+    /// Its row and column.
+    words: String,
+    split: Option<String>,
+    h: All<H>,
+    scoring: S,
+    /// The run's folder.
+    at: PathBuf,
+    /// That of its scores.
+    into: PathBuf,
+}
+
 /// The first refusal, where every cell refuses.
 fn some_takes<C>(cells: &[C], refuses: impl Fn(&C) -> Result<()>) -> Result<()> {
     let refused: Vec<_> = cells.iter().map_while(|cell| refuses(cell).err()).collect();
@@ -396,8 +411,15 @@ fn some_takes<C>(cells: &[C], refuses: impl Fn(&C) -> Result<()>) -> Result<()> 
 fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
     let nothing: Variant<P::Hyper, P::Scoring> = ("", |_, _| ());
     let columns: Vec<_> = if study.columns.is_empty() { vec![nothing] } else { study.columns.to_vec() };
-    let seeds = wish.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    let seeds = if seeds.is_empty() { vec![None] } else { listed("seeds", &seeds)?.into_iter().map(Some).collect() };
+    let seeds: Vec<Option<u64>> = match &wish.seeds {
+        None => vec![None],
+        Some(list) => {
+            let number = |seed: &String| {
+                seed.parse().map(Some).map_err(|_| hyper::usage(anyhow!("--seeds {seed}: say a number")))
+            };
+            listed("seeds", list)?.iter().map(number).collect::<Result<_>>()?
+        }
+    };
     let splits: Vec<Option<String>> = match &wish.splits {
         None => vec![None],
         Some(list) => {
@@ -481,70 +503,64 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     });
     let varied: Vec<String> = hyper::varied(&flags).into_iter().filter(|flag| goes_through.contains(flag)).collect();
     let viewed = hyper::varied(&scorings);
-    let (mut grid, mut claimed) = (Grid::default(), Vec::new());
-    let (mut json_cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
-    let mut last = None;
-    for &r in &rows {
+    // All runs are known to be sound before the first one trains.
+    let mut jobs = Vec::new();
+    for (place, &r) in rows.iter().enumerate() {
         let row = &study.rows[r];
-        let (mut cells, mut paper) = (Vec::new(), Vec::new());
-        for column in &columns {
-            let mut runs = Vec::new();
-            for split in &splits {
-                for seed in &seeds {
-                    let mut typed = wish.typed.clone();
-                    typed.extend(split.clone().map(|split| ("split".to_string(), Value::from(split))));
-                    let number = seed.as_ref().and_then(|seed| seed.parse::<u64>().ok());
-                    typed.extend(number.map(|seed| ("seed".to_string(), Value::from(seed))));
-                    // What this row does not look at is for the others.
-                    let all = cell(row, column, &typed).map_err(hyper::usage)?;
-                    typed.retain(|name, _| !hyper::is_idle(&all.h.own, name));
-                    let Cell { h, scoring } = cell(row, column, &typed).map_err(hyper::usage)?;
-                    if let Err(error) = h.own.check() {
-                        // A dash is what does not go together by itself, not what was typed.
-                        let blank = cell(row, column, &Map::new())?;
-                        ensure!(!study.columns.is_empty() && blank.h.own.check().is_err(), hyper::usage(error));
-                        continue;
-                    }
-                    let own = hyper::flags(&h);
-                    let mut name: Vec<String> = varied.iter().map(|flag| typed_as(&own[flag])).collect();
-                    name.extend(split.as_ref().map(|split| format!("split{split}")));
-                    name.push(h.usual.seed.to_string());
-                    let at = root.join(name.join("-").replace('/', "-"));
-                    let views = hyper::flags(&scoring);
-                    let views: Vec<String> =
-                        viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
-                    let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
-                    let words: Vec<&str> = [row.0, column.0].into_iter().filter(|word| !word.is_empty()).collect();
-                    say(format!("{}: {}", words.join(", "), at.display()));
-                    let run = Run { machine: machine.clone(), seed: h.usual.seed, amp: h.usual.amp };
-                    let data = paper::opened_data::<P>(&h)?;
-                    paper::train::<P>(&h, &data, &at, &run)?;
-                    let (results, _) = paper::scored::<P>(&at, &run, &data, &into, &scoring)?;
-                    reasons.extend(results.comparable.clone().err().filter(|why| !reasons.contains(why)));
-                    departures.extend(
-                        results
-                            .departures
-                            .iter()
-                            .filter(|text| !departures.contains(text))
-                            .cloned()
-                            .collect::<Vec<_>>(),
-                    );
-                    json_cells.push(json!({
-                        "row": row.0, "column": column.0, "seed": h.usual.seed, "split": split, "run": at.display().to_string(),
-                        "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
-                        "flags": own, "departures": results.departures,
-                    }));
-                    let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
-                    paper.extend(fair.map(|claim| (claim.score, claim.paper)));
-                    runs.push(results.scores);
-                    last = Some((at, scoring));
+        for (c, column) in columns.iter().enumerate() {
+            for (split, seed) in splits.iter().flat_map(|split| seeds.iter().map(move |seed| (split, seed))) {
+                let mut typed = wish.typed.clone();
+                typed.extend(split.clone().map(|split| ("split".to_string(), Value::from(split))));
+                typed.extend(seed.map(|seed| ("seed".to_string(), Value::from(seed))));
+                // What this row does not look at is for the others.
+                let all = cell(row, column, &typed).map_err(hyper::usage)?;
+                typed.retain(|name, _| !hyper::is_idle(&all.h.own, name));
+                let Cell { h, scoring } = cell(row, column, &typed).map_err(hyper::usage)?;
+                if let Err(error) = h.own.check() {
+                    // A dash is what does not go together by itself, not what was typed.
+                    let blank = cell(row, column, &Map::new())?;
+                    ensure!(!study.columns.is_empty() && blank.h.own.check().is_err(), hyper::usage(error));
+                    continue;
                 }
+                let own = hyper::flags(&h);
+                let mut name: Vec<String> = varied.iter().map(|flag| typed_as(&own[flag])).collect();
+                name.extend(split.as_ref().map(|split| format!("split{split}")));
+                name.push(h.usual.seed.to_string());
+                let at = root.join(name.join("-").replace('/', "-"));
+                let views = hyper::flags(&scoring);
+                let views: Vec<String> =
+                    viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
+                let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
+                let words: Vec<&str> = [row.0, column.0].into_iter().filter(|word| !word.is_empty()).collect();
+                let words = words.join(", ");
+                jobs.push(Job { place, column: c, words, split: split.clone(), h, scoring, at, into });
             }
-            cells.push(runs);
         }
-        grid.rows.push(row.0.to_string());
-        grid.cells.push(cells);
-        claimed.push(paper);
+    }
+
+    let (mut json_cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
+    let mut grid = Grid {
+        rows: rows.iter().map(|&r| study.rows[r].0.to_string()).collect(),
+        cells: vec![vec![Vec::new(); columns.len()]; rows.len()],
+    };
+    let mut claimed = vec![Vec::new(); rows.len()];
+    for Job { place, column, words, split, h, scoring, at, into } in &jobs {
+        say(format!("{words}: {}", at.display()));
+        let run = paper::run_of(h, machine.clone());
+        let data = paper::opened_data::<P>(h)?;
+        paper::train::<P>(h, &data, at, &run)?;
+        let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
+        reasons.extend(results.comparable.clone().err().filter(|why| !reasons.contains(why)));
+        let new: Vec<_> = results.departures.iter().filter(|text| !departures.contains(text)).cloned().collect();
+        departures.extend(new);
+        json_cells.push(json!({
+            "row": grid.rows[*place], "column": columns[*column].0, "seed": h.usual.seed, "split": split, "run": at.display().to_string(),
+            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
+            "flags": hyper::flags(h), "departures": results.departures,
+        }));
+        let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
+        claimed[*place].extend(fair.map(|claim| (claim.score, claim.paper)));
+        grid.cells[*place][*column].push(results.scores);
     }
 
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
@@ -595,11 +611,8 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     report.write(&root.join("report.html"))?;
     print(format!("results: {}", path.display()))?;
     print(format!("report:  {}", root.join("report.html").display()))?;
-    match last {
-        // The last row is what a user takes along.
-        Some((at, scoring)) => paper::exported::<P>(&at, machine, &scoring),
-        None => Ok(()),
-    }
+    // The last row is what a user takes along.
+    jobs.last().map_or(Ok(()), |job| paper::exported::<P>(&job.at, machine, &job.scoring))
 }
 
 /// The flags that some variants set: those that differ among them.

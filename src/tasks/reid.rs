@@ -1,5 +1,6 @@
 //! Person re-identification sets embedded, scored and shown: what triplet-reid and quadruplet share.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use tch::Tensor;
 use super::bare;
 use super::embed::{Embedding, average_by};
 use crate::collectives::World;
-use crate::datasets::{self, Photo, ReidSet, Split};
+use crate::datasets::{self, Layout, Photo, ReidSet, Split};
 use crate::distance::Metric;
 use crate::files;
 use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Retrieval, SingleShot};
@@ -60,6 +61,31 @@ impl ReidData {
             people => set.hold_out(people, seed::named(seed, "validation")).context("--validation")?,
         };
         set.notes.extend(can_be_scored(&set).err().map(|why| why.to_string()));
+        Ok(set)
+    }
+
+    /// Other data to score a run on that was trained on these, or another split of them, on which nobody may be tested who
+    /// was trained on.
+    ///
+    /// # Errors
+    /// As [`ReidData::open`]; photos of the training among those to score on.
+    pub fn elsewhere(&self, other: &ReidData, seed: u64) -> Result<ReidSet> {
+        let set = other.open(seed)?;
+        // The training data may have gone since; a copy of a known layout is known by its photos' names.
+        let Ok(own) = self.open(seed) else { return Ok(set) };
+        let folder = |data: &ReidData| Path::new(&data.data).canonicalize().ok();
+        let copies = own.layout == set.layout && own.layout != Layout::Tree;
+        if self.data == other.data || copies || folder(self).is_some_and(|own| Some(own) == folder(other)) {
+            let trained: HashSet<&str> = own.train.iter().map(|photo| &*photo.name).collect();
+            let tested = set.query.iter().chain(&set.gallery).filter(|photo| photo.person > 0);
+            let (seen, all) =
+                tested.fold((0, 0), |(seen, all), photo| (seen + usize::from(trained.contains(&*photo.name)), all + 1));
+            ensure!(
+                seen == 0,
+                "the run was trained on {seen} of the {all} test photos of {}: score it on its own split, or train on this one",
+                set.name
+            );
+        }
         Ok(set)
     }
 }

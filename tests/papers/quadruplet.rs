@@ -232,6 +232,7 @@ fn scores_are_averaged_over_splits() {
         (&["--only", "triplet-embedding", "--order", "one"], 2, &["--order"]),
         (&["--only", "7"], 2, &["--only 7", "quadruplet-margohnm"]),
         (&["--seeds", "1,1"], 2, &["--seeds: 1 comes twice"]),
+        (&["--seeds", "1-2,x"], 2, &["--seeds x: say a number"]),
         (&["--splits", "1,1"], 2, &["--splits: 1 comes twice"]),
         (&["--splits", "3-1"], 2, &["say a range as 1-10"]),
         (&["--splits", "1-2", "--split", "2"], 2, &["--split"]),

@@ -48,6 +48,20 @@ fn flags_open_a_set_and_hold_people_out() {
     }
 }
 
+#[test]
+fn nobody_is_scored_on_who_was_trained_on() {
+    let held = |people| flags(&["--data", "drawn", "--validation", people]);
+    for (own, other, fits) in
+        [("0", "0", true), ("7", "7", true), ("7", "0", true), ("0", "7", false), ("7", "20", false)]
+    {
+        let set = held(own).elsewhere(&held(other), 3);
+        match fits {
+            true => assert_eq!(people(&set.expect("a set").query), people(&held(other).open(3).expect("a set").query)),
+            false => assert!(line(set).contains("the run was trained on"), "{own} {other}"),
+        }
+    }
+}
+
 fn small() -> ReidSet {
     People { train: 3, test: 4, distractors: 1, cameras: 2, shots: 3, ..People::default() }.set()
 }
