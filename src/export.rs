@@ -88,8 +88,7 @@ pub fn torchscript(
         trace(&variables, &trainable, forward, examples, file)?;
         let bytes = std::fs::metadata(file)?.len();
         Ok((check(vs, parameters, forward, examples, file)?, bytes))
-    })
-    .with_context(|| format!("{} was not written", path.display()))?;
+    })?;
     let buffers = variables.len() - parameters;
     Ok(Exported { path: path.to_path_buf(), parameters, buffers, bytes, worst })
 }

@@ -1,51 +1,189 @@
-//! Files written whole or not at all.
+//! The one place that opens files: regular ones alone are read, and outputs appear whole or not at all.
 
-use std::fs::{File, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-/// What the names of temporary files start with; a killed process leaves one behind.
-pub(crate) const TEMPORARY: &str = ".writing-";
+/// What the names of temporary files start with. A killed process leaves one behind, and whoever writes beside it next
+/// removes it.
+const TEMPORARY: &str = ".rankle-writing-";
 
-/// Lets `write` fill a new file in the folder of `path` and then renames it to `path`, replacing what was there; where
-/// `write` fails or the process dies, `path` is as it was. After it returns, a power cut loses nothing.
+/// Opens a regular file, or a link to one, for reading.
+///
+/// # Errors
+/// Where there is none; a folder, pipe, socket or device is refused, and nothing waits for a pipe's other end.
+pub fn open(path: &Path) -> io::Result<File> {
+    regular(fs::metadata(path)?)?;
+    opened(path, OpenOptions::new().read(true), 0)
+}
+
+/// Opens a file of rankle's own for writing where it is, not cut, or makes it: a regular one and no link, since what it
+/// leads to is somebody else's.
+///
+/// # Errors
+/// As [`open`], and where it cannot be written.
+pub fn own(path: &Path) -> io::Result<File> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        found => regular(found?)?,
+    }
+    opened(path, OpenOptions::new().create(true).truncate(false).write(true), libc::O_NOFOLLOW)
+}
+
+fn opened(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
+    // The kind was asked for before, since opening a device may do something; it may have changed since.
+    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path)?;
+    regular(file.metadata()?)?;
+    Ok(file)
+}
+
+fn regular(found: Metadata) -> io::Result<()> {
+    let what = kind(&found);
+    if found.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, no file")))
+    }
+}
+
+fn kind(of: &Metadata) -> &'static str {
+    match of.file_type() {
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_symlink() => "a link",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+/// The bytes of a regular file; see [`open`].
+///
+/// # Errors
+/// As [`open`], and where it is longer than the machine's memory.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let (length, room) = (file.metadata()?.len(), memory());
+    if length > room {
+        let text = format!("its {} MiB are more than this machine's memory of {} MiB", length >> 20, room >> 20);
+        return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length as usize)?;
+    file.take(room).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a regular file; see [`read`].
+///
+/// # Errors
+/// As [`read`], and where it is not UTF-8.
+pub fn text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text in UTF-8"))
+}
+
+/// Bytes of memory that this machine has, or that this process's control group leaves it.
+pub fn memory() -> u64 {
+    // SAFETY: asks for two numbers.
+    let pages = |name| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(u64::MAX);
+    let all = pages(libc::_SC_PHYS_PAGES).saturating_mul(pages(libc::_SC_PAGESIZE));
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = group.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    limits.fold(all, u64::min)
+}
+
+/// Lets `write` fill a new file in the folder of `path` and then renames it to `path`, replacing the file that was there
+/// (through a link, which stays); where `write` fails or the process dies, `path` is as it was. After it returns, a
+/// power cut loses nothing. Into a pipe or a character device (`/dev/stdout`) the whole is written in the end.
+///
+/// # Errors
+/// One line that names the path and says what to do: no folder to write into, or `path` is a folder, a block device, a
+/// socket or a link that leads nowhere; and those of `write`.
 pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let place = || format!("cannot write {}: free space, or choose a folder that can be written", path.display());
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+    whole(path, write).map_err(|error| {
+        let of_system = error.root_cause().is::<io::Error>();
+        let advice = if of_system { ": free space, or choose a folder that can be written" } else { "" };
+        error.context(format!("cannot write {}{advice}", path.display()))
+    })
+}
+
+fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let found = fs::metadata(path);
+    // What these lead to is open already, and others write there too.
+    let handle = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|at| path.starts_with(at));
+    let target = match &found {
+        Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_char_device() => return into(path, write),
+        Ok(meta) if meta.is_file() && handle => return into(path, write),
+        Ok(meta) if meta.is_file() => path.canonicalize()?,
+        Ok(meta) => bail!("it is {}: name a file", kind(meta)),
+        Err(error) if error.kind() != ErrorKind::NotFound => bail!("{error}: name another file"),
+        Err(_) if fs::symlink_metadata(path).is_ok() => bail!("it is a link that leads nowhere: name another file"),
+        Err(_) => path.to_path_buf(),
     };
-    ensure!(
-        folder.is_dir(),
-        "cannot write {}: {} is no folder: make it, or name another",
-        path.display(),
-        folder.display()
-    );
-    ensure!(!path.is_dir(), "{} is a folder: name a file", path.display());
-    // Permissions as for any new file; the umask takes its part.
-    let file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .with_context(place)?;
+    let folder = folder(&target);
+    ensure!(folder.is_dir(), "{} is no folder: make it, or name another", folder.display());
+    sweep(folder);
+    let file = loop {
+        // Permissions as for any new file; the umask takes its part.
+        let mut new = tempfile::Builder::new();
+        let file = new.prefix(TEMPORARY).permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        let _ = file.as_file().try_lock();
+        // Where another's sweep came between, there is none any more.
+        if file.as_file().metadata()?.nlink() > 0 {
+            break file;
+        }
+    };
     let value = write(file.path())?;
+    if let Ok(before) = found {
+        file.as_file().set_permissions(before.permissions())?;
+    }
     // By its name: `write` may have opened another file under it.
-    File::open(file.path()).and_then(|file| file.sync_all()).with_context(place)?;
-    file.persist(path).map_err(|error| error.error).with_context(place)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(place)?;
+    File::open(file.path())?.sync_all()?;
+    file.persist(&target).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()?;
     Ok(value)
 }
 
-/// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the whole new one. The error names the
-/// path and says what to do.
+/// The folder that a file lies in.
+fn folder(of: &Path) -> &Path {
+    of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes what `write` makes into what is there.
+fn into<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let draft = tempfile::NamedTempFile::new()?;
+    let value = write(draft.path())?;
+    let mut way = OpenOptions::new();
+    way.append(true);
+    let mut out = match way.clone().custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            crate::say::say(format!("{} waits for somebody to read it", path.display()));
+            way.open(path)?
+        }
+        // Again, and not to be told to come back later.
+        opened => opened.and_then(|_reader_stays| way.open(path))?,
+    };
+    io::copy(&mut File::open(draft.path())?, &mut out)?;
+    Ok(value)
+}
+
+/// Removes what killed processes were writing in `folder` when they died; what is being written is locked.
+pub fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
+        let path: PathBuf = entry.path();
+        if own(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the whole new one; see [`atomically`].
+///
+/// # Errors
+/// As [`atomically`].
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    atomically(path, |draft| {
-        let write = || File::create(draft)?.write_all(bytes);
-        write().with_context(|| {
-            format!("cannot write {}: free space, or choose a folder that can be written", path.display())
-        })
-    })
+    atomically(path, |draft| Ok(io::Write::write_all(&mut own(draft)?, bytes)?))
 }

@@ -1,13 +1,14 @@
 //! From an image file to its pixels: bounded reading and decoding, and Pillow's bilinear resize.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 use fast_image_resize as fir;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use crate::files;
 
 /// The longest side, in pixels, of an image that is decoded; longer ones are refused from their header.
 pub const MAX_SIDE: u32 = 16_384;
@@ -51,20 +52,15 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// One line that names the file: missing, unreadable, not a file, or too big.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    // The kind is asked before opening, since opening a pipe waits for its writer.
-    let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
-    ensure!(meta.is_file(), "{}: not a regular file: remove it", path.display());
+    let length = files::open(path).and_then(|file| file.metadata()).map_err(|e| unreadable(path, &e))?.len();
     ensure!(
-        meta.len() <= MAX_BYTES,
+        length <= MAX_BYTES,
         "{}: {} MiB, above the limit of {} MiB a file: shrink it or remove it",
         path.display(),
-        meta.len() >> 20,
+        length >> 20,
         MAX_BYTES >> 20
     );
-    let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
-    let done = File::open(path).and_then(|f| f.take(MAX_BYTES).read_to_end(&mut bytes));
-    done.map_err(|e| unreadable(path, &e))?;
-    Ok(bytes)
+    files::read(path).map_err(|e| unreadable(path, &e))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {

@@ -79,3 +79,29 @@ fn papers_do_not_name_each_other() {
         }
     }
 }
+
+#[test]
+fn one_module_opens_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Whatever opens a file by its name may wait for a pipe or read a device for ever.
+    const OPENS: [&str; 9] = [
+        "File::open(",
+        "File::create",
+        "OpenOptions::",
+        "fs::read(",
+        "fs::read_to_string(",
+        "fs::write(",
+        "from_path(",
+        "image::open(",
+        "ImageReader::open(",
+    ];
+    for path in [sources(&root.join("src")), sources(&root.join("papers"))].concat() {
+        if path.ends_with("src/files.rs") || path.ends_with("src/native/build.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("readable");
+        for open in OPENS {
+            assert!(!text.contains(open), "{} has {open}: crate::files opens files", path.display());
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod distance;
 mod export;
 mod faces;
 mod fetch;
+mod files;
 mod floors;
 mod gpu;
 mod losses;

@@ -1,7 +1,6 @@
 //! MARS (Zheng et al., ECCV 2016): tracklets of frames, in `bbox_train` and `bbox_test`, listed by the files of
 //! `info`, which come from the authors' evaluation code (github liangzheng06/MARS-evaluation), not with the images.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use matfile::{MatFile, NumericData};
 
 use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
 use crate::catalog::count;
+use crate::files;
 
 /// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
 struct Track {
@@ -68,7 +68,7 @@ const FROM: &str = "the info folder of github.com/liangzheng06/MARS-evaluation";
 /// The photos of each tracklet of one split, in the table's order.
 fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<Photo>>> {
     let path = dir.join("info").join(names);
-    let text = std::fs::read_to_string(&path).map_err(|e| missing(&path, &e))?;
+    let text = files::text(&path).map_err(|e| missing(&path, &e))?;
     let frames: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let (table_path, rows) = table(dir, tracks)?;
     let mut all = Vec::with_capacity(rows.len());
@@ -112,7 +112,7 @@ fn track(row: &[i64], frames: usize) -> Option<Track> {
 /// The rows of the one numeric matrix in a MATLAB 5 file, and the file's path for errors.
 fn table(dir: &Path, name: &str) -> Result<(String, Vec<Vec<i64>>)> {
     let path = dir.join("info").join(name);
-    let file = File::open(&path).map_err(|e| missing(&path, &e))?;
+    let file = files::open(&path).map_err(|e| missing(&path, &e))?;
     let bad =
         || anyhow!("{}: not a MATLAB 5 file with one matrix of whole numbers: take it from {FROM}", path.display());
     // On damaged sizes the parser's own arithmetic may panic; the user gets the same line.

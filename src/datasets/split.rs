@@ -324,7 +324,7 @@ fn cuhk03_person(pair: i64, index: i64) -> i64 {
 
 /// A JSON list beside the photos.
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+    let text = crate::files::text(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow!(
                 "{} is missing: scripts/convert cuhk03 makes it where the .mat of that protocol is there",

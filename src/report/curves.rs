@@ -169,7 +169,7 @@ fn logs(run: &Path) -> Result<Vec<(String, Vec<Value>)>> {
     parts.retain(|(_, path)| path.exists());
     parts.sort();
     let read = |(part, path): (String, PathBuf)| {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = crate::files::text(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok((part, text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
     };
     parts.into_iter().map(read).collect()

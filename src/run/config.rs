@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::files::write_atomic;
+use crate::files::{text, write_atomic};
 
 /// What `config.json` holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl Config {
     /// Reads a run's configuration; the error says how to make a run.
     pub fn read(run: &Path) -> Result<Config> {
         let path = run.join("config.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
+        let text = text(&path).with_context(|| {
             format!(
                 "no run at {} (no readable config.json there): train one first, or give its folder with --run",
                 run.display()

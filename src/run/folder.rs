@@ -1,11 +1,13 @@
 //! The run folder: made once, locked while a run writes to it, its log cut back on resume.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+use crate::files;
 
 /// The newest checkpoint.
 pub const NEWEST: &str = "checkpoint.safetensors";
@@ -31,21 +33,11 @@ impl RunFolder {
         let advice =
             || format!("cannot write the run folder {}: choose another --run, or make it writable", path.display());
         std::fs::create_dir_all(path).with_context(advice)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(".lock"))
-            .with_context(advice)?;
+        let lock = files::own(&path.join(".lock")).with_context(advice)?;
         if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
             bail!("another process is writing {}: wait for it, or choose another --run", path.display());
         }
-        // What a killed process was writing when it died; nobody else writes here now.
-        for entry in std::fs::read_dir(path).with_context(advice)?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(crate::files::TEMPORARY) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
+        files::sweep(path);
         Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
     }
 
@@ -73,7 +65,7 @@ impl Log {
     /// and is written again. A file shorter than `length` is an error.
     pub fn open(path: &Path, length: u64) -> Result<Log> {
         let open = || -> std::io::Result<(File, u64)> {
-            let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+            let mut file = files::own(path)?;
             let found = file.metadata()?.len();
             if found >= length {
                 file.set_len(length)?;

@@ -253,7 +253,7 @@ pub fn write_split(at: &Path, set: &ReidSet, split: Split, resumed: bool) -> Res
     let Some(people) = datasets::split_people(set) else { return Ok(()) };
     let path = at.join("split.json");
     let value = json!({"data": set.name, "split": split, "train": people.train, "test": people.test});
-    let before = if resumed { std::fs::read_to_string(&path).ok() } else { None };
+    let before = if resumed { files::text(&path).ok() } else { None };
     let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
     ensure!(
         before.is_none_or(|before| before == value),

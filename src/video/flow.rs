@@ -1,5 +1,6 @@
 //! TV-L1 flow of whole videos, computed once and stored as temporal segment networks store theirs.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -78,5 +79,5 @@ fn save(path: &Path, plane: &tvl1::Plane) -> Result<()> {
     let mut jpeg = Vec::new();
     let (width, height) = (plane.width() as u32, plane.height() as u32);
     JpegEncoder::new_with_quality(&mut jpeg, 95).encode(&bytes, width, height, image::ExtendedColorType::L8)?;
-    Ok(std::fs::write(path, jpeg)?)
+    Ok(files::own(path)?.write_all(&jpeg)?)
 }

@@ -13,14 +13,13 @@ mod start;
 mod storage;
 mod torch;
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use tch::Tensor;
 
-use crate::catalog;
+use crate::{catalog, files};
 
 pub use self::safetensors::{read_safetensors, save};
 pub use load::{Loaded, load_into};
@@ -58,7 +57,7 @@ const LEGACY: [u8; 14] = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 
 fn format(path: &Path) -> Result<Format> {
     let cannot = || format!("cannot read {}", path.display());
     let mut head = Vec::new();
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let command = path.file_name().and_then(|name| catalog::fetch_for(Path::new(name)));
             let cure = command.map_or("name the file of weights".into(), |command| format!("{command} gets it"));
@@ -66,7 +65,6 @@ fn format(path: &Path) -> Result<Format> {
         }
         opened => opened.with_context(cannot)?,
     };
-    ensure!(!file.metadata().with_context(cannot)?.is_dir(), "{} is a folder: name a file of weights", path.display());
     file.take(512).read_to_end(&mut head).with_context(cannot)?;
     if head.starts_with(b"PK\x03\x04") {
         return Ok(Format::Zip);

@@ -1,7 +1,6 @@
 //! `.safetensors`: a JSON header with kinds, shapes and places, then the numbers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use super::Named;
+use crate::files;
 
 /// Kinds, what the format calls them, and by what name.
 const KINDS: [(Kind, Dtype, &str); 11] = [
@@ -54,8 +54,8 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<
     }
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    crate::files::atomically(path, |file| {
-        let mut file = BufWriter::new(File::create(file)?);
+    files::atomically(path, |file| {
+        let mut file = BufWriter::new(files::own(file)?);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         for (_, tensor) in &order {
@@ -67,12 +67,11 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<
         }
         Ok(file.flush()?)
     })
-    .with_context(cannot)
 }
 
 /// Reads a `.safetensors` file onto the CPU, ordered by name, with its metadata. Errors as [`super::read`].
 pub fn read_safetensors(path: &Path) -> Result<(Named, HashMap<String, String>)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is no whole .safetensors file: fetch or write it again", path.display()))
 }
 

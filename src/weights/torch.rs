@@ -12,12 +12,13 @@ use zip::{CompressionMethod, ZipArchive};
 use super::pickle::{self, Heap, Storage, Value};
 use super::storage::{flat, tensor};
 use super::{Named, npz};
+use crate::files;
 
 type Archive = ZipArchive<BufReader<File>>;
 
 /// Since PyTorch 1.6: a zip of `<name>/data.pkl` and `<name>/data/<key>` for each storage. NumPy's zips are read too.
 pub(super) fn read_zip(path: &Path) -> Result<Named> {
-    let file = File::open(path)?;
+    let file = files::open(path)?;
     let length = file.metadata()?.len();
     let mut archive = ZipArchive::new(BufReader::new(file)).context("the zip is damaged or cut short")?;
     if npz::is_one(archive.file_names()) {
@@ -66,7 +67,7 @@ fn entry(archive: &mut Archive, name: &str, room: u64) -> Result<Vec<u8>> {
 /// Before PyTorch 1.6: pickles of a magic number, a version, the writer's machine, the object, and the keys of its
 /// storages; then each storage as a 64-bit count of elements and the elements.
 pub(super) fn read_legacy(path: &Path) -> Result<Named> {
-    let bytes = std::fs::read(path)?;
+    let bytes = files::read(path)?;
     let mut heap = Heap::default();
     let mut at = 0;
     let mut values = Vec::new();

@@ -208,7 +208,7 @@ fn check_names_the_first_bad_file_and_the_card_lists_them() {
     );
     let card = set.card();
     assert_eq!((card.unreadable, card.problems.len(), &card.counts["different_sizes"]), (3, 3, &json!(1)));
-    assert!(card.problems[1].contains("c/1.jpg: not a regular file"), "{:?}", card.problems);
+    assert!(card.problems[1].contains("c/1.jpg: cannot be read (it is a folder"), "{:?}", card.problems);
     assert!(card.problems[2].contains("c/2.jpg: a truncated JPEG"), "{:?}", card.problems);
     let text = card.to_string();
     assert!(text.contains("cannot read 3 images:") && text.contains("16 x 8"), "{text}");

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, image, once, unique};
 use crate::catalog::{count, cure};
+use crate::files;
 
 #[derive(Deserialize)]
 struct Instances {
@@ -68,7 +69,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 /// Categories by their number, and the images of a part; the categories must be those of `known`.
 fn part(dir: &Path, part: &str, known: Option<&BTreeMap<i64, String>>) -> Result<(BTreeMap<i64, String>, Vec<Item>)> {
     let path = dir.join(format!("annotations/instances_{part}.json"));
-    let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+    let bytes = files::read(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => anyhow!("{} is missing: {}", path.display(), cure(dir)),
         _ => anyhow!("cannot read {}: {error}", path.display()),
     })?;

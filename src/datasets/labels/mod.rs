@@ -270,7 +270,7 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
 
 /// A text file, or one line that says what is missing.
 fn text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let bytes = crate::files::read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!(
                 "{} is missing: {}",

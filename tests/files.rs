@@ -1,0 +1,106 @@
+//! What is read and what outputs are written to: regular files; and nothing of anybody's is replaced but files.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use rankle::files::{atomically, open, own, read, sweep, write_atomic};
+
+/// A pipe in the file system.
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_no_file_is_neither_read_nor_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    pipe(&at("pipe"));
+    let _socket = UnixListener::bind(at("socket")).expect("a socket");
+    std::fs::write(at("file"), "text").expect("written");
+    for (link, to) in [("zero", "/dev/zero"), ("piped", "pipe"), ("around", "."), ("linked", "file")] {
+        symlink(to, at(link)).expect("a link");
+    }
+    let refused =
+        [("pipe", "a pipe"), ("piped", "a pipe"), ("socket", "a socket"), ("zero", "a device"), ("around", "a folder")];
+    for (name, what) in refused {
+        let text = open(&at(name)).expect_err("refused").to_string();
+        assert!(text.contains(what), "{name}: {text}");
+        own(&at(name)).expect_err("refused");
+    }
+    assert_eq!(read(&at("linked")).expect("read"), b"text");
+    // A file of our own is nobody else's through a link.
+    own(&at("linked")).expect_err("a link");
+    own(&at("file")).expect("a file");
+    // A file that no memory holds, of which the disk has nothing.
+    let long = std::fs::File::create(at("long")).expect("made");
+    if long.set_len(1 << 43).is_ok() {
+        assert!(read(&at("long")).expect_err("too long").to_string().contains("memory"));
+    }
+}
+
+#[test]
+fn outputs_replace_files_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let kind = |name: &str| std::fs::symlink_metadata(at(name)).expect("there").file_type();
+    // A file, and through a link that stays; who may read it is as it was.
+    std::fs::write(at("file"), "old").expect("written");
+    std::fs::set_permissions(at("file"), PermissionsExt::from_mode(0o640)).expect("set");
+    symlink("file", at("link")).expect("a link");
+    write_atomic(&at("link"), b"new").expect("written");
+    assert!(kind("link").is_symlink() && kind("file").is_file());
+    assert_eq!(std::fs::read(at("file")).expect("there"), b"new");
+    assert_eq!(std::fs::metadata(at("file")).expect("there").permissions().mode() & 0o777, 0o640);
+    // A pipe is written into.
+    pipe(&at("pipe"));
+    let reader = Command::new("cat").arg(at("pipe")).stdout(std::process::Stdio::piped()).spawn().expect("cat");
+    write_atomic(&at("pipe"), b"through").expect("written");
+    assert_eq!(reader.wait_with_output().expect("read").stdout, b"through");
+    assert!(kind("pipe").is_fifo());
+    // So is a device, where this user may make one.
+    if Command::new("mknod").arg(at("null")).args(["c", "1", "3"]).output().is_ok_and(|made| made.status.success()) {
+        if write_atomic(&at("null"), b"gone").is_err() {
+            println!("devices cannot be opened in {}", folder.path().display());
+        }
+        assert!(kind("null").is_char_device());
+    }
+    symlink("/dev/null", at("to-null")).expect("a link");
+    write_atomic(&at("to-null"), b"gone").expect("written");
+    assert!(kind("to-null").is_symlink());
+    assert!(std::fs::metadata("/dev/null").expect("there").file_type().is_char_device());
+    // The rest is refused, in one line that names it once, and is as it was.
+    let _socket = UnixListener::bind(at("socket")).expect("a socket");
+    symlink("nothing", at("nowhere")).expect("a link");
+    for (name, what) in
+        [("socket", "a socket"), ("nowhere", "leads nowhere"), (".", "a folder"), ("no/x", "is no folder")]
+    {
+        let text = format!("{:#}", write_atomic(&at(name), b"x").expect_err("refused"));
+        assert!(text.contains(what) && text.matches("cannot write").count() == 1, "{text}");
+    }
+    let refused = atomically(&at("file"), |_| -> anyhow::Result<()> { anyhow::bail!("why") });
+    assert!(format!("{:#}", refused.expect_err("refused")).ends_with("file: why"));
+    assert_eq!(std::fs::read(at("file")).expect("there"), b"new");
+    assert!(!names(folder.path()).iter().any(|name| name.starts_with(".rankle")), "{:?}", names(folder.path()));
+}
+
+#[test]
+fn leftovers_of_the_killed_go_and_what_is_being_written_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".rankle-writing-dead"), "half").expect("written");
+    atomically(&folder.path().join("file"), |draft| {
+        assert_eq!(names(folder.path()).len(), 1, "the leftover is gone");
+        sweep(folder.path());
+        Ok(std::fs::write(draft, "whole")?)
+    })
+    .expect("written");
+    assert_eq!(names(folder.path()), ["file"]);
+}
