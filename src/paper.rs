@@ -20,7 +20,7 @@ use crate::run::{
     Run, checkpoint,
     session::{self, Session},
 };
-use crate::say::{print, say};
+use crate::say::{note, print};
 use crate::study::Study;
 use crate::tasks::{Data, Rows};
 use crate::{export, files};
@@ -263,7 +263,7 @@ pub(crate) fn run_of<H: Hyper>(h: &All<H>, machine: Machine) -> Run {
 pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>) -> Result<P::Data> {
     let data = P::open(&h.own, h.usual.seed)?;
     data.check(true)?;
-    data.notes().iter().for_each(|note| say(format!("note: {note}")));
+    data.notes().iter().for_each(note);
     Ok(data)
 }
 

@@ -13,7 +13,7 @@ use crate::hyper::{self, All, Flags, Hyper};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
 use crate::run::config::typed_as;
-use crate::say::{print, say};
+use crate::say::{note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
 use crate::{claims, files};
@@ -215,6 +215,7 @@ pub fn main<P: Paper>() -> ExitCode {
         if matches!(of.try_get_one::<bool>("baselines"), Ok(Some(true))) {
             let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
             let data = P::open(&h.own, h.usual.seed)?;
+            data.notes().iter().for_each(note);
             data.check(false)?;
             let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
             return tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")));
@@ -288,6 +289,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
         let at = args.run.join(format!("on-{}{more}", data.name()));
         (data, at)
     };
+    data.notes().iter().for_each(note);
     data.check(false)?;
     let at = if args.untrained { at.join("untrained") } else { at };
     let mut nets = paper::nets(&h, &shape, &run, &args.run, &config, args.untrained);

@@ -1,7 +1,9 @@
 //! What a program says: results on standard output, notes and errors on standard error, a bar on a terminal.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -25,6 +27,15 @@ pub fn speaks() -> bool {
 pub fn say(text: impl std::fmt::Display) {
     if speaks() {
         cry(text);
+    }
+}
+
+/// What the user must know of the input, as a line on standard error; a program says it once.
+pub fn note(text: impl std::fmt::Display) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let line = format!("note: {text}");
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
+        say(line);
     }
 }
 

@@ -10,6 +10,7 @@ mod faces;
 mod fetch;
 mod files;
 mod floors;
+mod folders;
 mod gpu;
 mod losses;
 mod metrics;

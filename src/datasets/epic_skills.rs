@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
-use super::{Entry, list};
+use crate::folders::{Entry, Passed, list};
 use crate::video::{Cache, Clip};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
@@ -60,9 +60,8 @@ pub fn open(dir: &Path) -> Result<Vec<SkillSet>> {
         "{} is missing: EPIC-Skills has annotations/<Task>/<task>_gt.csv and splits/ beside it",
         root.display()
     );
-    let mut passed = 0;
     let folders: BTreeMap<String, PathBuf> =
-        list(&root, &mut passed)?.into_iter().filter(|e| e.folder).map(|e| (e.name, e.path)).collect();
+        list(&root, &mut Passed::default())?.into_iter().filter(|e| e.folder).map(|e| (e.name, e.path)).collect();
     ensure!(!folders.is_empty(), "{} holds no task folders", root.display());
     let mut sets = Vec::new();
     for (name, tasks) in SETS {
@@ -183,8 +182,7 @@ fn read_set(name: &str, tasks: &[(&String, &PathBuf)]) -> Result<SkillSet> {
 
 /// Adds a task to `set` and gives its folds.
 fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
-    let mut passed = 0;
-    let mut found = list(dir, &mut passed)?;
+    let mut found = list(dir, &mut Passed::default())?;
     found.retain(|entry: &Entry| !entry.folder && entry.name.ends_with("_gt.csv"));
     let [file] = &found[..] else {
         bail!("{} holds {} files named *_gt.csv: it should hold one", dir.display(), found.len());

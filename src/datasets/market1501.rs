@@ -5,27 +5,33 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::{
-    Count, Layout, Photo, ReidSet, Source, compare, list, named_as_image, need_folder, note_passed, persons, plural,
-    thousands,
-};
+use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, plural, thousands};
 use crate::catalog::{count, lacks};
+use crate::folders::{Passed, list};
 
 const TRAIN: &str = "bounding_box_train";
 const TEST: &str = "bounding_box_test";
+/// Any of them shows that it is this layout.
+pub(super) const FOLDERS: [&str; 3] = [TRAIN, "query", TEST];
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let mut notes = Vec::new();
-    let mut passed = 0;
+    let mut passed = Passed::default();
     for folder in ["query", TEST] {
         need_folder(dir, folder, Layout::Market1501)?;
     }
-    let mut train = read(dir, TRAIN, &mut passed)?;
+    // A test set alone can be scored.
+    let alone = !dir.join(TRAIN).is_dir();
+    let mut train = if alone { Vec::new() } else { read(dir, TRAIN, &mut passed)? };
     let mut query = read(dir, "query", &mut passed)?;
     let gallery = read(dir, TEST, &mut passed)?;
     let multi_query = if dir.join("gt_bbox").is_dir() { read(dir, "gt_bbox", &mut passed)? } else { Vec::new() };
     for (photos, folder) in [(&mut train, TRAIN), (&mut query, "query")] {
-        ensure!(!photos.is_empty(), "no images in {}: unpack the set again", dir.join(folder).display());
+        ensure!(
+            alone && folder == TRAIN || !photos.is_empty(),
+            "no images in {}: unpack the set again",
+            dir.join(folder).display()
+        );
         let all = photos.len();
         photos.retain(|photo| photo.person > 0);
         let left = all - photos.len();
@@ -39,7 +45,10 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     if both > 0 {
         notes.push(format!("{} persons are both in {TRAIN} and in query: a score measures memory", thousands(both)));
     }
-    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    notes.extend(passed.note());
+    if alone {
+        notes.push(format!("no {TRAIN} in it: a test set alone, nothing to train on"));
+    }
     let name = String::new();
     let mut set = ReidSet { name, layout: Layout::Market1501, train, query, gallery, multi_query, notes };
     set.notes.extend(differs(&set));
@@ -71,10 +80,10 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
         .or_else(|| lacks("market1501", "Market-1501", "", |name| set.photos().any(|photo| photo.name == name)))
 }
 
-fn read(dir: &Path, folder: &str, passed: &mut usize) -> Result<Vec<Photo>> {
+fn read(dir: &Path, folder: &str, passed: &mut Passed) -> Result<Vec<Photo>> {
     let mut photos = Vec::new();
     for entry in list(&dir.join(folder), passed)? {
-        let parsed = if entry.folder || !named_as_image(&entry.name) { None } else { parse(&entry.name) };
+        let parsed = if entry.is_image() { parse(&entry.name) } else { None };
         let (person, camera) = parsed.ok_or_else(|| {
             anyhow!(
                 "{}: not a Market-1501 name (PPPP_cCsS_FFFFFF_BB.jpg, as 0002_c1s1_000451_03.jpg): rename or remove it",

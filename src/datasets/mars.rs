@@ -20,6 +20,7 @@ struct Track {
 }
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
+    need_folder(dir, "bbox_train", Layout::Mars)?;
     need_folder(dir, "bbox_test", Layout::Mars)?;
     let train = split(dir, "bbox_train", "train_name.txt", "tracks_train_info.mat")?;
     let test = split(dir, "bbox_test", "test_name.txt", "tracks_test_info.mat")?;

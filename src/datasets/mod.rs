@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -174,7 +174,8 @@ impl ReidSet {
     }
 }
 
-/// Opens the set in `dir`: `bounding_box_train` makes it Market-1501, `bbox_train` MARS, `cam_a` VIPeR, `campus` CUHK01,
+/// Opens the set in `dir`: any of `bounding_box_train`, `bounding_box_test` and `query` makes it Market-1501 (without the
+/// first it is a test set alone), `bbox_train` or `bbox_test` MARS, `cam_a` or `cam_b` VIPeR, `campus` CUHK01,
 /// `testsets.json` beside it CUHK03; anything else is read as one folder an identity. Order is by name, whatever the
 /// file system gives. Of a set with several splits this is the first: see [`open_split`].
 ///
@@ -202,9 +203,9 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
     }
     let mut set = if let Some(layout) = parts {
         split::open(dir, layout, split, test_people)?
-    } else if dir.join("bounding_box_train").is_dir() {
+    } else if market1501::FOLDERS.iter().any(|name| dir.join(name).is_dir()) {
         market1501::open(dir)?
-    } else if dir.join("bbox_train").is_dir() {
+    } else if ["bbox_train", "bbox_test"].iter().any(|name| dir.join(name).is_dir()) {
         mars::open(dir)?
     } else {
         tree::open(dir)?
@@ -215,14 +216,32 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         set.name = format!("{up}-{}", set.name);
     }
-    let trained = persons(&set.train).len();
-    ensure!(
-        trained >= 2,
-        "{} has training images of {trained} {}: at least 2 needed",
-        dir.display(),
-        plural(trained, "identity", "identities")
-    );
+    ensure!(set.train.is_empty() || persons(&set.train).len() >= 2, "{}", too_few(&set));
     Ok(set)
+}
+
+/// Why a set has nobody to train on, or only one person.
+pub(crate) fn too_few(set: &ReidSet) -> String {
+    let trained = persons(&set.train).len();
+    let word = plural(trained, "identity", "identities");
+    format!("{} has training images of {trained} {word}: at least 2 needed", set.name)
+}
+
+/// Folders that hold a part of a set. One that holds images itself is no person: a layout of another kind was meant.
+const PARTS: [&str; 10] =
+    ["train", "training", "test", "testing", "val", "valid", "validation", "query", "gallery", "images"];
+
+/// Refuses a tree in which a person has a part's name.
+fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
+    let part = people.keys().find(|name| PARTS.contains(&name.to_lowercase().as_str()));
+    if let Some(part) = part {
+        bail!(
+            "{}: a part of a set, by its name, and it holds images instead of one folder an identity: give \
+             {part}/ID/*.jpg, or rename the folder if it is a person's",
+            dir.join(part).display()
+        );
+    }
+    Ok(())
 }
 
 /// Checks every file before a training starts (see [`Source::check`]), on all cores.
@@ -253,50 +272,6 @@ fn earlier(a: Option<(usize, anyhow::Error)>, b: Option<(usize, anyhow::Error)>)
 /// The persons above 0, in order.
 pub(crate) fn persons<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> BTreeSet<i64> {
     photos.into_iter().map(|photo| photo.person).filter(|&person| person > 0).collect()
-}
-
-/// An entry of a folder.
-struct Entry {
-    name: String,
-    path: PathBuf,
-    folder: bool,
-}
-
-/// A folder's entries by name, without what systems leave behind (dot-files, `Thumbs.db`, ...), which `passed` counts.
-fn list(dir: &Path, passed: &mut usize) -> Result<Vec<Entry>> {
-    let entries = std::fs::read_dir(dir).map_err(|e| anyhow!("cannot read the folder {}: {e}", dir.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| anyhow!("cannot read the folder {}: {e}", dir.display()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || ["Thumbs.db", "desktop.ini", "__MACOSX"].contains(&name.as_str()) {
-            *passed += 1;
-            continue;
-        }
-        let path = entry.path();
-        let kind = entry.file_type().with_context(|| format!("cannot read {}", path.display()));
-        let kind = kind.map_err(|e| anyhow!("{e:#}"))?;
-        // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
-        let folder = if kind.is_symlink() { path.is_dir() } else { kind.is_dir() };
-        found.push(Entry { name, path, folder });
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
-}
-
-/// Whether a file's name ends as an image's does; what it is, its content says later.
-fn named_as_image(name: &str) -> bool {
-    const ENDS: [&str; 14] =
-        ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "pbm", "pnm"];
-    let end = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or("");
-    ENDS.iter().any(|known| end.eq_ignore_ascii_case(known))
-}
-
-/// A note for files passed over, where there were any.
-fn note_passed(notes: &mut Vec<String>, passed: usize, what: &str) {
-    if passed > 0 {
-        notes.push(format!("passed over {} {} ({what})", thousands(passed), plural(passed, "file", "files")));
-    }
 }
 
 /// What the published set counts, and this one.

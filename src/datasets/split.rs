@@ -8,8 +8,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Layout, Photo, ReidSet, Source, compare, list, note_passed, persons, plural, thousands};
+use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, plural, thousands};
 use crate::catalog::{count, counts, cure, lacks};
+use crate::folders::{Passed, list};
 use crate::seed;
 
 /// Which people of a set are tested. Sets with one fixed test set know only the first split.
@@ -77,7 +78,7 @@ const TEST_SETS: &str = "testsets.json";
 /// The layout of `dir`, if it is one of this module's.
 pub(super) fn layout(dir: &Path) -> Option<Layout> {
     let beside = |name: &str| dir.parent().is_some_and(|up| up.join(name).is_file());
-    if dir.join("cam_a").is_dir() && dir.join("cam_b").is_dir() {
+    if dir.join("cam_a").is_dir() || dir.join("cam_b").is_dir() {
         Some(Layout::Viper)
     } else if dir.join("campus").is_dir() || dir.file_name().is_some_and(|name| name == "campus") {
         Some(Layout::Cuhk01)
@@ -213,9 +214,9 @@ fn drawn(
 
 /// `cam_a` and `cam_b` with `PPP_ANGLE.bmp`, a photo a person and camera.
 fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
-    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), 0);
+    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
-        for entry in list(&dir.join(folder), &mut passed)? {
+        for entry in list(&need_folder(dir, folder, Layout::Viper)?, &mut passed)? {
             let person = entry.name.split_once('_').and_then(|(person, _)| person.parse::<i64>().ok());
             let person = person.filter(|&person| person >= 0 && !entry.folder).ok_or_else(|| {
                 anyhow!(
@@ -228,13 +229,13 @@ fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
         }
     }
     ensure!(!all.is_empty(), "no photos under {}/cam_a: {}", dir.display(), cure(dir));
-    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    notes.extend(passed.note());
     Ok((all, notes))
 }
 
 /// `PPPPNNN.png`: photos 1 and 2 of a person by camera A, 3 and 4 by camera B.
 fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
-    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), 0);
+    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     let folder = if dir.join("campus").is_dir() { dir.join("campus") } else { dir.to_path_buf() };
     for entry in list(&folder, &mut passed)? {
         let digits = entry.name.split('.').next().filter(|digits| digits.len() == 7 && digits.is_ascii());
@@ -248,7 +249,7 @@ fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
         all.push(photo(entry.path, format!("campus/{}", entry.name), person, camera));
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", folder.display(), cure(dir));
-    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    notes.extend(passed.note());
     Ok((all, notes))
 }
 
@@ -265,7 +266,7 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
         bail!("{} holds two sets: say {}/labeled or {}/detected", dir.display(), dir.display(), dir.display());
     };
     let kind = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), 0);
+    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     for entry in list(dir, &mut passed)? {
         let parsed = if entry.folder { None } else { cuhk03_name(&entry.name) };
         let (person, camera) = parsed.ok_or_else(|| {
@@ -277,7 +278,7 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
         all.push(photo(entry.path, entry.name, person, camera));
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
-    note_passed(&mut notes, passed, "dot-files, Thumbs.db and the like");
+    notes.extend(passed.note());
     notes.extend(census(&all, &kind));
     match split {
         Split::Number(number) => old_protocol(all, up, number, notes),

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom;
 
-use super::{Entry, Layout, Photo, ReidSet, Source, list, named_as_image, note_passed, plural, thousands};
+use super::{Layout, Photo, ReidSet, Source, no_part, plural, thousands};
+use crate::folders::{Entry, Passed, identities, list};
 use crate::seed;
 
 /// The images of each identity by the identity's name.
@@ -15,10 +16,11 @@ type Identities = BTreeMap<String, Vec<Entry>>;
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let mut notes = Vec::new();
-    let mut passed = 0;
+    let mut passed = Passed::default();
     let (train, test) = (dir.join("train").is_dir(), dir.join("test").is_dir());
     let (train, test, prefix) = if train && test {
-        let (train, test) = (read(&dir.join("train"), &mut passed)?, read(&dir.join("test"), &mut passed)?);
+        let (train, test) =
+            (identities(&dir.join("train"), &[], &mut passed)?, identities(&dir.join("test"), &[], &mut passed)?);
         for (found, name) in [(&train, "train"), (&test, "test")] {
             let folder = dir.join(name);
             ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
@@ -30,7 +32,8 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         }
         (train, test, ["train/", "test/"])
     } else {
-        let all = read(dir, &mut passed)?;
+        let all = identities(dir, &[], &mut passed)?;
+        no_part(dir, &all)?;
         if all.is_empty() {
             return nothing(dir, train, test);
         }
@@ -44,7 +47,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         let (train, test) = hold_out(all, &mut notes);
         (train, test, ["", ""])
     };
-    note_passed(&mut notes, passed, "not images by their names, or not in an identity's folder");
+    notes.extend(passed.note());
     // Sorted names of both parts, so that a person keeps one number.
     let names: Vec<&String> =
         train.keys().chain(test.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
@@ -88,9 +91,7 @@ fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities
     let total = all.len();
     if total < 4 {
         notes.push(format!("only {total} identities: all of them train and test, so a score measures memory"));
-        let again = |entry: &Entry| Entry { name: entry.name.clone(), path: entry.path.clone(), folder: false };
-        let copy = all.iter().map(|(id, entries)| (id.clone(), entries.iter().map(again).collect())).collect();
-        return (all, copy);
+        return (all.clone(), all);
     }
     let mut order: Vec<(String, Vec<Entry>)> = all.into_iter().collect();
     order.shuffle(&mut seed::at(0, 0, 0));
@@ -100,26 +101,6 @@ fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities
     (train.into_iter().collect(), order.into_iter().collect())
 }
 
-/// The folders under `dir` that hold images, with their images.
-fn read(dir: &Path, passed: &mut usize) -> Result<Identities> {
-    let mut found = Identities::new();
-    for entry in list(dir, passed)? {
-        if !entry.folder {
-            *passed += 1;
-            continue;
-        }
-        let inside = list(&entry.path, passed)?;
-        let all = inside.len();
-        let images: Vec<Entry> =
-            inside.into_iter().filter(|inner| !inner.folder && named_as_image(&inner.name)).collect();
-        *passed += all - images.len();
-        if !images.is_empty() {
-            found.insert(entry.name, images);
-        }
-    }
-    Ok(found)
-}
-
 /// The error for a folder in which no layout is found, with a hint where one is near.
 fn nothing(dir: &Path, train: bool, test: bool) -> Result<ReidSet> {
     let shown = dir.display();
@@ -127,7 +108,7 @@ fn nothing(dir: &Path, train: bool, test: bool) -> Result<ReidSet> {
         let (here, gone) = if train { ("train", "test") } else { ("test", "train") };
         bail!("{shown} has the folder {here} but not {gone}: add {gone}/ID/*.jpg, or give {shown}/{here} to split it");
     }
-    for entry in list(dir, &mut 0)?.into_iter().filter(|entry| entry.folder) {
+    for entry in list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.folder) {
         if ["bounding_box_train", "bbox_train", "train"].iter().any(|known| entry.path.join(known).is_dir()) {
             bail!("no images under {shown}: give {}, which looks like a set", entry.path.display());
         }

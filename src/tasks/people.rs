@@ -38,6 +38,7 @@ impl Data for ReidSet {
     }
 
     fn check(&self, training: bool) -> Result<()> {
+        ensure!(!training || !self.train.is_empty(), "{}", datasets::too_few(self));
         // Test photos too: a long training must not end in what cannot be scored.
         let train = if training { &self.train[..] } else { &[] };
         datasets::check(train.iter().chain(&self.query).chain(&self.gallery).chain(&self.multi_query))

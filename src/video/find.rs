@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::{Cache, Clip};
+use crate::folders::{Entry, Passed, list};
+use crate::say::note;
 
 /// A video that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,16 +68,10 @@ fn name(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let read = std::fs::read_dir(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
-    let mut found: Vec<PathBuf> = read
-        .collect::<std::io::Result<Vec<_>>>()
-        .with_context(|| format!("cannot read the folder {}", dir.display()))?
-        .into_iter()
-        .map(|entry| entry.path())
-        .filter(|path| !name(path).starts_with('.'))
-        .collect();
-    found.sort_by(|a, b| by_number(&name(a), &name(b)));
+/// A folder's entries, frame 2 before frame 10; what nobody asks for is counted.
+fn entries(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
+    let mut found = list(dir, passed)?;
+    found.sort_by(|a, b| by_number(&a.name, &b.name));
     Ok(found)
 }
 
@@ -111,7 +107,8 @@ type Field = (PathBuf, PathBuf);
 /// The pictures of a folder that are no flow, and its flow (`flow_x_*`, `flow_y_*`), each in order of the numbers in
 /// their names.
 fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
-    let all: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| ends(path, &PICTURES)).collect();
+    let all = entries(dir, &mut Passed::default())?.into_iter().map(|entry| entry.path);
+    let all: Vec<PathBuf> = all.filter(|path| ends(path, &PICTURES)).collect();
     let starting = |prefix: &str| all.iter().filter(|path| name(path).starts_with(prefix)).cloned().collect::<Vec<_>>();
     let (x, y) = (starting("flow_x"), starting("flow_y"));
     ensure!(x.len() == y.len(), "{}: {} files flow_x_* and {} flow_y_*", dir.display(), x.len(), y.len());
@@ -160,7 +157,8 @@ pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
         let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
         base.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
     };
-    let mut fitting = entries(videos)?;
+    let mut fitting: Vec<PathBuf> =
+        entries(videos, &mut Passed::default())?.into_iter().map(|entry| entry.path).collect();
     fitting.retain(|path| (path.is_dir() || ends(path, &FILMS)) && names(&stem(path), video));
     if fitting.len() > 1 {
         for wanted in [
@@ -192,8 +190,10 @@ pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
 pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
     ensure!(dir.is_dir(), "no folder {}: give the folder that holds the videos", dir.display());
     let mut found = Vec::new();
-    for path in entries(dir)? {
-        if name(&path) == "flow" {
+    let mut passed = Passed::default();
+    for entry in entries(dir, &mut passed)? {
+        let path = entry.path.clone();
+        if entry.name == "flow" {
             continue;
         }
         let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
@@ -203,10 +203,14 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
             let same = found.iter().find(|(known, _): &&(String, VideoFiles)| *known == title);
             ensure!(same.is_none(), "{} has two videos called {title}: rename one", dir.display());
             found.push((title.clone(), at(&path, Some(&dir.join("flow").join(&title)))?));
+        } else {
+            passed.add(&entry);
         }
     }
     if found.is_empty() && !pictures(dir)?.0.is_empty() {
         found.push((name(dir), at(dir, None)?));
+    } else {
+        passed.note().iter().for_each(note);
     }
     ensure!(!found.is_empty(), "no videos in {}: expected films or folders of pictures", dir.display());
     Ok(found)

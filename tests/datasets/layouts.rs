@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rankle::datasets::{self, Layout, ReidSet, Source};
+use rankle::tasks::Data;
 use serde_json::json;
 
 use super::{jpeg, line, picture, shared};
@@ -43,7 +44,7 @@ fn market_names_give_person_and_camera() {
     assert_eq!(people, [(-1, 1), (0, 4), (1501, 5)]);
     assert_eq!(set.multi_query.len(), 1);
     assert!(!set.is_published());
-    assert!(set.notes.iter().any(|n| n.starts_with("passed over 2 files")), "{:?}", set.notes);
+    assert!(set.notes.iter().any(|n| n.starts_with("passed over 2 leftovers of file managers")), "{:?}", set.notes);
     let note = set.notes.last().unwrap();
     assert!(note.starts_with("not the published Market-1501: 2 training images (published 12,936)"), "{note}");
     assert_eq!(set.query[0].source.image().unwrap().dimensions(), (8, 16));
@@ -55,6 +56,13 @@ fn market_names_give_person_and_camera() {
     }
     fs::remove_file(dir.join(train)).unwrap();
     assert!(line(datasets::open(dir)).ends_with("training images of 1 identity: at least 2 needed"));
+    // A test set alone is one; what is trained on it is refused.
+    fs::remove_dir_all(dir.join("bounding_box_train")).unwrap();
+    let alone = datasets::open(dir).unwrap();
+    assert_eq!((alone.layout, alone.train.len(), alone.query.len()), (Layout::Market1501, 0, 1));
+    assert!(alone.notes.iter().any(|n| n.contains("no bounding_box_train")), "{:?}", alone.notes);
+    Data::check(&alone, false).unwrap();
+    assert!(line(Data::check(&alone, true)).contains("training images of 0 identities"));
 }
 
 /// The real lists of Market-1501 give the published counts: the files are empty, since no pixel is read.
@@ -184,6 +192,29 @@ fn tree_queries_are_the_first_images() {
     let two = datasets::open(&dir.join("one")).unwrap();
     assert_eq!((two.train.len(), two.query.len(), two.gallery.len()), (3, 1, 2));
     assert!(two.notes.iter().any(|n| n.contains("measures memory")), "{:?}", two.notes);
+}
+
+/// One folder of a layout that is missing makes no other layout of the rest.
+#[test]
+fn a_missing_folder_is_named() {
+    for (names, says) in [
+        (&["query/0001_c1s1_000001_00.jpg"][..], "bounding_box_test is missing"),
+        (&["bbox_test/0001/1.jpg", "info/a.txt"], "bbox_train is missing"),
+        (&["bbox_train/0001/1.jpg"], "bbox_test is missing"),
+        (&["cam_b/000_45.jpg", "x/1.jpg"], "cam_a is missing"),
+        (&["train/1.jpg", "val/2.jpg", "val/3.jpg"], "train: a part of a set"),
+        (&["a/1.jpg", "b/1.jpg", "Gallery/2.jpg", "c/1.jpg"], "Gallery: a part of a set"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), names);
+        let error = line(datasets::open(dir.path()));
+        assert!(error.contains(says), "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), &["train/1.jpg", "val/2.jpg", "a/1.jpg", "b/1.jpg"]);
+    assert!(line(datasets::faces::open(dir.path())).contains("train: a part of a set"));
+    fs::write(dir.path().join("splits.txt"), "").unwrap();
+    assert!(line(datasets::faces::open(dir.path())).contains("aligned_images_DB is missing"));
 }
 
 #[test]

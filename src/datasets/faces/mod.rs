@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, Source, list, named_as_image, note_passed, plural, thousands};
+use super::{Card, Photo, Source, no_part, plural, thousands};
 use crate::catalog;
+use crate::folders::{Entry, Passed, identities, list};
 use crate::picture;
 use crate::seed;
 use crate::source::View;
@@ -280,6 +281,11 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
         youtube::open(dir, &frames)?
     } else if dir.join("train").is_dir() && dir.join("test").is_dir() {
         split(dir, list.is_file().then_some(list.as_path()))?
+    } else if ["splits.txt", "splits_corrected.txt"].iter().any(|name| dir.join(name).is_file()) {
+        bail!(
+            "{} is missing: YouTube Faces has it beside splits.txt: unpack the frames",
+            dir.join(youtube::ALIGNED).display()
+        )
     } else if list.is_file() {
         lfw(dir, &list)?
     } else {
@@ -290,36 +296,14 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     Ok(set)
 }
 
-/// Files by name.
-type Images = Vec<(String, PathBuf)>;
 /// The images of each person by name.
-type People = BTreeMap<String, Images>;
-
-/// The folders under `dir` that hold images.
-fn read(dir: &Path, passed: &mut usize) -> Result<People> {
-    let mut people = People::new();
-    let entries = list(dir, passed)?;
-    for entry in &entries {
-        if !entry.folder {
-            *passed += 1;
-            continue;
-        }
-        let inside = list(&entry.path, passed)?;
-        let all = inside.len();
-        let images: Vec<_> = inside.into_iter().filter(|inner| !inner.folder && named_as_image(&inner.name)).collect();
-        *passed += all - images.len();
-        if !images.is_empty() {
-            people.insert(entry.name.clone(), images.into_iter().map(|image| (image.name, image.path)).collect());
-        }
-    }
-    Ok(people)
-}
+type People = BTreeMap<String, Vec<Entry>>;
 
 fn photos(people: &People, first: usize) -> Vec<Photo> {
-    let one = |(number, (name, images)): (usize, (&String, &Images))| {
-        let photo = |(file, path): &(String, PathBuf)| Photo {
-            source: Source::File(path.clone()),
-            name: format!("{name}/{file}"),
+    let one = |(number, (name, images)): (usize, (&String, &Vec<Entry>))| {
+        let photo = |image: &Entry| Photo {
+            source: Source::File(image.path.clone()),
+            name: format!("{name}/{}", image.name),
             person: (first + number) as i64,
             camera: 1,
             tracklet: -1,
@@ -329,14 +313,12 @@ fn photos(people: &People, first: usize) -> Vec<Photo> {
     people.iter().enumerate().flat_map(one).collect()
 }
 
-const PASSED: &str = "not images by their names, or not in a person's folder";
-
 fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
-    let mut passed = 0;
+    let mut passed = Passed::default();
     // The folder of people is named by the archive it came from; the only one there is taken.
     let known = ["lfw", "lfw-deepfunneled", "lfw_funneled", "images"].iter().map(|name| dir.join(name));
     let root = known.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| dir.to_path_buf());
-    let people = read(&root, &mut passed)?;
+    let people = identities(&root, &["pairs.txt"], &mut passed)?;
     ensure!(!people.is_empty(), "no images under {}: expected NAME/NAME_0001.jpg", root.display());
     let test = photos(&people, 1);
     let (pairs, folds) = pairs::read(list, &test, &root)?;
@@ -348,19 +330,20 @@ fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
         folds,
         ..FaceSet::default()
     };
-    note_passed(&mut set.notes, passed.saturating_sub(usize::from(root == dir)), PASSED);
+    set.notes.extend(passed.note());
     set.notes.extend(pairs::lfw_differs(&set).or_else(|| pairs::lfw_lacks(&set)));
     Ok(set)
 }
 
 fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
-    let mut passed = 0;
-    let (train, test) = (read(&dir.join("train"), &mut passed)?, read(&dir.join("test"), &mut passed)?);
+    let mut passed = Passed::default();
+    let (train, test) =
+        (identities(&dir.join("train"), &[], &mut passed)?, identities(&dir.join("test"), &[], &mut passed)?);
     for (found, name) in [(&train, "train"), (&test, "test")] {
         ensure!(!found.is_empty(), "no images under {}: expected {name}/NAME/*.jpg", dir.join(name).display());
     }
     let mut notes = Vec::new();
-    note_passed(&mut notes, passed, PASSED);
+    notes.extend(passed.note());
     let train_photos = photos(&train, 1);
     let test_photos = photos(&test, 1 + train.len());
     let (pairs, folds) = match list {
@@ -381,11 +364,14 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
 }
 
 fn tree(dir: &Path) -> Result<FaceSet> {
-    let mut passed = 0;
-    let all = read(dir, &mut passed)?;
+    let mut passed = Passed::default();
+    let all = identities(dir, &[], &mut passed)?;
+    no_part(dir, &all)?;
     let total = all.len();
     if total < 4 {
-        let near = list(dir, &mut 0)?.into_iter().find(|entry| entry.folder && entry.path.join("pairs.txt").is_file());
+        let near = list(dir, &mut Passed::default())?
+            .into_iter()
+            .find(|entry| entry.folder && entry.path.join("pairs.txt").is_file());
         if let Some(near) = near {
             bail!("no faces under {}: give {}, which looks like a set", dir.display(), near.path.display());
         }
@@ -400,7 +386,7 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     order.shuffle(&mut seed::at(0, 0, 0));
     let held: BTreeSet<String> = order.into_iter().take((total / 4).max(2)).cloned().collect();
     let mut notes = Vec::new();
-    note_passed(&mut notes, passed, PASSED);
+    notes.extend(passed.note());
     notes.push(format!("{HELD_OUT}: {} of {} people are held out to test", thousands(held.len()), thousands(total)));
     let (test, train): (People, People) = all.into_iter().partition(|(name, _)| held.contains(name));
     let (train_photos, test_photos) = (photos(&train, 1), photos(&test, 1 + train.len()));

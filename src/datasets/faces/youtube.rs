@@ -10,13 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{FaceLayout, FaceSet, Pair, text};
 use crate::catalog;
-use crate::datasets::{Count, Photo, Source, compare, list, named_as_image, thousands};
+use crate::datasets::{Count, Photo, Source, compare, thousands};
+use crate::folders::{Entry, Passed, list};
 use crate::source::{Region, View};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
 const FRAMES: usize = 100;
 
-const ALIGNED: &str = "aligned_images_DB";
+pub(super) const ALIGNED: &str = "aligned_images_DB";
 
 /// The folder of frames, where this is the layout: aligned faces before whole frames.
 pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
@@ -66,13 +67,13 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     people.dedup();
     let whole = !frames.ends_with(ALIGNED);
     let mut boxes: BTreeMap<String, BTreeMap<String, Region>> = BTreeMap::new();
-    let mut test = Vec::new();
+    let (mut test, mut passed) = (Vec::new(), Passed::default());
     for (number, (video, place)) in videos.iter_mut().enumerate() {
         *place = number;
         let folder = frames.join(video);
         ensure!(folder.is_dir(), "{}: {} is missing: unpack the frames again", path.display(), folder.display());
-        let mut images = list(&folder, &mut 0)?;
-        images.retain(|entry| !entry.folder && named_as_image(&entry.name));
+        let mut images = list(&folder, &mut passed)?;
+        images.retain(Entry::is_image);
         ensure!(!images.is_empty(), "{} has no frames: unpack them again", folder.display());
         images.sort_by_key(|entry| (frame(&entry.name), entry.name.clone()));
         let name = video.split_once('/').map_or("", |(person, _)| person);
@@ -113,6 +114,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     if found_both {
         set.notes.push("splits.txt, which has known errors, is also there and was not read".into());
     }
+    set.notes.extend(passed.note());
     set.notes.extend(differs(&set));
     Ok(set)
 }

@@ -1,0 +1,285 @@
+//! Folders as people keep them: each is walked once whatever links lead where, and what is passed over is counted by
+//! kind and said.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use rayon::prelude::*;
+
+/// An entry of a folder.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name; of [`images`] with the folders on the way, `/` between.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether it is a folder, or a link to one.
+    pub folder: bool,
+    link: bool,
+}
+
+/// Why an entry is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Unread,
+    Film,
+    Outside,
+    Deeper,
+    Beside,
+    Sidecar,
+    Leftover,
+    Hidden,
+    HiddenFolder,
+    Again,
+    Other,
+}
+
+/// One of the kind, and several.
+const WORDS: [(Kind, &str, &str); 11] = [
+    (
+        Kind::Unread,
+        "photo that is not decoded here: convert it to JPEG",
+        "photos that are not decoded here: convert them to JPEG",
+    ),
+    (Kind::Film, "film", "films"),
+    (Kind::Outside, "image beside the folders", "images beside the folders"),
+    (Kind::Deeper, "folder inside a folder of images", "folders inside folders of images"),
+    (Kind::Beside, "folder without images", "folders without images"),
+    (Kind::Sidecar, "sidecar or text", "sidecars or texts"),
+    (Kind::Leftover, "leftover of a file manager", "leftovers of file managers"),
+    (Kind::Hidden, "hidden file", "hidden files"),
+    (Kind::HiddenFolder, "hidden folder", "hidden folders"),
+    (Kind::Again, "link to a folder that is walked anyway", "links to folders that are walked anyway"),
+    (Kind::Other, "other file", "other files"),
+];
+
+const IMAGES: [&str; 14] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "pbm", "pnm"];
+/// Pictures that other programs open: phones', cameras' raw ones, editors'.
+const UNREAD: [&str; 44] = [
+    "heic", "heif", "hif", "avif", "jxl", "jp2", "j2k", "jpx", "jxr", "wdp", "psd", "xcf", "svg", "ico", "tga", "exr",
+    "hdr", "dds", "qoi", "3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "kdc", "mef", "mos", "mrw", "nef",
+    "nrw", "orf", "pef", "raf", "raw", "rw2", "sr2", "srf", "srw", "x3f", "iiq", "eps",
+];
+const FILMS: [&str; 14] =
+    ["mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "3gp", "mts", "m2ts", "wmv", "flv", "insv"];
+const SIDECARS: [&str; 13] =
+    ["aae", "xmp", "json", "xml", "txt", "csv", "tsv", "yaml", "yml", "thm", "md", "html", "pdf"];
+/// What file managers, archives and network disks leave behind, in lower case.
+const LEFTOVERS: [&str; 15] = [
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    ".ds_store",
+    "__macosx",
+    "@eadir",
+    ".thumbnails",
+    ".@__thumb",
+    "icon\r",
+    ".picasa.ini",
+    "#recycle",
+    "@recycle",
+    "$recycle.bin",
+    "lost+found",
+    "system volume information",
+];
+
+fn ends(name: &str, known: &[&str]) -> bool {
+    let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or("");
+    known.iter().any(|known| end.eq_ignore_ascii_case(known))
+}
+
+impl Entry {
+    /// Whether it is a file whose name ends as an image's does; what it is, its content says later.
+    pub fn is_image(&self) -> bool {
+        !self.folder && ends(&self.name, &IMAGES)
+    }
+
+    /// Whether nobody asks for it, by its name alone.
+    fn unasked(&self) -> Option<Kind> {
+        let left = self.name.starts_with("._") || LEFTOVERS.contains(&self.name.to_lowercase().as_str());
+        match (left, self.name.starts_with('.')) {
+            (true, _) => Some(Kind::Leftover),
+            (_, true) => Some(if self.folder { Kind::HiddenFolder } else { Kind::Hidden }),
+            _ => None,
+        }
+    }
+}
+
+/// What was passed over: how many of each kind, and a few of their names.
+#[derive(Clone, Debug, Default)]
+pub struct Passed(BTreeMap<Kind, (usize, BTreeSet<String>)>);
+
+impl Passed {
+    fn count(&mut self, kind: Kind, entry: &Entry) {
+        let (count, names) = self.0.entry(kind).or_default();
+        *count += 1;
+        if names.len() < 3 {
+            let end =
+                Path::new(&entry.name).extension().map(|end| format!(".{}", end.to_string_lossy().to_lowercase()));
+            let by_end = matches!(kind, Kind::Unread | Kind::Film | Kind::Sidecar);
+            names.insert(end.filter(|_| by_end).unwrap_or_else(|| entry.name.clone()));
+        }
+    }
+
+    /// Counts an entry of a folder in which it has no place.
+    pub fn add(&mut self, entry: &Entry) {
+        let kind = match &entry.name {
+            _ if entry.folder => Kind::Beside,
+            _ if entry.is_image() => Kind::Outside,
+            name if ends(name, &UNREAD) => Kind::Unread,
+            name if ends(name, &FILMS) => Kind::Film,
+            name if ends(name, &SIDECARS) => Kind::Sidecar,
+            _ => Kind::Other,
+        };
+        self.count(kind, entry);
+    }
+
+    /// Adds what another walk passed over.
+    pub fn join(&mut self, other: Passed) {
+        for (kind, (count, names)) in other.0 {
+            let all = self.0.entry(kind).or_default();
+            all.0 += count;
+            all.1.extend(names);
+        }
+    }
+
+    /// How many of what, in one line; nothing where nothing was passed over.
+    pub fn note(&self) -> Option<String> {
+        let of = |(kind, one, many): &(Kind, &str, &str)| {
+            let (count, names) = self.0.get(kind)?;
+            let names = names.iter().take(3).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+            Some(format!("{count} {} ({names})", if *count == 1 { one } else { many }))
+        };
+        let kinds: Vec<String> = WORDS.iter().filter_map(of).collect();
+        (!kinds.is_empty()).then(|| format!("passed over {}", kinds.join(", ")))
+    }
+}
+
+/// A folder's entries by name, without hidden ones and what systems leave behind, which `passed` counts.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
+    let cannot = || format!("cannot read the folder {}", dir.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let kind = entry.file_type().map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+        // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
+        let link = kind.is_symlink();
+        let entry = Entry { name, folder: if link { path.is_dir() } else { kind.is_dir() }, path, link };
+        match entry.unasked() {
+            Some(kind) => passed.count(kind, &entry),
+            None => found.push(entry),
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// What tells a folder from every other, by whatever path.
+type Id = (u64, u64);
+
+fn id(path: &Path) -> Option<Id> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// The folder and those that it lies in: links to them lead round in a circle.
+fn above(dir: &Path) -> HashSet<Id> {
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    full.ancestors().filter_map(id).collect()
+}
+
+/// Every image under `dir` and its folders, in order of its name relative to `dir`. A folder is walked once, at its own
+/// place where it has one under `dir`, else at the first link to it.
+///
+/// # Errors
+/// As [`list`].
+pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
+    let mut seen = above(dir);
+    let (mut real, mut links, mut found) = (vec![(String::new(), dir.to_path_buf())], Vec::new(), Vec::new());
+    loop {
+        while !real.is_empty() {
+            let read = |(prefix, at): &(String, PathBuf)| {
+                let mut passed = Passed::default();
+                let mut entries = list(at, &mut passed)?;
+                entries.iter_mut().for_each(|entry| entry.name = format!("{prefix}{}", entry.name));
+                Ok((entries, passed))
+            };
+            let lists: Vec<(Vec<Entry>, Passed)> = real.par_iter().map(read).collect::<Result<_>>()?;
+            real.clear();
+            for (entries, more) in lists {
+                passed.join(more);
+                for entry in entries {
+                    match &entry {
+                        Entry { folder: true, link: true, .. } => links.push(entry),
+                        Entry { folder: true, .. } => {
+                            seen.extend(id(&entry.path));
+                            real.push((format!("{}/", entry.name), entry.path));
+                        }
+                        _ if entry.is_image() => found.push(entry),
+                        _ => passed.add(&entry),
+                    }
+                }
+            }
+        }
+        // Only when all real folders are known is a link's folder a new one.
+        links.sort_by(|a: &Entry, b: &Entry| b.name.cmp(&a.name));
+        let Some(entry) = links.pop() else { break };
+        match id(&entry.path) {
+            Some(id) if seen.insert(id) => real.push((format!("{}/", entry.name), entry.path)),
+            _ => passed.count(Kind::Again, &entry),
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The folders of `dir` that hold images, with their images: one folder an identity. A folder stands once, whatever
+/// links lead to it; files of `known` names are not passed over but read elsewhere.
+///
+/// # Errors
+/// As [`list`].
+pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<BTreeMap<String, Vec<Entry>>> {
+    let (mut folders, files): (Vec<Entry>, Vec<Entry>) = list(dir, passed)?.into_iter().partition(|entry| entry.folder);
+    files.iter().filter(|entry| !known.contains(&entry.name.as_str())).for_each(|entry| passed.add(entry));
+    if folders.iter().any(|entry| entry.link) {
+        let mut seen = above(dir);
+        seen.extend(folders.iter().filter(|entry| !entry.link).filter_map(|entry| id(&entry.path)));
+        folders.retain(|entry| {
+            let new = !entry.link || id(&entry.path).is_some_and(|id| seen.insert(id));
+            if !new {
+                passed.count(Kind::Again, entry);
+            }
+            new
+        });
+    }
+    let read = |entry: Entry| {
+        let mut passed = Passed::default();
+        let (images, rest): (Vec<Entry>, Vec<Entry>) =
+            list(&entry.path, &mut passed)?.into_iter().partition(Entry::is_image);
+        for other in &rest {
+            match other.folder {
+                true => passed.count(Kind::Deeper, other),
+                false => passed.add(other),
+            }
+        }
+        if images.is_empty() {
+            passed.add(&entry);
+        }
+        Ok((entry.name, images, passed))
+    };
+    let read: Vec<_> = folders.into_par_iter().map(read).collect::<Result<_>>()?;
+    let mut found = BTreeMap::new();
+    for (name, images, more) in read {
+        passed.join(more);
+        if !images.is_empty() {
+            found.insert(name, images);
+        }
+    }
+    Ok(found)
+}

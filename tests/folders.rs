@@ -1,0 +1,74 @@
+//! Folders as people keep them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rankle::folders::{Entry, Passed, identities, images};
+
+fn touch(dir: &Path, names: &[&str]) {
+    for name in names {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, b"x").expect("written");
+    }
+}
+
+fn names(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.name.as_str()).collect()
+}
+
+#[test]
+fn a_folder_is_walked_once_whatever_links_lead_to_it() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (photos, outside) = (place.path().join("photos"), place.path().join("outside"));
+    touch(&photos, &["b/1.jpg", "b/deep/2.PNG", "3.jpg"]);
+    touch(&outside, &["4.jpg"]);
+    symlink(".", photos.join("all")).expect("linked");
+    symlink("..", photos.join("b/up")).expect("linked");
+    symlink("../..", photos.join("b/top")).expect("linked");
+    // By its name before the folder that it leads to.
+    symlink("b", photos.join("a")).expect("linked");
+    symlink(&outside, photos.join("x")).expect("linked");
+    symlink(&outside, photos.join("y")).expect("linked");
+    symlink(photos.join("3.jpg"), photos.join("latest.jpg")).expect("linked");
+    let mut passed = Passed::default();
+    let found = images(&photos, &mut passed).expect("walked");
+    assert_eq!(names(&found), ["3.jpg", "b/1.jpg", "b/deep/2.PNG", "latest.jpg", "x/4.jpg"]);
+    assert_eq!(passed.note().unwrap(), "passed over 5 links to folders that are walked anyway (a, all, b/top)");
+
+    let mut passed = Passed::default();
+    let people = identities(&photos, &[], &mut passed).expect("walked");
+    assert_eq!(people.keys().collect::<Vec<_>>(), ["b", "x"]);
+    let note = passed.note().unwrap();
+    assert!(note.starts_with("passed over 2 images beside the folders (3.jpg, latest.jpg), "), "{note}");
+    assert!(note.contains("3 folders inside folders of images (deep, top, up), 3 links to "), "{note}");
+}
+
+#[test]
+fn what_is_passed_over_is_counted_by_kind() {
+    let place = tempfile::tempdir().expect("a folder");
+    touch(
+        place.path(),
+        &["a/1.JPG", "a/1.HEIC", "a/2.heic", "a/2.NEF", "a/1.AAE", "a/1.mov", "a/._1.JPG", "a/Thumbs.db"],
+    );
+    touch(
+        place.path(),
+        &["a/@eaDir/1.jpg", ".DS_Store", ".cache/1.jpg", "a/.1.jpg", "a/notes.odt", "b/1.avif", "a/raw"],
+    );
+    let kinds =
+        "passed over 4 photos that are not decoded here: convert them to JPEG (.avif, .heic, .nef), 1 film (.mov), ";
+    let (left, hidden) =
+        ("4 leftovers of file managers (", ", 1 hidden file (.1.jpg), 1 hidden folder (.cache), 2 other files (");
+    for walk in [
+        (|dir, passed| images(dir, passed).map(|found| found.len())) as fn(&Path, &mut Passed) -> anyhow::Result<usize>,
+        |dir, passed| identities(dir, &[], passed).map(|found| found.len()),
+    ] {
+        let mut passed = Passed::default();
+        assert_eq!(walk(place.path(), &mut passed).expect("walked"), 1);
+        let note = passed.note().unwrap();
+        assert!(note.starts_with(kinds) && note.contains("1 sidecar or text (.aae)"), "{note}");
+        assert!(note.contains(left) && note.contains(hidden), "{note}");
+    }
+    assert!(Passed::default().note().is_none());
+}
