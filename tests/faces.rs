@@ -116,10 +116,11 @@ fn trees_and_splits_keep_people_apart() {
     assert_eq!((split.layout, split.train.len(), split.test.len()), (FaceLayout::Split, 10, 8));
     // P04 is on both sides; P01 is excluded by name, P02 through the name of its folder.
     let known = BTreeMap::from([("P02".to_string(), "Somebody Else".to_string())]);
-    let clean = split.disjoint(&known, &["p 01".into(), "somebody_else".into()]);
+    let clean = split.disjoint(&known, &["p 01".into(), "Else, Sömebody".into(), "No Body".into()]);
     let left: BTreeSet<&str> = clean.train.iter().map(|photo| &clean.people[photo.person as usize - 1][..]).collect();
     assert_eq!(left, BTreeSet::from(["P00", "P03"]));
     assert!(clean.notes.iter().any(|note| note.starts_with("3 training people (6 images)")), "{:?}", clean.notes);
+    assert!(clean.notes.iter().any(|note| note.starts_with("1 of 3 excluded names are nobody's")), "{:?}", clean.notes);
     // Another set's test, its people numbered after ours.
     let both = open(&dir.path().join("tree")).expect("a set").tested_on(clean.clone());
     assert_eq!((both.train.len(), both.test.len(), both.people.len()), (18, 8, 12 + 9));
@@ -298,9 +299,10 @@ fn lists_of_names_are_read() {
     let dir = TempDir::new().expect("a folder");
     let path = dir.path().join("names.csv");
     std::fs::write(&path, "# VGGFace2\nn000001, \"A_B\", 12\n\nn000002\tC D\n").expect("written");
-    assert_eq!(names(&path).expect("names"), ["n000001", "n000002"]);
+    assert_eq!(names(&path).expect("names"), ["n000001, A_B, 12", "n000002\tC D"]);
+    std::fs::write(&path, "n000001, \"A_B,_Jr.\", 12\nn000002,C D # her own\n").expect("written");
     let map = folder_names(&path).expect("a map");
-    assert_eq!((map["n000001"].as_str(), map["n000002"].as_str()), ("A_B", "C D"));
+    assert_eq!((map["n000001"].as_str(), map["n000002"].as_str()), ("A_B,_Jr.", "C D"));
     std::fs::write(&path, "alone\n").expect("written");
     assert!(line(folder_names(&path)).contains("expected FOLDER,NAME"));
     assert!(line(names(&dir.path().join("none.txt"))).contains("none.txt"));

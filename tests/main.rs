@@ -12,6 +12,7 @@ mod files;
 mod floors;
 mod folders;
 mod gpu;
+mod lists;
 mod losses;
 mod metrics;
 mod mining;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
 use crate::folders::{Entry, Passed, list};
+use crate::lists::{Row, rows};
 use crate::video::{Cache, Clip};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
@@ -108,8 +109,13 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
             let folder = |what: &str| dir.join(what).join(&task.name);
             let mut found = crate::video::find(&folder("videos"), &folder("flow"), name)?;
             if let Some(parts) = &parts {
-                let part = parts.iter().find(|(video, _)| video.split('_').any(|part| part == name));
-                let &(_, part) = part.with_context(|| format!("{}: no row for {name}", segments.display()))?;
+                let part = match crate::video::meant(parts, |(video, _)| video, name)[..] {
+                    [&(_, part)] => part,
+                    [] => bail!("{}: no row for {name}", segments.display()),
+                    [(a, _), (b, _), ..] => {
+                        bail!("{}: the rows of {a} and of {b} are both for {name}: leave one", segments.display())
+                    }
+                };
                 place_part(&mut found, part).with_context(|| {
                     let again =
                         format!("make its frames again with scripts/convert frames --segments {}", segments.display());
@@ -138,7 +144,7 @@ fn place_part(found: &mut crate::video::VideoFiles, part: (usize, usize)) -> Res
 /// Video, first and last frame (counted from 1) of each row.
 fn read_segments(path: &Path) -> Result<Vec<(String, (usize, usize))>> {
     let (_, rows) = read_csv(path, 3)?;
-    let row = |(line, fields): (usize, Vec<String>)| match (fields[1].parse(), fields[2].parse()) {
+    let row = |Row { line, fields }: Row| match (fields[1].parse(), fields[2].parse()) {
         (Ok(first), Ok(last)) => Ok((fields[0].clone(), (first, last))),
         _ => bail!("{}:{line}: {} to {} are no frame numbers", path.display(), fields[1], fields[2]),
     };
@@ -278,34 +284,20 @@ fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// A line's number and its fields.
-type Numbered = (usize, Vec<String>);
-
-/// The fields of every row that is not empty, with its line number: the header first. Trailing empty fields go.
-fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Numbered>)> {
-    let bytes = crate::picture::read(path)?;
-    let text = String::from_utf8(bytes).ok().with_context(|| format!("{}: not a text file", path.display()))?;
-    let mut rows = Vec::new();
-    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let mut fields: Vec<String> = line.split(',').map(|field| field.trim().to_string()).collect();
-        while fields.last().is_some_and(String::is_empty) {
-            fields.pop();
-        }
-        if fields.is_empty() {
-            continue;
-        }
+/// The first row's fields and the others, each with `columns` fields that are not empty; trailing empty ones go.
+fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Row>)> {
+    let mut all = rows(path)?;
+    for Row { line, fields } in &mut all {
+        fields.truncate(fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1));
         ensure!(
             fields.len() == columns && fields.iter().all(|field| !field.is_empty()),
-            "{}:{}: {} columns where there should be {columns}",
+            "{}:{line}: {} columns where there should be {columns}",
             path.display(),
-            i + 1,
             fields.len()
         );
-        rows.push((i + 1, fields));
     }
-    ensure!(!rows.is_empty(), "{}: an empty file", path.display());
-    let (_, head) = rows.remove(0);
-    Ok((head, rows))
+    ensure!(!all.is_empty(), "{}: an empty file", path.display());
+    Ok((all.remove(0).fields, all))
 }
 
 fn is(field: &str, names: &[&str]) -> bool {
@@ -321,7 +313,7 @@ fn read_gt(path: &Path) -> Result<Vec<(String, String)>> {
         path.display(),
         head.join(",")
     );
-    let row = |(line, fields): (usize, Vec<String>)| match &fields[..] {
+    let row = |Row { line, fields }: Row| match &fields[..] {
         [a, b, _] if a == b => bail!("{}:{line}: {a} is compared with itself", path.display()),
         [a, b, best] if best == a => Ok((a.clone(), b.clone())),
         [a, b, best] if best == b => Ok((b.clone(), a.clone())),
@@ -339,7 +331,7 @@ fn read_split(path: &Path) -> Result<Vec<(usize, String, String)>> {
         path.display(),
         head.join(",")
     );
-    let row = |(line, fields): (usize, Vec<String>)| {
+    let row = |Row { line, fields }: Row| {
         let [a, b]: [String; 2] = fields.try_into().ok().with_context(|| format!("{}:{line}", path.display()))?;
         Ok((line, a, b))
     };

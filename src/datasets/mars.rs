@@ -4,12 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use matfile::{MatFile, NumericData};
 
 use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
 use crate::catalog::count;
 use crate::files;
+use crate::lists::lines;
 
 /// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
 struct Track {
@@ -69,8 +70,7 @@ const FROM: &str = "the info folder of github.com/liangzheng06/MARS-evaluation";
 /// The photos of each tracklet of one split, in the table's order.
 fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<Photo>>> {
     let path = dir.join("info").join(names);
-    let text = files::text(&path).map_err(|e| missing(&path, &e))?;
-    let frames: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let frames = lines(&path).with_context(|| format!("MARS needs its lists; take them from {FROM}"))?;
     let (table_path, rows) = table(dir, tracks)?;
     let mut all = Vec::with_capacity(rows.len());
     for (i, row) in rows.iter().enumerate() {
@@ -83,7 +83,7 @@ fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<
             )
         })?;
         let mut photos = Vec::with_capacity(track.end + 1 - track.start);
-        for frame in &frames[track.start - 1..track.end] {
+        for (_, frame) in &frames[track.start - 1..track.end] {
             let person =
                 frame.get(..4).and_then(|person| if person == "00-1" { Some(-1) } else { person.parse().ok() });
             if person != Some(track.person) || frame.contains(['/', '\\']) {

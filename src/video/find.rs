@@ -140,9 +140,17 @@ fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
     Ok(found)
 }
 
-/// Whether `file` names the video `wanted`: it is its name, or has it as a part between `_`, `-` or `.`.
-fn names(file: &str, wanted: &str) -> bool {
-    file == wanted || file.split(['_', '-', '.', ' ']).any(|part| part == wanted)
+/// Those of `all` that are the video `wanted`, by their `name`: whose whole name it is, or, where there are none, who have
+/// it as a part between `_`, `-`, `.` or blanks.
+pub(crate) fn meant<'a, T>(all: &'a [T], name: impl Fn(&T) -> &str, wanted: &str) -> Vec<&'a T> {
+    const BETWEEN: [char; 4] = ['_', '-', '.', ' '];
+    let part = |name: &str| {
+        let edges = |at: usize| (name[..at].ends_with(BETWEEN) || at == 0, &name[at + wanted.len()..]);
+        let mut places = name.match_indices(wanted).map(|(at, _)| edges(at));
+        places.any(|(begins, rest)| begins && (rest.is_empty() || rest.starts_with(BETWEEN)))
+    };
+    let whole: Vec<&T> = all.iter().filter(|one| name(one) == wanted).collect();
+    if whole.is_empty() { all.iter().filter(|one| part(name(one))).collect() } else { whole }
 }
 
 /// The video `video` under `videos`: a folder of pictures or a film whose name is, or has as a part, the video's (as
@@ -153,29 +161,20 @@ fn names(file: &str, wanted: &str) -> bool {
 /// One line: none, or several that cannot be told apart, by name.
 pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
     ensure!(videos.is_dir(), "{} is missing: the videos belong there (data/README.md, EPIC-Skills')", videos.display());
-    let stem = |path: &Path| {
+    let stem = |path: PathBuf| {
         let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        base.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+        (base.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()), path)
     };
-    let mut fitting: Vec<PathBuf> =
-        entries(videos, &mut Passed::default())?.into_iter().map(|entry| entry.path).collect();
-    fitting.retain(|path| (path.is_dir() || ends(path, &FILMS)) && names(&stem(path), video));
-    if fitting.len() > 1 {
-        for wanted in [
-            |name: &str, video: &str| name == video,
-            |name: &str, _: &str| {
-                let name = name.to_lowercase();
-                name.contains("capture2") || name.contains("stationary")
-            },
-        ] {
-            let some: Vec<PathBuf> = fitting.iter().filter(|path| wanted(&stem(path), video)).cloned().collect();
-            if some.len() == 1 {
-                fitting = some;
-                break;
-            }
-        }
+    let all = entries(videos, &mut Passed::default())?.into_iter().map(|entry| entry.path);
+    let all: Vec<(String, PathBuf)> = all.filter(|path| path.is_dir() || ends(path, &FILMS)).map(stem).collect();
+    let mut fitting = meant(&all, |(stem, _)| stem, video);
+    let views = ["capture2", "stationary"];
+    let preferred = |stem: &str| views.iter().any(|view| stem.to_lowercase().contains(view));
+    let some: Vec<_> = fitting.iter().copied().filter(|(stem, _)| preferred(stem)).collect();
+    if fitting.len() > 1 && some.len() == 1 {
+        fitting = some;
     }
-    match &fitting[..] {
+    match fitting.into_iter().map(|(_, path)| path).collect::<Vec<_>>()[..] {
         [path] => at(path, Some(&flow.join(video))),
         [] => bail!("no video of {video} in {}: a file or a folder of pictures with that name", videos.display()),
         [a, b, ..] => bail!("{} has {} and {} for {video}: leave one", videos.display(), name(a), name(b)),

@@ -18,6 +18,7 @@ use image::RgbImage;
 use crate::picture;
 
 pub use cache::Cache;
+pub(crate) use find::meant;
 pub use find::{VideoFiles, clips, find, folder};
 
 /// Pixels of a frame as they come to the cache, the paper's 256 down and 340 across.

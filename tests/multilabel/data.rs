@@ -148,7 +148,20 @@ fn coco_labels_are_the_categories_of_instances() {
     write(dir, val, &json(&image(1, "c.jpg"), &one(7, 3)));
     refused(dir, &["instances_val2014.json", "image 7"]);
     write(dir, val, &json(&image(1, "../c.jpg"), ""));
-    refused(dir, &["no image's name"]);
+    refused(dir, &["\"../c.jpg\" leads out of the images' folder"]);
+    write(dir, val, &json(&image(1, "/home/me/c.jpg"), ""));
+    refused(dir, &["is an absolute path"]);
+    // As other programs write: a byte order mark, NaN, numbers as texts, folders (with \\, or from the root) in the names.
+    picture(dir, "val2014/x/c.jpg");
+    for name in ["x/c.jpg", "x\\\\c.jpg", "val2014/x/c.jpg", "./x/c.jpg"] {
+        let odd = json(&image(1, name), &one(1, 3)).replace("\"image_id\":1", "\"image_id\":\"1\",\"area\":NaN");
+        write(
+            dir,
+            val,
+            &format!("\u{feff}{}", odd.replace("\"supercategory\":\"x\"", "\"supercategory\":\"\\\"NaN\"")),
+        );
+        assert_eq!(labels(&open(dir).expect(name).test), [("val2014/x/c.jpg", &[1][..])]);
+    }
     write(dir, val, &json(&[image(1, "c.jpg"), image(1, "d.jpg")].join(","), ""));
     refused(dir, &["image 1 stands twice"]);
     write(dir, val, &json(&image(1, "c.jpg"), "").replace("\"car\"", "\"cart\""));
@@ -317,6 +330,12 @@ fn a_plain_list_needs_image_and_labels() {
     assert_eq!(set.classes, ["sea", "sky"]);
     assert_eq!(labels(&set.train), [("images/a.jpg", &[0, 1][..]), ("images/b.jpg", &[])]);
     assert_eq!(labels(&set.test), [("images/c, d.jpg", &[0, 1][..])]);
+    // Excel's of another country, Windows' backslashes and line ends; a list that names the folder too.
+    picture(dir, "images/f/b.jpg");
+    write(dir, "labels.csv", "image;labels;split\r\nf\\a.jpg;\"sky;sea\";train\r\n\r\nimages\\f\\b.jpg;sea;test\r\n");
+    let set = open(dir).expect("opens");
+    assert_eq!(labels(&set.train), [("images/f/a.jpg", &[0, 1][..])]);
+    assert_eq!(labels(&set.test), [("images/f/b.jpg", &[0][..])]);
     let rows: String = (0..8).map(|i| format!("{i}.jpg,{}\n", ["sky", "sea"][i % 2])).collect();
     write(dir, "labels.csv", &format!("image,labels\n{rows}"));
     let set = open(dir).expect("opens");
@@ -326,8 +345,9 @@ fn a_plain_list_needs_image_and_labels() {
         ("name,labels\na.jpg,x\n", "no column image"),
         ("image,labels,split\na.jpg,x,dev\n", "labels.csv:2: the split is \"dev\""),
         ("image,labels\na.jpg,x\na.jpg,y\n", "labels.csv:3: a.jpg stands twice"),
-        ("image,labels\n../a.jpg,x\n", "no image under images/"),
-        ("image,labels\na.jpg,x,y\n", "labels.csv"),
+        ("image,labels\n../a.jpg,x\n", "labels.csv:2: the image \"../a.jpg\" leads out of the images' folder"),
+        ("image,labels\n\na.jpg,x,y\n", "labels.csv:3: 3 columns where the first line has 2"),
+        ("image,labels\nC:\\a.jpg,x\n", "is an absolute path"),
         ("image,labels\na.jpg,x\nb.jpg,x\nc.jpg,x\nd.jpg,x\n", "has one class"),
     ] {
         write(dir, "labels.csv", bad);

@@ -291,6 +291,20 @@ fn videos_are_found_by_name() {
     assert_eq!((pictures.frames.len(), pictures.flow.len(), &pictures.film), (3, 2, &None));
     assert!(line(found("Z9")).contains("no video of Z9"));
     assert!(line(found("B1")).contains("no video of B1"));
+    // Names with the marks between parts in them: whole ones first, then parts of several words.
+    let videos = dir.path().join("videos/underlined");
+    for name in ["P01_01", "P01_011", "x_P01_02_y", "P01_01_02", "A_P02", "P02_B"] {
+        std::fs::create_dir_all(videos.join(name)).expect("made");
+        RgbImage::new(2, 2).save(videos.join(name).join("1.png")).expect("saved");
+    }
+    let among = |video: &str| find(&videos, &dir.path().join("flow"), video);
+    for (video, folder) in [("P01_01", "P01_01"), ("P01_02", "x_P01_02_y"), ("01_02", "P01_01_02")] {
+        match among(video) {
+            Ok(found) => assert!(found.frames[0].starts_with(videos.join(folder)), "{video}: {:?}", found.frames),
+            Err(error) => assert!(video == "01_02" && format!("{error:#}").contains("leave one"), "{error:#}"),
+        }
+    }
+    assert!(line(among("P02")).contains("has A_P02 and P02_B for P02: leave one"));
     let clip = Clip::open("C2".into(), 0, &pictures, Cache::new(1 << 22)).expect("opens");
     assert_eq!((clip.frames(), clip.frame(2).expect("read").dimensions()), (3, (340, 256)));
     assert_eq!(clip.flow(1).expect("read").get_pixel(0, 0).0, [200, 200, 128]);
@@ -386,6 +400,13 @@ fn segments_count_frames_as_scripts_convert_does() {
     assert!(line(clips()).contains("another rate"));
     fill("S1_Pizza", 1..=8, Some("{"));
     assert!(line(clips()).contains("frames.json"));
+    fill("S1_Pizza", 1..=8, None);
+    let segments = dir.path().join("rolling_segments.csv");
+    std::fs::write(&segments, format!("{list}x-S1,1,2\n")).expect("written");
+    assert!(line(clips()).contains("the rows of S1_Pizza and of x-S1 are both for S1"));
+    std::fs::write(&segments, format!("{list}S1,1,2\n")).expect("written");
+    assert_eq!(levels(&clips().expect("the whole name")[0]), [1, 2]);
+    std::fs::write(&segments, list).expect("written");
     fill("S1_Pizza", 1..=4, None);
     assert!(line(clips()).contains("frames 3 to 6 are asked for and it has 4"));
 }

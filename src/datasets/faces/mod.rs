@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Card, Photo, Source, no_part, plural, thousands};
 use crate::catalog;
 use crate::folders::{Entry, Passed, identities, list};
+use crate::lists::{Row, person, rows, spellings};
 use crate::picture;
 use crate::seed;
 use crate::source::View;
@@ -162,19 +163,28 @@ impl FaceSet {
         }
     }
 
-    /// Training people leave who are in the test by the name of their folder (letters and digits compared, case
-    /// aside), as the training and test identities of 1503.03832 are disjoint (Section 4); so do those whom `names`
-    /// gives such a name for their folder, and those whom `exclude` names. How many is noted.
+    /// Training people leave who are in the test by the name of their folder (compared as [`spellings`] says), as the
+    /// training and test identities of 1503.03832 are disjoint (Section 4); so do those whom `names` gives such a name for
+    /// their folder, and those whom `exclude` names. How many is noted, and which of `exclude` is nobody's name.
     pub fn disjoint(mut self, names: &BTreeMap<String, String>, exclude: &[String]) -> FaceSet {
-        let tested: BTreeSet<i64> = self.test.iter().map(|photo| photo.person).collect();
-        let mut gone: BTreeSet<String> =
-            tested.iter().filter_map(|&person| self.people.get(person as usize - 1)).map(|name| plain(name)).collect();
-        gone.extend(exclude.iter().map(|name| plain(name)));
-        let leaves = |person: i64| {
+        let known = |person: i64| {
             let folder = &self.people[person as usize - 1];
-            gone.contains(&plain(folder)) || names.get(folder).is_some_and(|name| gone.contains(&plain(name)))
+            [Some(folder), names.get(folder)].into_iter().flatten().flat_map(|name| spellings(name))
         };
-        let out: BTreeSet<i64> = super::persons(&self.train).into_iter().filter(|&person| leaves(person)).collect();
+        let mut gone: BTreeSet<String> = super::persons(&self.test).into_iter().flat_map(known).collect();
+        let training = super::persons(&self.train);
+        let trained: BTreeSet<String> = training.iter().copied().flat_map(known).collect();
+        // Of a row with more columns the first may be the name, too.
+        let asked = |text: &String| spellings(text).into_iter().chain(text.split(',').next().map(person));
+        let nobody: Vec<&String> =
+            exclude.iter().filter(|name| !asked(name).any(|name| trained.contains(&name))).collect();
+        let strangers = nobody.first().map(|first| {
+            let (nobody, all) = (thousands(nobody.len()), thousands(exclude.len()));
+            format!("{nobody} of {all} excluded names are nobody's in the training, as {first:?}")
+        });
+        gone.extend(exclude.iter().flat_map(asked));
+        let out: BTreeSet<i64> =
+            training.iter().copied().filter(|&person| known(person).any(|name| gone.contains(&name))).collect();
         let before = self.train.len();
         self.train.retain(|photo| !out.contains(&photo.person));
         // Said where it was asked for, also when nobody had to leave.
@@ -187,6 +197,7 @@ impl FaceSet {
                 thousands(before - self.train.len())
             ));
         }
+        self.notes.extend(strangers);
         self
     }
 
@@ -224,18 +235,12 @@ impl FaceSet {
     }
 }
 
-/// Letters and digits in lower case: `George_W_Bush` and `George W. Bush` are one name.
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-/// A list of names, a line each (what follows a comma or a tab is passed over; `#` begins a comment).
+/// A list of names, a line each; what follows a comma or a tab is kept behind a comma, `#` begins a comment.
 ///
 /// # Errors
 /// One line that names the file.
 pub fn names(path: &Path) -> Result<Vec<String>> {
-    let lines = table(path)?;
-    Ok(lines.into_iter().map(|mut row| row.swap_remove(0)).collect())
+    Ok(table(path)?.into_iter().map(|row| row.fields.join(", ")).collect())
 }
 
 /// Folder to person: lines of `folder,name` (or a tab between), as VGGFace2's identity_meta.csv begins.
@@ -244,28 +249,27 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
 /// One line that names the file and the line without a second column.
 pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
-    for (number, row) in table(path)?.into_iter().enumerate() {
-        let [folder, name, ..] = &row[..] else {
-            bail!("{}: entry {}: expected FOLDER,NAME", path.display(), number + 1)
+    for row in table(path)? {
+        let [folder, name, ..] = &row.fields[..] else {
+            bail!("{}:{}: expected FOLDER,NAME", path.display(), row.line)
         };
         map.insert(folder.clone(), name.clone());
     }
     Ok(map)
 }
 
-fn table(path: &Path) -> Result<Vec<Vec<String>>> {
-    let text = text(path)?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).filter(|line| !line.is_empty());
-    let cell = |cell: &str| cell.trim().trim_matches('"').to_string();
-    Ok(lines.map(|line| line.split([',', '\t']).map(cell).collect()).collect())
-}
-
-/// A small text file, with a line that says what is wrong where it cannot be read.
-fn text(path: &Path) -> Result<String> {
-    let bytes = picture::read(path)?;
-    ensure!(bytes.len() < 64 << 20, "{}: too long for a list: give the list itself", path.display());
-    // Editors of other systems put a byte order mark first.
-    Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_string())
+/// The rows of a list without its comments.
+fn table(path: &Path) -> Result<Vec<Row>> {
+    let mut rows = rows(path)?;
+    for row in &mut rows {
+        if let Some(at) = row.fields.iter().position(|field| field.contains('#')) {
+            row.fields.truncate(at + 1);
+            let field = &mut row.fields[at];
+            *field = field.split('#').next().unwrap_or("").trim().to_string();
+        }
+    }
+    rows.retain(|row| !row.fields[0].is_empty());
+    Ok(rows)
 }
 
 /// Opens the face set in `dir`: `aligned_images_DB` (or `frame_images_DB`) makes it YouTube Faces, `train` and `test`

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{FaceSet, text};
+use super::FaceSet;
 use crate::catalog;
 use crate::datasets::{Photo, thousands};
+use crate::lists::{Row, rows};
 
 /// Two test photos (or videos) and whether they show one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +27,18 @@ pub struct Pair {
 /// # Errors
 /// One line that names the list, its line and what is wrong: a malformed or missing line, an image that is not there.
 pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, usize)> {
-    let text = text(list)?;
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let (_, header) = lines.next().with_context(|| format!("{}: an empty list: fetch it again", list.display()))?;
-    let numbers: Vec<Option<usize>> = header.split_whitespace().map(|word| word.parse().ok()).collect();
+    let mut rows = rows(list)?.into_iter().map(|row| match &row.fields[..] {
+        // Nothing but blanks between the columns.
+        [line] => Row { fields: line.split_whitespace().map(String::from).collect(), ..row },
+        _ => row,
+    });
+    let header = rows.next().with_context(|| format!("{}: an empty list: fetch it again", list.display()))?.fields;
+    let numbers: Vec<Option<usize>> = header.iter().map(|word| word.parse().ok()).collect();
     let &[Some(folds), Some(each)] = &numbers[..] else {
         bail!(
-            "{}:1: {header:?} is no header: expected the number of folds and of pairs a fold, e.g. \"10 300\"",
-            list.display()
+            "{}:1: {:?} is no header: expected the number of folds and of pairs a fold, e.g. \"10 300\"",
+            list.display(),
+            header.join(" ")
         )
     };
     ensure!(
@@ -43,13 +48,10 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
     );
     let index = index(photos);
     let mut pairs = Vec::new();
-    for (number, line) in lines {
-        let at = format!("{}:{}", list.display(), number + 1);
-        let words: Vec<&str> = if line.contains('\t') {
-            line.trim().split('\t').map(str::trim).collect()
-        } else {
-            line.split_whitespace().collect()
-        };
+    for Row { line, mut fields } in rows {
+        let at = format!("{}:{line}", list.display());
+        fields.truncate(fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1));
+        let words: Vec<&str> = fields.iter().map(String::as_str).collect();
         let find = |name: &str, number: &str| -> Result<usize> {
             let value: u32 = number.parse().ok().with_context(|| format!("{at}: {number:?} is no image number"))?;
             index.get(&(name, value)).copied().with_context(|| {

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{FaceLayout, FaceSet, Pair, text};
+use super::{FaceLayout, FaceSet, Pair};
 use crate::catalog;
 use crate::datasets::{Count, Photo, Source, compare, thousands};
 use crate::folders::{Entry, Passed, list};
+use crate::lists::{Row, rows};
 use crate::source::{Region, View};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
@@ -31,19 +32,17 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         format!("{} is missing: {} says how it comes", dir.join("splits.txt").display(), catalog::fetch("ytf"))
     })?;
     let found_both = path.ends_with("splits_corrected.txt") && dir.join("splits.txt").is_file();
-    let text = text(&path)?;
     let mut videos: BTreeMap<String, usize> = BTreeMap::new();
     let mut splits: BTreeMap<u32, Vec<(String, String, bool)>> = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
-        let at = format!("{}:{}", path.display(), number + 1);
-        let columns: Vec<&str> = line.split(',').map(str::trim).collect();
+    for (number, Row { line, fields: columns }) in rows(&path)?.into_iter().enumerate() {
+        let at = format!("{}:{line}", path.display());
         // split, pair, first video, second video, is same, is the name the same; a header names the columns.
-        if columns.len() < 5 && line.trim().is_empty() || columns[0].parse::<u32>().is_err() && number == 0 {
+        if columns[0].parse::<u32>().is_err() && number == 0 {
             continue;
         }
         ensure!(columns.len() >= 5, "{at}: {} columns: expected split, pair, video, video, 0 or 1", columns.len());
         let split = columns[0].parse().ok().with_context(|| format!("{at}: {:?} is no split", columns[0]))?;
-        let same = match columns[4] {
+        let same = match columns[4].as_str() {
             "1" => true,
             "0" => false,
             other => bail!("{at}: {other:?} where 0 or 1 says whether the two are one person"),
@@ -124,11 +123,10 @@ fn faces(list: &Path) -> Result<BTreeMap<String, Region>> {
     let cure = "whole frames need their boxes: unpack frame_images_DB again, or take aligned_images_DB";
     ensure!(list.is_file(), "{} is missing: {cure}", list.display());
     let mut boxes = BTreeMap::new();
-    for (number, line) in text(list)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let columns: Vec<&str> = line.split(',').map(str::trim).collect();
+    for Row { line, fields: columns } in rows(list)? {
         let value = |at: usize| columns.get(at).and_then(|text| text.parse::<u32>().ok());
         let (Some(x), Some(y), Some(width), Some(height)) = (value(2), value(3), value(4), value(5)) else {
-            bail!("{}:{}: expected frame, _, x, y, width, height: {cure}", list.display(), number + 1)
+            bail!("{}:{}: expected frame, _, x, y, width, height: {cure}", list.display(), line)
         };
         boxes.insert(columns[0].replace('\\', "/"), Region { x, y, width, height });
     }

@@ -13,8 +13,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
 use super::super::{Count, compare};
-use super::{Content, Item, LabelLayout, LabelSet, text};
+use super::{Content, Item, LabelLayout, LabelSet};
 use crate::catalog::{fetch_for, known_count};
+use crate::lists::text;
 
 fn file(dir: &Path, end: &str) -> PathBuf {
     let mut name = dir.as_os_str().to_os_string();

@@ -1,15 +1,16 @@
 //! MS-COCO 2014: `annotations/instances_{train,val}2014.json`; an image's labels are the categories of its instances.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 use serde::Deserialize;
 
 use super::super::{Count, compare};
-use super::{Item, LabelLayout, LabelSet, image, once, unique};
-use crate::catalog::{count, cure};
-use crate::files;
+use super::{Item, LabelLayout, LabelSet, image, needed, once, placed, unique};
+use crate::catalog::count;
+use crate::lists::{inside, json};
 
 #[derive(Deserialize)]
 struct Instances {
@@ -20,20 +21,53 @@ struct Instances {
 
 #[derive(Deserialize)]
 struct Image {
-    id: i64,
+    id: Id,
     file_name: String,
 }
 
 #[derive(Deserialize)]
 struct Annotation {
-    image_id: i64,
-    category_id: i64,
+    image_id: Id,
+    category_id: Id,
 }
 
 #[derive(Deserialize)]
 struct Category {
-    id: i64,
+    id: Id,
     name: String,
+}
+
+/// A number, which some programs write as a text, or a text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(from = "Written")]
+enum Id {
+    Number(i64),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(i64),
+    Text(String),
+}
+
+impl From<Written> for Id {
+    fn from(written: Written) -> Id {
+        match written {
+            Written::Number(number) => Id::Number(number),
+            Written::Text(text) => text.trim().parse().map_or(Id::Text(text), Id::Number),
+        }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Id::Number(number) => write!(f, "{number}"),
+            Id::Text(text) => write!(f, "{}", text.escape_debug()),
+        }
+    }
 }
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
@@ -67,20 +101,16 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 }
 
 /// Categories by their number, and the images of a part; the categories must be those of `known`.
-fn part(dir: &Path, part: &str, known: Option<&BTreeMap<i64, String>>) -> Result<(BTreeMap<i64, String>, Vec<Item>)> {
+fn part(dir: &Path, part: &str, known: Option<&BTreeMap<Id, String>>) -> Result<(BTreeMap<Id, String>, Vec<Item>)> {
     let path = dir.join(format!("annotations/instances_{part}.json"));
-    let bytes = files::read(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => anyhow!("{} is missing: {}", path.display(), cure(dir)),
-        _ => anyhow!("cannot read {}: {error}", path.display()),
-    })?;
-    let read: Instances = serde_json::from_slice(&bytes)
-        .map_err(|error| anyhow!("{}: not COCO's instances ({error}): fetch it again", path.display()))?;
-    let categories: BTreeMap<i64, String> = read.categories.into_iter().map(|one| (one.id, one.name)).collect();
+    let read: Instances = json(needed(&path)?)
+        .map_err(|error| anyhow!("{}: not COCO's instances ({error:#}): fetch it again", path.display()))?;
+    let categories: BTreeMap<Id, String> = read.categories.into_iter().map(|one| (one.id, one.name)).collect();
     if let Some(known) = known {
         ensure!(categories == *known, "{}: other categories than in instances_train2014.json", path.display());
     }
-    let place: BTreeMap<i64, u32> = categories.keys().copied().zip(0..).collect();
-    let mut labels: BTreeMap<i64, Vec<u32>> = read.images.iter().map(|image| (image.id, Vec::new())).collect();
+    let place: BTreeMap<&Id, u32> = categories.keys().zip(0..).collect();
+    let mut labels: BTreeMap<Id, Vec<u32>> = read.images.iter().map(|image| (image.id.clone(), Vec::new())).collect();
     for one in &read.annotations {
         let class = place.get(&one.category_id).ok_or_else(|| {
             anyhow!("{}: an annotation of the unknown category {}: fetch it again", path.display(), one.category_id)
@@ -92,14 +122,10 @@ fn part(dir: &Path, part: &str, known: Option<&BTreeMap<i64, String>>) -> Result
     }
     let mut items = Vec::with_capacity(read.images.len());
     for one in read.images {
-        let name = &one.file_name;
-        ensure!(
-            !name.contains(['/', '\\']) && !name.starts_with('.') && !name.is_empty(),
-            "{}: {name:?} is no image's name",
-            path.display()
-        );
+        let name = inside(&one.file_name)
+            .map_err(|why| anyhow!("{}: the file_name {:?} {why}", path.display(), one.file_name))?;
         let of = labels.remove(&one.id).ok_or_else(|| anyhow!("{}: image {} stands twice", path.display(), one.id))?;
-        items.push(image(dir, format!("{part}/{name}"), unique(of)));
+        items.push(image(dir, placed(dir, part, &name), unique(of)));
     }
     Ok((categories, items))
 }

@@ -8,15 +8,15 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 
 use super::super::thousands;
-use super::{Item, LabelLayout, LabelSet, image, text, unique};
+use super::{Item, LabelLayout, LabelSet, image, placed, unique};
+use crate::lists::{Row, inside, rows};
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let path = dir.join("labels.csv");
-    let text = text(&path)?;
-    let mut reader = ::csv::ReaderBuilder::new().trim(::csv::Trim::All).from_reader(text.as_bytes());
-    let bad = |error: ::csv::Error| anyhow!("{}: {error}", path.display());
-    let head = reader.headers().map_err(bad)?.clone();
+    let mut all = rows(&path)?;
+    ensure!(!all.is_empty(), "{}: an empty file", path.display());
+    let head = all.remove(0).fields;
     let column = |name: &str| head.iter().position(|known| known.eq_ignore_ascii_case(name));
     let need = |name: &str| {
         column(name).with_context(|| {
@@ -24,34 +24,36 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         })
     };
     let (images, labels, split) = (need("image")?, need("labels")?, column("split"));
-    let mut rows: Vec<(String, Vec<String>, Option<bool>)> = Vec::new();
+    let mut listed: Vec<(String, Vec<String>, Option<bool>)> = Vec::new();
     let mut seen = BTreeSet::new();
-    for record in reader.records() {
-        let record = record.map_err(bad)?;
-        let line = record.position().map_or(0, |position| position.line());
-        let name = record.get(images).unwrap_or("").to_string();
+    for Row { line, fields } in all {
         ensure!(
-            !name.is_empty() && !name.starts_with('/') && !name.split(['/', '\\']).any(|part| part == ".."),
-            "{}:{line}: {name:?} is no image under images/",
-            path.display()
+            fields.iter().skip(head.len()).all(String::is_empty) && fields.len() > images.max(labels),
+            "{}:{line}: {} columns where the first line has {}: put quotes around a name with a separator in it",
+            path.display(),
+            fields.len(),
+            head.len()
         );
+        let field = |column: usize| fields.get(column).map_or("", String::as_str);
+        let name = inside(field(images))
+            .map_err(|why| anyhow!("{}:{line}: the image {:?} {why}", path.display(), field(images)))?;
         ensure!(seen.insert(name.clone()), "{}:{line}: {name} stands twice", path.display());
-        let words = record.get(labels).unwrap_or("").split(';').map(str::trim).filter(|word| !word.is_empty());
-        let test = match split.map(|column| record.get(column).unwrap_or("")) {
+        let words = field(labels).split(';').map(str::trim).filter(|word| !word.is_empty());
+        let test = match split.map(field) {
             None => None,
             Some("train") => Some(false),
             Some("test") => Some(true),
             Some(word) => bail!("{}:{line}: the split is {word:?}: say train or test", path.display()),
         };
-        rows.push((name, words.map(String::from).collect(), test));
+        listed.push((name, words.map(String::from).collect(), test));
     }
     let classes: Vec<String> =
-        rows.iter().flat_map(|row| row.1.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect();
+        listed.iter().flat_map(|row| row.1.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |word: &String| classes.binary_search(word).map_or(0, |place| place as u32);
-    let items: Vec<(Item, Option<bool>)> = rows
+    let items: Vec<(Item, Option<bool>)> = listed
         .iter()
         .map(|(name, words, test)| {
-            (image(dir, format!("images/{name}"), unique(words.iter().map(place).collect())), *test)
+            (image(dir, placed(dir, "images", name), unique(words.iter().map(place).collect())), *test)
         })
         .collect();
     let mut notes = Vec::new();

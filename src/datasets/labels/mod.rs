@@ -268,19 +268,20 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
     Ok(set)
 }
 
-/// A text file, or one line that says what is missing.
-fn text(path: &Path) -> Result<String> {
-    let bytes = crate::files::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            anyhow::anyhow!(
-                "{} is missing: {}",
-                path.display(),
-                cure(path.parent().and_then(Path::parent).unwrap_or(path))
-            )
-        }
-        _ => anyhow::anyhow!("cannot read {}: {error}", path.display()),
-    })?;
-    Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_string())
+/// The path of a file that must be there.
+///
+/// # Errors
+/// What is missing, and what gets it.
+fn needed(path: &Path) -> Result<&Path> {
+    let set = path.parent().and_then(Path::parent).unwrap_or(path);
+    ensure!(path.exists(), "{} is missing: {}", path.display(), cure(set));
+    Ok(path)
+}
+
+/// Where the image `name` of a list lies in the set: under `folder`, which some write before the name.
+fn placed(dir: &Path, folder: &str, name: &str) -> String {
+    let below = name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    if below && dir.join(name).is_file() { name.to_string() } else { format!("{folder}/{name}") }
 }
 
 /// An image file of a set.

@@ -3,16 +3,17 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use rayon::prelude::*;
 
 use super::super::{Count, compare, thousands};
-use super::{Item, LabelLayout, LabelSet, both, image, once, text};
+use super::{Item, LabelLayout, LabelSet, both, image, needed, once};
 use crate::catalog::count;
+use crate::lists::{inside, lines};
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
-    let concepts = text(&dir.join("ConceptsList/Concepts81.txt"))?;
-    let classes: Vec<String> = concepts.lines().map(str::trim).filter(|c| !c.is_empty()).map(String::from).collect();
+    let concepts = lines(needed(&dir.join("ConceptsList/Concepts81.txt"))?)?;
+    let classes: Vec<String> = concepts.into_iter().map(|(_, concept)| concept).collect();
     let mut notes = Vec::new();
     let (train, listed_train) = part(dir, "Train", &classes, &mut notes)?;
     let (test, listed_test) = part(dir, "Test", &classes, &mut notes)?;
@@ -41,15 +42,10 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 /// The images of a part that are there, and how many are listed.
 fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> Result<(Vec<Item>, usize)> {
     let list = dir.join(format!("ImageList/{part}Imagelist.txt"));
-    let names: Vec<String> =
-        text(&list)?.lines().map(str::trim).filter(|n| !n.is_empty()).map(|n| n.replace('\\', "/")).collect();
-    for name in &names {
-        ensure!(
-            !name.starts_with('/') && !name.split('/').any(|part| part == ".."),
-            "{}: {name} leads out of the set: take the list of the authors",
-            list.display()
-        );
-    }
+    let name = |(line, name): (usize, String)| {
+        inside(&name).map_err(|why| anyhow!("{}:{line}: {name:?} {why}: take the list of the authors", list.display()))
+    };
+    let names: Vec<String> = lines(needed(&list)?)?.into_iter().map(name).collect::<Result<_>>()?;
     let columns: Vec<(Vec<bool>, Vec<String>)> = classes
         .par_iter()
         .map(|class| {
@@ -72,18 +68,13 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
 /// A concept's 0 and 1, a line an image, and what else stands there, which counts as 0.
 fn column(path: &Path, images: usize, list: &Path) -> Result<(Vec<bool>, Vec<String>)> {
     let (mut labels, mut defects) = (Vec::with_capacity(images), Vec::new());
-    for (line, word) in text(path)?.lines().map(str::trim).enumerate().filter(|(_, word)| !word.is_empty()) {
+    for (line, word) in lines(needed(path)?)? {
         labels.push(word == "1");
         if word != "0" && word != "1" {
             // Known: line 78,372 of Labels_lake_Train.txt is -1130179.
-            ensure!(
-                defects.len() < 10,
-                "{}:{}: {word:?} where 0 or 1 should be: fetch it again",
-                path.display(),
-                line + 1
-            );
+            ensure!(defects.len() < 10, "{}:{}: {word:?} where 0 or 1 should be: fetch it again", path.display(), line);
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            defects.push(format!("{name}:{}: {word:?} where 0 or 1 should be: taken as 0", thousands(line + 1)));
+            defects.push(format!("{name}:{}: {word:?} where 0 or 1 should be: taken as 0", thousands(line)));
         }
     }
     ensure!(

@@ -7,8 +7,9 @@ use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 
 use super::super::{Count, compare};
-use super::{Item, LabelLayout, LabelSet, both, image, once, text, unique};
+use super::{Item, LabelLayout, LabelSet, both, image, needed, once, unique};
 use crate::catalog::count;
+use crate::lists::{lines, text};
 
 /// The classes in the development kit's order.
 const CLASSES: [&str; 20] = [
@@ -58,11 +59,9 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 
 fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {
     let list = dir.join("ImageSets/Main").join(format!("{name}.txt"));
-    let lines = text(&list)?;
-    let ids: Vec<(usize, &str)> =
-        lines.lines().enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, id)| !id.is_empty()).collect();
-    ids.par_iter()
-        .map(|&(line, id)| {
+    lines(needed(&list)?)?
+        .par_iter()
+        .map(|(line, id)| {
             // A list of one class has a second column; and a name must stay inside the folder.
             if id.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\') || id.starts_with('.') {
                 return Err(anyhow!("{}:{line}: {id:?} is no image's name: it should be as 000005", list.display()));
@@ -77,7 +76,7 @@ fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {
 
 /// The classes of an annotation's objects, and those that only difficult objects show.
 fn objects(path: &Path) -> Result<(Vec<u32>, Vec<u32>)> {
-    let text = text(path)?;
+    let text = text(needed(path)?)?;
     let document = roxmltree::Document::parse(&text)
         .map_err(|error| anyhow!("{}: no whole XML ({error}): unpack the set again", path.display()))?;
     let mut seen: BTreeMap<u32, bool> = BTreeMap::new();

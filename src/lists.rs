@@ -1,0 +1,169 @@
+//! Lists as people's programs write them: CSV with quotes whatever separates its columns, ends its lines or encodes its
+//! letters; JSON with NaN; paths with backslashes; people's names in several spellings.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use csv::{ReaderBuilder, StringRecord};
+use serde::de::DeserializeOwned;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::files;
+
+/// A text file: UTF-8 or UTF-16 by its byte order mark, else what Windows calls ANSI. Lines end in `\n`.
+///
+/// # Errors
+/// One line that names the file: it cannot be read, or is no text.
+pub fn text(path: &Path) -> Result<String> {
+    let bytes = files::read(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text),
+        Err(other) => encoding_rs::WINDOWS_1252.decode(other.as_bytes()).0.into_owned(),
+    };
+    ensure!(!text.contains('\0'), "{}: not a text file", path.display());
+    Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
+}
+
+/// The lines of a list of one column that are not empty, with their numbers, without blanks around.
+///
+/// # Errors
+/// As [`text`].
+pub fn lines(path: &Path) -> Result<Vec<(usize, String)>> {
+    let text = text(path)?;
+    let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim().to_string()));
+    Ok(lines.filter(|(_, line)| !line.is_empty()).collect())
+}
+
+/// A row of a CSV file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The number of its line, from 1.
+    pub line: usize,
+    /// Its fields, without blanks around.
+    pub fields: Vec<String>,
+}
+
+/// The rows of a CSV file that are not empty, each with as many fields as it has. The first line that has one of them
+/// outside quotes says what separates: tabs, commas or semicolons.
+///
+/// # Errors
+/// As [`text`]; a quote that does not close on its line.
+pub fn rows(path: &Path) -> Result<Vec<Row>> {
+    let text = text(path)?;
+    let found = text.lines().find_map(|line| {
+        let outside: String = line.split('"').step_by(2).collect();
+        ['\t', ',', ';'].into_iter().find(|&mark| outside.contains(mark))
+    });
+    let mark = found.unwrap_or(',');
+    // Blanks before an opening quote, which others write, would make it a letter.
+    let close = |(place, part): (usize, &str)| {
+        let cut = part.trim_end_matches(' ');
+        let opens = place % 2 == 0 && (cut.is_empty() || cut.ends_with([mark, '\n']));
+        String::from(if opens { cut } else { part })
+    };
+    let text = text.split('"').enumerate().map(close).collect::<Vec<_>>().join("\"") + "\n";
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).flexible(true).delimiter(mark as u8).from_reader(text.as_bytes());
+    let (mut rows, mut record) = (Vec::new(), StringRecord::new());
+    while reader.read_record(&mut record).with_context(|| path.display().to_string())? {
+        let line = reader.position().line() as usize - 1;
+        ensure!(
+            !record.iter().any(|field| field.trim_end().contains('\n')),
+            "{}:{line}: the quote that closes here was opened on a line before, or is never closed",
+            path.display()
+        );
+        let fields: Vec<String> = record.iter().map(|field| field.trim().to_string()).collect();
+        if fields.iter().any(|field| !field.is_empty()) {
+            rows.push(Row { line, fields });
+        }
+    }
+    Ok(rows)
+}
+
+/// A JSON file; NaN and infinities, which Python writes, stand for null.
+///
+/// # Errors
+/// As [`text`]; what is wrong with it, without the file's name.
+pub fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = text(path)?;
+    let text = if text.contains("NaN") || text.contains("Infinity") { without_nan(&text) } else { text };
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn without_nan(text: &str) -> String {
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('"') {
+        // A string ends at the first quote behind an even number of backslashes.
+        let mut escaped = false;
+        let close = rest[at + 1..].find(|c| {
+            let end = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            end
+        });
+        let end = close.map_or(rest.len(), |close| at + close + 2);
+        plain += &numbers(&rest[..at]);
+        plain += &rest[at..end];
+        rest = &rest[end..];
+    }
+    plain + &numbers(rest)
+}
+
+fn numbers(text: &str) -> String {
+    ["-Infinity", "Infinity", "NaN"].into_iter().fold(text.to_string(), |text, word| text.replace(word, "null"))
+}
+
+/// A path that a list gives, with `/` between its parts, below the folder that the list is of.
+///
+/// # Errors
+/// In words that follow the path: it is empty, absolute, or leads out of the folder.
+pub fn inside(path: &str) -> Result<String, &'static str> {
+    let path = path.trim().replace('\\', "/");
+    let path = path.trim_start_matches("./");
+    let drive = path.as_bytes().get(1) == Some(&b':') && path.as_bytes().get(2) == Some(&b'/');
+    if path.is_empty() || path.ends_with('/') {
+        Err("is no file's name")
+    } else if path.starts_with('/') || drive {
+        Err("is an absolute path: it should begin in the images' folder")
+    } else if path.split('/').any(|part| part == "..") {
+        Err("leads out of the images' folder")
+    } else {
+        Ok(path.to_string())
+    }
+}
+
+/// A person's name as it is compared: letters and digits alone, without case and accents, a blank between numbers.
+/// `George_W_Bush` and `George W. Bush` are one name, `José-María` and `jose maria`; `1_11` and `11_1` are two.
+pub fn person(name: &str) -> String {
+    let mut plain = String::new();
+    let mut apart = false;
+    for c in name.nfkd().flat_map(char::to_lowercase).nfkd() {
+        if !c.is_alphanumeric() {
+            // An accent, too, stands apart from its letter here, and not between two digits.
+            apart = true;
+            continue;
+        }
+        if apart && c.is_numeric() && plain.ends_with(char::is_numeric) {
+            plain.push(' ');
+        }
+        apart = false;
+        match c {
+            'ø' => plain.push('o'),
+            'ł' => plain.push('l'),
+            'đ' | 'ð' => plain.push('d'),
+            'ı' => plain.push('i'),
+            'ß' => plain.push_str("ss"),
+            'æ' => plain.push_str("ae"),
+            'œ' => plain.push_str("oe"),
+            'þ' => plain.push_str("th"),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+/// As [`person`], also with what follows a comma first: `Bush, George` is `George Bush`.
+pub fn spellings(name: &str) -> BTreeSet<String> {
+    let turned = name.split_once(',').map(|(last, first)| person(&format!("{first} {last}")));
+    [person(name)].into_iter().chain(turned).filter(|name| !name.is_empty()).collect()
+}
