@@ -95,6 +95,10 @@ impl World {
         let group = watch::meet(&place, device)?;
         let world = World(Some(Arc::new(Inner { rank: place.rank, size: place.size, device, group })));
         world.barrier()?;
+        // Other verbs would meet in collectives of other things.
+        let of: Vec<String> = std::env::args().take(2).collect();
+        let program = of.first().and_then(|path| path.rsplit('/').next());
+        world.agree("the program and its verb: start every process alike", &(program, of.get(1)))?;
         // Never taken down: its destructor waits for collectives that the others may never finish.
         std::mem::forget(world.clone());
         Ok(world)

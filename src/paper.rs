@@ -271,6 +271,9 @@ fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run) -> Result
     Config::new(P::NAME, hyper::flags(h), serde_json::to_value(shape)?, &run.machine.name)
 }
 
+/// What processes that were told different run folders are told.
+pub(crate) const RUN: &str = "--run: give every process the same";
+
 /// Where a part of the run at `at` lies: in a subfolder, or, without a name, in the run's own folder.
 fn folder_of(at: &Path, part: &str) -> PathBuf {
     if part.is_empty() { at.to_path_buf() } else { at.join(part) }
@@ -287,6 +290,7 @@ fn part_config(config: &Config, part: &str) -> Config {
 
 /// The configuration, flags and shape of a run from its folder; of several processes the first one reads.
 pub(crate) fn opened<P: Paper>(at: &Path, machine: &Machine) -> Result<(Config, All<P::Hyper>, P::Shape)> {
+    machine.world.agree(RUN, &at)?;
     let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
     let config = machine.world.told(&own)?.context("process 0 found no run")?;
     ensure!(config.paper == P::NAME, "{} is a run of {}: say {} instead", at.display(), config.paper, config.paper);

@@ -225,6 +225,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let h = hyper::resolved(&hyper::typed::<All<P::Hyper>>(of)?)?;
                 let run = paper::run_of(&h, args.machine.resolve_world()?);
                 let at = args.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
+                run.world().agree(paper::RUN, &at)?;
                 let data = paper::opened_data::<P>(&h)?;
                 paper::train::<P>(&h, &data, &at, &run)?;
                 print(format!("trained: {0}\nnext: {1} evaluate --run {0}", at.display(), P::NAME))

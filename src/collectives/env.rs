@@ -40,12 +40,12 @@ impl Place {
         };
         let Some(size) = number("WORLD_SIZE")? else { return Ok(None) };
         ensure!(size > 0, "WORLD_SIZE is 0 in the environment: say how many processes there are, or unset it");
+        let rank = number("RANK")?.unwrap_or(0);
+        ensure!(rank < size, "RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to {}", size - 1);
         if size == 1 {
             return Ok(None);
         }
         needed("RANK")?;
-        let rank = number("RANK")?.unwrap_or(0);
-        ensure!(rank < size, "RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to {}", size - 1);
         let host = needed("MASTER_ADDR")?;
         let port = needed("MASTER_PORT")?;
         let Ok(port) = port.trim().parse::<u16>() else {

@@ -6,7 +6,9 @@
 //! does, but cannot say whose it was: they ask here ([`lost`]).
 
 use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,8 @@ const LAST: Duration = Duration::from_secs(60);
 /// For the others to come, and for one collective.
 const MEETING: f64 = 300.;
 const COLLECTIVE: f64 = 1800.;
+/// So long a process waits for others before it says for whom.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// The key of the word that ends all.
 const OVER: &str = "over";
 /// The word of a process that came to its end.
@@ -60,6 +64,12 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
     if *rank == 0 {
         say::say(format!("meeting {size} processes at {host}:{port}"));
     }
+    let (who, at) = (format!("process {rank} of {size}"), (host.clone(), *port));
+    let waiting = later(move || {
+        let why =
+            at.to_socket_addrs().err().map_or(String::new(), |error| format!(", a name that leads nowhere ({error})"));
+        format!("{who} waits for process 0 at MASTER_ADDR {}{why}, MASTER_PORT {}", at.0, at.1)
+    });
     let open = |serves: bool, prefix: &str| Store::open(host, *port, serves, prefix, MEETING).map_err(cannot);
     // torchrun keeps one store over all its restarts, which different machines count differently. Every process has
     // been started as often as every other, so that their own counts agree, and what earlier starts left stays apart.
@@ -67,6 +77,7 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
     let start = starts.count(&format!("starts/{rank}")).map_err(cannot)?;
     // The server lives as long as its first connection.
     std::mem::forget(starts);
+    drop(waiting);
     let prefix = format!("{prefix}/{start}");
     // Three connections, since a collective's setting-up may hold one for long: the group's, the watch's, the end's.
     let (first, watching, ending) = (open(false, &prefix)?, open(false, &prefix)?, open(false, &prefix)?);
@@ -88,13 +99,25 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
     Ok(group)
 }
 
+/// Says `line` in a while, unless what this gives is dropped before.
+fn later(line: impl FnOnce() -> String + Send + 'static) -> Sender<()> {
+    let (held, dropped) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        if dropped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            say::cry(line());
+        }
+    });
+    held
+}
+
 /// Waits for all processes, and sees that all compute on the same kind of device: gloo and NCCL don't talk.
 fn all_here(store: &Store, rank: usize, size: usize, device: Device) -> Result<()> {
     let own = if device.is_cuda() { "a GPU" } else { "a CPU" };
     let broken = |error: String| anyhow!("the meeting place broke off: {error}");
     store.set(&format!("here/{rank}"), own).map_err(broken)?;
-    let begun = Instant::now();
+    let (begun, mut said) = (Instant::now(), false);
     let mut missing: Vec<usize> = (0..size).collect();
+    let names = |of: &[usize]| of.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     loop {
         let mut still = Vec::new();
         for &other in &missing {
@@ -110,8 +133,11 @@ fn all_here(store: &Store, rank: usize, size: usize, device: Device) -> Result<(
         }
         missing = still;
         if begun.elapsed().as_secs_f64() > MEETING {
-            let names: Vec<String> = missing.iter().map(usize::to_string).collect();
-            bail!("of {size} processes (WORLD_SIZE) these did not come within {MEETING} s: {}", names.join(", "));
+            bail!("of {size} processes (WORLD_SIZE) these did not come within {MEETING} s: {}", names(&missing));
+        }
+        if begun.elapsed() > PATIENCE && !said {
+            said = true;
+            say::say(format!("of {size} processes (WORLD_SIZE) these have not come yet: {}", names(&missing)));
         }
         std::thread::sleep(BEAT / 10);
     }

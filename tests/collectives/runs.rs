@@ -1,6 +1,7 @@
 //! The binaries as several processes: the same run as one process has, deaths, restarts, and environments that are wrong.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -303,6 +304,7 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
     bad(&train, &[("WORLD_SIZE", "two")], &["WORLD_SIZE", "whole number"]);
     bad(&train, &[("WORLD_SIZE", "0")], &["WORLD_SIZE is 0"]);
     bad(&train, &[("WORLD_SIZE", "2"), ("RANK", "2")], &["RANK is 2", "0 to 1"]);
+    bad(&train, &[("WORLD_SIZE", "1"), ("RANK", "1")], &["RANK is 1 but WORLD_SIZE is 1"]);
     bad(&train, &[("WORLD_SIZE", "2"), ("RANK", "0")], &["MASTER_ADDR"]);
     let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "http")];
     bad(&train, &met, &["MASTER_PORT", "a port"]);
@@ -312,8 +314,44 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
 }
 
 #[test]
+fn a_process_that_waits_says_for_whom() {
+    let port = free_port().to_string();
+    let cases = [
+        (
+            "1",
+            "nowhere.invalid",
+            "process 1 of 2 waits for process 0 at MASTER_ADDR nowhere.invalid, a name that leads",
+        ),
+        ("1", "127.0.0.1", "process 1 of 2 waits for process 0 at MASTER_ADDR 127.0.0.1, MASTER_PORT"),
+        ("0", "127.0.0.1", "of 2 processes (WORLD_SIZE) these have not come yet: 1"),
+    ];
+    let waits = |&(rank, host, words): &(&str, &str, &str)| {
+        // Each its own port, or two of them would meet.
+        let port = if rank == "1" { port.clone() } else { free_port().to_string() };
+        let mut command = TRIPLET_REID.command(&["train", "--data", "drawn", "--device", "cpu"]);
+        command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", host), ("MASTER_PORT", &port)]);
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("a process");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+        let found = lines.any(|line| line.contains(words));
+        let _ = (child.kill(), child.wait());
+        assert!(found, "not said: {words}");
+    };
+    std::thread::scope(|scope| cases.iter().for_each(|case| drop(scope.spawn(|| waits(case)))));
+}
+
+#[test]
 fn processes_that_differ_are_told_so() {
     let place = Place::new();
+    // Other verbs, or a folder that one of them alone was told.
+    let (run, drawn) = (place.text("nowhere"), ["train", "--data", "drawn", "--device", "cpu"]);
+    let evaluate = ["evaluate", "--run", &run, "--device", "cpu"];
+    let elsewhere = [&drawn[..], &["--run", &run]].concat();
+    for (other, words) in [(&evaluate[..], "the program and its verb"), (&elsewhere, "--run: give every process")] {
+        let outputs = Processes::start(2, |rank| TRIPLET_REID.command(if rank == 0 { &drawn } else { other })).end();
+        let said: Vec<String> = outputs.iter().flat_map(errors).collect();
+        assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+        assert!(!said.is_empty() && said.iter().all(|line| line.contains(words)), "{said:?}");
+    }
     let more = ["--steps", "5"];
     // Other flags in one of them.
     let outputs = Processes::start(2, |rank| {
