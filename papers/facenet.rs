@@ -298,7 +298,8 @@ impl Paper for Facenet {
         let set = faces::named_fold(set, part, h.data.min_images)?;
         let sampler = Arc::new(faces::sampler(&set, h.people, h.faces, h.negatives, run.seed("sampler"))?);
         let (chunks, size) = h.chunks(run);
-        let mut loader = faces::chunks(set.train, &sampler, h.recipe(), h.augment, size, session.steps(), run)?;
+        let (reader, mut loader) =
+            faces::chunks(set.train, &sampler, h.recipe(), h.augment, size, session.steps(), run)?;
         // Running statistics.
         let buffers: Vec<Tensor> = session.store().variables().into_values().filter(|x| !x.requires_grad()).collect();
         if run.machine.device.is_cuda() {
@@ -325,6 +326,7 @@ impl Paper for Facenet {
                 Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
             })?;
             session.step(h.rate(t), 0.9);
+            session.left_out(|| reader.left_out(&sampler.batch(t)))?;
             let done = Done { step: t, loss: &loss, images, waited: loader.waited() };
             session.after(done, || {
                 let d = Metric::SquaredEuclidean.matrix(&x, &x);

@@ -320,6 +320,7 @@ impl Paper for MultilabelRanking {
             session.gradients()?.backward(&loss)?;
             session.clip(h.clip);
             session.step(rate, 0.9);
+            session.left_out(|| batch.left_out)?;
             let done = Done { step: t, loss: &loss, images: rows, waited: loader.waited() };
             let line = || stats::joined(stats::tally(t, &loss, &tally), json!({"stage": 1, "lr": rate}));
             session.after(done, || (line(), None))?;
@@ -333,10 +334,10 @@ impl Paper for MultilabelRanking {
         }
         world.share_variables(session.store())?;
         let shape = LabelShape::of(&data.set);
-        let [feature, f] =
-            labels::features(net, &data.train, encoding(h, &shape), run, "features for the second stage")?
-                .map(|x| x.to_device(device));
-        let labels = labels::targets(&data.train.iter().collect::<Vec<_>>(), shape.classes.len()).to_device(device);
+        let train = labels::usable(&data.train, &run.machine)?;
+        let [feature, f] = labels::features(net, &train, encoding(h, &shape), run, "features for the second stage")?
+            .map(|x| x.to_device(device));
+        let labels = labels::targets(&train.iter().collect::<Vec<_>>(), shape.classes.len()).to_device(device);
         let (start, mut shuffled) = (all.start.max(first), order2.shuffled(device));
         for t in start..all.end {
             let (into, place) = (t - first, order2.place(t - first));

@@ -296,9 +296,10 @@ impl Paper for QuadrupletPaper {
         let (images, recipe) = (h.model.pairs() + 1, Recipe::imagenet(h.size.0, h.size.1));
         let mut loader = pairs::batches(&set.train, recipe, sampler, images, session.steps(), run)?;
         while let Some(batch) = loader.next() {
-            let (t, pixels) = batch?;
+            let (t, pixels, left_out) = batch?;
             let now = step(h, net, &upload(&pixels, run.machine.device), t, run)?;
             session.descend(&now.loss, rate(h, t), 0.9)?;
+            session.left_out(|| left_out)?;
             let count = (images * h.quadruplets) as i64;
             let done = Done { step: t, loss: &now.loss, images: count, waited: loader.waited() };
             session.after(done, || log_line(h, t, &now))?;

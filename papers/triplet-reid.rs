@@ -278,6 +278,7 @@ impl Paper for TripletReid {
                 let tally = terms(h, &x, &batch.labels);
                 let loss = mean(h, &tally);
                 session.descend(&loss, decay.rate(t), decay.beta1(t))?; // Eq. 8; β₁ drops to 0.5 at t0
+                session.left_out(|| batch.left_out)?;
                 let done = Done { step: t, loss: &loss, images: batch.labels.size()[0], waited: loader.waited() };
                 session.after(done, || {
                     let (rates, x) = (json!({"lr": decay.rate(t), "beta1": decay.beta1(t)}), x.detach());

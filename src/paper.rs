@@ -3,8 +3,9 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use crate::report::{Report, Table};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
+    photos::Photos,
     session::{self, Session},
 };
 use crate::say::{note, print};
@@ -259,10 +261,18 @@ pub(crate) fn run_of<H: Hyper>(h: &All<H>, machine: Machine) -> Run {
     Run { machine, seed: h.usual.seed, amp: h.usual.amp }
 }
 
-/// The data of a training, said and checked.
-pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>) -> Result<P::Data> {
+/// So long photos are looked at before a training begins: all of a small set. Of a large one, what cannot be used is found
+/// when it is first drawn, or tested.
+const GLANCE: Duration = Duration::from_secs(3);
+
+/// The data of a training, said and looked at.
+pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine) -> Result<P::Data> {
     let data = P::open(&h.own, h.usual.seed)?;
-    data.check(true)?;
+    data.check(!machine.skip_unreadable, GLANCE)?;
+    ensure!(
+        !machine.skip_unreadable || !data.trained().is_empty(),
+        hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
+    );
     data.notes().iter().for_each(note);
     Ok(data)
 }
@@ -317,13 +327,21 @@ pub(crate) fn nets<'a, P: Paper>(
 /// Trains all parts, or goes on; what is trained already is passed over.
 pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
     let asked = "--data (what it trains on): give every process the same";
-    run.world().agree(asked, &data.alike())?;
+    if run.world().size() > 1 {
+        run.world().agree(asked, &data.alike())?;
+    }
     let shape = P::shape(&h.own, data)?;
     let config = config_of::<P>(h, &shape, run)?;
     let parts = P::parts(&h.own, data)?;
     let several = parts.iter().any(|part| !part.is_empty());
+    // Of several processes the first one alone looks at the run's folder.
+    let mut photos = if run.leads() { Some(Photos::of(data.trained())) } else { None };
     if several && run.leads() {
         claim(at, &config, &parts)?;
+    }
+    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.data_changed) {
+        config.match_folder(at)?;
+        photos.compare(at)?;
     }
     for part in parts {
         let store = run.store();
@@ -335,6 +353,10 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
         let mut session = Session::open(plan, &run.machine, store, begin)?;
+        // Only now is the folder the run's.
+        if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
+            photos.write(at)?;
+        }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
         if session.announce(&format!("{what} on {}{named}, {place}", data.name())) {
@@ -342,6 +364,11 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
         }
     }
     Ok(())
+}
+
+/// Whether there is something trained to go on from.
+fn begun(at: &Path, parts: &[String]) -> bool {
+    parts.iter().any(|part| checkpoint::exists(&folder_of(at, part)))
 }
 
 /// The configuration of a run of several parts, new or the same.
@@ -353,8 +380,11 @@ fn claim(at: &Path, config: &Config, parts: &[String]) -> Result<()> {
     let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
     std::fs::create_dir_all(at).with_context(advice)?;
     // Without a checkpoint nothing was trained, and nothing is lost by starting otherwise.
-    let begun = parts.iter().any(|part| checkpoint::exists(&folder_of(at, part)));
-    if begun && at.join("config.json").exists() { config.match_folder(at) } else { config.write_or_match(at).map(drop) }
+    if begun(at, parts) && at.join("config.json").exists() {
+        config.match_folder(at)
+    } else {
+        config.write_or_match(at).map(drop)
+    }
 }
 
 /// Scores a run into the folder `at`: `results.json` and `report.html`.

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Command, FromArgMatches, Subcommand};
@@ -133,6 +134,9 @@ pub fn command<P: Paper>() -> Command {
         .mut_subcommand("data", |verb| {
             hyper::optional::<P::Hyper>(verb, "Data").mut_arg("data", |arg| arg.required(true))
         });
+    let no_photos = |verb: Command| verb.mut_arg("skip_unreadable", |arg| arg.hide(P::BRINGS != "images"));
+    let command =
+        ["reproduce", "train"].into_iter().fold(command, |command, verb| command.mut_subcommand(verb, no_photos));
     // A hyperparameter of that name keeps it.
     let command = match hyper::flags(&hyper::blank::<P::Hyper>().ok()).contains_key("splits") {
         true => command.mut_subcommand("reproduce", |verb| {
@@ -216,7 +220,7 @@ pub fn main<P: Paper>() -> ExitCode {
             let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
             let data = P::open(&h.own, h.usual.seed)?;
             data.notes().iter().for_each(note);
-            data.check(false)?;
+            data.check(false, Duration::MAX)?;
             let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
             return tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")));
         }
@@ -226,7 +230,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let run = paper::run_of(&h, args.machine.resolve_world()?);
                 let at = args.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
                 run.world().agree(paper::RUN, &at)?;
-                let data = paper::opened_data::<P>(&h)?;
+                let data = paper::opened_data::<P>(&h, &run.machine)?;
                 paper::train::<P>(&h, &data, &at, &run)?;
                 print(format!("trained: {0}\nnext: {1} evaluate --run {0}", at.display(), P::NAME))
             }
@@ -291,7 +295,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
         (data, at)
     };
     data.notes().iter().for_each(note);
-    data.check(false)?;
+    data.check(false, Duration::MAX)?;
     let at = if args.untrained { at.join("untrained") } else { at };
     let mut nets = paper::nets(&h, &shape, &run, &args.run, &config, args.untrained);
     nets.elsewhere = !typed.is_empty();
@@ -324,7 +328,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
     let run = paper::run_of(&h, machine);
     let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
-    let data = paper::opened_data::<P>(&h)?;
+    let data = paper::opened_data::<P>(&h, &run.machine)?;
     paper::train::<P>(&h, &data, &at, &run)?;
     let (config, h, shape) = paper::opened::<P>(&at, &run.machine)?;
     let nets = paper::nets(&h, &shape, &run, &at, &config, false);
@@ -550,7 +554,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     for Job { place, column, words, split, h, scoring, at, into } in &jobs {
         say(format!("{words}: {}", at.display()));
         let run = paper::run_of(h, machine.clone());
-        let data = paper::opened_data::<P>(h)?;
+        let data = paper::opened_data::<P>(h, machine)?;
         paper::train::<P>(h, &data, at, &run)?;
         let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
         reasons.extend(results.comparable.clone().err().filter(|why| !reasons.contains(why)));

@@ -1,6 +1,6 @@
 //! Where a picture's pixels are, and what of them is looked at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -26,10 +26,29 @@ impl Source {
     /// # Errors
     /// As [`picture::load`]: one line that names the file.
     pub fn image(&self) -> Result<Arc<RgbImage>> {
+        self.image_of(&|_| Ok(()))
+    }
+
+    /// As [`Source::image`], where `takes` has no complaint about width and height before any [`Source::Through`].
+    ///
+    /// # Errors
+    /// As there, and its complaint.
+    pub fn image_of(&self, takes: &dyn Fn((u32, u32)) -> Result<()>) -> Result<Arc<RgbImage>> {
+        let image = match self {
+            Source::File(path) => Arc::new(picture::load(path)?),
+            Source::Memory(image) => image.clone(),
+            Source::Through(source, view) => return view.of(&*source.image_of(takes)?).map(Arc::new),
+        };
+        takes(image.dimensions())?;
+        Ok(image)
+    }
+
+    /// The file that it comes from, if it does.
+    pub fn path(&self) -> Option<&Path> {
         match self {
-            Source::File(path) => picture::load(path).map(Arc::new),
-            Source::Memory(image) => Ok(image.clone()),
-            Source::Through(source, view) => view.of(&*source.image()?).map(Arc::new),
+            Source::File(path) => Some(path),
+            Source::Memory(_) => None,
+            Source::Through(source, _) => source.path(),
         }
     }
 

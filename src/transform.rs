@@ -4,6 +4,8 @@
 //! input size and a random flip to train; ten crops of the same enlarged image to test (Table 5). Pixels go from bytes
 //! to normalised `f32` through one table a channel, straight into the caller's batch.
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use image::RgbImage;
@@ -156,21 +158,22 @@ impl Recipe {
     }
 
     /// The training views of a batch, f32 `[N, 3, height, width]`. `images` are places in batch number `step` and what
-    /// is there; each draws its crop and flip at its own address (`seed`, step, place), so that no share of a batch
-    /// and no number of threads changes a view.
+    /// is there, which `open` makes an image of; each draws its crop and flip at its own address (`seed`, step, place), so
+    /// that no share of a batch and no number of threads changes a view.
     ///
     /// # Errors
     /// One line that names the file.
-    pub fn train_batch<'a>(
+    pub fn train_batch<I>(
         &self,
-        images: impl IntoIterator<Item = (usize, &'a Source)>,
+        images: impl IntoIterator<Item = (usize, I)>,
+        open: impl Fn(I) -> Result<Arc<RgbImage>>,
         augment: Augment,
         seed: u64,
         step: u64,
     ) -> Result<Tensor> {
         let seed = seed::named(seed, "augment");
-        self.batch(1, images, |(place, source), out| {
-            self.train(&*source.image()?, augment, &mut seed::at(seed, step, place as u64), out);
+        self.batch(1, images, |(place, item), out| {
+            self.train(&*open(item)?, augment, &mut seed::at(seed, step, place as u64), out);
             Ok(())
         })
     }

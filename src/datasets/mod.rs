@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use rand::Rng;
@@ -21,6 +23,7 @@ use crate::{catalog, seed};
 pub use crate::source::Source;
 pub use card::Card;
 pub use folder::folder;
+pub use reader::{Fits, Reader};
 pub use split::{Split, SplitPeople, split_people};
 
 mod card;
@@ -32,6 +35,7 @@ pub mod labels;
 mod market1501;
 mod mars;
 pub mod pair_graph;
+mod reader;
 pub mod skills;
 mod split;
 mod tree;
@@ -244,21 +248,38 @@ fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
     Ok(())
 }
 
-/// Checks every file before a training starts (see [`Source::check`]), on all cores.
+/// Checks every file (see [`Source::check`]), on all cores.
 ///
 /// # Errors
-/// One line: how many cannot be used, the first of them in the given order, and what to do.
+/// As [`look`].
 pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
-    let photos: Vec<&Photo> = photos.into_iter().collect();
+    look(photos, Duration::MAX, |photo| photo.source.check())
+}
+
+/// Checks `all` by `usable`, on all cores, as far as it comes `within` a time.
+///
+/// # Errors
+/// One line: how many cannot be used of those looked at, the first of them in the given order, and what to do.
+pub(crate) fn look<'a, T: Sync + 'a>(
+    all: impl IntoIterator<Item = &'a T>,
+    within: Duration,
+    usable: impl Fn(&T) -> Result<()> + Sync,
+) -> Result<()> {
+    let all: Vec<&T> = all.into_iter().collect();
+    let (begun, looked) = (Instant::now(), AtomicUsize::new(0));
+    let one = |(i, item): (usize, &&T)| {
+        if begun.elapsed() > within {
+            return None;
+        }
+        looked.fetch_add(1, Ordering::Relaxed);
+        usable(item).err().map(|error| (1_usize, Some((i, error))))
+    };
     // Only the first error is kept: a folder that is not there would give a million.
-    let (bad, first) = photos
-        .par_iter()
-        .enumerate()
-        .filter_map(|(i, photo)| photo.source.check().err().map(|error| (1usize, Some((i, error)))))
-        .reduce(|| (0, None), |a, b| (a.0 + b.0, earlier(a.1, b.1)));
+    let (bad, first) =
+        (all.par_iter().enumerate().filter_map(one)).reduce(|| (0, None), |a, b| (a.0 + b.0, earlier(a.1, b.1)));
     let Some((_, first)) = first else { return Ok(()) };
     let more = if bad > 1 { " (the data verb lists them), the first" } else { "" };
-    Err(anyhow!("{} of {} images cannot be used{more}: {first}", thousands(bad), thousands(photos.len())))
+    Err(anyhow!("{} of {} images cannot be used{more}: {first}", thousands(bad), thousands(looked.into_inner())))
 }
 
 /// Of two errors with their places, the one that comes first.

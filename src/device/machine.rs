@@ -33,6 +33,12 @@ pub struct TrainingFlags {
     /// Save a checkpoint every N steps (and every two minutes, and at the end)
     #[arg(long, help_heading = "Machine", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
+    /// Train without the photos that cannot be used, with others in their places; the log counts them
+    #[arg(long, help_heading = "Machine")]
+    pub skip_unreadable: bool,
+    /// Go on though the training photos are not those that the run was begun with
+    #[arg(long, help_heading = "Machine")]
+    pub data_changed: bool,
     /// With several processes: batch normalisation over the rows of all of them, not over each one's share
     #[arg(long, help_heading = "Machine")]
     pub sync_batch_norm: bool,
@@ -50,8 +56,9 @@ impl TrainingFlags {
     }
 
     fn completed(&self, machine: Machine) -> Result<Machine> {
-        let alike = (self.sync_batch_norm, self.place.tf32, self.place.deterministic);
-        machine.world.agree("--sync-batch-norm, --tf32 and --deterministic: give every process the same", &alike)?;
+        let alike = (self.sync_batch_norm, self.place.tf32, self.place.deterministic, self.skip_unreadable);
+        let asked = "--sync-batch-norm, --tf32, --deterministic and --skip-unreadable: give every process the same";
+        machine.world.agree(asked, &alike)?;
         if self.sync_batch_norm {
             if machine.world.size() == 1 {
                 bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
@@ -62,8 +69,8 @@ impl TrainingFlags {
                 world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&crate::say::one_line(&error)))
             });
         }
-        let (checkpoint_every, sync_batch_norm) = (self.checkpoint_every, self.sync_batch_norm);
-        Ok(Machine { checkpoint_every, sync_batch_norm, ..machine })
+        let TrainingFlags { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, .. } = *self;
+        Ok(Machine { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, ..machine })
     }
 }
 
@@ -86,6 +93,10 @@ pub struct Machine {
     pub world: World,
     /// Whether batch normalisation sees the rows of all of them.
     pub sync_batch_norm: bool,
+    /// Whether training photos that cannot be used are left out.
+    pub skip_unreadable: bool,
+    /// Whether a run may go on with other training photos.
+    pub data_changed: bool,
     /// Whether a GPU's f32 products are in TF32.
     pub tf32: bool,
 }
@@ -161,6 +172,8 @@ impl MachineFlags {
             checkpoint_every: u64::MAX,
             world,
             sync_batch_norm: false,
+            skip_unreadable: false,
+            data_changed: false,
             tf32: self.tf32,
         })
     }

@@ -2,12 +2,13 @@
 //!
 //! `config.json` (every flag, versions, device), `log.jsonl` (a line a logged step: a function of the flags and the
 //! data alone), `timing.jsonl` (what the clock said at the same steps), `checkpoint.safetensors` and the one before
-//! it, `results.json`, `report.html`, `model.pt`.
+//! it, `photos.csv.gz` (the training photos), `results.json`, `report.html`, `model.pt`.
 
 pub mod cached;
 pub mod checkpoint;
 pub mod config;
 pub mod folder;
+pub mod photos;
 pub mod session;
 pub mod stats;
 pub mod watch;

@@ -2,7 +2,7 @@
 //! non-finite numbers, checkpoints. The loop itself is the paper's and stays in its file.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ pub struct Session {
     watch: Watch,
     finite: Finite,
     bar: Option<Bar>,
+    /// Rows of the training photos that were left out, where that is allowed.
+    left_out: Option<BTreeSet<i64>>,
     /// The step of the newest checkpoint, 0 for none, and when it was written.
     kept: (u64, Instant),
     /// Since the last log line: when it was, images since.
@@ -107,6 +109,7 @@ impl Session {
         config.machine.insert("processes".into(), world.size().into());
         config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
         config.machine.insert("tf32".into(), machine.tf32.into());
+        config.machine.insert("skip-unreadable".into(), machine.skip_unreadable.into());
         world.agree("flags: give every process the same ones", &config.flags)?;
         let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
         ensure!(
@@ -147,8 +150,11 @@ impl Session {
             fits.map_err(|name| anyhow!("the optimiser's {name} does not fit: give every process the same flags"))?;
             extra = world.told_tensors(extra.into_iter().collect())?.into_iter().collect();
         }
+        let before = extra.remove(LEFT_OUT).map(Vec::<i64>::try_from).transpose()?;
+        let left_out = machine.skip_unreadable.then(|| before.into_iter().flatten().collect());
         Ok(Session {
             extra,
+            left_out,
             at: at.to_path_buf(),
             world,
             config,
@@ -263,6 +269,19 @@ impl Session {
         step.is_multiple_of(self.log_every) || step + 1 == self.steps
     }
 
+    /// The training photos `rows` were left out of a batch: the log counts them. Where nothing may be left out, they are
+    /// not asked for.
+    ///
+    /// # Errors
+    /// Where another process is gone.
+    pub fn left_out(&mut self, rows: impl FnOnce() -> Vec<usize>) -> Result<()> {
+        if let Some(all) = &mut self.left_out {
+            let own: Vec<f64> = rows().into_iter().map(|row| row as f64).collect();
+            all.extend(self.world.gather_lists(&own)?.concat().into_iter().map(|row| row as i64));
+        }
+        Ok(())
+    }
+
     /// Takes note of a finished step: the bar, the log line that `line` gives where one is due (an object; its
     /// "mean" and "active" go beside the bar, and the reading, where there is one, to the watch), a checkpoint where one
     /// is due. Errors on a loss or weight that is not finite.
@@ -278,7 +297,10 @@ impl Session {
         }
         if due {
             self.finite.check(step, &kept(self.kept.0, &self.at))?;
-            let (line, reading) = line();
+            let (mut line, reading) = line();
+            if let Some(left_out) = &self.left_out {
+                line["left_out"] = json!(left_out.len());
+            }
             writes.log.line(&line)?;
             if let Some(warning) = reading.and_then(|reading| self.watch.read(reading)) {
                 writes.log.line(&json!({"step": step, "warning": warning}))?;
@@ -318,12 +340,18 @@ impl Session {
         self.finite.check_weights(&self.store, last, &safe)?;
         let carried = serde_json::to_string(&self.watch)?;
         let progress = checkpoint::Progress::new(count, writes.log.sync()?, carried, &self.config);
-        let extra: Vec<_> = self.extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect();
+        let mut extra: Vec<_> = self.extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect();
+        if let Some(rows) = self.left_out.as_ref().filter(|rows| !rows.is_empty()) {
+            extra.push((LEFT_OUT.into(), Tensor::from_slice(&rows.iter().copied().collect::<Vec<_>>())));
+        }
         checkpoint::save(&writes.folder, &self.store, &self.optimizer, &extra, &progress)?;
         self.kept = (count, Instant::now());
         Ok(())
     }
 }
+
+/// The tensor of a checkpoint with the rows of the training photos that were left out.
+const LEFT_OUT: &str = "left-out";
 
 /// What is safe, for an error's text.
 fn kept(step: u64, at: &Path) -> String {

@@ -8,11 +8,13 @@ pub mod people;
 pub mod reid;
 pub mod skill;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::datasets::Card;
+use crate::datasets::{Card, Photo, Source};
 
 /// A data set, as the verbs of every paper meet it.
 pub trait Data {
@@ -23,13 +25,26 @@ pub trait Data {
     /// The name under which papers know it, where every count is the published set's; else why ours may not stand beside
     /// a paper's number.
     fn published(&self) -> std::result::Result<String, String>;
-    /// Errors where a file that training (or only testing) needs cannot be used.
-    fn check(&self, training: bool) -> Result<()>;
+    /// Looks at the files that testing needs, and those that `training` needs too, as far as it comes `within` a time.
+    ///
+    /// # Errors
+    /// Where one cannot be used.
+    fn check(&self, training: bool, within: Duration) -> Result<()>;
+    /// The names of the images to train on, and where they are; none of drawn data, of films and of ready-made features.
+    fn trained(&self) -> Vec<(&str, &Source)> {
+        Vec::new()
+    }
     /// What several processes at one training must have alike.
     fn alike(&self) -> Value;
     /// What it holds, how it differs from the published set, and which of its files cannot be read; of several sets one
     /// each.
     fn cards(&self) -> Vec<Card>;
+}
+
+/// Photos of files: their names, and where they are.
+fn files(photos: &[Photo]) -> Vec<(&str, &Source)> {
+    let file = |photo: &&Photo| photo.source.path().is_some();
+    photos.iter().filter(file).map(|photo| (photo.name.as_str(), &photo.source)).collect()
 }
 
 /// What a network says of what a user brings.

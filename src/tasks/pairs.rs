@@ -229,7 +229,7 @@ pub fn sampler(set: &ReidSet, quadruplets: usize, any_camera: bool, seed: u64) -
     })
 }
 
-/// Prefetched batches `steps` of `photos` with their steps: the first `images` images of every quadruplet, this process's share
+/// Prefetched batches `steps` of `photos` with their steps and the photos in whose places others are: the first `images` images of every quadruplet, this process's share
 /// `[images · own, 3, H, W]` on the host, all references before all positives; each mirrored with probability one half.
 ///
 /// # Errors
@@ -241,15 +241,21 @@ pub fn batches(
     images: usize,
     steps: Range<u64>,
     run: &Run,
-) -> Result<Loader<(u64, Tensor)>> {
+) -> Result<Loader<(u64, Tensor, Vec<usize>)>> {
     let (photos, seed): (Arc<[Photo]>, u64) = (photos.into(), run.seed);
+    let reader = people::reader(&photos, run);
     let (device, workers) = (run.machine.device, run.machine.workers);
     let (m, own) = (sampler.quadruplets(), run.world().shares(sampler.quadruplets(), 1)?.own());
     Loader::new(steps, workers, workers + 1, move |step| {
-        let rows = sampler.batch(step);
+        let drawn = sampler.batch(step)[..images * m].to_vec();
+        let same = |row: usize, other: usize| photos[row].person == photos[other].person;
+        let by_same = |row: usize, other: usize| same(row, other) && photos[row].camera == photos[other].camera;
+        let rows =
+            reader.usable(drawn.clone(), &[&|_, row, other| by_same(row, other), &|_, row, other| same(row, other)])?;
         let places = (0..images).flat_map(|part| own.clone().map(move |row| part * m + row));
-        let places = places.map(|place| (place, &photos[rows[place]].source));
-        Ok((step, stage(recipe.train_batch(places, Augment::Flip, seed, step)?, device)))
+        let places = places.map(|place| (place, rows[place]));
+        let pixels = recipe.train_batch(places, |row| reader.image(row), Augment::Flip, seed, step)?;
+        Ok((step, stage(pixels, device), reader.left_out(&drawn)))
     })
 }
 

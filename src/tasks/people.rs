@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::embed::Embedding;
 use super::reid::Embedded;
 use super::{Data, Rows};
 use crate::collectives::Shares;
-use crate::datasets::{self, Card, Photo, ReidSet};
+use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet, Source};
 use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::metrics::retrieval::{Ap, Retrieval};
@@ -37,11 +38,16 @@ impl Data for ReidSet {
         }
     }
 
-    fn check(&self, training: bool) -> Result<()> {
+    fn check(&self, training: bool, within: Duration) -> Result<()> {
         ensure!(!training || !self.train.is_empty(), "{}", datasets::too_few(self));
         // Test photos too: a long training must not end in what cannot be scored.
         let train = if training { &self.train[..] } else { &[] };
-        datasets::check(train.iter().chain(&self.query).chain(&self.gallery).chain(&self.multi_query))
+        let test = self.query.iter().chain(&self.gallery).chain(&self.multi_query);
+        datasets::look(test.chain(train), within, |photo| photo.source.check())
+    }
+
+    fn trained(&self) -> Vec<(&str, &Source)> {
+        super::files(&self.train)
     }
 
     fn alike(&self) -> Value {
@@ -64,6 +70,8 @@ pub struct Batch {
     pub shares: Shares,
     /// The people of all rows, int64 `[B]`, on the host.
     pub labels: Tensor,
+    /// Photos in whose places others are.
+    pub left_out: Vec<usize>,
 }
 
 impl Batch {
@@ -86,6 +94,10 @@ pub type Sampler = Box<dyn Fn(u64) -> Vec<usize> + Send + Sync>;
 pub fn pk(set: &ReidSet, p: usize, k: usize, seed: u64) -> Result<(usize, Sampler)> {
     let (labels, name) = (set.people(), &set.name);
     let known = labels.iter().collect::<std::collections::BTreeSet<_>>().len();
+    ensure!(
+        known == 0 || known < labels.len(),
+        "{name}: every training person has one photo, and a loss of pairs needs two of one person: give other --data"
+    );
     let pk = PkSampler::new(&labels, p, k, seed);
     let pk = pk.with_context(|| {
         format!("{name} has {known} people to train on and a batch takes {p}: say --p {known} or fewer")
@@ -121,14 +133,25 @@ pub fn batches(
     run: &Run,
 ) -> Result<Loader<Batch>> {
     let photos: Arc<[Photo]> = photos.into();
+    let reader = reader(&photos, run);
     let (seed, world, device, workers) = (run.seed, run.world().clone(), run.machine.device, run.machine.workers);
     Loader::new(steps, workers, workers + 1, move |step| {
-        let rows = sampler(step);
+        let drawn = sampler(step);
+        // Separate triplets must stay triplets.
+        let fits: [Fits<'_>; 2] = [&|_, row, other| photos[row].person == photos[other].person, &|_, _, _| unit > 1];
+        let rows = reader.usable(drawn.clone(), &fits)?;
         let shares = world.shares(rows.len(), unit)?;
-        let images = recipe.train_batch(shares.own().map(|i| (i, &photos[rows[i]].source)), augment, seed, step)?;
+        let own = shares.own().map(|i| (i, rows[i]));
+        let images = stage(recipe.train_batch(own, |row| reader.image(row), augment, seed, step)?, device);
         let labels: Vec<i64> = rows.iter().map(|&row| photos[row].person).collect();
-        Ok(Batch { step, images: stage(images, device), shares, labels: Tensor::from_slice(&labels) })
+        Ok(Batch { step, images, shares, labels: Tensor::from_slice(&labels), left_out: reader.left_out(&drawn) })
     })
+}
+
+/// Reads training photos; with `--skip-unreadable` some may be left out.
+pub(super) fn reader(photos: &Arc<[Photo]>, run: &Run) -> Reader {
+    let own = photos.clone();
+    Reader::new(photos.len(), run.machine.skip_unreadable, move |row| own[row].source.image())
 }
 
 /// How the photos of a run are embedded.
@@ -199,7 +222,11 @@ pub fn mine_offline(
     step: u64,
     run: &Run,
 ) -> Result<Tensor> {
-    let x = embedding.photos(network, photos, "mine offline")?;
+    let photos: Arc<[Photo]> = photos.into();
+    let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
+    let rows = reader(&photos, run).usable((0..photos.len()).collect(), &[same])?;
+    let photos: Vec<Photo> = rows.into_iter().map(|row| photos[row].clone()).collect();
+    let x = embedding.photos(network, &photos, "mine offline")?;
     let people = Tensor::from_slice(&photos.iter().map(|photo| photo.person).collect::<Vec<_>>());
     let mut rng = crate::seed::at(run.seed("offline mining"), step, 0);
     let rows = rand::seq::index::sample(&mut rng, photos.len(), pool.min(photos.len()));

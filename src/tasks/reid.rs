@@ -1,6 +1,6 @@
 //! Person re-identification sets embedded, scored and shown: what triplet-reid and quadruplet share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -60,6 +60,7 @@ impl ReidData {
             0 => set,
             people => set.hold_out(people, seed::named(seed, "validation")).context("--validation")?,
         };
+        set.notes.extend(single(&set));
         set.notes.extend(can_be_scored(&set).err().map(|why| why.to_string()));
         Ok(set)
     }
@@ -226,6 +227,17 @@ pub fn middle_photos(set: &ReidSet) -> ReidSet {
         notes: note.into_iter().collect(),
         ..ReidSet::default()
     }
+}
+
+/// How many training people have one photo, where there are any.
+fn single(set: &ReidSet) -> Option<String> {
+    let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+    set.train.iter().for_each(|photo| *each.entry(photo.person).or_default() += 1);
+    let single = each.values().filter(|&&count| count == 1).count();
+    let has = if single == 1 { "has one photo: it brings" } else { "have one photo each: they bring" };
+    let total = each.len();
+    (single > 0)
+        .then(|| format!("{single} of {total} training people {has} negatives and no positive pair of two photos"))
 }
 
 /// Refuses a set that cannot be scored.

@@ -251,7 +251,7 @@ fn a_batch_holds_each_picture_at_its_own_address() {
     // A share of a batch: places 4, 1 and 6.
     let places = [4, 1, 6];
     let images = places.into_iter().zip(&sources);
-    let batch = recipe.train_batch(images, Augment::CropFlip, run, step).unwrap();
+    let batch = recipe.train_batch(images, Source::image, Augment::CropFlip, run, step).unwrap();
     assert_eq!((batch.size(), batch.kind()), (vec![3, 3, 16, 8], tch::Kind::Float));
     for ((row, place), source) in places.into_iter().enumerate().zip(&sources) {
         let mut out = vec![0.; recipe.len()];

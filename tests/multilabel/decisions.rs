@@ -10,7 +10,7 @@ use rankle::device::machine::Machine;
 use rankle::tasks::labels::{
     Encoding, MEASURES, Outputs, Passes, candidates, certainty, confusion, judge, measures, over_items, targets,
 };
-use rankle::transform::{Augment, Recipe};
+use rankle::transform::Recipe;
 use tch::{Device, Kind, Tensor};
 
 use crate::common::{all_close, close, matrix};
@@ -200,7 +200,7 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
     let set: LabelSet = Shapes { train: 150, test: 1, side: 16, seed: 2 }.set();
     let all: Vec<&Item> = set.train.iter().collect();
     let encoding = Encoding::Images(Recipe::imagenet(16, 16));
-    let whole = encoding.input(&all, None).expect("readable");
+    let whole = encoding.input(&all).expect("readable");
     assert_eq!(whole.size(), encoding.shape(150));
     let machine = Machine {
         device: Device::Cpu,
@@ -209,6 +209,8 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
         checkpoint_every: u64::MAX,
         world: World::alone(),
         sync_batch_norm: false,
+        skip_unreadable: false,
+        data_changed: false,
         tf32: false,
     };
     let items: Arc<[Item]> = set.train.clone().into();
@@ -220,16 +222,11 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
     all_close(&sums, &whole.sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Double), 1e-3);
     assert!(over_items(&Vec::<Item>::new().into(), encoding, &machine, "test", |x| [x.shallow_clone()]).is_err());
 
-    // Training views depend on the place in the batch, not on who computes them.
-    let views = |items: &[&Item], first| encoding.input(items, Some((Augment::CropFlip, 5, 7, first))).expect("read");
-    assert_eq!(views(&all[..9], 0).narrow(0, 4, 5), views(&all[4..9], 4));
-    assert!(views(&all[..9], 0) != whole.narrow(0, 0, 9));
-
     let targets = sets(&targets(&all, 10));
     for (row, item) in targets.iter().zip(&all) {
         (0..10).for_each(|class| assert_eq!(row[class], item.labels.contains(&(class as u32))));
     }
     let row = Item { content: Content::Features([1_f32, 2.].into()), ..set.train[0].clone() };
-    assert_eq!(Encoding::Features(2).input(&[&row, &row], None).expect("rows").size(), [2, 2]);
-    assert!(encoding.input(&[&row], None).is_err() && Encoding::Features(2).input(&all[..1], None).is_err());
+    assert_eq!(Encoding::Features(2).input(&[&row, &row]).expect("rows").size(), [2, 2]);
+    assert!(encoding.input(&[&row]).is_err() && Encoding::Features(2).input(&all[..1]).is_err());
 }

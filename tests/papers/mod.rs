@@ -352,3 +352,81 @@ fn bad_input_is_one_line() {
         program.bad(&["evaluate", "--run", &run], 1, &["train it again"]);
     }
 }
+
+/// Folders of people with photos of noise, and the same photos with a list of their labels.
+fn photos(place: &Place) {
+    for (part, people) in [("train", 6), ("test", 2)] {
+        for person in 0..people {
+            let folder = place.path(&format!("tree/{part}/{part}{person}"));
+            fs::create_dir_all(&folder).expect("a folder");
+            for shot in 0..3 {
+                let mut rng = rankle::seed::at(person, shot, part.len() as u64);
+                let noise = image::RgbImage::from_fn(32, 32, |_, _| image::Rgb(rng.random()));
+                noise.save(folder.join(format!("{shot}.png"))).expect("saved");
+            }
+        }
+    }
+    let (mut list, from) = (String::from("image,labels,split\n"), place.path("tree"));
+    fs::create_dir_all(place.path("list")).expect("a folder");
+    std::os::unix::fs::symlink(&from, place.path("list/images")).expect("a link");
+    for (part, people) in [("train", 6), ("test", 2)] {
+        for i in 0..people * 3 {
+            let labels = if i % 2 == 0 { "a" } else { "b;c" };
+            list += &format!("{part}/{part}{}/{}.png,{labels},{part}\n", i / 3, i % 3);
+        }
+    }
+    fs::write(place.path("list/labels.csv"), list).expect("written");
+}
+
+#[test]
+fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
+    let pairs = "--net small --size 32x16 --quadruplets 4 --steps 4 --steps2 4 --log-every 1 --any-camera";
+    let labels = "--net small --size 16 --most 2 --epochs 4 --epochs2 1 --batch 5 --log-every 1";
+    let offline =
+        "--net lunet --shrink 32 --size 32x32 --loss triplet-ohm --triplets 6 --ohm-every 3 --t1 8 --log-every 1";
+    let cases = papers();
+    let case = |name: &str| cases.iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
+    let (facenet, reid) = (case("facenet"), case("triplet-reid"));
+    let all = [
+        (facenet, "tree", format!("--net small {}", facenet.small.replace("--steps 4", "--steps 8"))),
+        (reid, "tree", reid.small.replace("--t1 4", "--t1 8")),
+        (reid, "tree", offline.into()),
+        (case("quadruplet"), "tree", pairs.into()),
+        (case("multilabel-ranking"), "list", labels.into()),
+    ];
+    for (case, data, flags) in all {
+        let place = Place::new();
+        photos(&place);
+        let cut = place.path("tree/train/train1/1.png");
+        let bytes = fs::read(&cut).expect("a photo");
+        fs::write(&cut, &bytes[..bytes.len() / 2]).expect("cut");
+        let (data, at) = (place.text(data), place.text("run"));
+        let train = [&["train", "--data", &data, "--run", &at, "--checkpoint-every", "4"][..], &words(&flags)].concat();
+        case.program.bad(&train, 1, &["train1/1.png: a truncated PNG"]);
+        let skips = [&train[..], &["--skip-unreadable"]].concat();
+        case.program.good(&skips);
+        let read = |name: &str| fs::read(place.path(&format!("run/{name}"))).expect("a file");
+        let (log, weights) = (read("log.jsonl"), read("checkpoint.safetensors"));
+        let last =
+            String::from_utf8_lossy(&log).lines().filter(|line| line.contains("left_out")).last().map(String::from);
+        assert!(
+            last.is_some_and(|line| line.ends_with("\"left_out\":1}")),
+            "{}: {}",
+            case.program.0,
+            String::from_utf8_lossy(&log)
+        );
+        // From the checkpoint before the last one: the same bytes.
+        fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
+        case.program.good(&skips);
+        assert!(read("log.jsonl") == log && read("checkpoint.safetensors") == weights, "{}", case.program.0);
+        // Scores leave nothing out.
+        case.program.bad(&["evaluate", "--run", &at, "--skip-unreadable"], 2, &["--skip-unreadable"]);
+        // The photo is mended: another one than the run was begun with.
+        fs::write(&cut, &bytes).expect("mended");
+        case.program.bad(&train, 1, &["1 of another size (", "train1/1.png", "--data-changed"]);
+        case.program.good(&[&train[..], &["--data-changed"]].concat());
+        case.program.good(&train);
+    }
+    let drawn = ["train", "--data", "drawn", "--skip-unreadable"];
+    reid.program.bad(&drawn, 2, &["--skip-unreadable: ", "no image files"]);
+}

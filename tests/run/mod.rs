@@ -10,8 +10,10 @@ use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, Progress};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, RunFolder};
+use rankle::run::photos::Photos;
 use rankle::run::stats;
 use rankle::run::watch::{Collapse, Finite, Reading, Watch};
+use rankle::source::Source;
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -251,4 +253,43 @@ fn batch_statistics_are_the_sorted_distances() {
     assert!((said["norm"]["mean"].as_f64().expect("a number") - value(&norms.mean(Kind::Double))).abs() < 1e-6);
     let one = Tensor::ones([1, 4], (Kind::Float, Device::Cpu));
     assert!(stats::batch(&one, &one.matmul(&one.transpose(0, 1)))["distance"]["p50"].is_null());
+}
+
+#[test]
+fn a_run_knows_its_training_photos_by_name_and_size() {
+    let dir = tempfile::TempDir::new().expect("a temporary folder");
+    let write = |name: &str, bytes: usize| std::fs::write(dir.path().join(name), vec![7; bytes]).expect("written");
+    // Names as people have them: a quote, a comma, a line's end.
+    let names = ["a,b.png", "b\"c.png", "c\nd.png", "d.png"];
+    names.iter().for_each(|name| write(name, 10));
+    let compared = |names: &[&str]| {
+        let sources: Vec<Source> = names.iter().map(|name| Source::File(dir.path().join(name))).collect();
+        let photos = Photos::of(names.iter().copied().zip(&sources).collect());
+        photos.compare(dir.path()).map(|()| photos.write(dir.path()).expect("written")).map_err(|e| format!("{e:#}"))
+    };
+    assert_eq!(compared(&names), Ok(()), "no list yet");
+    assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
+    // A copy has times of its own.
+    std::fs::remove_file(dir.path().join("d.png")).expect("removed");
+    write("d.png", 10);
+    let old = std::fs::File::options().write(true).open(dir.path().join("a,b.png")).expect("opened");
+    old.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(9)).expect("set");
+    assert_eq!(compared(&names), Ok(()));
+    write("e.png", 3);
+    write("d.png", 11);
+    let cases: [(&[&str], &str); 4] = [
+        (&["a,b.png", "b\"c.png", "c\nd.png"], "1 removed (d.png):"),
+        (&["a,b.png", "b\"c.png", "c\nd.png", "d.png"], "1 of another size (d.png):"),
+        (&["a,b.png", "d.png", "e.png"], "1 added (e.png), 2 removed (the first b\"c.png), 1 of another size (d.png):"),
+        (&["b\"c.png", "c\nd.png", "gone.png"], "1 added (gone.png), 2 removed (the first a,b.png):"),
+    ];
+    for (names, words) in cases {
+        let error = compared(names).expect_err(words);
+        assert!(error.contains(words) && error.contains("--data-changed"), "{error}");
+    }
+    let list = dir.path().join("photos.csv.gz");
+    let whole = std::fs::read(&list).expect("a list");
+    std::fs::write(&list, &whole[..whole.len() / 2]).expect("written");
+    let error = compared(&names).expect_err("damaged");
+    assert!(error.contains("photos.csv.gz: restore it"), "{error}");
 }

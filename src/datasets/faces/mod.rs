@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use image::RgbImage;
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Card, Photo, Source, no_part, plural, thousands};
 use crate::catalog;
 use crate::folders::{Entry, Passed, identities, list};
 use crate::lists::{Row, person, rows, spellings};
-use crate::picture;
 use crate::seed;
 use crate::source::View;
 
@@ -407,36 +408,40 @@ fn tree(dir: &Path) -> Result<FaceSet> {
 /// The smallest side of a face crop, in pixels.
 const LEAST: u32 = 16;
 
-/// Checks every file before a training starts: that it is there and whole, and that it may be a face crop: sides of 16
-/// pixels at least and none more than twice the other.
+/// Checks every file: that it is there and whole, and that it may be a face crop: sides of 16 pixels at least and none
+/// more than twice the other.
 ///
 /// # Errors
-/// One line: the first image in the given order, and what to do.
+/// One line: how many cannot be used, the first image in the given order, and what to do.
 pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
-    let photos: Vec<&Photo> = photos.into_iter().collect();
-    super::check(photos.iter().copied())?;
-    let odd = |photo: &&Photo| -> Option<String> {
-        let (mut source, mut region) = (&photo.source, None);
-        while let Source::Through(inner, view) = source {
-            (source, region) = (inner, view.region);
-        }
-        let (width, height) = match source {
-            // A detector's box in a whole frame.
-            _ if region.is_some() => region.map(|region| (region.width, region.height))?,
-            Source::File(path) => picture::probe(&picture::read(path).ok()?, &photo.name).ok()?,
-            Source::Memory(image) => image.dimensions(),
-            Source::Through(..) => return None,
-        };
-        let (least, most) = (width.min(height), width.max(height));
-        (least < LEAST || most > 2 * least).then(|| {
-            let place = if let Source::File(path) = source { path.display().to_string() } else { photo.name.clone() };
-            format!(
-                "{place}: {width} x {height} pixels is no face crop (sides of {LEAST} pixels at least, none more than twice the other): crop it to the face, or remove it"
-            )
-        })
-    };
-    match photos.par_iter().find_map_first(odd) {
-        Some(error) => bail!(error),
-        None => Ok(()),
+    super::look(photos, Duration::MAX, usable)
+}
+
+/// As [`check`], of one photo.
+pub(crate) fn usable(photo: &Photo) -> Result<()> {
+    crop(photo, photo.source.dimensions()?)
+}
+
+/// The image of a photo that may be a face crop.
+///
+/// # Errors
+/// One line that names the file.
+pub(crate) fn image(photo: &Photo) -> Result<Arc<RgbImage>> {
+    photo.source.image_of(&|size| crop(photo, size))
+}
+
+/// Refuses what is no face crop by the width and height of the image; of a detector's box in a whole frame, by the box.
+fn crop(photo: &Photo, size: (u32, u32)) -> Result<()> {
+    let (mut source, mut region) = (&photo.source, None);
+    while let Source::Through(inner, view) = source {
+        (source, region) = (inner, view.region);
     }
+    let (width, height) = region.map_or(size, |region| (region.width, region.height));
+    let (least, most) = (width.min(height), width.max(height));
+    let place = if let Source::File(path) = source { path.display().to_string() } else { photo.name.clone() };
+    ensure!(
+        least >= LEAST && most <= 2 * least,
+        "{place}: {width} x {height} pixels is no face crop (sides of {LEAST} pixels at least, none more than twice the other): crop it to the face, or remove it"
+    );
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
@@ -168,22 +169,13 @@ impl LabelSet {
         (items(train), items(dev))
     }
 
-    /// Checks every image before a training starts (see [`Source::check`]), on all cores.
+    /// Checks the test images, and those of `training` too (see [`Source::check`]), as far as it comes `within` a time.
     ///
     /// # Errors
     /// One line: how many cannot be used, and the first of them.
-    pub fn check(&self) -> Result<()> {
-        let items: Vec<&Item> = self.train.iter().chain(&self.test).collect();
-        let problems: Vec<String> = problems(&items);
-        if let Some(first) = problems.first() {
-            let more = if problems.len() > 1 { " (the data verb lists them), the first" } else { "" };
-            anyhow::bail!(
-                "{} of {} images cannot be used{more}: {first}",
-                thousands(problems.len()),
-                thousands(items.len())
-            );
-        }
-        Ok(())
+    pub fn check(&self, training: bool, within: Duration) -> Result<()> {
+        let train = if training { &self.train[..] } else { &[] };
+        super::look(self.test.iter().chain(train), within, Item::check)
     }
 }
 
@@ -204,13 +196,19 @@ fn sampled(set: &mut LabelSet) {
     }
 }
 
+impl Item {
+    /// As [`Source::check`]; features are always there.
+    fn check(&self) -> Result<()> {
+        match &self.content {
+            Content::Image(source) => source.check(),
+            Content::Features(_) => Ok(()),
+        }
+    }
+}
+
 /// Images that cannot be used, a line each, in order.
 fn problems(items: &[&Item]) -> Vec<String> {
-    let check = |item: &&Item| match &item.content {
-        Content::Image(source) => source.check().err().map(|error| format!("{error:#}")),
-        Content::Features(_) => None,
-    };
-    items.par_iter().filter_map(check).collect()
+    items.par_iter().filter_map(|item| item.check().err().map(|error| format!("{error:#}"))).collect()
 }
 
 /// Opens the set in `dir`: `JPEGImages` makes it VOC, `annotations` COCO, `ConceptsList` NUS-WIDE, `labels.csv` a plain

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -12,14 +13,14 @@ use tch::Tensor;
 use super::Scoring;
 use crate::datasets::Card;
 use crate::datasets::faces::{self, FaceSet};
-use crate::datasets::{Photo, drawn};
+use crate::datasets::{self, Fits, Photo, Reader, Source, drawn};
 use crate::distance::normalize;
 use crate::loader::Loader;
 use crate::models::Network;
 use crate::run::Run;
 use crate::sampler::FaceSampler;
 use crate::source::View;
-use crate::tasks::{Data, Rows, people};
+use crate::tasks::{Data, Rows, files, people};
 use crate::transfer::stage;
 use crate::transform::{Augment, Recipe, TestViews};
 
@@ -47,18 +48,28 @@ impl Data for FaceSet {
         }
     }
 
-    fn check(&self, training: bool) -> Result<()> {
-        if training { faces::check(self.photos()) } else { faces::check(&self.test) }
+    fn check(&self, training: bool, within: Duration) -> Result<()> {
+        let train = if training { &self.train[..] } else { &[] };
+        datasets::look(self.test.iter().chain(train), within, faces::usable)
+    }
+
+    fn trained(&self) -> Vec<(&str, &Source)> {
+        files(self.trains())
     }
 
     fn alike(&self) -> Value {
-        // Where nothing is for training, some of the test photos are (no outside data).
-        let photos = if self.train.is_empty() { &self.test } else { &self.train };
-        json!(photos.iter().map(|photo| photo.person).collect::<Vec<_>>())
+        json!(self.trains().iter().map(|photo| photo.person).collect::<Vec<_>>())
     }
 
     fn cards(&self) -> Vec<Card> {
         vec![self.card()]
+    }
+}
+
+impl FaceSet {
+    /// Where nothing is for training, some of the test photos are (no outside data).
+    fn trains(&self) -> &[Photo] {
+        if self.train.is_empty() { &self.test } else { &self.train }
     }
 }
 
@@ -128,7 +139,7 @@ pub fn part(rows: &[usize], size: usize, part: usize) -> Option<(usize, &[usize]
 
 /// Prefetched parts of the batches `steps`, at most `size` of a share's faces each, as [`crate::run::cached::backward`]
 /// takes them: all parts of a batch, and, where there is more than one, all again. f32 `[b, 3, H, W]` on the host; None
-/// where a share has fewer parts than the largest one.
+/// where a share has fewer parts than the largest one. With them, what reads the photos.
 ///
 /// # Errors
 /// Where the system starts no threads; an unreadable image is an error in its part's place.
@@ -140,17 +151,28 @@ pub fn chunks(
     size: usize,
     steps: Range<u64>,
     run: &Run,
-) -> Result<Loader<Option<Tensor>>> {
+) -> Result<(Arc<Reader>, Loader<Option<Tensor>>)> {
+    let (photos, skip) = (Arc::new(photos), run.machine.skip_unreadable);
+    let own = photos.clone();
+    let reader = Arc::new(Reader::new(photos.len(), skip, move |row| faces::image(&own[row])));
+    let known = reader.clone();
     let (world, workers, device, seed) = (run.world().clone(), run.machine.workers, run.machine.device, run.seed);
     let sampler = sampler.clone();
     let count = parts(sampler.most().div_ceil(world.size()), size) as u64;
     let each = if count > 1 { 2 * count } else { 1 };
-    Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
+    let loader = Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
         let (step, chunk) = (place / each, (place % each % count) as usize);
         let rows = sampler.batch(step);
         let own = world.shares(rows.len(), 1)?.own();
         let Some((first, mine)) = part(&rows[own.clone()], size, chunk) else { return Ok(None) };
-        let items = mine.iter().enumerate().map(|(i, &row)| (own.start + first + i, &photos[row].source));
-        Ok(Some(stage(recipe.train_batch(items, augment, seed, step)?, device)))
-    })
+        let first = own.start + first;
+        let who = if skip { sampler.identities(step) } else { Vec::new() };
+        // Further negatives may be of anybody else whom the batch does not have.
+        let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
+        let beyond: Fits<'_> = &|place, _, other| who[first + place] < 0 && !who.contains(&photos[other].person);
+        let mine = reader.usable(mine.to_vec(), &[same, beyond])?;
+        let items = mine.into_iter().enumerate().map(|(i, row)| (first + i, row));
+        Ok(Some(stage(recipe.train_batch(items, |row| reader.image(row), augment, seed, step)?, device)))
+    })?;
+    Ok((known, loader))
 }

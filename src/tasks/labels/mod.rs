@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
@@ -12,9 +13,9 @@ use tch::{Device, Kind, Tensor, nn::VarStore};
 
 use super::Data;
 use crate::collectives::{Shares, World};
-use crate::datasets::Card;
 use crate::datasets::labels::{self, Content, Item, LabelSet};
 use crate::datasets::{self, drawn};
+use crate::datasets::{Card, Reader, Source};
 use crate::device::autocast;
 use crate::device::machine::Machine;
 use crate::loader::Loader;
@@ -98,10 +99,15 @@ impl Data for LabelData {
         if self.set.published { Ok(self.set.layout.to_string()) } else { Err(why()) }
     }
 
-    fn check(&self, _training: bool) -> Result<()> {
+    fn check(&self, training: bool, within: Duration) -> Result<()> {
         let (name, parts) = (&self.set.name, [&self.set.train, &self.set.test]);
         ensure!(parts.iter().all(|items| !items.is_empty()), "{name} has no labelled items to train on or to test");
-        self.set.check()
+        self.set.check(training, within)
+    }
+
+    fn trained(&self) -> Vec<(&str, &Source)> {
+        let images = self.set.train.iter().filter_map(|item| Some((item.name.as_str(), source(item).ok()?)));
+        images.filter(|(_, source)| source.path().is_some()).collect()
     }
 
     fn alike(&self) -> Value {
@@ -196,39 +202,55 @@ impl Encoding {
         }
     }
 
-    /// The input of `items` on the CPU, f32: plain views of images, or training views, whose augmentation is drawn from a
-    /// run's seed, the step and the place in the batch, the first item's place being given.
+    /// The input of `items` on the CPU, f32: features, or plain views of images.
     ///
     /// # Errors
     /// An image that can't be read, by name; an item that is no image where pixels are wanted, or the other way round.
-    pub fn input(self, items: &[&Item], augment: Option<(Augment, u64, u64, usize)>) -> Result<Tensor> {
-        let other =
-            |item: &Item| anyhow!("{} has features where the network reads images, or the other way round", item.name);
+    pub fn input(self, items: &[&Item]) -> Result<Tensor> {
         match self {
             Encoding::Features(width) => {
                 let rows = items.iter().map(|item| match &item.content {
                     Content::Features(row) if row.len() as i64 == width => Ok(&row[..]),
-                    _ => Err(other(item)),
+                    _ => Err(misfit(item)),
                 });
                 let rows = rows.collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::from_slice(&rows.concat()).view(&self.shape(items.len())[..]))
             }
             Encoding::Images(recipe) => {
-                let images = items.iter().map(|item| match &item.content {
-                    Content::Image(source) => Ok(source),
-                    Content::Features(_) => Err(other(item)),
-                });
-                let images = images.collect::<Result<Vec<_>>>()?;
-                match augment {
-                    Some((augment, seed, step, first)) => {
-                        let images = images.into_iter().enumerate().map(|(i, source)| (first + i, source));
-                        recipe.train_batch(images, augment, seed, step)
-                    }
-                    None => recipe.test_batch(images, TestViews::Original),
-                }
+                let images = items.iter().map(|item| source(item)).collect::<Result<Vec<_>>>()?;
+                recipe.test_batch(images, TestViews::Original)
             }
         }
     }
+}
+
+fn misfit(item: &Item) -> anyhow::Error {
+    anyhow!("{} has features where the network reads images, or the other way round", item.name)
+}
+
+fn source(item: &Item) -> Result<&Source> {
+    match &item.content {
+        Content::Image(source) => Ok(source),
+        Content::Features(_) => Err(misfit(item)),
+    }
+}
+
+/// Reads training images; with `--skip-unreadable` some may be left out.
+fn reader(items: &Arc<[Item]>, machine: &Machine) -> Reader {
+    let own = items.clone();
+    Reader::new(items.len(), machine.skip_unreadable, move |row| source(&own[row])?.image())
+}
+
+/// The training items, with `--skip-unreadable` others in the places of those that cannot be used.
+///
+/// # Errors
+/// Where none can be used.
+pub fn usable(items: &Arc<[Item]>, machine: &Machine) -> Result<Arc<[Item]>> {
+    if !machine.skip_unreadable {
+        return Ok(items.clone());
+    }
+    let rows = reader(items, machine).usable((0..items.len()).collect(), &[&|_, _, _| true])?;
+    Ok(rows.into_iter().map(|row| items[row].clone()).collect())
 }
 
 /// 0/1 `[N, K]`, uint8: which of `classes` classes `items` have, by `of` them.
@@ -353,6 +375,8 @@ pub struct LabelBatch {
     pub pairs: Option<Pairs>,
     /// The label drawn of each row, int64 `[B]`, -1 where it has none; `[0]` where none was asked for.
     pub drawn: Tensor,
+    /// Items in whose places others are.
+    pub left_out: Vec<usize>,
 }
 
 impl LabelBatch {
@@ -369,6 +393,7 @@ impl LabelBatch {
             pairs: self.pairs.map(|pairs| pairs.map(&f)),
             drawn: f(&self.drawn),
             shares: self.shares,
+            left_out: self.left_out,
         }
     }
 }
@@ -402,13 +427,25 @@ impl Batches {
     /// Where threads can't be started; an unreadable image is an error in its batch's place.
     pub fn load(self, steps: Range<u64>, machine: &Machine) -> Result<Loader<LabelBatch>> {
         let (world, device) = (machine.world.clone(), machine.device);
+        let reader = reader(&self.items, machine);
         Loader::new(steps, machine.workers, machine.workers + 1, move |t| {
-            let items: Vec<&Item> = self.passes.rows(t).into_iter().map(|row| &self.items[row]).collect();
+            let chosen = self.passes.rows(t);
+            let rows = match self.encoding {
+                Encoding::Images(_) => reader.usable(chosen.clone(), &[&|_, _, _| true])?,
+                Encoding::Features(_) => chosen.clone(),
+            };
+            let items: Vec<&Item> = rows.iter().map(|&row| &self.items[row]).collect();
             let shares = world.shares(items.len(), 1)?;
             let own = shares.own();
             let labels = targets(&items, self.classes);
             let (augment, from) = self.augment;
-            let inputs = self.encoding.input(&items[own.clone()], Some((augment, from, t, own.start)))?;
+            let inputs = match self.encoding {
+                Encoding::Images(recipe) => {
+                    let images = own.map(|i| (i, rows[i]));
+                    recipe.train_batch(images, |row| reader.image(row), augment, from, t)?
+                }
+                features => features.input(&items[own])?,
+            };
             let seed = seed::mix(self.drawing.1 ^ t);
             let pairs = match self.drawing.0 {
                 Drawing::Pairs(most) => Pairs::draw(&labels, most, seed),
@@ -418,7 +455,8 @@ impl Batches {
                 Drawing::Label => draw_label(&labels, seed),
                 _ => Tensor::zeros([0], (Kind::Int64, Device::Cpu)),
             };
-            Ok(LabelBatch { inputs, shares, labels, pairs, drawn }.map(|x| stage(x.shallow_clone(), device)))
+            let left_out = reader.left_out(&chosen);
+            Ok(LabelBatch { inputs, shares, labels, pairs, drawn, left_out }.map(|x| stage(x.shallow_clone(), device)))
         })
     }
 }
@@ -445,7 +483,7 @@ pub fn over_items<const N: usize>(
     let loader = Loader::new(0..chunks, machine.workers, machine.workers + 1, move |chunk| {
         let from = range.start + chunk as usize * CHUNK;
         let items: Vec<&Item> = shared[from..range.end.min(from + CHUNK)].iter().collect();
-        Ok(stage(encoding.input(&items, None)?, device))
+        Ok(stage(encoding.input(&items)?, device))
     })?;
     let mut bar = Bar::new(what, own.len() as u64, 0);
     let mut parts = [const { Vec::new() }; N];
@@ -470,7 +508,7 @@ pub fn over_items<const N: usize>(
 /// # Errors
 /// Where an item has no features, or the store's network takes none.
 pub fn normalise(store: &VarStore, items: &[Item], encoding: Encoding) -> Result<()> {
-    let x = encoding.input(&items.iter().collect::<Vec<_>>(), None)?.to_kind(Kind::Double);
+    let x = encoding.input(&items.iter().collect::<Vec<_>>())?.to_kind(Kind::Double);
     let deviation = x.std_dim([0].as_slice(), false, false);
     let deviation = deviation.where_self(&deviation.gt(1e-12), &deviation.ones_like());
     let mean = x.mean_dim([0].as_slice(), false, Kind::Double);

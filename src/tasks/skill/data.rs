@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -169,7 +170,7 @@ impl Data for SkillData {
         }
     }
 
-    fn check(&self, _: bool) -> Result<()> {
+    fn check(&self, _: bool, _: Duration) -> Result<()> {
         self.opened().map(drop)
     }
 

@@ -1,0 +1,127 @@
+//! Which photos a run is trained on, so that a run which goes on finds the same ones: their names, sizes and times of
+//! change, a line each, in `photos.csv.gz` of the run's folder (some ten bytes a photo).
+//!
+//! Names and sizes decide. Times of change differ in every copy that does not keep them, so that they alone are only said.
+
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Context, Result, ensure};
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+use crate::say::note as say_note;
+use crate::source::Source;
+
+const FILE: &str = "photos.csv.gz";
+
+/// A photo. What is not there has size and time 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Row<S> {
+    name: S,
+    bytes: u64,
+    changed: u64,
+}
+
+/// The training photos of a run, by name.
+#[derive(Debug)]
+pub struct Photos<'a>(Vec<Row<&'a str>>);
+
+impl<'a> Photos<'a> {
+    /// Looks at the files of `photos`, on all cores.
+    pub fn of(photos: Vec<(&'a str, &'a Source)>) -> Photos<'a> {
+        let row = |(name, source): (&'a str, &'a Source)| {
+            let found = source.path().and_then(|path| path.metadata().ok());
+            let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+            Row { name, bytes: found.map_or(0, |found| found.len()), changed: changed.map_or(0, |time| time.as_secs()) }
+        };
+        let mut rows: Vec<Row<&str>> = photos.into_par_iter().map(row).collect();
+        rows.par_sort_unstable_by_key(|row| row.name);
+        Photos(rows)
+    }
+
+    /// Whether there are none: data are drawn, say.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Compares with what the run in the folder `at` was begun with; a run that has no such list is not older than it.
+    ///
+    /// # Errors
+    /// One line that says what differs by example, and what to type.
+    pub fn compare(&self, at: &Path) -> Result<()> {
+        let path = at.join(FILE);
+        if !path.exists() {
+            return Ok(());
+        }
+        let cannot =
+            || format!("cannot read {}: restore it, or say --data-changed to train without it", path.display());
+        let file = files::open(&path).with_context(cannot)?;
+        let mut reader = csv::Reader::from_reader(BufReader::new(GzDecoder::new(BufReader::new(file))));
+        let mut before = reader.deserialize::<Row<String>>();
+        let mut old = before.next().transpose().with_context(cannot)?;
+        let mut new = self.0.iter().peekable();
+        let mut found = [const { (0_usize, String::new()) }; 4];
+        let [added, removed, resized, touched] = &mut found;
+        let note = |of: &mut (usize, String), name: &str| {
+            if of.0 == 0 {
+                of.1 = name.to_string();
+            }
+            of.0 += 1;
+        };
+        loop {
+            let order = match (&old, new.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(old), Some(new)) => old.name.as_str().cmp(new.name),
+            };
+            let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
+            match (was, is) {
+                (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, is.name),
+                (Some(was), Some(is)) if was.changed != is.changed => note(touched, is.name),
+                (Some(was), None) => note(removed, &was.name),
+                (None, Some(is)) => note(added, is.name),
+                _ => {}
+            }
+            if order.is_le() {
+                old = before.next().transpose().with_context(cannot)?;
+            }
+        }
+        let said = |(count, example): &(usize, String), what: &str| {
+            (*count > 0).then(|| format!("{count} {what} ({}{example})", if *count > 1 { "the first " } else { "" }))
+        };
+        let what = ["added", "removed", "of another size"];
+        let all: Vec<String> = found.iter().zip(what).filter_map(|(of, what)| said(of, what)).collect();
+        ensure!(
+            all.is_empty(),
+            "the training photos are not those that the run {} was begun with: {}: restore them, say --data-changed to go on with these, or choose another --run",
+            at.display(),
+            all.join(", ")
+        );
+        if let Some(times) = said(&found[3], "training photos of the same name and size have another time of change") {
+            say_note(times);
+        }
+        Ok(())
+    }
+
+    /// Writes them into the run's folder `at`.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn write(&self, at: &Path) -> Result<()> {
+        files::atomically(&at.join(FILE), |draft| {
+            let gzip = GzEncoder::new(BufWriter::new(File::create(draft)?), Compression::fast());
+            let mut writer = csv::Writer::from_writer(gzip);
+            self.0.iter().try_for_each(|row| writer.serialize(row))?;
+            let gzip = writer.into_inner().map_err(|error| error.into_error())?;
+            gzip.finish()?.into_inner().map_err(|error| error.into_error())?;
+            Ok(())
+        })
+    }
+}
