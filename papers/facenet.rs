@@ -516,6 +516,9 @@ fn network(h: &mut Flags, net: FaceNet, drawn: u32) {
     when(h.data.data == "drawn", || (h.size, h.shrink, h.batch_norm, h.steps) = (drawn, 8, true, 40));
 }
 
+#[global_allocator]
+static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
+
 fn main() -> std::process::ExitCode {
     program::main::<Facenet>()
 }

@@ -511,6 +511,9 @@ fn batches(h: &Flags, data: &LabelData, run: &Run) -> Batches {
     }
 }
 
+#[global_allocator]
+static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
+
 fn main() -> std::process::ExitCode {
     program::main::<MultilabelRanking>()
 }

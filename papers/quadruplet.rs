@@ -513,6 +513,9 @@ fn comparison(h: &Flags, how: &Scoring, run: &Run) -> Comparison {
     Comparison { images: Embedding { batch, ..images }, by: h.model.by(), order: how.order }
 }
 
+#[global_allocator]
+static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
+
 fn main() -> std::process::ExitCode {
     program::main::<QuadrupletPaper>()
 }

@@ -515,6 +515,9 @@ fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Resul
     task::announce(&names, &scored.ranking(how.alpha), h.splits, args.out.as_deref())
 }
 
+#[global_allocator]
+static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
+
 fn main() -> std::process::ExitCode {
     program::main::<SkillDetermination>()
 }

@@ -453,6 +453,9 @@ fn recipe(h: &Flags) -> Recipe {
     Recipe::imagenet(h.size.0, h.size.1)
 }
 
+#[global_allocator]
+static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
+
 fn main() -> std::process::ExitCode {
     program::main::<TripletReid>()
 }

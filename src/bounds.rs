@@ -1,6 +1,7 @@
-//! Numbers within bounds, as flags take them: for clap's `value_parser`.
+//! Numbers within bounds: as flags take them, for clap's `value_parser`, and what of the machine's memory they ask for.
 
 use std::fmt::Display;
+use std::fs::read_to_string;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -24,4 +25,26 @@ pub fn count(text: &str) -> Result<u64, String> {
 pub fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| *number > 0. && *number <= 1e6);
     number.ok_or_else(|| "say a number above 0, e.g. 0.001".into())
+}
+
+/// Bytes of memory that this machine has, or that this process's control group leaves it.
+pub fn memory() -> u64 {
+    // SAFETY: asks for two numbers.
+    let number = |name| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(u64::MAX);
+    let all = number(libc::_SC_PHYS_PAGES).saturating_mul(number(libc::_SC_PAGESIZE));
+    let group = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    group.map_or(all, |group: u64| group.min(all))
+}
+
+/// How many numbers of `bytes` bytes the `sides` of something make, all at once in memory.
+///
+/// # Errors
+/// Where a side is negative, or they are more than the machine's memory: a line that begins with what it is out of.
+pub fn room(sides: impl IntoIterator<Item = i64> + Clone, bytes: u64) -> Result<usize, String> {
+    let numbers = sides.clone().into_iter().try_fold(1_u64, |all, side| all.checked_mul(u64::try_from(side).ok()?));
+    let fits = numbers.filter(|numbers| numbers.checked_mul(bytes).is_some_and(|bytes| bytes <= memory()));
+    fits.map(|numbers| numbers as usize).ok_or_else(|| {
+        let sides: Vec<String> = sides.into_iter().map(|side| side.to_string()).collect();
+        format!("out of memory: {} numbers at once, this machine has {} MiB", sides.join(" x "), memory() >> 20)
+    })
 }

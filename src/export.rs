@@ -7,7 +7,6 @@
 use std::ffi::{CString, c_char, c_void};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +14,7 @@ use rand::Rng;
 use tch::nn::VarStore;
 use tch::{CModule, Kind, Tensor};
 
-use crate::say::first_line;
+use crate::say::{caught, first_line};
 use crate::seed;
 
 /// Batch sizes at which the file must give the network's answers.
@@ -127,13 +126,13 @@ struct Call<'a> {
 extern "C" fn call(context: *mut c_void, inputs: *const *const c_void, count: usize, output: *mut *mut c_void) -> i32 {
     // SAFETY: `trace` passed a `Call` that outlives the call and that nobody else touches meanwhile.
     let context = unsafe { &mut *context.cast::<Call>() };
-    let answer = catch_unwind(AssertUnwindSafe(|| {
+    let answer = caught(|| {
         // SAFETY: trace.cpp passes `count` pointers to tensors that live until we return; clones share them.
         let inputs = unsafe { std::slice::from_raw_parts(inputs, count) };
         let inputs: Vec<Tensor> =
             inputs.iter().map(|&t| unsafe { Tensor::clone_from_ptr(t.cast_mut().cast()) }).collect();
         (context.forward)(&inputs)
-    }));
+    });
     match answer {
         Ok(tensor) => {
             // The C++ side deletes it: a Tensor here owns one `new at::Tensor`.
@@ -143,7 +142,7 @@ extern "C" fn call(context: *mut c_void, inputs: *const *const c_void, count: us
             0
         }
         Err(panic) => {
-            context.panicked = Some(panic_line(panic.as_ref()));
+            context.panicked = Some(panic_line(&panic));
             1
         }
     }
@@ -151,9 +150,7 @@ extern "C" fn call(context: *mut c_void, inputs: *const *const c_void, count: us
 
 /// The first line of what was said in a panic. tch panics with `unwrap`, whose message holds libtorch's backtrace with
 /// its line breaks spelt out.
-fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("it panicked");
+fn panic_line(text: &str) -> String {
     match text.split_once("value: Torch(\"") {
         Some((_, torch)) => torch.split("\\n").next().unwrap_or_default().trim_end_matches("\")").to_string(),
         None => first_line(text).to_string(),
@@ -226,9 +223,8 @@ fn check(
     let mut largest = 0.0_f64;
     for batch in BATCHES {
         let inputs: Vec<Tensor> = (0..).zip(examples).map(|(i, example)| drawn(example, batch, i)).collect();
-        let ours = catch_unwind(AssertUnwindSafe(|| tch::no_grad(|| forward(&inputs)))).map_err(|panic| {
-            anyhow::anyhow!("the network failed at batch size {batch}: {}", panic_line(panic.as_ref()))
-        })?;
+        let ours = caught(|| tch::no_grad(|| forward(&inputs)))
+            .map_err(|panic| anyhow::anyhow!("the network failed at batch size {batch}: {}", panic_line(&panic)))?;
         let theirs = tch::no_grad(|| module.forward_ts(&inputs))
             .map_err(torch)
             .with_context(|| format!("the file fails at batch size {batch}"))?;

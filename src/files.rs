@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
+use crate::bounds::memory;
+
 /// What the names of temporary files start with. A killed process leaves one behind, and whoever writes beside it next
 /// removes it.
 const TEMPORARY: &str = ".rankle-writing-";
@@ -82,16 +84,6 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// As [`read`], and where it is not UTF-8.
 pub fn text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text in UTF-8"))
-}
-
-/// Bytes of memory that this machine has, or that this process's control group leaves it.
-pub fn memory() -> u64 {
-    // SAFETY: asks for two numbers.
-    let pages = |name| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(u64::MAX);
-    let all = pages(libc::_SC_PHYS_PAGES).saturating_mul(pages(libc::_SC_PAGESIZE));
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limits = group.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    limits.fold(all, u64::min)
 }
 
 /// Lets `write` fill a new file in the folder of `path` and then renames it to `path`, replacing the file that was there

@@ -125,6 +125,28 @@ pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<
     from_flags(&all)
 }
 
+/// Holds every flag to the bounds that the command line sets it.
+///
+/// # Errors
+/// The first flag that would not be taken there, and why.
+pub fn check_bounds<A: Args + Serialize>(of: &A) -> Result<()> {
+    for (flag, value) in flags(of) {
+        if value.is_null() || value.is_boolean() || value.as_array().is_some_and(Vec::is_empty) {
+            continue;
+        }
+        let typed = command::<A>().try_get_matches_from([format!("--{flag}={}", text(&value))]);
+        let refused = typed.err().filter(|error| {
+            use clap::error::ErrorKind::{InvalidValue, ValueValidation};
+            matches!(error.kind(), InvalidValue | ValueValidation)
+        });
+        if let Some(error) = refused {
+            let why = std::error::Error::source(&error).map_or("no such choice".into(), ToString::to_string);
+            return Err(anyhow!("--{flag} {}: {why}", text(&value)));
+        }
+    }
+    Ok(())
+}
+
 fn command<A: Args>() -> Command {
     A::augment_args(Command::new("").no_binary_name(true))
 }

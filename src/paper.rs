@@ -309,6 +309,8 @@ pub(crate) fn opened<P: Paper>(at: &Path, machine: &Machine) -> Result<(Config, 
     let other = || format!("{} is a run of another version of this program: train it again", at.display());
     let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
     ensure!(hyper::flags(&h) == config.flags, other());
+    let bounds = hyper::check_bounds(&h).and_then(|()| h.own.check());
+    bounds.with_context(|| format!("{}: restore it, or train again", at.join("config.json").display()))?;
     let shape = serde_json::from_value(config.data.clone()).with_context(other)?;
     Ok((config, h, shape))
 }

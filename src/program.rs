@@ -207,7 +207,7 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
 
 /// A paper's program: its command line, its verb, its end.
 pub fn main<P: Paper>() -> ExitCode {
-    let matches = command::<P>().get_matches();
+    let matches = command::<P>().try_get_matches().unwrap_or_else(|error| crate::say::misused(&error));
     ended(|| {
         let (name, of) = matches.subcommand().context("no verb")?;
         if name == "sound" {

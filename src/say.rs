@@ -1,7 +1,9 @@
 //! What a program says: results on standard output, notes and errors on standard error, a bar on a terminal.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,21 +41,84 @@ pub fn note(text: impl std::fmt::Display) {
     }
 }
 
+/// The most characters of a foreign text (a name, a value) that are shown, and of a whole message.
+const FOREIGN: usize = 200;
+const MESSAGE: usize = 2000;
+
+/// `text` with what a terminal would obey, or draw in another order than it stands in, spelled out; line breaks too, but
+/// where `lines` are our own.
+fn harmless(text: &str, lines: bool) -> String {
+    let obeyed = |c: char| {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        (c.is_control() || turns) && !(lines && c == '\n')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// `text` on one line, harmless to a terminal.
+pub fn line(text: &str) -> String {
+    harmless(text, false)
+}
+
+/// A foreign text as a part of a message: harmless, and its beginning and end alone where it is long.
+pub fn foreign(text: &str) -> String {
+    cut(&line(text), FOREIGN)
+}
+
+/// At most some `most` characters of `text`: its beginning and its end.
+pub fn cut(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.into();
+    }
+    let (head, tail) = (text.chars().take(most / 2), text.chars().skip(count - most / 2));
+    head.chain("[...]".chars()).chain(tail).collect()
+}
+
+/// A message as a reader can take it in: one harmless line without endless words.
+fn readable(text: &str) -> String {
+    cut(&line(text).split(' ').map(|word| cut(word, FOREIGN)).collect::<Vec<_>>().join(" "), MESSAGE)
+}
+
 /// A line on standard error from any process; one beside process 0 is named.
 pub fn cry(text: impl std::fmt::Display) {
+    let text = readable(&text.to_string());
     let _ = match PROCESS.load(Ordering::SeqCst) {
         0 => writeln!(std::io::stderr(), "{text}"),
         rank => writeln!(std::io::stderr(), "[process {rank}] {text}"),
     };
 }
 
-/// A line on standard output. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
+/// Says what clap has against a command line, with what was typed made harmless, and ends the program.
+pub fn misused(error: &clap::Error) -> ! {
+    let mut text = error.render().to_string();
+    for word in std::env::args_os().skip(1) {
+        let word = word.to_string_lossy();
+        for part in [Some(&*word), word.split_once('=').map(|(_, value)| value)].into_iter().flatten() {
+            if foreign(part) != part {
+                text = text.replace(part, &foreign(part));
+            }
+        }
+    }
+    let text = cut(&harmless(&text, true), MESSAGE);
+    if !error.use_stderr() || text == error.render().to_string() {
+        error.exit();
+    }
+    let _ = write!(std::io::stderr(), "{text}");
+    std::process::exit(error.exit_code())
+}
+
+/// A line, or several of our own, on standard output. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
 /// any other failure is an error. Of several processes at one run only process 0 prints.
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
     if !speaks() {
         return Ok(());
     }
-    match writeln!(std::io::stdout(), "{text}") {
+    match writeln!(std::io::stdout(), "{}", harmless(&text.to_string(), true)) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("cannot write to standard output"),
     }
@@ -61,12 +126,34 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
 
 /// An error and its causes on one line, without libtorch's C++ frames.
 pub fn one_line(error: &anyhow::Error) -> String {
-    error.chain().map(|cause| first_line(&cause.to_string()).to_string()).collect::<Vec<_>>().join(": ")
+    // A name in our own text may hold line breaks.
+    let one = |text: String| if text.contains(FRAMES) { first_line(&text).to_string() } else { text };
+    let text = error.chain().map(|cause| one(cause.to_string())).collect::<Vec<_>>().join(": ");
+    exhausted(&text).unwrap_or(text)
+}
+
+/// What begins libtorch's list of C++ frames.
+const FRAMES: &str = "\nException raised";
+
+/// What an error or a panic says, where it is that memory is not to be had: libtorch has no other sign of it.
+fn exhausted(text: &str) -> Option<String> {
+    const WORDS: [&str; 4] = [
+        "DefaultCPUAllocator: can't allocate",
+        "CUDA out of memory",
+        "CUDA error: out of memory",
+        "Storage size calculation overflowed",
+    ];
+    if text.starts_with("out of memory: ") {
+        return Some(text.into());
+    }
+    let at = WORDS.iter().find_map(|word| text.find(word))?;
+    let asked = cut(first_line(&text[at..]), FOREIGN);
+    Some(format!("out of memory: {asked}: make the batch, the images or the network smaller, or free memory"))
 }
 
 /// The first line of an error or a panic; libtorch's debug form quotes its text with `\n` spelled out.
 pub fn first_line(text: &str) -> &str {
-    let text = text.split("\nException raised").next().unwrap_or(text);
+    let text = text.split(FRAMES).next().unwrap_or(text);
     let text = text.lines().next().unwrap_or(text);
     text.split("\\nException raised").next().unwrap_or(text)
 }
@@ -74,11 +161,38 @@ pub fn first_line(text: &str) -> &str {
 /// From now on a panic is said in one line as what it is: a defect of ours.
 pub fn panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let text = panic.payload().downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        if QUIET.get() {
+            return;
+        }
+        let text = panicked(panic.payload());
+        if let Some(text) = exhausted(text) {
+            return cry(format!("error: {text}"));
+        }
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         cry(format!("error: this is a defect of rankle, please report it{place}: {}", first_line(text)));
     }));
+}
+
+thread_local! {
+    /// Whether a panic of this thread is somebody's to take.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a panic says.
+fn panicked(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+/// What `work` gives or, where it panics, what it panics with, of which nothing is said.
+///
+/// # Errors
+/// The panic's text.
+pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    let before = QUIET.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    done.map_err(|payload| panicked(&*payload).to_string())
 }
 
 /// Progress over a known number of steps, on standard error.
@@ -99,7 +213,7 @@ impl Bar {
             if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}") {
                 bar.set_style(style);
             }
-            bar.set_prefix(what.to_string());
+            bar.set_prefix(foreign(what));
             bar.set_position(done);
             bar.reset_eta();
             bar
@@ -124,7 +238,7 @@ impl Bar {
     /// A line that stays: above the bar on a terminal, plainly elsewhere.
     pub fn line(&mut self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(readable(text)),
             None => say(text),
         }
         self.said = Instant::now();
@@ -133,7 +247,7 @@ impl Bar {
     /// A few words beside the bar; nothing elsewhere.
     pub fn message(&self, text: String) {
         if let Some(bar) = &self.bar {
-            bar.set_message(text);
+            bar.set_message(foreign(&text));
         }
     }
 }

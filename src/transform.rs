@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use image::RgbImage;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::bounds::room;
 use crate::picture::{MAX_SIDE, resize, window};
 use crate::seed;
 use crate::source::Source;
@@ -198,7 +199,8 @@ impl Recipe {
     ) -> Result<Tensor> {
         let images: Vec<I> = images.into_iter().collect();
         let shape = [(images.len() * views) as i64, 3, self.height.into(), self.width.into()];
-        let mut pixels = vec![0_f32; images.len() * views * self.len()];
+        let count = room(shape, 4).map_err(|why| anyhow!("{why}, for a batch: make it or the images smaller"))?;
+        let mut pixels = vec![0_f32; count];
         for (image, out) in images.into_iter().zip(pixels.chunks_exact_mut(views * self.len())) {
             fill(image, out)?;
         }

@@ -23,6 +23,7 @@ mod papers;
 mod report;
 mod run;
 mod sampler;
+mod say;
 mod skill;
 mod tasks;
 mod weights;

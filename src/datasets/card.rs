@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Photo, persons, thousands};
-use crate::say::Bar;
+use crate::say::{Bar, line};
 
 /// Unreadable images that a card names; the rest are counted.
 const NAMED: usize = 20;
@@ -135,13 +135,13 @@ impl fmt::Display for Card {
         let published = if self.published { ", the published counts" } else { "" };
         write!(f, "{} ({}{published})", self.name, self.layout)?;
         self.shown.iter().try_for_each(|text| write!(f, "\n{text}"))?;
-        self.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))?;
+        self.notes.iter().try_for_each(|note| write!(f, "\nnote: {}", line(note)))?;
         match self.unreadable {
             _ if !self.images => Ok(()),
             0 => write!(f, "\nevery image can be read"),
             count => {
                 write!(f, "\ncannot read {} images:", thousands(count))?;
-                self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))?;
+                self.problems.iter().try_for_each(|problem| write!(f, "\n  {}", line(problem)))?;
                 let more = count - self.problems.len();
                 if more > 0 { write!(f, "\n  and {} more", thousands(more)) } else { Ok(()) }
             }

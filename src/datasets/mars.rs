@@ -1,7 +1,6 @@
 //! MARS (Zheng et al., ECCV 2016): tracklets of frames, in `bbox_train` and `bbox_test`, listed by the files of
 //! `info`, which come from the authors' evaluation code (github liangzheng06/MARS-evaluation), not with the images.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -9,8 +8,8 @@ use matfile::{MatFile, NumericData};
 
 use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
 use crate::catalog::count;
-use crate::files;
 use crate::lists::lines;
+use crate::{files, say};
 
 /// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
 struct Track {
@@ -118,7 +117,7 @@ fn table(dir: &Path, name: &str) -> Result<(String, Vec<Vec<i64>>)> {
         || anyhow!("{}: not a MATLAB 5 file with one matrix of whole numbers: take it from {FROM}", path.display());
     // On damaged sizes the parser's own arithmetic may panic; the user gets the same line.
     let parse = || MatFile::parse(std::io::BufReader::new(file));
-    let mat = catch_unwind(AssertUnwindSafe(parse)).map_err(|_| bad())?.map_err(|_| bad())?;
+    let mat = say::caught(parse).map_err(|_| bad())?.map_err(|_| bad())?;
     let [array] = mat.arrays().as_slice() else { return Err(bad()) };
     let &[height, width] = array.size().as_slice() else { return Err(bad()) };
     let values = whole(array.data()).ok_or_else(bad)?;

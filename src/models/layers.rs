@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use tch::nn::{Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
+use crate::bounds::room;
 use crate::seed;
 
 /// What a parameter starts as. `fan_in` is the number of inputs that one output sums over, `fan_out` the reverse.
@@ -31,7 +32,7 @@ impl Init {
     /// The values of parameter `name` of shape `[out, in, ...]`, row-major: the same for the same seed and name,
     /// whatever else was built before.
     pub fn values(self, seed: u64, name: &str, shape: &[i64]) -> Vec<f32> {
-        let count = shape.iter().product::<i64>() as usize;
+        let count = room(shape.iter().copied(), 4).unwrap_or_else(|why| panic!("{why}, for the variable {name}"));
         let spatial = shape.iter().skip(2).product::<i64>() as f64;
         let fan_out = shape[0] as f64 * spatial;
         let fan_in = shape.get(1).copied().unwrap_or(1) as f64 * spatial;

@@ -40,7 +40,7 @@ impl fmt::Display for Table {
         for row in &self.rows {
             table.add_row(row.iter().map(|cell| {
                 let alignment = if is_number(cell) { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(cell).set_alignment(alignment)
+                Cell::new(crate::say::line(cell)).set_alignment(alignment)
             }));
         }
         table.fmt(f)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::files::{text, write_atomic};
+use crate::say::foreign;
 
 /// What `config.json` holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,8 +99,8 @@ impl Config {
             bail!(
                 "the data of {} are not what this run was started with ({} then, {} now): restore them, or choose another --run",
                 run.display(),
-                cut(&old.data),
-                cut(&self.data)
+                foreign(&old.data.to_string()),
+                foreign(&self.data.to_string())
             );
         }
         // What changes the last digits, or which rows batch normalisation sees.
@@ -127,12 +128,6 @@ pub fn typed_as(value: &Value) -> String {
         Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or(f64::NAN).to_string(),
         other => other.to_string(),
     }
-}
-
-/// What a line has room for.
-fn cut(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() > 80 { format!("{} ...", text.chars().take(80).collect::<String>()) } else { text }
 }
 
 /// The source's commit: what the build was told, else what git says of the source folder, else "unknown".

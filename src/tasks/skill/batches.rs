@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
+use crate::bounds::room;
 use crate::datasets::skills::Pair;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last};
@@ -100,7 +101,9 @@ impl Material {
         match self {
             Material::Clips { clips, crops, stream, .. } => {
                 let size = crops.len(*stream);
-                let mut bytes = vec![0_u8; count * size];
+                let all = room([count as i64, size as i64], 1);
+                let mut bytes =
+                    vec![0_u8; all.map_err(|why| anyhow!("{why}, for a batch: make it or the images smaller"))?];
                 let mut slots = bytes.chunks_exact_mut(size);
                 for (i, (video, starts)) in asked.iter().enumerate() {
                     let clip = &clips[*video];

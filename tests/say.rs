@@ -1,0 +1,83 @@
+//! What reaches a terminal: nothing foreign that it would obey, nothing endless.
+
+use std::process::Command;
+
+use rankle::say::{caught, cut, foreign, line, one_line};
+use serde_json::{Value, json};
+
+use crate::common::Program;
+
+const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{1b}[31m\nb\r\u{202e}c\u{9b}2J";
+
+/// Whether a terminal would only show it.
+fn harmless(text: &str) -> bool {
+    !text.chars().any(|c| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c))
+}
+
+#[test]
+fn foreign_text_is_spelled_out_and_cut() {
+    assert_eq!(line("naïve 名 b"), "naïve 名 b");
+    assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{1b}[31m\\nb\\r\\u{202e}c\\u{9b}2J");
+    assert_eq!(cut("abcdef", 4), "ab[...]ef");
+    assert_eq!(foreign(&"名".repeat(1000)).chars().count(), 205);
+    let error = anyhow::anyhow!("a b\nc").context("reading x\ny");
+    assert_eq!(one_line(&error), "reading x\ny: a b\nc");
+    let torch = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4611686018427387904 bytes.\nException raised from alloc_cpu";
+    let text = one_line(&anyhow::anyhow!(torch));
+    assert!(
+        text.starts_with("out of memory: ") && !text.contains('\n') && text.contains("4611686018427387904"),
+        "{text}"
+    );
+    assert_eq!(caught(|| -> i32 { panic!("why") }), Err("why".to_string()));
+}
+
+#[test]
+fn hostile_names_flags_and_configurations_are_said_in_one_harmless_line() {
+    let program = Program(env!("CARGO_BIN_EXE_multilabel-ranking"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = folder.path().join("run");
+    let run = run.to_str().expect("UTF-8");
+    // Flags and names, to clap and to us.
+    let long = "x".repeat(100_000);
+    let evaluate = |at: &str| ["evaluate".to_string(), "--run".into(), at.into()];
+    let with = |flag: &str, value: &str| ["train".to_string(), format!("--{flag}={value}"), format!("--run={run}")];
+    for args in [
+        with("epochs", HOSTILE),
+        with("data", HOSTILE),
+        with(HOSTILE, "1"),
+        evaluate(HOSTILE),
+        with("size", &long),
+        evaluate(&long),
+    ] {
+        let output = program.command(&crate::common::strs(&args)).output().expect("the binary starts");
+        let text = String::from_utf8_lossy(&output.stderr).to_string();
+        assert!(!output.status.success() && harmless(&text) && text.len() < 4000, "{text:?}");
+    }
+    // A configuration that asks for what no machine has, and says what no terminal should hear.
+    program.good(&["train", "--data", "drawn", "--epochs", "1", "--epochs2", "1", "--size", "16", "--run", run]);
+    let path = folder.path().join("run/config.json");
+    let sound = crate::common::json(&path);
+    let refuse = |change: &dyn Fn(&mut Value), words: &[&str]| {
+        let mut config = sound.clone();
+        change(&mut config);
+        std::fs::write(&path, config.to_string()).expect("written");
+        let text = program.bad(&["export", "--run", run], 1, words);
+        assert!(harmless(&text) && text.len() < 4000, "{text:?}");
+    };
+    for (flag, size) in [("size", 1_u64 << 31), ("batch", 1 << 31), ("hidden", 1 << 40), ("pairs", 1 << 50)] {
+        refuse(&|config| config["flags"][flag] = size.into(), &["config.json", flag]);
+    }
+    // The square of so many labels is more than this machine has.
+    let many = ((rankle::bounds::memory() / 4) as f64).sqrt() as u64 + 1000;
+    let classes: Vec<String> = (0..many).map(|i| i.to_string()).collect();
+    refuse(&|config| config["data"]["classes"] = json!(classes), &["out of memory", "threshold"]);
+    refuse(&|config| config["paper"] = HOSTILE.repeat(100_000).into(), &["[...]"]);
+    // Nobody waits for a pipe.
+    for name in ["config.json", "checkpoint.safetensors"] {
+        std::fs::write(&path, sound.to_string()).expect("written");
+        std::fs::remove_file(folder.path().join("run").join(name)).expect("there");
+        assert!(Command::new("mkfifo").arg(folder.path().join("run").join(name)).status().expect("mkfifo").success());
+        program.bad(&["export", "--run", run], 1, &[name, "pipe"]);
+        std::fs::remove_file(folder.path().join("run").join(name)).expect("there");
+    }
+}
