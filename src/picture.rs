@@ -3,10 +3,17 @@
 use std::cell::RefCell;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Once;
 
 use anyhow::{Result, anyhow, ensure};
 use fast_image_resize as fir;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::error::DecodingError;
+use image::metadata::Orientation;
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
+};
+
+use crate::say::say;
 
 use crate::files;
 
@@ -16,27 +23,40 @@ pub const MAX_SIDE: u32 = 16_384;
 pub const MAX_BYTES: u64 = 512 << 20;
 
 const AGAIN: &str = "fetch it again or remove it";
+const UNREAD: &str = "which is not read: convert it or remove it";
 
 /// Decodes an image by its content, whatever its name says: JPEG, PNG, BMP, GIF (first frame), TIFF, WebP or PNM.
-/// Grey, alpha (dropped), 16-bit and CMYK become 8-bit RGB; an EXIF rotation is not applied (as in Pillow).
+/// Grey, alpha (dropped), 16-bit and CMYK become 8-bit RGB, and the image stands as its EXIF orientation says: as
+/// viewers show it and OpenCV's `imread` reads it (Pillow and MATLAB leave it as it lies), so that boxes and sizes are
+/// those of the upright image. The first one that is turned is named in a note.
 ///
 /// # Errors
 /// One line that begins with `name`: an empty file, no image, a truncated or broken one, or one above [`MAX_SIDE`] or
 /// [`MAX_BYTES`], which is refused before its pixels are decoded.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
-    let (format, decoder) = open(bytes, name)?;
-    let image =
-        DynamicImage::from_decoder(decoder).map_err(|e| anyhow!("{name}: {}: {AGAIN}", complaint(format, &e)))?;
+    let (format, orientation, decoder) = open(bytes, name)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
+    if orientation == Orientation::NoTransforms {
+        return Ok(image.into_rgb8());
+    }
+    static SAID: Once = Once::new();
+    SAID.call_once(|| say(format!("note: {name} is turned by its EXIF orientation, as all such photos are")));
+    let mut image = DynamicImage::from(image.into_rgb8());
+    image.apply_orientation(orientation);
     Ok(image.into_rgb8())
 }
 
-/// Width and height from the header alone, after every test of [`decode`] that needs no decoded pixel: the limits, and
-/// that a JPEG or a PNG is there to its last byte.
+/// Width and height, as [`decode`] turns the image, from the header alone, after every test of [`decode`] that needs no
+/// decoded pixel: the limits, and that a JPEG or a PNG is there to its last byte.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn probe(bytes: &[u8], name: &str) -> Result<(u32, u32)> {
-    open(bytes, name).map(|(_, decoder)| decoder.dimensions())
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let (_, orientation, decoder) = open(bytes, name)?;
+    let (width, height) = decoder.dimensions();
+    let lies = matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH);
+    Ok(if lies { (height, width) } else { (width, height) })
 }
 
 /// Reads and decodes one file; see [`decode`].
@@ -70,24 +90,32 @@ fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     }
 }
 
-fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, impl ImageDecoder + 'a)> {
+fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Box<dyn ImageDecoder + 'a>)> {
     const READS: &str = "JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read";
     ensure!(!bytes.is_empty(), "{name}: an empty file: {AGAIN}");
     let format =
         image::guess_format(bytes).map_err(|_| anyhow!("{name}: not an image ({READS}): convert it or remove it"))?;
     ensure!(format.reading_enabled(), "{name}: a {format:?} image ({READS}): convert it or remove it");
+    let jpeg = if format == ImageFormat::Jpeg { Jpeg::of(bytes) } else { None };
     let whole = match format {
-        ImageFormat::Jpeg => jpeg_is_whole(bytes),
+        ImageFormat::Jpeg => jpeg.is_some(),
         ImageFormat::Png => png_is_whole(bytes),
         ImageFormat::Bmp => bmp_is_whole(bytes),
         _ => true,
     };
     ensure!(whole, "{name}: a truncated {}: {AGAIN}", title(format));
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| anyhow!("{name}: {}: {AGAIN}", complaint(format, &e)))?;
+    let wrong = |e: ImageError| anyhow!("{name}: {}", complaint(format, &e));
+    let odd = jpeg.map_or(Ok(false), |jpeg| jpeg.odd()).map_err(|what| anyhow!("{name}: {what}, {UNREAD}"))?;
+    let mut decoder: Box<dyn ImageDecoder> = if odd {
+        Box::new(Odd::new(bytes).map_err(wrong)?)
+    } else {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(MAX_BYTES);
+        reader.limits(limits);
+        Box::new(reader.into_decoder().map_err(wrong)?)
+    };
+    let orientation = decoder.orientation().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "{name}: a broken {} of {width} x {height} pixels: {AGAIN}", title(format));
     let within = width <= MAX_SIDE && height <= MAX_SIDE && decoder.total_bytes() <= MAX_BYTES;
@@ -97,7 +125,7 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, impl ImageDecod
          remove it",
         MAX_BYTES >> 20
     );
-    Ok((format, decoder))
+    Ok((format, orientation, decoder))
 }
 
 fn title(format: ImageFormat) -> &'static str {
@@ -112,41 +140,131 @@ fn title(format: ImageFormat) -> &'static str {
     }
 }
 
-/// What a decoder's error means to a reader, in one line.
-fn complaint(format: ImageFormat, error: &image::ImageError) -> String {
+/// What a decoder's error means to a reader and what to do, in one line.
+fn complaint(format: ImageFormat, error: &ImageError) -> String {
     let text: String = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let lower = text.to_lowercase();
     if lower.contains("unexpected eof") || lower.contains("end of file") || lower.contains("failed to fill whole") {
-        return format!("a truncated {}", title(format));
+        return format!("a truncated {}: {AGAIN}", title(format));
     }
     match error {
-        image::ImageError::Limits(_) => {
-            format!("a {} above the limit of {} MiB an image", title(format), MAX_BYTES >> 20)
+        ImageError::Limits(_) => {
+            format!("a {} above the limit of {} MiB an image: {AGAIN}", title(format), MAX_BYTES >> 20)
         }
-        _ => format!("a broken {} ({text})", title(format)),
+        ImageError::Unsupported(_) => format!("a kind of {} ({text}), {UNREAD}", title(format)),
+        _ => format!("a broken {} ({text}): {AGAIN}", title(format)),
     }
 }
 
-/// Whether the JPEG's segments lead to its end-of-image marker. The decoder fills missing rows with grey and says
-/// nothing, so this is asked first. Walking the segments steps over thumbnails, which have markers of their own.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let mut at = 2; // after the start-of-image marker, which guess_format saw
-    let mut scans = 0;
-    loop {
-        // The next marker: 0xFF, any number of 0xFF as filler, then a byte that is neither stuffing nor a restart.
-        let Some(skip) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff)) else { return false };
-        at += skip + 1;
-        match bytes.get(at) {
-            None => return false,
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
-            Some(0xff) => {}
-            Some(0xd9) => return scans > 0,
-            Some(&marker) => {
-                let Some(&[high, low]) = bytes.get(at + 1..at + 3) else { return false };
-                scans += usize::from(marker == 0xda);
-                at += 1 + usize::from(u16::from_be_bytes([high, low])).max(2);
+/// What the segments of a JPEG say.
+#[derive(Default)]
+struct Jpeg<'a> {
+    /// The marker and the content of its frame header.
+    frame: Option<(u8, &'a [u8])>,
+    scans: usize,
+    jfif: bool,
+    /// The colour transform that an Adobe segment names.
+    adobe: Option<u8>,
+}
+
+impl<'a> Jpeg<'a> {
+    /// None where the segments don't lead to an end-of-image marker. The decoder fills missing rows with grey and says
+    /// nothing, so this is asked first. Walking the segments steps over thumbnails, which have markers of their own.
+    fn of(bytes: &'a [u8]) -> Option<Jpeg<'a>> {
+        let mut jpeg = Jpeg::default();
+        let mut at = 2; // after the start-of-image marker, which guess_format saw
+        loop {
+            // The next marker: 0xFF, any number of 0xFF as filler, then a byte that is neither stuffing nor a restart.
+            at += bytes.get(at..)?.iter().position(|&b| b == 0xff)? + 1;
+            match *bytes.get(at)? {
+                0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
+                0xff => {}
+                0xd9 => return (jpeg.scans > 0).then_some(jpeg),
+                marker => {
+                    let length = usize::from(u16::from_be_bytes([*bytes.get(at + 1)?, *bytes.get(at + 2)?])).max(2);
+                    let body = bytes.get(at + 3..at + 1 + length).unwrap_or_default();
+                    match marker {
+                        0xda => jpeg.scans += 1,
+                        0xc4 | 0xc8 | 0xcc => {} // tables
+                        0xc0..=0xcf => jpeg.frame = jpeg.frame.or(Some((marker, body))),
+                        0xe0 => jpeg.jfif |= body.starts_with(b"JFIF\0"),
+                        0xee if body.starts_with(b"Adobe") => jpeg.adobe = body.get(11).copied(),
+                        _ => {}
+                    }
+                    at += 1 + length;
+                }
             }
         }
+    }
+
+    /// Whether it is a job for [`Odd`]; or what it is, where no decoder here gets it right.
+    fn odd(&self) -> Result<bool, &'static str> {
+        let Some((marker, &[precision, _, _, _, _, channels, ref parts @ ..])) = self.frame else { return Ok(false) };
+        match marker {
+            0xc0..=0xc2 => {}
+            0xc3 => return Err("a lossless JPEG"),
+            0xc9..=0xcb => return Err("an arithmetic-coded JPEG"),
+            _ => return Err("a hierarchical JPEG"),
+        }
+        let parts: Vec<(u8, u8, u8)> =
+            parts.chunks_exact(3).map(|part| (part[0], part[1] >> 4, part[1] & 15)).collect();
+        let (luma, letters) = (parts.first(), parts.iter().map(|part| part.0).eq(*b"RGB"));
+        let rgb = self.adobe == Some(0) || letters;
+        match channels {
+            _ if precision != 8 => return Err("a JPEG of more than 8 bits a channel"),
+            1 => return Ok(false), // its factors mean nothing
+            3 if rgb && self.jfif => return Err("a JPEG that names both RGB and YCbCr as its colours"),
+            4 if self.adobe == Some(1) => return Err("a JPEG of four channels that names the colours of three"),
+            3 | 4 => {}
+            _ => return Err("a JPEG of neither one, three nor four channels"),
+        }
+        if parts.iter().map(|&(_, x, y)| u32::from(x * y)).sum::<u32>() > 10 {
+            return Err("a JPEG of more than ten blocks a unit");
+        }
+        // zune-jpeg, behind `image`, takes the first channel for the finest, divides by 1, 2 and 4, and takes the blocks
+        // of a scan of one channel in the order of interleaved ones.
+        let finer = |&(_, x, y): &(u8, u8, u8)| luma.is_some_and(|luma| x > luma.1 || y > luma.2) || x == 3 || y == 3;
+        let apart = marker != 0xc2 && self.scans > 1 && parts.iter().any(|&(_, x, y)| x > 1 || y > 1);
+        let odd = apart || parts.iter().any(finer);
+        if odd && (channels == 4 || rgb) { Err("a JPEG of odd sampling in colours other than YCbCr") } else { Ok(odd) }
+    }
+}
+
+/// JPEGs in YCbCr of rare sampling, by a slower decoder.
+struct Odd<'a> {
+    decoder: jpeg_decoder::Decoder<&'a [u8]>,
+    size: (u16, u16),
+}
+
+impl Odd<'_> {
+    fn new(bytes: &[u8]) -> ImageResult<Odd<'_>> {
+        let mut decoder = jpeg_decoder::Decoder::new(bytes);
+        decoder.read_info().map_err(broken)?;
+        let size = decoder.info().map_or((0, 0), |info| (info.width, info.height));
+        Ok(Odd { decoder, size })
+    }
+}
+
+fn broken(error: jpeg_decoder::Error) -> ImageError {
+    ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error))
+}
+
+impl ImageDecoder for Odd<'_> {
+    fn dimensions(&self) -> (u32, u32) {
+        (self.size.0.into(), self.size.1.into())
+    }
+    fn color_type(&self) -> ColorType {
+        ColorType::Rgb8
+    }
+    fn exif_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
+        Ok(self.decoder.exif_data().map(<[u8]>::to_vec))
+    }
+    fn read_image(mut self, out: &mut [u8]) -> ImageResult<()> {
+        out.copy_from_slice(&self.decoder.decode().map_err(broken)?);
+        Ok(())
+    }
+    fn read_image_boxed(self: Box<Self>, out: &mut [u8]) -> ImageResult<()> {
+        (*self).read_image(out)
     }
 }
 

@@ -52,7 +52,7 @@ impl Source {
         }
     }
 
-    /// Width and height of the image as it lies, before any [`Source::Through`], without decoding its pixels.
+    /// Width and height of the image before any [`Source::Through`], without decoding its pixels.
     ///
     /// # Errors
     /// One line that names the file.
@@ -92,7 +92,8 @@ pub struct View {
     pub side: Option<u32>,
 }
 
-/// A rectangle of an image by its centre, in pixels from the upper left corner: how face detectors' lists say it.
+/// A rectangle of an image by its centre, in pixels from the upper left corner of the image as it is decoded (upright,
+/// see [`decode`]): how face detectors' lists say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// Centre, from the left.

@@ -267,3 +267,152 @@ fn a_batch_holds_each_picture_at_its_own_address() {
     let missing = Source::File("nowhere/x.jpg".into());
     assert!(line(recipe.test_batch([&missing], TestViews::Original)).contains("nowhere/x.jpg"));
 }
+
+#[test]
+fn photos_stand_upright_by_their_exif() {
+    use image::ImageEncoder;
+    use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+    let upright = picture(20, 30);
+    let (w, h) = upright.dimensions();
+    // Where the upright pixel (x, y) lies in the file, for orientations 1 to 8.
+    let lies: [fn(u32, u32, u32, u32) -> (u32, u32); 8] = [
+        |x, y, _, _| (x, y),
+        |x, y, w, _| (w - 1 - x, y),
+        |x, y, w, h| (w - 1 - x, h - 1 - y),
+        |x, y, _, h| (x, h - 1 - y),
+        |x, y, _, _| (y, x),
+        |x, y, w, _| (y, w - 1 - x),
+        |x, y, w, h| (h - 1 - y, w - 1 - x),
+        |x, y, _, h| (h - 1 - y, x),
+    ];
+    for (lies, orientation) in lies.into_iter().zip(1..) {
+        let mut file = if orientation < 5 { RgbImage::new(w, h) } else { RgbImage::new(h, w) };
+        for (x, y, pixel) in upright.enumerate_pixels() {
+            let (x, y) = lies(x, y, w, h);
+            file.put_pixel(x, y, *pixel);
+        }
+        let exif = [b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0", &[orientation, 0, 0, 0, 0, 0, 0, 0][..]].concat();
+        let (mut png, mut jpeg) = (Vec::new(), Vec::new());
+        let mut encoder = PngEncoder::new(&mut png);
+        encoder.set_exif_metadata(exif.clone()).unwrap();
+        encoder.write_image(&file, file.width(), file.height(), image::ExtendedColorType::Rgb8).unwrap();
+        let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, 100);
+        encoder.set_exif_metadata(exif).unwrap();
+        encoder.encode_image(&file).unwrap();
+        for (bytes, slack) in [(png, 0), (jpeg, 12)] {
+            assert_eq!(picture::probe(&bytes, "p").unwrap(), (w, h), "{orientation}");
+            let read = picture::decode(&bytes, "p").unwrap();
+            assert_eq!(read.dimensions(), (w, h));
+            let close = read.iter().zip(upright.iter()).all(|(a, b)| a.abs_diff(*b) <= slack);
+            assert!(close, "orientation {orientation}, within {slack}");
+        }
+    }
+}
+
+/// Factors of a JPEG's three channels.
+type Factors = [(usize, usize); 3];
+
+/// What the level of the 8 x 8 block (x, y) of a channel is.
+fn level(channel: usize, x: usize, y: usize) -> i32 {
+    [90, 100, 150][channel] + 9 * ((3 * x + 5 * y + channel) % 7) as i32
+}
+
+/// A baseline JPEG of 32 x 32 pixels whose blocks are flat, its channels in one scan or each in its own.
+fn blocks(factors: Factors, apart: bool, ids: &[u8; 3], extra: &[u8]) -> Vec<u8> {
+    let mut out = [b"\xff\xd8", extra, b"\xff\xdb\0\x43\0", &[8; 64], b"\xff\xc0\0\x11\x08\0\x20\0\x20\x03"].concat();
+    ids.iter().zip(factors).for_each(|(&id, (x, y))| out.extend([id, (x << 4 | y) as u8, 0]));
+    // DC: a code of four bits for each of 12 sizes. AC: a code of one bit, the end of the block.
+    out.extend(b"\xff\xc4\0\x1f\0\0\0\0\x0c\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b");
+    out.extend(b"\xff\xc4\0\x14\x10\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let most = (factors.iter().map(|f| f.0).max().unwrap(), factors.iter().map(|f| f.1).max().unwrap());
+    let scans: &[&[usize]] = if apart { &[&[0], &[1], &[2]] } else { &[&[0, 1, 2]] };
+    for scan in scans {
+        out.extend([0xff, 0xda, 0, 6 + 2 * scan.len() as u8, scan.len() as u8]);
+        scan.iter().for_each(|&channel| out.extend([ids[channel], 0]));
+        out.extend([0, 63, 0]);
+        let mut order = Vec::new();
+        // A unit holds its channels' blocks; a scan of one channel has them row by row.
+        let (across, down) = if apart { (1, 1) } else { (4 / most.0, 4 / most.1) };
+        for (v, u) in (0..down).flat_map(|v| (0..across).map(move |u| (v, u))) {
+            for &channel in *scan {
+                let (x, y) = factors[channel];
+                let (x, y) = if apart { (4 * x / most.0, 4 * y / most.1) } else { (x, y) };
+                order.extend((0..y).flat_map(|j| (0..x).map(move |i| (channel, u * x + i, v * y + j))));
+            }
+        }
+        let (mut bits, mut last) = (String::new(), [128; 3]);
+        for (channel, x, y) in order {
+            let step = level(channel, x, y) - std::mem::replace(&mut last[channel], level(channel, x, y));
+            let size = (32 - step.unsigned_abs().leading_zeros()) as usize;
+            bits += &format!("{size:04b}");
+            let value = if step < 0 { step + (1 << size) - 1 } else { step };
+            bits += &if size > 0 { format!("{value:0size$b}0") } else { "0".into() };
+        }
+        bits += &"1".repeat((8 - bits.len() % 8) % 8);
+        for byte in bits.as_bytes().chunks(8) {
+            let byte = byte.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+            out.extend([byte, 0].iter().take(if byte == 0xff { 2 } else { 1 }));
+        }
+    }
+    [&out[..], b"\xff\xd9"].concat()
+}
+
+#[test]
+fn jpegs_of_odd_sampling_are_read_right_or_refused_by_name() {
+    let plain: Factors = [(1, 1); 3];
+    let cases: [Factors; 12] = [
+        plain,
+        [(2, 2), (1, 1), (1, 1)],
+        [(2, 1), (1, 1), (1, 1)],
+        [(1, 2), (1, 1), (1, 1)],
+        [(1, 1), (2, 2), (2, 2)],
+        [(1, 1), (2, 1), (2, 1)],
+        [(1, 1), (1, 2), (1, 2)],
+        [(1, 1), (2, 2), (1, 1)],
+        [(2, 1), (1, 1), (2, 1)],
+        [(2, 1), (1, 2), (1, 2)],
+        [(2, 2), (2, 1), (1, 2)],
+        [(4, 1), (1, 1), (2, 1)],
+    ];
+    for (factors, apart) in cases.into_iter().flat_map(|factors| [(factors, false), (factors, true)]) {
+        let bytes = blocks(factors, apart, &[1, 2, 3], &[]);
+        assert_eq!(picture::probe(&bytes, "odd").unwrap(), (32, 32));
+        let image = picture::decode(&bytes, "odd").unwrap();
+        let most = (factors.iter().map(|f| f.0).max().unwrap(), factors.iter().map(|f| f.1).max().unwrap());
+        for (x, y) in (0..4).flat_map(|y| (0..4).map(move |x| (x, y))) {
+            let [luma, cb, cr] = [0, 1, 2].map(|channel| {
+                let (across, down) = factors[channel];
+                f64::from(level(channel, x * across / most.0, y * down / most.1))
+            });
+            let (cb, cr) = (cb - 128., cr - 128.);
+            let rgb = [luma + 1.402 * cr, luma - 0.344_136 * cb - 0.714_136 * cr, luma + 1.772 * cb];
+            let pixel = image.get_pixel(8 * x as u32 + 4, 8 * y as u32 + 4).0;
+            let off = pixel.iter().zip(rgb).map(|(&a, b)| (f64::from(a) - b.clamp(0., 255.)).abs()).fold(0., f64::max);
+            assert!(off <= 3., "{factors:?}, scans apart: {apart}, block {x} {y}: {pixel:?} for {rgb:?}");
+        }
+    }
+    let patched = |at: usize, byte: u8| {
+        let mut bytes = blocks(plain, false, &[1, 2, 3], &[]);
+        let frame = bytes.windows(2).position(|two| two == b"\xff\xc0").unwrap();
+        bytes[frame + at] = byte;
+        bytes
+    };
+    let jfif = b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+    let rgb = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0";
+    for (bytes, why) in [
+        (patched(1, 0xc3), "a lossless JPEG, which is not read"),
+        (patched(1, 0xc5), "a hierarchical JPEG, which is not read"),
+        (patched(1, 0xc9), "an arithmetic-coded JPEG, which is not read"),
+        (patched(4, 12), "more than 8 bits a channel"),
+        (patched(9, 2), "neither one, three nor four channels"),
+        (blocks([(2, 2); 3], false, &[1, 2, 3], &[]), "more than ten blocks"),
+        (blocks(plain, false, b"RGB", jfif), "both RGB and YCbCr"),
+        (blocks([(1, 1), (2, 2), (2, 2)], false, b"RGB", &[]), "odd sampling in colours other than YCbCr"),
+        (blocks([(1, 1), (2, 2), (2, 2)], false, &[1, 2, 3], rgb), "odd sampling in colours other than YCbCr"),
+    ] {
+        for text in [line(picture::decode(&bytes, "odd.jpg")), line(picture::probe(&bytes, "odd.jpg"))] {
+            assert!(text.starts_with("odd.jpg: a") && text.contains(why), "{text}");
+            assert!(text.ends_with("which is not read: convert it or remove it"), "{text}");
+        }
+    }
+}
