@@ -100,7 +100,7 @@ pub fn open_one(dir: &Path, name: &str) -> Result<SkillSet> {
 /// # Errors
 /// One line: a video that is missing or cannot be told from another, a list of segments that does not fit.
 pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
-    let mut clips = Vec::with_capacity(set.videos.len());
+    let mut wanted = Vec::with_capacity(set.videos.len());
     for task in &set.tasks {
         let segments = dir.join(format!("{}_segments.csv", task.name.to_lowercase()));
         let parts = if segments.is_file() { Some(read_segments(&segments)?) } else { None };
@@ -122,10 +122,10 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
                     format!("{}: {again}", set.title(place))
                 })?;
             }
-            clips.push(Clip::open(set.title(place), place as u32, &found, cache.clone())?);
+            wanted.push((set.title(place), place as u32, found));
         }
     }
-    Ok(clips)
+    Clip::open_all(wanted, cache)
 }
 
 /// Frames `part` alone of what was found; pictures that were cut so already count whole.

@@ -20,8 +20,6 @@ pub struct VideoFiles {
     pub film: Option<PathBuf>,
     /// x and y of each flow field; empty where none was computed.
     pub flow: Vec<(PathBuf, PathBuf)>,
-    /// Frames that the video's own count promised when `skill-determination flow` read all that there are.
-    pub promised: Option<usize>,
     /// First and last frame that count, from 1; all where there is none.
     pub part: Option<(usize, usize)>,
     /// Of a film that `scripts/convert frames` cut: which of its frames the pictures are.
@@ -35,13 +33,6 @@ pub struct VideoFiles {
 struct Taken {
     fps: Option<f64>,
     segment: Option<(usize, usize)>,
-}
-
-/// What `skill-determination flow` leaves beside its fields, as `flow.json`.
-#[derive(Deserialize)]
-struct Computed {
-    fields: usize,
-    promised: Option<usize>,
 }
 
 /// A file of JSON, where it is there.
@@ -134,8 +125,6 @@ fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
     }
     if let Some(flow) = flow.filter(|flow| flow.is_dir()) {
         found.flow = pictures(flow)?.1;
-        let computed = read_json::<Computed>(&flow.join("flow.json"))?;
-        found.promised = computed.filter(|flow| flow.fields == found.flow.len()).and_then(|flow| flow.promised);
     }
     Ok(found)
 }
@@ -220,6 +209,6 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
 /// # Errors
 /// As [`folder`] and [`Clip::open`].
 pub fn clips(dir: &Path, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
-    let open = |(i, (name, found)): (usize, (String, VideoFiles))| Clip::open(name, i as u32, &found, cache.clone());
-    folder(dir)?.into_iter().enumerate().map(open).collect()
+    let found = folder(dir)?.into_iter().enumerate();
+    Clip::open_all(found.map(|(i, (name, found))| (name, i as u32, found)).collect(), cache)
 }

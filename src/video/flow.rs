@@ -64,7 +64,7 @@ fn one(clip: &Clip, folder: &Path) -> Result<()> {
     flush(&mut block)?;
     ensure!(count > 0, "{} has only one frame: no flow", clip.name);
     let constants = format!("{:?}", tvl1::Constants::default());
-    let named = json!({"method": "TV-L1 (Zach, Pock, Bischof 2007), rankle's own", "constants": constants, "bound": FLOW_BOUND, "size": [SIZE.0, SIZE.1], "fields": count, "promised": clip.promised()});
+    let named = json!({"method": "TV-L1 (Zach, Pock, Bischof 2007), rankle's own", "constants": constants, "bound": FLOW_BOUND, "size": [SIZE.0, SIZE.1], "fields": count});
     files::write_atomic(&draft.path().join("flow.json"), serde_json::to_string_pretty(&named)?.as_bytes())?;
     let draft = draft.keep();
     if folder.exists() {

@@ -10,12 +10,14 @@ pub mod tvl1;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use image::RgbImage;
+use rayon::prelude::*;
 
 use crate::picture;
+use crate::say::Bar;
 
 pub use cache::Cache;
 pub(crate) use find::meant;
@@ -26,6 +28,9 @@ pub const SIZE: (u32, u32) = (256, 340);
 
 /// Flow beyond this many pixels a frame is cut off, as temporal segment networks do; -20..20 is stored as 0..255.
 pub const FLOW_BOUND: f32 = 20.;
+
+/// Frames that a list of segments, or another program's flow of a film, may count otherwise at its end.
+const SLACK: usize = 8;
 
 /// A video that code makes.
 pub trait Animation: Debug + Send + Sync {
@@ -64,8 +69,6 @@ pub struct Clip {
     /// The first frame that counts, and how many do.
     first: usize,
     frames: usize,
-    /// Of the whole video, by its own count.
-    promised: usize,
     source: Frames,
     flow: Flow,
     cache: Arc<Cache>,
@@ -79,7 +82,7 @@ impl Clip {
         let flow = Flow::Drawn(film.clone());
         let frames = film.frames().max(1);
         let source = Frames::Drawn(film);
-        Clip { name, key, first: 0, frames, promised: frames, source, flow, cache, size: SIZE }
+        Clip { name, key, first: 0, frames, source, flow, cache, size: SIZE }
     }
 
     /// A video on disk.
@@ -88,31 +91,26 @@ impl Clip {
     /// One line: no frames, an unreadable film, a part (first, last frame, counted from 1) that is not in it. Flow
     /// that is missing or too short is an error of [`Clip::check_flow`] alone.
     pub fn open(name: String, key: u32, found: &VideoFiles, cache: Arc<Cache>) -> Result<Clip> {
-        let (source, promised) = match found {
+        let (source, all, slack) = match found {
             VideoFiles { frames, film: None, .. } => {
                 ensure!(!frames.is_empty(), "{name}: no frames");
-                (Frames::Files(frames.clone().into()), frames.len())
+                (Frames::Files(frames.clone().into()), frames.len(), 0)
             }
             VideoFiles { film: Some(path), .. } => {
-                let film = ffmpeg::Film::open(path)?;
-                let count = film.frames;
-                (Frames::Film(Arc::new(film)), count)
+                let film = ffmpeg::Film::open(path, SIZE)?;
+                let count = film.frames();
+                (Frames::Film(Arc::new(film)), count, SLACK)
             }
         };
         let fields = found.flow.len();
-        // Where flow ends a little before a film's own count, or was computed from all that can be read of it, that is
-        // where the film ends.
-        let short = promised.saturating_sub(fields + 1);
-        let ends = matches!(source, Frames::Film(_)) && fields > 0;
-        let ends = ends && (short <= ffmpeg::TAIL || found.promised == Some(promised));
-        let all = if ends { promised - short } else { promised };
-        let (first, last) = found.part.unwrap_or((1, promised));
+        let (first, last) = found.part.unwrap_or((1, all));
         ensure!(
-            first >= 1 && first <= last && last <= promised,
-            "{name}: frames {first} to {last} are asked for and it has {promised}: mend the list of segments, or take it away where the videos are cut already"
+            first >= 1 && first <= last && first <= all && last <= all + slack,
+            "{name}: frames {first} to {last} are asked for and it has {all}: mend the list of segments, or take it away where the videos are cut already"
         );
-        let last = last.min(all);
-        ensure!(first <= last, "{name}: frame {first} is asked for and only {all} can be read: fetch the video again");
+        let short = all.saturating_sub(fields + 1);
+        let last = last.min(if fields > 0 && short <= slack { all - short } else { all });
+        ensure!(first <= last, "{name}: frame {first} is asked for and its flow ends before: compute it again");
         let flow = if fields == 0 {
             Flow::Missing(format!("{name} has no optical flow: compute it once with skill-determination flow"))
         } else if fields + 1 < last {
@@ -122,12 +120,24 @@ impl Clip {
         } else {
             Flow::Files(found.flow.clone().into())
         };
-        Ok(Clip { name, key, first: first - 1, frames: last - first + 1, promised, source, flow, cache, size: SIZE })
+        Ok(Clip { name, key, first: first - 1, frames: last - first + 1, source, flow, cache, size: SIZE })
     }
 
-    /// How many frames the whole video has by its own count.
-    pub fn promised(&self) -> usize {
-        self.promised
+    /// Several videos (name, key and files of each), as [`Clip::open`], in their order; films are decoded on all cores.
+    ///
+    /// # Errors
+    /// As [`Clip::open`].
+    pub fn open_all(found: Vec<(String, u32, VideoFiles)>, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
+        let films = found.iter().filter(|(_, _, found)| found.film.is_some()).count();
+        let bar = (films > 0).then(|| Mutex::new(Bar::new("films decoded once", films as u64, 0)));
+        let open = |(name, key, found): (String, u32, VideoFiles)| {
+            let clip = Clip::open(name, key, &found, cache.clone())?;
+            if let Some(bar) = bar.as_ref().filter(|_| found.film.is_some()) {
+                bar.lock().unwrap_or_else(PoisonError::into_inner).step(1);
+            }
+            Ok(clip)
+        };
+        found.into_par_iter().map(open).collect()
     }
 
     /// How many frames count, at least one.
@@ -145,7 +155,7 @@ impl Clip {
             let (height, width) = self.size;
             match &self.source {
                 Frames::Drawn(film) => Ok(film.frame(at)),
-                Frames::Film(film) => film.read(at, self.size),
+                Frames::Film(film) => film.read(at),
                 Frames::Files(files) => {
                     let image = picture::load(&files[at])?;
                     let fits = (image.height(), image.width()) == self.size;
@@ -196,7 +206,7 @@ impl Clip {
     pub fn stream(&self, mut take: impl FnMut(RgbImage) -> Result<()>) -> Result<()> {
         match &self.source {
             Frames::Drawn(film) => (0..film.frames()).try_for_each(|at| take(film.frame(at))),
-            Frames::Film(film) => film.stream(self.size, take),
+            Frames::Film(film) => film.stream(take),
             Frames::Files(files) => files.iter().try_for_each(|path| {
                 let image = picture::load(path)?;
                 take(picture::resize(&image, self.size.0, self.size.1))
