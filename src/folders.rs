@@ -63,8 +63,11 @@ const UNREAD: [&str; 44] = [
     "hdr", "dds", "qoi", "3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "kdc", "mef", "mos", "mrw", "nef",
     "nrw", "orf", "pef", "raf", "raw", "rw2", "sr2", "srf", "srw", "x3f", "iiq", "eps",
 ];
-const FILMS: [&str; 14] =
-    ["mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "3gp", "mts", "m2ts", "wmv", "flv", "insv"];
+/// How the names of films end that ffmpeg reads.
+pub const FILMS: [&str; 31] = [
+    "mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "mpe", "m2v", "mts", "m2ts", "m2t", "ts", "vob", "mod",
+    "tod", "wmv", "asf", "3gp", "3g2", "flv", "f4v", "ogv", "mxf", "dv", "rm", "rmvb", "divx", "mjpeg", "insv",
+];
 const SIDECARS: [&str; 13] =
     ["aae", "xmp", "json", "xml", "txt", "csv", "tsv", "yaml", "yml", "thm", "md", "html", "pdf"];
 /// What file managers, archives and network disks leave behind, in lower case.
@@ -95,6 +98,11 @@ impl Entry {
     /// Whether it is a file whose name ends as an image's does; what it is, its content says later.
     pub fn is_image(&self) -> bool {
         !self.folder && ends(&self.name, &IMAGES)
+    }
+
+    /// Whether it is a file whose name ends as a film's does.
+    pub fn is_film(&self) -> bool {
+        !self.folder && ends(&self.name, &FILMS)
     }
 
     /// Whether nobody asks for it, by its name alone.
@@ -130,7 +138,7 @@ impl Passed {
             _ if entry.folder => Kind::Beside,
             _ if entry.is_image() => Kind::Outside,
             name if ends(name, &UNREAD) => Kind::Unread,
-            name if ends(name, &FILMS) => Kind::Film,
+            _ if entry.is_film() => Kind::Film,
             name if ends(name, &SIDECARS) => Kind::Sidecar,
             _ => Kind::Other,
         };

@@ -13,7 +13,7 @@ use image::{
     ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
 };
 
-use crate::say::say;
+use crate::say::note;
 
 use crate::files;
 
@@ -40,7 +40,7 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
         return Ok(image.into_rgb8());
     }
     static SAID: Once = Once::new();
-    SAID.call_once(|| say(format!("note: {name} is turned by its EXIF orientation, as all such photos are")));
+    SAID.call_once(|| note(format!("{name} is turned by its EXIF orientation, as all such photos are")));
     let mut image = DynamicImage::from(image.into_rgb8());
     image.apply_orientation(orientation);
     Ok(image.into_rgb8())

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::RgbImage;
 
-use crate::say::say;
+use crate::say::note;
 
 /// A video file whose frames were all decoded once.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,7 @@ impl Film {
         ensure!(!film.frames.is_empty(), "{}: no video that ffmpeg can read ({complaint})", path.display());
         if !output.stderr.is_empty() {
             let frames = film.frames();
-            say(format!("note: {}: ffmpeg reads {frames} frames and complains ({complaint})", path.display()));
+            note(format!("{}: ffmpeg reads {frames} frames and complains ({complaint})", path.display()));
         }
         Ok(film)
     }

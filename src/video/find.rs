@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::{Cache, Clip};
-use crate::folders::{Entry, Passed, list};
+use crate::folders::{Entry, FILMS, Passed, list};
 use crate::say::note;
 
 /// A video that was found.
@@ -47,7 +47,6 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     ))
 }
 
-const FILMS: [&str; 8] = ["mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg"];
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
 
 fn ends(path: &Path, known: &[&str]) -> bool {
@@ -90,6 +89,17 @@ fn by_number(a: &str, b: &str) -> Ordering {
             return here;
         }
     }
+}
+
+/// The name of a video: its folder's, or its file's without the ending.
+fn title(entry: &Entry) -> String {
+    let stem = entry.path.file_stem().filter(|_| !entry.folder);
+    stem.map_or_else(|| entry.name.clone(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// What may be a video.
+fn kinds() -> String {
+    format!("a film (a file named *.{}) or a folder of pictures", FILMS.join(", *."))
 }
 
 /// x and y of a flow field.
@@ -150,12 +160,8 @@ pub(crate) fn meant<'a, T>(all: &'a [T], name: impl Fn(&T) -> &str, wanted: &str
 /// One line: none, or several that cannot be told apart, by name.
 pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
     ensure!(videos.is_dir(), "{} is missing: the videos belong there (data/README.md, EPIC-Skills')", videos.display());
-    let stem = |path: PathBuf| {
-        let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        (base.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()), path)
-    };
-    let all = entries(videos, &mut Passed::default())?.into_iter().map(|entry| entry.path);
-    let all: Vec<(String, PathBuf)> = all.filter(|path| path.is_dir() || ends(path, &FILMS)).map(stem).collect();
+    let all = entries(videos, &mut Passed::default())?.into_iter().filter(|entry| entry.folder || entry.is_film());
+    let all: Vec<(String, PathBuf)> = all.map(|entry| (title(&entry), entry.path)).collect();
     let mut fitting = meant(&all, |(stem, _)| stem, video);
     let views = ["capture2", "stationary"];
     let preferred = |stem: &str| views.iter().any(|view| stem.to_lowercase().contains(view));
@@ -165,7 +171,7 @@ pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
     }
     match fitting.into_iter().map(|(_, path)| path).collect::<Vec<_>>()[..] {
         [path] => at(path, Some(&flow.join(video))),
-        [] => bail!("no video of {video} in {}: a file or a folder of pictures with that name", videos.display()),
+        [] => bail!("no video of {video} in {}: expected {} with that name", videos.display(), kinds()),
         [a, b, ..] => bail!("{} has {} and {} for {video}: leave one", videos.display(), name(a), name(b)),
     }
 }
@@ -180,17 +186,14 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
     let mut found = Vec::new();
     let mut passed = Passed::default();
     for entry in entries(dir, &mut passed)? {
-        let path = entry.path.clone();
         if entry.name == "flow" {
             continue;
         }
-        let base = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        let title = base.map_or_else(String::new, |base| base.to_string_lossy().into_owned());
-        let has_pictures = path.is_dir() && !pictures(&path)?.0.is_empty();
-        if has_pictures || (!path.is_dir() && ends(&path, &FILMS)) {
+        let (path, title) = (&entry.path, title(&entry));
+        if entry.is_film() || (entry.folder && !pictures(path)?.0.is_empty()) {
             let same = found.iter().find(|(known, _): &&(String, VideoFiles)| *known == title);
             ensure!(same.is_none(), "{} has two videos called {title}: rename one", dir.display());
-            found.push((title.clone(), at(&path, Some(&dir.join("flow").join(&title)))?));
+            found.push((title.clone(), at(path, Some(&dir.join("flow").join(&title)))?));
         } else {
             passed.add(&entry);
         }
@@ -200,7 +203,7 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
     } else {
         passed.note().iter().for_each(note);
     }
-    ensure!(!found.is_empty(), "no videos in {}: expected films or folders of pictures", dir.display());
+    ensure!(!found.is_empty(), "no videos in {}: expected {}", dir.display(), kinds());
     Ok(found)
 }
 

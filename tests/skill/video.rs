@@ -274,7 +274,15 @@ fn videos_are_found_by_name() {
     let dir = tempfile::tempdir().expect("a folder");
     let at = |name: &str| dir.path().join(name);
     let picture = |path: &Path| RgbImage::from_pixel(8, 6, Rgb([200, 10, 10])).save(path).expect("saved");
-    for name in ["Knot_Tying_B001_capture1.avi", "Knot_Tying_B001_capture2.avi", "A1.mp4", "A1_other.mp4", "A10.mp4"] {
+    for name in [
+        "Knot_Tying_B001_capture1.avi",
+        "Knot_Tying_B001_capture2.avi",
+        "A1.mp4",
+        "A1_other.mp4",
+        "A10.mp4",
+        "00001.MTS",
+        "notes.txt",
+    ] {
         std::fs::write(at(name), b"film").expect("written");
     }
     std::fs::create_dir_all(at("C2")).expect("made");
@@ -289,7 +297,8 @@ fn videos_are_found_by_name() {
     assert_eq!(found("A1").expect("one").film, Some(at("A1.mp4")));
     let pictures = found("C2").expect("a folder");
     assert_eq!((pictures.frames.len(), pictures.flow.len(), &pictures.film), (3, 2, &None));
-    assert!(line(found("Z9")).contains("no video of Z9"));
+    let text = line(found("Z9"));
+    assert!(text.contains("no video of Z9") && text.contains("*.mts"), "{text}");
     assert!(line(found("B1")).contains("no video of B1"));
     // Names with the marks between parts in them: whole ones first, then parts of several words.
     let videos = dir.path().join("videos/underlined");
@@ -315,7 +324,7 @@ fn videos_are_found_by_name() {
     assert!(line(clip.flow(0)).contains("has no optical flow"));
     assert!(line(clip.check_flow()).contains("skill-determination flow"));
     let all = folder(dir.path()).expect("videos");
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 7);
     assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));
 }
 
