@@ -14,7 +14,7 @@ pub struct MachineFlags {
     #[arg(long, help_heading = "Machine", default_value = "auto")]
     pub device: String,
     /// Image loader threads [default: one a core]
-    #[arg(long, help_heading = "Machine", value_name = "N")]
+    #[arg(long, help_heading = "Machine", value_name = "N", value_parser = crate::bounds::within(1..=1024_usize))]
     pub workers: Option<usize>,
     /// On a GPU: products and convolutions of f32 in TF32, with 10 bits of fraction (faster; other digits)
     #[arg(long, help_heading = "Machine")]
