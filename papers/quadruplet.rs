@@ -271,9 +271,9 @@ impl Paper for QuadrupletPaper {
     }
 
     /// Refuses photos that give no quadruplet before the run's folder is claimed.
-    fn start_on(h: &Flags, set: &ReidSet, part: &str, store: &VarStore) -> Result<()> {
+    fn parts(h: &Flags, set: &ReidSet) -> Result<Vec<String>> {
         pairs::sampler(set, h.quadruplets, h.any_camera, 0)?;
-        Self::start(h, part, store)
+        Ok(vec![String::new()])
     }
 
     // ---- Section 5.1: training ------------------------------------------------------------------------------------

@@ -245,9 +245,8 @@ impl Paper for TripletReid {
     }
 
     /// Refuses too few people before the run's folder is claimed.
-    fn start_on(h: &Flags, set: &ReidSet, part: &str, store: &VarStore) -> Result<()> {
-        rows(h, set, None, 0).map(drop)?;
-        Self::start(h, part, store)
+    fn parts(h: &Flags, set: &ReidSet) -> Result<Vec<String>> {
+        rows(h, set, None, 0).map(|_| vec![String::new()])
     }
 
     // ---- Sections 4.2 to 4.4: training ----------------------------------------------------------------------------

@@ -268,6 +268,7 @@ const GLANCE: Duration = Duration::from_secs(3);
 /// The data of a training, said and looked at.
 pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine) -> Result<P::Data> {
     let data = P::open(&h.own, h.usual.seed)?;
+    data.trainable()?;
     data.check(!machine.skip_unreadable, GLANCE)?;
     ensure!(
         !machine.skip_unreadable || !data.trained().is_empty(),

@@ -258,7 +258,12 @@ pub fn main<P: Paper>() -> ExitCode {
             }
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
-                let cards = P::open(&h.own, h.usual.seed)?.cards();
+                let data = P::open(&h.own, h.usual.seed)?;
+                let mut cards = data.cards();
+                if let [card] = &mut cards[..] {
+                    let refused = data.trainable().and_then(|()| P::parts(&h.own, &data)).err();
+                    card.refused = refused.map(|error| crate::say::one_line(&error));
+                }
                 cards.iter().try_for_each(print)?;
                 let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };
                 match args.out {

@@ -195,6 +195,18 @@ fn what_is_no_face_crop_is_named() {
     assert!(error.contains("P01_0009.png") && error.contains("70 x 30") && error.contains("no face crop"), "{error}");
     picture(&wide, 12, 12, 9);
     assert!(line(check(open(dir.path()).expect("a set").photos())).contains("12 x 12"));
+    for i in 10..40 {
+        picture(&dir.path().join(format!("P00/P00_{i:04}.png")), 12, 12, 9);
+    }
+    let set = open(dir.path()).expect("a set");
+    assert!(line(check(set.photos())).contains("31 of 39 images cannot be used"));
+    // The card names all to machines, and the first on a terminal.
+    let card = set.card();
+    assert_eq!((card.unreadable, card.problems.len()), (31, 31));
+    let text = card.to_string();
+    assert_eq!(text.matches("is no face crop").count(), 20);
+    assert!(text.contains("cannot use 31 images:") && text.contains("and 11 more"), "{text}");
+    (10..40).for_each(|i| std::fs::remove_file(dir.path().join(format!("P00/P00_{i:04}.png"))).expect("removed"));
     picture(&wide, 60, 30, 9);
     check(open(dir.path()).expect("a set").through(View { crop: 0.5, ..View::WHOLE }).photos()).expect("fits");
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{Photo, persons, thousands};
 use crate::say::{Bar, line};
 
-/// Unreadable images that a card names; the rest are counted.
+/// Images that cannot be used which a card names on a terminal; the rest are counted.
 const NAMED: usize = 20;
 /// Image sizes that a card names.
 const SIZES: usize = 5;
@@ -35,8 +36,10 @@ pub struct Card {
     shown: Vec<String>,
     /// Images that cannot be used.
     pub unreadable: usize,
-    /// The first of them, each in one line with what to do.
+    /// They, each in one line with what to do.
     pub problems: Vec<String>,
+    /// Why nothing can be trained on it with the usual flags, where that is so.
+    pub refused: Option<String>,
     /// The set's notes.
     pub notes: Vec<String>,
     /// Whether there are images at all.
@@ -55,6 +58,7 @@ impl Card {
             shown: Vec::new(),
             unreadable: 0,
             problems: Vec::new(),
+            refused: None,
             notes: notes.to_vec(),
             images: false,
         }
@@ -78,19 +82,21 @@ impl Card {
         self.shown.push(table.to_string());
     }
 
-    /// What is wrong with the set's images, one line an image; the first are named.
-    pub(super) fn read(&mut self, mut problems: Vec<String>) {
-        self.unreadable = problems.len();
-        problems.truncate(NAMED);
-        (self.problems, self.images) = (problems, true);
+    /// What is wrong with the set's images, one line an image.
+    pub(super) fn read(&mut self, problems: Vec<String>) {
+        (self.unreadable, self.problems, self.images) = (problems.len(), problems, true);
     }
 
-    /// Counts photos of persons in `parts` (those that hold any) and decodes every image on all cores.
-    pub(super) fn photos(&mut self, parts: &[(&'static str, &Vec<Photo>)]) {
+    /// Counts photos of persons in `parts` (those that hold any) and decodes every `image` on all cores.
+    pub(super) fn photos(
+        &mut self,
+        parts: &[(&'static str, &Vec<Photo>)],
+        image: impl Fn(&Photo) -> anyhow::Result<Arc<RgbImage>> + Sync,
+    ) {
         let splits: Vec<Part> =
             (parts.iter().filter(|(_, photos)| !photos.is_empty())).map(|(name, photos)| part(name, photos)).collect();
         let photos: Vec<&Photo> = parts.iter().flat_map(|(_, photos)| photos.iter()).collect();
-        let seen = decode_all(&photos);
+        let seen = decode_all(&photos, |photo| image(photo));
         let mut sizes: BTreeMap<(u32, u32), usize> = BTreeMap::new();
         for &size in seen.iter().flatten() {
             *sizes.entry(size).or_default() += 1;
@@ -140,12 +146,13 @@ impl fmt::Display for Card {
             _ if !self.images => Ok(()),
             0 => write!(f, "\nevery image can be read"),
             count => {
-                write!(f, "\ncannot read {} images:", thousands(count))?;
-                self.problems.iter().try_for_each(|problem| write!(f, "\n  {}", line(problem)))?;
-                let more = count - self.problems.len();
-                if more > 0 { write!(f, "\n  and {} more", thousands(more)) } else { Ok(()) }
+                write!(f, "\ncannot use {} images:", thousands(count))?;
+                self.problems.iter().take(NAMED).try_for_each(|problem| write!(f, "\n  {}", line(problem)))?;
+                let more = count.saturating_sub(NAMED);
+                if more > 0 { write!(f, "\n  and {} more (--out FILE names all)", thousands(more)) } else { Ok(()) }
             }
-        }
+        }?;
+        self.refused.iter().try_for_each(|why| write!(f, "\ntrain refuses it: {why}"))
     }
 }
 
@@ -217,15 +224,18 @@ struct Size {
     images: usize,
 }
 
-/// (height, width) of each image, or what is wrong with it.
-fn decode_all(photos: &[&Photo]) -> Vec<Result<(u32, u32), String>> {
-    let bar = Mutex::new(Bar::new("reading images", photos.len() as u64, 0));
-    let one = |photo: &&Photo| {
-        let size = photo.source.image().map(|image| (image.height(), image.width())).map_err(|e| format!("{e:#}"));
+/// (height, width) of each image, or in one line why it cannot be used.
+pub(super) fn decode_all<T: Sync>(
+    all: &[T],
+    image: impl Fn(&T) -> anyhow::Result<Arc<RgbImage>> + Sync,
+) -> Vec<Result<(u32, u32), String>> {
+    let bar = Mutex::new(Bar::new("reading images", all.len() as u64, 0));
+    let one = |item: &T| {
+        let size = image(item).map(|image| (image.height(), image.width())).map_err(|e| format!("{e:#}"));
         bar.lock().unwrap_or_else(PoisonError::into_inner).step(1);
         size
     };
-    photos.par_iter().map(one).collect()
+    all.par_iter().map(one).collect()
 }
 
 fn part(name: &'static str, photos: &[Photo]) -> Part {

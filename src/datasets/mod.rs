@@ -134,12 +134,15 @@ impl ReidSet {
     /// The data card; decodes every image on all cores.
     pub fn card(&self) -> Card {
         let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &self.notes);
-        card.photos(&[
-            ("train", &self.train),
-            ("query", &self.query),
-            ("gallery", &self.gallery),
-            ("multi-query", &self.multi_query),
-        ]);
+        card.photos(
+            &[
+                ("train", &self.train),
+                ("query", &self.query),
+                ("gallery", &self.gallery),
+                ("multi-query", &self.multi_query),
+            ],
+            |photo| photo.source.image(),
+        );
         card
     }
 

@@ -25,6 +25,10 @@ pub trait Data {
     /// The name under which papers know it, where every count is the published set's; else why ours may not stand beside
     /// a paper's number.
     fn published(&self) -> std::result::Result<String, String>;
+    /// Errors where it cannot be trained on, whatever is in its files: nobody there, or nothing that could be scored.
+    fn trainable(&self) -> Result<()> {
+        Ok(())
+    }
     /// Looks at the files that testing needs, and those that `training` needs too, as far as it comes `within` a time.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::embed::Embedding;
-use super::reid::Embedded;
+use super::reid::{Embedded, can_be_scored};
 use super::{Data, Rows};
 use crate::collectives::Shares;
 use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet, Source};
@@ -38,8 +38,12 @@ impl Data for ReidSet {
         }
     }
 
+    fn trainable(&self) -> Result<()> {
+        ensure!(!self.train.is_empty(), "{}", datasets::too_few(self));
+        can_be_scored(self)
+    }
+
     fn check(&self, training: bool, within: Duration) -> Result<()> {
-        ensure!(!training || !self.train.is_empty(), "{}", datasets::too_few(self));
         // Test photos too: a long training must not end in what cannot be scored.
         let train = if training { &self.train[..] } else { &[] };
         let test = self.query.iter().chain(&self.gallery).chain(&self.multi_query);

@@ -243,12 +243,18 @@ fn single(set: &ReidSet) -> Option<String> {
 /// Refuses a set that cannot be scored.
 ///
 /// # Errors
-/// Where no query has a match in the gallery by another camera.
+/// Where all is by one camera, or no query has a match in the gallery by another.
 pub fn can_be_scored(set: &ReidSet) -> Result<()> {
     let cameras =
         |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
     let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
     let name = &set.name;
+    let seen: std::collections::BTreeSet<i64> =
+        set.query.iter().chain(&set.gallery).map(|photo| photo.camera).collect();
+    ensure!(
+        set.gallery.is_empty() || seen.len() > 1,
+        "{name}: all its test photos are by one camera, and a match by the query's own camera does not count: give photos by two cameras, or one folder an identity (DIR/ID/*.jpg), which needs no cameras"
+    );
     ensure!(
         set.query.iter().any(found),
         "{name}: no query has a match by another camera in the gallery: give other --data"

@@ -17,7 +17,8 @@ pub struct Loaded {
     pub copied: usize,
     /// Left out because `rename` said so.
     pub dropped: usize,
-    /// Left out because they are batch normalisation's `num_batches_tracked`, a counter that no network here has.
+    /// Left out because they are batch normalisation's `num_batches_tracked` or an average's `n_averaged`, counters that no
+    /// network here has.
     pub counters: usize,
     /// Variables that the file didn't have and needn't have, which stay as they were.
     pub kept: usize,
@@ -52,7 +53,7 @@ pub fn load_into(
     let (mut dropped, mut counters) = (0, 0);
     let (mut surplus, mut misshapen, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (name, tensor) in tensors {
-        if name == "num_batches_tracked" || name.ends_with(".num_batches_tracked") {
+        if ["num_batches_tracked", "n_averaged"].contains(&name.rsplit('.').next().unwrap_or("")) {
             counters += 1;
             continue;
         }

@@ -30,7 +30,7 @@ pub type Named = Vec<(String, Tensor)>;
 
 /// Reads the tensors of a `.safetensors` file, of a PyTorch state dict (`torch.save`, as a zip or in the form before
 /// that) or of NumPy's `.npz` (plain numbers alone), onto the CPU: the first ordered by name, the others as in the file.
-/// A dictionary that holds the tensors under `state_dict` is looked into. Tensors that shared memory when they were saved share it again.
+/// A dictionary that holds the tensors under `state_dict`, `model` or the like is looked into. Tensors that shared memory when they were saved share it again.
 ///
 /// Errors, in a line that names the file, where it can't be read, is neither, is damaged or cut short, or
 /// holds anything but named tensors.

@@ -112,10 +112,38 @@ pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<Str
     }
 }
 
+/// Takes off the names what wrappers put there: `module.` (data parallelism, averages) and `_orig_mod.` (compilation)
+/// anywhere, and one name before all of a network that was a part of something. Words where there was any.
+fn bare(store: &VarStore, tensors: &mut Named) -> String {
+    let variables = store.variables();
+    let mut gone = std::collections::BTreeSet::new();
+    let own = |part: &str| variables.keys().any(|name| name.split('.').any(|known| known == part));
+    let wrappers: Vec<&str> = ["module", "_orig_mod"].into_iter().filter(|part| !own(part)).collect();
+    for (name, _) in tensors.iter_mut() {
+        let (off, kept): (Vec<&str>, Vec<&str>) = name.split('.').partition(|part| wrappers.contains(part));
+        gone.extend(off.into_iter().map(|part| format!("{part}.")));
+        *name = kept.join(".");
+    }
+    let whole = ["model.", "net.", "network.", "encoder.", "backbone."];
+    let before = |start: &&&str| {
+        // A counter stands beside the whole.
+        tensors.iter().all(|(name, _)| name.starts_with(**start) || !name.contains('.'))
+            && !variables.keys().any(|name| name.starts_with(**start))
+    };
+    if let Some(start) = whole.iter().find(before) {
+        for (name, _) in tensors.iter_mut().filter(|(name, _)| name.starts_with(start)) {
+            *name = name[start.len()..].to_string();
+            gone.insert(start.to_string());
+        }
+    }
+    let gone: Vec<String> = gone.into_iter().collect();
+    if gone.is_empty() { String::new() } else { format!(", {} taken off the names", gone.join(" and ")) }
+}
+
 /// The file's tensors by our names, and what was done to them in words.
-fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, &'static str)> {
+fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, String)> {
     let mut tensors = read(file)?;
-    let mut note = "";
+    let mut note = if form == Form::Checkpoint { String::new() } else { bare(store, &mut tensors) };
     match form {
         Form::Plain => {}
         Form::Checkpoint => {
@@ -129,7 +157,7 @@ fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, &'stati
                 if name == first && size.len() == 4 && channels.is_some_and(|channels| channels != size[1]) {
                     let mean = tensor.mean_dim(1, true, None::<Kind>);
                     *tensor = mean.repeat([1, channels.unwrap_or(1), 1, 1]);
-                    note = ", the first layer averaged over its colours";
+                    note += ", the first layer averaged over its colours";
                 } else if name.contains("_bn.") && size.len() == 2 && size[0] == 1 {
                     *tensor = tensor.squeeze_dim(0);
                 }

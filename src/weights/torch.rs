@@ -107,7 +107,11 @@ pub(super) fn read_legacy(path: &Path) -> Result<Named> {
     })
 }
 
-/// The tensors of a dictionary, by name; a dictionary with `state_dict` is looked into. `load` makes the vector of a
+/// Under which names programs keep a state dict among other things, the surest first.
+const KEPT: [&str; 8] =
+    ["state_dict", "model_state_dict", "model", "net", "network", "weights", "params_ema", "params"];
+
+/// The tensors of a dictionary, by name; one in which they are kept under one of [`KEPT`] is looked into. `load` makes the vector of a
 /// whole storage and is called once a storage. Of a key given twice the last counts, as in Python.
 fn named_tensors<'a>(
     root: Value<'a>,
@@ -122,8 +126,16 @@ fn named_tensors<'a>(
         )),
     };
     let mut items = dict(root)?;
-    if let Some((_, inner)) = items.iter().rev().find(|(key, _)| *key == Value::Text("state_dict")) {
-        items = dict(*inner)?;
+    // Three times: a dictionary may hold itself.
+    for _ in 0..3 {
+        let kept = |name: &&str| {
+            let found = items.iter().rev().find(|(key, _)| *key == Value::Text(name));
+            found.map(|(_, inner)| *inner).filter(|inner| matches!(inner, Value::Dict(_)))
+        };
+        match KEPT.iter().find_map(kept) {
+            Some(inner) => items = dict(inner)?,
+            None => break,
+        }
     }
     let mut loaded: HashMap<&str, (Storage, Tensor)> = HashMap::new();
     let mut places: HashMap<&str, usize> = HashMap::new();

@@ -278,7 +278,7 @@ fn bad_input_is_answered_in_one_line() {
     let bytes = fs::read(place.path("data/images/3.png")).expect("there");
     fs::write(place.path("data/images/3.png"), &bytes[..bytes.len() / 2]).expect("cut");
     MULTILABEL.bad(&strs(&place.args("train", "other", &[])), 1, &["1 of 60 images", "3.png"]);
-    assert!(MULTILABEL.good(&["data", "--data", &place.text("data")]).contains("cannot read 1 images"));
+    assert!(MULTILABEL.good(&["data", "--data", &place.text("data")]).contains("cannot use 1 images"));
 }
 
 #[test]

@@ -92,6 +92,10 @@ fn a_tracklets_middle_photo_stands_for_it() {
 fn a_set_without_a_match_across_cameras_cannot_be_scored() {
     let set = small();
     reid::can_be_scored(&set).expect("matches");
+    let mut one = set.clone();
+    one.query.iter_mut().chain(&mut one.gallery).for_each(|photo| photo.camera = 3);
+    let error = format!("{:#}", rankle::tasks::Data::trainable(&one).expect_err("one camera"));
+    assert!(error.contains("all its test photos are by one camera"), "{error}");
     let of = |wanted: fn(&Photo, &ReidSet) -> bool| {
         let gallery = set.gallery.iter().filter(|photo| wanted(photo, &set)).cloned().collect();
         reid::can_be_scored(&ReidSet { gallery, query: set.query[..1].to_vec(), ..set.clone() })

@@ -120,6 +120,14 @@ fn what_old_versions_wrote_is_read() {
     ]
     .concat();
     assert_eq!(answer(&cycle), is(&[], &[5.0]));
+    // Among other things, as training programs save it.
+    let under = |name: &str, inner: Vec<u8>| {
+        [b"}".to_vec(), text("epoch"), int(3), b"s".to_vec(), text(name), inner, b"s".to_vec()].concat()
+    };
+    for name in ["model", "model_state_dict", "net", "state_dict"] {
+        assert_eq!(answer(&under(name, one(tensor(plain(), 5, &[], &[])))), is(&[], &[5.0]));
+    }
+    assert_eq!(answer(&under("model", under("state_dict", one(tensor(plain(), 5, &[], &[]))))), is(&[], &[5.0]));
 }
 
 #[test]

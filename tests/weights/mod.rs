@@ -396,3 +396,42 @@ fn trinet_takes_torchvisions_resnet_whole_and_keeps_its_head() {
         assert!(after.iter().filter(|(name, _)| name.starts_with("head.")).all(|(name, x)| x.equal(&before[name])));
     }
 }
+
+#[test]
+fn what_wrappers_put_into_names_is_taken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    let vs = VarStore::new(Device::Cpu);
+    let root = vs.root();
+    let (a, b) = ((&root / "features" / "0").zeros("weight", &[2]), (&root / "head").zeros("bias", &[1]));
+    for (names, said) in [
+        (["features.0.weight", "head.bias"], ""),
+        (["module.features.0.weight", "module.head.bias"], ", module. taken off the names"),
+        (["_orig_mod.features.0.weight", "_orig_mod.head.bias"], ", _orig_mod. taken off the names"),
+        (
+            ["module._orig_mod.features.0.weight", "module._orig_mod.head.bias"],
+            ", _orig_mod. and module. taken off the names",
+        ),
+        (["features.module.0.weight", "head.bias"], ", module. taken off the names"),
+        (["model.module.features.0.weight", "model.module.head.bias"], ", model. and module. taken off the names"),
+    ] {
+        let values = [Tensor::from_slice(&[1_f32, 2.]), Tensor::from_slice(&[3_f32])];
+        let mut tensors: Named = names.iter().map(|name| name.to_string()).zip(values).collect();
+        tensors.push(("n_averaged".into(), Tensor::from(7_i64)));
+        save(&path, &tensors, None).unwrap();
+        tch::no_grad(|| [&a, &b].iter().for_each(|x| drop(x.shallow_clone().zero_())));
+        let line = start(&vs, &path, &Published::WHOLE).unwrap();
+        assert!(line.contains("2 tensors loaded") && line.ends_with(&format!("as they were{said})")), "{line}");
+        assert_eq!((a.double_value(&[1]), b.double_value(&[0])), (2., 3.));
+    }
+    // A name that is the network's own stays, and two tensors for one variable are refused.
+    let both: Named = ["head.bias", "module.head.bias", "features.0.weight"]
+        .map(|name| (name.into(), Tensor::zeros([1], (Kind::Float, Device::Cpu))))
+        .into();
+    save(&path, &both, None).unwrap();
+    refusal(start(&vs, &path, &Published::WHOLE), &path);
+    let own = VarStore::new(Device::Cpu);
+    let _x = (own.root() / "module").zeros("x", &[1]);
+    save(&path, &[("module.x".into(), Tensor::from_slice(&[1_f32]))], None).unwrap();
+    assert!(!start(&own, &path, &Published::WHOLE).unwrap().contains("taken off"));
+}

@@ -88,7 +88,7 @@ impl FaceSet {
     /// The data card; decodes every image on all cores.
     pub fn card(&self) -> Card {
         let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &self.notes);
-        card.photos(&[("train", &self.train), ("test", &self.test)]);
+        card.photos(&[("train", &self.train), ("test", &self.test)], image);
         if self.folds > 0 {
             let (pairs, same) = (self.pairs.len(), self.pairs.iter().filter(|pair| pair.same).count());
             card.notes.push(format!(

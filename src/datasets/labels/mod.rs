@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::card::decode_all;
 use super::{Card, Source, plural, thousands};
 use crate::catalog::{cure, lacks};
 use crate::seed;
@@ -99,7 +99,7 @@ pub struct LabelSet {
 }
 
 impl LabelSet {
-    /// The data card; looks at every image's header, on all cores.
+    /// The data card; decodes every image, on all cores.
     pub fn card(&self) -> Card {
         let mut card = Card::new(&self.name, &self.layout.to_string(), self.published, &self.notes);
         let features = self.feature_width();
@@ -132,7 +132,12 @@ impl LabelSet {
         card.count("splits", splits);
         card.count("classes", classes.iter().map(|(class, [train, test])| (class, train, test)).collect::<Vec<_>>());
         if features.is_none() {
-            card.read(problems(&self.train.iter().chain(&self.test).collect::<Vec<_>>()));
+            let of = |item: &'_ Item| match &item.content {
+                Content::Image(source) => Some(source.clone()),
+                Content::Features(_) => None,
+            };
+            let sources: Vec<Source> = self.train.iter().chain(&self.test).filter_map(of).collect();
+            card.read(decode_all(&sources, Source::image).into_iter().filter_map(Result::err).collect());
         }
         card
     }
@@ -204,11 +209,6 @@ impl Item {
             Content::Features(_) => Ok(()),
         }
     }
-}
-
-/// Images that cannot be used, a line each, in order.
-fn problems(items: &[&Item]) -> Vec<String> {
-    items.par_iter().filter_map(|item| item.check().err().map(|error| format!("{error:#}"))).collect()
 }
 
 /// Opens the set in `dir`: `JPEGImages` makes it VOC, `annotations` COCO, `ConceptsList` NUS-WIDE, `labels.csv` a plain
