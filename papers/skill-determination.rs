@@ -19,6 +19,7 @@ use rankle::hyper::{self, Hyper, Idle, count, positive, within};
 use rankle::losses::{Tally, skill};
 use rankle::models::{Network, Prepared, layers::Scope};
 use rankle::paper::{self, Departures, Evaluation, Nets, Paper, Plan};
+use rankle::run::folder::check_out;
 use rankle::run::session::{Done, Session};
 use rankle::run::{Run, cached, stats};
 use rankle::study::{Sheet, Study, silent};
@@ -497,6 +498,7 @@ fn score(nets: &Nets<'_, SkillDetermination>, part: Part, of: &Material, how: &S
 fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
     ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
+    args.out.as_deref().map_or(Ok(()), check_out)?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
     // A fold that lacks a trained stream is said and left out.
     let has = |&fold: &usize| h.streams.iter().filter(|&&stream| nets.has(&Part { fold, stream }.to_string())).count();

@@ -340,7 +340,9 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
     // Of several processes the first one alone looks at the run's folder.
     let mut photos = if run.leads() { Some(Photos::of(data.trained())) } else { None };
     if several && run.leads() {
-        claim(at, &config, &parts)?;
+        let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
+        std::fs::create_dir_all(at).with_context(advice)?;
+        config.write_or_match(at)?;
     }
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.data_changed) {
         config.match_folder(at)?;
@@ -362,7 +364,7 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
         }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
-        if session.announce(&format!("{what} on {}{named}, {place}", data.name())) {
+        if session.announce(&format!("{what} on {}{named}, {place}", data.name()))? {
             P::train(&h.own, data, &part, &net, &mut session, run)?;
         }
     }
@@ -372,22 +374,6 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
 /// Whether there is something trained to go on from.
 fn begun(at: &Path, parts: &[String]) -> bool {
     parts.iter().any(|part| checkpoint::exists(&folder_of(at, part)))
-}
-
-/// The configuration of a run of several parts, new or the same.
-fn claim(at: &Path, config: &Config, parts: &[String]) -> Result<()> {
-    for part in parts.iter().filter(|part| checkpoint::exists(&folder_of(at, part))) {
-        // A part of other flags refuses before the run's own configuration is written.
-        part_config(config, part).write_or_match(&folder_of(at, part))?;
-    }
-    let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
-    std::fs::create_dir_all(at).with_context(advice)?;
-    // Without a checkpoint nothing was trained, and nothing is lost by starting otherwise.
-    if begun(at, parts) && at.join("config.json").exists() {
-        config.match_folder(at)
-    } else {
-        config.write_or_match(at).map(drop)
-    }
 }
 
 /// Scores a run into the folder `at`: `results.json` and `report.html`.

@@ -13,7 +13,9 @@ use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
-use crate::run::config::typed_as;
+use crate::run::config::{Config, typed_as};
+use crate::run::folder::check_out;
+use crate::run::stop::Stopped;
 use crate::say::{note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
@@ -185,16 +187,23 @@ fn sound<P: Paper>() -> Result<()> {
 }
 
 /// Runs a program's work and turns its end into an exit code: 0; 2 after a line that says what is wrong with the command
-/// line; 1 after a line that names any other cause. A panic is a defect of ours and is answered in one line too.
+/// line; 1 after a line that names any other cause; 128 and a signal's number where one ended a training. A panic is a defect of ours and is answered in one line too.
 fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
     crate::device::memory::keep();
     crate::say::panics();
+    // A file that grows beyond `ulimit -f` is then an error like a full disk.
+    // SAFETY: no handler of ours is called.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     match std::panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => {
             crate::collectives::finish();
             ExitCode::SUCCESS
         }
         Ok(Err(error)) => {
+            if let Some(stopped) = error.downcast_ref::<Stopped>() {
+                say(stopped);
+                return ExitCode::from(128 + stopped.signal);
+            }
             crate::collectives::fail(&crate::say::one_line(&error));
             ExitCode::from(if error.is::<hyper::Usage>() { 2 } else { 1 })
         }
@@ -258,6 +267,7 @@ pub fn main<P: Paper>() -> ExitCode {
             }
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
+                args.out.as_deref().map_or(Ok(()), check_out)?;
                 let data = P::open(&h.own, h.usual.seed)?;
                 let mut cards = data.cards();
                 if let [card] = &mut cards[..] {
@@ -513,6 +523,16 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         let name = format!("table-{}-{}", study.name, hyper::data_name(&data));
         Path::new("data/runs").join(P::NAME).join(if study.sheets.is_empty() { hyper::data_name(&data) } else { name })
     });
+    let path = root.join("table.json");
+    if [path.clone(), root.join("report.html")].iter().any(|path| path.exists()) {
+        let old = files::text(&path).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let ours = old.is_some_and(|old| old["cells"].is_array() && old["says"].is_array());
+        ensure!(
+            ours || Config::read(&root).is_ok(),
+            "{} has a table.json or report.html that rankle did not write: choose another --run",
+            root.display()
+        );
+    }
     let varied: Vec<String> = hyper::varied(&flags).into_iter().filter(|flag| goes_through.contains(flag)).collect();
     let viewed = hyper::varied(&scorings);
     // All runs are known to be sound before the first one trains.
@@ -600,7 +620,6 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     if !reasons.is_empty() {
         print(format!("Not comparable with the paper: {}.", reasons.join("; ")))?;
     }
-    let path = root.join("table.json");
     let value = json!({"title": title, "cells": json_cells, "says": said, "not_comparable_because": reasons, "departures": departures});
     files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
     let mut report = Report::new(&format!("{}: {}", P::NAME, study.title), P::CITATION);

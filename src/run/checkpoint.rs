@@ -1,59 +1,59 @@
 //! Checkpoints: everything that the next step depends on, in one `.safetensors`, written atomically, the one before
-//! kept beside it.
+//! kept beside it. It carries a hash of itself and of the log up to it: what either became afterwards is noticed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn::VarStore};
 
-use serde_json::Value;
+use serde_json::json;
 
 use super::config::Config;
-use super::folder::RunFolder;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
+use super::folder::{Mark, RunFolder};
+
+/// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
+const DAMAGED: &str = "checkpoint.damaged.safetensors";
 use crate::optim::Optimizer;
+use crate::say::one_line;
 
 /// What is known beside the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
-    /// Length of `log.jsonl` then, in bytes.
-    pub log: u64,
+    /// `log.jsonl` then.
+    pub log: Mark,
     /// Anything small that the paper's loop carries along (e.g. the state of the watch), as JSON.
     pub carried: String,
-    /// The flags of the run, as JSON: weights and configuration must belong together.
-    pub flags: String,
+    /// Paper, flags and data of the run, as JSON: weights and configuration must belong together.
+    pub run: String,
 }
 
 impl Progress {
     /// After `step` steps of the run that `config` describes.
-    pub fn new(step: u64, log: u64, carried: String, config: &Config) -> Progress {
-        Progress { step, log, carried, flags: flags_of(config) }
+    pub fn new(step: u64, log: Mark, carried: String, config: &Config) -> Progress {
+        Progress { step, log, carried, run: run_of(config) }
     }
 }
 
-fn flags_of(config: &Config) -> String {
-    Value::Object(config.flags.clone()).to_string()
+fn run_of(Config { paper, flags, data, .. }: &Config) -> String {
+    json!({"paper": paper, "flags": flags, "data": data}).to_string()
 }
 
-/// Whole, but of other flags than its run's configuration: no damage that an older checkpoint would mend.
+/// What is wrong with a whole checkpoint: no damage that an older one would mend.
 #[derive(Debug)]
-struct Disagree(String);
+struct Refused(String);
 
-impl std::fmt::Display for Disagree {
+impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} was trained with other flags than the config.json beside it says: restore config.json, or choose another --run",
-            self.0
-        )
+        f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Disagree {}
+impl std::error::Error for Refused {}
 
 /// Saves weights, optimiser state, `extra` tensors and `progress`. The checkpoint that was newest becomes the one
 /// before; at every moment at least one whole checkpoint is on disk.
@@ -100,8 +100,8 @@ pub struct Resumed {
 }
 
 /// Loads the newest checkpoint of `run` into the store and, where given, the optimiser. None where there is none. A
-/// checkpoint of other flags than `config` is an error; a
-/// damaged newest one falls back to the one before, and says so; two damaged ones are an error.
+/// checkpoint of other flags than `config`, or with numbers that are not finite, is an error; a damaged newest one, or
+/// one that knew another log, falls back to the one before, and says so; two such are an error.
 pub fn load(
     run: &Path,
     config: &Config,
@@ -115,10 +115,18 @@ pub fn load(
             continue;
         }
         match load_one(&path, config, store, optimizer.as_deref_mut()) {
-            Err(error) if error.is::<Disagree>() => return Err(error),
+            Err(error) if error.is::<Refused>() => return Err(error),
             Ok(mut loaded) => {
-                loaded.note = damaged
-                    .map(|error| format!("{error:#}; going on from {}, step {}", path.display(), loaded.progress.step));
+                if let Some(error) = damaged {
+                    let from = format!("going on from {}, step {}", path.display(), loaded.progress.step);
+                    loaded.note = Some(format!("{}; {from}", one_line(&error)));
+                    // The next one must not push out the one that is whole.
+                    if optimizer.is_some() {
+                        let aside = run.join(DAMAGED);
+                        std::fs::rename(run.join(NEWEST), &aside)
+                            .with_context(|| format!("cannot write {}", aside.display()))?;
+                    }
+                }
                 return Ok(Some(loaded));
             }
             Err(error) => damaged = damaged.or(Some(error)),
@@ -133,11 +141,20 @@ pub fn load(
 }
 
 fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Resumed> {
-    let (tensors, metadata) = crate::weights::read_safetensors(path)?;
+    let (tensors, metadata) = crate::weights::read_sealed(path)?;
     let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
     let progress: Progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
-    if progress.flags != flags_of(config) {
-        return Err(Disagree(path.display().to_string()).into());
+    let refused = |why: &str| Refused(format!("{} {why}", path.display()));
+    ensure!(
+        progress.run == run_of(config),
+        refused(
+            "was trained with other flags or data than the config.json beside it says: restore config.json, or choose another --run"
+        )
+    );
+    let log = path.with_file_name("log.jsonl");
+    // A network alone can be used without its log.
+    if optimizer.is_some() || log.exists() {
+        progress.log.check(&log)?;
     }
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (name, tensor) in tensors {
@@ -152,7 +169,10 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let variables = store.variables();
     for (name, x) in &variables {
         match model.get(name) {
-            Some(saved) if saved.size() == x.size() => {}
+            Some(saved) if saved.size() == x.size() => ensure!(
+                crate::weights::is_finite(saved),
+                refused(&format!("has numbers that aren't finite in {name}: train again into another --run"))
+            ),
             Some(saved) => {
                 bail!("{}: {name} is {:?} there and {:?} in this network", path.display(), saved.size(), x.size())
             }

@@ -41,7 +41,7 @@ impl Config {
         Ok(Config { paper: paper.into(), flags, data, machine, argv: std::env::args().collect() })
     }
 
-    /// Reads a run's configuration; the error says how to make a run.
+    /// Reads a run's configuration, which says inside that rankle wrote it; the error says how to make a run.
     pub fn read(run: &Path) -> Result<Config> {
         let path = run.join("config.json");
         let text = text(&path).with_context(|| {
@@ -50,22 +50,19 @@ impl Config {
                 run.display()
             )
         })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a run's configuration: train into another --run", path.display()))
+        let config = serde_json::from_str(&text).ok().filter(|config: &Config| config.machine.contains_key("rankle"));
+        config.with_context(|| format!("{} is not a run's configuration: train into another --run", path.display()))
     }
 
     /// Writes it, or, where the folder has one already, checks that it is the same run: the same paper and flags.
     /// A flag that differs is an error that names it and both values. Returns whether there was one.
     pub fn write_or_match(&self, run: &Path) -> Result<bool> {
         let path = run.join("config.json");
-        // Without a checkpoint nothing was trained, and nothing is lost by starting otherwise.
-        if !super::folder::trained(run) {
+        if !path.exists() {
+            super::folder::check_ours(run)?;
             let text = serde_json::to_string_pretty(self).context("a configuration is plain JSON")?;
             write_atomic(&path, text.as_bytes())?;
             return Ok(false);
-        }
-        if !path.exists() {
-            bail!("{} has a checkpoint but no config.json: restore it, or choose another --run", run.display());
         }
         self.match_folder(run)?;
         Ok(true)

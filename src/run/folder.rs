@@ -1,12 +1,16 @@
 //! The run folder: made once, locked while a run writes to it, its log cut back on resume.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use blake3::Hasher;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::config::Config;
 use crate::files;
 
 /// The newest checkpoint.
@@ -19,26 +23,68 @@ pub fn trained(run: &Path) -> bool {
     [NEWEST, BEFORE].iter().any(|name| run.join(name).exists())
 }
 
+/// What a run keeps for itself, beside its checkpoints.
+const OWN: [&str; 6] = ["config.json", "log.jsonl", "timing.jsonl", "results.json", "report.html", ".lock"];
+
+/// Errors where a training may not write into `run`: it has a configuration that rankle did not write, or none and yet
+/// other things. Names that begin with a dot are not looked at.
+pub fn check_ours(run: &Path) -> Result<()> {
+    if run.join("config.json").exists() {
+        return Config::read(run).map(drop);
+    }
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    match entries.map(|entry| entry.file_name()).find(|name| !name.as_encoded_bytes().starts_with(b".")) {
+        None => Ok(()),
+        Some(name) => bail!(
+            "{} holds {name:?} and no config.json of a run: restore that, or choose another --run (a new or empty folder)",
+            run.display()
+        ),
+    }
+}
+
+/// Errors where `out`, which a flag names, is a file that a run keeps for itself.
+pub fn check_out(out: &Path) -> Result<()> {
+    let folder = out.parent().unwrap_or(Path::new(""));
+    let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
+    let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
+    ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
+    Ok(())
+}
+
 /// An open run folder, locked against a second writer until it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     /// Held for its lock.
-    _lock: File,
+    lock: File,
 }
 
 impl RunFolder {
-    /// Opens or makes the folder and locks it. Errors where it cannot be written or another process holds it.
+    /// Opens or makes the folder and locks it. Errors where it cannot be written, is not a run's, or another process
+    /// holds it.
     pub fn open(path: &Path) -> Result<RunFolder> {
         let advice =
             || format!("cannot write the run folder {}: choose another --run, or make it writable", path.display());
+        check_ours(path)?;
         std::fs::create_dir_all(path).with_context(advice)?;
         let lock = files::own(&path.join(".lock")).with_context(advice)?;
         if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
             bail!("another process is writing {}: wait for it, or choose another --run", path.display());
         }
         files::sweep(path);
-        Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
+        Ok(RunFolder { path: path.to_path_buf(), lock })
+    }
+
+    /// Errors where the folder no longer lies where it was opened.
+    pub fn check_place(&self) -> Result<()> {
+        let place = |data: std::fs::Metadata| (data.dev(), data.ino());
+        let here = std::fs::metadata(self.file(".lock")).map(place).ok();
+        ensure!(
+            here.is_some() && here == self.lock.metadata().map(place).ok(),
+            "{} was moved or removed while a run wrote to it: move it back and start the same command again",
+            self.path.display()
+        );
+        Ok(())
     }
 
     /// The folder's path.
@@ -52,53 +98,95 @@ impl RunFolder {
     }
 }
 
+/// What a checkpoint knows of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its length then, in bytes.
+    pub length: u64,
+    /// The BLAKE3 hash of so many, in hexadecimal.
+    pub hash: String,
+}
+
+impl Mark {
+    fn of(hasher: &Hasher, length: u64) -> Mark {
+        Mark { length, hash: hasher.finalize().to_hex().to_string() }
+    }
+
+    /// Errors where the log at `path` does not begin as it did then; the hasher of what it begins with.
+    pub fn check(&self, path: &Path) -> Result<Hasher> {
+        let hasher = hashed(path, self.length).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(
+            Mark::of(&hasher, self.length) == *self,
+            "{} is not what its checkpoint knew: it was cut or changed",
+            path.display()
+        );
+        Ok(hasher)
+    }
+}
+
+impl Default for Mark {
+    /// Of an empty log.
+    fn default() -> Mark {
+        Mark::of(&Hasher::new(), 0)
+    }
+}
+
+/// The hasher of the first `length` bytes of a file, or of as many as there are.
+fn hashed(path: &Path, length: u64) -> std::io::Result<Hasher> {
+    let mut hasher = Hasher::new();
+    if length > 0 {
+        std::io::copy(&mut files::open(path)?.take(length), &mut hasher)?;
+    }
+    Ok(hasher)
+}
+
 /// A file of JSON lines that grows by whole lines and can be cut back to where a checkpoint saw it.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     file: File,
     length: u64,
+    hasher: Hasher,
 }
 
 impl Log {
-    /// Opens `path`, keeping its first `length` bytes: what an interrupted run wrote after its last checkpoint goes,
-    /// and is written again. A file shorter than `length` is an error.
-    pub fn open(path: &Path, length: u64) -> Result<Log> {
+    /// Opens `path`, keeping what `mark` knows: what an interrupted run wrote after its last checkpoint goes, and is
+    /// written again. Without a mark all of it stays. Errors, and leaves the file as it is, where it does not begin as the
+    /// mark says, and where it is no file of the run's alone: what a link leads to is not cut.
+    pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Log> {
+        let hasher = mark.map_or_else(|| Ok(Hasher::new()), |mark| mark.check(path))?;
         let open = || -> std::io::Result<(File, u64)> {
             let mut file = files::own(path)?;
-            let found = file.metadata()?.len();
-            if found >= length {
-                file.set_len(length)?;
+            let found = file.metadata()?;
+            if found.nlink() > 1 {
+                return Err(std::io::Error::other("it has another name too (a hard link), put a copy in its place"));
             }
+            let length = mark.map_or(found.len(), |mark| mark.length);
+            file.set_len(length)?;
             file.seek(SeekFrom::Start(length))?;
-            Ok((file, found))
+            Ok((file, length))
         };
-        let (file, found) = open()
+        let (file, length) = open()
             .with_context(|| format!("cannot write {}: make it writable, or choose another --run", path.display()))?;
-        if found < length {
-            bail!(
-                "{} is shorter than its checkpoint knew it: it was changed by hand; choose another --run",
-                path.display()
-            );
-        }
-        Ok(Log { path: path.to_path_buf(), file, length })
+        Ok(Log { path: path.to_path_buf(), file, length, hasher })
+    }
+
+    fn cannot(&self) -> String {
+        format!("cannot write {}: free space and start the same command again", self.path.display())
     }
 
     /// Appends one line.
     pub fn line(&mut self, value: &Value) -> Result<()> {
         let line = format!("{value}\n");
-        self.file.write_all(line.as_bytes()).with_context(|| {
-            format!("cannot write {}: free space and start the same command again", self.path.display())
-        })?;
+        self.file.write_all(line.as_bytes()).with_context(|| self.cannot())?;
         self.length += line.len() as u64;
+        self.hasher.update(line.as_bytes());
         Ok(())
     }
 
-    /// Makes what was written durable and gives its length, for a checkpoint to remember.
-    pub fn sync(&mut self) -> Result<u64> {
-        self.file.sync_data().with_context(|| {
-            format!("cannot write {}: free space and start the same command again", self.path.display())
-        })?;
-        Ok(self.length)
+    /// Makes what was written durable; what a checkpoint is to remember of it.
+    pub fn sync(&mut self) -> Result<Mark> {
+        self.file.sync_data().with_context(|| self.cannot())?;
+        Ok(Mark::of(&self.hasher, self.length))
     }
 }

@@ -11,6 +11,7 @@ pub mod folder;
 pub mod photos;
 pub mod session;
 pub mod stats;
+pub mod stop;
 pub mod watch;
 
 use tch::{Tensor, nn::VarStore};

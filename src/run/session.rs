@@ -13,7 +13,8 @@ use tch::{Tensor, nn::VarStore};
 
 use super::checkpoint;
 use super::config::Config;
-use super::folder::{Log, RunFolder};
+use super::folder::{Log, Mark, RunFolder};
+use super::stop::{Signals, Stopped};
 use super::watch::{Finite, Reading, Watch};
 use crate::collectives::{Gradients, World};
 use crate::device::machine::Machine;
@@ -64,6 +65,8 @@ pub struct Session {
     bar: Option<Bar>,
     /// Rows of the training photos that were left out, where that is allowed.
     left_out: Option<BTreeSet<i64>>,
+    /// Heard while the loop runs, by a process that is alone.
+    signals: Option<Signals>,
     /// The step of the newest checkpoint, 0 for none, and when it was written.
     kept: (u64, Instant),
     /// Since the last log line: when it was, images since.
@@ -124,17 +127,16 @@ impl Session {
             // Only now: a start that was refused leaves no claim on the folder.
             let folder = RunFolder::open(at)?;
             config.write_or_match(at)?;
-            let mut log_length = 0;
+            let mut mark = Mark::default();
             if let Some(loaded) = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))? {
                 loaded.note.iter().for_each(say);
                 watch = serde_json::from_str(&loaded.progress.carried)
                     .context("the checkpoint's watch does not fit: train into another --run")?;
-                (start, log_length, extra) = (loaded.progress.step, loaded.progress.log, loaded.extra);
+                (start, mark, extra) = (loaded.progress.step, loaded.progress.log, loaded.extra);
             }
-            let log = Log::open(&folder.file("log.jsonl"), log_length)?;
+            let log = Log::open(&folder.file("log.jsonl"), Some(&mark))?;
             // Never cut back: a clock is no function of the run.
-            let timing = folder.file("timing.jsonl");
-            let timing = Log::open(&timing, timing.metadata().map_or(0, |data| data.len()))?;
+            let timing = Log::open(&folder.file("timing.jsonl"), None)?;
             writes = Some(Writes { folder, log, timing });
         }
         if world.size() > 1 {
@@ -169,6 +171,7 @@ impl Session {
             watch,
             finite: Finite::new(machine.device),
             bar: None,
+            signals: None,
             kept: (start, Instant::now()),
             since: (Instant::now(), 0),
             trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
@@ -197,18 +200,24 @@ impl Session {
     }
 
     /// Says what is about to be trained (`what`: network, data, batch) or that nothing is left to do, which it
-    /// returns as false.
-    pub fn announce(&mut self, what: &str) -> bool {
+    /// returns as false. From here on signals wait for the end of a step (see [`super::stop`]).
+    ///
+    /// # Errors
+    /// Where the system refuses to hand signals over.
+    pub fn announce(&mut self, what: &str) -> Result<bool> {
         let steps = self.steps;
         if self.start >= steps {
             say(format!("{} is trained already ({} steps)", self.at.display(), self.start));
-            return false;
+            return Ok(false);
         }
         let verb = if self.start > 0 { "resuming" } else { "training" };
         say(format!("{verb} {what}: step {} of {steps}", self.start));
         self.bar = Some(Bar::new("train", steps, self.start));
         self.since = (Instant::now(), 0);
-        true
+        if self.world.size() == 1 {
+            self.signals = Some(Signals::listen()?);
+        }
+        Ok(true)
     }
 
     /// The weights.
@@ -284,7 +293,7 @@ impl Session {
 
     /// Takes note of a finished step: the bar, the log line that `line` gives where one is due (an object; its
     /// "mean" and "active" go beside the bar, and the reading, where there is one, to the watch), a checkpoint where one
-    /// is due. Errors on a loss or weight that is not finite.
+    /// is due or a signal asks for it. Errors on a loss or weight that is not finite, and where a signal asks for an end.
     pub fn after(&mut self, done: Done<'_>, line: impl FnOnce() -> (Value, Option<Reading>)) -> Result<()> {
         let Done { step, loss, images, waited } = done;
         // Every process has the same loss; the first one speaks and writes for all.
@@ -296,6 +305,7 @@ impl Session {
             bar.step(1);
         }
         if due {
+            writes.folder.check_place()?;
             self.finite.check(step, &kept(self.kept.0, &self.at))?;
             let (mut line, reading) = line();
             if let Some(left_out) = &self.left_out {
@@ -326,15 +336,24 @@ impl Session {
         }
         let count = step + 1;
         let due = count.is_multiple_of(self.checkpoint_every) || self.kept.1.elapsed().as_secs() >= 120;
-        if due || count == self.steps {
+        let stop = self.signals.as_ref().and_then(Signals::stop);
+        let asked = self.signals.as_ref().is_some_and(Signals::save);
+        if due || asked || stop.is_some() || count == self.steps {
             self.checkpoint(count)?;
         }
-        Ok(())
+        if let (true, Some(bar)) = (asked, &mut self.bar) {
+            bar.line(&kept(count, &self.at));
+        }
+        match stop {
+            None => Ok(()),
+            Some(signal) => Err(Stopped { signal, kept: kept(count, &self.at) }.into()),
+        }
     }
 
     /// Writes a checkpoint of `count` finished steps now.
     fn checkpoint(&mut self, count: u64) -> Result<()> {
         let Some(writes) = &mut self.writes else { return Ok(()) };
+        writes.folder.check_place()?;
         let (last, safe) = (count.saturating_sub(1), kept(self.kept.0, &self.at));
         self.finite.check(last, &safe)?;
         self.finite.check_weights(&self.store, last, &safe)?;

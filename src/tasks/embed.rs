@@ -11,6 +11,7 @@ use crate::collectives::World;
 use crate::datasets::Photo;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last};
+use crate::run::folder::check_out as check_run_out;
 use crate::say::Bar;
 use crate::transfer::upload;
 use crate::transform::{Recipe, TestViews};
@@ -92,7 +93,7 @@ pub fn check_out(out: &Path) -> Result<()> {
     if out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         bail!("--out {}: there is no such folder: make it, or name another", out.display());
     }
-    Ok(())
+    check_run_out(out)
 }
 
 /// Writes embeddings `x` `[N, D]` as the tensor "embeddings", with the N `names` as a JSON list in the metadata.

@@ -69,7 +69,7 @@ pub fn load_into(
             misshapen.push(format!("{name} is {:?} and should be {:?}", tensor.size(), variable.size()));
         } else if tensor.is_floating_point() != variable.is_floating_point() {
             misshapen.push(format!("{name} is {:?} and should be {:?}", tensor.kind(), variable.kind()));
-        } else if tensor.is_floating_point() && tensor.isfinite().all().int64_value(&[]) == 0 {
+        } else if !is_finite(&tensor.to_kind(variable.kind())) {
             bad.push(name);
         } else if given.insert(target.clone(), tensor).is_some() {
             bail!("{}: two tensors there are {target} in this network", path.display());
@@ -92,6 +92,11 @@ pub fn load_into(
         }
     });
     Ok(loaded)
+}
+
+/// Whether all numbers of `x` are finite. Waits for the device.
+pub fn is_finite(x: &Tensor) -> bool {
+    x.isfinite().all().int64_value(&[]) != 0
 }
 
 /// The first three names, and how many more there are.

@@ -21,8 +21,8 @@ use tch::Tensor;
 
 use crate::{catalog, files};
 
-pub use self::safetensors::{read_safetensors, save};
-pub use load::{Loaded, load_into};
+pub use self::safetensors::{read_safetensors, read_sealed, save};
+pub use load::{Loaded, is_finite, load_into};
 pub use start::{Form, Published, start};
 
 /// Tensors by name, in a file's order.

@@ -1,10 +1,13 @@
-//! `.safetensors`: a JSON header with kinds, shapes and places, then the numbers.
+//! `.safetensors`: a JSON header with kinds, shapes and places, then the numbers. The files written here carry the BLAKE3
+//! hash of all their other bytes in the header: what changes afterwards, on a disk or by hand, is noticed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use blake3::Hasher;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
@@ -26,18 +29,23 @@ const KINDS: [(Kind, Dtype, &str); 11] = [
     (Kind::ComplexFloat, Dtype::C64, "C64"),
 ];
 
+/// The hash's key in the metadata.
+const HASH: &str = "rankle.blake3";
+/// What such a header begins with; the hash's 64 digits follow, which count as zeros in it.
+const SEAL: &[u8] = br#"{"__metadata__":{"rankle.blake3":""#;
+const UNKNOWN: [u8; 64] = [b'0'; 64];
+
 /// Saves named tensors, from any device, as `.safetensors`, whole or not at all. `metadata` is the format's own table
 /// of texts. The file's bytes are a function of names, numbers and metadata alone, whatever the order they are given
-/// in.
+/// in, and carry their own hash.
 ///
 /// Errors on a name given twice, a kind that the format doesn't have, and a folder that can't be written.
 pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<String, String>>) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
-    let mut header = serde_json::Map::new();
-    if let Some(metadata) = metadata {
-        let sorted: BTreeMap<String, String> = metadata.into_iter().collect();
-        header.insert("__metadata__".into(), serde_json::to_value(sorted)?);
-    }
+    let mut about = serde_json::Map::from_iter([(HASH.to_string(), String::from_utf8_lossy(&UNKNOWN).into())]);
+    let sorted: BTreeMap<String, String> = metadata.into_iter().flatten().collect();
+    about.extend(sorted.into_iter().map(|(key, text)| (key, text.into())));
+    let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), about.into())]);
     // Wide kinds first, so that every tensor lies at a multiple of its kind's size.
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
     order.sort_by(|(a, x), (b, y)| (y.kind().elt_size_in_bytes(), a).cmp(&(x.kind().elt_size_in_bytes(), b)));
@@ -56,29 +64,68 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<
     header.resize(header.len().next_multiple_of(8), b' ');
     files::atomically(path, |file| {
         let mut file = BufWriter::new(files::own(file)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
+        let mut hasher = Hasher::new();
+        // Hashed while it is written, which takes longer.
+        let mut put = |bytes: &[u8]| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    hasher.update(bytes);
+                });
+                file.write_all(bytes)
+            })
+        };
+        put(&[&(header.len() as u64).to_le_bytes(), &header[..]].concat())?;
         for (_, tensor) in &order {
             let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
             let mut bytes = vec![0_u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
             let copied = if bytes.is_empty() { Ok(()) } else { tensor.f_copy_data_u8(&mut bytes, tensor.numel()) };
             copied.map_err(|_| anyhow!("a tensor has no numbers to copy"))?;
-            file.write_all(&bytes)?;
+            put(&bytes)?;
         }
-        Ok(file.flush()?)
+        let hash = hasher.finalize().to_hex();
+        file.flush()?;
+        Ok(file.get_ref().write_all_at(hash.as_bytes(), 8 + SEAL.len() as u64)?)
     })
 }
 
-/// Reads a `.safetensors` file onto the CPU, ordered by name, with its metadata. Errors as [`super::read`].
+/// Reads a `.safetensors` file onto the CPU, ordered by name, with its metadata. Errors as [`super::read`], and where the
+/// file carries a hash of ours that is not its content's.
 pub fn read_safetensors(path: &Path) -> Result<(Named, HashMap<String, String>)> {
+    read_whole(path).map(|(tensors, metadata, _)| (tensors, metadata))
+}
+
+/// As [`read_safetensors`], for what must have been written here: errors where the file carries no hash of ours too.
+pub fn read_sealed(path: &Path) -> Result<(Named, HashMap<String, String>)> {
+    let (tensors, metadata, sealed) = read_whole(path)?;
+    ensure!(sealed, "{} has no hash of its content: it is damaged, or of another version of rankle", path.display());
+    Ok((tensors, metadata))
+}
+
+type Whole = (Named, HashMap<String, String>, bool);
+
+fn read_whole(path: &Path) -> Result<Whole> {
     let bytes = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is no whole .safetensors file: fetch or write it again", path.display()))
 }
 
-fn parse(bytes: &[u8]) -> Result<(Named, HashMap<String, String>)> {
+/// Whether the file begins as [`save`] makes them. Errors where the hash is not that of its other bytes.
+fn sealed(bytes: &[u8]) -> Result<bool> {
+    let behind = bytes.get(8..).and_then(|header| header.strip_prefix(SEAL));
+    let Some((hash, rest)) = behind.and_then(|behind| behind.split_at_checked(UNKNOWN.len())) else { return Ok(false) };
+    let mut hasher = Hasher::new();
+    hasher.update(&bytes[..8 + SEAL.len()]).update(&UNKNOWN).update(rest);
+    ensure!(hasher.finalize().to_hex().as_bytes() == hash, "its content changed since it was written (another hash)");
+    Ok(true)
+}
+
+fn parse(bytes: &[u8]) -> Result<Whole> {
+    let sealed = sealed(bytes)?;
     // The crate holds every shape and place against the file's length.
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let file = SafeTensors::deserialize(bytes)?;
+    let mut metadata = header.metadata().clone().unwrap_or_default();
+    let said = metadata.remove(HASH).is_some();
+    ensure!(said == sealed, "it was written anew by another program, which kept the old {HASH} in its metadata");
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
         let Some((kind, ..)) = KINDS.iter().find(|(_, dtype, _)| *dtype == view.dtype()) else {
@@ -94,5 +141,5 @@ fn parse(bytes: &[u8]) -> Result<(Named, HashMap<String, String>)> {
         tensors.push((name.to_string(), tensor));
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    Ok((tensors, metadata, sealed))
 }

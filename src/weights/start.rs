@@ -7,7 +7,7 @@ use tch::Kind;
 use tch::nn::VarStore;
 
 use super::load::load_into;
-use super::{Named, lasagne, read};
+use super::{Named, lasagne, read, read_sealed};
 use crate::catalog;
 use crate::models::{AlexNet, BnInception, QuadrupletNet};
 
@@ -142,7 +142,7 @@ fn bare(store: &VarStore, tensors: &mut Named) -> String {
 
 /// The file's tensors by our names, and what was done to them in words.
 fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, String)> {
-    let mut tensors = read(file)?;
+    let mut tensors = if form == Form::Checkpoint { read_sealed(file)?.0 } else { read(file)? };
     let mut note = if form == Form::Checkpoint { String::new() } else { bare(store, &mut tensors) };
     match form {
         Form::Plain => {}

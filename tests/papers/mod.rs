@@ -274,14 +274,9 @@ fn killed_equals_unbroken() {
         let checkpoint = place.path("broken").join(case.part).join("checkpoint.safetensors");
         let mut rng = rankle::seed::at(3, 0, 0);
         let mut kills = 0;
-        for _ in 0..4 {
-            let mut child = case
-                .program
-                .command(&strs(&broken))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("starts");
+        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGKILL, libc::SIGINT] {
+            let mut command = case.program.command(&strs(&broken));
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
             // From before the first step to the middle of the run.
             let tries = if rng.random_bool(0.7) { 800 } else { 0 };
             for _ in 0..tries {
@@ -292,8 +287,14 @@ fn killed_equals_unbroken() {
             }
             std::thread::sleep(Duration::from_millis(rng.random_range(0..300)));
             kills += usize::from(child.try_wait().expect("waits").is_none());
-            let _ = child.kill();
-            let _ = child.wait();
+            send(&child, signal);
+            let output = child.wait_with_output().expect("ends");
+            let said = String::from_utf8_lossy(&output.stderr);
+            match output.status.code() {
+                // Before or after the loop.
+                None | Some(0) => assert!(!said.contains("stopped by"), "{said}"),
+                code => assert!(code == Some(128 + signal) && said.contains("to go on: "), "{code:?} {said}"),
+            }
         }
         assert!(kills > 0, "every attempt ended before it was killed");
         case.program.good(&strs(&broken));
@@ -302,6 +303,57 @@ fn killed_equals_unbroken() {
             assert!(bytes("unbroken") == bytes("broken"), "{:?}: {file} differs", case.program.0);
         }
     }
+}
+
+fn send(child: &std::process::Child, signal: i32) {
+    // SAFETY: a signal to a process that this test started and has not waited for.
+    unsafe { libc::kill(child.id() as i32, signal) };
+}
+
+/// SIGUSR1 has a training keep what there is; the first of SIGTERM, SIGINT and SIGHUP ends it with its step.
+#[test]
+fn signals_are_answered_at_the_end_of_a_step() {
+    let case = papers().pop().expect("the sixth");
+    for (signal, name) in [(libc::SIGTERM, "SIGTERM"), (libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")] {
+        let place = Place::new();
+        let more = ["--steps", "100000000", "--checkpoint-every", "100000000", "--log-every", "1000"];
+        let train = place.small(&case, "train", "a run", &more);
+        let mut command = case.program.command(&strs(&train));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+        let (checkpoint, log) = (place.path("a run/checkpoint.safetensors"), place.path("a run/log.jsonl"));
+        let until = |done: &dyn Fn() -> bool, child: &mut std::process::Child| {
+            while !done() && child.try_wait().expect("waits").is_none() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        until(&|| log.metadata().is_ok_and(|data| data.len() > 0), &mut child);
+        send(&child, libc::SIGUSR1);
+        until(&|| checkpoint.exists(), &mut child);
+        let before = fs::read(&checkpoint).expect("a checkpoint");
+        send(&child, signal);
+        let output = child.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&output.stderr).to_string();
+        assert_eq!(output.status.code(), Some(128 + signal), "{said}");
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("stopped by")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(name) && lines[0].contains(" train "), "{said}");
+        assert!(lines[0].ends_with("--log-every 1000") && lines[0].contains("/a run'"), "{said}");
+        assert!(fs::read(&checkpoint).expect("a checkpoint") != before, "the step in hand is kept");
+    }
+}
+
+/// A file that may not grow is like a full disk: a line, and no signal's death.
+#[test]
+fn a_limit_on_files_is_one_line() {
+    let case = papers().pop().expect("the sixth");
+    let place = Place::new();
+    let words = place.small(&case, "train", "run", &[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -f 0; exec \"$@\"", "sh", case.program.0]).args(&words);
+    let output = command.output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(output.status.code() == Some(1) && errors.len() == 1, "{said}");
+    assert_eq!(errors[0].matches("cannot write").count(), 1, "{said}");
 }
 
 /// Bad input is one line that says what to type, and leaves no run folder.
@@ -333,6 +385,26 @@ fn bad_input_is_one_line() {
         let [flag, was, now] = case.changed;
         let words = [format!("{flag} (was {was}, now {now})"), "another --run".into()];
         program.bad(&strs(&place.small(case, "train", "run", &[flag, now])), 1, &strs(&words));
+        // Also where it was killed before its first checkpoint; and nobody else's folder is taken for a run.
+        fs::create_dir(place.path("begun")).expect("made");
+        fs::copy(place.path("run/config.json"), place.path("begun/config.json")).expect("copied");
+        program.bad(&strs(&place.small(case, "train", "begun", &[flag, now])), 1, &strs(&words));
+        for name in ["config.json", "log.jsonl"] {
+            let folder = place.path(&format!("with-{name}"));
+            fs::create_dir(&folder).expect("made");
+            fs::write(folder.join(name), "{}").expect("written");
+            program.bad(&strs(&place.small(case, "train", &format!("with-{name}"), &[])), 1, &["with-", "--run"]);
+            assert_eq!(fs::read(folder.join(name)).expect("kept"), b"{}");
+            assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1);
+        }
+        for (verb, name) in [("embed", "checkpoint.safetensors"), ("data", "config.json")] {
+            let own = place.path("run").join(case.part).join(name);
+            let (bytes, out) = (fs::read(&own).expect("a file"), own.to_string_lossy());
+            let embed = ["--run", &run, case.embed.0, "drawn"];
+            let of: &[&str] = if verb == "embed" { &embed } else { &["--data", "drawn"] };
+            program.bad(&[&[verb], of, &["--out", &out]].concat(), 1, &["--out", name]);
+            assert!(fs::read(&own).expect("kept") == bytes);
+        }
         fs::write(place.path("file"), "x").expect("written");
         program.bad(&strs(&place.small(case, "train", "file/run", &[])), 1, &["file/run", "--run"]);
         let out = place.text("file/out.safetensors");

@@ -1,6 +1,7 @@
 //! What keeps a run safe: the watch, the log, configuration, checkpoints and atomic files.
 
 mod cached;
+mod folder;
 
 use rankle::device;
 use rankle::device::autocast;
@@ -9,7 +10,7 @@ use rankle::hyper;
 use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, Progress};
 use rankle::run::config::Config;
-use rankle::run::folder::{Log, RunFolder};
+use rankle::run::folder::{Log, Mark, RunFolder};
 use rankle::run::photos::Photos;
 use rankle::run::stats;
 use rankle::run::watch::{Collapse, Finite, Reading, Watch};
@@ -85,18 +86,26 @@ fn a_loss_that_was_ever_not_finite_is_found() {
 fn a_log_is_cut_back_to_what_the_checkpoint_knew() {
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("log.jsonl");
-    let mut log = Log::open(&path, 0).expect("open");
+    let mut log = Log::open(&path, Some(&Mark::default())).expect("open");
     log.line(&json!({"step": 0})).expect("written");
     let known = log.sync().expect("synced");
     log.line(&json!({"step": 1})).expect("written");
     drop(log);
-    let mut log = Log::open(&path, known).expect("open again");
+    let mut log = Log::open(&path, Some(&known)).expect("open again");
     log.line(&json!({"step": 9})).expect("written");
+    let known = log.sync().expect("synced");
     drop(log);
-    assert_eq!(std::fs::read_to_string(&path).expect("text"), "{\"step\":0}\n{\"step\":9}\n");
-    let error = Log::open(&path, 1000).expect_err("shorter than known");
-    assert!(error.to_string().contains("log.jsonl"));
-    assert_eq!(std::fs::metadata(&path).expect("kept").len(), 22, "a refused log is left as it is");
+    let whole = "{\"step\":0}\n{\"step\":9}\n";
+    assert_eq!(std::fs::read_to_string(&path).expect("text"), whole);
+    // Cut, and edited at equal length: refused, and left as it is.
+    for edited in ["{\"step\":0}\n", "{\"step\":1}\n{\"step\":9}\n", "{\"step\":0}\n{\"step\":8}\nmore"] {
+        std::fs::write(&path, edited).expect("edited");
+        let error = Log::open(&path, Some(&known)).expect_err("not what was known");
+        assert!(error.to_string().contains("log.jsonl"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), edited);
+    }
+    std::fs::write(&path, whole).expect("restored");
+    Log::open(&path, Some(&known)).expect("whole");
 }
 
 #[test]
@@ -137,10 +146,6 @@ fn configurations_come_back_and_differences_are_named() {
         Config::new(paper, hyper::flags(flags), Value::Null, "cpu").expect("a configuration")
     };
     assert!(!config(&flags, "p").write_or_match(place.path()).expect("new"));
-    let other = Flags { lr: 1., ..flags.clone() };
-    assert!(!config(&other, "q").write_or_match(place.path()).expect("no checkpoint: nothing to lose"));
-    assert!(!config(&flags, "p").write_or_match(place.path()).expect("back"));
-    std::fs::write(place.path().join(checkpoint::NEWEST), "there").expect("a checkpoint");
     assert!(config(&flags, "p").write_or_match(place.path()).expect("the same"));
     assert_eq!(hyper::from_flags::<Flags>(&Config::read(place.path()).expect("read").flags).expect("flags"), flags);
     let changed = Flags { log_every: 20, weights: Some("w".into()), ..flags.clone() };
@@ -156,6 +161,7 @@ fn configurations_come_back_and_differences_are_named() {
     std::fs::write(place.path().join("config.json"), "{").expect("damaged");
     assert!(Config::read(place.path()).expect_err("damaged").to_string().contains("config.json"));
     std::fs::remove_file(place.path().join("config.json")).expect("removed");
+    std::fs::write(place.path().join(checkpoint::NEWEST), "there").expect("a checkpoint");
     let error = config(&flags, "p").write_or_match(place.path()).expect_err("no configuration").to_string();
     assert!(error.contains("no config.json"), "{error}");
 }
@@ -173,7 +179,7 @@ fn checkpoints_keep_the_one_before() {
         optimizer.zero_grad();
         x.square().sum(Kind::Float).backward();
         optimizer.step(0.1, 0.9);
-        let progress = Progress::new(step, 10 * step, "{}".into(), &config);
+        let progress = Progress::new(step, Mark::default(), "{}".into(), &config);
         checkpoint::save(&folder, &store, &optimizer, &[("mined".into(), mined.shallow_clone())], &progress)
             .expect("saved");
     }
@@ -181,7 +187,7 @@ fn checkpoints_keep_the_one_before() {
     tch::no_grad(|| drop(x.shallow_clone().fill_(0.)));
     let mut other = Optimizer::new(Rule::ADAM, 0., &store);
     let loaded = checkpoint::load(place.path(), &config, &mut store, Some(&mut other)).expect("loads").expect("there");
-    assert_eq!((loaded.progress.step, loaded.progress.log, loaded.note), (3, 30, None));
+    assert_eq!((loaded.progress.step, loaded.progress.log, loaded.note), (3, Mark::default(), None));
     assert!(x.equal(&saved) && loaded.extra["mined"].equal(&mined));
     for ((a, x), (b, y)) in optimizer.state().into_iter().zip(other.state()) {
         assert!(a == b && x.equal(&y), "{a}");
@@ -195,6 +201,8 @@ fn checkpoints_keep_the_one_before() {
             checkpoint::load(place.path(), &config, &mut store, Some(&mut other)).expect("falls back").expect("there");
         assert_eq!(loaded.progress.step, 2);
         assert!(loaded.note.is_some_and(|note| note.contains("step 2")));
+        // Who goes on has put it aside, so that the next one does not push out the one before.
+        assert!(!newest.exists() && std::fs::read(place.path().join("checkpoint.damaged.safetensors")).is_ok());
     }
     let nowhere = tempfile::tempdir().expect("a folder");
     assert!(checkpoint::load(nowhere.path(), &config, &mut store, None).expect("none").is_none());

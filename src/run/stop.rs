@@ -1,0 +1,101 @@
+//! Signals during a training: SIGTERM, SIGINT and SIGHUP let it finish its step and keep it, a second one ends it at
+//! once; SIGUSR1 has it keep what there is and go on. Handlers set flags alone; the session looks at them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
+
+/// Why a training ended before its last step: no error, but an end of the work.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The signal's number.
+    pub signal: u8,
+    /// What is kept, and where.
+    pub kept: String,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let command = std::env::args().map(quoted).collect::<Vec<_>>().join(" ");
+        let name = signal_hook::low_level::signal_name(self.signal.into()).unwrap_or("a signal");
+        write!(f, "stopped by {name}: {}; to go on: {command}", self.kept)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// A word as a shell takes it.
+fn quoted(word: String) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    /// The signal that asked for an end, 0 for none.
+    stop: Arc<AtomicUsize>,
+    save: Arc<AtomicBool>,
+    /// Whether a signal ends the process as if nobody listened.
+    at_once: Arc<AtomicBool>,
+}
+
+static FLAGS: OnceLock<Flags> = OnceLock::new();
+
+/// Listens until it is dropped; then signals end the process as ever.
+#[derive(Debug)]
+pub struct Signals(&'static Flags);
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn listen() -> Result<Signals> {
+        if FLAGS.get().is_none() {
+            let flags = Flags::default();
+            let listen = || -> std::io::Result<()> {
+                for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !ignored(*signal)) {
+                    flag::register_conditional_default(signal, flags.at_once.clone())?;
+                    flag::register_usize(signal, flags.stop.clone(), signal as usize)?;
+                    flag::register(signal, flags.at_once.clone())?;
+                }
+                flag::register(SIGUSR1, flags.save.clone()).map(drop)
+            };
+            listen().context("cannot listen to signals")?;
+            let _ = FLAGS.set(flags);
+        }
+        let flags = FLAGS.get().context("nobody listens to signals")?;
+        flags.stop.store(0, Ordering::SeqCst);
+        flags.at_once.store(false, Ordering::SeqCst);
+        Ok(Signals(flags))
+    }
+
+    /// The signal that asked for an end.
+    pub fn stop(&self) -> Option<u8> {
+        u8::try_from(self.0.stop.load(Ordering::SeqCst)).ok().filter(|signal| *signal > 0)
+    }
+
+    /// Whether a checkpoint was asked for since this was last called.
+    pub fn save(&self) -> bool {
+        self.0.save.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.0.at_once.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Whether who started the process has it ignore a signal, as `nohup` does.
+fn ignored(signal: i32) -> bool {
+    // SAFETY: asks for the handler alone, into a struct of plain numbers.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}

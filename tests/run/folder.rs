@@ -1,0 +1,234 @@
+//! What a run can trust of its folder, and what of a user's it leaves alone.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rankle::hyper;
+use rankle::optim::{Optimizer, Rule};
+use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress};
+use rankle::run::config::Config;
+use rankle::run::folder::{Log, Mark, RunFolder, check_ours, check_out};
+use rankle::weights::{read, read_safetensors, read_sealed};
+use serde_json::{Value, json};
+use tch::nn::{Init, VarStore};
+use tch::{Device, Kind};
+use tempfile::{TempDir, tempdir};
+
+/// A run with two checkpoints, of steps 1 and 2, and a log line of each.
+struct Small {
+    place: TempDir,
+    config: Config,
+    store: VarStore,
+    optimizer: Optimizer,
+}
+
+impl Small {
+    fn new() -> Small {
+        let (place, store) = (tempdir().expect("a folder"), VarStore::new(Device::Cpu));
+        let x = (store.root() / "part").var("x", &[3], Init::Const(1.));
+        let config = Config::new("p", hyper::flags(&json!({"lr": 0.1})), json!(["a", "b"]), "cpu").expect("one");
+        let mut small = Small { place, config, optimizer: Optimizer::new(Rule::ADAM, 0., &store), store };
+        small.config.write_or_match(small.place.path()).expect("written");
+        let folder = RunFolder::open(small.place.path()).expect("open");
+        let mut log = Log::open(&folder.file("log.jsonl"), Some(&Mark::default())).expect("open");
+        for step in 1..=2 {
+            small.optimizer.zero_grad();
+            x.square().sum(Kind::Float).backward();
+            small.optimizer.step(0.1, 0.9);
+            log.line(&json!({"step": step, "loss": 0.5})).expect("written");
+            small.save(&folder, step, log.sync().expect("synced"));
+        }
+        small
+    }
+
+    fn save(&self, folder: &RunFolder, step: u64, mark: Mark) {
+        let progress = Progress::new(step, mark, "{}".into(), &self.config);
+        checkpoint::save(folder, &self.store, &self.optimizer, &[], &progress).expect("saved");
+    }
+
+    fn at(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// The step that is loaded, and what is said; or the error.
+    fn load(&mut self) -> Result<(u64, String), String> {
+        let loaded = checkpoint::load(self.place.path(), &self.config, &mut self.store, None);
+        let loaded = loaded.map_err(|error| format!("{error:#}"))?.expect("a checkpoint");
+        Ok((loaded.progress.step, loaded.note.unwrap_or_default()))
+    }
+}
+
+/// In the header's length, the header, the hash and the numbers: the checkpoint before is taken, and it is said.
+#[test]
+fn every_flipped_bit_of_a_checkpoint_is_noticed() {
+    let mut small = Small::new();
+    let newest = small.at().join(NEWEST);
+    let whole = fs::read(&newest).expect("bytes");
+    assert_eq!(small.load(), Ok((2, String::new())));
+    for bit in 0..8 * whole.len() {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&newest, &bytes).expect("flipped");
+        let (step, note) = small.load().expect("the one before");
+        assert!(step == 1 && note.contains(NEWEST) && note.contains("step 1"), "bit {bit}: {step} {note}");
+    }
+    // Edits by hand that leave a whole file: a step, an optimiser's tensor, a kind, what an older version wrote.
+    let text = |bytes: &[u8]| bytes.iter().map(|&byte| byte as char).collect::<String>();
+    for (from, to) in [
+        (r#"step\":2"#, r#"step\":7"#),
+        ("optimizer.first", "optimizer.fisrt"),
+        (r#""F32""#, r#""I32""#),
+        ("rankle.blake3", "rankle.blake4"),
+    ] {
+        let edited = text(&whole).replacen(from, to, 1);
+        assert_ne!(edited, text(&whole), "{from}");
+        fs::write(&newest, edited.chars().map(|c| c as u8).collect::<Vec<_>>()).expect("edited");
+        assert_eq!(small.load().expect("the one before").0, 1, "{from}");
+    }
+    // None is left where both are damaged.
+    fs::copy(&newest, small.at().join(BEFORE)).expect("copied");
+    let error = small.load().expect_err("none");
+    assert!(error.contains("no whole checkpoint") && error.contains("hash"), "{error}");
+}
+
+#[test]
+fn an_edited_log_takes_its_checkpoints_with_it() {
+    for (from, to, step) in [
+        (r#"{"step":2,"#, r#"{"step":3,"#, Some(1)),
+        (r#"{"step":1,"#, r#"{"step":0,"#, None),
+        (r#"{"step":2,"loss":0.5}"#, "", Some(1)),
+    ] {
+        let mut small = Small::new();
+        let log = small.at().join("log.jsonl");
+        let text = fs::read_to_string(&log).expect("text");
+        fs::write(&log, text.replace(from, to)).expect("edited");
+        match (small.load(), step) {
+            (Ok((found, note)), Some(step)) => assert!(found == step && note.contains("log.jsonl"), "{note}"),
+            (Err(error), None) => assert!(error.contains("log.jsonl") && error.contains("--run"), "{error}"),
+            (found, step) => panic!("{found:?} and not {step:?}"),
+        }
+    }
+    // A network can be used without its log.
+    let mut small = Small::new();
+    fs::remove_file(small.at().join("log.jsonl")).expect("removed");
+    assert_eq!(small.load().expect("loads").0, 2);
+}
+
+#[test]
+fn numbers_that_are_not_finite_and_another_configuration_are_refused() {
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut small = Small::new();
+        let folder = RunFolder::open(small.at()).expect("open");
+        let mut x = small.store.variables().remove("part.x").expect("x");
+        tch::no_grad(|| drop(x.get(1).fill_(bad)));
+        small.save(&folder, 3, Mark::default());
+        let error = small.load().expect_err("refused");
+        assert!(error.contains("part.x") && error.contains(NEWEST) && error.contains("finite"), "{error}");
+        tch::no_grad(|| drop(x.fill_(0.)));
+    }
+    let mut small = Small::new();
+    small.config.data = json!(["b", "a"]);
+    assert!(small.load().expect_err("refused").contains("restore config.json"));
+}
+
+/// Files from elsewhere carry no hash, and need none; a run's own do.
+#[test]
+fn weights_from_elsewhere_need_no_hash() {
+    let small = Small::new();
+    let (tensors, _) = read_sealed(&small.at().join(NEWEST)).expect("sealed");
+    let views: Vec<(String, safetensors::tensor::TensorView<'_>)> = Vec::new();
+    let plain = small.at().join("plain.safetensors");
+    fs::write(&plain, safetensors::serialize(views, None).expect("bytes")).expect("written");
+    assert!(read(&plain).expect("read").is_empty() && !tensors.is_empty());
+    let error = read_sealed(&plain).expect_err("no hash").to_string();
+    assert!(error.contains("plain.safetensors") && error.contains("hash"), "{error}");
+    // A program that carried our metadata over into a file of its own says what is not so.
+    let kept = [("rankle.blake3".to_string(), "0".to_string())].into();
+    let views: Vec<(String, safetensors::tensor::TensorView<'_>)> = Vec::new();
+    fs::write(&plain, safetensors::serialize(views, Some(kept)).expect("bytes")).expect("written");
+    assert!(format!("{:#}", read_safetensors(&plain).expect_err("another's")).contains("another program"));
+}
+
+#[test]
+fn a_run_folder_is_one_that_rankle_made_or_is_empty() {
+    let place = tempdir().expect("a folder");
+    let made = |name: &str, files: &[(&str, &str)]| {
+        let at = place.path().join(name);
+        fs::create_dir(&at).expect("made");
+        files.iter().for_each(|(name, text)| fs::write(at.join(name), text).expect("written"));
+        at
+    };
+    check_ours(&place.path().join("new")).expect("new");
+    check_ours(&made("empty", &[])).expect("empty");
+    check_ours(&made("hidden", &[(".lock", ""), (".DS_Store", "x")])).expect("nothing of anybody's");
+    check_ours(Small::new().at()).expect("ours");
+    let alike = r#"{"paper": "p", "flags": {}, "machine": {}, "argv": []}"#;
+    for (name, files) in [
+        ("config", [("config.json", r#"{"name": "mine"}"#), ("a", "")]),
+        ("alike", [("config.json", alike), ("a", "")]),
+        ("no-json", [("config.json", "lr: 3"), ("a", "")]),
+        ("log", [("log.jsonl", "mine"), (".lock", "")]),
+        ("photos", [("1.jpg", ""), ("2.jpg", "")]),
+    ] {
+        let at = made(name, &files);
+        let error = format!("{:#}", RunFolder::open(&at).expect_err(name));
+        assert!(error.contains(name) && error.contains("--run"), "{error}");
+        let config = Config::new("p", hyper::flags(&json!({})), Value::Null, "cpu").expect("one");
+        config.write_or_match(&at).expect_err(name);
+        files.iter().for_each(|(name, text)| assert_eq!(fs::read_to_string(at.join(name)).expect("kept"), *text));
+        assert_eq!(fs::read_dir(&at).expect("a folder").count(), 2, "{name}");
+    }
+}
+
+#[test]
+fn what_a_flag_writes_spares_the_run() {
+    let small = Small::new();
+    for name in ["config.json", "log.jsonl", NEWEST, BEFORE] {
+        let error = check_out(&small.at().join(name)).expect_err(name).to_string();
+        assert!(error.contains("--out") && error.contains(name) && error.contains("another"), "{error}");
+    }
+    for name in ["embeddings.safetensors", "results.json", "nowhere/config.json"] {
+        check_out(&small.at().join(name)).expect(name);
+    }
+    let elsewhere = tempdir().expect("a folder");
+    fs::write(elsewhere.path().join("config.json"), "mine").expect("written");
+    check_out(&elsewhere.path().join("config.json")).expect("no run's");
+}
+
+#[test]
+fn a_log_is_not_written_through_a_link() {
+    let place = tempdir().expect("a folder");
+    let (target, log) = (place.path().join("target"), place.path().join("log.jsonl"));
+    fs::write(&target, "somebody's\n").expect("written");
+    let links: [fn(&Path, &Path) -> std::io::Result<()>; 3] =
+        [|to, at| symlink(to, at), |to, at| fs::hard_link(to, at), |_, at| symlink("nowhere", at)];
+    for link in links {
+        link(&target, &log).expect("linked");
+        for mark in [None, Some(&Mark::default())] {
+            let error = Log::open(&log, mark).expect_err("a link").to_string();
+            assert!(error.contains("log.jsonl") && error.contains("link"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&target).expect("kept"), "somebody's\n");
+        fs::remove_file(&log).expect("removed");
+    }
+    assert!(!place.path().join("nowhere").exists());
+    fs::create_dir(&log).expect("made");
+    Log::open(&log, None).expect_err("a folder");
+}
+
+#[test]
+fn a_folder_that_moved_away_is_noticed() {
+    let place = tempdir().expect("a folder");
+    let (at, other) = (place.path().join("run"), place.path().join("other"));
+    let folder = RunFolder::open(&at).expect("open");
+    folder.check_place().expect("here");
+    fs::rename(&at, &other).expect("renamed");
+    assert!(folder.check_place().expect_err("gone").to_string().contains("moved"));
+    fs::create_dir(&at).expect("made");
+    fs::write(at.join(".lock"), "").expect("written");
+    folder.check_place().expect_err("another folder");
+    fs::remove_dir_all(&at).expect("removed");
+    fs::rename(&other, &at).expect("renamed");
+    folder.check_place().expect("back");
+}
