@@ -127,7 +127,7 @@ fn an_atomic_write_that_fails_leaves_the_old_file() {
         std::fs::write(draft, b"half")?;
         anyhow::bail!("the disk is full")
     });
-    assert!(full.expect_err("full").to_string().contains("full"));
+    assert!(format!("{:#}", full.expect_err("full")).contains("full"));
     assert_eq!(std::fs::read(&path).expect("kept"), b"old");
     assert_eq!(std::fs::read_dir(place.path()).expect("folder").count(), 1);
 }
