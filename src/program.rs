@@ -42,13 +42,7 @@ struct Reproduce<H: Args, S: Args> {
     #[arg(long, value_name = "LIST", conflicts_with = "seed", help_heading = "Study")]
     seeds: Option<String>,
     /// Train and test on each of these splits of a set that has several, e.g. 1-20, and average
-    #[arg(
-        id = "several-splits",
-        long = "splits",
-        value_name = "LIST",
-        conflicts_with = "split",
-        help_heading = "Study"
-    )]
+    #[arg(id = "several-splits", long = "splits", value_name = "LIST", help_heading = "Study")]
     splits: Option<String>,
     /// Only these rows of the table, e.g. the first and third: 1,3, or by what they are called
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "table", help_heading = "Study")]

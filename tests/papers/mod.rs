@@ -316,7 +316,7 @@ fn signals_are_answered_at_the_end_of_a_step() {
     let case = papers().pop().expect("the sixth");
     for (signal, name) in [(libc::SIGTERM, "SIGTERM"), (libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")] {
         let place = Place::new();
-        let more = ["--steps", "100000000", "--checkpoint-every", "100000000", "--log-every", "1000"];
+        let more = ["--steps", "100000000", "--checkpoint-every", "100000000", "--log-every", "10"];
         let train = place.small(&case, "train", "a run", &more);
         let mut command = case.program.command(&strs(&train));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
@@ -336,7 +336,7 @@ fn signals_are_answered_at_the_end_of_a_step() {
         assert_eq!(output.status.code(), Some(128 + signal), "{said}");
         let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("stopped by")).collect();
         assert!(lines.len() == 1 && lines[0].contains(name) && lines[0].contains(" train "), "{said}");
-        assert!(lines[0].ends_with("--log-every 1000") && lines[0].contains("/a run'"), "{said}");
+        assert!(lines[0].ends_with("--log-every 10") && lines[0].contains("/a run'"), "{said}");
         assert!(fs::read(&checkpoint).expect("a checkpoint") != before, "the step in hand is kept");
     }
 }
