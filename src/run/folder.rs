@@ -24,7 +24,8 @@ pub fn trained(run: &Path) -> bool {
 }
 
 /// What a run keeps for itself, beside its checkpoints.
-const OWN: [&str; 6] = ["config.json", "log.jsonl", "timing.jsonl", "results.json", "report.html", ".lock"];
+const OWN: [&str; 7] =
+    ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", "results.json", "report.html", ".lock"];
 
 /// Errors where a training may not write into `run`: it has a configuration that rankle did not write, or none and yet
 /// other things. Names that begin with a dot are not looked at.
