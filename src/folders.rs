@@ -175,7 +175,8 @@ pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
-        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let (name, mut path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        path.shrink_to_fit(); // there may be millions
         let kind = entry.file_type().map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
         // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
         let link = kind.is_symlink();

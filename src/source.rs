@@ -17,7 +17,7 @@ pub enum Source {
     /// In memory: drawn by code.
     Memory(Arc<RgbImage>),
     /// Another source's image, cropped or degraded when asked for.
-    Through(Box<Source>, View),
+    Through(Box<(Source, View)>),
 }
 
 impl Source {
@@ -37,7 +37,7 @@ impl Source {
         let image = match self {
             Source::File(path) => Arc::new(picture::load(path)?),
             Source::Memory(image) => image.clone(),
-            Source::Through(source, view) => return view.of(&*source.image_of(takes)?).map(Arc::new),
+            Source::Through(seen) => return seen.1.of(&*seen.0.image_of(takes)?).map(Arc::new),
         };
         takes(image.dimensions())?;
         Ok(image)
@@ -48,7 +48,7 @@ impl Source {
         match self {
             Source::File(path) => Some(path),
             Source::Memory(_) => None,
-            Source::Through(source, _) => source.path(),
+            Source::Through(seen) => seen.0.path(),
         }
     }
 
@@ -60,7 +60,7 @@ impl Source {
         match self {
             Source::File(path) => picture::probe(&picture::read(path)?, &path.display().to_string()),
             Source::Memory(image) => Ok(image.dimensions()),
-            Source::Through(source, _) => source.dimensions(),
+            Source::Through(seen) => seen.0.dimensions(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Source {
         match self {
             Source::Memory(_) => Ok(()),
             Source::File(_) => self.dimensions().map(drop),
-            Source::Through(source, _) => source.check(),
+            Source::Through(seen) => seen.0.check(),
         }
     }
 }

@@ -145,7 +145,8 @@ fn people_with_few_images_are_pruned_or_serve_as_negatives() {
     assert_eq!(pruned.train.len(), 9);
     assert!(pruned.notes.iter().any(|note| note.contains("2 training people have fewer than 2 images")));
     assert!(line(set.clone().pruned(9)).contains("--min-images"));
-    let single = FaceSet { train: set.train.iter().filter(|p| p.person > 3).cloned().collect(), ..set };
+    let single =
+        FaceSet { train: set.train.iter().filter(|p| p.person > 3).cloned().collect::<Vec<_>>().into(), ..set };
     assert!(line(single.pruned(1)).contains("2 training people, 2 of them with one image"));
 }
 
@@ -354,7 +355,7 @@ fn views_crop_shrink_and_encode() {
     };
     assert!(error(10) > 2. * error(95), "a low quality loses more");
     let source =
-        Source::Through(Box::new(Source::Memory(std::sync::Arc::new(image))), View { crop: 0.5, ..View::WHOLE });
+        Source::Through(Box::new((Source::Memory(std::sync::Arc::new(image)), View { crop: 0.5, ..View::WHOLE })));
     assert_eq!(source.image().expect("an image").dimensions(), (10, 10));
 }
 
@@ -566,7 +567,7 @@ fn variants_judge_as_they_say() {
 /// Sixty photos of twelve drawn people in four folds, with rows that say a little about them.
 fn small_set() -> (FaceSet, Tensor) {
     let mut set = Faces { train: 2, test: 12, shots: 5, size: 16, folds: 4, seed: 4 }.set();
-    set.train.clear();
+    set.train = Default::default();
     let people: Vec<i64> = set.test.iter().map(|photo| photo.person).collect();
     let centres = matrix(31, 40, 6);
     let x = centres.index_select(0, &Tensor::from_slice(&people)) + matrix(32, people.len(), 6) * 0.9;
@@ -853,7 +854,7 @@ fn baselines_are_pixels_and_eigenfaces_of_other_folds() {
             close(judged.dist[i], squared(&x[pair.left], &x[pair.right]), 1e-3);
         }
     }
-    let trained = FaceSet { train: set.test[..20].to_vec(), ..set.clone() };
+    let trained = FaceSet { train: set.test[..20].to_vec().into(), ..set.clone() };
     let x = rows(&Eigenfaces::fit(&pixels.narrow(0, 0, 20), 128).embed(&pixels, false));
     for (pair, d) in set.pairs.iter().zip(&baselines(&trained, 0.1).expect("judged")[1].1.dist) {
         close(*d, squared(&x[pair.left], &x[pair.right]), 1e-3);

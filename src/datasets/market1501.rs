@@ -50,7 +50,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         notes.push(format!("no {TRAIN} in it: a test set alone, nothing to train on"));
     }
     let name = String::new();
-    let mut set = ReidSet { name, layout: Layout::Market1501, train, query, gallery, multi_query, notes };
+    let mut set = ReidSet { name, layout: Layout::Market1501, train: train.into(), query, gallery, multi_query, notes };
     set.notes.extend(differs(&set));
     Ok(set)
 }
@@ -64,7 +64,7 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
         Count {
             what: "training persons",
             published: count("market1501", "train_people"),
-            here: persons(&set.train).len(),
+            here: persons(&*set.train).len(),
         },
         Count { what: "queries", published: count("market1501", "queries"), here: set.query.len() },
         Count {

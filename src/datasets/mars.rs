@@ -43,7 +43,8 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     ensure!(!query.is_empty(), "{path}: no query of a person above 0: take the file from {FROM}");
     let gallery = test.into_iter().flatten().collect();
     let multi_query = Vec::new();
-    let mut set = ReidSet { name: String::new(), layout: Layout::Mars, train, query, gallery, multi_query, notes };
+    let mut set =
+        ReidSet { name: String::new(), layout: Layout::Mars, train: train.into(), query, gallery, multi_query, notes };
     set.notes.push("query tracklets stay in the gallery, as in the official protocol".to_string());
     set.notes.extend(differs(&set));
     Ok(set)
@@ -55,7 +56,7 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let counts = [
         Count { what: "training frames", published: count("mars", "train_frames"), here: set.train.len() },
         Count { what: "training tracklets", published: count("mars", "train_tracklets"), here: tracklets(&set.train) },
-        Count { what: "training persons", published: count("mars", "train_people"), here: persons(&set.train).len() },
+        Count { what: "training persons", published: count("mars", "train_people"), here: persons(&*set.train).len() },
         Count { what: "query tracklets", published: count("mars", "query_tracklets"), here: tracklets(&set.query) },
         Count { what: "query persons", published: count("mars", "query_people"), here: persons(&set.query).len() },
         Count { what: "gallery frames", published: count("mars", "test_frames"), here: set.gallery.len() },

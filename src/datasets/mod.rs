@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,7 @@ pub struct ReidSet {
     /// How it lies on disk.
     pub layout: Layout,
     /// To train on: only persons above 0.
-    pub train: Vec<Photo>,
+    pub train: Arc<Vec<Photo>>,
     /// What is looked for.
     pub query: Vec<Photo>,
     /// Where it is looked for, with distractors (0) and junk (-1).
@@ -153,7 +154,7 @@ impl ReidSet {
     /// # Errors
     /// Where fewer than two persons would be left on either side.
     pub fn hold_out(&self, people: usize, seed: u64) -> Result<ReidSet> {
-        let mut persons: Vec<i64> = persons(&self.train).into_iter().collect();
+        let mut persons: Vec<i64> = persons(&*self.train).into_iter().collect();
         let total = persons.len();
         ensure!(
             people >= 2 && people + 2 <= total,
@@ -164,6 +165,7 @@ impl ReidSet {
         let held: BTreeSet<i64> = persons.into_iter().take(people).collect();
         let (gallery, train): (Vec<Photo>, Vec<Photo>) =
             self.train.iter().cloned().partition(|photo| held.contains(&photo.person));
+        let train = train.into();
         // Runs of photos that the protocol counts as one.
         let mut units: BTreeMap<(i64, i64), Vec<&[Photo]>> = BTreeMap::new();
         for run in gallery.chunk_by(|a, b| a.tracklet != -1 && a.tracklet == b.tracklet) {
@@ -223,13 +225,13 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         set.name = format!("{up}-{}", set.name);
     }
-    ensure!(set.train.is_empty() || persons(&set.train).len() >= 2, "{}", too_few(&set));
+    ensure!(set.train.is_empty() || persons(&*set.train).len() >= 2, "{}", too_few(&set));
     Ok(set)
 }
 
 /// Why a set has nobody to train on, or only one person.
 pub(crate) fn too_few(set: &ReidSet) -> String {
-    let trained = persons(&set.train).len();
+    let trained = persons(&*set.train).len();
     let word = plural(trained, "identity", "identities");
     format!("{} has training images of {trained} {word}: at least 2 needed", set.name)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
@@ -124,7 +125,7 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
             let new = set.notes.iter().any(|note| note.contains("new protocol"));
             let (train, tested) = if new { (767, 700) } else { (1160, 100) };
             let counts = [
-                Count { what: "training persons", published: train, here: persons(&set.train).len() },
+                Count { what: "training persons", published: train, here: persons(&*set.train).len() },
                 Count { what: "test persons", published: tested, here: test },
             ];
             // What is left of the photos on both sides depends on the split; the folder's own count is in a note.
@@ -176,7 +177,7 @@ fn divided(all: Seen, layout: Layout, tested: &BTreeSet<i64>, unused: &BTreeSet<
             continue;
         }
         let part = match (tested.contains(&photo.person), photo.camera) {
-            (false, _) => &mut set.train,
+            (false, _) => Arc::make_mut(&mut set.train),
             (true, 1) => &mut set.query,
             (true, _) => &mut set.gallery,
         };
@@ -398,5 +399,5 @@ fn new_protocol(all: Seen, up: &Path, kind: &str, mut notes: Vec<String>) -> Res
     };
     let (train, query, gallery) = (part(&lists.train)?, part(&lists.query)?, part(&lists.gallery)?);
     notes.push("new protocol (767 people to train on, 700 to test): not the one of 1704.01719".into());
-    Ok(ReidSet { layout: Layout::Cuhk03, train, query, gallery, notes, ..ReidSet::default() })
+    Ok(ReidSet { layout: Layout::Cuhk03, train: train.into(), query, gallery, notes, ..ReidSet::default() })
 }

@@ -52,28 +52,29 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let names: Vec<&String> =
         train.keys().chain(test.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     let number: BTreeMap<String, i64> = names.into_iter().cloned().zip(1..).collect();
-    let photos = |identities: &Identities, prefix: &str| -> Vec<Vec<Photo>> {
-        let one = |(id, entries): (&String, &Vec<Entry>)| {
-            let photo = |entry: &Entry| Photo {
-                source: Source::File(entry.path.clone()),
-                name: format!("{prefix}{id}/{}", entry.name),
-                person: number[id],
-                camera: 1,
-                tracklet: -1,
-            };
-            entries.iter().map(photo).collect()
-        };
-        identities.iter().map(one).collect()
-    };
-    let train = photos(&train, prefix[0]).concat();
+    // Entries go as photos come, for there may be millions.
+    fn photos(id: &str, entries: Vec<Entry>, prefix: &str, person: i64) -> impl ExactSizeIterator<Item = Photo> {
+        entries.into_iter().map(move |entry| Photo {
+            name: [prefix, id, "/", &entry.name].concat(),
+            source: Source::File(entry.path),
+            person,
+            camera: 1,
+            tracklet: -1,
+        })
+    }
+    let mut trained = Vec::with_capacity(train.values().map(Vec::len).sum());
+    for (id, entries) in train {
+        trained.extend(photos(&id, entries, prefix[0], number[&id]));
+    }
     let (mut query, mut gallery, mut single) = (Vec::new(), Vec::new(), 0);
-    for mut one in photos(&test, prefix[1]) {
+    for (id, entries) in test {
+        let mut one = photos(&id, entries, prefix[1], number[&id]);
         if one.len() > 1 {
-            query.push(one.remove(0));
+            query.extend(one.next());
         } else {
             single += 1;
         }
-        gallery.extend(one.into_iter().map(|photo| Photo { camera: 2, ..photo }));
+        gallery.extend(one.map(|photo| Photo { camera: 2, ..photo }));
     }
     notes.push(
         "no cameras: the first image of each test identity is the query (camera 1), the rest the gallery (camera 2)"
@@ -83,7 +84,15 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         let word = plural(single, "identity has", "identities have");
         notes.push(format!("{} test {word} one image: in the gallery, without a query", thousands(single)));
     }
-    Ok(ReidSet { name: String::new(), layout: Layout::Tree, train, query, gallery, multi_query: Vec::new(), notes })
+    Ok(ReidSet {
+        name: String::new(),
+        layout: Layout::Tree,
+        train: trained.into(),
+        query,
+        gallery,
+        multi_query: Vec::new(),
+        notes,
+    })
 }
 
 /// A quarter of the identities, at least two, drawn by a fixed seed, so that every run on the folder has the same test.

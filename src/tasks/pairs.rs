@@ -235,14 +235,14 @@ pub fn sampler(set: &ReidSet, quadruplets: usize, any_camera: bool, seed: u64) -
 /// # Errors
 /// Where the system starts no threads, or there are more processes than quadruplets.
 pub fn batches(
-    photos: &[Photo],
+    photos: &Arc<Vec<Photo>>,
     recipe: Recipe,
     sampler: QuadrupletSampler,
     images: usize,
     steps: Range<u64>,
     run: &Run,
 ) -> Result<Loader<(u64, Tensor, Vec<usize>)>> {
-    let (photos, seed): (Arc<[Photo]>, u64) = (photos.into(), run.seed);
+    let (photos, seed) = (photos.clone(), run.seed);
     let reader = people::reader(&photos, run);
     let (device, workers) = (run.machine.device, run.machine.workers);
     let (m, own) = (sampler.quadruplets(), run.world().shares(sampler.quadruplets(), 1)?.own());

@@ -129,14 +129,14 @@ pub fn triplets(set: &ReidSet, triplets: usize, mined: Option<&Tensor>, seed: u6
 /// # Errors
 /// Where the system starts no threads.
 pub fn batches(
-    photos: &[Photo],
+    photos: &Arc<Vec<Photo>>,
     recipe: Recipe,
     augment: Augment,
     (unit, sampler): (usize, Sampler),
     steps: Range<u64>,
     run: &Run,
 ) -> Result<Loader<Batch>> {
-    let photos: Arc<[Photo]> = photos.into();
+    let photos = photos.clone();
     let reader = reader(&photos, run);
     let (seed, world, device, workers) = (run.seed, run.world().clone(), run.machine.device, run.machine.workers);
     Loader::new(steps, workers, workers + 1, move |step| {
@@ -153,7 +153,7 @@ pub fn batches(
 }
 
 /// Reads training photos; with `--skip-unreadable` some may be left out.
-pub(super) fn reader(photos: &Arc<[Photo]>, run: &Run) -> Reader {
+pub(super) fn reader(photos: &Arc<Vec<Photo>>, run: &Run) -> Reader {
     let own = photos.clone();
     Reader::new(photos.len(), run.machine.skip_unreadable, move |row| own[row].source.image())
 }
@@ -219,18 +219,17 @@ impl Embedded {
 /// Where someone has no negative among them; the error names `--ohm-pool`.
 pub fn mine_offline(
     network: &dyn Network,
-    photos: &[Photo],
+    photos: &Arc<Vec<Photo>>,
     embedding: &Embedding,
     metric: Metric,
     pool: usize,
     step: u64,
     run: &Run,
 ) -> Result<Tensor> {
-    let photos: Arc<[Photo]> = photos.into();
     let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
-    let rows = reader(&photos, run).usable((0..photos.len()).collect(), &[same])?;
-    let photos: Vec<Photo> = rows.into_iter().map(|row| photos[row].clone()).collect();
-    let x = embedding.photos(network, &photos, "mine offline")?;
+    let rows = reader(photos, run).usable((0..photos.len()).collect(), &[same])?;
+    let chosen: Vec<Photo> = rows.into_iter().map(|row| photos[row].clone()).collect();
+    let x = embedding.photos(network, &chosen, "mine offline")?;
     let people = Tensor::from_slice(&photos.iter().map(|photo| photo.person).collect::<Vec<_>>());
     let mut rng = crate::seed::at(run.seed("offline mining"), step, 0);
     let rows = rand::seq::index::sample(&mut rng, photos.len(), pool.min(photos.len()));

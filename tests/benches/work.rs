@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rand::SeedableRng;
-use rankle::datasets::{self, Photo, Split};
+use rankle::datasets::{self, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
 use rankle::losses::{Margin, embedded, multilabel};
@@ -208,7 +208,7 @@ fn adam(rounds: usize) -> Result<Value> {
 
 /// Batches as a training takes them: people's photos decoded, augmented and put together on all cores. `found` is images.
 fn loader(folder: &Path, rounds: usize) -> Result<Value> {
-    let photos: Arc<[Photo]> = datasets::open_split(&folder.join("market"), Split::default(), None)?.train.into();
+    let photos = datasets::open_split(&folder.join("market"), Split::default(), None)?.train;
     let people: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
     let sampler = Arc::new(PkSampler::new(&people, 18, 4, 1).context("too few people")?);
     let recipe = Recipe::imagenet(128, 64);

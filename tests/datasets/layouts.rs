@@ -261,7 +261,7 @@ fn hold_out_makes_the_loss_study() {
         for person in 1..=6 {
             for i in 0..12 {
                 let track = if tracked { person * 12 + i / 3 } else { -1 };
-                set.train.push(photo(person, 1 + i / 6, track)); // two cameras, two tracklets each
+                Arc::make_mut(&mut set.train).push(photo(person, 1 + i / 6, track)); // two cameras, two tracklets each
             }
         }
         let held = set.hold_out(2, 7).unwrap();

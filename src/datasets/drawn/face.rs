@@ -302,7 +302,7 @@ impl Faces {
             name: "drawn".into(),
             layout: FaceLayout::Drawn,
             people: (1..last).map(name).collect(),
-            train: of(1..first),
+            train: of(1..first).into(),
             test: of(first..last),
             pairs,
             folds: self.folds,

@@ -79,7 +79,7 @@ impl People {
         ReidSet {
             name: "drawn".into(),
             layout: Layout::Drawn,
-            train,
+            train: train.into(),
             query,
             gallery,
             multi_query: Vec::new(),

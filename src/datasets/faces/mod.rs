@@ -68,7 +68,7 @@ pub struct FaceSet {
     /// Names of the people: that of `person` is `people[person - 1]`.
     pub people: Vec<String>,
     /// To train on; empty in LFW and YouTube Faces.
-    pub train: Vec<Photo>,
+    pub train: Arc<Vec<Photo>>,
     /// To test on. In YouTube Faces a frame has its video as tracklet.
     pub test: Vec<Photo>,
     /// Pairs of test photos (of videos, by tracklet, in YouTube Faces), fold after fold; empty where there is no list.
@@ -121,9 +121,9 @@ impl FaceSet {
     pub fn through(mut self, view: View) -> FaceSet {
         if view != View::WHOLE {
             let wrap = |photo: &mut Photo| {
-                photo.source = Source::Through(Box::new(photo.source.clone()), view);
+                photo.source = Source::Through(Box::new((photo.source.clone(), view)));
             };
-            self.train.iter_mut().for_each(wrap);
+            Arc::make_mut(&mut self.train).iter_mut().for_each(wrap);
             self.test.iter_mut().for_each(wrap);
         }
         self
@@ -133,7 +133,7 @@ impl FaceSet {
     /// themselves who is tested.
     pub fn all_tested(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
-            self.test.splice(0..0, std::mem::take(&mut self.train));
+            self.test.splice(0..0, Arc::unwrap_or_clone(std::mem::take(&mut self.train)));
             self.notes.retain(|note| !note.starts_with(HELD_OUT));
         }
         self
@@ -142,7 +142,7 @@ impl FaceSet {
     /// Everybody trains where another set tests: a plain tree's test people become training people.
     pub fn all_trained(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
-            self.train.append(&mut self.test);
+            Arc::make_mut(&mut self.train).append(&mut self.test);
             self.notes.retain(|note| !note.starts_with(HELD_OUT));
         }
         self
@@ -173,7 +173,7 @@ impl FaceSet {
             [Some(folder), names.get(folder)].into_iter().flatten().flat_map(|name| spellings(name))
         };
         let mut gone: BTreeSet<String> = super::persons(&self.test).into_iter().flat_map(known).collect();
-        let training = super::persons(&self.train);
+        let training = super::persons(&*self.train);
         let trained: BTreeSet<String> = training.iter().copied().flat_map(known).collect();
         // Of a row with more columns the first may be the name, too.
         let asked = |text: &String| spellings(text).into_iter().chain(text.split(',').next().map(person));
@@ -187,7 +187,7 @@ impl FaceSet {
         let out: BTreeSet<i64> =
             training.iter().copied().filter(|&person| known(person).any(|name| gone.contains(&name))).collect();
         let before = self.train.len();
-        self.train.retain(|photo| !out.contains(&photo.person));
+        Arc::make_mut(&mut self.train).retain(|photo| !out.contains(&photo.person));
         // Said where it was asked for, also when nobody had to leave.
         let asked = matches!(self.layout, FaceLayout::Lfw | FaceLayout::YoutubeFaces) || !exclude.is_empty();
         if asked || !out.is_empty() {
@@ -207,12 +207,12 @@ impl FaceSet {
     ///
     /// # Errors
     /// Where no training person has two images, or fewer than two people are left.
-    pub fn pruned(mut self, least: usize) -> Result<FaceSet> {
+    pub fn prune(&mut self, least: usize) -> Result<()> {
         let mut each: BTreeMap<i64, usize> = BTreeMap::new();
         self.train.iter().for_each(|photo| *each.entry(photo.person).or_default() += 1);
         let few = each.values().filter(|&&count| count < least).count();
         if few > 0 {
-            self.train.retain(|photo| each[&photo.person] >= least);
+            Arc::make_mut(&mut self.train).retain(|photo| each[&photo.person] >= least);
             each.retain(|_, count| *count >= least);
             let word = plural(few, "person has", "people have");
             self.notes.push(format!("{} training {word} fewer than {least} images: left out", thousands(few)));
@@ -232,6 +232,15 @@ impl FaceSet {
                 thousands(single)
             ));
         }
+        Ok(())
+    }
+
+    /// As [`FaceSet::prune`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pruned(mut self, least: usize) -> Result<FaceSet> {
+        self.prune(least)?;
         Ok(self)
     }
 }
@@ -304,18 +313,20 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
 /// The images of each person by name.
 type People = BTreeMap<String, Vec<Entry>>;
 
-fn photos(people: &People, first: usize) -> Vec<Photo> {
-    let one = |(number, (name, images)): (usize, (&String, &Vec<Entry>))| {
-        let photo = |image: &Entry| Photo {
-            source: Source::File(image.path.clone()),
-            name: format!("{name}/{}", image.name),
+/// The photos of people, and the people's names; entries go as photos come, for there may be millions.
+fn photos(people: People, first: usize) -> (Vec<Photo>, Vec<String>) {
+    let (mut photos, mut names) = (Vec::with_capacity(people.values().map(Vec::len).sum()), Vec::new());
+    for (number, (name, images)) in people.into_iter().enumerate() {
+        photos.extend(images.into_iter().map(|image| Photo {
+            name: [&name, "/", &image.name].concat(),
+            source: Source::File(image.path),
             person: (first + number) as i64,
             camera: 1,
             tracklet: -1,
-        };
-        images.iter().map(photo).collect::<Vec<_>>()
-    };
-    people.iter().enumerate().flat_map(one).collect()
+        }));
+        names.push(name);
+    }
+    (photos, names)
 }
 
 fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
@@ -325,16 +336,9 @@ fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
     let root = known.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| dir.to_path_buf());
     let people = identities(&root, &["pairs.txt"], &mut passed)?;
     ensure!(!people.is_empty(), "no images under {}: expected NAME/NAME_0001.jpg", root.display());
-    let test = photos(&people, 1);
+    let (test, people) = photos(people, 1);
     let (pairs, folds) = pairs::read(list, &test, &root)?;
-    let mut set = FaceSet {
-        layout: FaceLayout::Lfw,
-        people: people.into_keys().collect(),
-        test,
-        pairs,
-        folds,
-        ..FaceSet::default()
-    };
+    let mut set = FaceSet { layout: FaceLayout::Lfw, people, test, pairs, folds, ..FaceSet::default() };
     set.notes.extend(passed.note());
     set.notes.extend(pairs::lfw_differs(&set).or_else(|| pairs::lfw_lacks(&set)));
     Ok(set)
@@ -349,17 +353,17 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
     }
     let mut notes = Vec::new();
     notes.extend(passed.note());
-    let train_photos = photos(&train, 1);
-    let test_photos = photos(&test, 1 + train.len());
+    let first = 1 + train.len();
+    let ((train_photos, mut people), (test_photos, tested)) = (photos(train, 1), photos(test, first));
+    people.extend(tested);
     let (pairs, folds) = match list {
         Some(list) => pairs::read(list, &test_photos, &dir.join("test"))?,
         None => (Vec::new(), 0),
     };
-    let people = train.into_keys().chain(test.into_keys()).collect();
     Ok(FaceSet {
         layout: FaceLayout::Split,
         people,
-        train: train_photos,
+        train: train_photos.into(),
         test: test_photos,
         pairs,
         folds,
@@ -394,11 +398,13 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     notes.extend(passed.note());
     notes.push(format!("{HELD_OUT}: {} of {} people are held out to test", thousands(held.len()), thousands(total)));
     let (test, train): (People, People) = all.into_iter().partition(|(name, _)| held.contains(name));
-    let (train_photos, test_photos) = (photos(&train, 1), photos(&test, 1 + train.len()));
+    let first = 1 + train.len();
+    let ((train_photos, mut people), (test_photos, tested)) = (photos(train, 1), photos(test, first));
+    people.extend(tested);
     Ok(FaceSet {
         layout: FaceLayout::Tree,
-        people: train.into_keys().chain(test.into_keys()).collect(),
-        train: train_photos,
+        people,
+        train: train_photos.into(),
         test: test_photos,
         notes,
         ..FaceSet::default()
@@ -433,8 +439,8 @@ pub(crate) fn image(photo: &Photo) -> Result<Arc<RgbImage>> {
 /// Refuses what is no face crop by the width and height of the image; of a detector's box in a whole frame, by the box.
 fn crop(photo: &Photo, size: (u32, u32)) -> Result<()> {
     let (mut source, mut region) = (&photo.source, None);
-    while let Source::Through(inner, view) = source {
-        (source, region) = (inner, view.region);
+    while let Source::Through(seen) = source {
+        (source, region) = (&seen.0, seen.1.region);
     }
     let (width, height) = region.map_or(size, |region| (region.width, region.height));
     let (least, most) = (width.min(height), width.max(height));

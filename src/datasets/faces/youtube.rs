@@ -92,7 +92,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
             let file = format!("{video}/{}", entry.name);
             let region = boxes.get(name).and_then(|boxes| boxes.get(&file)).copied();
             let source = match region {
-                Some(_) => Source::Through(Box::new(Source::File(entry.path)), View { region, ..View::WHOLE }),
+                Some(_) => Source::Through(Box::new((Source::File(entry.path), View { region, ..View::WHOLE }))),
                 None => Source::File(entry.path),
             };
             Photo { name: file, source, person, camera: 1, tracklet: number as i64 + 1 }

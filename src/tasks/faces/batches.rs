@@ -144,7 +144,7 @@ pub fn part(rows: &[usize], size: usize, part: usize) -> Option<(usize, &[usize]
 /// # Errors
 /// Where the system starts no threads; an unreadable image is an error in its part's place.
 pub fn chunks(
-    photos: Vec<Photo>,
+    photos: Arc<Vec<Photo>>,
     sampler: &Arc<FaceSampler>,
     recipe: Recipe,
     augment: Augment,
@@ -152,7 +152,7 @@ pub fn chunks(
     steps: Range<u64>,
     run: &Run,
 ) -> Result<(Arc<Reader>, Loader<Option<Tensor>>)> {
-    let (photos, skip) = (Arc::new(photos), run.machine.skip_unreadable);
+    let skip = run.machine.skip_unreadable;
     let own = photos.clone();
     let reader = Arc::new(Reader::new(photos.len(), skip, move |row| faces::image(&own[row])));
     let known = reader.clone();

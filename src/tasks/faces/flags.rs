@@ -53,9 +53,9 @@ impl FaceData {
             return Ok(set);
         }
         set = set.disjoint(&known, &exclude);
-        match set.clone().pruned(self.min_images) {
+        match set.prune(self.min_images) {
             Err(error) if self.min_images > 1 => Err(error),
-            pruned => Ok(pruned.unwrap_or(set)),
+            _ => Ok(set),
         }
     }
 

@@ -57,9 +57,9 @@ pub fn without_fold(set: &FaceSet, fold: usize) -> Result<FaceSet> {
         let moved = |pair: &Pair| Pair { left: place[pair.left], right: place[pair.right], ..*pair };
         pairs.extend(pairs_of(fold).iter().map(moved));
     }
-    let train = set.test.iter().filter(|photo| known.contains(&photo.person)).cloned().collect();
+    let train: Vec<Photo> = set.test.iter().filter(|photo| known.contains(&photo.person)).cloned().collect();
     let name = format!("{} without fold {}", set.name, fold + 1);
-    Ok(FaceSet { name, train, test, pairs, folds: 2, ..set.clone() })
+    Ok(FaceSet { name, train: train.into(), test, pairs, folds: 2, ..set.clone() })
 }
 
 /// The names of the wished folds' runs (from 1; all, where none is wished): `fold-01`, `fold-02`, ...
@@ -127,7 +127,7 @@ pub fn judge_unseen(set: &FaceSet, x: &Tensor, far: f64) -> Unseen {
     let first = next.iter().map(|pair| pair.left.min(pair.right)).min().unwrap_or(0);
     let people: Vec<i64> = set.test[first..].iter().map(|photo| photo.person).collect();
     let strict = AllPairs::new(&x.narrow(0, first as i64, people.len() as i64), &people).val_at_far(far).threshold;
-    let trained = (persons(&set.train).len(), set.train.len());
+    let trained = (persons(&*set.train).len(), set.train.len());
     let (dist, same) = (distances(x, judged), same(judged));
     let accuracy = verification::accuracy(&dist, &same, threshold);
     let (auc, eer) = (verification::auc(&dist, &same), verification::equal_error_rate(&dist, &same));
