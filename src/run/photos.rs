@@ -4,7 +4,6 @@
 //! Names and sizes decide. Times of change differ in every copy that does not keep them, so that they alone are only said.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -116,7 +115,7 @@ impl<'a> Photos<'a> {
     /// One line that names the file.
     pub fn write(&self, at: &Path) -> Result<()> {
         files::atomically(&at.join(FILE), |draft| {
-            let gzip = GzEncoder::new(BufWriter::new(File::create(draft)?), Compression::fast());
+            let gzip = GzEncoder::new(BufWriter::new(files::own(draft)?), Compression::fast());
             let mut writer = csv::Writer::from_writer(gzip);
             self.0.iter().try_for_each(|row| writer.serialize(row))?;
             let gzip = writer.into_inner().map_err(|error| error.into_error())?;
