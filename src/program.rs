@@ -133,13 +133,14 @@ pub fn command<P: Paper>() -> Command {
     let no_photos = |verb: Command| verb.mut_arg("skip_unreadable", |arg| arg.hide(P::BRINGS != "images"));
     let command =
         ["reproduce", "train"].into_iter().fold(command, |command, verb| command.mut_subcommand(verb, no_photos));
-    // A hyperparameter of that name keeps it.
-    let command = match hyper::flags(&hyper::blank::<P::Hyper>().ok()).contains_key("splits") {
-        true => command.mut_subcommand("reproduce", |verb| {
-            verb.mut_arg("several-splits", |arg| arg.long("several-splits").hide(true))
-        }),
-        false => command,
+    // One split and several are not asked for at once; a hyperparameter of that name keeps it.
+    let flags = hyper::flags(&hyper::blank::<P::Hyper>().ok());
+    let several = |arg: clap::Arg| match (flags.contains_key("split"), flags.contains_key("splits")) {
+        (_, true) => arg.long("several-splits").hide(true),
+        (true, false) => arg.conflicts_with("split"),
+        (false, false) => arg,
     };
+    let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("several-splits", several));
     let sound = Command::new("sound").hide(true).about("Checks what this program says of itself: for its tests");
     // What stands above an enum of verbs would take the place of the citation.
     P::Own::augment_subcommands(command).subcommand(sound).about(P::CITATION)

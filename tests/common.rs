@@ -1,33 +1,16 @@
 //! What several test files need: drawn inputs and comparisons.
 
-use rand::Rng;
-use tch::{Kind, Tensor};
+use std::ffi::OsStr;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-/// Python that reads and writes safetensors with torch alone (`load_file`, `save_file`): a Python that runs these tests
-/// needs no package beside it. Goes in front of a script.
-pub const SAFETENSORS: &str = r#"
-import json, torch
-def load_file(path):
-    data = open(path, "rb").read()
-    start = 8 + int.from_bytes(data[:8], "little")
-    kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "U8": torch.uint8}
-    out = {}
-    for name, about in json.loads(data[8:start]).items():
-        if name != "__metadata__":
-            a, b = about["data_offsets"]
-            flat = torch.frombuffer(bytearray(data[start + a:start + b]), dtype=kinds[about["dtype"]]) if b > a else torch.empty(0, dtype=kinds[about["dtype"]])
-            out[name] = flat.reshape(about["shape"])
-    return out
-def save_file(tensors, path):
-    kinds, header, parts, at = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64"}, {}, [], 0
-    for name, x in tensors.items():
-        part = bytes(x.detach().contiguous().flatten().view(torch.uint8).tolist())
-        header[name] = {"dtype": kinds[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + len(part)]}
-        parts.append(part)
-        at += len(part)
-    head = json.dumps(header).encode()
-    open(path, "wb").write(len(head).to_bytes(8, "little") + head + b"".join(parts))
-"#;
+use rand::Rng;
+use rankle::datasets::drawn::photo;
+use serde_json::Value;
+use tch::{Kind, Tensor};
+use tempfile::TempDir;
 
 /// Numbers uniform in -1..1 at the address `(seed, 0, 0)`.
 pub fn numbers(seed: u64, count: usize) -> Vec<f64> {
@@ -93,32 +76,36 @@ pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
     ]
 }
 
-/// Arguments as a command takes them.
-pub fn strs(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
-
 /// What a file of JSON holds.
 #[track_caller]
-pub fn json(path: &std::path::Path) -> serde_json::Value {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+pub fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("JSON")
 }
 
+/// Fails unless `text` has all of `words`, which stand between bars.
+#[track_caller]
+pub fn has(text: &str, words: &str) {
+    for word in words.split('|') {
+        assert!(text.contains(word), "{word:?} is not in {text}");
+    }
+}
+
 /// One of the binaries, by its path.
+#[derive(Clone, Copy)]
 pub struct Program(pub &'static str);
 
 impl Program {
     /// The command with these arguments; a backtrace on the user's side must not change what is printed.
-    pub fn command(&self, args: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(self.0);
-        command.args(args).env("RUST_BACKTRACE", "1").stdin(std::process::Stdio::null());
+    pub fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(self.0);
+        command.args(args).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
         command
     }
 
     /// Fails unless it ends well; what it printed.
     #[track_caller]
-    pub fn good(&self, args: &[&str]) -> String {
+    pub fn good(&self, args: &[impl AsRef<OsStr> + Debug]) -> String {
         let output = self.command(args).output().expect("the binary starts");
         let text = String::from_utf8_lossy(&output.stdout).to_string();
         assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
@@ -127,7 +114,7 @@ impl Program {
 
     /// Fails unless it ends with `code` and one line `error: ...` that has all of `words`, and nothing like a backtrace.
     #[track_caller]
-    pub fn bad(&self, args: &[&str], code: i32, words: &[&str]) -> String {
+    pub fn bad(&self, args: &[impl AsRef<OsStr> + Debug], code: i32, words: &[&str]) -> String {
         let output = self.command(args).output().expect("the binary starts");
         let text = String::from_utf8_lossy(&output.stderr).to_string();
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
@@ -140,5 +127,99 @@ impl Program {
             assert!(!text.contains(word), "{args:?}: {text}");
         }
         errors[0].to_string()
+    }
+}
+
+/// A folder for a test of one binary, whose command lines are written `VERB @run FLAGS`: `@name` is a path in the folder.
+/// Those that train have the usual flags too, but for those that a line gives itself or strikes out as `~--flag`.
+pub struct Place {
+    folder: TempDir,
+    pub program: Program,
+    usual: String,
+}
+
+impl Place {
+    pub fn new(program: Program, usual: &str) -> Place {
+        Place { folder: TempDir::new().expect("a temporary folder"), program, usual: usual.to_string() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().to_string()
+    }
+
+    /// The path of `name`, whose folder is made.
+    pub fn made(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        path
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.made(name), text).expect("written");
+    }
+
+    #[track_caller]
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    #[track_caller]
+    pub fn json(&self, name: &str) -> Value {
+        json(&self.path(name))
+    }
+
+    /// One of the scores of a run.
+    #[track_caller]
+    pub fn score(&self, run: &str, name: &str) -> f64 {
+        self.json(&format!("{run}/results.json"))["scores"][name].as_f64().unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// The lines of a run's log.
+    #[track_caller]
+    pub fn log(&self, run: &str) -> Vec<Value> {
+        self.read(&format!("{run}/log.jsonl")).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// A drawn photo of a person, 32 x 64.
+    pub fn photo(&self, name: &str, person: u64, camera: u64, shot: u64) {
+        photo(5, person, camera, shot, 64, 32).save(self.made(name)).expect("saved");
+    }
+
+    pub fn args(&self, line: &str) -> Vec<String> {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        if words.get(1).is_some_and(|word| word.starts_with('@')) {
+            words.insert(1, "--run");
+        }
+        if ["train", "reproduce"].contains(&words[0]) {
+            let usual: Vec<&str> = self.usual.split_whitespace().collect();
+            let given = |flag: &str| words.iter().any(|word| word.trim_start_matches('~') == flag);
+            let more: Vec<&str> = usual.chunks(2).filter(|pair| !given(pair[0])).flatten().copied().collect();
+            let at = if words.get(1) == Some(&"--run") { 3 } else { 1 };
+            words.splice(at..at, more);
+        }
+        words.retain(|word| !word.starts_with('~'));
+        words.iter().map(|word| word.strip_prefix('@').map_or(word.to_string(), |name| self.text(name))).collect()
+    }
+
+    pub fn command(&self, line: &str) -> Command {
+        self.program.command(&self.args(line))
+    }
+
+    /// Fails unless it ends well; what it printed.
+    #[track_caller]
+    pub fn good(&self, line: &str) -> String {
+        self.program.good(&self.args(line))
+    }
+
+    /// Fails unless each line ends with its code and one line of error that has all words, which stand between bars.
+    #[track_caller]
+    pub fn bad(&self, rows: &[(i32, &str, &str)]) {
+        for (code, line, words) in rows {
+            self.program.bad(&self.args(line), *code, &words.split('|').collect::<Vec<_>>());
+        }
     }
 }

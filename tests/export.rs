@@ -1,5 +1,6 @@
 //! TorchScript files: what Python finds in them, and what is refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{CModule, Device, Kind, Tensor};
 
+use crate::common::{all_close, value};
+
 /// The Python that scripts/setup found torch in; without one, says so.
 pub fn python() -> Option<PathBuf> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".libtorch/python");
@@ -22,6 +25,89 @@ pub fn python() -> Option<PathBuf> {
     println!("skipped: scripts/setup has noted no python with torch");
     None
 }
+
+/// Python that reads and writes safetensors with torch alone (`load_file`, `save_file`): a Python that runs these tests
+/// needs no package beside it. Goes in front of a script, with its folder and word.
+const SAFETENSORS: &str = r#"
+import json, sys, torch
+import torch.nn.functional as F
+folder, which = sys.argv[1], sys.argv[2]
+def load_file(path):
+    data = open(path, "rb").read()
+    start = 8 + int.from_bytes(data[:8], "little")
+    kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "U8": torch.uint8}
+    out = {}
+    for name, about in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            a, b = about["data_offsets"]
+            flat = torch.frombuffer(bytearray(data[start + a:start + b]), dtype=kinds[about["dtype"]]) if b > a else torch.empty(0, dtype=kinds[about["dtype"]])
+            out[name] = flat.reshape(about["shape"])
+    return out
+def save_file(tensors, path):
+    kinds, header, parts, at = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64"}, {}, [], 0
+    for name, x in tensors.items():
+        part = bytes(x.detach().contiguous().flatten().view(torch.uint8).tolist())
+        header[name] = {"dtype": kinds[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + len(part)]}
+        parts.append(part)
+        at += len(part)
+    head = json.dumps(header).encode()
+    open(path, "wb").write(len(head).to_bytes(8, "little") + head + b"".join(parts))
+"#;
+
+/// What `script` of PyTorch answers to the tensors `given`: the folder it wrote in and what its `answer.safetensors` has.
+/// None where this machine's Python lacks a package, for which a script ends with 3.
+pub fn ask(
+    script: &str,
+    which: &str,
+    given: &[(String, Tensor)],
+) -> Option<(tempfile::TempDir, BTreeMap<String, Tensor>)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    rankle::weights::save(&folder.path().join("given.safetensors"), given, None).expect("saved");
+    let run = Command::new(python()?)
+        .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"))
+        .args(["-c", &[SAFETENSORS, script].concat()])
+        .arg(folder.path())
+        .arg(which)
+        .output()
+        .expect("runs");
+    if run.status.code() == Some(3) {
+        println!("skipped: {}", String::from_utf8_lossy(&run.stdout).trim());
+        return None;
+    }
+    assert!(run.status.success(), "{which}: {}", String::from_utf8_lossy(&run.stderr));
+    let answer = rankle::weights::read(&folder.path().join("answer.safetensors")).expect("an answer");
+    Some((folder, answer.into_iter().collect()))
+}
+
+/// A script's network, written down a second time by its variables' names, none of them left over, answers as `net` does.
+pub fn answers_alike(script: &str, which: &str, vs: &VarStore, net: &dyn Network, images: &Tensor) {
+    used(vs);
+    let mut given: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
+    given.push(("images".into(), images.shallow_clone()));
+    given.sort_by(|a, b| a.0.cmp(&b.0));
+    let Some((_folder, answer)) = ask(&[NAMES, script, END].concat(), which, &given) else { return };
+    let (ours, theirs) = (tch::no_grad(|| net.forward(images, false)), &answer["y"]);
+    let scale = value(&theirs.abs().max());
+    all_close(&(ours / scale), &(theirs / scale), 1e-5);
+    // Not an answer that hides a difference: the two images differ, by far more than the tolerance.
+    assert!(value(&(theirs.get(0) - theirs.get(1)).abs().max()) > 1e-3 * scale, "{which}: one answer for both images");
+}
+
+/// Before a network: its variables by name; and after it.
+const NAMES: &str = r#"
+t = load_file(folder + "/given.safetensors")
+x = t.pop("images")
+seen = set()
+def w(name):
+    seen.add(name)
+    return t[name]
+def bn(x, name, eps):
+    return F.batch_norm(x, w(name + ".running_mean"), w(name + ".running_var"), w(name + ".weight"), w(name + ".bias"), False, 0.1, eps)
+"#;
+const END: &str = r#"
+assert seen == set(t), sorted(set(t) - seen)[:5]
+save_file({"y": y.contiguous()}, folder + "/answer.safetensors")
+"#;
 
 pub fn drawn(seed: u64, shape: &[i64]) -> Tensor {
     let mut rng = seed::at(seed, 0, 0);

@@ -49,7 +49,7 @@ fn hostile_names_flags_and_configurations_are_said_in_one_harmless_line() {
         with("size", &long),
         evaluate(&long),
     ] {
-        let output = program.command(&crate::common::strs(&args)).output().expect("the binary starts");
+        let output = program.command(&args).output().expect("the binary starts");
         let text = String::from_utf8_lossy(&output.stderr).to_string();
         assert!(!output.status.success() && harmless(&text) && text.len() < 4000, "{text:?}");
     }

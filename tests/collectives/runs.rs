@@ -2,91 +2,29 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rankle::datasets::drawn::{face, photo};
+use rankle::datasets::drawn::face;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::launch::{Processes, free_port, within};
-use crate::common::{Program, all_close, close};
+use crate::common::{Place, Program, all_close, close, has};
 use crate::export::python;
 
-const QUADRUPLET: Program = Program(env!("CARGO_BIN_EXE_quadruplet"));
-const FACENET: Program = Program(env!("CARGO_BIN_EXE_facenet"));
 const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
 
-struct Place {
-    dir: TempDir,
+/// Twelve drawn people in CUHK01's layout, for quadruplet's small network.
+fn quadruplet() -> Place {
+    let usual = "--data @cuhk01 --test-people 5 --net small --size 32x16 --quadruplets 8 --device cpu";
+    let place = Place::new(Program(env!("CARGO_BIN_EXE_quadruplet")), usual);
+    for (person, shot) in (1..13).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
+        place.photo(&format!("cuhk01/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
+    }
+    place
 }
 
-impl Place {
-    /// Twelve drawn people in CUHK01's layout, and as many in Market-1501's.
-    fn new() -> Place {
-        let place = Place { dir: TempDir::new().expect("a temporary folder") };
-        for person in 1..13_u64 {
-            for shot in 0..4 {
-                place.draw(&format!("cuhk01/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
-            }
-            let folder = if person < 9 { "bounding_box_train" } else { "bounding_box_test" };
-            for (camera, shot) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
-                let name = format!("{person:04}_c{camera}s1_{:06}_00.png", shot * 25);
-                place.draw(&format!("market/{folder}/{name}"), person, camera, shot);
-                if person > 8 && shot == 0 {
-                    place.draw(&format!("market/query/{name}"), person, camera, shot);
-                }
-            }
-        }
-        place
-    }
-
-    fn draw(&self, name: &str, person: u64, camera: u64, shot: u64) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        photo(5, person, camera, shot, 64, 32).save(path).expect("saved");
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().to_string()
-    }
-
-    /// Trains quadruplet's small network into run `name`; `more` wins over what is usual here.
-    fn quadruplet(&self, name: &str, more: &[&str]) -> Vec<String> {
-        let (at, data) = (self.text(name), self.text("cuhk01"));
-        let usual = [
-            ("--run", at.as_str()),
-            ("--data", data.as_str()),
-            ("--test-people", "5"),
-            ("--net", "small"),
-            ("--size", "32x16"),
-            ("--quadruplets", "8"),
-            ("--device", "cpu"),
-        ];
-        let usual = usual.into_iter().filter(|(flag, _)| !more.contains(flag)).flat_map(|(flag, value)| [flag, value]);
-        ["train"].into_iter().chain(usual).chain(more.iter().copied()).map(String::from).collect()
-    }
-
-    fn log(&self, name: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.path(name).join("log.jsonl")).expect("a log");
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-
-    fn has_checkpoint(&self, name: &str) -> bool {
-        self.path(name).join("checkpoint.safetensors").exists()
-    }
-}
-
-fn start(size: usize, program: &Program, args: &[String]) -> Processes {
-    Processes::start(size, |_| program.command(&args.iter().map(String::as_str).collect::<Vec<_>>()))
-}
-
-fn alone(program: &Program, args: &[String]) {
-    program.good(&args.iter().map(String::as_str).collect::<Vec<_>>());
+fn start(size: usize, place: &Place, line: &str) -> Processes {
+    Processes::start(size, |_| place.command(line))
 }
 
 /// Lines `error: ...` that a process said.
@@ -100,13 +38,11 @@ fn errors(output: &Output) -> Vec<String> {
 
 #[test]
 fn two_and_four_processes_take_the_steps_of_one() {
-    let place = Place::new();
-    let more = ["--steps", "5", "--log-every", "1"];
-    alone(&QUADRUPLET, &place.quadruplet("one", &more));
+    let place = quadruplet();
+    place.good("train @one --steps 5 --log-every 1");
     for size in [2, 4] {
         let name = format!("of-{size}");
-        let together = [&more[..], &["--sync-batch-norm"]].concat();
-        start(size, &QUADRUPLET, &place.quadruplet(&name, &together)).good();
+        start(size, &place, &format!("train @{name} --steps 5 --log-every 1 --sync-batch-norm")).good();
         let (ours, theirs) = (place.log(&name), place.log("one"));
         assert_eq!(ours.len(), theirs.len());
         for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -127,36 +63,38 @@ fn two_and_four_processes_take_the_steps_of_one() {
 
 #[test]
 fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one() {
-    let place = Place::new();
-    let args = |name: &str, more: &[&str]| -> Vec<String> {
-        let (at, data) = (place.text(name), place.text("market"));
-        let usual = ["train", "--run", &at, "--data", &data, "--net", "lunet", "--shrink", "8", "--size", "64x32"];
-        let short = ["--p", "4", "--k", "3", "--t0", "3", "--t1", "4", "--log-every", "1", "--device", "cpu"];
-        usual.iter().chain(&short).chain(more).map(|word| word.to_string()).collect()
-    };
-    alone(&TRIPLET_REID, &args("one", &[]));
-    start(2, &TRIPLET_REID, &args("two", &["--sync-batch-norm"])).good();
+    let usual =
+        "--data @market --net lunet --shrink 8 --size 64x32 --p 4 --k 3 --t0 3 --t1 4 --log-every 1 --device cpu";
+    let place = Place::new(TRIPLET_REID, usual);
+    for (person, shot) in (1..13).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
+        let (camera, shot) = (1 + shot / 2, shot % 2);
+        let name = format!("{person:04}_c{camera}s1_{:06}_00.png", shot * 25);
+        let folder = if person < 9 { "bounding_box_train" } else { "bounding_box_test" };
+        place.photo(&format!("market/{folder}/{name}"), person, camera, shot);
+        if person > 8 && shot == 0 {
+            place.photo(&format!("market/query/{name}"), person, camera, shot);
+        }
+    }
+    place.good("train @one");
+    start(2, &place, "train @two --sync-batch-norm").good();
     let means = |name: &str| -> Vec<f64> { place.log(name).iter().filter_map(|line| line["mean"].as_f64()).collect() };
     assert_eq!((means("two").len(), means("one").len()), (4, 4));
     for (ours, theirs) in means("two").iter().zip(means("one")) {
         close(*ours, theirs, 1e-3);
     }
     // Without it a process sees its own people's statistics: another run.
-    start(2, &TRIPLET_REID, &args("own", &[])).good();
+    start(2, &place, "train @own").good();
     assert!((means("own")[0] - means("one")[0]).abs() > 1e-4);
 
     // Three processes score the run to the digits that one process finds.
-    let scores = || -> Value {
-        let text = fs::read_to_string(place.path("one/results.json")).expect("results");
-        serde_json::from_str::<Value>(&text).expect("JSON")["scores"].clone()
+    let scores = |size| {
+        let said = start(size, &place, "evaluate @one --device cpu --rerank").good();
+        has(&said, "single query");
+        let scores = place.json("one/results.json")["scores"].clone();
+        fs::remove_file(place.path("one/results.json")).expect("removed");
+        scores
     };
-    let evaluate = ["evaluate", "--run", &place.text("one"), "--device", "cpu", "--rerank"].map(String::from);
-    alone(&TRIPLET_REID, &evaluate);
-    let by_one = scores();
-    fs::remove_file(place.path("one/results.json")).expect("removed");
-    let said = start(3, &TRIPLET_REID, &evaluate).good();
-    assert!(said.contains("single query"), "{said}");
-    let by_three = scores();
+    let (by_one, by_three) = (scores(1), scores(3));
     let numbers = |scores: &Value| -> Vec<(String, f64)> {
         let map = scores.as_object().expect("scores").clone();
         map.into_iter().map(|(name, score)| (name, score.as_f64().expect("a number"))).collect()
@@ -171,30 +109,16 @@ fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one(
 /// Batches of uneven numbers of faces, whose loss is over all pairs of all processes.
 #[test]
 fn facenet_in_three_processes_sees_the_pairs_of_one() {
-    let place = Place::new();
-    for person in 1..9_u64 {
-        for shot in 0..4 {
-            let part = if person < 7 { "train" } else { "test" };
-            let path = place.path(&format!("faces/{part}/P{person}/P{person}_{:04}.png", shot + 1));
-            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            face(3, person, shot, 20).save(path).expect("saved");
-        }
+    let usual = "--data @faces --net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 4 \
+                 --lr 0.01 --log-every 1 --device cpu";
+    let place = Place::new(Program(env!("CARGO_BIN_EXE_facenet")), usual);
+    for (person, shot) in (1..9).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
+        let part = if person < 7 { "train" } else { "test" };
+        let path = place.made(&format!("faces/{part}/P{person}/P{person}_{:04}.png", shot + 1));
+        face(3, person, shot, 20).save(path).expect("saved");
     }
-    let args = |name: &str, more: &[&str]| -> Vec<String> {
-        let (at, data) = (place.text(name), place.text("faces"));
-        let usual = ["train", "--run", &at, "--data", &data, "--net", "small", "--size", "16", "--shrink", "8"];
-        let short =
-            ["--width", "16", "--people", "4", "--faces", "3", "--negatives", "2", "--steps", "4", "--lr", "0.01"];
-        usual
-            .iter()
-            .chain(&short)
-            .chain(&["--log-every", "1", "--device", "cpu"])
-            .chain(more)
-            .map(|word| word.to_string())
-            .collect()
-    };
-    alone(&FACENET, &args("one", &["--chunk", "64"]));
-    start(3, &FACENET, &args("three", &["--chunk", "64", "--sync-batch-norm"])).good();
+    place.good("train @one --chunk 64");
+    start(3, &place, "train @three --chunk 64 --sync-batch-norm").good();
     let (ours, theirs) = (place.log("three"), place.log("one"));
     assert_eq!((ours.len(), theirs.len()), (4, 4));
     for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -202,23 +126,23 @@ fn facenet_in_three_processes_sees_the_pairs_of_one() {
         close(ours["mean"].as_f64().expect("a number"), theirs["mean"].as_f64().expect("a number"), 1e-3);
     }
     // In chunks a share takes several passes; their number differs, which synchronised statistics can't have.
-    start(3, &FACENET, &args("chunks", &["--chunk", "4"])).good();
-    let outputs = start(3, &FACENET, &args("both", &["--chunk", "4", "--sync-batch-norm"])).end();
+    start(3, &place, "train @chunks --chunk 4").good();
+    let outputs = start(3, &place, "train @both --chunk 4 --sync-batch-norm").end();
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
     assert!(said.iter().any(|line| line.contains("--sync-batch-norm") && line.contains("--chunk")), "{said:?}");
 }
 
+const LONG: &str = "train @run --steps 150 --log-every 5 --checkpoint-every 5";
+
 #[test]
 fn a_death_ends_all_with_a_line_and_another_number_of_processes_goes_on() {
-    let place = Place::new();
-    let more = ["--steps", "150", "--log-every", "5", "--checkpoint-every", "5"];
-    let args = place.quadruplet("run", &more);
+    let place = quadruplet();
     // First one beside the first process dies, then the first itself, which holds the store.
     for (size, victim) in [(3, 1), (2, 0)] {
         let before = fs::metadata(place.path("run/log.jsonl")).map_or(0, |data| data.len());
-        let mut processes = start(size, &QUADRUPLET, &args);
+        let mut processes = start(size, &place, LONG);
         let grown = || fs::metadata(place.path("run/log.jsonl")).map_or(0, |data| data.len()) > before;
-        assert!(within(60, || place.has_checkpoint("run") && grown()), "no checkpoint came");
+        assert!(within(60, || place.path("run/checkpoint.safetensors").exists() && grown()), "no checkpoint came");
         processes.children[victim].kill().expect("a living process");
         let ended = |processes: &mut Processes| {
             processes.children.iter_mut().all(|child| child.try_wait().expect("waits").is_some())
@@ -233,7 +157,7 @@ fn a_death_ends_all_with_a_line_and_another_number_of_processes_goes_on() {
             }
         }
     }
-    start(4, &QUADRUPLET, &args).good();
+    start(4, &place, LONG).good();
     let log = place.log("run");
     let mut steps: Vec<i64> =
         log.iter().filter(|line| line.get("warning").is_none()).filter_map(|line| line["step"].as_i64()).collect();
@@ -243,7 +167,7 @@ fn a_death_ends_all_with_a_line_and_another_number_of_processes_goes_on() {
     assert_eq!(steps.len(), whole, "a step is logged once");
     assert!(steps.windows(2).all(|pair| pair[1] - pair[0] <= 5), "{steps:?}");
     // And one process alone finds nothing left to do.
-    alone(&QUADRUPLET, &args);
+    place.good(LONG);
 }
 
 /// Processes of `program` whose command line has `word`.
@@ -261,19 +185,18 @@ fn pids(program: &Program, word: &str) -> Vec<u32> {
 #[test]
 fn torchrun_starts_processes_and_starts_them_again() {
     let Some(python) = python() else { return };
-    let place = Place::new();
-    let args = place.quadruplet("run", &["--steps", "150", "--log-every", "5", "--checkpoint-every", "5"]);
+    let place = quadruplet();
     let mut command = Command::new(python);
     command
         .args(["-m", "torch.distributed.run", "--no-python", "--nproc-per-node", "2", "--max-restarts", "2"])
-        .args(["--master-addr", "127.0.0.1", "--master-port", &free_port().to_string(), "--", QUADRUPLET.0])
-        .args(&args)
+        .args(["--master-addr", "127.0.0.1", "--master-port", &free_port().to_string(), "--", place.program.0])
+        .args(place.args(LONG))
         .env("OMP_NUM_THREADS", "1")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let child = command.spawn().expect("torchrun");
-    let found = within(120, || place.has_checkpoint("run"));
-    let workers = pids(&QUADRUPLET, &place.text("run"));
+    let found = within(120, || place.path("run/checkpoint.safetensors").exists());
+    let workers = pids(&place.program, &place.text("run"));
     if let Some(&victim) = workers.last() {
         // SAFETY: a signal to a process that this test had started.
         unsafe { libc::kill(victim as i32, libc::SIGKILL) };
@@ -286,31 +209,28 @@ fn torchrun_starts_processes_and_starts_them_again() {
     assert_eq!(place.log("run").last().expect("a line")["step"], 299);
 }
 
-/// `args` in the environment `variables`: fails unless it ends with code 1 and one line that has all `words`.
-#[track_caller]
-fn bad(args: &[&str], variables: &[(&str, &str)], words: &[&str]) {
-    let output = TRIPLET_REID.command(args).envs(variables.iter().copied()).output().expect("the binary starts");
-    let errors = errors(&output);
-    assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{}", String::from_utf8_lossy(&output.stderr));
-    for word in words {
-        assert!(errors[0].contains(word), "{word:?} is not in {}", errors[0]);
-    }
-}
-
 #[test]
 fn environments_that_are_wrong_are_answered_in_a_line() {
-    let train = ["train", "--data", "drawn", "--device", "cpu"];
-    bad(&train, &[("WORLD_SIZE", "2")], &["RANK", "torchrun"]);
-    bad(&train, &[("WORLD_SIZE", "two")], &["WORLD_SIZE", "whole number"]);
-    bad(&train, &[("WORLD_SIZE", "0")], &["WORLD_SIZE is 0"]);
-    bad(&train, &[("WORLD_SIZE", "2"), ("RANK", "2")], &["RANK is 2", "0 to 1"]);
-    bad(&train, &[("WORLD_SIZE", "1"), ("RANK", "1")], &["RANK is 1 but WORLD_SIZE is 1"]);
-    bad(&train, &[("WORLD_SIZE", "2"), ("RANK", "0")], &["MASTER_ADDR"]);
-    let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "http")];
-    bad(&train, &met, &["MASTER_PORT", "a port"]);
-    let met = [("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")];
-    bad(&["export", "--run", "nowhere"], &met, &["this verb takes one process", "WORLD_SIZE"]);
-    bad(&["train", "--data", "drawn", "--device", "cpu", "--sync-batch-norm"], &[], &["--sync-batch-norm", "torchrun"]);
+    let train = "train --data drawn --device cpu";
+    let of_two = "WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=";
+    for (line, variables, words) in [
+        (train, "WORLD_SIZE=2", "RANK|torchrun"),
+        (train, "WORLD_SIZE=two", "WORLD_SIZE|whole number"),
+        (train, "WORLD_SIZE=0", "WORLD_SIZE is 0"),
+        (train, "WORLD_SIZE=2 RANK=2", "RANK is 2|0 to 1"),
+        (train, "WORLD_SIZE=1 RANK=1", "RANK is 1 but WORLD_SIZE is 1"),
+        (train, "WORLD_SIZE=2 RANK=0", "MASTER_ADDR"),
+        (train, &format!("{of_two}http"), "MASTER_PORT|a port"),
+        ("export --run nowhere", &format!("{of_two}1"), "this verb takes one process|WORLD_SIZE"),
+        ("train --data drawn --device cpu --sync-batch-norm", "", "--sync-batch-norm|torchrun"),
+    ] {
+        let mut command = TRIPLET_REID.command(&line.split(' ').collect::<Vec<_>>());
+        let variables = variables.split_whitespace().filter_map(|variable| variable.split_once('='));
+        let output = command.envs(variables).output().expect("the binary starts");
+        let errors = errors(&output);
+        assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{line}: {errors:?}");
+        has(&errors[0], words);
+    }
 }
 
 #[test]
@@ -341,34 +261,31 @@ fn a_process_that_waits_says_for_whom() {
 
 #[test]
 fn processes_that_differ_are_told_so() {
-    let place = Place::new();
+    let place = quadruplet();
     // Other verbs, or a folder that one of them alone was told.
-    let (run, drawn) = (place.text("nowhere"), ["train", "--data", "drawn", "--device", "cpu"]);
-    let evaluate = ["evaluate", "--run", &run, "--device", "cpu"];
-    let elsewhere = [&drawn[..], &["--run", &run]].concat();
-    for (other, words) in [(&evaluate[..], "the program and its verb"), (&elsewhere, "--run: give every process")] {
-        let outputs = Processes::start(2, |rank| TRIPLET_REID.command(if rank == 0 { &drawn } else { other })).end();
+    let drawn = "train --data drawn --device cpu";
+    for (other, words) in [
+        ("evaluate @nowhere --device cpu", "the program and its verb"),
+        ("train @nowhere --data drawn --device cpu", "--run: give every process"),
+    ] {
+        let bare = Place::new(TRIPLET_REID, "");
+        let outputs = Processes::start(2, |rank| bare.command(if rank == 0 { drawn } else { other })).end();
         let said: Vec<String> = outputs.iter().flat_map(errors).collect();
         assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
         assert!(!said.is_empty() && said.iter().all(|line| line.contains(words)), "{said:?}");
     }
-    let more = ["--steps", "5"];
     // Other flags in one of them.
-    let outputs = Processes::start(2, |rank| {
-        let mut args = place.quadruplet("run", &more);
-        args.extend(["--seed".to_string(), (rank + 1).to_string()]);
-        QUADRUPLET.command(&args.iter().map(String::as_str).collect::<Vec<_>>())
-    })
-    .end();
+    let line = |rank: usize| format!("train @run --steps 5 --seed {}", rank + 1);
+    let outputs = Processes::start(2, |rank| place.command(&line(rank))).end();
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
     assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
     assert!(
         !said.is_empty() && said.iter().all(|line| line.contains("flags: give every process the same ones")),
         "{said:?}"
     );
-    assert!(!Path::new(&place.text("run/config.json")).exists(), "a run that nobody began");
+    assert!(!place.path("run/config.json").exists(), "a run that nobody began");
     // More processes than a batch has parts.
-    let outputs = start(3, &QUADRUPLET, &place.quadruplet("few", &["--steps", "5", "--quadruplets", "2"])).end();
+    let outputs = start(3, &place, "train @few --steps 5 --quadruplets 2").end();
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
     assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
     assert!(said.iter().any(|line| line.contains("start fewer, or make the batch larger")), "{said:?}");

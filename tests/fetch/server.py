@@ -58,52 +58,55 @@ class Host:
         return [headers for asked, headers in self.log if urlsplit(asked).path == path]
 
 
+def send(request, status, body=b"", length=None, **headers):
+    """An answer's head, and what is sent at once of its body; `length` promises another one, False none at all."""
+    request.send_response(status)
+    for name, value in headers.items():
+        if value:
+            request.send_header(name.replace("_", "-"), value)
+    if length is not False:
+        request.send_header("Content-Length", str(len(body) if length is None else length))
+    request.end_headers()
+    request.wfile.write(body)
+    request.wfile.flush()
+
+
+def drop_by_drop(request, drops, every):
+    for drop in drops:
+        request.wfile.write(drop)
+        request.wfile.flush()
+        time.sleep(every)
+
+
+def span(start, data):
+    """The head of a part from `start` on, if it is one."""
+    return {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+
+
+def wanted(request):
+    asked = request.headers.get("Range")
+    return int(asked[len("bytes=") : -1]) if asked else 0
+
+
 def whole(data, tag=TAG, kind="application/octet-stream", ranges=True):
     """A well-behaved host: ranges, If-Range, a strong ETag."""
 
     def answer(request):
-        start = wanted(request) if ranges else None
-        if start is not None and request.headers.get("If-Range") not in (None, tag):
-            start = None
-        if start is not None and start >= len(data):
-            request.send_response(416)
-            request.send_header("Content-Range", f"bytes */{len(data)}")
-            request.send_header("Content-Length", "0")
-            request.end_headers()
-            return
-        body = data[start or 0 :]
-        request.send_response(206 if start is not None else 200)
-        if start is not None:
-            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        if tag:
-            request.send_header("ETag", tag)
-        request.send_header("Content-Type", kind)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
+        start = wanted(request) if ranges and request.headers.get("If-Range") in (None, tag) else 0
+        if start >= len(data) > 0:
+            return send(request, 416, Content_Range=f"bytes */{len(data)}")
+        send(request, 206 if start else 200, data[start:], ETag=tag, Content_Type=kind, **span(start, data))
 
     return answer
-
-
-def wanted(request):
-    span = request.headers.get("Range")
-    return int(span[len("bytes=") : -1]) if span else None
 
 
 def cut(data, after, tag=TAG, ranges=True):
     """Promises everything and hangs up after `after` more bytes."""
 
     def answer(request):
-        start = (wanted(request) or 0) if ranges else 0
-        request.send_response(206 if start else 200)
-        if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        if tag:
-            request.send_header("ETag", tag)
-        request.send_header("Content-Length", str(len(data) - start))
-        request.end_headers()
-        request.wfile.write(data[start : start + after])
-        request.wfile.flush()
+        start = wanted(request) if ranges else 0
+        body = data[start : start + after]
+        send(request, 206 if start else 200, body, len(data) - start, ETag=tag, **span(start, data))
         request.close_connection = True
 
     return answer
@@ -113,13 +116,7 @@ def stall(data, after, seconds, tag=TAG):
     """Stands still after `after` bytes."""
 
     def answer(request):
-        request.send_response(200)
-        if tag:
-            request.send_header("ETag", tag)
-        request.send_header("Content-Length", str(len(data)))
-        request.end_headers()
-        request.wfile.write(data[:after])
-        request.wfile.flush()
+        send(request, 200, data[:after], len(data), ETag=tag)
         time.sleep(seconds)
         request.close_connection = True
 
@@ -130,13 +127,8 @@ def drip(data, every):
     """A byte now and then: never silent, never done."""
 
     def answer(request):
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(data)))
-        request.end_headers()
-        for byte in data:
-            request.wfile.write(bytes([byte]))
-            request.wfile.flush()
-            time.sleep(every)
+        send(request, 200, length=len(data))
+        drop_by_drop(request, (bytes([byte]) for byte in data), every)
 
     return answer
 
@@ -146,15 +138,34 @@ def drip_headers(line, every, until=10):
 
     def answer(request):
         request.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        ends = time.monotonic() + until
-        while time.monotonic() < ends:
-            for byte in line:
-                request.wfile.write(bytes([byte]))
-                request.wfile.flush()
-                time.sleep(every)
+        drop_by_drop(request, (bytes([line[i % len(line)]]) for i in range(int(until / every))), every)
         request.close_connection = True
 
     return answer
+
+
+def slow(data, rate, tag=TAG):
+    """So many bytes a second, by well-behaved ranges."""
+
+    def answer(request):
+        start = wanted(request)
+        send(request, 206 if start else 200, length=len(data) - start, ETag=tag, **span(start, data))
+        step = max(1, rate // 20)
+        drop_by_drop(request, (data[at : at + step] for at in range(start, len(data), step)), 0.05)
+
+    return answer
+
+
+def refuse(status, **headers):
+    return lambda request: send(request, status, **headers)
+
+
+def redirect(to, status=302):
+    return refuse(status, Location=to)
+
+
+def page(text, status=200, **headers):
+    return lambda request: send(request, status, text.encode(), Content_Type="text/html; charset=utf-8", **headers)
 
 
 class Raw:
@@ -185,51 +196,3 @@ class Raw:
 
     def close(self):
         self.socket.close()
-
-
-def slow(data, rate, tag=TAG):
-    """So many bytes a second, by well-behaved ranges."""
-
-    def answer(request):
-        start = wanted(request)
-        body = data[start or 0 :]
-        request.send_response(206 if start else 200)
-        if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        request.send_header("ETag", tag)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        step = max(1, rate // 20)
-        for at in range(0, len(body), step):
-            request.wfile.write(body[at : at + step])
-            request.wfile.flush()
-            time.sleep(0.05)
-
-    return answer
-
-
-def refuse(status, **headers):
-    def answer(request):
-        request.send_response(status)
-        for name, value in headers.items():
-            request.send_header(name.replace("_", "-"), value)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
-
-    return answer
-
-
-def redirect(to, status=302):
-    return refuse(status, Location=to)
-
-
-def page(text, status=200):
-    def answer(request):
-        body = text.encode()
-        request.send_response(status)
-        request.send_header("Content-Type", "text/html; charset=utf-8")
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-
-    return answer

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 from common import Case, md5, noise
-from server import Raw, cut, drip, drip_headers, page, redirect, refuse, slow, stall, whole
+from server import Raw, cut, drip, drip_headers, drop_by_drop, page, redirect, refuse, send, slow, span, stall, wanted, whole
 
 from fetching.download import TRIES, retry_after
 
@@ -17,99 +17,74 @@ RIGHT = noise(300_000)
 
 
 class Download(Case):
-    def test_plain(self):
-        self.download(self.file([self.host.serve("/a", whole(RIGHT))], of=RIGHT))
+    def arrives(self, *answers, item=None, stall=10.0, **fields):
+        """Of a host with these answers, or as `item` says, the right file comes; what was said, and the ranges asked for."""
+        item = item or self.file([self.host.serve("/a", *answers)], **(fields or {"of": RIGHT}))
+        said = self.download(item, stall=stall)
         self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        return said, [asked.get("Range") for asked in self.host.asked("/a")]
 
-    def test_what_is_whole_already_is_not_asked_for_again(self):
+    def put(self, name, data):
+        (self.folder / "files").mkdir(exist_ok=True)
+        (self.folder / "files" / name).write_bytes(data)
+
+    def test_plain_and_once(self):
         item = self.file([self.host.serve("/a", whole(RIGHT))], of=RIGHT)
-        self.download(item)
-        self.download(item)
+        self.arrives(item=item)
+        self.arrives(item=item)
         self.assertEqual(len(self.host.log), 1)
 
-    def test_a_wrong_file_under_the_right_name_is_replaced(self):
-        item = self.file([self.host.serve("/a", whole(RIGHT))], of=RIGHT)
-        (self.folder / "files").mkdir()
-        (self.folder / "files" / "a.bin").write_bytes(b"something else")
-        self.download(item)
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+    def test_what_lies_there_already(self):
+        for name, data in (
+            ("a.bin", b"something else"),
+            ("a.bin.part", RIGHT + b"more"),
+            ("a.bin.part", RIGHT[:1000]),
+        ):
+            self.put("a.bin.part.json", b"{")  # Damaged notes do not matter.
+            self.put(name, data)
+            self.arrives(whole(RIGHT))
+            (self.folder / "files" / "a.bin").unlink()
+
+    def test_a_whole_part_left_by_a_kill_is_only_verified(self):
+        self.put("a.bin.part", RIGHT)
+        self.arrives(refuse(500))
+        self.assertEqual(self.host.log, [])
+
+    def test_a_whole_part_of_unknown_length_ends_with_416(self):
+        self.put("a.bin.part", RIGHT)
+        self.assertEqual(self.arrives(whole(RIGHT), md5=md5(RIGHT))[1][0], "bytes=300000-")
 
     def test_cut_connections_are_continued(self):
-        url = self.host.serve("/a", cut(RIGHT, 100_000), cut(RIGHT, 50_000), whole(RIGHT))
-        said = self.download(self.file([url], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
-        self.assertEqual(
-            [asked.get("Range") for asked in self.host.asked("/a")], [None, "bytes=100000-", "bytes=150000-"]
-        )
+        said, ranges = self.arrives(cut(RIGHT, 100_000), cut(RIGHT, 50_000), whole(RIGHT))
+        self.assertEqual(ranges, [None, "bytes=100000-", "bytes=150000-"])
         self.assertEqual(self.host.asked("/a")[1]["If-Range"], '"one"')
         self.assertIn("ended at 100,000 of 300,000 bytes", said)
 
     def test_a_file_that_changed_meanwhile_starts_over(self):
-        other = noise(300_000, 2)
-        url = self.host.serve("/a", cut(other, 100_000, tag='"old"'), whole(RIGHT, tag='"new"'))
-        self.download(self.file([url], at_most=10**6))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        self.arrives(cut(noise(300_000, 2), 100_000, tag='"old"'), whole(RIGHT, tag='"new"'), at_most=10**6)
 
-    def test_without_validator_and_checksum_a_part_is_never_continued(self):
-        url = self.host.serve("/a", cut(RIGHT, 100_000, tag=None), whole(RIGHT, tag=None))
-        self.download(self.file([url]))
-        self.assertEqual([asked.get("Range") for asked in self.host.asked("/a")], [None, None])
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
-
-    def test_a_weak_tag_is_no_validator(self):
-        url = self.host.serve("/a", cut(RIGHT, 100_000, tag='W/"x"'), whole(RIGHT, tag='W/"x"'))
-        self.download(self.file([url]))
-        self.assertEqual(self.host.asked("/a")[1].get("Range"), None)
+    def test_without_checksum_and_a_strong_tag_a_part_is_never_continued(self):
+        for tag in (None, 'W/"x"'):
+            self.host.log.clear()
+            ranges = self.arrives(cut(RIGHT, 100_000, tag=tag), whole(RIGHT, tag=tag), at_most=10**6)[1]
+            self.assertEqual(ranges, [None, None])
+            (self.folder / "files" / "a.bin").unlink()
 
     def test_hosts_without_ranges_start_over(self):
-        url = self.host.serve("/a", cut(RIGHT, 100_000, ranges=False), whole(RIGHT, ranges=False))
-        self.download(self.file([url], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        self.arrives(cut(RIGHT, 100_000, ranges=False), whole(RIGHT, ranges=False))
 
     def test_a_mixture_of_two_files_is_found_and_fetched_again(self):
-        url = self.host.serve("/a", cut(noise(300_000, 3), 100_000, tag=None), whole(RIGHT, tag=None))
-        said = self.download(self.file([url], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        said, _ = self.arrives(cut(noise(300_000, 3), 100_000, tag=None), whole(RIGHT, tag=None))
         self.assertIn("once more from the start", said)
 
     def test_another_range_than_asked_for(self):
-        def wrong(request):
-            request.send_response(206)
-            request.send_header("Content-Range", "bytes 5-299999/300000")
-            request.send_header("Content-Length", "299995")
-            request.end_headers()
-            request.wfile.write(RIGHT[5:])
-
-        url = self.host.serve("/a", cut(RIGHT, 100_000), wrong, whole(RIGHT))
-        self.download(self.file([url], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
-
-    def test_a_whole_part_left_by_a_kill_is_only_verified(self):
-        item = self.file([self.host.serve("/a", refuse(500))], of=RIGHT)
-        (self.folder / "files").mkdir()
-        (self.folder / "files" / "a.bin.part").write_bytes(RIGHT)
-        self.download(item)
-        self.assertEqual(self.host.log, [])
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
-
-    def test_a_whole_part_of_unknown_length_ends_with_416(self):
-        (self.folder / "files").mkdir()
-        (self.folder / "files" / "a.bin.part").write_bytes(RIGHT)
-        self.download(self.file([self.host.serve("/a", whole(RIGHT))], md5=md5(RIGHT)))
-        self.assertEqual(self.host.asked("/a")[0]["Range"], "bytes=300000-")
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
-
-    def test_a_part_longer_than_the_file_is_dropped(self):
-        (self.folder / "files").mkdir()
-        (self.folder / "files" / "a.bin.part").write_bytes(RIGHT + b"more")
-        self.download(self.file([self.host.serve("/a", whole(RIGHT))], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        wrong = lambda request: send(request, 206, RIGHT[5:], Content_Range="bytes 5-299999/300000")  # noqa: E731
+        self.arrives(cut(RIGHT, 100_000), wrong, whole(RIGHT))
 
     def test_wrong_bytes_go_to_the_next_mirror(self):
         bad = self.host.serve("/bad", whole(noise(300_000, 4)))
         good = self.host.serve("/good", whole(RIGHT))
-        said = self.download(self.file([bad, good], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        said, _ = self.arrives(item=self.file([bad, good], of=RIGHT))
         self.assertRegex(said, r"/bad: its md5 is \w{32}, the list says \w{32}; trying the next mirror")
 
     def test_wrong_bytes_everywhere_keep_nothing(self):
@@ -136,10 +111,8 @@ class Download(Case):
         self.assertIn("more than the 1,000 that the list allows", self.fails(self.file([url], at_most=1000)))
 
         def endless(request):
-            request.send_response(200)
-            request.end_headers()
-            for _ in range(1000):
-                request.wfile.write(b"x" * 10_000)
+            send(request, 200, length=False)
+            drop_by_drop(request, [b"x" * 10_000] * 1000, 0)
             request.close_connection = True
 
         url = self.host.serve("/b", endless)
@@ -147,11 +120,9 @@ class Download(Case):
         self.assertEqual(self.kept(), {})
 
     def test_a_stall_times_out_and_is_continued(self):
-        url = self.host.serve("/a", stall(RIGHT, 100_000, 3), whole(RIGHT))
-        said = self.download(self.file([url], of=RIGHT), stall=0.3)
+        said, ranges = self.arrives(stall(RIGHT, 100_000, 3), whole(RIGHT), stall=0.3)
         self.assertIn("nothing came for 0.3 s", said)
-        self.assertEqual(self.host.asked("/a")[1]["Range"], "bytes=100000-")
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        self.assertEqual(ranges[1], "bytes=100000-")
 
     def test_a_drip_counts_as_a_stall(self):
         url = self.host.serve("/a", drip(RIGHT[:1000], 0.02))
@@ -202,27 +173,12 @@ class Download(Case):
     def test_a_body_between_whose_bytes_nothing_is_cut(self):
         """Chunks whose lengths, and trailers, are written for ever: bytes come, none of the file."""
 
-        def lengths(request):
-            request.send_response(200)
-            request.send_header("Transfer-Encoding", "chunked")
-            request.end_headers()
-            request.wfile.write(b"5;")
-            for _ in range(500):
-                request.wfile.write(b"x")
-                request.wfile.flush()
-                time.sleep(0.02)
+        for begin, again in ((b"5;", b"x"), (b"5\r\nhello\r\n0\r\n", b"X: y\r\n")):
 
-        def trailers(request):
-            request.send_response(200)
-            request.send_header("Transfer-Encoding", "chunked")
-            request.end_headers()
-            request.wfile.write(b"5\r\nhello\r\n0\r\n")
-            for _ in range(500):
-                request.wfile.write(b"X: y\r\n")
-                request.wfile.flush()
-                time.sleep(0.02)
+            def answer(request, begin=begin, again=again):
+                send(request, 200, begin, False, Transfer_Encoding="chunked")
+                drop_by_drop(request, [again] * 500, 0.02)
 
-        for answer in (lengths, trailers):
             before = time.monotonic()
             url = self.host.serve("/a", answer)
             self.assertRegex(self.fails(self.file([url]), stall=0.1), "nothing came for 0.1 s|only [0-9]+ bytes")
@@ -236,24 +192,13 @@ class Download(Case):
             ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT", "Thu, 22 Oct 2015 07:28:00 GMT"),
         ):
 
-            def begins(request, field=field, first=first):
-                request.send_response(200)
-                request.send_header(field, first)
-                request.send_header("Content-Length", "300000")
-                request.end_headers()
-                request.wfile.write(other[:100_000])
+            def begins(request, told={field.replace("-", "_"): first}):
+                send(request, 200, other[:100_000], 300_000, **told)
                 request.close_connection = True
 
-            def goes_on(request, field=field, then=then):
-                span = request.headers.get("Range")
-                start = int(span[len("bytes=") : -1]) if span else 0
-                request.send_response(206 if span else 200)
-                if span:
-                    request.send_header("Content-Range", f"bytes {start}-299999/300000")
-                request.send_header(field, then)
-                request.send_header("Content-Length", str(300_000 - start))
-                request.end_headers()
-                request.wfile.write(RIGHT[start:])
+            def goes_on(request, told={field.replace("-", "_"): then}):
+                start = wanted(request)
+                send(request, 206 if start else 200, RIGHT[start:], **told, **span(start, RIGHT))
 
             name = f"{field}.bin"
             said = self.download(self.file([self.host.serve("/a", begins, goes_on)], name=name))
@@ -266,10 +211,7 @@ class Download(Case):
 
     def test_what_follows_the_body_is_no_part_of_it(self):
         def trailer(request):
-            request.send_response(200)
-            request.send_header("Transfer-Encoding", "chunked")
-            request.end_headers()
-            request.wfile.write(b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
+            send(request, 200, b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n", False, Transfer_Encoding="chunked")
 
         def lingers(request):
             whole(RIGHT)(request)
@@ -289,10 +231,7 @@ class Download(Case):
             self.assertEqual(self.slept.pop(), 1)
 
             def length(request, value=value):
-                request.send_response(200)
-                request.send_header("Content-Length", value)
-                request.end_headers()
-                request.wfile.write(RIGHT)
+                send(request, 200, RIGHT, value)
                 request.close_connection = True
 
             self.download(self.file([self.host.serve("/b", length)], of=RIGHT, name=f"l{len(value)}{ord(value[0])}"))
@@ -361,7 +300,7 @@ class Download(Case):
         self.assertIn(f"the host is busy (429) ({TRIES} times)", self.fails(self.file([url])))
 
     def test_500_is_tried_again(self):
-        self.download(self.file([self.host.serve("/a", refuse(502), whole(RIGHT))], of=RIGHT))
+        self.arrives(refuse(502), whole(RIGHT))
         self.assertEqual(self.slept, [1])
 
     def test_redirects(self):
@@ -372,12 +311,12 @@ class Download(Case):
         self.assertEqual(set(self.kept().values()), {RIGHT})
 
     def test_redirects_in_a_circle_or_out_of_the_web(self):
-        url = self.host.serve("/a", redirect("/a"))
-        self.assertIn("could not be had", self.fails(self.file([url])))
-        url = self.host.serve("/b", redirect("file:///etc/passwd"))
-        self.assertIn("could not be had", self.fails(self.file([url])))
-        url = self.host.serve("/c", redirect("ftp://127.0.0.1/x"))
-        self.assertIn("it redirects to ftp: refused", self.fails(self.file([url])))
+        for to, says in (
+            ("/a", "could not be had"),
+            ("file:///etc/passwd", "could not be had"),
+            ("ftp://127.0.0.1/x", "it redirects to ftp: refused"),
+        ):
+            self.assertIn(says, self.fails(self.file([self.host.serve("/a", redirect(to))])))
         self.assertEqual(self.kept(), {})
 
     def test_a_redirect_out_of_https(self):
@@ -391,31 +330,19 @@ class Download(Case):
             error = self.fails(self.file(["https://127.0.0.1/a"]))
         self.assertIn("it redirects from https to plain http (http://there/x): refused", error)
 
-    def test_a_web_page_is_no_archive(self):
-        url = self.host.serve("/a", page("<html>Domain for sale</html>"))
-        self.assertIn("it sent a web page where the file should be", self.fails(self.file([url], name="a.zip")))
-        self.assertEqual(self.kept(), {})
-
-    def test_a_coded_answer_is_refused(self):
-        url = self.host.serve("/a", lambda request: refuse(200, Content_Encoding="gzip")(request))
-        self.assertIn("gzip-coded", self.fails(self.file([url])))
-
-    def test_nothing_at_all(self):
-        self.assertIn("it sent nothing", self.fails(self.file([self.host.serve("/a", whole(b""))])))
-
-    def test_garbage_for_a_reply(self):
+    def test_answers_that_are_none(self):
         def garbage(request):
             request.wfile.write(b"what?\r\n\r\n")
             request.close_connection = True
 
-        self.assertIn("no proper answer", self.fails(self.file([self.host.serve("/a", garbage)])))
-
-    def test_damaged_notes_do_not_matter(self):
-        (self.folder / "files").mkdir()
-        (self.folder / "files" / "a.bin.part").write_bytes(RIGHT[:1000])
-        (self.folder / "files" / "a.bin.part.json").write_text("{")
-        self.download(self.file([self.host.serve("/a", whole(RIGHT))], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        for answer, says in (
+            (page("<html>Domain for sale</html>"), "it sent a web page where the file should be"),
+            (refuse(200, Content_Encoding="gzip"), "gzip-coded"),
+            (whole(b""), "it sent nothing"),
+            (garbage, "no proper answer"),
+        ):
+            self.assertIn(says, self.fails(self.file([self.host.serve("/a", answer)], name="a.zip")))
+            self.assertEqual(self.kept(), {})
 
     def test_slow_is_not_stalled(self):
         url = self.host.serve("/a", slow(RIGHT[:40_000], 20_000))
@@ -432,35 +359,17 @@ class Download(Case):
 class Drive(Case):
     FORM = '<form id="download-form" action="{to}" method="get"><input type="hidden" name="id" value="X&amp;Y"><input type="hidden" name="confirm" value="t"><input type="submit" value="Download anyway"></form>'
 
-    def test_the_confirm_page_is_confirmed(self):
-        self.host.serve("/download", whole(RIGHT))
-        url = self.host.serve("/uc", page(self.FORM.format(to=self.host.url + "/download")))
-        self.download(self.file([url + "?id=X"], of=RIGHT))
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
-        self.assertTrue(any(path.endswith("/download?id=X%26Y&confirm=t") for path, _ in self.host.log), self.host.log)
-
-    def test_the_cookies_of_the_page_open_the_way(self):
-        def confirm(request):
-            request.send_response(200)
-            request.send_header("Set-Cookie", "download_warning=yes")
-            request.send_header("Content-Type", "text/html")
-            request.end_headers()
-            request.wfile.write(self.FORM.format(to="/download").encode())
-            request.close_connection = True
-
+    def test_the_page_is_confirmed_its_cookies_open_the_way_and_a_part_is_continued(self):
         def guarded(request):
-            (whole(RIGHT) if request.headers.get("Cookie") == "download_warning=yes" else refuse(403))(request)
+            known = request.headers.get("Cookie") == "download_warning=yes"
+            (whole(RIGHT) if wanted(request) else cut(RIGHT, 100_000) if known else refuse(403))(request)
 
         self.host.serve("/download", guarded)
-        self.download(self.file([self.host.serve("/uc", confirm)], of=RIGHT))
+        confirm = page(self.FORM.format(to=self.host.url + "/download"), Set_Cookie="download_warning=yes")
+        self.download(self.file([self.host.serve("/uc", confirm) + "?id=X"], of=RIGHT))
         self.assertEqual(self.kept(), {"a.bin": RIGHT})
-
-    def test_a_part_is_continued_behind_the_page(self):
-        self.host.serve("/download", cut(RIGHT, 100_000), whole(RIGHT))
-        url = self.host.serve("/uc", page(self.FORM.format(to="/download")))
-        self.download(self.file([url], of=RIGHT))
-        self.assertEqual(self.host.asked("/download")[1]["Range"], "bytes=100000-")
-        self.assertEqual(self.kept(), {"a.bin": RIGHT})
+        self.assertTrue(any(path.endswith("/download?id=X%26Y&confirm=t") for path, _ in self.host.log), self.host.log)
+        self.assertEqual([asked.get("Range") for asked in self.host.asked("/download")], [None, "bytes=100000-"])
 
     def test_quota_and_sign_in_and_strange_forms_are_said(self):
         for text, words in (

@@ -33,33 +33,32 @@ PHOTOS = {f"top/photos/{i:03d}.jpg": noise(2000, i) for i in range(20)}
 HERE = {name[len("top/") :]: data for name, data in PHOTOS.items()}
 ARCHIVE = zipped(PHOTOS)
 UNPACK = {"files": 100, "bytes": 10**6, "strip": 1}
+CHECK = {"count": {"photos/*.jpg": 20}, "names": ["photos/000.jpg"]}
 
 
 class Fetch(Case):
-    def toy(self, answer=None, **fields):
-        """A list with one set `toy`, served at /toy.zip."""
-        url = self.host.serve("/toy.zip", answer or whole(ARCHIVE))
-        item = self.file([url], name="toy.zip", of=ARCHIVE, unpack=UNPACK)
-        self.listed(self.entry([item], check={"count": {"photos/*.jpg": 20}, "names": ["photos/000.jpg"]}, **fields))
+    def toy(self, answer=None, data=ARCHIVE, known=True, urls=None, unpack=UNPACK, check=CHECK, **fields):
+        """A list with one set `toy` of an archive, served at /toy.zip."""
+        url = self.host.serve("/toy.zip", answer or whole(data))
+        item = self.file(urls or [url], name="toy.zip", of=data if known else None, unpack=unpack)
+        self.listed(self.entry([item], check=check, **fields))
+
+    def toy_is(self, wanted=None):
+        self.assertEqual(self.tree(self.data / "toy"), wanted or HERE)
 
     def test_a_set(self):
         self.toy()
         self.fetch("toy")
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
         # Downloads are not kept, and a second run asks nobody.
         self.assertEqual([path.name for path in (self.data / ".fetch" / "toy").iterdir()], ["lock"])
         self.assertIn("already complete", self.fetch("toy"))
         self.assertEqual(len(self.host.log), 1)
 
     def test_a_mirror_with_wrong_bytes(self):
-        self.host.serve("/bad.zip", whole(noise(len(ARCHIVE))))
-        self.host.serve("/toy.zip", whole(ARCHIVE))
-        item = self.file(
-            [self.host.url + "/bad.zip", self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack=UNPACK
-        )
-        self.listed(self.entry([item]))
+        self.toy(urls=[self.host.serve("/bad.zip", whole(noise(len(ARCHIVE)))), self.host.url + "/toy.zip"])
         self.assertIn("trying the next mirror", self.fetch("toy"))
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
 
     def test_a_weight_file(self):
         data = noise(50_000)
@@ -90,11 +89,9 @@ class Fetch(Case):
         self.assertEqual(self.host.log, [])
 
     def test_counts_that_differ_keep_nothing_made(self):
-        self.toy()
         less = zipped({name: data for name, data in PHOTOS.items() if "007" not in name})
-        url = self.host.serve("/less.zip", whole(less))
-        item = self.file([url], name="toy.zip", unpack=UNPACK)
-        self.listed(self.entry([item], check={"count": {"photos/*.jpg": 20, "photos/": 1}, "lines": {"list.txt": 3}}))
+        check = {"count": {"photos/*.jpg": 20, "photos/": 1}, "lines": {"list.txt": 3}}
+        self.toy(data=less, known=False, check=check)
         said = self.refused("toy")
         self.assertIn("19 files photos/*.jpg, the list says 20", said)
         self.assertIn("list.txt is missing", said)
@@ -104,22 +101,14 @@ class Fetch(Case):
 
     def test_hostile_archives_keep_nothing_made(self):
         for members in ({"top/../../../evil": b"!"}, {"/evil": b"!"}, {"top/big": b"\0" * 2_000_000}):
-            data = zipped(members)
-            self.host.serve("/toy.zip", whole(data))
-            self.listed(self.entry([self.file([self.host.url + "/toy.zip"], name="toy.zip", of=data, unpack=UNPACK)]))
+            self.toy(data=zipped(members), check={})
             self.assertIn("refused", self.refused("toy"))
             self.assertEqual([path.name for path in self.data.iterdir()], [".fetch"])
             self.assertFalse((self.folder / "evil").exists())
 
     def test_sigkill_in_the_middle_and_a_second_run(self):
         data = zipped({f"top/photos/{i:03d}.jpg": noise(20_000, i) for i in range(20)})
-        url = self.host.serve("/toy.zip", slow(data, 200_000))
-        self.listed(
-            self.entry(
-                [self.file([url], name="toy.zip", of=data, unpack={**UNPACK, "bytes": 10**7})],
-                check={"count": {"photos/*.jpg": 20}},
-            )
-        )
+        self.toy(slow(data, 200_000), data, unpack={**UNPACK, "bytes": 10**7})
         run = subprocess.Popen(self.command("toy", "--accept-terms"), stderr=subprocess.DEVNULL)
         part = self.data / ".fetch" / "toy" / "files" / "toy.zip.part"
         deadline = time.monotonic() + 20
@@ -146,9 +135,9 @@ class Fetch(Case):
             run.kill()
             run.wait()
             if (self.data / "toy").exists():
-                self.assertEqual(self.tree(self.data / "toy"), HERE)
+                self.toy_is()
         self.fetch("toy")
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
 
     def test_half_made_folders_of_a_killed_run_are_dropped(self):
         self.toy()
@@ -156,15 +145,10 @@ class Fetch(Case):
         made.mkdir(parents=True)
         (made / "extra.jpg").write_text("half")
         self.fetch("toy")
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
 
     def test_an_unpacking_that_failed_is_done_again_with_the_same_download(self):
-        self.toy()
-        self.listed(
-            self.entry(
-                [self.file([self.host.url + "/toy.zip"], name="toy.zip", of=ARCHIVE, unpack={**UNPACK, "files": 3})]
-            )
-        )
+        self.toy(unpack={**UNPACK, "files": 3})
         self.assertIn("more than the 3 files", self.refused("toy"))
         self.nothing_made()
         self.toy()
@@ -176,21 +160,9 @@ class Fetch(Case):
         mine = self.folder / "my copy.zip"
         mine.write_bytes(ARCHIVE)
         self.fetch("toy", "--from", str(mine))
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
         self.assertEqual(mine.read_bytes(), ARCHIVE)
         self.assertEqual(self.host.log, [])
-
-    def test_from_a_wrong_archive(self):
-        self.toy()
-        mine = self.folder / "toy.zip"
-        mine.write_bytes(ARCHIVE[:-1])
-        self.assertRegex(
-            self.refused("toy", "--from", str(mine)), r"--from .*toy\.zip: it has [\d,]+ bytes, the list says"
-        )
-        self.assertIn("no such file", self.refused("toy", "--from", str(self.folder / "none")))
-        # What never ends is not read.
-        self.assertIn("neither a file nor a folder", self.refused("toy", "--from", "/dev/zero"))
-        self.nothing_made()
 
     def test_from_the_unpacked_folder(self):
         self.toy()
@@ -199,15 +171,21 @@ class Fetch(Case):
             (mine / name).parent.mkdir(parents=True, exist_ok=True)
             (mine / name).write_bytes(data)
         self.fetch("toy", "--from", str(mine))
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
         self.assertEqual(self.tree(mine), HERE)
 
-    def test_from_a_folder_with_links(self):
+    def test_from_what_is_not_the_set(self):
         self.toy()
-        mine = self.folder / "mine"
-        mine.mkdir()
-        (mine / "x").symlink_to("/etc/passwd")
-        self.assertIn("is a link; give a folder of plain files", self.refused("toy", "--from", str(mine)))
+        (self.folder / "toy.zip").write_bytes(ARCHIVE[:-1])
+        (self.folder / "mine").mkdir()
+        (self.folder / "mine" / "x").symlink_to("/etc/passwd")
+        for name, says in (
+            ("toy.zip", r"--from .*toy\.zip: it has [\d,]+ bytes, the list says"),
+            ("none", "no such file"),
+            ("/dev/zero", "neither a file nor a folder"),  # What never ends is not read.
+            ("mine", "is a link; give a folder of plain files"),
+        ):
+            self.assertRegex(self.refused("toy", "--from", str(self.folder / name)), says)
         self.nothing_made()
 
     def test_files_by_hand(self):
@@ -379,14 +357,12 @@ class Fetch(Case):
 
     def test_a_disk_that_is_full(self):
         """A limit on the size of files stands for the disk: every write beyond it fails."""
-        self.toy()
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("top/photos/big.jpg", b"\0" * 900_000)
 
         def limited(data, limit):
-            url = self.host.serve("/toy.zip", whole(data))
-            self.listed(self.entry([self.file([url], name="toy.zip", of=data, unpack=UNPACK)]))
+            self.toy(data=data)
             run = subprocess.run(
                 self.command("toy", "--accept-terms"),
                 capture_output=True,
@@ -404,7 +380,7 @@ class Fetch(Case):
         self.assertIn("cannot unpack toy.zip", limited(packed.getvalue(), 500_000))
         self.toy()
         self.fetch("toy")
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
 
     def test_a_disk_with_too_little_room(self):
         self.toy()
@@ -448,7 +424,6 @@ class Fetch(Case):
 
     def test_an_address_with_a_password_is_never_printed(self):
         """Neither of a list's url, nor of where a host leads on to, nor of the proxy."""
-        self.toy()
         secret = self.host.url.replace("//", "//someone:sesame@")
         for answer in (
             refuse(404),
@@ -458,9 +433,7 @@ class Fetch(Case):
             refuse(302, Location="http://me:sesame@127.0.0.1:99999999/"),
             refuse(302, Location="https://me:sesame@127.0.0.1:1/x?token=sesame"),
         ):
-            self.host.serve("/toy.zip", answer)
-            item = self.file([secret + "/toy.zip?token=sesame"], name="toy.zip", of=ARCHIVE, unpack=UNPACK)
-            self.listed(self.entry([item]))
+            self.toy(answer, urls=[secret + "/toy.zip?token=sesame"])
             said = self.refused("toy", "--stall", "0.2")
             self.assertNotIn("sesame", said)
             self.assertIn("toy.zip could not be had. http", said)
@@ -473,7 +446,7 @@ class Fetch(Case):
         self.assertIn(0, codes, said)
         for code, text in zip(codes, said):
             self.assertRegex(text, "complete in" if code == 0 else "another run is fetching toy: wait for it, or end it")
-        self.assertEqual(self.tree(self.data / "toy"), HERE)
+        self.toy_is()
 
     def test_list_and_check(self):
         self.toy()
@@ -510,8 +483,7 @@ class Fetch(Case):
 
     def test_a_conversion(self):
         data = zipped({"YTF/aligned_images_DB/Ann/0/0.10.jpg": b"x", "YTF/aligned_images_DB/Ann/0/0.9.jpg": b"y"})
-        item = self.file([self.host.serve("/y.zip", whole(data))], name="y.zip", of=data, unpack=UNPACK)
-        self.listed(self.entry([item], convert="ytf", check={"lines": {"videos.csv": 2}}))
+        self.toy(data=data, convert="ytf", check={"lines": {"videos.csv": 2}})
         self.fetch("toy")
         wanted = {"aligned_images_DB/Ann/0/0.10.jpg", "aligned_images_DB/Ann/0/0.9.jpg", "frames.txt", "videos.csv"}
         self.assertEqual(set(self.tree(self.data / "toy")), wanted)
@@ -525,9 +497,7 @@ class Fetch(Case):
         self.assertEqual(set(self.tree(self.data / "toy")), wanted - {"aligned_images_DB/Ann/0/0.10.jpg"})
 
     def test_a_conversion_that_fails_keeps_nothing_made(self):
-        data = zipped({"x/readme": b"x"})
-        item = self.file([self.host.serve("/y.zip", whole(data))], name="y.zip", of=data, unpack=UNPACK)
-        self.listed(self.entry([item], convert="ytf"))
+        self.toy(data=zipped({"x/readme": b"x"}), convert="ytf", check={})
         self.assertIn("has none of the folders", self.refused("toy"))
         self.nothing_made()
 
@@ -546,34 +516,10 @@ class TheList(unittest.TestCase):
         self.entries = catalog.load(self.path)
 
     def test_it_is_read(self):
-        for name in (
-            "market1501",
-            "mars",
-            "cuhk03",
-            "voc2007",
-            "coco2014",
-            "nus-wide",
-            "epic-skills",
-            "jigsaws",
-            "lfw",
-            "ytf",
-            "casia-webface",
-            "lfw-pairs-aligned",
-            "orl-faces",
-            "pku-reid",
-            "coco-256",
-            "mulan",
-            "vgg16",
-            "resnet50",
-            "alexnet",
-            "googlenet",
-            "bn-inception",
-            "facenet-vggface2",
-            "facenet-casia",
-            "openface-nn4-small2",
-            "trinet-market1501",
-            "trinet-mars",
-        ):
+        names = """market1501 mars cuhk03 voc2007 coco2014 nus-wide epic-skills jigsaws lfw ytf casia-webface
+            lfw-pairs-aligned orl-faces pku-reid coco-256 mulan vgg16 resnet50 alexnet googlenet bn-inception
+            facenet-vggface2 facenet-casia openface-nn4-small2 trinet-market1501 trinet-mars"""
+        for name in names.split():
             self.assertIn(name, self.entries)
         places = [entry.path for entry in self.entries.values()]
         self.assertEqual(len(places), len(set(places)))

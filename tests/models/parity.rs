@@ -1,8 +1,7 @@
-//! Published weights by torchvision's own networks (TriNet by its authors' script): a file as its `torch.save` writes it, loaded as a binary loads it, and
-//! the same answers. scripts/test gets torchvision; without it these tests say so and pass over.
+//! Published weights by torchvision's own networks (TriNet by its authors' script): a file as its `torch.save` writes it,
+//! loaded as a binary loads it, and the same answers. scripts/test gets torchvision; without it these tests say so.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use rankle::models::inception::GoogLeNet;
 use rankle::models::layers::Scope;
@@ -11,19 +10,17 @@ use rankle::weights::{self, Published, start};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{SAFETENSORS, all_close, value};
-use crate::export::python;
+use crate::common::{all_close, value};
+use crate::export::ask;
 
 /// A torchvision network of random weights that keep its answers away from 0, its file, an image batch, and what it answers:
 /// at the end, or where the binaries cut it.
 const SCRIPT: &str = r#"
-import sys
 try:
     import torchvision
 except Exception as error:
     print("no torchvision:", error)
     sys.exit(3)
-folder, which = sys.argv[1], sys.argv[2]
 torch.manual_seed(4)
 if which == "googlenet":
     # As torchvision builds it for its published file: with auxiliary heads, and its own normalisation in place of ImageNet's.
@@ -49,32 +46,9 @@ save_file({"x": x, "y": y.contiguous()}, folder + "/answer.safetensors")
 
 /// The folder with the file and the answers; None where torchvision is not at hand.
 fn written(which: &str) -> Option<(tempfile::TempDir, PathBuf, Tensor, Tensor)> {
-    let (folder, x, y) = run(SCRIPT, which)?;
+    let (folder, answer) = ask(SCRIPT, which, &[])?;
     let file = folder.path().join("weights.pth");
-    Some((folder, file, x, y))
-}
-
-/// The folder in which `script` wrote, and the `x` and `y` of its answer.
-fn run(script: &str, which: &str) -> Option<(tempfile::TempDir, Tensor, Tensor)> {
-    let python = python()?;
-    let folder = tempfile::tempdir().expect("a folder");
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python");
-    let run = Command::new(python)
-        .env("PYTHONPATH", packages)
-        .args(["-c", &[SAFETENSORS, script].concat()])
-        .arg(folder.path())
-        .arg(which)
-        .output()
-        .expect("runs");
-    if run.status.code() == Some(3) {
-        println!("skipped: {}", String::from_utf8_lossy(&run.stdout).trim());
-        return None;
-    }
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let all = weights::read(&folder.path().join("answer.safetensors")).expect("an answer");
-    let get = |wanted: &str| all.iter().find(|(name, _)| name == wanted).expect("there").1.shallow_clone();
-    let (x, y) = (get("x"), get("y"));
-    Some((folder, x, y))
+    Some((folder, file, answer["x"].shallow_clone(), answer["y"].shallow_clone()))
 }
 
 fn same(ours: &Tensor, theirs: &Tensor) {
@@ -130,14 +104,11 @@ fn googlenet_answers_as_torchvisions() {
 /// Lasagne's normalisation with its stored inverse deviation, weights of linear layers as `[in, out]`; its parameters in
 /// the order of Lasagne's get_all_params, as numpy.savez writes them.
 const TRINET: &str = r#"
-import sys, torch
-import torch.nn.functional as F
 try:
     import numpy
 except Exception as error:
     print("no NumPy:", error)
     sys.exit(3)
-folder = sys.argv[1]
 torch.manual_seed(7)
 params = []
 def keep(x):
@@ -188,14 +159,14 @@ save_file({"x": rgb, "y": y.contiguous()}, folder + "/answer.safetensors")
 
 #[test]
 fn trinet_answers_as_the_authors_script_does() {
-    let Some((folder, x, y)) = run(TRINET, "") else { return };
+    let Some((folder, answer)) = ask(TRINET, "", &[]) else { return };
     let at = |name: &str| folder.path().join(name);
     let store = VarStore::new(Device::Cpu);
     let net = TriNet::caffe(&Scope::root(&store, 1));
     let said = start(&store, &at("trinet.npz"), &Published::TRINET).expect("loads");
     assert!(said.contains("272 tensors loaded") && said.contains("0 variables as they were"), "{said}");
-    let images = x - Tensor::from_slice(&TriNet::CAFFE_MEAN.map(|mean| mean as f32)).view([1, 3, 1, 1]);
-    same(&tch::no_grad(|| net.forward(&images, false)), &y);
+    let images = &answer["x"] - Tensor::from_slice(&TriNet::CAFFE_MEAN.map(|mean| mean as f32)).view([1, 3, 1, 1]);
+    same(&tch::no_grad(|| net.forward(&images, false)), &answer["y"]);
     // Packed arrays are the same arrays.
     let (plain, packed) =
         (weights::read(&at("trinet.npz")).expect("npz"), weights::read(&at("packed.npz")).expect("npz"));

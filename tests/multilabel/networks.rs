@@ -3,12 +3,11 @@
 use rankle::models::label::{FeatureMlp, Head, LabelNet, LabelSmall};
 use rankle::models::layers::Scope;
 use rankle::models::{Network, Vgg16, trainable_parameters};
-use std::process::Command;
 use tch::nn::VarStore;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use crate::common::{SAFETENSORS, all_close, value};
-use crate::export::{drawn, python, used};
+use crate::common::all_close;
+use crate::export::drawn;
 
 #[test]
 fn vgg16_has_torchvisions_parameters_without_its_classes() {
@@ -65,50 +64,4 @@ fn dropout_is_on_the_feature_in_training_alone() {
     let small = LabelSmall::new(&at.sub("other"), 16).expect("fits");
     let images = drawn(3, &[2, 3, 24, 32]);
     assert_eq!(small.forward(&images, true).size(), [2, LabelSmall::WIDTH]);
-}
-
-/// VGG16 written down a second time, in PyTorch, by torchvision's names.
-const AGAIN: &str = r#"
-import sys, torch.nn.functional as F
-folder = sys.argv[1]
-t = load_file(folder + "/weights.safetensors")
-x = load_file(folder + "/images.safetensors")["x"]
-place = 0
-for width in (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"):
-    if width == "M":
-        x = F.max_pool2d(x, 2, 2)
-        place += 1
-    else:
-        w, b = t.pop(f"features.{place}.weight"), t.pop(f"features.{place}.bias")
-        assert w.shape[0] == width
-        x = F.relu(F.conv2d(x, w, b, padding=1))
-        place += 2
-x = F.adaptive_avg_pool2d(x, (7, 7)).flatten(1)
-for place in (0, 3):
-    x = F.relu(F.linear(x, t.pop(f"classifier.{place}.weight"), t.pop(f"classifier.{place}.bias")))
-assert not t, sorted(t)
-save_file({"y": x}, folder + "/answer.safetensors")
-"#;
-
-#[test]
-fn pytorch_gives_the_same_features() {
-    let Some(python) = python() else { return };
-    let vs = VarStore::new(Device::Cpu);
-    let net = Vgg16::new(&Scope::root(&vs, 4));
-    used(&vs);
-    let folder = tempfile::TempDir::new().expect("a folder");
-    let all: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
-    rankle::weights::save(&folder.path().join("weights.safetensors"), &all, None).expect("saved");
-    let images = drawn(6, &[2, 3, 64, 96]);
-    rankle::weights::save(&folder.path().join("images.safetensors"), &[("x".into(), images.copy())], None)
-        .expect("saved");
-    let run =
-        Command::new(&python).arg("-c").arg([SAFETENSORS, AGAIN].concat()).arg(folder.path()).output().expect("runs");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let theirs = rankle::weights::read(&folder.path().join("answer.safetensors")).expect("an answer").remove(0).1;
-    let ours = tch::no_grad(|| net.forward(&images, false));
-    let scale = value(&theirs.abs().max());
-    all_close(&(&ours / scale), &(&theirs / scale), 1e-5);
-    assert!(value(&(theirs.get(0) - theirs.get(1)).abs().max()) > 1e-3 * scale);
-    assert_eq!(ours.kind(), Kind::Float);
 }

@@ -7,7 +7,6 @@ mod quadruplet;
 mod skill_determination;
 mod triplet_reid;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,9 +14,8 @@ use std::time::Duration;
 
 use rand::Rng;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::common::{Program, json, strs};
+use crate::common::{Place, Program, has, json};
 
 /// A paper as the harness drives it.
 struct Case {
@@ -123,34 +121,9 @@ fn papers() -> Vec<Case> {
     ]
 }
 
-/// The words of a command line.
-fn words(text: &str) -> Vec<&str> {
-    text.split_whitespace().collect()
-}
-
-/// A folder for a test's runs.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(TempDir::new().expect("a temporary folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().to_string()
-    }
-
-    /// `verb` of the small training into run `name`; a flag given in `more` replaces the small one's.
-    fn small(&self, case: &Case, verb: &str, name: &str, more: &[&str]) -> Vec<String> {
-        let run = self.text(name);
-        let mut args: Vec<&str> = vec![verb, "--data", "drawn", "--run", &run];
-        args.extend(words(case.small).chunks(2).filter(|pair| !more.contains(&pair[0])).flatten());
-        args.extend(more);
-        args.into_iter().map(String::from).collect()
+impl Case {
+    fn place(&self) -> Place {
+        Place::new(self.program, &format!("--data drawn {}", self.small))
     }
 }
 
@@ -159,33 +132,27 @@ impl Place {
 #[test]
 fn programs_are_sound_and_every_verb_works() {
     for case in &papers() {
-        let place = Place::new();
-        let run = place.text("run");
-        let said: Value = serde_json::from_str(&case.program.good(&["sound"])).expect("JSON");
+        let place = case.place();
+        let said: Value = serde_json::from_str(&place.good("sound")).expect("JSON");
         for verb in ["train", "reproduce", "evaluate", "embed", "export", "data"] {
             let help = case.program.good(&[verb, "--help"]);
             assert!(!help.contains('`'), "{verb}: {help}");
         }
         let help = case.program.good(&["train", "--help"]);
         for flag in said["flags"].as_array().expect("flags") {
-            assert!(help.contains(&format!("--{}", flag.as_str().expect("a name"))), "--{flag} is not in the help");
+            has(&help, &format!("--{}", flag.as_str().expect("a name")));
         }
-        for heading in ["Data:", "Loss:", "Batches:", "Optimisation:", "Machine:"] {
-            assert!(help.contains(heading), "{heading} {help}");
-        }
+        has(&help, "Data:|Loss:|Batches:|Optimisation:|Machine:");
 
-        assert!(case.program.good(&["data", "--data", "drawn", "--out", &place.text("card.json")]).contains("drawn"));
-        assert!(json(&place.path("card.json")).is_object());
-        let train = place.small(case, "train", "run", &[]);
-        assert!(case.program.good(&strs(&train)).contains(&format!("trained: {run}")));
-        let log = fs::read_to_string(place.path("run").join(case.part).join("log.jsonl")).expect("a log");
-        assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|line| line["loss"].is_number())));
-        assert!(case.program.good(&strs(&train)).contains("trained"), "a finished run says so again");
+        has(&place.good("data --data drawn --out @card.json"), "drawn");
+        assert!(place.json("card.json").is_object());
+        has(&place.good("train @run"), &format!("trained: {}", place.text("run")));
+        assert!(place.log(&format!("run/{}", case.part)).iter().all(|line| line["loss"].is_number()));
+        has(&place.good("train @run"), "trained"); // A finished run says so again.
 
-        let evaluate = [&["evaluate", "--run", &run], &words(case.scoring)[..]].concat();
-        let shown = case.program.good(&evaluate);
-        assert!(shown.contains("Not comparable with the paper: "), "{shown}");
-        let results = json(&place.path("run/results.json"));
+        let evaluate = |more: &str| place.good(&format!("evaluate @run {} {more}", case.scoring));
+        has(&evaluate(""), "Not comparable with the paper: ");
+        let results = place.json("run/results.json");
         assert!(results["comparable"] == false && results["claims"].as_array().is_some());
         assert!(results["departures"].as_array().is_some_and(|list| !list.is_empty()));
         let scores = results["scores"].as_object().expect("scores");
@@ -194,16 +161,14 @@ fn programs_are_sound_and_every_verb_works() {
             let known = scores.contains_key(name) || case.elsewhere.iter().any(|start| name.starts_with(start));
             assert!(known, "a claim is of {name:?}, which evaluate does not give: {:?}", scores.keys());
         }
-        let page = fs::read_to_string(place.path("run/report.html")).expect("a report");
+        let page = place.read("run/report.html");
         assert!(page.contains("<svg") && !page.contains("src=\"http"));
 
         // The run keeps its own scores whatever else is scored.
-        let own = fs::read(place.path("run/results.json")).expect("results");
-        let untrained = [&["evaluate", "--run", &run, "--untrained"], &words(case.scoring)[..]].concat();
-        assert!(case.program.good(&untrained).contains("after 0 steps"));
+        let own = place.read("run/results.json");
+        has(&evaluate("--untrained"), "after 0 steps");
         assert!(place.path("run/untrained/report.html").exists());
-        let other = [&["evaluate", "--run", &run, "--data", "drawn"], &words(case.scoring)[..]].concat();
-        case.program.good(&other);
+        evaluate("--data drawn");
         let beside = fs::read_dir(place.path("run")).expect("a folder").flatten();
         let on: Vec<PathBuf> = beside
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("on-"))
@@ -211,30 +176,19 @@ fn programs_are_sound_and_every_verb_works() {
             .collect();
         assert_eq!(on.len(), 1, "{on:?}");
         assert_eq!(json(&on[0].join("results.json"))["scores"], results["scores"]);
-        assert!(fs::read(place.path("run/results.json")).expect("results") == own);
+        assert_eq!(place.read("run/results.json"), own);
 
-        assert!(case.program.good(&["export", "--run", &run]).contains(case.model));
+        has(&place.good("export @run"), case.model);
         assert!(place.path("run").join(case.model).exists());
-        if case.embed.0 == "--images" {
-            let photos = place.path("photos");
-            fs::create_dir(&photos).expect("a folder");
-            for i in 0..3_u8 {
-                image::RgbImage::from_fn(40, 60, |x, y| image::Rgb([x as u8 * 5, y as u8 * 3, 60 * i]))
-                    .save(photos.join(format!("{i}.png")))
-                    .expect("saved");
-            }
-        }
-        let brought = if case.embed.0 == "--images" { place.text("photos") } else { "drawn".into() };
-        let out = place.text("out.safetensors");
-        case.program.good(&["embed", "--run", &run, case.embed.0, &brought, "--out", &out]);
-        let tensors = rankle::weights::read(Path::new(&out)).expect("readable");
+        (0..3).for_each(|person| place.photo(&format!("photos/{person}.png"), person, 1, 0));
+        let brought = if case.embed.0 == "--images" { "@photos" } else { "drawn" };
+        place.good(&format!("embed @run {} {brought} --out @out.safetensors", case.embed.0));
+        let tensors = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
         assert!(tensors.iter().any(|(name, x)| name == case.embed.1 && x.size()[0] >= 3), "{tensors:?}");
 
-        let reproduce = place.small(case, "reproduce", "again", &[]);
-        assert!(case.program.good(&strs(&reproduce)).contains("Not comparable"));
-        let again = json(&place.path("again/results.json"));
-        let main: BTreeSet<&String> = again["scores"].as_object().expect("scores").keys().collect();
-        assert!(!main.is_empty() && place.path("again").join(case.model).exists());
+        has(&place.good("reproduce @again"), "Not comparable");
+        assert!(place.json("again/results.json")["scores"].as_object().is_some_and(|scores| !scores.is_empty()));
+        assert!(place.path("again").join(case.model).exists());
     }
 }
 
@@ -242,10 +196,9 @@ fn programs_are_sound_and_every_verb_works() {
 #[test]
 fn drawn_data_need_no_other_flag() {
     for case in &papers() {
-        let place = Place::new();
-        let mut child = case
-            .program
-            .command(&["train", "--data", "drawn", "--run", &place.text("run")])
+        let place = Place::new(case.program, "");
+        let mut child = place
+            .command("train @run --data drawn")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -267,15 +220,14 @@ fn drawn_data_need_no_other_flag() {
 #[test]
 fn killed_equals_unbroken() {
     for case in &papers() {
-        let place = Place::new();
-        let more = words(case.long);
-        case.program.good(&strs(&place.small(case, "train", "unbroken", &more)));
-        let broken = place.small(case, "train", "broken", &more);
+        let place = case.place();
+        place.good(&format!("train @unbroken {}", case.long));
+        let broken = format!("train @broken {}", case.long);
         let checkpoint = place.path("broken").join(case.part).join("checkpoint.safetensors");
         let mut rng = rankle::seed::at(3, 0, 0);
         let mut kills = 0;
         for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGKILL, libc::SIGINT] {
-            let mut command = case.program.command(&strs(&broken));
+            let mut command = place.command(&broken);
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
             // From before the first step to the middle of the run.
             let tries = if rng.random_bool(0.7) { 800 } else { 0 };
@@ -297,7 +249,7 @@ fn killed_equals_unbroken() {
             }
         }
         assert!(kills > 0, "every attempt ended before it was killed");
-        case.program.good(&strs(&broken));
+        place.good(&broken);
         for file in ["checkpoint.safetensors", "log.jsonl"] {
             let bytes = |name: &str| fs::read(place.path(name).join(case.part).join(file)).expect("a file");
             assert!(bytes("unbroken") == bytes("broken"), "{:?}: {file} differs", case.program.0);
@@ -315,10 +267,10 @@ fn send(child: &std::process::Child, signal: i32) {
 fn signals_are_answered_at_the_end_of_a_step() {
     let case = papers().pop().expect("the sixth");
     for (signal, name) in [(libc::SIGTERM, "SIGTERM"), (libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")] {
-        let place = Place::new();
-        let more = ["--steps", "100000000", "--checkpoint-every", "100000000", "--log-every", "10"];
-        let train = place.small(&case, "train", "a run", &more);
-        let mut command = case.program.command(&strs(&train));
+        let place = case.place();
+        let args = place.args("train @run --steps 100000000 --checkpoint-every 100000000 --log-every 10");
+        let spaced = |word: String| if word == place.text("run") { place.text("a run") } else { word };
+        let mut command = case.program.command(&args.into_iter().map(spaced).collect::<Vec<_>>());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let (checkpoint, log) = (place.path("a run/checkpoint.safetensors"), place.path("a run/log.jsonl"));
         let until = |done: &dyn Fn() -> bool, child: &mut std::process::Child| {
@@ -345,8 +297,8 @@ fn signals_are_answered_at_the_end_of_a_step() {
 #[test]
 fn a_limit_on_files_is_one_line() {
     let case = papers().pop().expect("the sixth");
-    let place = Place::new();
-    let words = place.small(&case, "train", "run", &[]);
+    let place = case.place();
+    let words = place.args("train @run");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -f 0; exec \"$@\"", "sh", case.program.0]).args(&words);
     let output = command.output().expect("starts");
@@ -361,81 +313,76 @@ fn a_limit_on_files_is_one_line() {
 fn bad_input_is_one_line() {
     let papers = papers();
     for (i, case) in papers.iter().enumerate() {
-        let (program, place) = (&case.program, Place::new());
-        let run = place.text("run");
-        program.bad(&["train", "--data", "drawn", "--no-such-flag"], 2, &["--no-such-flag"]);
-        program.bad(&["evaluate"], 2, &[]);
-        program.bad(&["reproduce", "--data", "drawn", "--table", "none"], 2, &["--table none"]);
-        for verb in ["evaluate", "export"] {
-            program.bad(&[verb, "--run", &place.text("nowhere")], 1, &["nowhere", "train"]);
+        let place = case.place();
+        let idle = case.idle.split_whitespace().rev().nth(1).unwrap_or("--seed");
+        place.bad(&[
+            (2, "train --data drawn --no-such-flag", "--no-such-flag"),
+            (2, "evaluate", "required"),
+            (2, "reproduce --data drawn --table none", "--table none"),
+            (1, "evaluate @nowhere", "no run at|nowhere|train"),
+            (1, "export @nowhere", "nowhere|train"),
+            (1, "train @run --device tpu", "--device"),
+            (2, "train @run --log-every 0", "--log-every"),
+            (2, "train @run --seed x", "--seed"),
+            // The sixth has no other data.
+            (if i < 5 { 1 } else { 2 }, "train @run --data @missing", "missing"),
+        ]);
+        if !case.idle.is_empty() {
+            place.bad(&[(2, &format!("train @run {}", case.idle), &format!("{idle}|leave it out"))]);
         }
-        if let [.., flag, _] = words(case.idle)[..] {
-            program.bad(&strs(&place.small(case, "train", "run", &words(case.idle))), 2, &[flag, "leave it out"]);
-        }
-        for (flag, value, code) in [("--device", "tpu", 1), ("--log-every", "0", 2), ("--seed", "x", 2)] {
-            program.bad(&strs(&place.small(case, "train", "run", &[flag, value])), code, &[flag]);
-        }
-        let mut elsewhere = place.small(case, "train", "run", &[]);
-        elsewhere[2] = place.text("missing");
-        // The sixth has no other data.
-        program.bad(&strs(&elsewhere), if i < 5 { 1 } else { 2 }, &["missing"]);
         assert!(!place.path("run").exists(), "a refused start left a run folder");
 
-        program.good(&strs(&place.small(case, "train", "run", &[])));
+        place.good("train @run");
         let [flag, was, now] = case.changed;
-        let words = [format!("{flag} (was {was}, now {now})"), "another --run".into()];
-        program.bad(&strs(&place.small(case, "train", "run", &[flag, now])), 1, &strs(&words));
         // Also where it was killed before its first checkpoint; and nobody else's folder is taken for a run.
-        fs::create_dir(place.path("begun")).expect("made");
-        fs::copy(place.path("run/config.json"), place.path("begun/config.json")).expect("copied");
-        program.bad(&strs(&place.small(case, "train", "begun", &[flag, now])), 1, &strs(&words));
+        place.write("begun/config.json", place.read("run/config.json"));
+        let changed = (format!("{flag} {now}"), format!("{flag} (was {was}, now {now})|another --run"));
+        place.bad(&[(1, &format!("train @begun {}", changed.0), &changed.1)]);
         for name in ["config.json", "log.jsonl"] {
-            let folder = place.path(&format!("with-{name}"));
-            fs::create_dir(&folder).expect("made");
-            fs::write(folder.join(name), "{}").expect("written");
-            program.bad(&strs(&place.small(case, "train", &format!("with-{name}"), &[])), 1, &["with-", "--run"]);
-            assert_eq!(fs::read(folder.join(name)).expect("kept"), b"{}");
-            assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1);
+            place.write(&format!("with-{name}/{name}"), "{}");
+            place.bad(&[(1, &format!("train @with-{name}"), "with-|--run")]);
+            assert_eq!(place.read(&format!("with-{name}/{name}")), "{}");
+            assert_eq!(fs::read_dir(place.path(&format!("with-{name}"))).expect("a folder").count(), 1);
         }
-        for (verb, name) in [("embed", "checkpoint.safetensors"), ("data", "config.json")] {
-            let own = place.path("run").join(case.part).join(name);
-            let (bytes, out) = (fs::read(&own).expect("a file"), own.to_string_lossy());
-            let embed = ["--run", &run, case.embed.0, "drawn"];
-            let of: &[&str] = if verb == "embed" { &embed } else { &["--data", "drawn"] };
-            program.bad(&[&[verb], of, &["--out", &out]].concat(), 1, &["--out", name]);
-            assert!(fs::read(&own).expect("kept") == bytes);
+        let (model, own) = (format!("run/{}/checkpoint.safetensors", case.part), "run/config.json".to_string());
+        for (start, name, file) in [
+            (format!("embed @run {} drawn", case.embed.0), "checkpoint.safetensors", model),
+            ("data --data drawn".into(), "config.json", own.replace("config", &format!("{}/config", case.part))),
+        ] {
+            let bytes = fs::read(place.path(&file)).expect("a file");
+            place.bad(&[(1, &format!("{start} --out @{file}"), &format!("--out|{name}"))]);
+            assert!(fs::read(place.path(&file)).expect("kept") == bytes);
         }
-        fs::write(place.path("file"), "x").expect("written");
-        program.bad(&strs(&place.small(case, "train", "file/run", &[])), 1, &["file/run", "--run"]);
-        let out = place.text("file/out.safetensors");
-        program.bad(&["embed", "--run", &run, case.embed.0, "drawn", "--out", &out], 1, &["out.safetensors"]);
-        let other = &papers[(i + 1) % papers.len()].program;
-        other.bad(&["evaluate", "--run", &run], 1, &["is a run of"]);
+        place.write("file", "x");
+        let embed = format!("embed @run {} drawn --out @", case.embed.0);
+        place.bad(&[
+            (1, &format!("train @run {}", changed.0), &changed.1),
+            (1, "train @file/run", "file/run|--run"),
+            (1, &format!("{embed}file/out.safetensors"), "out.safetensors"),
+            (1, &format!("{embed}out.txt"), "--out|.safetensors"),
+        ]);
+        let other = Place::new(papers[(i + 1) % papers.len()].program, "");
+        other.bad(&[(1, &format!("evaluate --run {}", place.text("run")), "is a run of")]);
         // A damaged checkpoint falls back to the one before; where both are damaged, that is said.
         for name in ["checkpoint.safetensors", "checkpoint.before.safetensors"] {
             fs::write(place.path("run").join(case.part).join(name), b"{}").expect("damaged");
         }
-        program.bad(&["evaluate", "--run", &run], 1, &["no whole checkpoint"]);
-        let config = place.path("run/config.json");
-        let text = fs::read_to_string(&config)
-            .expect("a configuration")
-            .replace(&format!("\"{}\"", &case.changed[0][2..]), "\"gone\"");
-        fs::write(&config, text).expect("changed");
-        program.bad(&["evaluate", "--run", &run], 1, &["train it again"]);
+        place.bad(&[(1, "evaluate @run", "no whole checkpoint")]);
+        place.write(
+            "run/config.json",
+            place.read("run/config.json").replace(&format!("\"{}\"", &flag[2..]), "\"gone\""),
+        );
+        place.bad(&[(1, "evaluate @run", "train it again")]);
     }
 }
 
 /// Folders of people with photos of noise, and the same photos with a list of their labels.
 fn photos(place: &Place) {
     for (part, people) in [("train", 6), ("test", 2)] {
-        for person in 0..people {
-            let folder = place.path(&format!("tree/{part}/{part}{person}"));
-            fs::create_dir_all(&folder).expect("a folder");
-            for shot in 0..3 {
-                let mut rng = rankle::seed::at(person, shot, part.len() as u64);
-                let noise = image::RgbImage::from_fn(32, 32, |_, _| image::Rgb(rng.random()));
-                noise.save(folder.join(format!("{shot}.png"))).expect("saved");
-            }
+        for (person, shot) in (0..people).flat_map(|person| (0..3).map(move |shot| (person, shot))) {
+            let mut rng = rankle::seed::at(person, shot, part.len() as u64);
+            let noise = image::RgbImage::from_fn(32, 32, |_, _| image::Rgb(rng.random()));
+            noise.save(place.made(&format!("tree/{part}/{part}{person}/{shot}.png"))).expect("saved");
         }
     }
     let (mut list, from) = (String::from("image,labels,split\n"), place.path("tree"));
@@ -466,36 +413,30 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         (case("multilabel-ranking"), "list", labels.into()),
     ];
     for (case, data, flags) in all {
-        let place = Place::new();
+        let place = Place::new(case.program, &flags);
         photos(&place);
         let cut = place.path("tree/train/train1/1.png");
         let bytes = fs::read(&cut).expect("a photo");
         fs::write(&cut, &bytes[..bytes.len() / 2]).expect("cut");
-        let (data, at) = (place.text(data), place.text("run"));
-        let train = [&["train", "--data", &data, "--run", &at, "--checkpoint-every", "4"][..], &words(&flags)].concat();
-        case.program.bad(&train, 1, &["train1/1.png: a truncated PNG"]);
-        let skips = [&train[..], &["--skip-unreadable"]].concat();
-        case.program.good(&skips);
+        let train = format!("train @run --data @{data} --checkpoint-every 4");
+        let skips = format!("{train} --skip-unreadable");
+        place.bad(&[(1, &train, "train1/1.png: a truncated PNG")]);
+        place.good(&skips);
         let read = |name: &str| fs::read(place.path(&format!("run/{name}"))).expect("a file");
         let (log, weights) = (read("log.jsonl"), read("checkpoint.safetensors"));
-        let last =
-            String::from_utf8_lossy(&log).lines().filter(|line| line.contains("left_out")).last().map(String::from);
-        assert!(
-            last.is_some_and(|line| line.ends_with("\"left_out\":1}")),
-            "{}: {}",
-            case.program.0,
-            String::from_utf8_lossy(&log)
-        );
+        let text = String::from_utf8_lossy(&log);
+        let last = text.lines().filter(|line| line.contains("left_out")).last();
+        assert!(last.is_some_and(|line| line.ends_with("\"left_out\":1}")), "{}: {text}", case.program.0);
         // From the checkpoint before the last one: the same bytes.
         fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
-        case.program.good(&skips);
+        place.good(&skips);
         assert!(read("log.jsonl") == log && read("checkpoint.safetensors") == weights, "{}", case.program.0);
         // Scores leave nothing out.
-        case.program.bad(&["evaluate", "--run", &at, "--skip-unreadable"], 2, &["--skip-unreadable"]);
+        place.bad(&[(2, "evaluate @run --skip-unreadable", "--skip-unreadable")]);
         // The photo is mended: another one than the run was begun with.
         fs::write(&cut, &bytes).expect("mended");
-        case.program.bad(&train, 1, &["1 of another size (", "train1/1.png", "--data-changed"]);
-        case.program.good(&[&train[..], &["--data-changed"]].concat());
+        place.bad(&[(1, &train, "1 of another size (|train1/1.png|--data-changed")]);
+        place.good(&format!("{train} --data-changed"));
     }
     let drawn = ["train", "--data", "drawn", "--skip-unreadable"];
     reid.program.bad(&drawn, 2, &["--skip-unreadable: ", "no image files"]);
