@@ -69,6 +69,32 @@ fn label(value: f64, span: f64) -> String {
     }
 }
 
+/// The axes of a chart on which all plots agree, with these options of its own.
+macro_rules! mesh {
+    ($chart:ident, $($option:ident($($value:expr),*)),*) => {
+        $chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .bold_line_style(RGBColor(228, 228, 228))
+            .label_style(("sans-serif", 15))
+            .axis_desc_style(("sans-serif", 16))
+            $(.$option($($value),*))*
+            .draw()?
+    };
+}
+
+/// The names of the series, in a box.
+macro_rules! legend {
+    ($chart:ident) => {
+        $chart
+            .configure_series_labels()
+            .background_style(WHITE.mix(0.85))
+            .border_style(RGBColor(210, 210, 210))
+            .label_font(("sans-serif", 15))
+            .draw()?
+    };
+}
+
 /// Lines over a common x.
 pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
@@ -87,17 +113,8 @@ pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
             .x_label_area_size(46)
             .y_label_area_size(70)
             .build_cartesian_2d(x0..x1, (y0 - room)..(y1 + room))?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .bold_line_style(RGBColor(228, 228, 228))
-            .x_desc(x_label)
-            .y_desc(y_label)
-            .x_label_formatter(&|x| label(*x, x1 - x0))
-            .y_label_formatter(&|y| label(*y, y1 - y0))
-            .label_style(("sans-serif", 15))
-            .axis_desc_style(("sans-serif", 16))
-            .draw()?;
+        let (across, up) = (|x: &f64| label(*x, x1 - x0), |y: &f64| label(*y, y1 - y0));
+        mesh!(chart, x_desc(x_label), y_desc(y_label), x_label_formatter(&across), y_label_formatter(&up));
         for (i, (name, points)) in shown.iter().enumerate() {
             let style = COLOURS[i % COLOURS.len()].stroke_width(2);
             let every = points.len().div_ceil(MOST_POINTS).max(1);
@@ -111,12 +128,7 @@ pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         }
         if shown.len() > 1 {
-            chart
-                .configure_series_labels()
-                .background_style(WHITE.mix(0.85))
-                .border_style(RGBColor(210, 210, 210))
-                .label_font(("sans-serif", 15))
-                .draw()?;
+            legend!(chart);
         }
         Ok(())
     });
@@ -152,18 +164,15 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
             .x_label_area_size(46)
             .y_label_area_size(70)
             .build_cartesian_2d(low..high, 0.0..(most * 1.08).max(1e-6))?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(WHITE)
-            .bold_line_style(RGBColor(228, 228, 228))
-            .x_desc(x_label)
-            .y_desc("share of the group")
-            .x_label_formatter(&|x| label(*x, high - low))
-            .y_label_formatter(&|y| label(*y, most))
-            .label_style(("sans-serif", 15))
-            .axis_desc_style(("sans-serif", 16))
-            .draw()?;
+        let (across, up, share) = (|x: &f64| label(*x, high - low), |y: &f64| label(*y, most), "share of the group");
+        mesh!(
+            chart,
+            disable_x_mesh(),
+            x_desc(x_label),
+            y_desc(share),
+            x_label_formatter(&across),
+            y_label_formatter(&up)
+        );
         for (i, (name, shares)) in shares.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
             let bar = |(bin, share): (usize, &f64)| {
@@ -175,12 +184,7 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
                 .label(*name)
                 .legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 14, y + 6)], colour.mix(0.6).filled()));
         }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(210, 210, 210))
-            .label_font(("sans-serif", 15))
-            .draw()?;
+        legend!(chart);
         Ok(())
     });
     Plot { svg, dropped }
@@ -215,17 +219,8 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
             .x_label_area_size(46)
             .y_label_area_size(30 + 8 * widest)
             .build_cartesian_2d(low..high, 0.0..count)?;
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .y_labels(0)
-            .light_line_style(WHITE)
-            .bold_line_style(RGBColor(228, 228, 228))
-            .x_desc(x_label)
-            .x_label_formatter(&|x| label(*x, high - low))
-            .label_style(("sans-serif", 15))
-            .axis_desc_style(("sans-serif", 16))
-            .draw()?;
+        let across = |x: &f64| label(*x, high - low);
+        mesh!(chart, disable_y_mesh(), y_labels(0), x_desc(x_label), x_label_formatter(&across));
         let right = TextStyle::from(("sans-serif", 15).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
         for (i, name) in groups.iter().enumerate() {
             let (x, y) = chart.backend_coord(&(low, count - i as f64 - 0.5));

@@ -45,6 +45,13 @@ def md5(data):
 class Case(unittest.TestCase):
     """A test with a host and an empty folder."""
 
+    def run_words(self, words, code=None, **more):
+        """A command as users run it; it says no traceback, and ends in `code` where one is given."""
+        run = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=60, **more)
+        self.assertNotIn("Traceback", run.stderr)
+        self.assertIn(run.returncode, [run.returncode if code is None else code], run.stderr)
+        return run
+
     def setUp(self):
         self.host = Host()
         self.addCleanup(self.host.close)
@@ -88,64 +95,32 @@ class Case(unittest.TestCase):
 
     def entry(self, files, name="toy", **fields):
         place = {"file": f"data/weights/{name}"} if fields.pop("single", False) else {"folder": f"data/{name}"}
-        item = {
-            "name": name,
-            "title": "A toy",
-            "papers": ["facenet"],
-            **place,
-            "page": "https://example.org",
-            "terms": "none",
-            "files": files,
-        }
-        return dict(item, **fields)
+        about = {"title": "A toy", "papers": ["facenet"], "page": "https://example.org", "terms": "none"}
+        return {"name": name, **about, **place, "files": files, **fields}
 
     def command(self, *words):
-        return [
-            sys.executable,
-            str(ROOT / "scripts" / "fetch"),
-            *words,
-            "--catalog",
-            str(self.folder / "list.json"),
-            "--data",
-            str(self.data),
-            "--stall",
-            "10",
-        ]
+        here = ["--catalog", self.folder / "list.json", "--data", self.data, "--stall", "10"]
+        return [*map(str, (sys.executable, ROOT / "scripts" / "fetch", *words, *here))]
 
-    def run_fetch(self, *words, env=None, text=None):
+    def run_fetch(self, *words, env=None):
         """scripts/fetch as users run it: (exit code, stdout, stderr)."""
-        run = subprocess.run(
-            self.command(*words),
-            input=text,
-            stdin=None if text else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, **(env or {})},
-        )
+        run = self.run_words(self.command(*words), stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         return run.returncode, run.stdout, run.stderr
 
-    def fetch(self, *words, **kwargs):
-        """A run that must succeed."""
-        code, out, err = self.run_fetch(*words, "--accept-terms", **kwargs)
-        self.assertEqual(code, 0, err)
+    def fetch(self, *words, code=0, **kwargs):
+        """A run that must succeed, or end in `code`; what it said."""
+        ended, _, err = self.run_fetch(*words, "--accept-terms", **kwargs)
+        self.assertEqual(ended, code, err)
         return err
 
     def refused(self, *words, **kwargs):
-        """A run that must end in exit code 1 and plain lines; the last of them."""
-        code, out, err = self.run_fetch(*words, "--accept-terms", **kwargs)
-        self.assertEqual(code, 1, err)
-        self.assertNotIn("Traceback", err)
-        return err
+        return self.fetch(*words, code=1, **kwargs)
 
     def tree(self, folder):
         """Every file below a folder, name -> bytes."""
         folder = Path(folder)
-        return {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
     def nothing_made(self):
         """No set in place and nothing half-made: only downloads may be kept."""

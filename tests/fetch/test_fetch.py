@@ -108,11 +108,11 @@ class Fetch(Case):
 
     def test_sigkill_in_the_middle_and_a_second_run(self):
         data = zipped({f"top/photos/{i:03d}.jpg": noise(20_000, i) for i in range(20)})
-        self.toy(slow(data, 200_000), data, unpack={**UNPACK, "bytes": 10**7})
+        self.toy(slow(data, 30_000), data, unpack={**UNPACK, "bytes": 10**7})
         run = subprocess.Popen(self.command("toy", "--accept-terms"), stderr=subprocess.DEVNULL)
         part = self.data / ".fetch" / "toy" / "files" / "toy.zip.part"
         deadline = time.monotonic() + 20
-        while not (part.exists() and part.stat().st_size > 50_000):
+        while not (part.exists() and part.stat().st_size > 20_000):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
         # Meanwhile a second run is told to wait.
@@ -341,7 +341,6 @@ class Fetch(Case):
             code, _, err = self.run_fetch(*words)
             self.assertEqual(code, 2)
             self.assertIn(says, err)
-            self.assertNotIn("Traceback", err)
         for stall in ("0", "-1", "nan", "inf", "1e9"):
             with contextlib.redirect_stderr(io.StringIO()) as said:
                 self.assertEqual(cli.main(["toy", "--stall", stall, "--catalog", str(self.folder / "list.json")]), 2)
@@ -363,15 +362,8 @@ class Fetch(Case):
 
         def limited(data, limit):
             self.toy(data=data)
-            run = subprocess.run(
-                self.command("toy", "--accept-terms"),
-                capture_output=True,
-                text=True,
-                timeout=60,
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-            )
-            self.assertEqual(run.returncode, 1, run.stderr)
-            self.assertNotIn("Traceback", run.stderr)
+            limited = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # noqa: E731
+            run = self.run_words(self.command("toy", "--accept-terms"), 1, preexec_fn=limited)
             self.assertIn("File too large", run.stderr)
             self.nothing_made()
             return run.stderr
@@ -384,21 +376,13 @@ class Fetch(Case):
 
     def test_a_disk_with_too_little_room(self):
         self.toy()
-        run = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "import shutil, sys, collections; sys.path.insert(0, sys.argv.pop(1))\n"
-                "shutil.disk_usage = lambda _: collections.namedtuple('u', 'total used free')(9, 9, 0)\n"
-                "from fetching.cli import main; sys.exit(main(sys.argv[1:]))",
-                str(ROOT / "scripts"),
-                *self.command("toy", "--accept-terms")[2:],
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
+        script = (
+            "import shutil, sys, collections; sys.path.insert(0, sys.argv.pop(1))\n"
+            "shutil.disk_usage = lambda _: collections.namedtuple('u', 'total used free')(9, 9, 0)\n"
+            "from fetching.cli import main; sys.exit(main(sys.argv[1:]))"
         )
-        self.assertEqual(run.returncode, 1, run.stderr)
+        words = self.command("toy", "--accept-terms")[2:]
+        run = self.run_words([sys.executable, "-c", script, ROOT / "scripts", *words], 1)
         self.assertRegex(run.stderr, r"toy needs about .* and 0 bytes are free: make room, or name another disk with --data")
         self.assertEqual(self.host.log, [])
 
@@ -408,16 +392,11 @@ class Fetch(Case):
         self.folder.chmod(0o755)
         self.data.mkdir(mode=0o555)
         user = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-        run = subprocess.run(
-            user + ["/usr/bin/env", "python3" if user else sys.executable] + self.command("toy", "--accept-terms")[1:],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        python = ["/usr/bin/env", "python3" if user else sys.executable]
+        run = self.run_words(user + python + self.command("toy", "--accept-terms")[1:])
         if user and "fetch:" not in run.stderr:
             self.skipTest("another user cannot run this Python")
         self.assertEqual(run.returncode, 1, run.stderr)
-        self.assertNotIn("Traceback", run.stderr)
         self.assertIn("Permission denied", run.stderr)
         self.assertEqual(self.host.log, [])
         self.data.chmod(0o755)
