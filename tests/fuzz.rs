@@ -257,7 +257,7 @@ fn targets() -> Vec<Target> {
             "config.json",
             texts(&[(
                 "config.json",
-                r#"{"paper": "facenet", "flags": {"size": 32}, "data": null, "machine": {}, "argv": ["x"]}"#,
+                r#"{"paper": "facenet", "flags": {"size": 32}, "data": null, "machine": {"rankle": "0.1.0"}, "argv": ["x"]}"#,
             )]),
             |folder| Config::read(folder).map(drop),
         ),

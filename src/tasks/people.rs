@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::embed::Embedding;
-use super::reid::{Embedded, can_be_scored};
+use super::reid::{Embedded, has_cameras};
 use super::{Data, Rows};
 use crate::collectives::Shares;
 use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet, Source};
@@ -40,7 +40,8 @@ impl Data for ReidSet {
 
     fn trainable(&self) -> Result<()> {
         ensure!(!self.train.is_empty(), "{}", datasets::too_few(self));
-        can_be_scored(self)
+        // What has nothing to find can be trained on for other tests: a note says so.
+        has_cameras(self)
     }
 
     fn check(&self, training: bool, within: Duration) -> Result<()> {

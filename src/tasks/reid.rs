@@ -240,24 +240,35 @@ fn single(set: &ReidSet) -> Option<String> {
         .then(|| format!("{single} of {total} training people {has} negatives and no positive pair of two photos"))
 }
 
-/// Refuses a set that cannot be scored.
+/// Refuses a set with cameras whose test photos are all by one.
 ///
 /// # Errors
-/// Where all is by one camera, or no query has a match in the gallery by another.
-pub fn can_be_scored(set: &ReidSet) -> Result<()> {
-    let cameras =
-        |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
-    let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
-    let name = &set.name;
+/// Where they are.
+pub fn has_cameras(set: &ReidSet) -> Result<()> {
     let seen: std::collections::BTreeSet<i64> =
         set.query.iter().chain(&set.gallery).map(|photo| photo.camera).collect();
     ensure!(
-        set.gallery.is_empty() || seen.len() > 1,
-        "{name}: all its test photos are by one camera, and a match by the query's own camera does not count: give photos by two cameras, or one folder an identity (DIR/ID/*.jpg), which needs no cameras"
+        set.layout == Layout::Tree || set.gallery.is_empty() || seen.len() > 1,
+        "{}: all its test photos are by one camera, and a match by the query's own camera does not count: give photos by two cameras, or one folder an identity (DIR/ID/*.jpg), which needs no cameras",
+        set.name
     );
+    Ok(())
+}
+
+/// Refuses a set that cannot be scored.
+///
+/// # Errors
+/// As [`has_cameras`], and where no query has a match in the gallery by another.
+pub fn can_be_scored(set: &ReidSet) -> Result<()> {
+    has_cameras(set)?;
+    let cameras =
+        |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
+    let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
+    let cause = if set.layout == Layout::Tree { "of another photo" } else { "by another camera" };
     ensure!(
         set.query.iter().any(found),
-        "{name}: no query has a match by another camera in the gallery: give other --data"
+        "{}: no query has a match {cause} in the gallery: give other --data",
+        set.name
     );
     Ok(())
 }

@@ -96,6 +96,10 @@ fn a_set_without_a_match_across_cameras_cannot_be_scored() {
     one.query.iter_mut().chain(&mut one.gallery).for_each(|photo| photo.camera = 3);
     let error = format!("{:#}", rankle::tasks::Data::trainable(&one).expect_err("one camera"));
     assert!(error.contains("all its test photos are by one camera"), "{error}");
+    // One folder an identity has no cameras, and may be trained on for other tests.
+    one.layout = rankle::datasets::Layout::Tree;
+    rankle::tasks::Data::trainable(&one).expect("can be trained on");
+    assert!(line(reid::can_be_scored(&one)).contains("no query has a match of another photo"));
     let of = |wanted: fn(&Photo, &ReidSet) -> bool| {
         let gallery = set.gallery.iter().filter(|photo| wanted(photo, &set)).cloned().collect();
         reid::can_be_scored(&ReidSet { gallery, query: set.query[..1].to_vec(), ..set.clone() })
