@@ -21,6 +21,8 @@ pub enum Init {
         /// What the bound is multiplied by.
         gain: f64,
     },
+    /// Normal with this standard deviation.
+    Normal(f64),
     /// This number everywhere.
     Constant(f32),
 }
@@ -38,15 +40,16 @@ impl Init {
         let fan_in = shape.get(1).copied().unwrap_or(1) as f64 * spatial;
         let key = seed::named(seed, name);
         let mut values = vec![0.0_f32; count];
+        let normal = |values: &mut [f32], std: f64| {
+            blocks(values, key, |rng| {
+                let (a, b) = normal_pair(rng);
+                [(std * a) as f32, (std * b) as f32]
+            });
+        };
         match self {
             Init::Constant(value) => values.fill(value),
-            Init::HeNormal => {
-                let std = (2.0 / fan_in).sqrt();
-                blocks(&mut values, key, |rng| {
-                    let (a, b) = normal_pair(rng);
-                    [(std * a) as f32, (std * b) as f32]
-                });
-            }
+            Init::Normal(std) => normal(&mut values, std),
+            Init::HeNormal => normal(&mut values, (2.0 / fan_in).sqrt()),
             Init::GlorotUniform { gain } => {
                 let bound = gain * (6.0 / (fan_in + fan_out)).sqrt();
                 blocks(&mut values, key, |rng| [0; 2].map(|_: i32| (bound * (2.0 * rng.random::<f64>() - 1.0)) as f32));

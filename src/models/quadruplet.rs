@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
+use super::inception::local_response_norm;
 use super::layers::{BatchNorm, Init, Linear, Scope};
 use crate::distance::normalize;
 
@@ -15,8 +16,10 @@ use crate::distance::normalize;
 pub enum Form {
     /// AlexNet as torchvision has it: 64, 192, 384, 256, 256 channels, one tower, no normalisation (57.7 M parameters)
     Alexnet,
-    /// AlexNet as Caffe has it: 96, 256, 384, 384, 256 channels, towers in conv2, conv4 and conv5, local response normalisation
+    /// CaffeNet, on BGR from 0 to 255: 96, 256, 384, 384, 256 channels, towers in conv2, conv4, conv5, local response normalisation behind pooling
     Caffe,
+    /// The same with the normalisation before pooling, as AlexNet has it
+    CaffeAlexnet,
     /// A small network of ours with batch normalisation, for small machines; not the paper's
     Small,
 }
@@ -29,6 +32,16 @@ pub enum Regroup {
     Channels,
     /// Side by side
     Width,
+}
+
+/// The first values of layers that no published weights fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Normal with a deviation of 0.01, 0.005 in fc6 and fc7
+    Gaussian,
+    /// He-normal, and fc8 by Glorot and Bengio
+    He,
 }
 
 /// What is compared.
@@ -49,7 +62,8 @@ struct Stage {
     stride: i64,
     padding: i64,
     groups: i64,
-    response: bool,
+    /// Local response normalisation, and whether it stands before pooling.
+    response: Option<bool>,
     pool: Option<(i64, i64)>,
 }
 
@@ -67,7 +81,7 @@ impl Form {
                 (256, (3, 1, 1), 1, None),
                 (256, (3, 1, 1), 1, pool),
             ],
-            Form::Caffe => [
+            Form::Caffe | Form::CaffeAlexnet => [
                 (96, (11, 4, 0), 1, pool),
                 (256, (5, 1, 2), 2, pool),
                 (384, (3, 1, 1), 1, None),
@@ -88,21 +102,26 @@ impl Form {
     fn hidden(self) -> i64 {
         if self == Form::Small { 128 } else { 4096 }
     }
+
+    /// Whether it takes pixels as Caffe's models do, from 0 to 255; it makes BGR of RGB itself.
+    pub fn is_caffe(self) -> bool {
+        matches!(self, Form::Caffe | Form::CaffeAlexnet)
+    }
 }
 
 impl Stage {
-    fn new(at: &Scope, name: &str, form: Form, inputs: i64, layer: Layer) -> Stage {
+    fn new(at: &Scope, name: &str, form: Form, inputs: i64, layer: Layer, init: Init) -> Stage {
         let (outputs, (kernel, stride, padding), groups, pool) = layer;
         let small = form == Form::Small;
         let place = at.sub(name);
         Stage {
-            weight: place.variable("weight", &[outputs, inputs / groups, kernel, kernel], Init::HeNormal, true),
+            weight: place.variable("weight", &[outputs, inputs / groups, kernel, kernel], init, true),
             bias: (!small).then(|| place.variable("bias", &[outputs], Init::Constant(0.), true)),
             norm: small.then(|| at.batch_norm(&format!("{name}_bn"), outputs)),
             stride,
             padding,
             groups,
-            response: false,
+            response: None,
             pool,
         }
     }
@@ -114,14 +133,14 @@ impl Stage {
             x = norm.forward(&x, train);
         }
         x = x.relu_();
-        if self.response {
-            // Krizhevsky et al. 2012, Section 3.3, as Caffe's model has it: size 5, alpha 1e-4, beta 0.75, k 1.
-            x = super::inception::local_response_norm(&x);
+        // Krizhevsky et al. 2012, Section 3.3, as Caffe's models have it: size 5, alpha 1e-4, beta 0.75, k 1.
+        if self.response == Some(true) {
+            x = local_response_norm(&x);
         }
-        match self.pool {
-            Some((kernel, padding)) => x.max_pool2d([kernel; 2], [2, 2], [padding; 2], [1, 1], false),
-            None => x,
+        if let Some((kernel, padding)) = self.pool {
+            x = x.max_pool2d([kernel; 2], [2, 2], [padding; 2], [1, 1], false);
         }
+        if self.response == Some(false) { local_response_norm(&x) } else { x }
     }
 
     /// Pixels a side after this stage, of `side` before it; below 1 where it doesn't fit.
@@ -149,6 +168,7 @@ pub struct QuadrupletNet {
     input: Input,
     dropout: f64,
     outputs: i64,
+    bgr: bool,
 }
 
 impl QuadrupletNet {
@@ -156,11 +176,23 @@ impl QuadrupletNet {
     pub const FROM_IMAGENET: [&'static str; 2] = ["features.0", "features.3"];
 
     /// For images of `size` (height, width); `outputs` units in fc8 (2 with softmax, 1 for a plain learned metric, 512
-    /// for an embedding); `dropout` before fc6 and fc7.
+    /// for an embedding); `dropout` before fc6 and fc7; biases start at 0, weights as `start` says.
     ///
     /// # Errors
     /// Where the images are too small for the layers.
-    pub fn new(at: &Scope, form: Form, input: Input, size: (i64, i64), outputs: i64, dropout: f64) -> Result<Self> {
+    pub fn new(
+        at: &Scope,
+        form: Form,
+        input: Input,
+        size: (i64, i64),
+        outputs: i64,
+        dropout: f64,
+        start: Start,
+    ) -> Result<Self> {
+        let [convolution, hidden, last] = match start {
+            Start::Gaussian => [0.01, 0.005, 0.01].map(Init::Normal),
+            Start::He => [Init::HeNormal, Init::HeNormal, Init::GlorotUniform { gain: 1. }],
+        };
         let features = at.sub("features");
         let (mut inputs, mut height, mut width) = (3, size.0, size.1);
         let mut stages = Vec::new();
@@ -170,8 +202,8 @@ impl QuadrupletNet {
                 Input::Pair(Regroup::Width) if number == 2 => width *= 2,
                 _ => (),
             }
-            let mut stage = Stage::new(&features, name, form, inputs, layer);
-            stage.response = form == Form::Caffe && number < 2;
+            let mut stage = Stage::new(&features, name, form, inputs, layer, convolution);
+            stage.response = (form.is_caffe() && number < 2).then_some(form == Form::CaffeAlexnet);
             (inputs, height, width) = (layer.0, stage.side(height), stage.side(width));
             ensure!(
                 height > 0 && width > 0,
@@ -181,21 +213,23 @@ impl QuadrupletNet {
             );
             stages.push(stage);
         }
-        let (classifier, hidden) = (at.sub("classifier"), form.hidden());
+        let (classifier, units) = (at.sub("classifier"), form.hidden());
         Ok(QuadrupletNet {
             stages,
-            fc6: classifier.linear("1", inputs * height * width, hidden, Init::HeNormal, true),
-            fc7: classifier.linear("4", hidden, hidden, Init::HeNormal, true),
-            fc8: classifier.linear("6", hidden, outputs, Init::GlorotUniform { gain: 1. }, true),
+            fc6: classifier.linear("1", inputs * height * width, units, hidden, true),
+            fc7: classifier.linear("4", units, units, hidden, true),
+            fc8: classifier.linear("6", units, outputs, last, true),
             input,
             dropout,
             outputs,
+            bgr: form.is_caffe(),
         })
     }
 
     /// conv1 and conv2: images, f32 `[B, 3, H, W]`, to maps `[B, C, H', W']`.
     pub fn maps(&self, images: &Tensor, train: bool) -> Tensor {
-        self.stages[..2].iter().fold(images.shallow_clone(), |x, stage| stage.forward(&x, train))
+        let images = if self.bgr { images.flip([1]) } else { images.shallow_clone() };
+        self.stages[..2].iter().fold(images, |x, stage| stage.forward(&x, train))
     }
 
     /// conv3 to fc8 on the maps of `a` and `b`, `[N, C, H', W']` each: `[N, outputs]`. Not symmetric.

@@ -20,7 +20,7 @@ use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::losses::quadruplet::Dissimilarity;
 use crate::metrics::mean_and_spread;
-use crate::models::{QuadrupletNet, channels_last};
+use crate::models::{QuadrupletNet, channels_last, quadruplet::Form};
 use crate::report::Report;
 use crate::run::Run;
 use crate::sampler::QuadrupletSampler;
@@ -50,6 +50,8 @@ pub struct Comparison {
 pub enum Order {
     /// What (a, b) and (b, a) are ranked by is averaged
     Both,
+    /// Both orders of the two photos and of their mirror images, averaged: eight passes
+    Eight,
     /// (query, gallery) alone
     One,
 }
@@ -150,13 +152,14 @@ impl Comparison {
         let order = match (self.by, self.order) {
             (Dissimilarity::Embedding, _) => "",
             (_, Order::Both) => "; both orders of a pair averaged",
+            (_, Order::Eight) => "; both orders of the photos and of their mirror images averaged",
             (_, Order::One) => "; (query, gallery) alone",
         };
         let pairs = match distances {
-            Some(Distances { same, across: true, .. }) => {
-                format!("{} pairs of each kind, each seen by two cameras, not mirrored", same.len())
+            Some(Distances { same, across, .. }) => {
+                let across = if *across { ", each seen by two cameras" } else { "" };
+                format!("{} pairs of each kind{across}, compared as in the test", same.len())
             }
-            Some(Distances { same, .. }) => format!("{} pairs of each kind, not mirrored", same.len()),
             None => "none, for the training photos give no quadruplet".into(),
         };
         vec![format!("{}{order}", self.by), format!("training distances: {pairs}")]
@@ -186,13 +189,13 @@ impl Comparison {
         })
     }
 
-    /// conv2 maps of photos, on the device.
+    /// conv2 maps of photos, on the device, `[N, views, C, H, W]`.
     fn maps(&self, network: &QuadrupletNet, photos: &[Photo]) -> Result<Tensor> {
         let Embedding { recipe, batch, workers, device, amp, .. } = self.images;
         let mut parts = Vec::new();
         for images in chunks(photos, recipe, TestViews::Original, batch.max(1), workers)? {
             let images = channels_last(&upload(&images?, device));
-            parts.push(tch::no_grad(|| crate::device::autocast(amp, device, || network.maps(&images, false))));
+            parts.push(tch::no_grad(|| crate::device::autocast(amp, device, || viewed(network, &images, self.order))));
         }
         Ok(Tensor::cat(&parts, 0))
     }
@@ -206,9 +209,15 @@ impl Comparison {
     fn photos_held(&self, network: &QuadrupletNet) -> usize {
         let (height, width) = (i64::from(self.images.recipe.height), i64::from(self.images.recipe.width));
         let image = Tensor::zeros([1, 3, height, width], (Kind::Float, self.images.device));
-        let numbers = tch::no_grad(|| network.maps(&image, false)).numel();
+        let numbers = tch::no_grad(|| viewed(network, &image, self.order)).numel();
         (HELD / (4 * numbers)).max(1)
     }
+}
+
+/// How photos become the input of a network of this form, as its ImageNet weights expect them; `size` is height and width.
+pub fn recipe(form: Form, size: (u32, u32)) -> Recipe {
+    let recipe = Recipe::imagenet(size.0, size.1);
+    if form.is_caffe() { Recipe { mean: [0.; 3], std: [1. / 255.; 3], ..recipe } } else { recipe }
 }
 
 /// The sampler of a set's training photos: `quadruplets` a batch, every pair seen by two cameras unless `any_camera`, drawn
@@ -259,16 +268,29 @@ pub fn batches(
     })
 }
 
-/// What pairs of maps are ranked by, `[N]`. Numbers are averaged and not outputs: a g without bound may have one sign in one
-/// order and the other in the other.
+/// conv2 maps of images, and of their mirror images where they are compared too, `[N, views, C, H, W]`.
+fn viewed(network: &QuadrupletNet, images: &Tensor, order: Order) -> Tensor {
+    let maps = |images: &Tensor| network.maps(images, false);
+    let mirrored = (order == Order::Eight).then(|| maps(&images.flip([3])));
+    Tensor::stack(&[Some(maps(images)), mirrored].into_iter().flatten().collect::<Vec<_>>(), 1)
+}
+
+/// What pairs of maps `[N, views, C, H, W]` are ranked by, `[N]`. Numbers are averaged and not outputs: a g without bound may
+/// have one sign in one order and the other in the other.
 fn ranked(network: &QuadrupletNet, a: &Tensor, b: &Tensor, by: Dissimilarity, order: Order) -> Tensor {
     let pass = |a: &Tensor, b: &Tensor| by.ranked(&network.pair(a, b, false).to_kind(Kind::Float));
-    if order == Order::Both { (pass(a, b) + pass(b, a)) / 2. } else { pass(a, b) }
+    let (a, b) = (a.unbind(1), b.unbind(1));
+    let both = |(a, b): (&Tensor, &Tensor)| [Some(pass(a, b)), (order != Order::One).then(|| pass(b, a))];
+    let all: Vec<Tensor> = a.iter().flat_map(|a| b.iter().map(move |b| (a, b))).flat_map(both).flatten().collect();
+    let count = all.len() as f64;
+    all.into_iter()
+        .reduce(|sum, pass| sum + pass)
+        .map_or_else(|| Tensor::zeros([0], (Kind::Float, Device::Cpu)), |sum| sum / count)
 }
 
 /// What pairs of images `[N, 3, H, W]` are ranked by, `[N]`: the function that a network of pairs is exported as.
 pub fn compared(network: &QuadrupletNet, a: &Tensor, b: &Tensor, by: Dissimilarity, order: Order) -> Tensor {
-    ranked(network, &network.maps(a, false), &network.maps(b, false), by, order)
+    ranked(network, &viewed(network, a, order), &viewed(network, b, order), by, order)
 }
 
 /// `count` pairs of one person and then as many of two, as places in `photos`, drawn as a batch of quadruplets is:

@@ -333,10 +333,11 @@ impl<'a> Compared<'a> {
     pub fn protocol(&self) -> Vec<String> {
         vec![
             format!(
-                "single shot: {} queries ({} without a match by another camera left out), each against one random image of every person by another camera, {} draws averaged; rank-1 varies by {:.4} (standard deviation) between draws",
+                "single shot: {} queries ({} without a match by another camera left out), each against one random image of every person by another camera, {} draws averaged; one query is {:.4} of rank-1, which varies by {:.4} (standard deviation) between draws",
                 self.q.len(),
                 self.shots.skipped,
                 self.draws,
+                1. / (self.q.len() - self.shots.skipped).max(1) as f64,
                 self.shots.rank1_std
             ),
             format!("whole gallery: {} photos, Market-1501's rule, mAP by the trapezoid rule", self.g.len()),

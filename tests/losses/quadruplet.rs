@@ -236,5 +236,45 @@ fn what_outputs_say_of_a_pair_is_ranked_shown_and_learned_alike() {
     // The cross-entropy beside the ranking loss: of M pairs of one person (unit 1) and 2M of two (unit 0).
     let probability = outputs.softmax(-1, Kind::Double);
     let slow = (0..9).map(|row| -value(&probability.get(row).get(i64::from(row < 3))).ln()).sum::<f64>() / 9.;
-    close(value(&quadruplet::same_or_different(&outputs, 3)), slow, 1e-6);
+    close(value(&quadruplet::same_or_different(&outputs, 3).mean()), slow, 1e-6);
+}
+
+#[test]
+fn losses_on_pairs_equal_loops() {
+    // Values and gradients of the cross-entropy and of Eq. 7, the slope of each by hand; a tie at the kink has none.
+    let outputs = Tensor::cat(&[matrix(4, 9, 2) * 3., Tensor::from_slice(&[500., -500., -500., 500.]).view([2, 2])], 0);
+    let outputs = outputs.narrow(0, 2, 9).detach().set_requires_grad(true);
+    let softmax = quadruplet::same_or_different(&outputs, 3);
+    softmax.sum().backward();
+    let mut sum = 0.;
+    for row in 0..9 {
+        let (z, same) = ([0, 1].map(|unit| outputs.double_value(&[row, unit])), usize::from(row < 3));
+        let top = z[0].max(z[1]);
+        let whole = (z[0] - top).exp() + (z[1] - top).exp();
+        sum += whole.ln() + top - z[same];
+        for unit in 0..2 {
+            let slope = (z[unit] - top).exp() / whole - f64::from(u8::from(unit == same));
+            close(outputs.grad().double_value(&[row, unit as i64]), slope, 1e-12);
+        }
+    }
+    close(value(&softmax.sum()), sum, 1e-9);
+    let (same, different) = ([0.2, 0.6, -0.1, 0.], [0.7, 1., 1.3, -0.5, 0.]);
+    let [g, h] = [Tensor::from_slice(&same), Tensor::from_slice(&different)].map(|g| g.set_requires_grad(true));
+    let tally = quadruplet::contrastive(&g, &h, 1.);
+    tally.sum().backward();
+    let slow =
+        same.iter().map(|g| g * g).sum::<f64>() + different.iter().map(|g| f64::max(1. - g * g, 0.)).sum::<f64>();
+    close(value(&tally.sum), slow, 1e-12);
+    assert_eq!((value(&tally.terms), value(&tally.active)), (9., 6.));
+    all_close(&g.grad(), &Tensor::from_slice(&same.map(|g| 2. * g)), 1e-12);
+    all_close(&h.grad(), &Tensor::from_slice(&different.map(|g| if g * g < 1. { -2. * g } else { 0. })), 1e-12);
+    // No pairs; half precision is widened.
+    let none = Tensor::zeros([0], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let nothing =
+        quadruplet::contrastive(&none, &none, 1.).mean() + quadruplet::same_or_different(&none.view([0, 2]), 3).mean();
+    nothing.backward();
+    assert_eq!(value(&nothing), 0.);
+    let half = g.detach().to_kind(Kind::BFloat16);
+    assert_eq!(quadruplet::contrastive(&half, &half, 1.).sum().kind(), Kind::Float);
+    assert!(value(&quadruplet::contrastive(&(&half * f64::NAN), &half, 1.).sum()).is_nan());
 }

@@ -1,17 +1,17 @@
 //! 1704.01719: the networks of pairs.
 
 use rankle::models::layers::Scope;
-use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup};
+use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
 use rankle::models::{Network, trainable_parameters};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, value};
+use crate::common::{all_close, close, value};
 
 fn built(form: Form, input: Input, size: i64, outputs: i64) -> (VarStore, QuadrupletNet) {
     let vs = VarStore::new(Device::Cpu);
-    let net = QuadrupletNet::new(&Scope::root(&vs, 1), form, input, (size, size), outputs, 0.5).expect("fits");
-    (vs, net)
+    let net = QuadrupletNet::new(&Scope::root(&vs, 1), form, input, (size, size), outputs, 0.5, Start::He);
+    (vs, net.expect("fits"))
 }
 
 #[test]
@@ -68,6 +68,47 @@ fn a_pair_is_two_images_regrouped_and_order_matters() {
 }
 
 #[test]
+fn caffes_forms_differ_in_where_they_normalise_and_take_bgr() {
+    let images = crate::export::drawn(5, &[2, 3, 67, 67]) * 255.;
+    let layer = |vs: &VarStore, x: &Tensor, name: &str, (stride, padding, groups): (i64, i64, i64), after: bool| {
+        let of = |what: &str| vs.variables()[&format!("features.{name}.{what}")].shallow_clone();
+        let x = x.conv2d(&of("weight"), Some(of("bias")), [stride; 2], [padding; 2], [1, 1], groups).relu();
+        // x / (1 + 1e-4 / 5 · the sum of squares of five channels)^0.75.
+        let response = |x: &Tensor| {
+            let squares = x.square().constant_pad_nd([0, 0, 0, 0, 2, 2]);
+            let five = (0..5).map(|shift| squares.narrow(1, shift, x.size()[1])).reduce(|sum, next| sum + next);
+            x / (five.expect("five") * (1e-4 / 5.) + 1.).pow_tensor_scalar(0.75)
+        };
+        let pool = |x: &Tensor| x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false);
+        if after { response(&pool(&x)) } else { pool(&response(&x)) }
+    };
+    for (form, after) in [(Form::Caffe, true), (Form::CaffeAlexnet, false)] {
+        let (vs, net) = built(form, Input::Pair(Regroup::Channels), 67, 2);
+        let slow = layer(&vs, &images.flip([1]), "0", (4, 0, 1), after);
+        let slow = layer(&vs, &slow, "3", (1, 2, 2), after);
+        let fast = net.maps(&images, false);
+        all_close(&(&fast / fast.abs().max()), &(slow / fast.abs().max()), 1e-5);
+    }
+}
+
+#[test]
+fn first_values_are_gaussian_or_he_normal() {
+    for (start, wanted) in [
+        (Start::Gaussian, [0.01, 0.005, 0.01]),
+        (Start::He, [(2_f64 / 1728.).sqrt(), (2_f64 / 4096.).sqrt(), (6_f64 / 4098. / 3.).sqrt()]),
+    ] {
+        let vs = VarStore::new(Device::Cpu);
+        let pair = Input::Pair(Regroup::Width);
+        QuadrupletNet::new(&Scope::root(&vs, 1), Form::Alexnet, pair, (67, 67), 2, 0.5, start).expect("fits");
+        for (name, wanted) in ["features.6", "classifier.4", "classifier.6"].into_iter().zip(wanted) {
+            let of = |what: &str| vs.variables()[&format!("{name}.{what}")].detach();
+            close(value(&of("weight").std(true)) / wanted, 1., 0.03);
+            assert_eq!(value(&of("bias").abs().max()), 0.);
+        }
+    }
+}
+
+#[test]
 fn the_embedding_form_gives_unit_rows_and_small_images_are_an_error() {
     let (_, net) = built(Form::Alexnet, Input::Image, 67, 512);
     let x = net.forward(&crate::export::drawn(5, &[2, 3, 67, 67]), false);
@@ -75,6 +116,6 @@ fn the_embedding_form_gives_unit_rows_and_small_images_are_an_error() {
     all_close(&x.square().sum_dim_intlist(1, false, Kind::Float), &Tensor::ones([2], (Kind::Float, Device::Cpu)), 1e-5);
     let vs = VarStore::new(Device::Cpu);
     let pair = Input::Pair(Regroup::Channels);
-    let error = QuadrupletNet::new(&Scope::root(&vs, 1), Form::Alexnet, pair, (30, 227), 2, 0.5);
+    let error = QuadrupletNet::new(&Scope::root(&vs, 1), Form::Alexnet, pair, (30, 227), 2, 0.5, Start::He);
     assert!(error.expect_err("too small").to_string().contains("30x227"));
 }

@@ -1,4 +1,4 @@
-//! What only quadruplet has: its sets and splits, six models, pairs, its bad input.
+//! What only quadruplet has: its sets and splits, seven models, pairs, its bad input.
 
 use std::fs;
 
@@ -59,10 +59,16 @@ fn a_split_is_trained_in_two_stages_scored_and_exported() {
 
     let shown = place.good("evaluate @run --draws 3 --pairs 20");
     has(&shown, "single shot rank-1|whole gallery mAP|same person: mean distance|Not comparable");
-    // The paper's numbers are the figure's, and none of ours stands beside them.
+    // The paper's numbers are those of Table 1 and Figure 5, and none of ours stands beside them.
     let claims = place.json("run/results.json")["claims"].as_array().expect("claims").clone();
-    assert!(claims.len() == 12 && claims.iter().all(|claim| claim["place"] == "Figure 5" && claim["ours"].is_null()));
-    assert!(claims.iter().any(|claim| claim["paper"] == 0.000374));
+    let of = |place: &str| claims.iter().filter(|claim| claim["place"] == place).count();
+    assert_eq!((claims.len(), of("Table 1"), of("Figure 5")), (7 * 4 * 3 + 12, 84, 12));
+    assert!(claims.iter().all(|claim| claim["ours"].is_null()));
+    for (paper, words) in [(0.000374, "CUHK03"), (62.55, "CUHK01"), (81., "--test-people 100"), (49.05, "VIPeR")] {
+        let known =
+            |claim: &&Value| claim["paper"] == paper && claim["what"].as_str().is_some_and(|what| what.contains(words));
+        assert!(claims.iter().any(|claim| known(&claim)), "{paper} of {words}");
+    }
     assert!((0. ..=1.).contains(&place.score("run", "single shot rank-1")));
     let page = place.read("run/report.html");
     has(&page, "Distances of training pairs|Margins|Saturation|<svg|data:image/jpeg;base64,|0.99746");
@@ -91,7 +97,7 @@ fn a_split_is_trained_in_two_stages_scored_and_exported() {
 }
 
 #[test]
-fn six_models_stand_beside_figure_5() {
+fn models_stand_beside_table_1_and_figure_5() {
     let place = place();
     let line = "reproduce @all --table fig5 --seeds 1,2 --steps 3 --pairs 12 --draws 2";
     let shown = place.good(line);
@@ -109,6 +115,8 @@ fn six_models_stand_beside_figure_5() {
     let again = place.good(line);
     let row = |shown: &str| shown.lines().find(|line| line.contains("Quadruplet+")).map(String::from);
     assert_eq!(row(&shown), row(&again));
+    let shown = place.good("reproduce @one --table 1 --only 1,7 --steps 2 --pairs 4 --draws 1 --order eight");
+    has(&shown, "Table 1 on cuhk01|Classification|Quadruplet+MargOHNM|rank-10");
     place.bad(&[(2, "reproduce @x --table fig5 --model quadruplet", "goes through --model|--only")]);
 }
 
@@ -150,11 +158,14 @@ fn every_model_and_choice_trains() {
     for (i, more) in [
         "--model triplet-embedding",
         "--model triplet-learned-metric",
-        "--model triplet-no-softmax --pairing width",
-        "--model triplet-improved --classification 0.5",
+        "--model triplet-without-sfx --pairing width",
+        "--model triplet-improved --softmax-loss 0.5 --init gaussian",
         "--margin-gradient eq5 --adaptive 0.8,0.4",
         "--margin-gradient full --margins 0.9,0.3 --any-camera",
         "--net alexnet --weights none --size 67x67 --model quadruplet --steps 1",
+        "--model classification --margin 0.8",
+        "--model classification --classifier cross-entropy --tenth-after 0.5",
+        "--net caffe --weights none --size 67x67 --model classification --steps 1",
     ]
     .into_iter()
     .enumerate()
@@ -177,7 +188,7 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --model triplet-improved --margin -1", "--margin|-1|say 0 to 1000000"),
         (2, "train @run --margins 1", "--margins|1,0.5"),
         (2, "train @run --adaptive 1,nan", "--adaptive|nan"),
-        (2, "train @run --classification inf", "--classification|inf"),
+        (2, "train @run --softmax-loss inf", "--softmax-loss|inf"),
         (2, "train @run --dropout 1", "--dropout|'1'"),
         (2, "train @run --lr 0", "--lr|above 0"),
         (2, "train @run --quadruplets 0", "--quadruplets|say 1 to 16384"),
@@ -186,10 +197,12 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --size big", "--size|big"),
         (2, "train @run --weights w.pt", "--weights has no effect|--net alexnet"),
         (2, "train @run --net alexnet", "--weights FILE|scripts/fetch alexnet"),
-        (2, "train @run --model triplet-embedding --classification 1", "--classification has no effect"),
+        (2, "train @run --model triplet-without-sfx --softmax-loss 1", "--softmax-loss has no effect"),
         (2, "train @run --model triplet-embedding --pairing width", "--pairing has no effect"),
         (2, "train @run --model triplet-improved --margins 1,0.5", "--margins has no effect|quadruplet"),
         (2, "train @run --margin 1", "--margin has no effect|triplet-improved"),
+        (2, "train @run --model classification --classifier cross-entropy --margin 1", "--margin has no effect"),
+        (2, "train @run --classifier contrastive", "--classifier has no effect|--model classification"),
         (2, "train @run --model quadruplet --steps2 5", "--steps2 has no effect|--model quadruplet-margohnm"),
         (2, "train @run --model quadruplet --lr2 0.1", "--lr2 has no effect"),
         (2, "train @run --model quadruplet --adaptive 1,0.5", "--adaptive has no effect"),

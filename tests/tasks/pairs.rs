@@ -4,7 +4,7 @@ use rankle::datasets::{Photo, drawn::People};
 use rankle::losses::quadruplet::{self, Dissimilarity};
 
 use rankle::models::layers::Scope;
-use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup};
+use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
 use rankle::tasks::embed::Embedding;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::transform::{Recipe, TestViews};
@@ -24,7 +24,7 @@ fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
     let set = people.set();
     let vs = VarStore::new(Device::Cpu);
     let pair = Input::Pair(Regroup::Channels);
-    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, pair, (64, 32), 2, 0.).expect("fits");
+    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, pair, (64, 32), 2, 0., Start::He).expect("fits");
     crate::export::used(&vs);
     let of = |by: Dissimilarity, batch: usize, order: Order| Comparison { images: images(batch), by, order };
     let (soft, unbounded) = (Dissimilarity::Softmax, Dissimilarity::Unbounded);
@@ -48,6 +48,13 @@ fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
     let both = of(soft, 4, Order::Both).matrix(&net, q, q).expect("compares");
     close(both.double_value(&[0, 2]), (direct(&q[0], &q[2]) + direct(&q[2], &q[0])) / 2., 1e-4);
     close(both.double_value(&[2, 0]), both.double_value(&[0, 2]), 1e-5);
+    // Eight passes: the mirror images too.
+    let eight = of(soft, 4, Order::Eight).matrix(&net, q, q).expect("compares");
+    let views = |photo: &Photo| [pixels(photo), pixels(photo).flip([3])].map(|x| net.maps(&x, false));
+    let pass = |a: &Tensor, b: &Tensor| value(&quadruplet::logit_gap(&net.pair(a, b, false)));
+    let (a, b) = (views(&q[0]), views(&q[2]));
+    let passes = a.iter().flat_map(|a| b.iter().map(move |b| pass(a, b) + pass(b, a)));
+    close(eight.double_value(&[0, 2]), passes.sum::<f64>() / 8., 1e-4);
     // A g without bound may change its sign with the order: its lengths are averaged, which do not cancel.
     let lengths = of(unbounded, 4, Order::Both).matrix(&net, q, q).expect("compares");
     let first = |a: &Photo, b: &Photo| value(&net.pair(&input(a), &input(b), false).get(0).get(0)).abs();
@@ -74,7 +81,8 @@ fn a_network_of_single_images_is_compared_by_its_embeddings() {
     let people = People { train: 4, test: 3, distractors: 0, cameras: 2, shots: 2, ..People::default() };
     let set = people.set();
     let vs = VarStore::new(Device::Cpu);
-    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, Input::Image, (64, 32), 16, 0.).expect("fits");
+    let net =
+        QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, Input::Image, (64, 32), 16, 0., Start::He).expect("fits");
     let comparison = Comparison { images: images(4), by: Dissimilarity::Embedding, order: Order::Both };
     let x = comparison.images.photos(&net, &set.query, "embed").expect("embeds");
     let matrix = comparison.matrix(&net, &set.query, &set.query).expect("compares");

@@ -1,7 +1,7 @@
 //! Quadruplet losses (1704.01719, Eq. 3 to 5): the triplet term, and a weaker one between pairs that share no probe.
 //!
 //! A quadruplet is (i, j, k, l): i and j show one identity, k a second, l a third. g is the dissimilarity of a pair;
-//! all terms use its square.
+//! all terms use its square. The losses on pairs that stand beside them (Section 3.2, Eq. 7) are here too.
 
 mod batch;
 
@@ -148,12 +148,20 @@ impl Dissimilarity {
     }
 }
 
-/// The two-class cross-entropy on the units ("different", "same") of pairs, a mean over pairs: `outputs` `[kinds · M, 2]`,
-/// of which the first M are pairs of one person and the others of two.
-pub fn same_or_different(outputs: &Tensor, kinds: i64) -> Tensor {
+/// The softmax loss (Section 3.2): the two-way cross-entropy on the units ("different", "same") of pairs, a term a pair.
+/// `outputs` is `[kinds · M, 2]`, of which the first M are pairs of one person and the others of two.
+pub fn same_or_different(outputs: &Tensor, kinds: i64) -> Tally {
     let (pairs, device) = (outputs.size()[0], outputs.device());
     let same = Tensor::arange(pairs, (Kind::Int64, device)).lt(pairs / kinds.max(1)).to_kind(Kind::Int64);
-    widen(outputs).cross_entropy_for_logits(&same)
+    let terms = widen(outputs).cross_entropy_loss(&same, None::<&Tensor>, tch::Reduction::None, -100, 0.);
+    Tally::over(&terms, None)
+}
+
+/// The contrastive loss on a learned metric (Eq. 7), a term a pair: `g²` of the pairs `same` of one person, `[α - g²]₊` of
+/// the pairs `different` of two; `[N]` each, any float kind.
+pub fn contrastive(same: &Tensor, different: &Tensor, margin: f64) -> Tally {
+    let [same, different] = [same, different].map(|g| widen(g).square());
+    Tally::over(&Tensor::cat(&[same, (margin - different).relu()], 0), None)
 }
 
 /// `[g_ij² - g_ik² + α]₊` (Eq. 1 and 2) on ready-made pairs `[M]`, a term a triplet.
