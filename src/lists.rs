@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use csv::{ReaderBuilder, StringRecord};
 use serde::de::DeserializeOwned;
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use crate::files;
 
@@ -132,18 +132,21 @@ pub fn inside(path: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A person's name as it is compared: letters and digits alone, without case and accents, a blank between numbers.
-/// `George_W_Bush` and `George W. Bush` are one name, `José-María` and `jose maria`; `1_11` and `11_1` are two.
+/// A person's name as it is compared: words of letters and digits, without case and accents. `George_W_Bush` and
+/// `George W. Bush` are one name, `José-María` and `jose maria`, `O'Neal` and `ONeal`; `Ann Amos` and `Anna Mos` are two.
 pub fn person(name: &str) -> String {
     let mut plain = String::new();
     let mut apart = false;
     for c in name.nfkd().flat_map(char::to_lowercase).nfkd() {
-        if !c.is_alphanumeric() {
-            // An accent, too, stands apart from its letter here, and not between two digits.
+        // The marks of kana make other letters.
+        if (is_combining_mark(c) && !matches!(c, '\u{3099}' | '\u{309a}')) || "'’`".contains(c) {
+            continue;
+        }
+        if !c.is_alphanumeric() && !is_combining_mark(c) {
             apart = true;
             continue;
         }
-        if apart && c.is_numeric() && plain.ends_with(char::is_numeric) {
+        if apart && !plain.is_empty() {
             plain.push(' ');
         }
         apart = false;

@@ -182,7 +182,8 @@ fn sound<P: Paper>() -> Result<()> {
 }
 
 /// Runs a program's work and turns its end into an exit code: 0; 2 after a line that says what is wrong with the command
-/// line; 1 after a line that names any other cause; 128 and a signal's number where one ended a training. A panic is a defect of ours and is answered in one line too.
+/// line; 1 after a line that names any other cause; 128 and a signal's number where one ended a training. A panic is a
+/// defect of ours and is answered in one line too.
 fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
     crate::device::memory::keep();
     crate::say::panics();
@@ -196,7 +197,8 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
         }
         Ok(Err(error)) => {
             if let Some(stopped) = error.downcast_ref::<Stopped>() {
-                say(stopped);
+                // Whole: it ends with a command to type.
+                eprintln!("{}", crate::say::line(&stopped.to_string()));
                 return ExitCode::from(128 + stopped.signal);
             }
             crate::collectives::fail(&crate::say::one_line(&error));

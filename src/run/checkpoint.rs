@@ -14,10 +14,11 @@ use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder};
 
-/// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
-const DAMAGED: &str = "checkpoint.damaged.safetensors";
 use crate::optim::Optimizer;
 use crate::say::one_line;
+
+/// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
+const DAMAGED: &str = "checkpoint.damaged.safetensors";
 
 /// What is known beside the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

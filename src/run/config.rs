@@ -38,7 +38,13 @@ impl Config {
         }) else {
             bail!("no machine");
         };
-        Ok(Config { paper: paper.into(), flags, data, machine, argv: std::env::args().collect() })
+        Ok(Config {
+            paper: paper.into(),
+            flags,
+            data,
+            machine,
+            argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        })
     }
 
     /// Reads a run's configuration, which says inside that rankle wrote it; the error says how to make a run.
@@ -106,8 +112,8 @@ impl Config {
             then.is_some() && now.is_some() && then != now
         };
         for name in ["threads", "processes", "sync-batch-norm", "tf32"].into_iter().filter(differs) {
-            crate::say::say(format!(
-                "note: this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",
+            crate::say::note(format!(
+                "this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",
                 show(old.machine.get(name)),
                 show(self.machine.get(name))
             ));

@@ -45,6 +45,9 @@ pub fn check_ours(run: &Path) -> Result<()> {
 
 /// Errors where `out`, which a flag names, is a file that a run keeps for itself.
 pub fn check_out(out: &Path) -> Result<()> {
+    // What a link leads to is what would be written.
+    let real = out.canonicalize();
+    let out = real.as_deref().unwrap_or(out);
     let folder = out.parent().unwrap_or(Path::new(""));
     let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
     let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();

@@ -1,7 +1,8 @@
 //! Which photos a run is trained on, so that a run which goes on finds the same ones: their names, sizes and times of
 //! change, a line each, in `photos.csv.gz` of the run's folder (some ten bytes a photo).
 //!
-//! Names and sizes decide. Times of change differ in every copy that does not keep them, so that they alone are only said.
+//! Names and sizes decide, and times of change where some are as they were. Where all differ it is a copy that does not
+//! keep them, which is only said.
 
 use std::cmp::Ordering;
 use std::io::{BufReader, BufWriter};
@@ -24,6 +25,7 @@ const FILE: &str = "photos.csv.gz";
 struct Row<S> {
     name: S,
     bytes: u64,
+    /// Nanoseconds since 1970.
     changed: u64,
 }
 
@@ -37,7 +39,11 @@ impl<'a> Photos<'a> {
         let row = |(name, source): (&'a str, &'a Source)| {
             let found = source.path().and_then(|path| path.metadata().ok());
             let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
-            Row { name, bytes: found.map_or(0, |found| found.len()), changed: changed.map_or(0, |time| time.as_secs()) }
+            Row {
+                name,
+                bytes: found.map_or(0, |found| found.len()),
+                changed: changed.map_or(0, |time| time.as_nanos() as u64),
+            }
         };
         let mut rows: Vec<Row<&str>> = photos.into_par_iter().map(row).collect();
         rows.par_sort_unstable_by_key(|row| row.name);
@@ -49,23 +55,24 @@ impl<'a> Photos<'a> {
         self.0.is_empty()
     }
 
-    /// Compares with what the run in the folder `at` was begun with; a run that has no such list is not older than it.
+    /// Compares with what the run in the folder `at` was begun with.
     ///
     /// # Errors
     /// One line that says what differs by example, and what to type.
     pub fn compare(&self, at: &Path) -> Result<()> {
         let path = at.join(FILE);
-        if !path.exists() {
-            return Ok(());
-        }
         let cannot =
             || format!("cannot read {}: restore it, or say --data-changed to train without it", path.display());
+        if self.is_empty() && !path.exists() {
+            return Ok(());
+        }
         let file = files::open(&path).with_context(cannot)?;
         let mut reader = csv::Reader::from_reader(BufReader::new(GzDecoder::new(BufReader::new(file))));
         let mut before = reader.deserialize::<Row<String>>();
         let mut old = before.next().transpose().with_context(cannot)?;
         let mut new = self.0.iter().peekable();
         let mut found = [const { (0_usize, String::new()) }; 4];
+        let mut alike = 0_usize;
         let [added, removed, resized, touched] = &mut found;
         let note = |of: &mut (usize, String), name: &str| {
             if of.0 == 0 {
@@ -86,7 +93,7 @@ impl<'a> Photos<'a> {
                 (Some(was), Some(is)) if was.changed != is.changed => note(touched, is.name),
                 (Some(was), None) => note(removed, &was.name),
                 (None, Some(is)) => note(added, is.name),
-                _ => {}
+                _ => alike += 1,
             }
             if order.is_le() {
                 old = before.next().transpose().with_context(cannot)?;
@@ -95,15 +102,18 @@ impl<'a> Photos<'a> {
         let said = |(count, example): &(usize, String), what: &str| {
             (*count > 0).then(|| format!("{count} {what} ({}{example})", if *count > 1 { "the first " } else { "" }))
         };
-        let what = ["added", "removed", "of another size"];
-        let all: Vec<String> = found.iter().zip(what).filter_map(|(of, what)| said(of, what)).collect();
+        let what = ["added", "removed", "of another size", "of another time of change"];
+        let decide = if alike > 0 { 4 } else { 3 };
+        let all: Vec<String> = found.iter().zip(what).take(decide).filter_map(|(of, what)| said(of, what)).collect();
         ensure!(
             all.is_empty(),
             "the training photos are not those that the run {} was begun with: {}: restore them, say --data-changed to go on with these, or choose another --run",
             at.display(),
             all.join(", ")
         );
-        if let Some(times) = said(&found[3], "training photos of the same name and size have another time of change") {
+        if let Some(times) =
+            said(&found[3], "training photos, all of the same name and size, have another time of change")
+        {
             say_note(times);
         }
         Ok(())

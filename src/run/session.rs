@@ -214,9 +214,7 @@ impl Session {
         say(format!("{verb} {what}: step {} of {steps}", self.start));
         self.bar = Some(Bar::new("train", steps, self.start));
         self.since = (Instant::now(), 0);
-        if self.world.size() == 1 {
-            self.signals = Some(Signals::listen()?);
-        }
+        self.signals = Some(Signals::listen(self.world.size() == 1)?);
         Ok(true)
     }
 
@@ -336,9 +334,13 @@ impl Session {
         }
         let count = step + 1;
         let due = count.is_multiple_of(self.checkpoint_every) || self.kept.1.elapsed().as_secs() >= 120;
-        let stop = self.signals.as_ref().and_then(Signals::stop);
         let asked = self.signals.as_ref().is_some_and(Signals::save);
-        if due || asked || stop.is_some() || count == self.steps {
+        if due || asked || count == self.steps {
+            self.checkpoint(count)?;
+        }
+        // Asked last: a signal may come while a checkpoint is written.
+        let stop = self.signals.as_ref().and_then(Signals::stop);
+        if stop.is_some() && self.kept.0 != count {
             self.checkpoint(count)?;
         }
         if let (true, Some(bar)) = (asked, &mut self.bar) {

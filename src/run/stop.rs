@@ -20,7 +20,7 @@ pub struct Stopped {
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let command = std::env::args().map(quoted).collect::<Vec<_>>().join(" ");
+        let command = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
         let name = signal_hook::low_level::signal_name(self.signal.into()).unwrap_or("a signal");
         write!(f, "stopped by {name}: {}; to go on: {command}", self.kept)
     }
@@ -29,9 +29,13 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 /// A word as a shell takes it.
-fn quoted(word: String) -> String {
+fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,15 +54,16 @@ static FLAGS: OnceLock<Flags> = OnceLock::new();
 pub struct Signals(&'static Flags);
 
 impl Signals {
-    /// Begins to listen.
+    /// Begins to listen; one of several processes, which cannot end for itself (`alone` is false), to SIGUSR1.
     ///
     /// # Errors
     /// Where the system refuses.
-    pub fn listen() -> Result<Signals> {
+    pub fn listen(alone: bool) -> Result<Signals> {
         if FLAGS.get().is_none() {
             let flags = Flags::default();
             let listen = || -> std::io::Result<()> {
-                for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !ignored(*signal)) {
+                let ends = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| alone && !ignored(*signal));
+                for signal in ends {
                     flag::register_conditional_default(signal, flags.at_once.clone())?;
                     flag::register_usize(signal, flags.stop.clone(), signal as usize)?;
                     flag::register(signal, flags.at_once.clone())?;

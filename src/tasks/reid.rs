@@ -71,9 +71,13 @@ impl ReidData {
     /// # Errors
     /// As [`ReidData::open`]; photos of the training among those to score on.
     pub fn elsewhere(&self, other: &ReidData, seed: u64) -> Result<ReidSet> {
-        let set = other.open(seed)?;
-        // The training data may have gone since; a copy of a known layout is known by its photos' names.
-        let Ok(own) = self.open(seed) else { return Ok(set) };
+        let mut set = other.open(seed)?;
+        // A copy of a known layout is known by its photos' names.
+        let Ok(own) = self.open(seed) else {
+            set.notes
+                .push(format!("{} cannot be opened: whether somebody tested was trained on is not known", self.data));
+            return Ok(set);
+        };
         let folder = |data: &ReidData| Path::new(&data.data).canonicalize().ok();
         let copies = own.layout == set.layout && own.layout != Layout::Tree;
         if self.data == other.data || copies || folder(self).is_some_and(|own| Some(own) == folder(other)) {

@@ -32,6 +32,8 @@ struct Frame {
 /// ffmpeg with no terminal to read from.
 fn ffmpeg() -> Command {
     let mut command = Command::new("ffmpeg");
+    // What several threads make of a damaged frame depends on chance; films are read beside each other.
+    command.args(["-threads", "1"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

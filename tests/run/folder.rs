@@ -192,6 +192,9 @@ fn what_a_flag_writes_spares_the_run() {
         check_out(&small.at().join(name)).expect(name);
     }
     let elsewhere = tempdir().expect("a folder");
+    let link = elsewhere.path().join("out.safetensors");
+    std::os::unix::fs::symlink(small.at().join(NEWEST), &link).expect("linked");
+    assert!(check_out(&link).expect_err("a link").to_string().contains(NEWEST));
     fs::write(elsewhere.path().join("config.json"), "mine").expect("written");
     check_out(&elsewhere.path().join("config.json")).expect("no run's");
 }

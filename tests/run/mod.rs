@@ -270,19 +270,27 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     // Names as people have them: a quote, a comma, a line's end.
     let names = ["a,b.png", "b\"c.png", "c\nd.png", "d.png"];
     names.iter().for_each(|name| write(name, 10));
+    let sources =
+        |names: &[&str]| -> Vec<Source> { names.iter().map(|name| Source::File(dir.path().join(name))).collect() };
     let compared = |names: &[&str]| {
-        let sources: Vec<Source> = names.iter().map(|name| Source::File(dir.path().join(name))).collect();
+        let sources = sources(names);
         let photos = Photos::of(names.iter().copied().zip(&sources).collect());
         photos.compare(dir.path()).map(|()| photos.write(dir.path()).expect("written")).map_err(|e| format!("{e:#}"))
     };
-    assert_eq!(compared(&names), Ok(()), "no list yet");
+    assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
+    assert!(Photos::of(vec![]).compare(dir.path()).is_ok(), "drawn data have none");
+    Photos::of(names.iter().copied().zip(&sources(&names)).collect()).write(dir.path()).expect("written");
     assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
-    // A copy has times of its own.
-    std::fs::remove_file(dir.path().join("d.png")).expect("removed");
-    write("d.png", 10);
-    let old = std::fs::File::options().write(true).open(dir.path().join("a,b.png")).expect("opened");
-    old.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(9)).expect("set");
-    assert_eq!(compared(&names), Ok(()));
+    // Folders that changed places bring their files' times along; a copy has times of its own, all of them.
+    let touched = |name: &str| {
+        let file = std::fs::File::options().write(true).open(dir.path().join(name)).expect("opened");
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(9)).expect("set");
+    };
+    ["a,b.png", "d.png"].into_iter().for_each(touched);
+    let error = compared(&names).expect_err("changed places");
+    assert!(error.contains("2 of another time of change (the first a,b.png)"), "{error}");
+    names.into_iter().for_each(touched);
+    assert_eq!(compared(&names), Ok(()), "a copy");
     write("e.png", 3);
     write("d.png", 11);
     let cases: [(&[&str], &str); 4] = [

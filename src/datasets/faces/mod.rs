@@ -175,8 +175,12 @@ impl FaceSet {
         let mut gone: BTreeSet<String> = super::persons(&self.test).into_iter().flat_map(known).collect();
         let training = super::persons(&*self.train);
         let trained: BTreeSet<String> = training.iter().copied().flat_map(known).collect();
-        // Of a row with more columns the first may be the name, too.
-        let asked = |text: &String| spellings(text).into_iter().chain(text.split(',').next().map(person));
+        // Of a row with more columns than a last name and a first name, the first may be the name, too.
+        let asked = |text: &String| {
+            let (name, rest) = text.split_once(',').unwrap_or((text, ""));
+            let row = rest.contains(',') || !rest.contains(char::is_alphabetic);
+            spellings(text).into_iter().chain(row.then(|| person(name)))
+        };
         let nobody: Vec<&String> =
             exclude.iter().filter(|name| !asked(name).any(|name| trained.contains(&name))).collect();
         let strangers = nobody.first().map(|first| {
