@@ -169,13 +169,15 @@ impl Passed {
 /// A folder's entries by name, without hidden ones and what systems leave behind, which `passed` counts.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// Where the folder cannot be read, or a name in it is not UTF-8: two such names could be taken for one.
 pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let cannot = || format!("cannot read the folder {}", dir.display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
-        let (name, mut path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let mut path = entry.path();
+        let name = entry.file_name().into_string();
+        let name = name.map_err(|_| anyhow!("{}: a name that is not UTF-8: rename it", path.display()))?;
         path.shrink_to_fit(); // there may be millions
         let kind = entry.file_type().map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
         // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.

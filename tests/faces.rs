@@ -97,6 +97,13 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
         let text = line(open(dir.path()));
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
+    // Another file that ends in the number is passed by; two of the right name are not chosen between.
+    std::fs::write(&list, good).expect("written");
+    picture(&dir.path().join("lfw/P00/P00_crop_0001.png"), 24, 24, 9);
+    let beside = open(dir.path()).expect("a set");
+    assert_eq!(beside.test[beside.pairs[0].left].name, "P00/P00_0001.png");
+    picture(&dir.path().join("lfw/P00/P00_0001.bmp"), 24, 24, 9);
+    assert!(line(open(dir.path())).contains("pairs.txt:2: P00/P00_0001.bmp and P00/P00_0001.png are both image 1"));
 }
 
 #[test]

@@ -72,3 +72,13 @@ fn what_is_passed_over_is_counted_by_kind() {
     }
     assert!(Passed::default().note().is_none());
 }
+
+#[test]
+fn names_that_are_not_utf_8_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = tempfile::tempdir().expect("a folder");
+    touch(place.path(), &["ann/1.jpg"]);
+    std::fs::create_dir(place.path().join(std::ffi::OsStr::from_bytes(b"Jos\xe9"))).expect("made");
+    let error = identities(place.path(), &[], &mut Passed::default()).expect_err("refused").to_string();
+    assert!(error.contains("not UTF-8: rename it"), "{error}");
+}

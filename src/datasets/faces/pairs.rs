@@ -54,12 +54,21 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
         let words: Vec<&str> = fields.iter().map(String::as_str).collect();
         let find = |name: &str, number: &str| -> Result<usize> {
             let value: u32 = number.parse().ok().with_context(|| format!("{at}: {number:?} is no image number"))?;
-            index.get(&(name, value)).copied().with_context(|| {
-                format!(
+            // NAME_0012 goes before another name that ends in the number.
+            let all = index.get(&(name, value)).map_or(&[][..], Vec::as_slice);
+            let as_named =
+                |row: &&usize| photos[**row].name[name.len() + 1..].starts_with(&format!("{name}_{value:04}."));
+            let exact: Vec<usize> = all.iter().filter(as_named).copied().collect();
+            match if exact.is_empty() { all } else { &exact[..] } {
+                [] => bail!(
                     "{at}: {}/{name}/{name}_{value:04} (.jpg, .png, ...) is missing: fetch the images again",
                     root.display()
-                )
-            })
+                ),
+                &[row] => Ok(row),
+                &[a, b, ..] => {
+                    bail!("{at}: {} and {} are both image {value}: remove one", photos[a].name, photos[b].name)
+                }
+            }
         };
         let pair = match &words[..] {
             [name, i, j] => Pair { left: find(name, i)?, right: find(name, j)?, same: true },
@@ -87,15 +96,18 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
 }
 
 /// Photos by person's name and the number at the end of the file's name (`NAME/NAME_0012.jpg` is 12).
-fn index(photos: &[Photo]) -> BTreeMap<(&str, u32), usize> {
+fn index(photos: &[Photo]) -> BTreeMap<(&str, u32), Vec<usize>> {
     let entry = |(row, photo): (usize, &'_ Photo)| -> Option<((usize, u32), usize)> {
         let (folder, file) = photo.name.split_once('/')?;
         let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
         let number = stem.rsplit_once('_').map_or(stem, |(_, number)| number);
         Some(((folder.len(), number.parse().ok()?), row))
     };
-    let entries = photos.iter().enumerate().filter_map(entry);
-    entries.map(|((length, number), row)| ((&photos[row].name[..length], number), row)).collect()
+    let mut index = BTreeMap::<_, Vec<usize>>::new();
+    for ((length, number), row) in photos.iter().enumerate().filter_map(entry) {
+        index.entry((&photos[row].name[..length], number)).or_default().push(row);
+    }
+    index
 }
 
 /// How the list or the images differ from LFW's View 2, or nothing. The images that no pair names may be missing.
