@@ -68,6 +68,8 @@ impl<'a> Photos<'a> {
         }
         let file = files::open(&path).with_context(cannot)?;
         let mut reader = csv::Reader::from_reader(BufReader::new(GzDecoder::new(BufReader::new(file))));
+        // A damaged list may look like an empty one.
+        ensure!(reader.headers().with_context(cannot)?.iter().eq(["name", "bytes", "changed"]), cannot());
         let mut before = reader.deserialize::<Row<String>>();
         let mut old = before.next().transpose().with_context(cannot)?;
         let mut new = self.0.iter().peekable();

@@ -95,7 +95,7 @@ fn flags_that_cannot_train_are_answered_in_one_line() {
         (2, "train @run --k 9223372036854775807", "--k|2 to 32768"),
         (2, "train @run --t1 18446744073709551615", "--t1"),
         (2, "train @run --loss triplet --triplets 1000000000000 ~--p ~--k", "--triplets"),
-        (1, "train @run --workers 100000", "--workers"),
+        (2, "train @run --workers 100000", "--workers|say 1 to 1024"),
         (2, "train @run --margin 1e300", "--margin"),
         (2, "train @run --k 1", "--k|say 2"),
         (2, "train @run --p 1", "--p|say 2"),
