@@ -275,7 +275,8 @@ fn photos_stand_upright_by_their_exif() {
     let upright = picture(20, 30);
     let (w, h) = upright.dimensions();
     // Where the upright pixel (x, y) lies in the file, for orientations 1 to 8.
-    let lies: [fn(u32, u32, u32, u32) -> (u32, u32); 8] = [
+    type Lies = fn(u32, u32, u32, u32) -> (u32, u32);
+    let lies: [Lies; 8] = [
         |x, y, _, _| (x, y),
         |x, y, w, _| (w - 1 - x, y),
         |x, y, w, h| (w - 1 - x, h - 1 - y),

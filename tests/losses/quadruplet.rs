@@ -252,8 +252,8 @@ fn losses_on_pairs_equal_loops() {
         let top = z[0].max(z[1]);
         let whole = (z[0] - top).exp() + (z[1] - top).exp();
         sum += whole.ln() + top - z[same];
-        for unit in 0..2 {
-            let slope = (z[unit] - top).exp() / whole - f64::from(u8::from(unit == same));
+        for (unit, z) in z.into_iter().enumerate() {
+            let slope = (z - top).exp() / whole - f64::from(u8::from(unit == same));
             close(outputs.grad().double_value(&[row, unit as i64]), slope, 1e-12);
         }
     }
