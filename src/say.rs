@@ -143,9 +143,6 @@ fn exhausted(text: &str) -> Option<String> {
         "CUDA error: out of memory",
         "Storage size calculation overflowed",
     ];
-    if text.starts_with("out of memory: ") {
-        return Some(text.into());
-    }
     let at = WORDS.iter().find_map(|word| text.find(word))?;
     let asked = cut(first_line(&text[at..]), FOREIGN);
     Some(format!("out of memory: {asked}: make the batch, the images or the network smaller, or free memory"))
@@ -165,7 +162,8 @@ pub fn panics() {
             return;
         }
         let text = panicked(panic.payload());
-        if let Some(text) = exhausted(text) {
+        let room = panic.payload().downcast_ref::<NoRoom>().map(|room| room.0.clone());
+        if let Some(text) = room.or_else(|| exhausted(text)) {
             return cry(format!("error: {text}"));
         }
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
@@ -178,9 +176,14 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What a panic says that is no defect: more was asked for than this machine has. It is said as it stands.
+#[derive(Debug)]
+pub struct NoRoom(pub String);
+
 /// What a panic says.
 fn panicked(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = payload.downcast_ref::<String>().or(payload.downcast_ref::<NoRoom>().map(|room| &room.0));
+    let text = text.map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 

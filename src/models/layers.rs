@@ -9,6 +9,7 @@ use tch::nn::{Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
 use crate::bounds::room;
+use crate::say::NoRoom;
 use crate::seed;
 
 /// What a parameter starts as. `fan_in` is the number of inputs that one output sums over, `fan_out` the reverse.
@@ -34,7 +35,8 @@ impl Init {
     /// The values of parameter `name` of shape `[out, in, ...]`, row-major: the same for the same seed and name,
     /// whatever else was built before.
     pub fn values(self, seed: u64, name: &str, shape: &[i64]) -> Vec<f32> {
-        let count = room(shape.iter().copied(), 4).unwrap_or_else(|why| panic!("{why}, for the variable {name}"));
+        let count = room(shape.iter().copied(), 4)
+            .unwrap_or_else(|why| std::panic::panic_any(NoRoom(format!("{why}, for the variable {name}"))));
         let spatial = shape.iter().skip(2).product::<i64>() as f64;
         let fan_out = shape[0] as f64 * spatial;
         let fan_in = shape.get(1).copied().unwrap_or(1) as f64 * spatial;
