@@ -119,7 +119,8 @@ fn work<T>(shared: &Shared<T>, make: &impl Fn(u64) -> Result<T>) {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+/// What a panic said, where it said it in words.
+pub fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -88,4 +88,12 @@ int64_t rankle_cuda_peak(int index, int reset) {
     return -1;
   }
 }
+
+// Gives the memory that no tensor of GPU `index` takes back to the device.
+void rankle_cuda_release(void) {
+  try {
+    c10::getDeviceAllocator(c10::kCUDA)->emptyCache();
+  } catch (...) {
+  }
+}
 }

@@ -1,22 +1,35 @@
 //! Our side of `scripts/bench --gpu`: losses with mining and whole training steps on a GPU.
 //!
-//! `gpu loss KIND BATCH` and `gpu step NET PRECISION BATCH` run one job and print one line of JSON: the median
-//! milliseconds of a step by the host's clock around whole series that end with the device's, the peak of the memory that
-//! tensors took, what came out, and, of a step, the part outside the network. Inputs are drawn by libtorch's own
-//! generator from a seed, so that PyTorch draws the same. `--device cpu` runs the same jobs there, to try the program.
+//! `gpu loss KIND BATCH`, `gpu step NET PRECISION BATCH` and `gpu loader FOLDER` run one job and print one line of JSON:
+//! the median milliseconds of a step by the host's clock around whole series that end with the device's, the host's own
+//! share of them, the peak of the memory that tensors took, what came out, and, of a step, the part outside the network.
+//! `gpu serve` reads such jobs, a line each, and answers each with a line: a process that starts once. Inputs are drawn
+//! by libtorch's own generator from a seed, so that PyTorch draws the same. `--device cpu` runs the same jobs there, to
+//! try the program.
 
+use std::io::BufRead;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rankle::datasets::{self, Split};
 use rankle::device::autocast;
 use rankle::distance::{Metric, normalize};
+use rankle::loader::Loader;
 use rankle::losses::{Margin, Tally, embedded, multilabel};
 use rankle::mining::{Negative, Pick};
 use rankle::models::label::LabelNet;
 use rankle::models::layers::Scope;
-use rankle::models::{LuNet, Network, TriNet, Vgg16, channels_last, inception::Nn2};
+use rankle::models::{
+    LuNet, Network, TriNet, Vgg16, channels_last,
+    inception::{InceptionResnetV1, Nn2},
+};
 use rankle::optim::{Optimizer, Rule};
-use rankle::transfer::{peak_memory, stage, upload};
+use rankle::sampler::PkSampler;
+use rankle::transfer::{peak_memory, release_memory, stage, upload};
+use rankle::transform::{Augment, Recipe};
 use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -28,8 +41,17 @@ fn settle(device: Device) {
     }
 }
 
-/// Median milliseconds of a call, over series long enough for the clock, and the peak of memory.
-fn timed(device: Device, mut work: impl FnMut()) -> (f64, Option<u64>) {
+/// What a call took.
+struct Timed {
+    /// Median milliseconds, over series long enough for the clock.
+    ms: f64,
+    /// Those until the host had handed all work to the device: near `ms`, the device waits for the host.
+    host_ms: f64,
+    /// Most bytes that tensors took.
+    peak: Option<u64>,
+}
+
+fn timed(device: Device, mut work: impl FnMut()) -> Timed {
     for _ in 0..3 {
         work();
     }
@@ -39,16 +61,21 @@ fn timed(device: Device, mut work: impl FnMut()) -> (f64, Option<u64>) {
     work();
     settle(device);
     let calls = (0.1 / start.elapsed().as_secs_f64()).clamp(1., 200.) as usize;
-    let mut series: Vec<f64> = (0..7)
+    let series: Vec<(f64, f64)> = (0..7)
         .map(|_| {
             let start = Instant::now();
             (0..calls).for_each(|_| work());
+            let handed = start.elapsed().as_secs_f64();
             settle(device);
-            1e3 * start.elapsed().as_secs_f64() / calls as f64
+            (1e3 * start.elapsed().as_secs_f64() / calls as f64, 1e3 * handed / calls as f64)
         })
         .collect();
-    series.sort_unstable_by(f64::total_cmp);
-    (series[series.len() / 2], peak_memory(device, false))
+    let median = |of: &dyn Fn(&(f64, f64)) -> f64| {
+        let mut all: Vec<f64> = series.iter().map(of).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    Timed { ms: median(&|at| at.0), host_ms: median(&|at| at.1), peak: peak_memory(device, false) }
 }
 
 fn loss_of(kind: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
@@ -92,8 +119,8 @@ fn loss(kind: &str, batch: i64, device: Device) -> Result<Value> {
         Ok((value.detach(), leaf.grad()))
     };
     let (value, gradient) = step()?;
-    let (ms, peak) = timed(device, || drop(step()));
-    Ok(json!({"ms": ms, "peak_bytes": peak, "loss": value.double_value(&[]),
+    let Timed { ms, host_ms, peak } = timed(device, || drop(step()));
+    Ok(json!({"ms": ms, "host_ms": host_ms, "peak_bytes": peak, "loss": value.double_value(&[]),
         "gradient_norm": gradient.norm().double_value(&[])}))
 }
 
@@ -113,6 +140,7 @@ fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Va
     let (net, size, each) = match network {
         "trinet" => (Net::Embeds(Box::new(TriNet::new(&at))), [256, 128], 4),
         "lunet" => (Net::Embeds(Box::new(LuNet::new(&at, 128, 64, 1)?)), [128, 64], 4),
+        "inception-resnet-v1" => (Net::Embeds(Box::new(InceptionResnetV1::new(&at, 160, 512, 1)?)), [160, 160], 40),
         "nn2" => (Net::Embeds(Box::new(Nn2::new(&at, 224, 128, 1, true)?)), [224, 224], 40),
         "vgg16" => (Net::Scores(LabelNet::new(&at, Box::new(Vgg16::new(&at)), 80, 0.5)), [224, 224], 4),
         other => bail!("no network {other}"),
@@ -130,7 +158,7 @@ fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Va
     };
     let charge = |x: &Tensor| match (&net, network) {
         (Net::Scores(_), _) => multilabel::lsep(x, &classes).mean(),
-        (_, "nn2") => {
+        (_, "nn2" | "inception-resnet-v1") => {
             let rule = Negative::SemiHard(Pick::Nearest);
             embedded::every_pair(x, &people, Metric::SquaredEuclidean, 0.2, rule).mean()
         }
@@ -143,20 +171,46 @@ fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Va
         loss.backward();
         optimizer.step(3e-4, 0.9);
     };
-    let (ms, peak) = timed(device, &mut whole);
+    let Timed { ms, host_ms, peak } = timed(device, &mut whole);
     // The network alone: a fixed gradient comes back into it.
     let ready = images();
-    let (network_ms, _) = timed(device, || {
+    let network_ms = timed(device, || {
         optimizer.zero_grad();
         forward(&ready).sum(Kind::Float).backward();
-    });
+    })
+    .ms;
     let x = forward(&ready).detach().to_kind(Kind::Float);
-    let (loss_ms, _) = timed(device, || {
+    let loss_ms = timed(device, || {
         let leaf = x.detach().set_requires_grad(true);
         charge(&leaf).backward();
-    });
-    Ok(json!({"ms": ms, "images_per_second": 1e3 * batch as f64 / ms, "network_ms": network_ms, "loss_ms": loss_ms,
-        "loss_share": loss_ms / ms, "peak_bytes": peak}))
+    })
+    .ms;
+    Ok(
+        json!({"ms": ms, "host_ms": host_ms, "images_per_second": 1e3 * batch as f64 / ms, "network_ms": network_ms, "loss_ms": loss_ms,
+        "loss_share": loss_ms / ms, "peak_bytes": peak}),
+    )
+}
+
+/// Batches as triplet-reid's training takes them from a set in Market-1501's layout, 72 photos to 256x128 each, on all
+/// cores, into page-locked memory where there is a GPU: photos a second, with the first batches left out.
+fn loader(folder: &Path, device: Device) -> Result<Value> {
+    let photos = datasets::open_split(folder, Split::default(), None)?.train;
+    let people: Vec<i64> = photos.iter().map(|photo| photo.person).collect();
+    let sampler = Arc::new(PkSampler::new(&people, 18, 4, 1).context("too few people")?);
+    let recipe = Recipe::imagenet(256, 128);
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let (first, all) = (2 * workers as u64, 2 * workers as u64 + 40);
+    let mut batches = Loader::new(0..all, workers, workers + 1, move |step| {
+        let chosen = sampler.batch(step).into_iter().enumerate();
+        let batch = recipe.train_batch(chosen, |row| photos[row].source.image(), Augment::CropFlip, 1, step)?;
+        Ok(stage(batch, device))
+    })?;
+    for batch in batches.by_ref().take(first as usize) {
+        drop(batch?);
+    }
+    let start = Instant::now();
+    let images = batches.map(|batch| Ok(batch?.size()[0])).sum::<Result<i64>>()?;
+    Ok(json!({"images_per_second": images as f64 / start.elapsed().as_secs_f64(), "workers": workers}))
 }
 
 unsafe extern "C" {
@@ -178,20 +232,34 @@ fn run() -> Result<()> {
         }
         None => rankle::device::resolve("cuda")?.0,
     };
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words == ["serve"] {
+        for line in std::io::stdin().lock().lines() {
+            let line = line?;
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let found = catch_unwind(AssertUnwindSafe(|| job(&words, device)))
+                .unwrap_or_else(|panic| Err(anyhow!("{}", rankle::loader::message(&*panic))));
+            println!("{}", found.unwrap_or_else(|error| json!({"error": rankle::say::one_line(&error)})));
+            release_memory(device);
+        }
+        return Ok(());
+    }
+    println!("{}", job(&words.iter().map(String::as_str).collect::<Vec<_>>(), device)?);
+    Ok(())
+}
+
+fn job(words: &[&str], device: Device) -> Result<Value> {
     let number = |text: &str| text.parse::<i64>().with_context(|| format!("{text} is no batch"));
     if device.is_cuda() {
         let deterministic = std::env::var_os("RANKLE_DETERMINISTIC").is_some();
         // SAFETY: sets switches of libtorch's; no pointers.
         unsafe { rankle_cuda_modes(0, words.contains(&"tf32").into(), deterministic.into()) };
     }
-    let found = match words[..] {
-        ["loss", kind, batch] => loss(kind, number(batch)?, device)?,
-        ["step", network, precision, batch] => step(network, precision, number(batch)?, device)?,
-        _ => bail!("say loss KIND BATCH or step NET PRECISION BATCH"),
-    };
-    println!("{found}");
-    Ok(())
+    match *words {
+        ["loss", kind, batch] => loss(kind, number(batch)?, device),
+        ["step", network, precision, batch] => step(network, precision, number(batch)?, device),
+        ["loader", folder] => loader(Path::new(folder), device),
+        _ => bail!("say loss KIND BATCH, step NET PRECISION BATCH or loader FOLDER"),
+    }
 }
 
 fn main() -> std::process::ExitCode {
