@@ -1,11 +1,11 @@
 //! Optimisers whose state has names and can be saved: SGD, Adam, AdaGrad.
 //!
 //! libtorch's own are reachable from Rust, but their state is not, and a resumed run must equal an unbroken one.
-//! Steps are [`fused`] on CPUs and grouped by libtorch ([`native`]) elsewhere.
+//! Steps are [`fused`] on CPUs and libtorch's for lists of tensors ([`native`]) elsewhere.
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor, nn::VarStore};
+use tch::{Device, Kind, Tensor, nn::VarStore};
 
 use update::{Entry, Update};
 
@@ -55,6 +55,12 @@ pub struct Optimizer {
     steps: u64,
     /// Π β₁(s) and Π β₂ over the steps so far.
     products: (f64, f64),
+    /// The step that [`Optimizer::prepare`] made ready, and its β₁.
+    prepared: Option<(Update, f64)>,
+    /// Its [`Update::dials`], on the device.
+    dials: [Tensor; 2],
+    /// β₁ of the last step, where that reads all else that changes from `dials`.
+    replays: Option<f64>,
 }
 
 impl Optimizer {
@@ -62,7 +68,19 @@ impl Optimizer {
     /// `weight_decay · x` to the gradient of every parameter; the paper has none.
     pub fn new(rule: Rule, weight_decay: f64, store: &VarStore) -> Optimizer {
         let parameters = store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect();
-        Optimizer { rule, weight_decay, parameters, state: BTreeMap::new(), steps: 0, products: (1., 1.) }
+        let device = store.device();
+        let kind = if device == Device::Cpu { Kind::Double } else { Kind::Float };
+        Optimizer {
+            rule,
+            weight_decay,
+            parameters,
+            state: BTreeMap::new(),
+            steps: 0,
+            products: (1., 1.),
+            prepared: None,
+            dials: [(); 2].map(|()| Tensor::zeros([], (kind, device))),
+            replays: None,
+        }
     }
 
     /// Drops all gradients: the next backward pass makes new ones instead of adding to zeros.
@@ -73,39 +91,43 @@ impl Optimizer {
     /// Scales all gradients down so that their common norm is at most `most`; 0 leaves them. Summed on the device in
     /// f64, without a wait; a gradient that is not finite makes all of them NaN.
     pub fn clip(&mut self, most: f64) {
-        if most <= 0. {
-            return;
+        if most > 0. {
+            let gradients: Vec<_> = self.parameters.values().map(Tensor::grad).filter(Tensor::defined).collect();
+            native::clip(&gradients, most);
         }
-        let gradients: Vec<Tensor> = self.parameters.values().map(Tensor::grad).filter(Tensor::defined).collect();
-        let Some(device) = gradients.first().map(Tensor::device) else { return };
-        tch::no_grad(|| {
-            let zero = Tensor::zeros([], (Kind::Double, device));
-            let squares = gradients.iter().fold(zero, |sum, g| sum + g.square().sum(Kind::Double));
-            let norm = squares.sqrt();
-            let scale = (most / &norm).clamp_max(1.).masked_fill(&norm.isfinite().logical_not(), f64::NAN);
-            for mut gradient in gradients {
-                let scale = scale.to_kind(gradient.kind());
-                let _ = gradient.g_mul_(&scale);
-            }
-        });
     }
 
     /// One step with learning rate `rate`; `beta1` is Adam's and ignored by the other rules. Parameters that got no
     /// gradient stay as they are. On a CPU one pass over memory does all of the rule's arithmetic; elsewhere libtorch's
     /// kernels take all parameters at once.
     pub fn step(&mut self, rate: f64, beta1: f64) {
+        self.prepare(rate, beta1);
+        self.apply();
+    }
+
+    /// What changes between steps: counts one, and writes its constants to the device, without a wait. Returns whether a
+    /// captured [`Optimizer::apply`] still does this step: β₁ is fixed in it.
+    pub fn prepare(&mut self, rate: f64, beta1: f64) -> bool {
         self.steps += 1;
-        if let Rule::Adam { beta2, .. } = self.rule {
-            self.products = (self.products.0 * beta1, self.products.1 * beta2);
-        }
         let update = match self.rule {
             Rule::Sgd { momentum } => Update::Sgd { momentum, rate },
             Rule::Adam { beta2, eps } => {
+                self.products = (self.products.0 * beta1, self.products.1 * beta2);
                 let (first, second) = self.products;
                 Update::Adam { beta1, beta2, eps, root: (1. - second).sqrt(), rate: rate / (1. - first) }
             }
             Rule::AdaGrad { eps, .. } => Update::AdaGrad { eps, rate },
         };
+        for (dial, number) in self.dials.iter_mut().zip(update.dials(self.steps)) {
+            let _ = dial.fill_(number);
+        }
+        self.prepared = Some((update, beta1));
+        self.replays == Some(beta1)
+    }
+
+    /// The step that [`Optimizer::prepare`] made ready; panics without one.
+    pub fn apply(&mut self) {
+        let (update, beta1) = self.prepared.expect("a prepared step");
         let (slots, initial) = match self.rule {
             Rule::Sgd { momentum: 0. } => (&[][..], 0.),
             Rule::Sgd { .. } => (&["momentum"][..], 0.),
@@ -113,7 +135,7 @@ impl Optimizer {
             Rule::AdaGrad { initial, .. } => (&["squares"][..], initial),
         };
         tch::no_grad(|| {
-            let Optimizer { weight_decay, parameters, state, .. } = self;
+            let Optimizer { weight_decay, parameters, state, dials, .. } = self;
             let mut entries = Vec::with_capacity(parameters.len());
             for (name, x) in parameters.iter() {
                 let gradient = x.grad();
@@ -124,7 +146,8 @@ impl Optimizer {
             }
             let (one_pass, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(fused::fits);
             fused::step(&one_pass, update, *weight_decay);
-            native::step(&others, update, *weight_decay);
+            let read = native::step(&others, update, *weight_decay, dials) && one_pass.is_empty();
+            self.replays = read.then_some(beta1);
         });
     }
 
@@ -144,6 +167,7 @@ impl Optimizer {
         self.steps = steps.int64_value(&[]) as u64;
         self.products = (products.double_value(&[0]), products.double_value(&[1]));
         self.state.clear();
+        self.replays = None;
         for (name, x) in saved {
             let parameter = name.split_once('.').and_then(|(_, name)| self.parameters.get(name)).ok_or(&*name)?;
             if parameter.size() != x.size() {

@@ -1,4 +1,4 @@
-//! A step by libtorch's operations on lists of tensors: on a GPU a few kernels for all parameters together.
+//! A step by libtorch's operations on lists of tensors: on a GPU one kernel, or a few, for all parameters together.
 
 use std::ffi::c_void;
 
@@ -7,7 +7,8 @@ use tch::Tensor;
 use super::update::{Entry, Update};
 
 unsafe extern "C" {
-    /// `src/native/optim.cpp`: `count` parameters, gradients and slots, `at::Tensor*` each; 0, or 1 where libtorch threw.
+    /// `src/native/optim.cpp`: `count` parameters, gradients and slots, `at::Tensor*` each; how many of them
+    /// its fused kernels did not take, or -1 where libtorch threw.
     fn rankle_step(
         rule: i32,
         x: *const *mut c_void,
@@ -17,7 +18,11 @@ unsafe extern "C" {
         count: usize,
         decay: f64,
         constants: *const f64,
+        rate: *mut c_void,
+        steps: *mut c_void,
     ) -> i32;
+    /// Scales `count` gradients, `at::Tensor*` each, as `Optimizer::clip` says; 0, or 1 where libtorch threw.
+    fn rankle_clip(gradients: *const *mut c_void, count: usize, most: f64) -> i32;
     /// Takes the gradient of each `at::Tensor*` away.
     fn rankle_drop_gradients(x: *const *mut c_void, count: usize);
 }
@@ -29,14 +34,23 @@ pub(super) fn drop_gradients<'a>(parameters: impl Iterator<Item = &'a mut Tensor
     unsafe { rankle_drop_gradients(all.as_ptr(), all.len()) }
 }
 
-/// Steps all `entries`, of any float kinds, devices and layouts.
+/// Scales `gradients` down to the common norm `most`.
 ///
 /// # Panics
 /// Where libtorch fails, e.g. out of memory.
-pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
-    if entries.is_empty() {
-        return;
-    }
+pub(super) fn clip(gradients: &[Tensor], most: f64) {
+    let all: Vec<*mut c_void> = gradients.iter().map(pointer).collect();
+    // SAFETY: valid `at::Tensor*` of tensors that are borrowed until this returns; no pointer is kept.
+    let failed = !all.is_empty() && unsafe { rankle_clip(all.as_ptr(), all.len(), most) } != 0;
+    assert!(!failed, "libtorch could not scale the gradients");
+}
+
+/// Steps all `entries`, of any float kinds, devices and layouts. Returns whether libtorch's fused kernels took them all,
+/// which read from `dials` the rate (see [`Update::dials`]) and the count of steps.
+///
+/// # Panics
+/// Where libtorch fails, e.g. out of memory.
+pub(super) fn step(entries: &[Entry], update: Update, decay: f64, dials: &[Tensor; 2]) -> bool {
     let list = |of: &dyn Fn(&Entry) -> *mut c_void| entries.iter().map(of).collect::<Vec<*mut c_void>>();
     let slot = |at: usize| list(&|entry| entry.slots.get(at).map_or(std::ptr::null_mut(), pointer));
     let (rule, constants) = match update {
@@ -47,8 +61,8 @@ pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
     let (x, gradient) = (list(&|entry| pointer(&entry.x)), list(&|entry| pointer(&entry.gradient)));
     let (first, second) = (slot(0), slot(1));
     // SAFETY: lists of `count` valid `at::Tensor*`, null only in the slots that the rule has not and does not read;
-    // `entries` keeps the tensors alive, and no pointer is kept.
-    let failed = unsafe {
+    // `entries` and `dials` keep the tensors alive, and no pointer is kept.
+    let others = unsafe {
         rankle_step(
             rule,
             x.as_ptr(),
@@ -58,9 +72,12 @@ pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
             entries.len(),
             decay,
             constants.as_ptr(),
+            pointer(&dials[0]),
+            pointer(&dials[1]),
         )
     };
-    assert_eq!(failed, 0, "libtorch could not step the parameters");
+    assert!(others >= 0, "libtorch could not step the parameters");
+    others == 0
 }
 
 fn pointer(t: &Tensor) -> *mut c_void {

@@ -14,6 +14,18 @@ pub(super) enum Update {
     AdaGrad { eps: f64, rate: f64 },
 }
 
+impl Update {
+    /// What libtorch's fused kernels are told at step `steps`, rate first: Adam's divides it by `1 - β₁^steps` and takes
+    /// `1 - β₂^steps` for the square of `root`.
+    pub(super) fn dials(self, steps: u64) -> [f64; 2] {
+        let steps = steps as f64;
+        match self {
+            Update::Adam { beta1, rate, .. } => [rate * (1. - beta1.powf(steps)), steps],
+            Update::Sgd { rate, .. } | Update::AdaGrad { rate, .. } => [rate, steps],
+        }
+    }
+}
+
 /// A parameter, its gradient, and the rule's slots in the order of its equation.
 #[derive(Debug)]
 pub(super) struct Entry {
