@@ -46,6 +46,20 @@ fn a_bundle_runs_with_a_pythons_torch_and_says_where_there_is_none() {
     let card = run(&folder.join("triplet-reid"), &["data", "--data", "drawn"], &with);
     assert!(card.status.success(), "{}", text(&card));
 
+    // NVIDIA's run-time compiler beside a torch is found, where it is.
+    let site = place.path().canonicalize().expect("a folder").join("site");
+    for part in ["torch/lib", "nvidia/cu13/lib"] {
+        std::fs::create_dir_all(site.join(part)).expect("folders");
+    }
+    std::fs::write(site.join("torch/lib/libtorch_cpu.so"), "").expect("a file");
+    let probe = folder.join("programs/probe");
+    std::fs::write(&probe, "#!/bin/sh\necho $LD_LIBRARY_PATH\n").expect("a file");
+    std::fs::set_permissions(&probe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
+    std::os::unix::fs::symlink("launch", folder.join("probe")).expect("a link");
+    let at = |part: &str| site.join(part).to_string_lossy().to_string();
+    let said = run(&folder.join("probe"), &[], &[("LIBTORCH", &at("torch")), ("LD_LIBRARY_PATH", "/own")]);
+    assert_eq!(text(&said).trim(), format!("{}:{}:/own", at("torch/lib"), at("nvidia/cu13/lib")));
+
     let empty = place.path().join("empty");
     std::fs::create_dir(&empty).expect("a folder");
     let without = run(&folder.join("facenet"), &["--help"], &[("LIBTORCH", empty.to_str().expect("a path"))]);

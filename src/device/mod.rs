@@ -7,4 +7,4 @@ pub mod memory;
 
 pub use crate::transfer;
 pub use autocast::{autocast, has_bfloat16};
-pub use choose::{resolve, resolve_local};
+pub use choose::{load_compilers, resolve, resolve_local, site_packages};
