@@ -22,12 +22,12 @@ mod native;
 mod watch;
 
 pub use gradients::Gradients;
-pub use watch::{fail, finish, leave};
+pub use watch::{exit, fail, finish, leave};
 
 /// Ends the process with the line `why`, where an error has no other way to its end.
 pub fn fall(why: &str) -> ! {
     fail(why);
-    watch::leave_now()
+    watch::leave_now(1)
 }
 
 /// The processes of a run, as one of them sees them.
@@ -102,6 +102,11 @@ impl World {
         // Never taken down: its destructor waits for collectives that the others may never finish.
         std::mem::forget(world.clone());
         Ok(world)
+    }
+
+    /// Whether no collective will meet anyone: false of one process that joined a world of its own (`RANKLE_JOIN_ALONE`).
+    pub fn is_alone(&self) -> bool {
+        self.0.is_none()
     }
 
     /// This process's number, from 0.

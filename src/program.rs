@@ -190,25 +190,26 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
     // A file that grows beyond `ulimit -f` is then an error like a full disk.
     // SAFETY: no handler of ours is called.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+    crate::collectives::exit(match std::panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => {
             crate::collectives::finish();
-            ExitCode::SUCCESS
+            0
         }
         Ok(Err(error)) => {
             if let Some(stopped) = error.downcast_ref::<Stopped>() {
                 // Whole: it ends with a command to type.
                 eprintln!("{}", crate::say::line(&stopped.to_string()));
-                return ExitCode::from(128 + stopped.signal);
+                128 + stopped.signal
+            } else {
+                crate::collectives::fail(&crate::say::one_line(&error));
+                if error.is::<hyper::Usage>() { 2 } else { 1 }
             }
-            crate::collectives::fail(&crate::say::one_line(&error));
-            ExitCode::from(if error.is::<hyper::Usage>() { 2 } else { 1 })
         }
         Err(_) => {
             crate::collectives::leave("a defect of rankle");
-            ExitCode::from(1)
+            1
         }
-    }
+    })
 }
 
 /// A paper's program: its command line, its verb, its end.

@@ -18,7 +18,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// None where `WORLD_SIZE` is absent or 1. Errors name the variable.
+    /// None where `WORLD_SIZE` is absent, or 1 and `RANKLE_JOIN_ALONE` is not set. Errors name the variable.
     pub fn read() -> Result<Option<Place>> {
         Place::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -42,7 +42,7 @@ impl Place {
         ensure!(size > 0, "WORLD_SIZE is 0 in the environment: say how many processes there are, or unset it");
         let rank = number("RANK")?.unwrap_or(0);
         ensure!(rank < size, "RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to {}", size - 1);
-        if size == 1 {
+        if size == 1 && get("RANKLE_JOIN_ALONE").is_none() {
             return Ok(None);
         }
         needed("RANK")?;

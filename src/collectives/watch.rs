@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -217,16 +218,26 @@ fn look(
 /// Ends this process for another's reason. Files are written whole or not at all, so any moment will do.
 fn end(why: &str) -> ! {
     say::cry(format!("error: {why}: start all processes again, and the run goes on from its last checkpoint"));
-    leave_now()
+    leave_now(1)
 }
 
 /// Ends the process as it stands: destructors of libtorch's, with another thread inside a collective, may never come
 /// to their end.
-pub(super) fn leave_now() -> ! {
+pub(super) fn leave_now(code: i32) -> ! {
     use std::io::Write;
     let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
     // SAFETY: ends the process; nothing runs after it.
-    unsafe { libc::_exit(1) }
+    unsafe { libc::_exit(code) }
+}
+
+/// The end of a program with `code`. A process that met others ends here: the group's own threads, NCCL's watchdog among
+/// them, would outlive what they work on.
+pub fn exit(code: u8) -> ExitCode {
+    if PRESENT.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        leave_now(code.into());
+    }
+    ExitCode::from(code)
 }
 
 /// What to make of a collective that failed: another process is gone, and the watch finds out which and why. Returns

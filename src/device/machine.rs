@@ -60,7 +60,7 @@ impl TrainingFlags {
         let asked = "--sync-batch-norm, --tf32, --deterministic and --skip-unreadable: give every process the same";
         machine.world.agree(asked, &alike)?;
         if self.sync_batch_norm {
-            if machine.world.size() == 1 {
+            if machine.world.is_alone() {
                 bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
             }
             let world = machine.world.clone();

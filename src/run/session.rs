@@ -139,7 +139,7 @@ impl Session {
             let timing = Log::open(&folder.file("timing.jsonl"), None)?;
             writes = Some(Writes { folder, log, timing });
         }
-        if world.size() > 1 {
+        if !world.is_alone() {
             if normalises && !machine.sync_batch_norm {
                 say(
                     "note: batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
@@ -392,7 +392,7 @@ pub fn load(at: &Path, config: &Config, store: &mut VarStore, world: &World) -> 
         loaded.note.iter().for_each(say);
         step = loaded.progress.step;
     }
-    if world.size() > 1 {
+    if !world.is_alone() {
         step = world.told(&step)?;
         world.share_variables(store)?;
     }

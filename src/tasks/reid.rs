@@ -168,7 +168,7 @@ impl Embedded {
     /// processes take a part of the gallery each. Errors where another process is gone.
     pub fn score(&self, metric: Metric, ap: Ap, world: &World) -> Result<Retrieval> {
         let Embedded { query, gallery, q, g, .. } = self;
-        if world.size() == 1 {
+        if world.is_alone() {
             return Ok(retrieval::evaluate(query, gallery, q, g, metric, Exclude::SameCamera, ap));
         }
         retrieval::evaluate_shared(query, gallery, q, g, metric, Exclude::SameCamera, ap, world)
