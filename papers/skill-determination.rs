@@ -28,7 +28,7 @@ use rankle::tasks::skill::{
     self as task, Batches, FlowFlags, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
 };
 use rankle::video::snippet::{Crops, Stream};
-use rankle::{optim::Rule, program, say::say, schedule::Stairs, seed};
+use rankle::{optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Kind, Tensor, nn::VarStore};
@@ -302,13 +302,14 @@ impl Paper for SkillDetermination {
         let unequal = || format!("--chunk {}: processes have unequal shares of --batch {}: say more", h.chunk, h.batch);
         let passes = shares.passes(h.chunk).with_context(unequal)?;
         let key = seed::named(run.seed(stream.name()), &format!("fold {fold}"));
-        let batches = Batches { batch: h.batch, segments: h.segments, seed: key, workers: run.machine.workers };
+        let (workers, device) = (run.machine.workers, run.machine.device);
+        let batches = Batches { batch: h.batch, segments: h.segments, seed: key, workers, device };
         let samples = fold_samples(h, data.set()?, fold).into();
         let mut loader = batches.load(data.material(stream)?, samples, session.steps(), shares.own())?;
         while let Some(batch) = loader.next() {
             let batch = batch?;
             let t = batch.step;
-            let similar = batch.similar.to_device(run.machine.device);
+            let similar = upload(&batch.similar, device);
             let terms_of = |f: &Tensor, rows: &Range<usize>| {
                 let [a, b] = [0, 1].map(|side| f.select(1, side).contiguous()); // f(p_i), f(p_j)
                 terms(h, &a, &b, &similar.narrow(0, rows.start as i64, rows.len() as i64))

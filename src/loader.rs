@@ -73,7 +73,10 @@ impl<T: Send + 'static> Loader<T> {
         for number in 0..workers.max(1) {
             let (shared, make) = (shared.clone(), make.clone());
             let thread = std::thread::Builder::new().name(format!("loader-{number}"));
-            let started = thread.spawn(move || work(&shared, &*make));
+            let started = thread.spawn(move || {
+                alone();
+                work(&shared, &*make);
+            });
             loader.threads.push(started.with_context(|| format!("cannot start loader thread {}", number + 1))?);
         }
         Ok(loader)
@@ -84,6 +87,19 @@ impl<T> Loader<T> {
     /// How long the consumer has waited in `next` for items that were not finished yet.
     pub fn waited(&self) -> Duration {
         self.waited
+    }
+}
+
+/// This thread computes by itself: libtorch would start a team of threads for each that copies or converts a batch. The
+/// others keep theirs, for the number is OpenMP's and one of each thread.
+fn alone() {
+    // libtorch sets it at a thread's first question and not again.
+    tch::get_num_threads();
+    // SAFETY: looks a function up by its name: the one of the library that libtorch runs on, or none.
+    let set = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"omp_set_num_threads".as_ptr()) };
+    if !set.is_null() {
+        // SAFETY: OpenMP's own signature.
+        unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn(libc::c_int)>(set)(1) }
     }
 }
 

@@ -26,4 +26,5 @@ mod sampler;
 mod say;
 mod skill;
 mod tasks;
+mod transfer;
 mod weights;

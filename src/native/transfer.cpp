@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 
 namespace {
@@ -29,6 +30,43 @@ c10::Stream side_stream(const c10::impl::VirtualGuardImpl& gpu, c10::Device devi
 } // namespace
 
 extern "C" {
+
+// `tensor`, of the CPU, in page-locked memory: itself where it lies there already. No device is named: libtorch pins for the
+// GPUs that there are, and warns at every call of whoever names one.
+int rankle_pin(void* tensor, void** out) {
+  try {
+    *out = new at::Tensor(static_cast<at::Tensor*>(tensor)->pin_memory());
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
+// `tensor`, of a GPU, on its way into page-locked memory, after what was queued before; there once `arrived` has happened.
+int rankle_fetch(void* tensor, void** out, void** arrived) {
+  try {
+    const auto& there = *static_cast<at::Tensor*>(tensor);
+    auto here = at::empty(there.sizes(), there.options().device(c10::kCPU).pinned_memory(true));
+    here.copy_(there, /*non_blocking=*/true);
+    auto event = std::make_unique<c10::Event>(c10::kCUDA);
+    event->record(c10::impl::VirtualGuardImpl(c10::kCUDA).getStream(there.device()));
+    *out = new at::Tensor(std::move(here));
+    *arrived = event.release();
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
+// Waits for one of rankle_fetch's and frees it.
+int rankle_arrived(void* arrived) {
+  try {
+    std::unique_ptr<c10::Event>(static_cast<c10::Event*>(arrived))->synchronize();
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
 
 // `tensor`, in page-locked memory, on GPU `index`. The current stream waits for the copy, the host doesn't.
 int rankle_upload(void* tensor, int index, void** out) {

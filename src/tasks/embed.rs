@@ -13,7 +13,7 @@ use crate::loader::Loader;
 use crate::models::{Network, channels_last};
 use crate::run::folder::check_out as check_run_out;
 use crate::say::Bar;
-use crate::transfer::upload;
+use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Recipe, TestViews};
 
 /// How to embed.
@@ -52,37 +52,28 @@ impl Embedding {
         let views = self.views.count();
         let chunk = (self.batch / views).max(1);
         let mut bar = Bar::new(what, photos.len() as u64, 0);
-        let mut parts = Vec::new();
-        for images in chunks(photos, self.recipe, self.views, chunk, self.workers)? {
+        let mut rows = Fetch::default();
+        for images in self.chunks(photos, self.views, chunk)? {
             let images = channels_last(&upload(&images?, self.device));
             let x = tch::no_grad(|| crate::device::autocast(self.amp, self.device, || network.forward(&images, false)));
             let x = x.to_kind(Kind::Float).view([-1, views as i64, network.width()]).mean_dim(1, false, None::<Kind>);
             bar.step(x.size()[0] as u64);
-            parts.push(x.to_device(Device::Cpu));
+            rows.push(&x);
         }
-        Ok(if parts.is_empty() {
-            Tensor::zeros([0, network.width()], (Kind::Float, Device::Cpu))
-        } else {
-            Tensor::cat(&parts, 0)
+        Ok(rows.all().unwrap_or_else(|| Tensor::zeros([0, network.width()], (Kind::Float, Device::Cpu))))
+    }
+
+    /// The views of `photos`, a prefetched chunk of photos after another: f32 `[n · views, 3, height, width]` on the host.
+    pub(super) fn chunks(&self, photos: &[Photo], views: TestViews, chunk: usize) -> Result<Loader<Tensor>> {
+        let shared: Arc<[Photo]> = photos.into();
+        let count = photos.len().div_ceil(chunk) as u64;
+        let Embedding { recipe, device, workers, .. } = *self;
+        Loader::new(0..count, workers, workers + 1, move |index| {
+            let from = index as usize * chunk;
+            let photos = &shared[from..shared.len().min(from + chunk)];
+            Ok(stage(recipe.test_batch(photos.iter().map(|photo| &photo.source), views)?, device))
         })
     }
-}
-
-/// The views of `photos`, a prefetched chunk of photos after another: f32 `[n · views, 3, height, width]` on the CPU.
-pub fn chunks(
-    photos: &[Photo],
-    recipe: Recipe,
-    views: TestViews,
-    chunk: usize,
-    workers: usize,
-) -> Result<Loader<Tensor>> {
-    let shared: Arc<[Photo]> = photos.into();
-    let count = photos.len().div_ceil(chunk) as u64;
-    Loader::new(0..count, workers, workers + 1, move |index| {
-        let from = index as usize * chunk;
-        let photos = &shared[from..shared.len().min(from + chunk)];
-        recipe.test_batch(photos.iter().map(|photo| &photo.source), views)
-    })
 }
 
 /// Refuses an `--out` that [`write`] could not write, before the work is done.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use super::embed::{Embedding, chunks};
+use super::embed::Embedding;
 use super::{Rows, people, reid};
 use crate::collectives::{Shares, World};
 use crate::datasets::{self, Photo, ReidSet};
@@ -26,7 +26,7 @@ use crate::run::Run;
 use crate::sampler::QuadrupletSampler;
 use crate::say::Bar;
 use crate::seed;
-use crate::transfer::{stage, upload};
+use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Augment, Recipe, TestViews};
 
 /// Bytes of conv2 maps that are kept at a time, of the queries and of the gallery each.
@@ -86,16 +86,17 @@ impl Comparison {
             for start in (0..columns).step_by(held) {
                 let right = self.maps(network, &gallery[start..columns.min(start + held)])?;
                 let (q, g) = (left.size()[0], right.size()[0]);
+                let mut scores = Fetch::default();
                 for first in (0..q * g).step_by(batch) {
                     let count = (batch as i64).min(q * g - first);
                     let place = Tensor::arange_start(first, first + count, (Kind::Int64, device));
                     let (row, column) = (place.divide_scalar_mode(g, "floor"), place.remainder(g));
                     let (a, b) = (left.index_select(0, &row), right.index_select(0, &column));
-                    let scores = self.ranked(network, &a, &b);
-                    let (row, column) = (row.to_device(Device::Cpu), column.to_device(Device::Cpu));
-                    let places = (row + from as i64) * columns as i64 + column + start as i64;
-                    let _ = out.view([-1]).index_copy_(0, &places, &scores);
+                    scores.push(&self.ranked(network, &a, &b));
                     bar.step(count as u64);
+                }
+                if let Some(scores) = scores.all() {
+                    out.narrow(0, from as i64, q).narrow(1, start as i64, g).copy_(&scores.view([q, g]));
                 }
             }
         }
@@ -115,16 +116,16 @@ impl Comparison {
         let shares = world.shares(pairs.len(), 1).ok();
         let pairs = shares.as_ref().map_or(pairs, |shares| &pairs[shares.own()]);
         let mut bar = Bar::new("compare pairs", pairs.len() as u64, 0);
-        let mut parts = vec![Tensor::zeros([0], (Kind::Float, Device::Cpu))];
+        let mut scores = Fetch::default();
         for pairs in pairs.chunks(self.images.batch.max(1)) {
             let both = pairs.iter().map(|pair| pair.0).chain(pairs.iter().map(|pair| pair.1));
             let both: Vec<Photo> = both.map(|place| photos[place].clone()).collect();
             let maps = self.maps(network, &both)?;
             let count = pairs.len() as i64;
-            parts.push(self.ranked(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count)));
+            scores.push(&self.ranked(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count)));
             bar.step(pairs.len() as u64);
         }
-        let own = Tensor::cat(&parts, 0);
+        let own = scores.all().unwrap_or_else(|| Tensor::zeros([0], (Kind::Float, Device::Cpu)));
         match shares {
             Some(shares) => world.gather(&own, &shares),
             None => Ok(own),
@@ -191,9 +192,9 @@ impl Comparison {
 
     /// conv2 maps of photos, on the device, `[N, views, C, H, W]`.
     fn maps(&self, network: &QuadrupletNet, photos: &[Photo]) -> Result<Tensor> {
-        let Embedding { recipe, batch, workers, device, amp, .. } = self.images;
+        let Embedding { batch, device, amp, .. } = self.images;
         let mut parts = Vec::new();
-        for images in chunks(photos, recipe, TestViews::Original, batch.max(1), workers)? {
+        for images in self.images.chunks(photos, TestViews::Original, batch.max(1))? {
             let images = channels_last(&upload(&images?, device));
             parts.push(tch::no_grad(|| crate::device::autocast(amp, device, || viewed(network, &images, self.order))));
         }
@@ -202,7 +203,7 @@ impl Comparison {
 
     fn ranked(&self, network: &QuadrupletNet, a: &Tensor, b: &Tensor) -> Tensor {
         let pass = || ranked(network, a, b, self.by, self.order);
-        tch::no_grad(|| crate::device::autocast(self.images.amp, self.images.device, pass)).to_device(Device::Cpu)
+        tch::no_grad(|| crate::device::autocast(self.images.amp, self.images.device, pass))
     }
 
     /// How many photos' maps fit into [`HELD`].
@@ -371,7 +372,7 @@ pub fn random_orders(kinds: usize, quadruplets: usize, own: Range<usize>, seed: 
 /// # Errors
 /// Where another process is gone.
 pub fn gather_parts(world: &World, own: &Tensor, parts: i64, shares: &Shares) -> Result<Tensor> {
-    if world.size() == 1 {
+    if world.is_alone() {
         return Ok(own.shallow_clone());
     }
     let by_quadruplet = own.unflatten(0, [parts, -1]).transpose(0, 1).contiguous();

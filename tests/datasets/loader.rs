@@ -25,6 +25,16 @@ fn loader_delivers_in_order_whatever_the_threads() {
     assert!(none.next().is_none() && none.next().is_none());
 }
 
+#[test]
+fn a_loader_thread_computes_by_itself_and_the_others_as_before() {
+    let before = tch::get_num_threads();
+    let counts: Vec<i32> =
+        Loader::new(0..6, 2, 2, |_| Ok(tch::get_num_threads())).unwrap().map(Result::unwrap).collect();
+    assert_eq!(counts, [1; 6]);
+    let started_later = std::thread::spawn(tch::get_num_threads).join().unwrap();
+    assert_eq!((tch::get_num_threads(), started_later), (before, before));
+}
+
 /// Counts itself while it lives.
 struct Counted(Arc<AtomicUsize>);
 

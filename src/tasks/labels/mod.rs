@@ -25,7 +25,7 @@ use crate::models::label::LabelSystem;
 use crate::run::Run;
 use crate::say::Bar;
 use crate::seed;
-use crate::transfer::{stage, upload};
+use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Augment, Recipe, TestViews};
 
 mod decisions;
@@ -486,15 +486,15 @@ pub fn over_items<const N: usize>(
         Ok(stage(encoding.input(&items)?, device))
     })?;
     let mut bar = Bar::new(what, own.len() as u64, 0);
-    let mut parts = [const { Vec::new() }; N];
+    let mut parts: [Fetch; N] = std::array::from_fn(|_| Fetch::default());
     for x in loader {
         let x = laid_out(&upload(&x?, device));
         for (part, rows) in parts.iter_mut().zip(tch::no_grad(|| forward(&x))) {
-            part.push(rows.to_kind(Kind::Float).to_device(Device::Cpu));
+            part.push(&rows.to_kind(Kind::Float));
         }
         bar.step(x.size()[0] as u64);
     }
-    let mut rows = parts.map(|part| Tensor::cat(&part, 0));
+    let mut rows = parts.map(|part| part.all().unwrap_or_default());
     if let Some(shares) = shares {
         for x in &mut rows {
             *x = machine.world.gather(x, &shares)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::bounds::room;
 use crate::datasets::skills::Pair;
@@ -14,7 +14,7 @@ use crate::loader::Loader;
 use crate::models::{Network, channels_last};
 use crate::run::Run;
 use crate::seed;
-use crate::transfer::upload;
+use crate::transfer::{stage, upload};
 use crate::video::Clip;
 use crate::video::snippet::{Crops, Draw, Stream, random_starts, split, uniform_starts};
 
@@ -176,8 +176,8 @@ impl PairBatch {
     /// consensus).
     pub fn scores(&self, net: &dyn Network, rows: &Range<usize>, run: &Run) -> Tensor {
         let (from, count) = ((rows.start - self.own.start) * self.segments, rows.len() * self.segments);
-        let parts = self.sides.each_ref().map(|side| side.narrow(0, from as i64, count as i64));
-        let raw = upload(&Tensor::cat(&parts, 0), run.machine.device).to_kind(Kind::Float);
+        let there = |side: &Tensor| upload(&side.narrow(0, from as i64, count as i64), run.machine.device);
+        let raw = Tensor::cat(&self.sides.each_ref().map(there), 0).to_kind(Kind::Float);
         let raw = if raw.dim() == 4 { channels_last(&raw) } else { raw };
         let f = run.autocast(|| {
             let scores = net.forward(&raw, true).to_kind(Kind::Float);
@@ -223,6 +223,8 @@ pub struct Batches {
     pub seed: u64,
     /// Loader threads.
     pub workers: usize,
+    /// Where they are bound for.
+    pub device: Device,
 }
 
 impl Batches {
@@ -254,10 +256,10 @@ impl Batches {
             let [first, second] = sides.map(|side| {
                 let windows = material.windows(side.len(), rng);
                 let windows = if windows.is_empty() { &[][..] } else { &windows[own.clone()] };
-                material.snippets(&side[own.clone()], windows)
+                Ok::<_, anyhow::Error>(stage(material.snippets(&side[own.clone()], windows)?, self.device))
             });
             let similar: Vec<bool> = order.iter().map(|&place| samples[place].similar).collect();
-            let similar = Tensor::from_slice(&similar);
+            let similar = stage(Tensor::from_slice(&similar), self.device);
             Ok(PairBatch { step, own: own.clone(), segments: self.segments, sides: [first?, second?], similar })
         })
     }

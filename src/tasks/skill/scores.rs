@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
-use tch::{Device, Kind, Tensor};
+use tch::Kind;
 
 use super::{Material, Part};
 use crate::datasets::skills::SkillSet;
@@ -14,7 +14,7 @@ use crate::report::Table;
 use crate::run::Run;
 use crate::say::Bar;
 use crate::seed;
-use crate::transfer::upload;
+use crate::transfer::{Fetch, stage, upload};
 use crate::video::snippet::{Stream, split};
 
 /// Tables under their titles.
@@ -35,21 +35,22 @@ pub fn score(net: &dyn Network, material: &Material, sigma: usize, run: &Run, wh
     let shares = machine.world.shares(videos, 1).ok();
     let own = shares.as_ref().map_or(0..videos, |shares| shares.own());
     let (first, given) = (own.start, material.clone());
-    let load = move |i: u64| given.uniform(first + i as usize, sigma);
+    let device = machine.device;
+    let load = move |i: u64| Ok(stage(given.uniform(first + i as usize, sigma)?, device));
     let mut bar = Bar::new(what, own.len() as u64, 0);
-    let mut rows = Vec::with_capacity(own.len());
+    let mut rows = Fetch::default();
     for raw in Loader::new(0..own.len() as u64, machine.workers, machine.workers + 1, load)? {
         let raw = upload(&raw?, machine.device).to_kind(Kind::Float);
         let scores = tch::no_grad(|| run.autocast(|| net.forward(&raw, false)));
-        let scores = scores.to_kind(Kind::Double).to_device(Device::Cpu).view([-1]);
-        let scores = Vec::<f64>::try_from(&scores).context("a row of scores")?;
-        ensure!(scores.iter().all(|score| score.is_finite()), "the network gives scores that are not finite");
-        rows.push(scores);
+        rows.push(&scores.to_kind(Kind::Double).view([1, -1]));
         bar.step(1);
     }
-    let Some(shares) = shares.filter(|_| machine.world.size() > 1) else { return Ok(rows) };
-    let rows = Tensor::from_slice(&rows.concat()).view([own.len() as i64, sigma as i64]);
-    let all = Vec::<f64>::try_from(machine.world.gather(&rows, &shares)?.view([-1])).context("rows of scores")?;
+    let Some(mut rows) = rows.all() else { return Ok(Vec::new()) };
+    if let Some(shares) = shares {
+        rows = machine.world.gather(&rows, &shares)?;
+    }
+    let all = Vec::<f64>::try_from(rows.view([-1])).context("rows of scores")?;
+    ensure!(all.iter().all(|score| score.is_finite()), "the network gives scores that are not finite");
     Ok(all.chunks(sigma).map(<[f64]>::to_vec).collect())
 }
 

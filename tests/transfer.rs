@@ -1,0 +1,56 @@
+//! What moves between the CPU and a GPU, as far as it shows without one.
+
+use std::process::Command;
+
+use rankle::device;
+use rankle::transfer::{Fetch, stage, upload};
+use tch::{Device, Kind, Tensor};
+
+use crate::common::all_close;
+
+#[test]
+fn fetched_batches_come_in_their_order() {
+    let mut rows = Fetch::default();
+    assert!(Fetch::default().all().is_none());
+    for i in 0..5 {
+        rows.push(&Tensor::full([i, 2], i, (Kind::Float, Device::Cpu)).set_requires_grad(true));
+    }
+    let all = rows.all().expect("rows");
+    assert!(!all.requires_grad());
+    let expected: Vec<f32> = [1, 2, 3, 4].iter().flat_map(|&i| vec![i as f32; 2 * i]).collect();
+    all_close(&all.view([-1]), &Tensor::from_slice(&expected), 0.);
+}
+
+/// What [`staging_warns_of_nothing`] looks at.
+#[test]
+fn a_staging() {
+    let x = Tensor::from_slice(&[1_f32, 2., 3.]);
+    // With a GPU that lies in page-locked memory; without, it is the tensor itself and a note says so.
+    for _ in 0..3 {
+        all_close(&stage(x.shallow_clone(), Device::Cuda(0)), &x, 0.);
+    }
+    assert_eq!(stage(x.shallow_clone(), Device::Cpu).data_ptr(), x.data_ptr());
+    assert_eq!(upload(&x, Device::Cpu).data_ptr(), x.data_ptr());
+}
+
+#[test]
+fn staging_warns_of_nothing() {
+    let mut this = Command::new(std::env::current_exe().expect("this test binary"));
+    let output = this.args(["--exact", "transfer::a_staging", "--nocapture"]).output().expect("a process");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("Warning"), "{said}");
+    assert!(said.lines().count() <= 1, "{said}");
+}
+
+#[test]
+fn the_run_time_compiler_beside_libtorch_is_loaded() {
+    let site = device::site_packages().expect("this process has libtorch");
+    let builtins = std::fs::read_dir(site.join("nvidia/cu13/lib")).into_iter().flatten().flatten();
+    let builtins: Vec<_> =
+        builtins.map(|entry| entry.path()).filter(|path| path.ends_with("libnvrtc-builtins.so.13.0")).collect();
+    device::load_compilers();
+    for path in builtins {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("what is mapped");
+        assert!(maps.contains(&*path.to_string_lossy()), "{} is not loaded", path.display());
+    }
+}
