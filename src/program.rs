@@ -187,6 +187,7 @@ fn sound<P: Paper>() -> Result<()> {
 fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
     crate::device::memory::keep();
     crate::say::panics();
+    crate::say::warnings();
     // A file that grows beyond `ulimit -f` is then an error like a full disk.
     // SAFETY: no handler of ours is called.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::ffi::{CStr, c_char};
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +40,23 @@ pub fn note(text: impl std::fmt::Display) {
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
         say(line);
     }
+}
+
+unsafe extern "C" {
+    /// `src/native/ops.cpp`.
+    fn rankle_warnings(say: extern "C" fn(*const c_char));
+}
+
+/// From now on what libtorch warns of on this thread (and in the backward passes that it waits for) is a [`note`]: once,
+/// where libtorch says some at every step.
+pub fn warnings() {
+    extern "C" fn heard(text: *const c_char) {
+        // SAFETY: a text with a 0 at its end, which lives until this returns.
+        let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+        note(format!("libtorch warns: {}", first_line(&text)));
+    }
+    // SAFETY: a function that lives as long as the program.
+    unsafe { rankle_warnings(heard) }
 }
 
 /// The most characters of a foreign text (a name, a value) that are shown, and of a whole message.

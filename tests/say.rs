@@ -4,9 +4,11 @@ use std::process::Command;
 
 use rankle::say::{caught, cut, foreign, line, one_line};
 use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
 
 use crate::common::Program;
 
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{1b}[31m\nb\r\u{202e}c\u{9b}2J";
 
 /// Whether a terminal would only show it.
@@ -80,4 +82,25 @@ fn hostile_names_flags_and_configurations_are_said_in_one_harmless_line() {
         program.bad(&["export", "--run", run], 1, &[name, "pipe"]);
         std::fs::remove_file(folder.path().join("run").join(name)).expect("there");
     }
+}
+
+/// Says what libtorch warns of, in a process of its own.
+#[test]
+fn libtorchs_warnings_are_a_note_each() {
+    if std::env::var_os("WARNED").is_none() {
+        let own = std::env::current_exe().expect("this program");
+        let name = "say::libtorchs_warnings_are_a_note_each";
+        let output =
+            Command::new(own).args([name, "--exact", "--nocapture"]).env("WARNED", "1").output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let count = |words: &str| said.lines().filter(|line| line.contains(words)).count();
+        assert_eq!(count("An output with one or more elements was resized"), 2, "{said}");
+        assert_eq!(count("note: libtorch warns: An output with one or more elements was resized"), 2, "{said}");
+        return;
+    }
+    rankle::say::warnings();
+    let resized = |from: i64, to: i64| Tensor::ones([to], FLOAT).abs_out(&Tensor::zeros([from], FLOAT));
+    (0..5).for_each(|_| drop(resized(2, 3)));
+    // Of another size: another text.
+    (0..5).for_each(|_| drop(resized(2, 4)));
 }

@@ -1,6 +1,7 @@
 // Tensor functions that tch leaves out. Nothing throws across the border.
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -46,5 +47,17 @@ void* rankle_known(void* x, void* gradient, void* value) {
   } catch (...) {
     return nullptr;
   }
+}
+
+// What libtorch warns of on this thread goes to `say` from now on; a backward pass hands what its threads warn of to the
+// thread that waits for it.
+void rankle_warnings(void (*say)(const char*)) {
+  struct Handler : c10::WarningHandler {
+    void (*say)(const char*) = nullptr;
+    void process(const c10::Warning& warning) override { say(warning.msg().c_str()); }
+  };
+  static Handler handler;
+  handler.say = say;
+  c10::WarningUtils::set_warning_handler(&handler);
 }
 }
