@@ -16,8 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use rankle::claims::Claims;
-use rankle::datasets::Photo;
-use rankle::datasets::faces::FaceSet;
+use rankle::datasets::{Photo, faces::FaceSet};
 use rankle::distance::Metric;
 use rankle::hyper::{Flags as Typed, Hyper, Idle, count, positive, shown, when, within};
 use rankle::losses::embedded;
@@ -106,7 +105,7 @@ struct Flags {
     /// Further random faces a batch, never anchor or positive (Section 3.2)
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = within(0..=65_536_usize))]
     negatives: usize,
-    /// Faces computed at once; a batch of more goes through twice (gradient caching); left out, 90 on a CPU and the batch on CUDA (ours)
+    /// Faces computed at once; a batch of more goes through twice (gradient caching); left out, 90 on a CPU and what fits a GPU's memory (ours)
     #[arg(long, value_name = "N", value_parser = within(4..=65_536_usize))]
     chunk: Option<usize>,
     /// Training augmentation (the paper states none)
@@ -168,10 +167,10 @@ impl Flags {
         self.people * self.faces + self.negatives
     }
 
-    /// Parts that the largest share of a batch is computed in, and the most faces of a part.
-    fn chunks(&self, run: &Run) -> (usize, usize) {
-        let size = self.chunk.unwrap_or(if run.machine.device.is_cuda() { self.most() } else { 90 });
-        (faces::parts(self.most().div_ceil(run.world().size()), size), size)
+    /// The most faces of a process's share of a batch, the parts that it is computed in, and the most faces of a part.
+    fn chunks(&self, run: &Run) -> (usize, usize, usize) {
+        let (share, size) = (self.most().div_ceil(run.world().size()), self.chunk.unwrap_or(faces::CHUNK));
+        (share, faces::parts(share, size), size)
     }
 
     fn published(&self) -> Option<&str> {
@@ -213,9 +212,7 @@ impl Paper for Facenet {
         ),
         (
             |h| matches!(h.mining, Nearest | RandomInMargin),
-            &[
-                "each (a, p) gets one negative within the margin (Eq. 4), or is skipped; which one the paper leaves open",
-            ],
+            &["each (a, p) has one negative within the margin (Eq. 4) or none; the paper leaves open which"],
         ),
         (
             |h| h.optimiser == Adagrad,
@@ -236,6 +233,10 @@ impl Paper for Facenet {
     type Data = FaceSet;
     type Shape = ();
     type Net = Box<dyn Network>;
+
+    fn settle(h: &mut Flags, begun: Option<Flags>, run: &Run) {
+        h.chunk = h.chunk.or_else(|| begun.map_or_else(|| faces::chunk(h.size, h.shrink, run), |begun| begun.chunk));
+    }
 
     fn open(h: &Flags, _: u64) -> Result<FaceSet> {
         h.data.open()
@@ -278,8 +279,7 @@ impl Paper for Facenet {
     // ---- Sections 3.1 and 3.2: training ---------------------------------------------------------------------------
 
     fn plan(h: &Flags, _: &FaceSet, _: &str, run: &Run) -> Result<Plan> {
-        let (chunks, size) = h.chunks(run);
-        let share = h.most().div_ceil(run.world().size());
+        let (share, chunks, size) = h.chunks(run);
         ensure!(
             chunks == 1 || !run.machine.sync_batch_norm,
             "--sync-batch-norm: shares of {share} faces come in {chunks} chunks, which are not the same number everywhere: say --chunk {share} or more, or more processes"
@@ -297,7 +297,7 @@ impl Paper for Facenet {
     fn train(h: &Flags, set: &FaceSet, part: &str, net: &Self::Net, session: &mut Session, run: &Run) -> Result<()> {
         let set = faces::named_fold(set, part, h.data.min_images)?;
         let sampler = Arc::new(faces::sampler(&set, h.people, h.faces, h.negatives, run.seed("sampler"))?);
-        let (chunks, size) = h.chunks(run);
+        let (_, chunks, size) = h.chunks(run);
         let (reader, mut loader) =
             faces::chunks(set.train, &sampler, h.recipe(), h.augment, size, session.steps(), run)?;
         // Running statistics.
@@ -340,15 +340,13 @@ impl Paper for Facenet {
     // ---- Sections 4 and 5: evaluation -----------------------------------------------------------------------------
 
     fn check_scoring(h: &Flags, how: &Scoring, _: &Typed) -> Result<()> {
-        let folds = h.protocol.is_some();
-        ensure!(!folds || !how.variant().centres(), "--variant: --protocol takes plain or flip-averaged");
+        ensure!(h.protocol.is_none() || !how.variant().centres(), "--variant: --protocol takes plain or flip-averaged");
         Ok(())
     }
 
     fn evaluate(h: &Flags, set: &FaceSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
         let set = how.seen(set);
         ensure!(!set.test.is_empty(), "{} has no test faces: give other --data, or train with --test DIR", set.name);
-        // By all processes, each a share.
         let rows = |part: &str, of: &[Photo]| faces::embed(&*nets.part(part)?.net, of, h.recipe(), how, run);
         let mut found = Evaluation::default();
         if h.protocol.is_some() {

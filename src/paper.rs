@@ -164,6 +164,10 @@ pub trait Paper: Sized + 'static {
     /// The paper's tables that compare runs.
     const STUDIES: &'static [Study<Self::Hyper, Self::Scoring>] = &[];
 
+    /// Sets what the flags leave to the machine: as in `begun`, where a run of those flags is gone on with.
+    fn settle(h: &mut Self::Hyper, begun: Option<Self::Hyper>, run: &Run) {
+        let _ = (h, begun, run);
+    }
     /// Opens the data of a run: lists, no pixels.
     fn open(h: &Self::Hyper, seed: u64) -> Result<Self::Data>;
     /// Opens other data to score a run on, whose own flags are `own`.
@@ -327,12 +331,23 @@ pub(crate) fn nets<'a, P: Paper>(
     Nets { h, shape, run, at, config, untrained, elsewhere: false, steps: RefCell::default() }
 }
 
+/// The flags, and what they leave to the machine: process 0 says it for all.
+fn settled<P: Paper>(h: &All<P::Hyper>, at: &Path, run: &Run) -> Result<All<P::Hyper>> {
+    let mut h = h.clone();
+    if run.leads() {
+        let begun = Config::read(at).and_then(|config| hyper::from_flags::<All<P::Hyper>>(&config.flags));
+        P::settle(&mut h.own, begun.ok().map(|begun| begun.own), run);
+    }
+    hyper::from_flags(&run.world().told(&hyper::flags(&h))?)
+}
+
 /// Trains all parts, or goes on; what is trained already is passed over.
 pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
     let asked = "--data (what it trains on): give every process the same";
     if run.world().size() > 1 {
         run.world().agree(asked, &data.alike())?;
     }
+    let h = &settled::<P>(h, at, run)?;
     let shape = P::shape(&h.own, data)?;
     let config = config_of::<P>(h, &shape, run)?;
     let parts = P::parts(&h.own, data)?;

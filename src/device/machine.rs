@@ -76,6 +76,20 @@ impl TrainingFlags {
 
 unsafe extern "C" {
     fn rankle_cuda_modes(index: i32, tf32: i32, deterministic: i32) -> i32;
+    fn rankle_cuda_memory(index: i32) -> i64;
+}
+
+/// Makes GPU `index` the one that is meant where none is named, and sets how the process's GPUs compute: products and
+/// convolutions of f32 in TF32 or whole; the same bits in every run or the fastest kernels.
+///
+/// # Errors
+/// Where there is no such GPU.
+pub fn cuda_modes(index: usize, tf32: bool, deterministic: bool) -> Result<()> {
+    // SAFETY: sets switches of libtorch's; no pointers.
+    if unsafe { rankle_cuda_modes(index as i32, tf32.into(), deterministic.into()) } != 0 {
+        bail!("libtorch refuses to set how its GPU computes: leave --tf32 and --deterministic out");
+    }
+    Ok(())
 }
 
 /// What [`MachineFlags`] come to on this machine.
@@ -101,7 +115,21 @@ pub struct Machine {
     pub tf32: bool,
 }
 
+/// How many rows of a batch, each of `row` bytes, fit two fifths of `memory` bytes: the rest is for weights, the gradients
+/// of a layer, workspaces and what lies in pieces. A multiple of 64; 32 at least.
+pub fn rows_that_fit(memory: u64, row: u64) -> usize {
+    ((memory / 5 * 2 / row.max(1) / 64 * 64) as usize).max(32)
+}
+
 impl Machine {
+    /// As [`rows_that_fit`] the memory of the GPU that this machine computes on; None on a CPU.
+    pub fn rows(&self, row: u64) -> Option<usize> {
+        let Device::Cuda(index) = self.device else { return None };
+        // SAFETY: takes and returns numbers.
+        let memory = u64::try_from(unsafe { rankle_cuda_memory(index as i32) }).ok()?;
+        Some(rows_that_fit(memory, row))
+    }
+
     /// Where a network of images works, in which layout and, with `--amp`, in which type: for a run's first line.
     pub fn for_images(&self, amp: bool) -> String {
         format!("{}, channels_last{}", self.name, if amp { ", bfloat16" } else { "" })
@@ -139,14 +167,11 @@ impl MachineFlags {
             }
             return Ok("");
         };
-        // SAFETY: sets switches of libtorch's; no pointers.
-        if unsafe { rankle_cuda_modes(index as i32, self.tf32.into(), self.deterministic.into()) } != 0 {
-            bail!("libtorch refuses to set how its GPU computes: leave --tf32 and --deterministic out");
-        }
+        cuda_modes(index, self.tf32, self.deterministic)?;
         Ok(match (self.tf32, self.deterministic) {
-            (false, false) => " (f32)",
+            (false, false) => " (f32; --tf32 is faster)",
             (true, false) => " (TF32)",
-            (false, true) => " (f32, deterministic)",
+            (false, true) => " (f32, deterministic; --tf32 is faster)",
             (true, true) => " (TF32, deterministic)",
         })
     }

@@ -134,4 +134,13 @@ void rankle_cuda_release(void) {
   } catch (...) {
   }
 }
+
+// The bytes of memory that GPU `index` has in all, or -1.
+int64_t rankle_cuda_memory(int index) {
+  try {
+    return static_cast<int64_t>(c10::getDeviceAllocator(c10::kCUDA)->getMemoryInfo(static_cast<c10::DeviceIndex>(index)).second);
+  } catch (...) {
+    return -1;
+  }
+}
 }

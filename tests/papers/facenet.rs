@@ -4,6 +4,8 @@ use std::fs;
 
 use image::RgbImage;
 use rankle::datasets::drawn::face;
+use rankle::device::machine::rows_that_fit;
+use rankle::tasks::faces::bytes;
 
 use crate::common::{Place, Program, has};
 
@@ -196,4 +198,20 @@ fn bad_input_is_answered_in_one_line() {
     people(&place, "single/test", 5..7, 1);
     place.bad(&[(1, "train @run --data @single", "with one image")]);
     assert!(!place.path("run").exists(), "a refused start leaves nothing");
+}
+
+/// What the machine decides is a part of the run: it goes on with that, on another machine too.
+#[test]
+fn a_chunk_left_out_is_chosen_once() {
+    let place = place();
+    let chunk = |run: &str| place.json(&format!("{run}/config.json"))["flags"]["chunk"].clone();
+    place.good("train @run ~--chunk --steps 2");
+    assert_eq!(chunk("run"), 90);
+    place.good("train @five --steps 2");
+    has(&place.good("train @five ~--chunk --steps 2"), "trained");
+    assert_eq!(chunk("five"), 5);
+    place.bad(&[(1, "train @five --chunk 6 --steps 2", "--chunk (was 5, now 6)")]);
+    // NN2's 58 MiB a face: 512 on a GPU of 80 GB.
+    assert_eq!(rows_that_fit(80_000_000_000, bytes(224, 1)), 512);
+    assert_eq!(rows_that_fit(1 << 30, bytes(224, 1)), 32);
 }

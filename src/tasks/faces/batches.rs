@@ -124,6 +124,20 @@ pub fn embed_folder(
     })
 }
 
+/// The bytes that a training step keeps of a face of `size` pixels a side, at most: of the published networks 1,210 a pixel in
+/// f32 (NN2 with batch normalisation; 680 to 1,010 the others), all channels divided by `shrink`.
+pub fn bytes(size: u32, shrink: i64) -> u64 {
+    1210 * u64::from(size).pow(2) / shrink as u64
+}
+
+/// Faces that a CPU computes at once.
+pub const CHUNK: usize = 90;
+
+/// Faces that are computed at once where no flag says it: what fits the memory of a GPU, else [`CHUNK`].
+pub fn chunk(size: u32, shrink: i64, run: &Run) -> Option<usize> {
+    Some(run.machine.rows(bytes(size, shrink)).unwrap_or(CHUNK))
+}
+
 /// Parts that the largest share of a batch, `most` rows, is cut into, each of at most `size` rows.
 pub fn parts(most: usize, size: usize) -> usize {
     most.div_ceil(size)
