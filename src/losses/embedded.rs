@@ -8,16 +8,20 @@
 
 use tch::{Kind, Tensor};
 
+pub use super::cpu::in_tensors;
 use super::cpu::{self, Form, Outcome};
 use super::{Margin, Tally, triplet};
 use crate::distance::{Metric, normalize, widen};
 use crate::mining::Negative;
+use crate::transfer::upload;
 
-/// [`triplet::batch_hard`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. On
-/// the CPU only the chosen pairs are computed on, and of equally far (or near) rows the lowest has the gradient.
+/// [`triplet::batch_hard`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. Only the
+/// chosen pairs are computed on, by differences of rows, and of equally far (or near) rows the lowest has the gradient.
 pub fn batch_hard(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Tally {
-    let one_pass = |rows: &Tensor| cpu::batch_hard(rows, labels, metric, margin);
-    tally(x, metric, &one_pass, &|d| triplet::batch_hard(d, labels, margin))
+    let outcome = |rows: &Tensor| {
+        cpu::batch_hard(rows, labels, metric, margin).unwrap_or_else(|| chosen(rows, labels, metric, margin))
+    };
+    tally(x, metric, &outcome, &|d| triplet::batch_hard(d, labels, margin))
 }
 
 /// [`triplet::batch_all`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`.
@@ -26,23 +30,27 @@ pub fn batch_all(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) ->
         Margin::Hard(m) => cpu::weighted(rows, labels, metric, Form::All(m)),
         Margin::Soft => None,
     };
-    tally(x, metric, &one_pass, &|d| triplet::batch_all(d, labels, margin))
+    let of_matrix = |d: &Tensor| triplet::batch_all_weighted(d, labels, margin);
+    let outcome = |rows: &Tensor| one_pass(rows).unwrap_or_else(|| weighted(rows, metric, of_matrix));
+    tally(x, metric, &outcome, &|d| of_matrix(d).1)
 }
 
 /// [`triplet::every_pair`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. For
 /// FaceNet unit rows and [`Metric::SquaredEuclidean`].
 pub fn every_pair(x: &Tensor, labels: &Tensor, metric: Metric, margin: f64, negative: Negative) -> Tally {
     let one_pass = |rows: &Tensor| cpu::weighted(rows, labels, metric, Form::EveryPair(margin, negative));
-    tally(x, metric, &one_pass, &|d| triplet::every_pair(d, labels, margin, negative))
+    let of_matrix = |d: &Tensor| triplet::every_pair_weighted(d, labels, margin, negative);
+    let outcome = |rows: &Tensor| one_pass(rows).unwrap_or_else(|| weighted(rows, metric, of_matrix));
+    tally(x, metric, &outcome, &|d| of_matrix(d).1)
 }
 
-/// From rows to value and gradient on the CPU; None where it doesn't serve.
-type OnePass<'a> = &'a dyn Fn(&Tensor) -> Option<Outcome>;
+/// From rows, unit ones for the cosine, to value and gradient.
+type OfRows<'a> = &'a dyn Fn(&Tensor) -> Outcome;
 
-/// The loss of a matrix of distances, in tensor operations.
+/// The loss of a matrix of distances, for no rows.
 type OfMatrix<'a> = &'a dyn Fn(&Tensor) -> Tally;
 
-fn tally(x: &Tensor, metric: Metric, one_pass: OnePass<'_>, of_matrix: OfMatrix<'_>) -> Tally {
+fn tally(x: &Tensor, metric: Metric, of_rows: OfRows<'_>, of_matrix: OfMatrix<'_>) -> Tally {
     // Cosine distance is half the squared distance of unit rows; the graph of the normalisation is kept.
     let x = match metric {
         Metric::Cosine => normalize(x),
@@ -51,28 +59,80 @@ fn tally(x: &Tensor, metric: Metric, one_pass: OnePass<'_>, of_matrix: OfMatrix<
     if x.size()[0] == 0 {
         return of_matrix(&metric.matrix(&x, &x));
     }
-    let outcome = tch::no_grad(|| {
-        let rows = x.detach().contiguous();
-        one_pass(&rows).unwrap_or_else(|| {
-            let d = match metric {
-                Metric::Cosine => 1. - rows.matmul(&rows.transpose(0, 1)),
-                _ => metric.matrix(&rows, &rows),
-            };
-            let (weight, Tally { sum, terms, active }) = slope(&d, of_matrix);
-            Outcome { gradient: pull_back(&rows, &d, weight, metric), value: sum.detach(), terms, active }
-        })
-    });
-    outcome.of(&x)
+    tch::no_grad(|| of_rows(&x.detach().contiguous())).of(&x)
 }
 
-/// The derivative of a loss with respect to each distance, by autograd on the matrix alone.
-fn slope(d: &Tensor, of_matrix: OfMatrix<'_>) -> (Tensor, Tally) {
-    tch::with_grad(|| {
-        let d = d.detach().set_requires_grad(true);
-        let tally = of_matrix(&d);
-        let gradient = Tensor::run_backward(&[&tally.sum], &[&d], false, false).swap_remove(0);
-        (gradient, tally)
-    })
+/// `rows` about their mean: a common offset costs no digits.
+fn centred(rows: &Tensor) -> Tensor {
+    rows - rows.mean_dim(0, true, None::<Kind>)
+}
+
+/// Batch hard in tensor operations: two extremes of the matrix, then B x D numbers alone.
+fn chosen(rows: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Outcome {
+    let labels = upload(labels, rows.device());
+    let same = labels.unsqueeze(1).eq_tensor(&labels.unsqueeze(0));
+    // |y|² - 2 x·y orders a row as its distances do; of unit rows, some of them zeros, -x·y.
+    let (order, squares) = match metric {
+        Metric::Cosine => (rows.matmul(&rows.neg().transpose(0, 1)), rows.square()),
+        _ => {
+            let x = centred(rows);
+            let squares = x.square().sum_dim_intlist(1, false, None::<Kind>);
+            (squares.unsqueeze(0).addmm(&(&x * -2.), &x.transpose(0, 1)), squares)
+        }
+    };
+    // Both give the first of equals.
+    let mut positives = order.masked_fill(&same.logical_not(), f64::NEG_INFINITY);
+    let (far, p) = positives.fill_diagonal_(f64::NEG_INFINITY, false).max_dim(1, false);
+    let (near, n) = order.masked_fill(&same, f64::INFINITY).min_dim(1, false);
+    let valid = far.not_equal(f64::NEG_INFINITY).logical_and(&near.not_equal(f64::INFINITY));
+
+    let pair = |other: &Tensor| {
+        let y = rows.index_select(0, other);
+        let inner = |x: Tensor| x.sum_dim_intlist(1, true, None::<Kind>);
+        match metric {
+            Metric::Cosine => (1. - inner(rows * &y), y),
+            _ => {
+                let apart = rows - y;
+                let squared = inner(apart.square());
+                (if metric == Metric::Euclidean { squared.sqrt() } else { squared }, apart)
+            }
+        }
+    };
+    let ((d_ap, to_p), (d_an, to_n)) = (pair(&p), pair(&n));
+    let z = (&d_ap - &d_an).squeeze_dim(1);
+    let Tally { sum, terms, active } = Tally::over(&margin.charge(&z), Some(&valid));
+    let slope = match margin {
+        Margin::Hard(m) => (z + m).gt(0.).to_kind(rows.kind()),
+        Margin::Soft => z.sigmoid(),
+    };
+    let slope = (slope * &valid).unsqueeze(1);
+    // Of a pair at distance d: what the anchor and the other row take of its derivative.
+    let pull = |d: &Tensor, to: &Tensor| match metric {
+        Metric::Cosine => ((&slope * to).neg(), (&slope * rows).neg()),
+        Metric::SquaredEuclidean => (&slope * to * 2., &slope * to * -2.),
+        // 0 at d = 0.
+        Metric::Euclidean => {
+            let pull = (&slope / d).masked_fill(&d.eq(0.), 0.) * to;
+            let back = pull.neg();
+            (pull, back)
+        }
+    };
+    let ((a_p, of_p), (a_n, of_n)) = (pull(&d_ap, &to_p), pull(&d_an, &to_n));
+    let mut gradient = a_p - a_n;
+    let gradient = gradient.index_add_(0, &p, &of_p).index_add_(0, &n, &of_n.neg());
+    // What is not finite, also in a row that nobody chose, or in a square alone, is seen in the sum and in the gradient.
+    let poison = (squares * 0.).sum(rows.kind());
+    Outcome { gradient: gradient + &poison, value: sum + poison, terms, active }
+}
+
+/// A sum of weighted distances in tensor operations: `of_matrix` gives the weights and the sum.
+fn weighted(rows: &Tensor, metric: Metric, of_matrix: impl Fn(&Tensor) -> (Tensor, Tally)) -> Outcome {
+    let d = match metric {
+        Metric::Cosine => 1. - rows.matmul(&rows.transpose(0, 1)),
+        _ => metric.matrix(rows, rows),
+    };
+    let (weight, Tally { sum, terms, active }) = of_matrix(&d);
+    Outcome { gradient: pull_back(rows, &d, weight, metric), value: sum, terms, active }
 }
 
 /// The gradient with respect to the rows `[B, D]` from that with respect to their distances.
@@ -88,8 +148,8 @@ fn pull_back(rows: &Tensor, d: &Tensor, weight: Tensor, metric: Metric) -> Tenso
                 // ∂d/∂x = 2 (x - y)
                 _ => both(weight) * 2.,
             };
-            // Σ_j p_ij (x_i - x_j), about the mean: a common offset costs no digits.
-            let centred = rows - rows.mean_dim(0, true, None::<Kind>);
+            // Σ_j p_ij (x_i - x_j)
+            let centred = centred(rows);
             pairs.sum_dim_intlist(1, true, None::<Kind>) * &centred - pairs.matmul(&centred)
         }
     }

@@ -38,8 +38,14 @@ pub fn batch_hard(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
 ///
 /// The hinge takes O(B² log B) time and O(B²) memory: for every entry of `dist` it counts in how many active triplets
 /// it is added or subtracted (sort and bisect), and the sum over triplets is the sum over entries times that count.
-/// The soft margin goes over blocks of anchors in bounded memory, O(B²K) time when `labels` are on the CPU.
+/// The soft margin goes over blocks of anchors in bounded memory, O(B²K) time when `labels` are on the CPU; on a GPU K
+/// cannot be read without a wait, and it takes O(B³): leave labels on the host.
 pub fn batch_all(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
+    batch_all_weighted(dist, labels, margin).1
+}
+
+/// [`batch_all`], and before it its derivative with respect to each distance, `[B, B]` in the kind of the sum.
+pub(super) fn batch_all_weighted(dist: &Tensor, labels: &Tensor, margin: Margin) -> (Tensor, Tally) {
     let dist = widen(dist);
     let masks = Masks::of(labels, dist.device());
     let count = |mask: &Tensor| mask.sum_dim_intlist(1, false, Kind::Int64);
@@ -48,13 +54,13 @@ pub fn batch_all(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
         Margin::Hard(m) => {
             let (weight, active) = tch::no_grad(|| hinge_weights(&dist, &masks, m));
             let sum = weighted(&dist, &weight) + active.to_kind(Kind::Double) * m;
-            Tally { sum: sum.to_kind(dist.kind()), terms, active }
+            (weight, Tally { sum: sum.to_kind(dist.kind()), terms, active })
         }
         Margin::Soft => {
             let SoftWeights { weight, value, active } = tch::no_grad(|| soft_weights(&dist, labels, &masks));
             let gradient = weighted(&dist, &weight);
             let sum = &gradient - gradient.detach() + value;
-            Tally { sum: sum.to_kind(dist.kind()), terms, active }
+            (weight, Tally { sum: sum.to_kind(dist.kind()), terms, active })
         }
     }
 }
@@ -70,6 +76,11 @@ pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Tal
 /// `[d_ap - d_an + margin]₊` (1503.03832, Eq. 3) over all ordered pairs (a, p), each against one negative by the rule
 /// `negative`; a term a pair that has one. Otherwise as [`semi_hard`].
 pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> Tally {
+    every_pair_weighted(dist, labels, margin, negative).1
+}
+
+/// [`every_pair`], and before it its derivative with respect to each distance, `[B, B]` in the kind of the sum.
+pub(super) fn every_pair_weighted(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> (Tensor, Tally) {
     let dist = widen(dist);
     let (weight, terms, active) = tch::no_grad(|| {
         let Choice { negative, kept } = choose(&dist, labels, margin, negative);
@@ -80,7 +91,7 @@ pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negativ
         (share.scatter_add(1, &negative, &share.neg()), kept.sum(Kind::Int64), active.sum(Kind::Int64))
     });
     let sum = weighted(&dist, &weight) + active.to_kind(Kind::Double) * margin;
-    Tally { sum: sum.to_kind(dist.kind()), active, terms }
+    (weight, Tally { sum: sum.to_kind(dist.kind()), active, terms })
 }
 
 /// Generalised lifted structure, L_LG (1703.07737, Eq. 7): a term an anchor,
@@ -129,9 +140,9 @@ impl Tally {
 }
 
 /// `Σ dist · weight` as f64, differentiable in `dist`. Weights are whole numbers of up to B, and their products
-/// cancel: f32 would keep three digits of a sum over 10⁸ triplets.
+/// cancel: a sum in f32 would keep three digits over 10⁸ triplets. The products themselves may round.
 fn weighted(dist: &Tensor, weight: &Tensor) -> Tensor {
-    (dist.to_kind(Kind::Double) * weight).sum(Kind::Double)
+    (dist * weight).sum(Kind::Double)
 }
 
 /// How often each entry of `dist` is added (as d_ap) less how often it is subtracted (as d_an) in the active triplets

@@ -5,6 +5,7 @@
 //! alike. What runs in lanes is a function that is always inlined and no closure, which might stay one, outside of the
 //! wide registers.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 
 use rayon::prelude::*;
@@ -59,9 +60,22 @@ impl Outcome {
     }
 }
 
+thread_local! {
+    static TENSORS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` with every loss on this thread in the tensor operations that a GPU gets, also where the CPU has a routine of
+/// its own: to compare the two.
+pub fn in_tensors<T>(work: impl FnOnce() -> T) -> T {
+    let before = TENSORS.replace(true);
+    let done = work();
+    TENSORS.set(before);
+    done
+}
+
 /// Whether there are inputs, in this machine's memory.
 fn here(x: &Tensor, labels: &Tensor) -> bool {
-    x.device() == Device::Cpu && labels.device() == Device::Cpu && x.numel() > 0
+    !TENSORS.get() && x.device() == Device::Cpu && labels.device() == Device::Cpu && x.numel() > 0
 }
 
 /// Numbers for which the thread pool is asked: waking it takes longer than fewer do.
