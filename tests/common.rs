@@ -91,14 +91,21 @@ pub fn has(text: &str, words: &str) {
     }
 }
 
-/// One of the binaries, by its path.
+/// One of the binaries, by its path where it was built; where the environment has `RANKLE_BINARIES`, the one of that name
+/// in that folder (on a machine that only got binaries).
 #[derive(Clone, Copy)]
 pub struct Program(pub &'static str);
 
 impl Program {
+    pub fn path(&self) -> PathBuf {
+        let built = Path::new(self.0);
+        let carried = std::env::var_os("RANKLE_BINARIES");
+        carried.map_or(built.into(), |folder| Path::new(&folder).join(built.file_name().expect("a name")))
+    }
+
     /// The command with these arguments; a backtrace on the user's side must not change what is printed.
     pub fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(self.0);
+        let mut command = Command::new(self.path());
         command.args(args).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
         command
     }

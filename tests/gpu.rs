@@ -1,22 +1,25 @@
 //! On a GPU, where there is one: losses and mining give the CPU's numbers and never make the host wait; every binary
-//! trains, scores and exports there. Elsewhere these tests say that they were passed over.
+//! trains, scores and exports there. Elsewhere these tests say that they were passed over. They read no file of the source
+//! tree: the test program runs alone where `RANKLE_BINARIES` names the folder of the binaries.
 
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rankle::device::autocast;
+use rankle::device::machine::cuda_modes;
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, embedded, multilabel, quadruplet, skill, triplet};
 use rankle::mining::{Negative, Pick};
 use rankle::models::layers::Scope;
 use rankle::models::{LuNet, Network, channels_last};
 use rankle::optim::{Optimizer, Rule};
+use rankle::say::caught;
 use rankle::transfer::{stage, upload};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
-use tempfile::TempDir;
 
-use crate::common::{Program, all_close, matrix, value};
+use crate::common::{matrix, value};
+use crate::papers::papers;
 
 /// The switch that makes waits errors belongs to the whole process: one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -68,21 +71,32 @@ fn the_switch_finds_a_wait() {
 
 type Of = fn(&Tensor, &Tensor) -> Tally;
 
-/// Losses of embeddings `[B, D]` and identities `[B]`.
-const OF_ROWS: [(&str, Of); 11] = [
+/// Losses of embeddings `[B, D]` and identities `[B]` without a choice in them.
+const SMOOTH: [(&str, Of); 2] = [
+    ("batch all, soft", |x, y| triplet::batch_all(&Metric::Euclidean.matrix(x, x), y, Margin::Soft)),
+    ("lifted", |x, y| triplet::lifted(&Metric::Euclidean.matrix(x, x), y, 1.)),
+];
+
+/// Those that choose by distances: of two nearly equal ones another is chosen where a product rounds otherwise, and the
+/// gradient is another one.
+const CHOOSING: [(&str, Of); 13] = [
     ("batch hard", |x, y| triplet::batch_hard(&Metric::Euclidean.matrix(x, x), y, Margin::Soft)),
     ("batch hard, hinge", |x, y| triplet::batch_hard(&Metric::Cosine.matrix(x, x), y, Margin::Hard(0.2))),
     ("batch all", |x, y| triplet::batch_all(&Metric::Euclidean.matrix(x, x), y, Margin::Hard(0.2))),
-    ("batch all, soft", |x, y| triplet::batch_all(&Metric::Euclidean.matrix(x, x), y, Margin::Soft)),
     ("semi-hard", |x, y| {
         let x = normalize(x);
         triplet::semi_hard(&Metric::SquaredEuclidean.matrix(&x, &x), y, 0.2, Pick::Nearest)
     }),
-    ("lifted", |x, y| triplet::lifted(&Metric::Euclidean.matrix(x, x), y, 1.)),
     ("batch hard of rows", |x, y| embedded::batch_hard(x, y, Metric::Euclidean, Margin::Soft)),
+    ("batch hard of rows, hinge", |x, y| embedded::batch_hard(x, y, Metric::Cosine, Margin::Hard(0.2))),
     ("batch all of rows", |x, y| embedded::batch_all(x, y, Metric::Euclidean, Margin::Hard(0.2))),
+    ("batch all of rows, soft", |x, y| embedded::batch_all(x, y, Metric::SquaredEuclidean, Margin::Soft)),
     ("semi-hard of rows", |x, y| {
         let rule = Negative::SemiHard(Pick::Nearest);
+        embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, rule)
+    }),
+    ("random in margin of rows", |x, y| {
+        let rule = Negative::SemiHard(Pick::Random(3));
         embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, rule)
     }),
     ("violating, random", |x, y| {
@@ -90,6 +104,9 @@ const OF_ROWS: [(&str, Of); 11] = [
     }),
     ("every pair, addons", |x, y| {
         embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, Negative::Addons)
+    }),
+    ("every pair, hardest", |x, y| {
+        embedded::every_pair(&normalize(x), y, Metric::SquaredEuclidean, 0.2, Negative::Hardest)
     }),
 ];
 
@@ -123,32 +140,52 @@ fn gradient_of(x: &Tensor, y: &Tensor, of: Of) -> (Tensor, Tensor) {
     (loss.detach(), leaf.grad())
 }
 
+/// How far a loss on `device` is from the CPU's: its value, relative where above 1, and its gradient as a share of the
+/// largest one; or why there is no number.
+fn apart(device: Device, x: &Tensor, y: &Tensor, of: Of, labels_there: bool) -> Result<(f64, f64), String> {
+    let (loss, gradient) = gradient_of(x, y, of);
+    let (x, y) = (x.to_device(device), if labels_there { y.to_device(device) } else { y.shallow_clone() });
+    let (found, slope) = caught(|| {
+        let _ = gradient_of(&x, &y, of); // the first call loads kernels
+        let _switch = device.is_cuda().then(NoWaits::begin);
+        gradient_of(&x, &y, of)
+    })?;
+    let worst = (slope.to_device(Device::Cpu) - &gradient).abs().max();
+    let share = value(&worst) / value(&gradient.abs().max()).max(f64::MIN_POSITIVE);
+    Ok(((value(&found) - value(&loss)).abs() / value(&loss).abs().max(1.), share))
+}
+
 #[test]
 fn losses_give_the_cpus_numbers_and_never_wait() {
     let Some((device, _one)) = gpu() else { return };
+    cuda_modes(0, false, false).expect("modes");
     let labels = Tensor::from_slice(&(0..192_i64).map(|row| row / 4).collect::<Vec<_>>());
     let classes = matrix(7, 192, 20).gt(0.6).to_kind(Kind::Int64);
-    let rows = |width| matrix(5, 192, width).to_kind(Kind::Float);
-    let all = OF_ROWS
+    let all = SMOOTH
         .iter()
-        .map(|of| (of, rows(32), &labels))
-        .chain(OF_SCORES.iter().map(|of| (of, rows(20) * 5., &classes)))
-        .chain(OF_PAIRS.iter().map(|of| (of, rows(3) * 2., &labels)));
-    for ((name, of), x, y) in all {
-        println!("{name}");
-        let (loss, gradient) = gradient_of(&x, y, *of);
-        let there = x.to_device(device);
+        .map(|of| (of, false, matrix(5, 192, 32), &labels))
+        .chain(CHOOSING.iter().map(|of| (of, true, matrix(5, 192, 32), &labels)))
+        .chain(OF_SCORES.iter().map(|of| (of, false, matrix(5, 192, 20) * 5., &classes)))
+        .chain(OF_PAIRS.iter().map(|of| (of, false, matrix(5, 192, 3) * 2., &labels)));
+    let mut failed = Vec::new();
+    for ((name, of), chooses, x, y) in all {
         // Labels may lie on the host or on the GPU.
-        for y in [y.shallow_clone(), y.to_device(device)] {
-            let _ = gradient_of(&there, &y, *of); // the first call loads kernels
-            let found = {
-                let _switch = NoWaits::begin();
-                gradient_of(&there, &y, *of)
-            };
-            assert!((value(&found.0) - value(&loss)).abs() <= 1e-4 * value(&loss).abs().max(1.), "{name}");
-            all_close(&found.1.to_device(Device::Cpu), &gradient, 1e-4);
+        for (kind, most, there) in [Kind::Double, Kind::Float]
+            .into_iter()
+            .zip([1e-9, 1e-4])
+            .flat_map(|(kind, most)| [false, true].map(|there| (kind, most, there)))
+        {
+            let found = apart(device, &x.to_kind(kind), y, *of, there);
+            let line = format!("{name}, {kind:?}, labels {}: {found:?}", if there { "there" } else { "here" });
+            println!("{line}");
+            // In f32 what chooses may choose another one of two.
+            let slope = if chooses && kind == Kind::Float { f64::INFINITY } else { most };
+            if !found.is_ok_and(|(loss, gradient)| loss <= most && gradient <= slope) {
+                failed.push(line);
+            }
         }
     }
+    assert!(failed.is_empty(), "{} rows of losses:\n{}", failed.len(), failed.join("\n"));
 }
 
 #[test]
@@ -170,6 +207,7 @@ fn what_is_uploaded_arrives_without_a_wait() {
 #[test]
 fn a_training_step_waits_for_nothing_and_follows_the_cpus() {
     let Some((device, _one)) = gpu() else { return };
+    cuda_modes(0, false, false).expect("modes"); // libtorch's default is TF32 in convolutions
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2, 3, 3]);
     let images = matrix(3, 8, 3 * 128 * 64).view([8, 3, 128, 64]).to_kind(Kind::Float);
     let run = |device: Device, amp: bool, waits: bool| -> Vec<f64> {
@@ -192,28 +230,14 @@ fn a_training_step_waits_for_nothing_and_follows_the_cpus() {
         std::iter::once(first).chain(rest).map(|loss| value(&loss)).collect()
     };
     let (cpu, cuda, half) = (run(Device::Cpu, false, true), run(device, false, false), run(device, true, false));
-    for step in 0..4 {
-        assert!((cpu[step] - cuda[step]).abs() < 2e-3, "{cpu:?} {cuda:?}");
-        assert!((cpu[step] - half[step]).abs() < 5e-2, "{cpu:?} {half:?}");
-    }
+    println!("CPU {cpu:?}\nGPU {cuda:?}\nbfloat16 {half:?}");
+    assert!(cpu.iter().zip(&cuda).all(|(cpu, cuda)| (cpu - cuda).abs() < 2e-3), "{cpu:?} {cuda:?}");
+    assert!(half.iter().all(|loss| loss.is_finite()) && half[3] < half[0], "{half:?}");
 }
 
 #[test]
 fn every_binary_trains_scores_and_exports_on_a_gpu() {
     let Some((_device, _one)) = gpu() else { return };
-    let programs = [
-        (Program(env!("CARGO_BIN_EXE_triplet-reid")), &["--t0", "4", "--t1", "6"][..]),
-        (Program(env!("CARGO_BIN_EXE_facenet")), &["--net", "small", "--steps", "6"]),
-        (Program(env!("CARGO_BIN_EXE_quadruplet")), &["--net", "small", "--steps", "6"]),
-        (Program(env!("CARGO_BIN_EXE_multilabel-ranking")), &["--net", "small", "--epochs", "1", "--epochs2", "1"]),
-        (Program(env!("CARGO_BIN_EXE_skill-determination")), &["--steps-spatial", "4", "--steps-temporal", "4"]),
-    ];
-    for (program, more) in programs {
-        let place = TempDir::new().expect("a temporary folder");
-        let at = place.path().join("run").to_string_lossy().to_string();
-        let train = ["train", "--data", "drawn", "--device", "cuda", "--run", &at];
-        program.good(&train.iter().chain(more).copied().collect::<Vec<_>>());
-        program.good(&["evaluate", "--run", &at, "--device", "cuda"]);
-        program.good(&["export", "--run", &at, "--device", "cuda"]);
-    }
+    let failed: Vec<String> = papers().iter().flat_map(|case| case.everything("cuda")).collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -10,7 +10,7 @@ mod triplet_reid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::common::{Place, Program, has, json};
 
 /// A paper as the harness drives it.
-struct Case {
+pub struct Case {
     program: Program,
     /// The smallest training on drawn data: some seconds.
     small: &'static str,
@@ -40,7 +40,7 @@ struct Case {
     embed: (&'static str, &'static str),
 }
 
-fn papers() -> Vec<Case> {
+pub fn papers() -> Vec<Case> {
     // An example of this package: cargo builds it beside the binaries when it builds the tests.
     let sixth = Path::new(env!("CARGO_BIN_EXE_triplet-reid")).with_file_name("examples").join("sixth");
     let sixth = Program(sixth.to_string_lossy().into_owned().leak());
@@ -124,6 +124,50 @@ fn papers() -> Vec<Case> {
 impl Case {
     fn place(&self) -> Place {
         Place::new(self.program, &format!("--data drawn {}", self.small))
+    }
+
+    /// Every verb on a device, each command said with its seconds; those that failed.
+    pub fn everything(&self, device: &str) -> Vec<String> {
+        let name = Path::new(self.program.0).file_name().expect("a name").to_string_lossy();
+        if !self.program.path().exists() {
+            println!("{name}: not there");
+            return Vec::new();
+        }
+        let place = self.place();
+        (0..3).for_each(|person| place.photo(&format!("photos/{person}.png"), person, 1, 0));
+        let brought = if self.embed.0 == "--images" { "@photos" } else { "drawn" };
+        let newest = place.path("run").join(self.part).join("checkpoint.safetensors");
+        let lines = [
+            "train @run --checkpoint-every 1".into(),
+            "train @run --checkpoint-every 1".into(), // From the checkpoint before the last one: see below.
+            "train @run --checkpoint-every 1".into(), // Finished: it says so again.
+            format!("evaluate @run {}", self.scoring),
+            format!("embed @run {} {brought} --out @out.safetensors", self.embed.0),
+            "export @run".into(),
+            "reproduce @again --amp".into(),
+            "train @same --deterministic".into(),
+            "train @tf32 --tf32".into(),
+        ];
+        let mut failed = Vec::new();
+        for (i, line) in lines.iter().enumerate() {
+            if i == 1 && newest.exists() {
+                fs::remove_file(&newest).expect("removed");
+            }
+            let line = format!("{line} --device {device}");
+            let start = Instant::now();
+            let output = place.command(&line).output().expect("starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            println!(
+                "{name} {line}: {}, {:.1} s, {} lines",
+                output.status,
+                start.elapsed().as_secs_f64(),
+                said.lines().count()
+            );
+            if !output.status.success() || said.contains("panicked") {
+                failed.push(format!("{name} {line}: {said}"));
+            }
+        }
+        failed
     }
 }
 
