@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 use rankle::datasets::{self, Split};
 use rankle::device::autocast;
+use rankle::device::machine::cuda_modes;
 use rankle::distance::{Metric, normalize};
 use rankle::loader::Loader;
 use rankle::losses::{Margin, Tally, embedded, multilabel};
@@ -213,10 +214,6 @@ fn loader(folder: &Path, device: Device) -> Result<Value> {
     Ok(json!({"images_per_second": images as f64 / start.elapsed().as_secs_f64(), "workers": workers}))
 }
 
-unsafe extern "C" {
-    fn rankle_cuda_modes(index: i32, tf32: i32, deterministic: i32) -> i32;
-}
-
 fn run() -> Result<()> {
     // Cargo adds a flag of its own.
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -251,8 +248,7 @@ fn job(words: &[&str], device: Device) -> Result<Value> {
     let number = |text: &str| text.parse::<i64>().with_context(|| format!("{text} is no batch"));
     if device.is_cuda() {
         let deterministic = std::env::var_os("RANKLE_DETERMINISTIC").is_some();
-        // SAFETY: sets switches of libtorch's; no pointers.
-        unsafe { rankle_cuda_modes(0, words.contains(&"tf32").into(), deterministic.into()) };
+        cuda_modes(0, words.contains(&"tf32"), deterministic)?;
     }
     match *words {
         ["loss", kind, batch] => loss(kind, number(batch)?, device),
