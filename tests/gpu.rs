@@ -5,8 +5,8 @@
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rankle::device::autocast;
 use rankle::device::machine::cuda_modes;
+use rankle::device::{Captured, autocast};
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, embedded, multilabel, quadruplet, skill, triplet};
 use rankle::mining::{Negative, Pick};
@@ -240,4 +240,72 @@ fn every_binary_trains_scores_and_exports_on_a_gpu() {
     let Some((_device, _one)) = gpu() else { return };
     let failed: Vec<String> = papers().iter().flat_map(|case| case.everything("cuda")).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// A capture to be; without CUDA's headers there is none, and this says so.
+fn captured(device: Device) -> Option<Captured> {
+    Captured::new(device).inspect_err(|error| println!("skipped: {error}")).ok()
+}
+
+#[test]
+fn without_a_gpu_nothing_is_captured() {
+    assert!(Captured::new(Device::Cpu).is_err());
+    assert!(gpu().is_some() || Captured::new(Device::Cuda(0)).is_err());
+}
+
+#[test]
+fn a_captured_step_is_the_same_step() {
+    let Some((device, _one)) = gpu() else { return };
+    let Some(graph) = captured(device) else { return };
+    cuda_modes(0, false, false).expect("modes");
+    let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2, 3, 3]);
+    let run = |mut graph: Option<Captured>| -> Vec<f64> {
+        let store = VarStore::new(device);
+        let net = LuNet::new(&Scope::root(&store, 4), 128, 64, 8).expect("fits");
+        let mut optimizer = Optimizer::new(Rule::ADAM, 1e-4, &store);
+        let mut step = |t: u64| {
+            let images = matrix(t, 8, 3 * 128 * 64).view([8, 3, 128, 64]).to_kind(Kind::Float);
+            let inputs = [images, labels.shallow_clone()].map(|x| stage(x, device));
+            let replays = optimizer.prepare(1e-4 * (t + 1) as f64, 0.9);
+            assert_eq!(replays, t > 0, "step {t}");
+            let mut work = |x: &[Tensor]| {
+                let rows = net.forward(&channels_last(&x[0]), true);
+                let loss = triplet::batch_hard(&Metric::Euclidean.matrix(&rows, &rows), &x[1], Margin::Soft).mean();
+                optimizer.zero_grad();
+                loss.backward();
+                optimizer.clip(1.);
+                optimizer.apply();
+                vec![loss]
+            };
+            match &mut graph {
+                // What it leaves is overwritten by the next step.
+                Some(graph) => graph.run(&inputs, work).expect("captured").swap_remove(0).copy(),
+                None => work(&inputs.map(|x| upload(&x, device))).swap_remove(0).detach(),
+            }
+        };
+        let mut losses: Vec<Tensor> = (0..4).map(&mut step).collect();
+        let switch = NoWaits::begin();
+        losses.extend((4..8).map(&mut step));
+        drop(switch);
+        losses.iter().map(value).collect()
+    };
+    let (whole, plain) = (run(Some(graph)), run(None));
+    println!("captured {whole:?}\nplain    {plain:?}");
+    assert!(whole.iter().zip(&plain).all(|(a, b)| (a - b).abs() <= 1e-3 * b.abs()), "{whole:?} {plain:?}");
+}
+
+#[test]
+fn what_waits_is_not_captured_and_the_gpu_goes_on() {
+    let Some((device, _one)) = gpu() else { return };
+    let Some(mut graph) = captured(device) else { return };
+    let x = Tensor::ones([3], (Kind::Float, device));
+    let mut once = || graph.run(&[x.shallow_clone()], |x| vec![&x[0] * value(&x[0].sum(Kind::Float))]);
+    let done: Vec<_> = (0..5).map(|_| once().map_err(|error| error.to_string())).collect();
+    println!("{done:?}");
+    assert_eq!(done.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false, false]);
+    assert_eq!(value(&(&x * 2. + Tensor::rand([3], (Kind::Float, device)) * 0.).sum(Kind::Float)), 6.);
+    // And another one is captured.
+    let Some(mut graph) = captured(device) else { return };
+    let last = (0..6).map(|t| graph.run(&[&x * t], |x| vec![x[0].sum(Kind::Float)]).expect("captured")).last();
+    assert_eq!(value(&last.expect("six")[0]), 15.);
 }

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// C++ files that only need libtorch's own headers.
-const SOURCES: [&str; 5] = [
+/// C++ files that need libtorch's own headers, and CUDA's for what is a GPU's alone.
+const SOURCES: [&str; 6] = [
     "src/native/autocast.cpp",
+    "src/native/graph.cpp",
     "src/native/ops.cpp",
     "src/native/optim.cpp",
     "src/native/trace.cpp",
@@ -19,6 +20,7 @@ fn main() {
     for file in SOURCES {
         println!("cargo:rerun-if-changed={file}");
     }
+    println!("cargo:rerun-if-changed=src/native/guarded.h");
     println!("cargo:rerun-if-changed=src/native/build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     if std::env::var_os("DOCS_RS").is_some() {
@@ -44,9 +46,10 @@ fn main() {
     for file in SOURCES {
         build.file(file);
     }
+    let has_cuda = cuda(&mut build, &torch);
     println!("cargo:rerun-if-changed={COLLECTIVES}");
     if std::env::var_os("CARGO_FEATURE_DISTRIBUTED").is_some() {
-        collectives(&mut build, &torch);
+        collectives(&mut build, &torch, has_cuda);
     }
     build.compile("rankle_native");
     link(&lib);
@@ -54,7 +57,7 @@ fn main() {
 
 /// c10d's headers name gloo's, which libtorch does not bring: `collectives.cpp` declares the few types itself, and
 /// empty files stand where gloo's would. NCCL's own header needs CUDA's, which PyPI's packages put beside torch.
-fn collectives(build: &mut cc::Build, torch: &Path) {
+fn collectives(build: &mut cc::Build, torch: &Path, has_cuda: bool) {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("names");
     for name in ["algorithm.h", "context.h", "common/error.h", "rendezvous/store.h", "transport/device.h"] {
         let path = out.join("gloo").join(name);
@@ -62,25 +65,33 @@ fn collectives(build: &mut cc::Build, torch: &Path) {
         std::fs::write(&path, "").expect("OUT_DIR can be written");
     }
     build.file(COLLECTIVES).include(out).define("USE_C10D_GLOO", None);
+    let nccl = nvidia(torch).join("nccl/include");
+    if has_cuda && nccl.join("nccl.h").exists() {
+        build.include(nccl).define("USE_C10D_NCCL", None).define("RANKLE_NCCL", None);
+    }
+}
+
+/// Where PyPI's packages of CUDA stand.
+fn nvidia(torch: &Path) -> PathBuf {
     // lib is <site-packages>/torch/lib behind its link.
     let lib = torch.join("lib").canonicalize().unwrap_or_default();
-    let nvidia = lib.ancestors().nth(2).map(|site| site.join("nvidia")).unwrap_or_default();
-    let (cuda, nccl) = (nvidia.join("cu13/include"), nvidia.join("nccl/include"));
+    lib.ancestors().nth(2).map(|site| site.join("nvidia")).unwrap_or_default()
+}
+
+/// Adds CUDA's headers where they and libtorch's part for it are; whether they are.
+fn cuda(build: &mut cc::Build, torch: &Path) -> bool {
+    let cuda = nvidia(torch).join("cu13/include");
     let needed = [
         cuda.join("cuda_runtime_api.h"),
         cuda.join("crt/host_defines.h"),
         cuda.join("cccl/cuda/std/utility"),
-        nccl.join("nccl.h"),
         torch.join("lib/libtorch_cuda.so"),
     ];
-    if needed.iter().all(|path| path.exists()) {
-        build
-            .include(cuda.join("cccl"))
-            .include(cuda)
-            .include(nccl)
-            .define("USE_C10D_NCCL", None)
-            .define("RANKLE_NCCL", None);
+    let all = needed.iter().all(|path| path.exists());
+    if all {
+        build.include(cuda.join("cccl")).include(cuda).define("RANKLE_CUDA", None);
     }
+    all
 }
 
 /// The linker would drop libtorch_cuda.so, to which nothing refers by name, and training would run on the CPU in
@@ -92,5 +103,6 @@ fn link(lib: &Path) {
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-ltorch");
     if real.join("libtorch_cuda.so").exists() {
         println!("cargo:rustc-link-arg=-ltorch_cuda");
+        println!("cargo:rustc-link-arg=-lc10_cuda");
     }
 }

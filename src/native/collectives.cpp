@@ -19,6 +19,8 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
+#include "guarded.h"
+
 // libtorch carries gloo but not its headers. ProcessGroupGloo.hpp only passes these types on by pointer, so their names
 // are enough; the build script leaves empty files where it includes gloo's own.
 namespace gloo {
@@ -77,22 +79,6 @@ c10::intrusive_ptr<c10d::Store> meet(const char* host, int port, bool server, co
   options.timeout = timeout;
   auto store = c10::make_intrusive<c10d::TCPStore>(host, options);
   return c10::make_intrusive<c10d::PrefixStore>(prefix, std::move(store));
-}
-
-template <class Work>
-int guarded(char* error, size_t length, Work work) {
-  try {
-    work();
-    return 0;
-  } catch (const c10::Error& e) {
-    std::strncpy(error, e.what_without_backtrace(), length - 1);
-  } catch (const std::exception& e) {
-    std::strncpy(error, e.what(), length - 1);
-  } catch (...) {
-    std::strncpy(error, "unknown", length - 1);
-  }
-  error[length - 1] = 0;
-  return 1;
 }
 
 // The interface that the environment names (the first of several), or the one that owns `address`.

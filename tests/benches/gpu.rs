@@ -3,6 +3,7 @@
 //! `gpu loss KIND BATCH`, `gpu step NET PRECISION BATCH` and `gpu loader FOLDER` run one job and print one line of JSON:
 //! the median milliseconds of a step by the host's clock around whole series that end with the device's, the host's own
 //! share of them, the peak of the memory that tensors took, what came out, and, of a step, the part outside the network.
+//! `gpu step NET PRECISION BATCH graph` measures a step that is captured once and launched as a whole.
 //! `gpu serve` reads such jobs, a line each, and answers each with a line: a process that starts once. Inputs are drawn
 //! by libtorch's own generator from a seed, so that PyTorch draws the same. `--device cpu` runs the same jobs there, to
 //! try the program.
@@ -15,8 +16,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rankle::datasets::{self, Split};
-use rankle::device::autocast;
 use rankle::device::machine::cuda_modes;
+use rankle::device::{Captured, autocast};
 use rankle::distance::{Metric, normalize};
 use rankle::loader::Loader;
 use rankle::losses::{Margin, Tally, embedded, multilabel};
@@ -126,7 +127,7 @@ fn loss(kind: &str, batch: i64, device: Device) -> Result<Value> {
 }
 
 /// Images, forward, loss, backward, update. `outside` is the share of what is not the network's forward and backward.
-fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Value> {
+fn step(network: &str, precision: &str, batch: i64, graph: bool, device: Device) -> Result<Value> {
     let amp = match precision {
         "f32" | "tf32" => false,
         "bf16" => true,
@@ -151,6 +152,9 @@ fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Va
     let host = stage(Tensor::randn([batch, 3, size[0], size[1]], (Kind::Float, Device::Cpu)), device);
     let people = Tensor::arange(batch, (Kind::Int64, Device::Cpu)).divide_scalar_mode(each, "floor");
     let classes = Tensor::rand([batch, 80], (Kind::Float, Device::Cpu)).lt(0.04).to_kind(Kind::Int64);
+    // What a graph reads is on the GPU already.
+    let (people, classes) =
+        if graph { (people.to_device(device), classes.to_device(device)) } else { (people, classes) };
     let forward = |images: &Tensor| {
         autocast(amp, device, || match &net {
             Net::Embeds(net) => net.forward(images, true),
@@ -165,6 +169,25 @@ fn step(network: &str, precision: &str, batch: i64, device: Device) -> Result<Va
         }
         _ => embedded::batch_hard(x, &people, Metric::Euclidean, Margin::Soft).mean(),
     };
+    if graph {
+        let mut captured = Captured::new(device)?;
+        let mut whole = || -> Result<()> {
+            optimizer.prepare(3e-4, 0.9);
+            let work = |x: &[Tensor]| {
+                let loss = charge(&forward(&channels_last(&x[0])));
+                optimizer.zero_grad();
+                loss.backward();
+                optimizer.apply();
+                vec![loss]
+            };
+            captured.run(std::slice::from_ref(&host), work).map(drop)
+        };
+        // Warm-up, capture and a first replay.
+        (0..5).try_for_each(|_| whole())?;
+        let Timed { ms, host_ms, peak } = timed(device, || whole().expect("captured"));
+        let rate = 1e3 * batch as f64 / ms;
+        return Ok(json!({"ms": ms, "host_ms": host_ms, "images_per_second": rate, "peak_bytes": peak, "graph": true}));
+    }
     let images = || channels_last(&upload(&host, device));
     let mut whole = || {
         let loss = charge(&forward(&images()));
@@ -252,9 +275,10 @@ fn job(words: &[&str], device: Device) -> Result<Value> {
     }
     match *words {
         ["loss", kind, batch] => loss(kind, number(batch)?, device),
-        ["step", network, precision, batch] => step(network, precision, number(batch)?, device),
+        ["step", network, precision, batch] => step(network, precision, number(batch)?, false, device),
+        ["step", network, precision, batch, "graph"] => step(network, precision, number(batch)?, true, device),
         ["loader", folder] => loader(Path::new(folder), device),
-        _ => bail!("say loss KIND BATCH, step NET PRECISION BATCH or loader FOLDER"),
+        _ => bail!("say loss KIND BATCH, step NET PRECISION BATCH [graph] or loader FOLDER"),
     }
 }
 
