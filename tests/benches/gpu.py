@@ -1,12 +1,13 @@
 """scripts/bench --gpu: losses with mining and whole training steps on one GPU, ours beside the peers', in one run.
 
     scripts/bench --gpu                                    builds our side and runs this
-    python tests/benches/gpu.py --binary FILE [--out FOLDER] [--only TEXT] [--device cuda]
-                                                           on a machine without Rust: FILE is target/release/deps/gpu-*
+    python gpu.py --binary FILE [--out FOLDER] [--only TEXT,TEXT] [--seconds N] [--compile TEXT,TEXT] [--device cuda]
+                                                           on a machine without Rust: FILE is the archive's bench-gpu
 
 Needs torch; pytorch-metric-learning and torchvision where there are any (a row without its peer says so). Both sides draw
 the same inputs from the same seeds of libtorch's generator; losses and gradients are compared before a ratio is given. A
-ratio is the peer's time over ours. `RANKLE_DETERMINISTIC=1` measures our side with --deterministic's switches.
+ratio is the peer's time over ours. Each row is printed, and FOLDER/gpu.json written anew, as soon as it is known; the exit
+code is 1 where our side failed or disagreed. `RANKLE_DETERMINISTIC=1` measures our side with --deterministic's switches.
 """
 
 import argparse
@@ -24,21 +25,37 @@ import torch
 BATCHES = [128, 512, 1800, 4096, 8192]
 # Kind, the largest batch at which the peer fits, the largest at which ours is asked for.
 LOSSES = [("batch-hard", 8192, 8192), ("batch-all", 512, 8192), ("batch-all-soft", 512, 1800), ("semi-hard", 1800, 8192), ("lsep", 8192, 8192)]
-STEPS = [("trinet", 72), ("lunet", 128), ("nn2", 200), ("vgg16", 64)]
-PRECISIONS = ["f32", "tf32", "bf16"]
+STEPS = [("trinet", 72), ("lunet", 128), ("inception-resnet-v1", 200), ("nn2", 200), ("vgg16", 64)]
+PRECISIONS = ["tf32", "bf16", "f32"]
 
 
-def environment(device):
+def environment():
+    """For a program linked against libtorch: its folder, and that of NVRTC's builtins, which Python's torch loads by itself."""
     lib = pathlib.Path(torch.__file__).parent / "lib"
-    old = os.environ.get("LD_LIBRARY_PATH")
-    return {**os.environ, "LD_LIBRARY_PATH": f"{lib}:{old}" if old else str(lib)}
+    folders = [lib, lib.parents[1] / "nvidia/cu13/lib", os.environ.get("LD_LIBRARY_PATH")]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(str(folder) for folder in folders if folder)}
 
 
-def ours(args, *words):
-    done = subprocess.run([args.binary, *map(str, words), "--device", args.device], env=environment(args.device), capture_output=True, text=True)
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+class Ours:
+    """Our side, one process for all rows."""
+
+    def __init__(self, args):
+        self.command = [args.binary, "serve", "--device", args.device]
+        self.process = None
+
+    def ask(self, *words):
+        if self.process is None:
+            self.process = subprocess.Popen(self.command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self.process.stdin.write(" ".join(map(str, words)) + "\n")
+            self.process.stdin.flush()
+            for line in self.process.stdout:
+                if line.startswith("{"):
+                    return json.loads(line)
+        except BrokenPipeError:
+            pass
+        code, self.process = self.process.wait(), None
+        return {"error": f"ended with {code}"}
 
 
 def settle(device):
@@ -178,6 +195,8 @@ def network(name):
 
     if name == "nn2":
         return NN2(), (224, 224), 40
+    if name == "inception-resnet-v1":
+        return nets.inception_resnet_v1(), (160, 160), 40
     if name == "vgg16":
         import torchvision
         net = torchvision.models.vgg16()
@@ -188,7 +207,7 @@ def network(name):
     return (nets.trinet(), (256, 128), 4) if name == "trinet" else (nets.lunet(), (128, 64), 4)
 
 
-def their_step(name, precision, batch, device):
+def their_step(name, precision, batch, device, compiled):
     net, size, each = network(name)
     net = net.to(device).to(memory_format=torch.channels_last).train()
     torch.backends.cudnn.benchmark = True
@@ -210,18 +229,28 @@ def their_step(name, precision, batch, device):
         kept = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device) & (near < d + 0.2)
         return (d - near + 0.2).masked_fill(~kept, 0).sum() / kept.sum().clamp(min=1)
 
-    def step():
-        images = host.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    def charge(images):
         with torch.autocast("cuda" if device != "cpu" else "cpu", torch.bfloat16, enabled=precision == "bf16"):
             x = net(images)
         x = x.float()
-        loss = lsep(x, classes) if name == "vgg16" else semi_hard(x, people) if name == "nn2" else hard(x, people)
+        return lsep(x, classes) if name == "vgg16" else semi_hard(x, people) if each == 40 else hard(x, people)
+
+    if compiled:
+        torch._dynamo.reset()
+        charge = torch.compile(charge)
+
+    def step():
+        loss = charge(host.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
+    start = time.perf_counter()
+    step()
+    settle(device)
+    first = time.perf_counter() - start
     ms, peak = timed(device, step)
-    return {"ms": ms, "images_per_second": 1e3 * batch / ms, "peak_bytes": peak}
+    return {"ms": ms, "images_per_second": 1e3 * batch / ms, "peak_bytes": peak, "first_step_s": first}
 
 
 def tried(work, *words):
@@ -232,6 +261,8 @@ def tried(work, *words):
         return {"error": f"not installed: {error.name}"}
     except torch.OutOfMemoryError:
         return {"error": "out of memory"}
+    except Exception as error:
+        return {"error": (str(error).strip().splitlines() or [type(error).__name__])[0][:200]}
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -256,48 +287,84 @@ def agree(mine, theirs):
     return max(abs(mine[key] - theirs[key]) / max(abs(theirs[key]), 1e-12) for key in ("loss", "gradient_norm"))
 
 
+LOSS_HEAD = """| loss, forward and backward | B | ours, ms | of it the host's | PML, ms | ratio | eager, ms | ratio | ours, MiB | PML, MiB | apart |
+|---|---|---|---|---|---|---|---|---|---|---|"""
+STEP_HEAD = """
+| training step, channels_last, Adam | B | ours, images/s | eager, images/s | ratio | torch.compile | ratio | compiling, s | loss and mining, share of ours | outside the network | the host's share | ours, MiB | eager, MiB |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def of_loss(args, ours, kind, peers_most, batch):
+    mine = ours.ask("loss", kind, batch)
+    theirs = {"error": "B^3 numbers"} if batch > peers_most else tried(their_loss, kind, batch, args.device, "pml") if kind != "lsep" else {"error": "none"}
+    by_hand = tried(their_loss, kind, batch, args.device, "eager") if eager(kind) else {"error": "none"}
+    gaps = [gap for gap in (agree(mine, other) for other in ((by_hand,) if kind == "semi-hard" else (theirs, by_hand))) if gap is not None]
+    row = {"kind": kind, "batch": batch, "ours": mine, "pml": theirs, "eager": by_hand, "apart": max(gaps, default=None)}
+    if gaps and max(gaps) > 2e-3:  # no ratio of unequal things
+        row["ours"] = {**mine, "error": f"apart by {max(gaps):.1e}"}
+        return row, f"| {kind} | {batch} | apart by {max(gaps):.1e} |"
+    apart = f"{max(gaps):.0e}" if gaps else "-"
+    return row, (f"| {kind} | {batch} | {number(mine)} | {number(mine, 'host_ms')} | {number(theirs)} | {ratio(mine, theirs)} | {number(by_hand)} "
+                 f"| {ratio(mine, by_hand)} | {mib(mine)} | {mib(theirs)} | {apart} |")
+
+
+def of_step(args, ours, name, precision, batch):
+    mine = ours.ask("step", name, precision, batch)
+    theirs = tried(their_step, name, precision, batch, args.device, False)
+    wanted = any(text and text in f"step-{name}-{precision}" for text in args.compile.split(","))
+    compiled = tried(their_step, name, precision, batch, args.device, True) if wanted else {"error": "not asked for"}
+    row = {"net": name, "precision": precision, "batch": batch, "ours": mine, "eager": theirs, "compile": compiled}
+    share = lambda part: f"{100 * part(mine) / mine['ms']:.1f} %" if "ms" in mine else "-"
+    rates = f"{number(mine, 'images_per_second')} | {number(theirs, 'images_per_second')} | {ratio(mine, theirs)}"
+    return row, (f"| {name}, {precision} | {batch} | {rates} | {number(compiled, 'images_per_second')} | {ratio(mine, compiled)} "
+                 f"| {number(compiled, 'first_step_s') if 'ms' in compiled else '-'} | {share(lambda m: m['loss_ms'])} "
+                 f"| {share(lambda m: m['ms'] - m['network_ms'])} | {share(lambda m: m['host_ms'])} | {mib(mine)} | {mib(theirs)} |")
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--binary", required=True, help="our side: target/release/deps/gpu-*")
+    parser.add_argument("--binary", required=True, help="our side: target/release/deps/gpu-*, or bench-gpu of scripts/bundle --check")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("target/bench"))
-    parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--only", default="", help="rows whose name has one of these in it, e.g. batch-hard-512,step-trinet")
+    parser.add_argument("--compile", default="", help="steps whose name has one of these in it meet torch.compile too, which takes a minute each: e.g. step-trinet-bf16; step- for all")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no row after so many")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to try this program")
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
     args = parser.parse_args()
     if args.device != "cpu" and not torch.cuda.is_available():
         raise SystemExit("bench: this torch sees no CUDA device: nothing can be measured here (--device cpu tries the program)")
+    begun = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
+    out = args.out / "gpu.json"
     card = torch.cuda.get_device_name() if args.device != "cpu" else "CPU"
     result = {"date": datetime.date.today().isoformat(), "device": card, "torch": torch.__version__, "losses": [], "steps": []}
     print(f"{card}, torch {torch.__version__}, {result['date']}\n")
-    print("| loss, forward and backward | B | ours, ms | PML, ms | ratio | eager, ms | ratio | ours, MiB | PML, MiB | apart |\n|---|---|---|---|---|---|---|---|---|---|")
-    for kind, peers_most, most in LOSSES:
-        for batch in map(int, args.batches.split(",")):
-            if args.only not in f"{kind}-{batch}" or batch > most:
+    asked = lambda name: any(text in name for text in args.only.split(","))
+    ours, failed, late = Ours(args), [], []
+
+    def rows(part, head, jobs):
+        jobs = [job for job in jobs if asked(job[0])]
+        if jobs:
+            print(head, flush=True)
+        for name, work, *about in jobs:
+            if time.perf_counter() - begun > args.seconds:
+                late.append(name)
                 continue
-            mine = ours(args, "loss", kind, batch)
-            theirs = {"error": "B^3 numbers"} if batch > peers_most else tried(their_loss, kind, batch, args.device, "pml") if kind != "lsep" else {"error": "none"}
-            by_hand = tried(their_loss, kind, batch, args.device, "eager") if eager(kind) else {"error": "none"}
-            gaps = [agree(mine, other) for other in ((by_hand,) if kind == "semi-hard" else (theirs, by_hand))]
-            gaps = [gap for gap in gaps if gap is not None]
-            if gaps and max(gaps) > 2e-3:
-                raise SystemExit(f"bench: {kind} at {batch}: the sides differ by {max(gaps):.1e}: no ratio of unequal things")
-            result["losses"].append({"kind": kind, "batch": batch, "ours": mine, "pml": theirs, "eager": by_hand})
-            print(f"| {kind} | {batch} | {number(mine)} | {number(theirs)} | {ratio(mine, theirs)} | {number(by_hand)} | {ratio(mine, by_hand)} | {mib(mine)} | {mib(theirs)} | {f'{max(gaps):.0e}' if gaps else '-'} |", flush=True)
-    print("\n| training step, channels_last, Adam | B | ours, images/s | eager, images/s | ratio | loss and mining, share of ours | ours, MiB | eager, MiB |\n|---|---|---|---|---|---|---|---|")
-    for name, batch in STEPS:
-        for precision in PRECISIONS:
-            if args.only not in f"step-{name}-{precision}":
-                continue
-            batch_here = batch if args.device != "cpu" else 8
-            mine = ours(args, "step", name, precision, batch_here)
-            theirs = tried(their_step, name, precision, batch_here, args.device)
-            result["steps"].append({"net": name, "precision": precision, "batch": batch_here, "ours": mine, "eager": theirs})
-            share = f"{100 * mine['loss_share']:.1f} %" if "loss_share" in mine else "-"
-            print(f"| {name}, {precision} | {batch_here} | {number(mine, 'images_per_second')} | {number(theirs, 'images_per_second')} | {ratio(mine, theirs)} | {share} | {mib(mine)} | {mib(theirs)} |", flush=True)
-    out = args.out / "gpu.json"
-    out.write_text(json.dumps(result, indent=1))
+            row, line = work(args, ours, *about)
+            result[part].append(row)
+            failed.extend([name] if "error" in row["ours"] else [])
+            out.write_text(json.dumps(result, indent=1))
+            print(line, flush=True)
+
+    batches = [int(batch) for batch in args.batches.split(",")]
+    rows("losses", LOSS_HEAD, [(f"{kind}-{batch}", of_loss, kind, peers, batch) for kind, peers, most in LOSSES for batch in batches if batch <= most])
+    few = lambda batch: batch if args.device != "cpu" else 8
+    rows("steps", STEP_HEAD, [(f"step-{name}-{precision}", of_step, name, precision, few(batch)) for precision in PRECISIONS for name, batch in STEPS])
+    if late:
+        print(f"\nno time for {', '.join(late)}")
     print(f"\nresults: {out}")
+    if failed:
+        raise SystemExit(f"bench: our side failed at {', '.join(failed)}")
 
 
 main()

@@ -1,4 +1,4 @@
-"""The networks of the peers' side: TriNet on torchvision's ResNet-50, and LuNet, in PyTorch's own modules."""
+"""The networks of the peers' side in PyTorch's own modules: TriNet on torchvision's ResNet-50, LuNet, Inception-ResNet-v1."""
 
 import torch
 
@@ -46,3 +46,57 @@ def trinet():
     net = torchvision.models.resnet50()
     net.fc = Head(2048, 1024, 0.0)
     return net
+
+
+def unit(inputs, outputs, kernel, stride=1, same=True):
+    nn = torch.nn
+    kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    padding = tuple(side // 2 for side in kernel) if same else 0
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs, 1e-3), nn.ReLU(inplace=True))
+
+
+class Residual(torch.nn.Module):
+    """Inception-ResNet (Szegedy et al. 2016): branches side by side, a linear 1x1, added to the input by a scale."""
+
+    def __init__(self, inputs, branches, scale, relu=True):
+        super().__init__()
+        self.branches = torch.nn.ModuleList(branches)
+        outputs = sum([part for part in branch.modules() if isinstance(part, torch.nn.Conv2d)][-1].out_channels for branch in branches)
+        self.join = torch.nn.Conv2d(outputs, inputs, 1)
+        self.scale, self.relu = scale, relu
+
+    def forward(self, x):
+        x = self.join(torch.cat([branch(x) for branch in self.branches], 1)) * self.scale + x
+        return x.relu() if self.relu else x
+
+
+class Reduction(torch.nn.Module):
+    def __init__(self, branches):
+        super().__init__()
+        self.branches = torch.nn.ModuleList([*branches, torch.nn.MaxPool2d(3, 2)])
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+def inception_resnet_v1():
+    nn, row = torch.nn, torch.nn.Sequential
+    block35 = lambda: Residual(256, [unit(256, 32, 1), row(unit(256, 32, 1), unit(32, 32, 3)), row(unit(256, 32, 1), unit(32, 32, 3), unit(32, 32, 3))], 0.17)
+    block17 = lambda: Residual(896, [unit(896, 128, 1), row(unit(896, 128, 1), unit(128, 128, (1, 7)), unit(128, 128, (7, 1)))], 0.10)
+    block8 = lambda scale=0.20, relu=True: Residual(1792, [unit(1792, 192, 1), row(unit(1792, 192, 1), unit(192, 192, (1, 3)), unit(192, 192, (3, 1)))], scale, relu)
+    half = dict(stride=2, same=False)
+    return row(
+        unit(3, 32, 3, **half), unit(32, 32, 3, same=False), unit(32, 64, 3), nn.MaxPool2d(3, 2), unit(64, 80, 1), unit(80, 192, 3, same=False), unit(192, 256, 3, **half),
+        *[block35() for _ in range(5)],
+        Reduction([unit(256, 384, 3, **half), row(unit(256, 192, 1), unit(192, 192, 3), unit(192, 256, 3, **half))]),
+        *[block17() for _ in range(10)],
+        Reduction([row(unit(896, 256, 1), unit(256, 384, 3, **half)), row(unit(896, 256, 1), unit(256, 256, 3, **half)),
+                   row(unit(896, 256, 1), unit(256, 256, 3), unit(256, 256, 3, **half))]),
+        *[block8() for _ in range(5)], block8(1.0, False),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.6), nn.Linear(1792, 512, bias=False), nn.BatchNorm1d(512, 1e-3), Unit(),
+    )
+
+
+class Unit(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.normalize(x)
