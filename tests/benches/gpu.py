@@ -273,7 +273,7 @@ def mib(found):
 
 
 def number(found, key="ms"):
-    return f"{found[key]:.3f}" if key in found else found.get("error", "-")
+    return f"{found[key]:.3f}" if key in found else found.get("error", "-")[:160]
 
 
 def ratio(mine, theirs):
@@ -290,8 +290,8 @@ def agree(mine, theirs):
 LOSS_HEAD = """| loss, forward and backward | B | ours, ms | of it the host's | PML, ms | ratio | eager, ms | ratio | ours, MiB | PML, MiB | apart |
 |---|---|---|---|---|---|---|---|---|---|---|"""
 STEP_HEAD = """
-| training step, channels_last, Adam | B | ours, images/s | eager, images/s | ratio | torch.compile | ratio | compiling, s | loss and mining, share of ours | outside the network | the host's share | ours, MiB | eager, MiB |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| training step, channels_last, Adam | B | ours, images/s | eager, images/s | ratio | ours as a CUDA graph | torch.compile | ratio | compiling, s | loss and mining, share of ours | outside the network | the host's share | ours, MiB | eager, MiB |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def of_loss(args, ours, kind, peers_most, batch):
@@ -310,13 +310,14 @@ def of_loss(args, ours, kind, peers_most, batch):
 
 def of_step(args, ours, name, precision, batch):
     mine = ours.ask("step", name, precision, batch)
+    graph = ours.ask("step", name, precision, batch, "graph") if args.device != "cpu" else {"error": "-"}
     theirs = tried(their_step, name, precision, batch, args.device, False)
     wanted = any(text and text in f"step-{name}-{precision}" for text in args.compile.split(","))
     compiled = tried(their_step, name, precision, batch, args.device, True) if wanted else {"error": "not asked for"}
-    row = {"net": name, "precision": precision, "batch": batch, "ours": mine, "eager": theirs, "compile": compiled}
+    row = {"net": name, "precision": precision, "batch": batch, "ours": mine, "ours as a CUDA graph": graph, "eager": theirs, "compile": compiled}
     share = lambda part: f"{100 * part(mine) / mine['ms']:.1f} %" if "ms" in mine else "-"
     rates = f"{number(mine, 'images_per_second')} | {number(theirs, 'images_per_second')} | {ratio(mine, theirs)}"
-    return row, (f"| {name}, {precision} | {batch} | {rates} | {number(compiled, 'images_per_second')} | {ratio(mine, compiled)} "
+    return row, (f"| {name}, {precision} | {batch} | {rates} | {number(graph, 'images_per_second')} | {number(compiled, 'images_per_second')} | {ratio(mine, compiled)} "
                  f"| {number(compiled, 'first_step_s') if 'ms' in compiled else '-'} | {share(lambda m: m['loss_ms'])} "
                  f"| {share(lambda m: m['ms'] - m['network_ms'])} | {share(lambda m: m['host_ms'])} | {mib(mine)} | {mib(theirs)} |")
 
