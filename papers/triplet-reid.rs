@@ -18,7 +18,7 @@ use rankle::datasets::ReidSet;
 use rankle::distance::Metric;
 use rankle::hyper::{Hyper, Idle, Size, count, positive, shown, when, within};
 use rankle::losses::{Margin, Tally, embedded, triplet};
-use rankle::models::{LuNet, Network, TriNet, layers::Scope};
+use rankle::models::{LuNet, Network, TriNet, channels_last, layers::Scope};
 use rankle::optim::Rule;
 use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
 use rankle::run::session::{Done, Session};
@@ -272,15 +272,22 @@ impl Paper for TripletReid {
             while let Some(batch) = loader.next() {
                 let batch = batch?;
                 let t = batch.step;
-                let x = run.autocast(|| net.forward(&batch.images(run), true)); // f_θ(x)
-                let x = run.world().gather(&x, &batch.shares)?; // of all processes
-                let tally = terms(h, &x, &batch.labels);
-                let loss = mean(h, &tally);
-                session.descend(&loss, decay.rate(t), decay.beta1(t))?; // Eq. 8; β₁ drops to 0.5 at t0
+                let rates = (decay.rate(t), decay.beta1(t)); // β₁ drops to 0.5 at t0
+                // Batch all counts a person's images on the host for the soft margin.
+                let fixed = !matches!((h.loss, h.margin), (BatchAll | BatchAllNonzero, Margin::Soft));
+                let step = |inputs: &[Tensor]| {
+                    let x = run.autocast(|| net.forward(&channels_last(&inputs[0]), true)); // f_θ(x)
+                    let x = run.world().gather(&x, &batch.shares)?; // of all processes
+                    let tally = terms(h, &x, &inputs[1]);
+                    Ok([mean(h, &tally), tally.sum, tally.terms, tally.active, x])
+                };
+                let [loss, sum, count, active, x] = session.descend_from(&batch.inputs(), fixed, rates, step)?; // Eq. 8
+                let tally = Tally { sum, terms: count, active };
                 session.left_out(|| batch.left_out)?;
                 let done = Done { step: t, loss: &loss, images: batch.labels.size()[0], waited: loader.waited() };
                 session.after(done, || {
-                    let (rates, x) = (json!({"lr": decay.rate(t), "beta1": decay.beta1(t)}), x.detach());
+                    let x = x.detach();
+                    let rates = json!({"lr": rates.0, "beta1": rates.1});
                     let line = stats::line(t, &loss, &tally, rates, &x, &h.metric.matrix(&x, &x));
                     let collapsed = mean(h, &terms(h, &x.zeros_like(), &batch.labels)).double_value(&[]);
                     (line.clone(), Some(Reading::of(&line, collapsed)))

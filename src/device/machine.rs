@@ -39,6 +39,9 @@ pub struct TrainingFlags {
     /// Go on though the training photos are not those that the run was begun with
     #[arg(long, help_heading = "Machine")]
     pub data_changed: bool,
+    /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph where the paper's steps can be one
+    #[arg(long, help_heading = "Machine")]
+    pub no_graph: bool,
     /// With several processes: batch normalisation over the rows of all of them, not over each one's share
     #[arg(long, help_heading = "Machine")]
     pub sync_batch_norm: bool,
@@ -69,8 +72,14 @@ impl TrainingFlags {
                 world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&crate::say::one_line(&error)))
             });
         }
-        let TrainingFlags { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, .. } = *self;
-        Ok(Machine { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, ..machine })
+        let TrainingFlags { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, no_graph, .. } = *self;
+        let gpu = machine.device.is_cuda();
+        if no_graph && (!gpu || self.place.deterministic) {
+            bail!("--no-graph: without a GPU, and with --deterministic, there are no graphs: leave it out");
+        }
+        // A resumed run begins without a graph, whose kernels cuBLAS may choose otherwise.
+        let graphs = gpu && !no_graph && !self.place.deterministic;
+        Ok(Machine { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, graphs, ..machine })
     }
 }
 
@@ -113,6 +122,8 @@ pub struct Machine {
     pub data_changed: bool,
     /// Whether a GPU's f32 products are in TF32.
     pub tf32: bool,
+    /// Whether a training step may be one CUDA graph.
+    pub graphs: bool,
 }
 
 /// How many rows of a batch, each of `row` bytes, fit two fifths of `memory` bytes: the rest is for weights, the gradients
@@ -200,6 +211,7 @@ impl MachineFlags {
             skip_unreadable: false,
             data_changed: false,
             tf32: self.tf32,
+            graphs: false,
         })
     }
 }

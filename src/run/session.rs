@@ -17,10 +17,11 @@ use super::folder::{Log, Mark, RunFolder};
 use super::stop::{Signals, Stopped};
 use super::watch::{Finite, Reading, Watch};
 use crate::collectives::{Gradients, World};
+use crate::device::Captured;
 use crate::device::machine::Machine;
 use crate::optim::{Optimizer, Rule};
 use crate::say::{Bar, say};
-use crate::transfer::peak_memory;
+use crate::transfer::{peak_memory, upload};
 
 /// Which run, where, how long, and how often it speaks.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct Session {
     optimizer: Optimizer,
     /// Of the parameters that are trained now; made when first asked for.
     gradients: OnceCell<Gradients>,
+    /// Whether a step of this run may become a CUDA graph, and the one that is.
+    graph: (bool, Option<Captured>),
     /// None in processes beside the one that writes.
     writes: Option<Writes>,
     steps: u64,
@@ -158,6 +161,7 @@ impl Session {
             extra,
             left_out,
             at: at.to_path_buf(),
+            graph: (machine.graphs && world.is_alone(), None),
             world,
             config,
             rule: (rule, weight_decay),
@@ -260,15 +264,66 @@ impl Session {
         Ok(())
     }
 
+    /// A whole step: `work` goes from `inputs`, which it gets on the device, to the loss and what the log is to read; then
+    /// its gradient, and a step against it at learning rate and β₁ `rates`. What is `fixed` but for inputs (of one shape)
+    /// and rates is launched as one CUDA graph from its fourth time on, where a GPU serves one process; `work` then gets
+    /// what else it uses as it was at that time. Elsewhere inputs but the first stay where they are.
+    ///
+    /// # Errors
+    /// Those of `work`, and as [`Session::descend`].
+    pub fn descend_from<const N: usize>(
+        &mut self,
+        inputs: &[&Tensor],
+        fixed: bool,
+        rates: (f64, f64),
+        work: impl Fn(&[Tensor]) -> Result<[Tensor; N]>,
+    ) -> Result<[Tensor; N]> {
+        let fits = self.optimizer.prepare(rates.0, rates.1);
+        if fixed && self.graph.0 {
+            let Session { graph: (allowed, graph), optimizer, store, .. } = self;
+            if !fits || graph.is_none() {
+                *graph = Some(Captured::new(store.device())?);
+            }
+            let inputs: Vec<Tensor> = inputs.iter().map(|x| x.shallow_clone()).collect();
+            let done = graph.as_mut().expect("just made").run(&inputs, |inputs| {
+                let found = work(inputs).unwrap_or_else(|error| panic!("{error:#}"));
+                optimizer.zero_grad();
+                found[0].backward();
+                optimizer.apply();
+                found.into()
+            });
+            match done {
+                Ok(found) => return found.try_into().map_err(|_| anyhow!("a step left other tensors than it said")),
+                Err(error) => {
+                    say(format!("note: this step is not one CUDA graph ({error:#}): training goes on without"))
+                }
+            }
+            (*allowed, *graph) = (false, None);
+        }
+        let device = self.store.device();
+        let inputs: Vec<Tensor> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, x)| if i == 0 { upload(x, device) } else { x.shallow_clone() })
+            .collect();
+        let found = work(&inputs)?;
+        self.zero_grad();
+        self.gradients()?.backward(&found[0])?;
+        self.optimizer.apply();
+        Ok(found)
+    }
+
     /// From now on only the variables that `wanted` names are trained.
     pub fn train_only(&mut self, wanted: impl Fn(&str) -> bool) {
         self.trainable.iter().for_each(|(name, x)| drop(x.set_requires_grad(wanted(name))));
         self.gradients = OnceCell::new();
+        self.graph.1 = None;
     }
 
     /// An optimiser without a past, for a new stage of training, over what is trained now.
     pub fn fresh_optimizer(&mut self) {
         self.optimizer = Optimizer::new(self.rule.0, self.rule.1, &self.store);
+        self.graph.1 = None;
     }
 
     /// Whether the log takes a line at `step`: only then may a loop compute what makes it wait for a GPU.

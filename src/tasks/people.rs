@@ -84,6 +84,11 @@ impl Batch {
     pub fn images(&self, run: &Run) -> Tensor {
         channels_last(&upload(&self.images, run.machine.device))
     }
+
+    /// What a step is made from: images as they lie on the host, and labels.
+    pub fn inputs(&self) -> [&Tensor; 2] {
+        [&self.images, &self.labels]
+    }
 }
 
 /// Names and scores, fractions.
