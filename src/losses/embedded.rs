@@ -86,40 +86,41 @@ fn chosen(rows: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Out
     let (near, n) = order.masked_fill(&same, f64::INFINITY).min_dim(1, false);
     let valid = far.not_equal(f64::NEG_INFINITY).logical_and(&near.not_equal(f64::INFINITY));
 
-    let pair = |other: &Tensor| {
-        let y = rows.index_select(0, other);
-        let inner = |x: Tensor| x.sum_dim_intlist(1, true, None::<Kind>);
-        match metric {
-            Metric::Cosine => (1. - inner(rows * &y), y),
-            _ => {
-                let apart = rows - y;
-                let squared = inner(apart.square());
-                (if metric == Metric::Euclidean { squared.sqrt() } else { squared }, apart)
-            }
+    // Positives, then negatives: `[2, B, ...]`.
+    let others = Tensor::cat(&[p, n], 0);
+    let y = rows.index_select(0, &others).view([2, rows.size()[0], rows.size()[1]]);
+    let inner = |x: Tensor| x.sum_dim_intlist(2, true, None::<Kind>);
+    let (d, to) = match metric {
+        Metric::Cosine => (1. - inner(rows * &y), y),
+        _ => {
+            let apart = rows - y;
+            let squared = inner(apart.square());
+            (if metric == Metric::Euclidean { squared.sqrt() } else { squared }, apart)
         }
     };
-    let ((d_ap, to_p), (d_an, to_n)) = (pair(&p), pair(&n));
-    let z = (&d_ap - &d_an).squeeze_dim(1);
+    let z = (d.select(0, 0) - d.select(0, 1)).squeeze_dim(1);
     let Tally { sum, terms, active } = Tally::over(&margin.charge(&z), Some(&valid));
     let slope = match margin {
         Margin::Hard(m) => (z + m).gt(0.).to_kind(rows.kind()),
         Margin::Soft => z.sigmoid(),
     };
     let slope = (slope * &valid).unsqueeze(1);
-    // Of a pair at distance d: what the anchor and the other row take of its derivative.
-    let pull = |d: &Tensor, to: &Tensor| match metric {
-        Metric::Cosine => ((&slope * to).neg(), (&slope * rows).neg()),
-        Metric::SquaredEuclidean => (&slope * to * 2., &slope * to * -2.),
-        // 0 at d = 0.
-        Metric::Euclidean => {
-            let pull = (&slope / d).masked_fill(&d.eq(0.), 0.) * to;
+    let slope = Tensor::stack(&[&slope, &slope.neg()], 0);
+    // What the anchor and the other row take of a distance's derivative.
+    let (pull, back) = match metric {
+        Metric::Cosine => (slope.neg() * to, slope.neg() * rows),
+        _ => {
+            let pull = match metric {
+                // 0 at d = 0.
+                Metric::Euclidean => (slope / &d).masked_fill(&d.eq(0.), 0.) * to,
+                _ => slope * 2. * to,
+            };
             let back = pull.neg();
             (pull, back)
         }
     };
-    let ((a_p, of_p), (a_n, of_n)) = (pull(&d_ap, &to_p), pull(&d_an, &to_n));
-    let mut gradient = a_p - a_n;
-    let gradient = gradient.index_add_(0, &p, &of_p).index_add_(0, &n, &of_n.neg());
+    let mut gradient = pull.sum_dim_intlist(0, false, None::<Kind>);
+    let gradient = gradient.index_add_(0, &others, &back.flatten(0, 1));
     // What is not finite, also in a row that nobody chose, or in a square alone, is seen in the sum and in the gradient.
     let poison = (squares * 0.).sum(rows.kind());
     Outcome { gradient: gradient + &poison, value: sum + poison, terms, active }

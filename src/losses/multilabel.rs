@@ -55,12 +55,32 @@ pub fn lsep(scores: &Tensor, labels: &Tensor) -> Tally {
     cpu::lsep(&f, labels).map_or_else(|| lsep_tensors(&f, labels), |outcome| outcome.of(&f))
 }
 
-/// [`lsep`] in tensor operations, as it is computed where the scores are not on the CPU.
+/// [`lsep`] in tensor operations, as it is computed where the scores are not on the CPU: without a graph, its gradient
+/// being `σ(x) (softmax of f over the v - softmax of -f over the u)` for x the argument of the softplus.
 pub fn lsep_tensors(scores: &Tensor, labels: &Tensor) -> Tally {
     let f = widen(scores);
-    let Sides { positive, negative, valid } = Sides::of(labels, f.device());
-    let x = lse(&f, &negative, &valid) + lse(&f.neg(), &positive, &valid);
-    poisoned(Tally::over(&x.logaddexp(&x.zeros_like()), Some(&valid)), &f)
+    if f.numel() == 0 {
+        return Tally::over(&f.new_zeros([0], (f.kind(), f.device())), None).poisoned_by(&f);
+    }
+    tch::no_grad(|| {
+        let f = f.detach();
+        let positive = upload(labels, f.device()).ne(0);
+        // Both sides at once, `[2, B, C]`: f of the classes that are none, -f of the labels.
+        let both = Tensor::stack(&[&f, &f.neg()], 0);
+        let masked = both.masked_fill(&Tensor::stack(&[&positive, &positive.logical_not()], 0), f64::NEG_INFINITY);
+        let (most, part) = (masked.amax(2, true), masked.log_softmax(2, f.kind()));
+        // log Σ exp is the largest entry less the largest of log softmax; both NaN where a side is empty.
+        let sides = &most - part.amax(2, true);
+        let x = sides.sum_dim_intlist(0, false, None::<Kind>);
+        let valid = most.amin(0, false).not_equal(f64::NEG_INFINITY);
+        let z = x.masked_fill(&valid.logical_not(), 0.);
+        let part = part.exp();
+        let gradient = (part.select(0, 0) - part.select(0, 1)) * z.sigmoid();
+        let gradient = gradient.masked_fill(&valid.logical_not(), 0.);
+        let tally = Tally::over(&z.logaddexp(&z.zeros_like()), Some(&valid)).poisoned_by(&f);
+        cpu::Outcome { gradient, value: tally.sum, terms: tally.terms, active: tally.active }
+    })
+    .of(&f)
 }
 
 /// LSEP over at most `pairs` of each image's pairs (t = 1000 in the authors' program), drawn uniformly without
