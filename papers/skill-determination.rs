@@ -499,7 +499,7 @@ fn score(nets: &Nets<'_, SkillDetermination>, part: Part, of: &Material, how: &S
 fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
     ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
-    args.out.as_deref().map_or(Ok(()), check_out)?;
+    let out = args.out.as_deref().map(check_out).transpose()?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
     // A fold that lacks a trained stream is said and left out.
     let has = |&fold: &usize| h.streams.iter().filter(|&&stream| nets.has(&Part { fold, stream }.to_string())).count();
@@ -515,7 +515,7 @@ fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Resul
         let (_, of) = materials.iter().find(|(stream, _)| *stream == part.stream).context("a stream")?;
         score(nets, part, of, how)
     })?;
-    task::announce(&names, &scored.ranking(how.alpha), h.splits, args.out.as_deref())
+    task::announce(&names, &scored.ranking(how.alpha), h.splits, out.as_deref())
 }
 
 #[global_allocator]

@@ -86,13 +86,13 @@ pub fn text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text in UTF-8"))
 }
 
-/// Lets `write` fill a new file in the folder of `path` and then renames it to `path`, replacing the file that was there
-/// (through a link, which stays); where `write` fails or the process dies, `path` is as it was. After it returns, a
-/// power cut loses nothing. Into a pipe or a character device (`/dev/stdout`) the whole is written in the end.
+/// Lets `write` fill a new file in the folder of `path` and then renames it to `path`, replacing the file that was there;
+/// where `write` fails or the process dies, `path` is as it was. After it returns, a power cut loses nothing. Into a pipe,
+/// a character device or what is open already (`/dev/stdout`) the whole is written in the end.
 ///
 /// # Errors
 /// One line that names the path and says what to do: no folder to write into, or `path` is a folder, a block device, a
-/// socket or a link that leads nowhere; and those of `write`.
+/// socket, a link (see [`followed`]) or what is open for reading; and those of `write`.
 pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     whole(path, write).map_err(|error| {
         let of_system = error.root_cause().is::<io::Error>();
@@ -103,18 +103,18 @@ pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Res
 
 fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let found = fs::metadata(path);
-    // What these lead to is open already, and others write there too.
-    let handle = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|at| path.starts_with(at));
-    let target = match &found {
+    match &found {
         Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_char_device() => return into(path, write),
-        Ok(meta) if meta.is_file() && handle => return into(path, write),
-        Ok(meta) if meta.is_file() => path.canonicalize()?,
+        Ok(meta) if meta.is_file() && is_handle(meta, 0) => bail!("standard input reads it: name another file"),
+        Ok(meta) if meta.is_file() && is_shared(path, meta) => return into(path, write),
+        Ok(meta) if meta.is_file() && path.is_symlink() => bail!("it is a link: remove it, or name another file"),
+        Ok(meta) if meta.is_file() => {}
         Ok(meta) => bail!("it is {}: name a file", kind(meta)),
         Err(error) if error.kind() != ErrorKind::NotFound => bail!("{error}: name another file"),
-        Err(_) if fs::symlink_metadata(path).is_ok() => bail!("it is a link that leads nowhere: name another file"),
-        Err(_) => path.to_path_buf(),
-    };
-    let folder = folder(&target);
+        Err(_) if path.is_symlink() => bail!("it is a link that leads nowhere: name another file"),
+        Err(_) => {}
+    }
+    let folder = folder(path);
     ensure!(folder.is_dir(), "{} is no folder: make it, or name another", folder.display());
     sweep(folder);
     let file = loop {
@@ -133,9 +133,27 @@ fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     }
     // By its name: `write` may have opened another file under it.
     File::open(file.path())?.sync_all()?;
-    file.persist(&target).map_err(|error| error.error)?;
+    file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()?;
     Ok(value)
+}
+
+/// Whether a file is what this process has open under a number: 0 for standard input.
+fn is_handle(found: &Metadata, number: u32) -> bool {
+    let same = |open: Metadata| (open.dev(), open.ino()) == (found.dev(), found.ino());
+    fs::metadata(format!("/dev/fd/{number}")).is_ok_and(same)
+}
+
+/// Whether the file `path` is open already, and others write there too.
+fn is_shared(path: &Path, found: &Metadata) -> bool {
+    ["/dev/fd", "/proc"].iter().any(|at| path.starts_with(at)) || [1, 2].iter().any(|&n| is_handle(found, n))
+}
+
+/// The file that `path`, which a user names, leads to, for [`atomically`] to replace; anything but a link to a file of its
+/// own stays as it is named.
+pub fn followed(path: &Path) -> PathBuf {
+    let own = fs::metadata(path).is_ok_and(|found| found.is_file() && !is_shared(path, &found));
+    path.canonicalize().ok().filter(|_| own).unwrap_or_else(|| path.to_path_buf())
 }
 
 /// The folder that a file lies in.

@@ -248,14 +248,14 @@ pub fn main<P: Paper>() -> ExitCode {
                 let run = args.machine.resolve()?;
                 let (config, h, shape) = paper::opened::<P>(&args.run, &run)?;
                 P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
-                embed::check_out(&args.out)?;
+                let out = embed::check_out(&args.out)?;
                 let run = paper::run_of(&h, run);
                 let nets = paper::nets(&h, &shape, &run, &args.run, &config, false);
                 let folder: &String = of.get_one("brings").context("no folder")?;
                 let found = P::embed(&h.own, &nets, folder, &args.scoring, &run)?;
                 let names = ("names".to_string(), serde_json::to_string(&found.names)?);
                 let metadata = found.metadata.into_iter().chain([names]).collect();
-                crate::weights::save(&args.out, &found.tensors, Some(metadata))?;
+                crate::weights::save(&out, &found.tensors, Some(metadata))?;
                 print(format!("{}: {}", found.what, args.out.display()))
             }
             Verb::Export(args) => {
@@ -266,7 +266,7 @@ pub fn main<P: Paper>() -> ExitCode {
             }
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
-                args.out.as_deref().map_or(Ok(()), check_out)?;
+                let out = args.out.as_deref().map(check_out).transpose()?;
                 let data = P::open(&h.own, h.usual.seed)?;
                 let mut cards = data.cards();
                 if let [card] = &mut cards[..] {
@@ -275,7 +275,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 }
                 cards.iter().try_for_each(print)?;
                 let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };
-                match args.out {
+                match out {
                     Some(out) => files::write_atomic(&out, serde_json::to_string_pretty(&value)?.as_bytes()),
                     None => Ok(()),
                 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use rankle::files::{atomically, open, own, read, sweep, write_atomic};
+use rankle::files::{atomically, followed, open, own, read, sweep, write_atomic};
 
 /// A pipe in the file system.
 fn pipe(path: &Path) {
@@ -52,11 +52,11 @@ fn outputs_replace_files_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let kind = |name: &str| std::fs::symlink_metadata(at(name)).expect("there").file_type();
-    // A file, and through a link that stays; who may read it is as it was.
+    // A file, and, where a user names it, what a link leads to; the link stays. Who may read it is as it was.
     std::fs::write(at("file"), "old").expect("written");
     std::fs::set_permissions(at("file"), PermissionsExt::from_mode(0o640)).expect("set");
     symlink("file", at("link")).expect("a link");
-    write_atomic(&at("link"), b"new").expect("written");
+    write_atomic(&followed(&at("link")), b"new").expect("written");
     assert!(kind("link").is_symlink() && kind("file").is_file());
     assert_eq!(std::fs::read(at("file")).expect("there"), b"new");
     assert_eq!(std::fs::metadata(at("file")).expect("there").permissions().mode() & 0o777, 0o640);
@@ -80,9 +80,13 @@ fn outputs_replace_files_alone() {
     // The rest is refused, in one line that names it once, and is as it was.
     let _socket = UnixListener::bind(at("socket")).expect("a socket");
     symlink("nothing", at("nowhere")).expect("a link");
-    for (name, what) in
-        [("socket", "a socket"), ("nowhere", "leads nowhere"), (".", "a folder"), ("no/x", "is no folder")]
-    {
+    for (name, what) in [
+        ("link", "a link"),
+        ("socket", "a socket"),
+        ("nowhere", "leads nowhere"),
+        (".", "a folder"),
+        ("no/x", "is no folder"),
+    ] {
         let text = format!("{:#}", write_atomic(&at(name), b"x").expect_err("refused"));
         assert!(text.contains(what) && text.matches("cannot write").count() == 1, "{text}");
     }
@@ -90,6 +94,28 @@ fn outputs_replace_files_alone() {
     assert!(format!("{:#}", refused.expect_err("refused")).ends_with("file: why"));
     assert_eq!(std::fs::read(at("file")).expect("there"), b"new");
     assert!(!names(folder.path()).iter().any(|name| name.starts_with(".rankle")), "{:?}", names(folder.path()));
+}
+
+/// A program of our own: its handles are a shell's to give.
+#[test]
+fn what_is_open_already_is_not_renamed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    symlink("/dev/stdout", at("link")).expect("a link");
+    let (program, run) = (env!("CARGO_BIN_EXE_skill-determination"), folder.path().display());
+    let data = |shell: &str| {
+        let shell = format!("cd {run} && echo first > text && {program} data --data drawn --out {shell}");
+        Command::new("sh").args(["-c", &shell]).output().expect("sh").status.success()
+    };
+    for out in ["link >> text", "/dev/stdout >> text", "/dev/fd/3 3>> text"] {
+        assert!(data(out), "{out}");
+        let text = std::fs::read_to_string(at("text")).expect("text");
+        assert!(text.starts_with("first\n") && text.contains("\"published\""), "{out}: {text}");
+    }
+    for out in ["/dev/stdin < text", "text < text", "/dev/fd/0 < text"] {
+        assert!(!data(out), "{out}");
+        assert_eq!(std::fs::read_to_string(at("text")).expect("text"), "first\n", "{out}");
+    }
 }
 
 #[test]

@@ -74,6 +74,8 @@ pub fn save(
     let metadata = HashMap::from([("progress".to_string(), serde_json::to_string(progress)?)]);
     let (newest, before) = (folder.file(NEWEST), folder.file(BEFORE));
     let fresh = folder.file(".checkpoint.fresh.safetensors");
+    // Of a killed process, or what is no file of ours.
+    let _ = std::fs::remove_file(&fresh);
     crate::weights::save(&fresh, &tensors, Some(metadata))?;
     let shift = || -> std::io::Result<()> {
         if newest.exists() {
@@ -101,8 +103,8 @@ pub struct Resumed {
 }
 
 /// Loads the newest checkpoint of `run` into the store and, where given, the optimiser. None where there is none. A
-/// checkpoint of other flags than `config`, or with numbers that are not finite, is an error; a damaged newest one, or
-/// one that knew another log, falls back to the one before, and says so; two such are an error.
+/// checkpoint of other flags than `config`, or with numbers that are not finite, is an error; a damaged or missing newest
+/// one, or one that knew another log, falls back to the one before, and says so; two such are an error.
 pub fn load(
     run: &Path,
     config: &Config,
@@ -113,6 +115,9 @@ pub fn load(
     for name in [NEWEST, BEFORE] {
         let path = run.join(name);
         if !path.exists() {
+            if name == NEWEST && exists(run) {
+                damaged = Some(anyhow!("{} is missing", path.display()));
+            }
             continue;
         }
         match load_one(&path, config, store, optimizer.as_deref_mut()) {
@@ -122,7 +127,7 @@ pub fn load(
                     let from = format!("going on from {}, step {}", path.display(), loaded.progress.step);
                     loaded.note = Some(format!("{}; {from}", one_line(&error)));
                     // The next one must not push out the one that is whole.
-                    if optimizer.is_some() {
+                    if optimizer.is_some() && run.join(NEWEST).exists() {
                         let aside = run.join(DAMAGED);
                         std::fs::rename(run.join(NEWEST), &aside)
                             .with_context(|| format!("cannot write {}", aside.display()))?;

@@ -28,8 +28,11 @@ const OWN: [&str; 7] =
     ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", "results.json", "report.html", ".lock"];
 
 /// Errors where a training may not write into `run`: it has a configuration that rankle did not write, or none and yet
-/// other things. Names that begin with a dot are not looked at.
+/// other things, or a folder in a file's place. Names that begin with a dot are not looked at.
 pub fn check_ours(run: &Path) -> Result<()> {
+    if let Some(name) = OWN.into_iter().chain([NEWEST, BEFORE]).find(|name| run.join(name).is_dir()) {
+        bail!("{} is a folder where a run keeps a file: move it away", run.join(name).display());
+    }
     if run.join("config.json").exists() {
         return Config::read(run).map(drop);
     }
@@ -43,16 +46,14 @@ pub fn check_ours(run: &Path) -> Result<()> {
     }
 }
 
-/// Errors where `out`, which a flag names, is a file that a run keeps for itself.
-pub fn check_out(out: &Path) -> Result<()> {
-    // What a link leads to is what would be written.
-    let real = out.canonicalize();
-    let out = real.as_deref().unwrap_or(out);
+/// The file to write where a flag names `out`: what a link leads to. Errors where a run keeps it for itself.
+pub fn check_out(out: &Path) -> Result<PathBuf> {
+    let out = files::followed(out);
     let folder = out.parent().unwrap_or(Path::new(""));
     let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
     let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
     ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
-    Ok(())
+    Ok(out)
 }
 
 /// An open run folder, locked against a second writer until it is dropped.
@@ -79,7 +80,7 @@ impl RunFolder {
         Ok(RunFolder { path: path.to_path_buf(), lock })
     }
 
-    /// Errors where the folder no longer lies where it was opened.
+    /// Errors where the folder no longer lies where it was opened, or without its configuration.
     pub fn check_place(&self) -> Result<()> {
         let place = |data: std::fs::Metadata| (data.dev(), data.ino());
         let here = std::fs::metadata(self.file(".lock")).map(place).ok();
@@ -87,6 +88,12 @@ impl RunFolder {
             here.is_some() && here == self.lock.metadata().map(place).ok(),
             "{} was moved or removed while a run wrote to it: move it back and start the same command again",
             self.path.display()
+        );
+        let config = self.file("config.json");
+        ensure!(
+            config.is_file(),
+            "{} was removed while a run wrote beside it: restore it and start the same command again",
+            config.display()
         );
         Ok(())
     }
@@ -188,9 +195,18 @@ impl Log {
         Ok(())
     }
 
-    /// Makes what was written durable; what a checkpoint is to remember of it.
+    /// Makes what was written durable; what a checkpoint is to remember of it. Errors where the file is no longer what was
+    /// written: a checkpoint that knew another log could not be gone on from.
     pub fn sync(&mut self) -> Result<Mark> {
         self.file.sync_data().with_context(|| self.cannot())?;
-        Ok(Mark::of(&self.hasher, self.length))
+        let mark = Mark::of(&self.hasher, self.length);
+        let place = |data: std::fs::Metadata| (data.dev(), data.ino());
+        let same = std::fs::metadata(&self.path).map(place).ok() == self.file.metadata().map(place).ok();
+        ensure!(
+            same && mark.check(&self.path).is_ok(),
+            "{} was changed or removed while a run wrote to it: restore it and start the same command again",
+            self.path.display()
+        );
+        Ok(mark)
     }
 }

@@ -410,12 +410,13 @@ impl Session {
     /// Writes a checkpoint of `count` finished steps now.
     fn checkpoint(&mut self, count: u64) -> Result<()> {
         let Some(writes) = &mut self.writes else { return Ok(()) };
-        writes.folder.check_place()?;
         let (last, safe) = (count.saturating_sub(1), kept(self.kept.0, &self.at));
+        let mark = writes.folder.check_place().and_then(|()| writes.log.sync());
+        let mark = mark.map_err(|error| anyhow!("{error:#}; {safe}"))?;
         self.finite.check(last, &safe)?;
         self.finite.check_weights(&self.store, last, &safe)?;
         let carried = serde_json::to_string(&self.watch)?;
-        let progress = checkpoint::Progress::new(count, writes.log.sync()?, carried, &self.config);
+        let progress = checkpoint::Progress::new(count, mark, carried, &self.config);
         let mut extra: Vec<_> = self.extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect();
         if let Some(rows) = self.left_out.as_ref().filter(|rows| !rows.is_empty()) {
             extra.push((LEFT_OUT.into(), Tensor::from_slice(&rows.iter().copied().collect::<Vec<_>>())));

@@ -1,7 +1,7 @@
 //! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -76,8 +76,8 @@ impl Embedding {
     }
 }
 
-/// Refuses an `--out` that [`write`] could not write, before the work is done.
-pub fn check_out(out: &Path) -> Result<()> {
+/// The file that [`write`] is to write where `--out` names `out`; refuses, before the work is done, what it could not write.
+pub fn check_out(out: &Path) -> Result<PathBuf> {
     if out.extension().is_none_or(|extension| extension != "safetensors") || out.is_dir() {
         bail!("--out {}: give the name of a .safetensors file", out.display());
     }

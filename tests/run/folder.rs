@@ -193,7 +193,7 @@ fn what_a_flag_writes_spares_the_run() {
     }
     let elsewhere = tempdir().expect("a folder");
     let link = elsewhere.path().join("out.safetensors");
-    std::os::unix::fs::symlink(small.at().join(NEWEST), &link).expect("linked");
+    symlink(small.at().join(NEWEST), &link).expect("linked");
     assert!(check_out(&link).expect_err("a link").to_string().contains(NEWEST));
     fs::write(elsewhere.path().join("config.json"), "mine").expect("written");
     check_out(&elsewhere.path().join("config.json")).expect("no run's");
@@ -220,11 +220,60 @@ fn a_log_is_not_written_through_a_link() {
     Log::open(&log, None).expect_err("a folder");
 }
 
+/// While a run writes to it: at the next checkpoint, which another log would make worthless.
+#[test]
+fn a_log_that_others_change_is_noticed() {
+    let place = tempdir().expect("a folder");
+    let path = place.path().join("log.jsonl");
+    let changes: [fn(&Path); 4] = [
+        |path| fs::remove_file(path).expect("removed"),
+        |path| fs::write(path, "").expect("cut"),
+        |path| fs::write(path, "{\"step\":8}\n").expect("edited"),
+        |path| {
+            fs::copy(path, path.with_extension("copy")).expect("copied");
+            fs::rename(path.with_extension("copy"), path).expect("another file of that text");
+        },
+    ];
+    for change in changes {
+        let mut log = Log::open(&path, Some(&Mark::default())).expect("open");
+        log.line(&json!({"step": 1})).expect("written");
+        log.sync().expect("as it was written");
+        change(&path);
+        let error = log.sync().expect_err("changed").to_string();
+        assert!(error.contains("log.jsonl") && error.contains("restore"), "{error}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_missing_is_said_and_a_folder_in_its_place_refused() {
+    let mut small = Small::new();
+    fs::remove_file(small.at().join(NEWEST)).expect("removed");
+    let (step, note) = small.load().expect("the one before");
+    assert!(step == 1 && note.contains("checkpoint.safetensors is missing") && note.contains("step 1"), "{note}");
+    // What a link in a temporary file's place leads to is somebody's.
+    let (fresh, mine) = (small.at().join(".checkpoint.fresh.safetensors"), small.at().join(".mine"));
+    fs::write(&mine, "mine").expect("written");
+    symlink(&mine, &fresh).expect("linked");
+    let folder = RunFolder::open(small.at()).expect("open");
+    small.save(&folder, 3, Mark::default());
+    assert!(fs::read(&mine).expect("kept") == b"mine" && !fresh.exists());
+    drop(folder);
+    for name in [BEFORE, "log.jsonl"] {
+        fs::remove_file(small.at().join(name)).expect("removed");
+        fs::create_dir(small.at().join(name)).expect("made");
+        let error = RunFolder::open(small.at()).expect_err("a folder").to_string();
+        assert!(error.contains(name) && error.contains("move it away"), "{error}");
+        fs::remove_dir(small.at().join(name)).expect("removed");
+        fs::write(small.at().join(name), "").expect("written");
+    }
+}
+
 #[test]
 fn a_folder_that_moved_away_is_noticed() {
     let place = tempdir().expect("a folder");
     let (at, other) = (place.path().join("run"), place.path().join("other"));
     let folder = RunFolder::open(&at).expect("open");
+    fs::write(at.join("config.json"), "").expect("written");
     folder.check_place().expect("here");
     fs::rename(&at, &other).expect("renamed");
     assert!(folder.check_place().expect_err("gone").to_string().contains("moved"));
@@ -234,4 +283,6 @@ fn a_folder_that_moved_away_is_noticed() {
     fs::remove_dir_all(&at).expect("removed");
     fs::rename(&other, &at).expect("renamed");
     folder.check_place().expect("back");
+    fs::remove_file(at.join("config.json")).expect("removed");
+    assert!(folder.check_place().expect_err("gone").to_string().contains("config.json"));
 }
