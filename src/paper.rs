@@ -22,7 +22,7 @@ use crate::run::{
     photos::Photos,
     session::{self, Session},
 };
-use crate::say::{note, print};
+use crate::say::{line, note, print};
 use crate::study::Study;
 use crate::tasks::{Data, Rows};
 use crate::{export, files};
@@ -275,7 +275,7 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine) -> Res
     data.trainable()?;
     data.check(!machine.skip_unreadable, GLANCE)?;
     ensure!(
-        !machine.skip_unreadable || !data.trained().is_empty(),
+        !machine.skip_unreadable || (P::BRINGS == "images" && data.trained().iter().any(|read| read.path.is_some())),
         hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
     );
     data.notes().iter().for_each(note);
@@ -373,13 +373,13 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
         let mut session = Session::open(plan, &run.machine, store, begin)?;
-        // Only now is the folder the run's.
-        if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
-            photos.write(at)?;
-        }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
         if session.announce(&format!("{what} on {}{named}, {place}", data.name()))? {
+            // Only now is the folder the run's, and something trained on them.
+            if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
+                photos.write(at)?;
+            }
             P::train(&h.own, data, &part, &net, &mut session, run)?;
         }
     }
@@ -572,8 +572,8 @@ impl Results {
     /// What a verb ends with on standard output.
     pub fn show(&self, at: &Path, found: &Evaluation) -> Result<()> {
         print(format!("{}\n", self.citation))?;
-        print(format!("{} after {} steps", self.data, self.step))?;
-        self.protocol.iter().try_for_each(|line| print(format!("  {line}")))?;
+        print(format!("{} after {} steps", line(&self.data), self.step))?;
+        self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
         for (title, table) in &found.tables {
             print(format!("{title}\n{table}"))?;
         }
@@ -581,7 +581,7 @@ impl Results {
             print(self.score_table())?;
         }
         match &self.comparable {
-            Err(why) => print(format!("Not comparable with the paper: {why}."))?,
+            Err(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,
             Ok(()) => print(self.claim_table(|row| row.ours.is_some()))?,
         }
         print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;

@@ -1,6 +1,7 @@
 //! From an image file to its pixels: bounded reading and decoding, and Pillow's bilinear resize.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Once;
@@ -83,10 +84,24 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     files::read(path).map_err(|e| unreadable(path, &e))
 }
 
+/// Why a file cannot be read now: the machine's fault (a disk's, say), and none of the picture's.
+#[derive(Debug)]
+pub struct Unread(pub String);
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unread {}
+
 fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    use std::io::ErrorKind::{FileTooLarge, InvalidInput, NotFound};
     match error.kind() {
-        std::io::ErrorKind::NotFound => anyhow!("{}: no such file: {AGAIN}", path.display()),
-        _ => anyhow!("{}: cannot be read ({error}): {AGAIN}", path.display()),
+        NotFound => anyhow!("{}: no such file: {AGAIN}", path.display()),
+        InvalidInput | FileTooLarge => anyhow!("{}: cannot be read ({error}): {AGAIN}", path.display()),
+        _ => Unread(format!("{}: cannot be read ({error}): {AGAIN}", path.display())).into(),
     }
 }
 

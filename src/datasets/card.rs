@@ -71,11 +71,12 @@ impl Card {
 
     /// A line for people.
     pub(super) fn line(&mut self, text: String) {
-        self.shown.push(text);
+        self.shown.push(line(&text));
     }
 
     /// A table for people, numbers to the right.
     pub(super) fn table(&mut self, head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+        let rows = rows.into_iter().map(|row| row.iter().map(|cell| line(cell)).collect::<Vec<_>>());
         let mut table = Table::new();
         table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(head).add_rows(rows);
         table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
@@ -139,7 +140,7 @@ impl Card {
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let published = if self.published { ", the published counts" } else { "" };
-        write!(f, "{} ({}{published})", self.name, self.layout)?;
+        write!(f, "{} ({}{published})", line(&self.name), self.layout)?;
         self.shown.iter().try_for_each(|text| write!(f, "\n{text}"))?;
         self.notes.iter().try_for_each(|note| write!(f, "\nnote: {}", line(note)))?;
         match self.unreadable {
@@ -152,7 +153,7 @@ impl fmt::Display for Card {
                 if more > 0 { write!(f, "\n  and {} more (--out FILE names all)", thousands(more)) } else { Ok(()) }
             }
         }?;
-        self.refused.iter().try_for_each(|why| write!(f, "\ntrain refuses it: {why}"))
+        self.refused.iter().try_for_each(|why| write!(f, "\ntrain refuses it: {}", line(why)))
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::picture::Unread;
 use crate::say::say;
 
 /// Photos left out that are named; the log counts them all.
@@ -55,20 +56,21 @@ impl Reader {
     /// One line that names a file whose place nothing can take.
     pub fn usable(&self, mut rows: Vec<usize>, fits: &[Fits<'_>]) -> Result<Vec<usize>> {
         let Some(known) = &self.known else { return Ok(rows) };
-        rows.par_iter().for_each(|&row| _ = self.good(known, row));
-        for (place, row) in rows.iter_mut().enumerate() {
-            if self.good(known, *row) {
+        rows.par_iter().try_for_each(|&row| self.good(known, row).map(drop))?;
+        let all = known.len();
+        'rows: for (place, row) in rows.iter_mut().enumerate() {
+            if self.good(known, *row)? {
                 continue;
             }
-            let all = known.len();
-            let others = |fits: &Fits<'_>| {
-                (1..all).map(|i| (*row + i) % all).find(|&other| fits(place, *row, other) && self.good(known, other))
-            };
-            let Some(other) = fits.iter().find_map(others) else {
-                let why = (self.open)(*row).err().map_or(String::new(), |error| format!("{error:#}; "));
-                return Err(anyhow!("{why}no photo can take its place in training: remove it, or give other --data"));
-            };
-            *row = other;
+            for (fits, i) in fits.iter().flat_map(|fits| (1..all).map(move |i| (fits, i))) {
+                let other = (*row + i) % all;
+                if fits(place, *row, other) && self.good(known, other)? {
+                    *row = other;
+                    continue 'rows;
+                }
+            }
+            let why = (self.open)(*row).err().map_or(String::new(), |error| format!("{error:#}; "));
+            return Err(anyhow!("{why}no photo can take its place in training: remove it, or give other --data"));
         }
         Ok(rows)
     }
@@ -79,21 +81,26 @@ impl Reader {
         rows.iter().filter(bad).copied().collect()
     }
 
-    fn good(&self, known: &[AtomicU8], row: usize) -> bool {
-        match known[row].load(Ordering::Relaxed) {
-            0 => match (self.open)(row) {
-                Ok(_) => known[row].store(GOOD, Ordering::Relaxed),
-                Err(error) if known[row].swap(BAD, Ordering::Relaxed) != BAD => {
-                    match self.said.fetch_add(1, Ordering::Relaxed) {
-                        said if said < NAMED => say(format!("left out of training: {error:#}")),
-                        NAMED => say("more photos are left out of training: log.jsonl counts them"),
-                        _ => {}
-                    }
-                }
-                Err(_) => {}
-            },
-            found => return found == GOOD,
+    /// Whether a row has an image; what the machine could not read is an error, since other processes may have read it.
+    fn good(&self, known: &[AtomicU8], row: usize) -> Result<bool> {
+        let found = known[row].load(Ordering::Relaxed);
+        if found != 0 {
+            return Ok(found == GOOD);
         }
-        known[row].load(Ordering::Relaxed) == GOOD
+        let Err(error) = (self.open)(row) else {
+            known[row].store(GOOD, Ordering::Relaxed);
+            return Ok(true);
+        };
+        if error.is::<Unread>() {
+            return Err(error);
+        }
+        if known[row].swap(BAD, Ordering::Relaxed) != BAD {
+            match self.said.fetch_add(1, Ordering::Relaxed) {
+                said if said < NAMED => say(format!("left out of training: {error:#}")),
+                NAMED => say("more photos are left out of training: log.jsonl counts them"),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 }

@@ -111,7 +111,7 @@ impl Config {
             let (then, now) = (old.machine.get(*name), self.machine.get(*name));
             then.is_some() && now.is_some() && then != now
         };
-        for name in ["threads", "processes", "sync-batch-norm", "tf32"].into_iter().filter(differs) {
+        for name in ["threads", "processes", "sync-batch-norm", "tf32", "skip-unreadable"].into_iter().filter(differs) {
             crate::say::note(format!(
                 "this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",
                 show(old.machine.get(name)),

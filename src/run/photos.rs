@@ -1,12 +1,12 @@
-//! Which photos a run is trained on, so that a run which goes on finds the same ones: their names, sizes and times of
-//! change, a line each, in `photos.csv.gz` of the run's folder (some ten bytes a photo).
+//! What a run is trained on, so that a run which goes on finds the same: names, sizes and times of change of photos (of
+//! films, say) and what lists say of them, a line each, in `photos.csv.gz` of the run's folder (some ten bytes a photo).
 //!
 //! Names and sizes decide, and times of change where some are as they were. Where all differ it is a copy that does not
 //! keep them, which is only said.
 
 use std::cmp::Ordering;
 use std::io::{BufReader, BufWriter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, ensure};
@@ -16,37 +16,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::say::note as say_note;
-use crate::source::Source;
 
 const FILE: &str = "photos.csv.gz";
 
-/// A photo. What is not there has size and time 0.
+/// What a task's data say that they were read from: a photo or another file, or something of a list, and what is known of
+/// it beside its pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Its name within the data.
+    pub name: String,
+    /// The file, where it is one.
+    pub path: Option<PathBuf>,
+    /// Its person, its labels, its numbers: as text, or a hash of them.
+    pub known: String,
+}
+
+impl Read {
+    /// A thing of a list that is no file, of which only a BLAKE3 hash of its `content` is kept.
+    pub fn hashed(name: impl Into<String>, content: &[u8]) -> Read {
+        Read { name: name.into(), path: None, known: blake3::hash(content).to_hex()[..16].to_string() }
+    }
+}
+
+/// A row of the list. What is no file, or is not there, has size and time 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Row<S> {
-    name: S,
+struct Row {
+    name: String,
     bytes: u64,
     /// Nanoseconds since 1970.
     changed: u64,
+    known: String,
 }
 
-/// The training photos of a run, by name.
+/// The training photos of a run, or what it has in their place, by name.
 #[derive(Debug)]
-pub struct Photos<'a>(Vec<Row<&'a str>>);
+pub struct Photos(Vec<Row>);
 
-impl<'a> Photos<'a> {
-    /// Looks at the files of `photos`, on all cores.
-    pub fn of(photos: Vec<(&'a str, &'a Source)>) -> Photos<'a> {
-        let row = |(name, source): (&'a str, &'a Source)| {
-            let found = source.path().and_then(|path| path.metadata().ok());
+impl Photos {
+    /// Looks at the files of `all`, on all cores.
+    pub fn of(all: Vec<Read>) -> Photos {
+        let row = |Read { name, path, known }: Read| {
+            let found = path.and_then(|path| path.metadata().ok());
             let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
             Row {
                 name,
                 bytes: found.map_or(0, |found| found.len()),
                 changed: changed.map_or(0, |time| time.as_nanos() as u64),
+                known,
             }
         };
-        let mut rows: Vec<Row<&str>> = photos.into_par_iter().map(row).collect();
-        rows.par_sort_unstable_by_key(|row| row.name);
+        let mut rows: Vec<Row> = all.into_par_iter().map(row).collect();
+        rows.par_sort_by(|a, b| a.name.cmp(&b.name));
         Photos(rows)
     }
 
@@ -69,13 +89,13 @@ impl<'a> Photos<'a> {
         let file = files::open(&path).with_context(cannot)?;
         let mut reader = csv::Reader::from_reader(BufReader::new(GzDecoder::new(BufReader::new(file))));
         // A damaged list may look like an empty one.
-        ensure!(reader.headers().with_context(cannot)?.iter().eq(["name", "bytes", "changed"]), cannot());
-        let mut before = reader.deserialize::<Row<String>>();
+        ensure!(reader.headers().with_context(cannot)?.iter().eq(["name", "bytes", "changed", "known"]), cannot());
+        let mut before = reader.deserialize::<Row>();
         let mut old = before.next().transpose().with_context(cannot)?;
         let mut new = self.0.iter().peekable();
-        let mut found = [const { (0_usize, String::new()) }; 4];
+        let mut found = [const { (0_usize, String::new()) }; 5];
         let mut alike = 0_usize;
-        let [added, removed, resized, touched] = &mut found;
+        let [added, removed, resized, relabelled, touched] = &mut found;
         let note = |of: &mut (usize, String), name: &str| {
             if of.0 == 0 {
                 of.1 = name.to_string();
@@ -87,14 +107,16 @@ impl<'a> Photos<'a> {
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.name.as_str().cmp(new.name),
+                (Some(old), Some(new)) => old.name.cmp(&new.name),
             };
             let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
             match (was, is) {
-                (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, is.name),
-                (Some(was), Some(is)) if was.changed != is.changed => note(touched, is.name),
+                (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, &is.name),
+                (Some(was), Some(is)) if was.known != is.known => note(relabelled, &is.name),
+                (Some(was), Some(is)) if was.changed != is.changed => note(touched, &is.name),
                 (Some(was), None) => note(removed, &was.name),
-                (None, Some(is)) => note(added, is.name),
+                (None, Some(is)) => note(added, &is.name),
+                (_, Some(is)) if is.changed == 0 => {}
                 _ => alike += 1,
             }
             if order.is_le() {
@@ -104,17 +126,17 @@ impl<'a> Photos<'a> {
         let said = |(count, example): &(usize, String), what: &str| {
             (*count > 0).then(|| format!("{count} {what} ({}{example})", if *count > 1 { "the first " } else { "" }))
         };
-        let what = ["added", "removed", "of another size", "of another time of change"];
-        let decide = if alike > 0 { 4 } else { 3 };
+        let what = ["added", "removed", "of another size", "of other labels or content", "of another time of change"];
+        let decide = if alike > 0 { 5 } else { 4 };
         let all: Vec<String> = found.iter().zip(what).take(decide).filter_map(|(of, what)| said(of, what)).collect();
         ensure!(
             all.is_empty(),
-            "the training photos are not those that the run {} was begun with: {}: restore them, say --data-changed to go on with these, or choose another --run",
+            "the training data are not those that the run {} was begun with: {}: restore them, say --data-changed to go on with these, or choose another --run",
             at.display(),
             all.join(", ")
         );
         if let Some(times) =
-            said(&found[3], "training photos, all of the same name and size, have another time of change")
+            said(&found[4], "training photos, all of the same name and size, have another time of change")
         {
             say_note(times);
         }

@@ -14,7 +14,8 @@ use anyhow::Result;
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::datasets::{Card, Photo, Source};
+use crate::datasets::{Card, Photo};
+use crate::run::photos::Read;
 
 /// A data set, as the verbs of every paper meet it.
 pub trait Data {
@@ -34,10 +35,9 @@ pub trait Data {
     /// # Errors
     /// Where one cannot be used.
     fn check(&self, training: bool, within: Duration) -> Result<()>;
-    /// The names of the images to train on, and where they are; none of drawn data, of films and of ready-made features.
-    fn trained(&self) -> Vec<(&str, &Source)> {
-        Vec::new()
-    }
+    /// What it trains on, and what its lists say of that, as far as it comes from files: a run that goes on must find the
+    /// same. None of drawn data.
+    fn trained(&self) -> Vec<Read>;
     /// What several processes at one training must have alike.
     fn alike(&self) -> Value;
     /// What it holds, how it differs from the published set, and which of its files cannot be read; of several sets one
@@ -45,10 +45,13 @@ pub trait Data {
     fn cards(&self) -> Vec<Card>;
 }
 
-/// Photos of files: their names, and where they are.
-fn files(photos: &[Photo]) -> Vec<(&str, &Source)> {
-    let file = |photo: &&Photo| photo.source.path().is_some();
-    photos.iter().filter(file).map(|photo| (photo.name.as_str(), &photo.source)).collect()
+/// Photos of files, with their persons and cameras.
+fn files(photos: &[Photo]) -> Vec<Read> {
+    let read = |photo: &Photo| {
+        let path = Some(photo.source.path()?.to_path_buf());
+        Some(Read { name: photo.name.clone(), path, known: format!("{} {}", photo.person, photo.camera) })
+    };
+    photos.iter().filter_map(read).collect()
 }
 
 /// What a network says of what a user brings.

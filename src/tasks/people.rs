@@ -12,12 +12,12 @@ use super::embed::Embedding;
 use super::reid::{Embedded, has_cameras};
 use super::{Data, Rows};
 use crate::collectives::Shares;
-use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet, Source};
+use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet};
 use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::metrics::retrieval::{Ap, Retrieval};
 use crate::models::{Network, channels_last};
-use crate::run::Run;
+use crate::run::{Run, photos::Read};
 use crate::sampler::{PkSampler, TripletSampler};
 use crate::transfer::{stage, upload};
 use crate::transform::{Augment, Recipe, TestViews};
@@ -51,7 +51,7 @@ impl Data for ReidSet {
         datasets::look(test.chain(train), within, |photo| photo.source.check())
     }
 
-    fn trained(&self) -> Vec<(&str, &Source)> {
+    fn trained(&self) -> Vec<Read> {
         super::files(&self.train)
     }
 

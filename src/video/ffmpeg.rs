@@ -77,6 +77,11 @@ impl Film {
         Ok(film)
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How many frames it has.
     pub fn frames(&self) -> usize {
         self.frames.len()

@@ -9,7 +9,7 @@ pub mod snippet;
 pub mod tvl1;
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -143,6 +143,18 @@ impl Clip {
     /// How many frames count, at least one.
     pub fn frames(&self) -> usize {
         self.frames
+    }
+
+    /// The files that a stream is read from; none of a video that code makes.
+    pub fn files(&self, stream: snippet::Stream) -> Vec<&Path> {
+        match (stream, &self.source, &self.flow) {
+            (snippet::Stream::Temporal, _, Flow::Files(files)) => {
+                files.iter().flat_map(|(x, y)| [x.as_path(), y.as_path()]).collect()
+            }
+            (snippet::Stream::Spatial, Frames::Film(film), _) => vec![film.path()],
+            (snippet::Stream::Spatial, Frames::Files(files), _) => files.iter().map(PathBuf::as_path).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Frame `at` of those that count; the last where there are fewer.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use image::RgbImage;
 use rankle::datasets::{Fits, Reader};
+use rankle::picture::Unread;
 
 /// Rows 1, 2 and 5 of six have no image; 0 to 2 and 3 to 5 show one person each.
 fn reader(skip: bool) -> Reader {
@@ -33,4 +34,12 @@ fn what_cannot_be_used_gives_its_place_to_the_next_that_fits() {
     assert_eq!((strict.left_out(&drawn), strict.image(3).expect("an image").height()), (vec![], 4));
     let error = super::line(strict.image(1));
     assert!(error.contains("1.png: a truncated PNG") && error.contains("--skip-unreadable"), "{error}");
+}
+
+/// A disk's fault, or too many open files: another process may have read the photo.
+#[test]
+fn what_the_machine_cannot_read_is_not_left_out() {
+    let fails = Reader::new(2, true, |_| Err(Unread("0.png: cannot be read".into()).into()));
+    assert!(super::line(fails.usable(vec![0], &[&|_, _, _| true])).starts_with("0.png: cannot be read"));
+    assert!(fails.left_out(&[0, 1]).is_empty());
 }

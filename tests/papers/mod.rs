@@ -481,6 +481,14 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         fs::write(&cut, &bytes).expect("mended");
         place.bad(&[(1, &train, "1 of another size (|train1/1.png|--data-changed")]);
         place.good(&format!("{train} --data-changed"));
+        // Nothing was trained on it, and the list still says so.
+        place.bad(&[(1, &train, "--data-changed")]);
+        if data == "list" {
+            fs::write(&cut, &bytes[..bytes.len() / 2]).expect("cut");
+            let list = place.read("list/labels.csv").replacen(",a,train", ",b,train", 1);
+            place.write("list/labels.csv", &list);
+            place.bad(&[(1, &skips, "1 of other labels or content (|train/train0/0.png|--data-changed")]);
+        }
     }
     let drawn = ["train", "--data", "drawn", "--skip-unreadable"];
     reid.program.bad(&drawn, 2, &["--skip-unreadable: ", "no image files"]);

@@ -11,10 +11,9 @@ use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, Progress};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, Mark, RunFolder};
-use rankle::run::photos::Photos;
+use rankle::run::photos::{Photos, Read};
 use rankle::run::stats;
 use rankle::run::watch::{Collapse, Finite, Reading, Watch};
-use rankle::source::Source;
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -270,22 +269,28 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     // Names as people have them: a quote, a comma, a line's end.
     let names = ["a,b.png", "b\"c.png", "c\nd.png", "d.png"];
     names.iter().for_each(|name| write(name, 10));
-    let sources =
-        |names: &[&str]| -> Vec<Source> { names.iter().map(|name| Source::File(dir.path().join(name))).collect() };
+    let read = |name: &&str, known: &str| Read {
+        name: name.to_string(),
+        path: Some(dir.path().join(name)),
+        known: known.into(),
+    };
+    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)).collect());
     let compared = |names: &[&str]| {
-        let sources = sources(names);
-        let photos = Photos::of(names.iter().copied().zip(&sources).collect());
+        let photos = photos(names, "cat");
         photos.compare(dir.path()).map(|()| photos.write(dir.path()).expect("written")).map_err(|e| format!("{e:#}"))
     };
     assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
     assert!(Photos::of(vec![]).compare(dir.path()).is_ok(), "drawn data have none");
-    Photos::of(names.iter().copied().zip(&sources(&names)).collect()).write(dir.path()).expect("written");
+    photos(&names, "cat").write(dir.path()).expect("written");
+    let error = format!("{:#}", photos(&names, "dog").compare(dir.path()).expect_err("other labels"));
+    assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
     assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
     // Folders that changed places bring their files' times along; a copy has times of its own, all of them.
-    let touched = |name: &str| {
+    let touch = |name: &str, seconds: u64| {
         let file = std::fs::File::options().write(true).open(dir.path().join(name)).expect("opened");
-        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(9)).expect("set");
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).expect("set");
     };
+    let touched = |name: &str| touch(name, 9);
     ["a,b.png", "d.png"].into_iter().for_each(touched);
     let error = compared(&names).expect_err("changed places");
     assert!(error.contains("2 of another time of change (the first a,b.png)"), "{error}");
@@ -308,4 +313,14 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     std::fs::write(&list, &whole[..whole.len() / 2]).expect("written");
     let error = compared(&names).expect_err("damaged");
     assert!(error.contains("photos.csv.gz: restore it"), "{error}");
+    // Of what is no file the content decides, and its lack of a time says nothing of the photos'.
+    let with_rows = |content: &[u8]| {
+        let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::hashed("row 2", b"")];
+        Photos::of(rows)
+    };
+    with_rows(b"1 2").write(dir.path()).expect("written");
+    touch("a,b.png", 10);
+    with_rows(b"1 2").compare(dir.path()).expect("a copy");
+    let error = format!("{:#}", with_rows(b"1 3").compare(dir.path()).expect_err("edited"));
+    assert!(error.contains(": 1 of other labels or content (row 1):"), "{error}");
 }

@@ -13,11 +13,11 @@ use tch::Tensor;
 use super::Scoring;
 use crate::datasets::Card;
 use crate::datasets::faces::{self, FaceSet};
-use crate::datasets::{self, Fits, Photo, Reader, Source, drawn};
+use crate::datasets::{self, Fits, Photo, Reader, drawn};
 use crate::distance::normalize;
 use crate::loader::Loader;
 use crate::models::Network;
-use crate::run::Run;
+use crate::run::{Run, photos::Read};
 use crate::sampler::FaceSampler;
 use crate::source::View;
 use crate::tasks::{Data, Rows, files, people};
@@ -53,7 +53,7 @@ impl Data for FaceSet {
         datasets::look(self.test.iter().chain(train), within, faces::usable)
     }
 
-    fn trained(&self) -> Vec<(&str, &Source)> {
+    fn trained(&self) -> Vec<Read> {
         files(self.trains())
     }
 

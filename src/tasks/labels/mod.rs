@@ -22,7 +22,7 @@ use crate::loader::Loader;
 use crate::losses::multilabel::{Pairs, draw_label};
 use crate::models::channels_last;
 use crate::models::label::LabelSystem;
-use crate::run::Run;
+use crate::run::{Run, photos::Read};
 use crate::say::Bar;
 use crate::seed;
 use crate::transfer::{Fetch, stage, upload};
@@ -105,9 +105,18 @@ impl Data for LabelData {
         self.set.check(training, within)
     }
 
-    fn trained(&self) -> Vec<(&str, &Source)> {
-        let images = self.set.train.iter().filter_map(|item| Some((item.name.as_str(), source(item).ok()?)));
-        images.filter(|(_, source)| source.path().is_some()).collect()
+    fn trained(&self) -> Vec<Read> {
+        let read = |item: &Item| match &item.content {
+            Content::Image(source) => {
+                let labels: Vec<&str> = item.labels.iter().map(|&k| self.set.classes[k as usize].as_str()).collect();
+                Some(Read { name: item.name.clone(), path: Some(source.path()?.into()), known: labels.join(";") })
+            }
+            Content::Features(row) => {
+                let bits = row.iter().map(|x| x.to_bits()).chain(item.labels.iter().copied());
+                Some(Read::hashed(&item.name, &bits.flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
+            }
+        };
+        self.set.train.iter().filter_map(read).collect()
     }
 
     fn alike(&self) -> Value {

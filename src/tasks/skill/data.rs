@@ -14,8 +14,9 @@ use super::{Features, Material};
 use crate::datasets::Card;
 use crate::datasets::drawn::Hands;
 use crate::datasets::epic_skills;
-use crate::datasets::skills::SkillSet;
+use crate::datasets::skills::{Fold, SkillSet};
 use crate::device::machine::MachineFlags;
+use crate::run::photos::Read;
 use crate::say::print;
 use crate::tasks::Data;
 use crate::video::snippet::{Crops, Stream};
@@ -172,6 +173,36 @@ impl Data for SkillData {
 
     fn check(&self, _: bool, _: Duration) -> Result<()> {
         self.opened().map(drop)
+    }
+
+    /// Films and pictures by size and time, features and each fold's pairs by content.
+    fn trained(&self) -> Vec<Read> {
+        let (Ok(set), Ok(opened), false) = (self.set(), self.opened(), self.data == "drawn") else { return Vec::new() };
+        let fold = |(i, fold): (usize, &Fold)| {
+            let pairs = json!([set.videos, fold.train, fold.similar]).to_string();
+            Read::hashed(format!("fold {}", i + 1), pairs.as_bytes())
+        };
+        let read = |clip: &Clip, path: &Path| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{}/{file}", clip.name);
+            Read { name, path: Some(path.into()), known: format!("{} frames", clip.frames()) }
+        };
+        let folds = set.folds.iter().enumerate().map(fold);
+        let streams = opened.materials.iter().flat_map(|(stream, material)| match material {
+            Material::Clips { clips, .. } => {
+                let files =
+                    |clip: &Clip| clip.files(*stream).into_iter().map(|path| read(clip, path)).collect::<Vec<_>>();
+                clips.iter().flat_map(files).collect()
+            }
+            Material::Features(all) => {
+                let bytes =
+                    |features: &Features| features.values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+                let all = set.videos.iter().zip(all.iter());
+                all.map(|(video, of)| Read::hashed(format!("{video}, {}", stream.name()), &bytes(of)))
+                    .collect::<Vec<_>>()
+            }
+        });
+        folds.chain(streams).collect()
     }
 
     /// Names, pairs, and how long the videos are.
