@@ -2,6 +2,7 @@
 //! trained, scored and exported.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,8 +82,8 @@ pub struct Nets<'a, P: Paper> {
     at: &'a Path,
     config: &'a Config,
     untrained: bool,
-    /// Whether the data to score are not the run's own.
-    pub(crate) elsewhere: bool,
+    /// What the data to score are, where they are not the run's own: the flags that name them.
+    pub(crate) elsewhere: Option<Flags>,
     steps: RefCell<Vec<(String, u64)>>,
 }
 
@@ -113,7 +114,7 @@ impl<P: Paper> Nets<'_, P> {
 
     /// The same networks as training found them.
     pub fn untrained(&self) -> Nets<'_, P> {
-        Nets { untrained: true, steps: RefCell::default(), ..*self }
+        Nets { untrained: true, steps: RefCell::default(), elsewhere: self.elsewhere.clone(), ..*self }
     }
 
     /// Whether a part of the run has been trained, at least in part.
@@ -328,7 +329,7 @@ pub(crate) fn nets<'a, P: Paper>(
     config: &'a Config,
     untrained: bool,
 ) -> Nets<'a, P> {
-    Nets { h, shape, run, at, config, untrained, elsewhere: false, steps: RefCell::default() }
+    Nets { h, shape, run, at, config, untrained, elsewhere: None, steps: RefCell::default() }
 }
 
 /// The flags, and what they leave to the machine: process 0 says it for all.
@@ -391,7 +392,25 @@ fn begun(at: &Path, parts: &[String]) -> bool {
     parts.iter().any(|part| checkpoint::exists(&folder_of(at, part)))
 }
 
-/// Scores a run into the folder `at`: `results.json` and `report.html`.
+/// Where scores may stand that belong in `at`: there, or, where others stand there, beside them by a hash of what data they
+/// are `of`, or below them by the flags of scoring that differ.
+fn place(at: PathBuf, of: &Value, scoring: &Flags) -> PathBuf {
+    let old = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let Some(old) = old else { return at };
+    if old["of"] != *of {
+        let hash = blake3::hash(of.to_string().as_bytes()).to_hex();
+        return place(
+            [at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into(),
+            of,
+            scoring,
+        );
+    }
+    let differ = scoring.iter().filter(|(name, value)| old["scoring"][name] != **value);
+    let differ: Vec<String> = differ.map(|(name, value)| format!("{name}-{}", typed_as(value))).collect();
+    if differ.is_empty() { at } else { place(at.join(differ.join("-").replace('/', "-")), of, scoring) }
+}
+
+/// Scores a run into the folder `at`, or where [`place`] says: `results.json` and `report.html`.
 pub(crate) fn evaluate<P: Paper>(
     nets: &Nets<'_, P>,
     data: &P::Data,
@@ -411,19 +430,22 @@ pub(crate) fn evaluate<P: Paper>(
         }
     }
     let untrained = nets.untrained.then(|| "this is the network as training found it".to_string());
-    let elsewhere = nets.elsewhere.then(|| "this run was trained on other data".to_string());
+    let elsewhere = nets.elsewhere.as_ref().map(|_| "this run was trained on other data".to_string());
     let comparable = match P::unlike(&h.own, data).or(untrained).or(short).or(elsewhere) {
         Some(why) => Err(why),
         None => comparable,
     };
     let hide = |row: Beside| Beside { ours: row.ours.filter(|_| comparable.is_ok()), ..row };
+    let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
     let results = Results {
+        at: place(at.to_path_buf(), &of, &scoring),
+        of,
         paper: P::NAME.into(),
         citation: P::CITATION.into(),
         data: data.name().into(),
         step: nets.steps.borrow().iter().map(|(_, step)| *step).max().unwrap_or(0),
         protocol: found.protocol.clone(),
-        scoring: hyper::flags(how),
+        scoring,
         scores: found.scores.clone(),
         claims: list.into_iter().map(hide).collect(),
         comparable,
@@ -431,9 +453,10 @@ pub(crate) fn evaluate<P: Paper>(
     };
     // Every process has the same scores; the first one writes.
     if run.leads() {
+        let at = &results.at;
         std::fs::create_dir_all(at).with_context(|| format!("cannot write {}", at.display()))?;
-        results.write(at)?;
-        report::<P>(nets, data, &results, &found, at)?.write(&at.join("report.html"))?;
+        results.write()?;
+        report::<P>(nets, data, &results, &found)?.write(&at.join("report.html"))?;
     }
     Ok((results, found))
 }
@@ -444,13 +467,7 @@ pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
     fixed.map(|text| text.to_string()).chain(hyper::departures(h)).collect()
 }
 
-fn report<P: Paper>(
-    nets: &Nets<'_, P>,
-    data: &P::Data,
-    results: &Results,
-    found: &Evaluation,
-    at: &Path,
-) -> Result<Report> {
+fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found: &Evaluation) -> Result<Report> {
     let (h, all) = (nets.h, hyper::flags(nets.h));
     let mut report = Report::new(P::NAME, P::CITATION);
     let mut facts = vec![("data".to_string(), results.data.clone())];
@@ -474,7 +491,7 @@ fn report<P: Paper>(
         report.list("Data", data.notes());
     }
     // A run of several parts has their logs alone.
-    let logs = [at, nets.at].into_iter().find(|folder| folder.join("log.jsonl").exists()).unwrap_or(nets.at);
+    let logs = [&results.at, nets.at].into_iter().find(|folder| folder.join("log.jsonl").exists()).unwrap_or(nets.at);
     crate::report::curves(&mut report, logs)?;
     report.append(found.report.clone());
     report.list("Departures from the paper", &results.departures);
@@ -524,9 +541,16 @@ pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'
     work(&nets(&h, &shape, &run, at, &config, false))
 }
 
+/// The scores of a run, for machines.
+const RESULTS: &str = "results.json";
+
 /// What `evaluate` found, as `results.json` holds it.
 #[derive(Debug, Clone)]
 pub(crate) struct Results {
+    /// The folder that they stand in.
+    at: PathBuf,
+    /// What data they are of, where not the run's own: the flags that name them.
+    of: Value,
     paper: String,
     citation: String,
     data: String,
@@ -565,12 +589,12 @@ impl Results {
         Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
     }
 
-    fn write(&self, at: &Path) -> Result<()> {
-        files::write_atomic(&at.join("results.json"), serde_json::to_string_pretty(&self.json())?.as_bytes())
+    fn write(&self) -> Result<()> {
+        files::write_atomic(&self.at.join(RESULTS), serde_json::to_string_pretty(&self.json())?.as_bytes())
     }
 
     /// What a verb ends with on standard output.
-    pub fn show(&self, at: &Path, found: &Evaluation) -> Result<()> {
+    pub fn show(&self, found: &Evaluation) -> Result<()> {
         print(format!("{}\n", self.citation))?;
         print(format!("{} after {} steps", line(&self.data), self.step))?;
         self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
@@ -585,8 +609,8 @@ impl Results {
             Ok(()) => print(self.claim_table(|row| row.ours.is_some()))?,
         }
         print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
-        print(format!("results: {}", at.join("results.json").display()))?;
-        print(format!("report:  {}", at.join("report.html").display()))
+        print(format!("results: {}", self.at.join(RESULTS).display()))?;
+        print(format!("report:  {}", self.at.join("report.html").display()))
     }
 
     /// The JSON for machines.
@@ -596,6 +620,7 @@ impl Results {
             "paper": self.paper,
             "citation": self.citation,
             "data": self.data,
+            "of": self.of,
             "step": self.step,
             "protocol": self.protocol,
             "scoring": self.scoring,

@@ -312,9 +312,14 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
     data.check(false, Duration::MAX)?;
     let at = if args.untrained { at.join("untrained") } else { at };
     let mut nets = paper::nets(&h, &shape, &run, &args.run, &config, args.untrained);
-    nets.elsewhere = !typed.is_empty();
+    nets.elsewhere = (!typed.is_empty()).then_some(typed).map(|mut of| {
+        // Two sets may have one name.
+        let full = of.get("data").and_then(Value::as_str).and_then(|data| Path::new(data).canonicalize().ok());
+        of.extend(full.map(|full| ("data".to_string(), Value::from(full.to_string_lossy()))));
+        of
+    });
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
-    results.show(&at, &found)
+    results.show(&found)
 }
 
 fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
@@ -348,7 +353,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     let nets = paper::nets(&h, &shape, &run, &at, &config, false);
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
     let rivals = P::rivals(&h.own, &data, &nets, &found, &args.scoring, &run)?;
-    results.show(&at, &found)?;
+    results.show(&found)?;
     for (title, table) in rivals {
         print(format!("{title}\n{table}"))?;
     }

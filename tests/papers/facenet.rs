@@ -90,7 +90,13 @@ fn faces_are_verified_recognised_clustered_and_embedded() {
     let shown = place.good("evaluate @run --data @tree --crop 0.9");
     has(&shown, "all pairs VAL at FAR 0.001|among 24 test images"); // All eight people are tested.
     assert!(!shown.contains("accuracy SEM"), "{shown}");
-    assert!(place.path("run/on-tree-crop0.9/results.json").exists());
+    // Neither another set of that name nor other flags of scoring write over these scores.
+    let kept = ["run/results.json", "run/on-tree-crop0.9/results.json"].map(|file| place.read(file));
+    people(&place, "other/tree", 40..48, 3);
+    has(&place.good("evaluate @run --data @other/tree --crop 0.9"), "run/on-tree-crop0.9-");
+    has(&place.good("evaluate @run --data @tree --crop 0.9 --enrolled 2"), "run/on-tree-crop0.9/enrolled-2");
+    assert_eq!(kept, ["run/results.json", "run/on-tree-crop0.9/results.json"].map(|file| place.read(file)));
+    has(&place.good("evaluate @run --data @tree --crop 0.9"), "run/on-tree-crop0.9/results.json");
     assert_eq!(place.json("run/results.json")["data"], "data", "the run keeps its own scores");
     has(&place.good("evaluate --baselines --data @lfw"), "raw pixels|eigenfaces, whitened");
 
