@@ -2,7 +2,7 @@
 //! letters; JSON with NaN; paths with backslashes; people's names in several spellings.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use csv::{ReaderBuilder, StringRecord};
@@ -44,18 +44,25 @@ pub struct Row {
     pub fields: Vec<String>,
 }
 
-/// The rows of a CSV file that are not empty, each with as many fields as it has. The first line that has one of them
-/// outside quotes says what separates: tabs, commas or semicolons.
+/// The rows of a CSV file that are not empty, each with as many fields as it has. The first line says what separates, as
+/// Excel's `sep=;`; else the first that has one of them outside quotes: tabs, commas or semicolons.
 ///
 /// # Errors
 /// As [`text`]; a quote that does not close on its line.
 pub fn rows(path: &Path) -> Result<Vec<Row>> {
-    let text = text(path)?;
-    let found = text.lines().find_map(|line| {
-        let outside: String = line.split('"').step_by(2).collect();
-        ['\t', ',', ';'].into_iter().find(|&mark| outside.contains(mark))
-    });
-    let mark = found.unwrap_or(',');
+    let mut text = text(path)?;
+    let told = text.lines().next().and_then(|line| line.strip_prefix("sep=")).filter(|mark| mark.len() == 1);
+    let told = told.and_then(|mark| mark.chars().next());
+    if told.is_some() {
+        text.replace_range(.."sep=;".len(), "");
+    }
+    let of_line = |text: &str| {
+        text.lines().find_map(|line| {
+            let outside: String = line.split('"').step_by(2).collect();
+            ['\t', ',', ';'].into_iter().find(|&mark| outside.contains(mark))
+        })
+    };
+    let mark = told.or_else(|| of_line(&text)).unwrap_or(',');
     // Blanks before an opening quote, which others write, would make it a letter.
     let close = |(place, part): (usize, &str)| {
         let cut = part.trim_end_matches(' ');
@@ -130,6 +137,14 @@ pub fn inside(path: &str) -> Result<String, &'static str> {
     } else {
         Ok(path.to_string())
     }
+}
+
+/// The path of a file that a list names: where there is none, that of one whose accents are written as other systems
+/// write them, composed or apart (macOS).
+pub fn found(path: PathBuf) -> PathBuf {
+    let text = path.to_str().filter(|text| !text.is_ascii() && !path.exists());
+    let forms = text.map(|text| [text.nfc().collect::<String>(), text.nfd().collect()]);
+    forms.into_iter().flatten().map(PathBuf::from).find(|form| form.exists()).unwrap_or(path)
 }
 
 /// A person's name as it is compared: words of letters and digits, without case and accents. `George_W_Bush` and

@@ -1,8 +1,9 @@
 //! From an image file to its pixels: bounded reading and decoding, and Pillow's bilinear resize.
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::fmt;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Once;
 
@@ -158,9 +159,13 @@ fn title(format: ImageFormat) -> &'static str {
 /// What a decoder's error means to a reader and what to do, in one line.
 fn complaint(format: ImageFormat, error: &ImageError) -> String {
     let text: String = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    let lower = text.to_lowercase();
-    if lower.contains("unexpected eof") || lower.contains("end of file") || lower.contains("failed to fill whole") {
-        return format!("a truncated {}: {AGAIN}", title(format));
+    let mut cause: Option<&(dyn Error + 'static)> =
+        if let ImageError::IoError(of) = error { Some(of) } else { error.source() };
+    while let Some(of) = cause {
+        if of.downcast_ref::<io::Error>().is_some_and(|of| of.kind() == io::ErrorKind::UnexpectedEof) {
+            return format!("a truncated {}: {AGAIN}", title(format));
+        }
+        cause = of.source();
     }
     match error {
         ImageError::Limits(_) => {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,11 @@ impl Source {
         let image = match self {
             Source::File(path) => Arc::new(picture::load(path)?),
             Source::Memory(image) => image.clone(),
-            Source::Through(seen) => return seen.1.of(&*seen.0.image_of(takes)?).map(Arc::new),
+            Source::Through(seen) => {
+                let image = seen.0.image_of(takes)?;
+                self.has(image.dimensions())?;
+                return seen.1.of(&image).map(Arc::new);
+            }
         };
         takes(image.dimensions())?;
         Ok(image)
@@ -60,7 +64,10 @@ impl Source {
         match self {
             Source::File(path) => picture::probe(&picture::read(path)?, &path.display().to_string()),
             Source::Memory(image) => Ok(image.dimensions()),
-            Source::Through(seen) => seen.0.dimensions(),
+            Source::Through(seen) => {
+                let size = seen.0.dimensions()?;
+                self.has(size).map(|()| size)
+            }
         }
     }
 
@@ -72,9 +79,22 @@ impl Source {
     pub fn check(&self) -> Result<()> {
         match self {
             Source::Memory(_) => Ok(()),
-            Source::File(_) => self.dimensions().map(drop),
-            Source::Through(seen) => seen.0.check(),
+            Source::File(_) | Source::Through(_) => self.dimensions().map(drop),
         }
+    }
+
+    /// Errors where an image of this width and height has nothing of the region.
+    fn has(&self, (wide, high): (u32, u32)) -> Result<()> {
+        let Source::Through(seen) = self else { return Ok(()) };
+        let Some(Region { x, y, width, height }) = seen.1.region else { return Ok(()) };
+        let within = |centre: u32, length: u32, all: u32| length > 0 && centre.saturating_sub(length / 2) < all;
+        ensure!(
+            within(x, width, wide) && within(y, height, high),
+            "{}: its box, {width} x {height} pixels around ({x}, {y}), lies outside the image of {wide} x {high}: correct \
+             the list of boxes",
+            self.path().unwrap_or(Path::new("an image")).display()
+        );
+        Ok(())
     }
 }
 

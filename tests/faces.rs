@@ -285,6 +285,9 @@ fn whole_frames_of_youtube_faces_are_cut_to_their_boxes() {
     assert_eq!(image(1).get_pixel(0, 0), &Rgb([3, 0, 0]));
     // The boxes are face crops, whatever the frames are.
     check(set.photos()).expect("crops");
+    std::fs::write(root.join("D.labeled_faces.txt"), "D\\5\\0.1.png,0,90,15,20,18\n").expect("written");
+    let error = line(check(open(dir.path()).expect("a set").photos()));
+    assert!(error.contains("5/0.1.png: its box, 20 x 18 pixels around (90, 15), lies outside"), "{error}");
     std::fs::write(root.join("D.labeled_faces.txt"), "D\\5\\0.1.png,0,forty,15,20,18\n").expect("written");
     assert!(line(open(dir.path())).contains("D.labeled_faces.txt:1"));
     // Aligned faces, where they are, are taken first.

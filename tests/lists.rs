@@ -31,6 +31,9 @@ fn rows_are_those_of_a_spreadsheet() {
     }
     let (_place, path) = written(b"a,b\nc,\"d\ne,f\n");
     assert!(format!("{:#}", rows(&path).expect_err("open")).contains("never closed"));
+    let (_place, path) = written(b"sep=;\r\na,b;c\r\n");
+    let row = &rows(&path).expect("rows")[0];
+    assert_eq!((row.line, &row.fields[..]), (2, &["a,b".to_string(), "c".to_string()][..]));
     let (_place, path) = written(b"a\0b");
     assert!(format!("{:#}", text(&path).expect_err("no text")).contains("not a text file"));
     let (_place, path) = written("\u{feff}{\"a\": [NaN, -Infinity, \"NaN \\\" NaN\"]}".as_bytes());

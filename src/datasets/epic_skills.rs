@@ -100,32 +100,58 @@ pub fn open_one(dir: &Path, name: &str) -> Result<SkillSet> {
 /// # Errors
 /// One line: a video that is missing or cannot be told from another, a list of segments that does not fit.
 pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
-    let mut wanted = Vec::with_capacity(set.videos.len());
+    const END: &str = "_segments.csv";
+    let file = |task: &str| task.to_lowercase() + END;
+    let tasks: BTreeSet<String> =
+        list(&dir.join("annotations"), &mut Passed::default())?.iter().map(|task| file(&task.name)).collect();
+    // One that is misspelt would leave films whole in silence.
+    let all = list(dir, &mut Passed::default())?;
+    if let Some(odd) = all.iter().find(|entry| entry.name.to_lowercase().ends_with(END) && !tasks.contains(&entry.name))
+    {
+        let names = tasks.into_iter().collect::<Vec<_>>().join(", ");
+        bail!("{}: segments of no task: remove it, or name it as a task's: {names}", odd.path.display());
+    }
+    let (mut wanted, mut missing) = (Vec::with_capacity(set.videos.len()), Vec::new());
     for task in &set.tasks {
-        let segments = dir.join(format!("{}_segments.csv", task.name.to_lowercase()));
+        let segments = dir.join(file(&task.name));
         let parts = if segments.is_file() { Some(read_segments(&segments)?) } else { None };
         for place in task.videos.clone() {
-            let name = &set.videos[place];
-            let folder = |what: &str| dir.join(what).join(&task.name);
-            let mut found = crate::video::find(&folder("videos"), &folder("flow"), name)?;
-            if let Some(parts) = &parts {
-                let part = match crate::video::meant(parts, |(video, _)| video, name)[..] {
-                    [&(_, part)] => part,
-                    [] => bail!("{}: no row for {name}", segments.display()),
-                    [(a, _), (b, _), ..] => {
-                        bail!("{}: the rows of {a} and of {b} are both for {name}: leave one", segments.display())
-                    }
-                };
-                place_part(&mut found, part).with_context(|| {
-                    let again =
-                        format!("make its frames again with scripts/convert frames --segments {}", segments.display());
-                    format!("{}: {again}", set.title(place))
-                })?;
+            match video(dir, set, place, parts.as_ref().map(|parts| (&segments, parts))) {
+                Ok(found) => wanted.push((set.title(place), place as u32, found)),
+                Err(error) => missing.push(error),
             }
-            wanted.push((set.title(place), place as u32, found));
         }
     }
+    let count = missing.len();
+    if let Some(first) = missing.into_iter().next() {
+        ensure!(count == 1, "{count} of {} videos cannot be used, the first: {first:#}", set.videos.len());
+        return Err(first);
+    }
     Clip::open_all(wanted, cache)
+}
+
+/// The files of the video at `place`, with its part where there is a list of segments.
+fn video(
+    dir: &Path,
+    set: &SkillSet,
+    place: usize,
+    parts: Option<(&PathBuf, &Vec<(String, (usize, usize))>)>,
+) -> Result<crate::video::VideoFiles> {
+    let (name, task) = (&set.videos[place], &set.task(place).name);
+    let mut found = crate::video::find(&dir.join("videos").join(task), &dir.join("flow").join(task), name)?;
+    let Some((segments, parts)) = parts else { return Ok(found) };
+    let part = match crate::video::meant(parts, |(video, _)| video, name)[..] {
+        [&(_, part)] => part,
+        [] => bail!("{}: no row for {name}", segments.display()),
+        [(a, _), (b, _), ..] => {
+            bail!("{}: the rows of {a} and of {b} are both for {name}: leave one", segments.display())
+        }
+    };
+    place_part(&mut found, part).with_context(|| {
+        let again = format!("make its frames again with scripts/convert frames --segments {}", segments.display());
+        format!("{}: {again}", set.title(place))
+    })?;
+    Ok(found)
 }
 
 /// Frames `part` alone of what was found; pictures that were cut so already count whole.
@@ -136,9 +162,34 @@ fn place_part(found: &mut crate::video::VideoFiles, part: (usize, usize)) -> Res
             bail!("they are {first} to {last} of the film, and the list says {} to {}", part.0, part.1)
         }
         None if found.resampled => bail!("they have another rate than the film, whose frames the list counts"),
-        None => found.part = Some(part),
+        None => found.part = Some(by_number(&found.frames, part)?),
     }
     Ok(())
+}
+
+/// The places, from 1, of the pictures whose numbers are those of `part`; of a film, `part` itself. A folder that counts from
+/// 0 has frame 1 there.
+fn by_number(frames: &[PathBuf], part: (usize, usize)) -> Result<(usize, usize)> {
+    let mut first = 1;
+    for (place, path) in frames.iter().enumerate() {
+        let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let number = stem.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
+        let number: usize = number
+            .and_then(|number| number.parse().ok())
+            .with_context(|| format!("{}: no number in its name", path.display()))?;
+        if place == 0 {
+            first = number;
+        }
+        ensure!(
+            number == first + place,
+            "{}: its number should be {}: a picture is missing before it, or a number stands twice",
+            path.display(),
+            first + place
+        );
+    }
+    let first = first.max(1);
+    ensure!(part.0 >= first, "frame {} is asked for, and the first picture is number {first}", part.0);
+    Ok((part.0 - first + 1, (part.1 + 1).saturating_sub(first)))
 }
 
 /// Video, first and last frame (counted from 1) of each row.
@@ -223,13 +274,11 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
         let files = ["train", "val"].map(|part| splits.join(format!("{stem}_{part}_{k}.csv")));
         if files.iter().all(|file| !file.exists()) {
             // A fold that is missing in the middle would leave fewer folds in silence.
-            let later = splits.join(format!("{stem}_train_{}.csv", k + 1));
-            ensure!(
-                !later.exists(),
-                "{} is missing and {} is there: fetch the folds again",
-                files[0].display(),
-                later.display()
-            );
+            let file = |(k, part): (usize, &str)| splits.join(format!("{stem}_{part}_{k}.csv"));
+            let later = (k + 1..k + 100).flat_map(|k| [(k, "train"), (k, "val")]).map(file).find(|file| file.exists());
+            if let Some(later) = later {
+                bail!("{} is missing and {} is there: fetch the folds again", files[0].display(), later.display());
+            }
             break;
         }
         let mut parts = Vec::new();

@@ -5,14 +5,19 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, plural, thousands};
+use super::{Count, Layout, Photo, ReidSet, Source, agrees, compare, need_folder, persons, plural, thousands};
 use crate::catalog::{count, lacks};
 use crate::folders::{Passed, list};
 
 const TRAIN: &str = "bounding_box_train";
 const TEST: &str = "bounding_box_test";
-/// Any of them shows that it is this layout.
-pub(super) const FOLDERS: [&str; 3] = [TRAIN, "query", TEST];
+
+/// Whether it is this layout: a person may be called query.
+pub(super) fn is_one(dir: &Path) -> bool {
+    let query = dir.join("query");
+    [TRAIN, TEST].iter().any(|name| dir.join(name).is_dir())
+        || query.is_dir() && agrees(&query, |name| parse(name).is_some())
+}
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let mut notes = Vec::new();

@@ -19,6 +19,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::folders::{Passed, list};
 use crate::{catalog, seed};
 
 pub use crate::source::Source;
@@ -185,8 +186,9 @@ impl ReidSet {
 
 /// Opens the set in `dir`: any of `bounding_box_train`, `bounding_box_test` and `query` makes it Market-1501 (without the
 /// first it is a test set alone), `bbox_train` or `bbox_test` MARS, `cam_a` or `cam_b` VIPeR, `campus` CUHK01,
-/// `testsets.json` beside it CUHK03; anything else is read as one folder an identity. Order is by name, whatever the
-/// file system gives. Of a set with several splits this is the first: see [`open_split`].
+/// `testsets.json` beside it CUHK03; where a person might be called so, the files' names must be the layout's too. Anything
+/// else is read as one folder an identity. Order is by name, whatever the file system gives. Of a set with several splits
+/// this is the first: see [`open_split`].
 ///
 /// # Errors
 /// One line: a missing or empty folder, a name that does not follow the layout, too few identities, a missing list.
@@ -212,7 +214,7 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
     }
     let mut set = if let Some(layout) = parts {
         split::open(dir, layout, split, test_people)?
-    } else if market1501::FOLDERS.iter().any(|name| dir.join(name).is_dir()) {
+    } else if market1501::is_one(dir) {
         market1501::open(dir)?
     } else if ["bbox_train", "bbox_test"].iter().any(|name| dir.join(name).is_dir()) {
         mars::open(dir)?
@@ -236,21 +238,38 @@ pub(crate) fn too_few(set: &ReidSet) -> String {
     format!("{} has training images of {trained} {word}: at least 2 needed", set.name)
 }
 
-/// Folders that hold a part of a set. One that holds images itself is no person: a layout of another kind was meant.
-const PARTS: [&str; 10] =
-    ["train", "training", "test", "testing", "val", "valid", "validation", "query", "gallery", "images"];
+/// Folders that hold a part of a set, in small letters and digits alone. One that holds images itself is no person: a layout
+/// of another kind was meant, or this one is misspelt.
+const PARTS: &str = "train training test testing val valid validation query gallery images jpegimages campus cama camb labeled \
+    labelled detected boundingboxtrain boundingboxtest bboxtrain bboxtest boxtrain boxtest gtbbox";
 
-/// Refuses a tree in which a person has a part's name.
+/// Refuses a tree in which a person has a part's name, or MARS's name for nobody.
 fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
-    let part = people.keys().find(|name| PARTS.contains(&name.to_lowercase().as_str()));
-    if let Some(part) = part {
+    let part = |name: &&String| {
+        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        PARTS.split(' ').any(|part| plain.eq_ignore_ascii_case(part))
+    };
+    if let Some(part) = people.keys().find(part) {
         bail!(
-            "{}: a part of a set, by its name, and it holds images instead of one folder an identity: give \
-             {part}/ID/*.jpg, or rename the folder if it is a person's",
+            "{}: a part of a set, by its name, and it holds images that are not of a known layout (bounding_box_train, \
+             bbox_train, cam_a, campus, labeled beside testsets.json): give {part}/ID/*.jpg, or rename the folder if it \
+             is a person's",
             dir.join(part).display()
         );
     }
+    ensure!(
+        !people.contains_key("00-1"),
+        "{}: MARS's folder of nobody: give the folder above bbox_train and bbox_test, or remove it",
+        dir.join("00-1").display()
+    );
     Ok(())
+}
+
+/// Whether the names of a folder's files are those of a layout: of one at least, or it has no files.
+fn agrees(dir: &Path, fits: impl Fn(&str) -> bool) -> bool {
+    let files = list(dir, &mut Passed::default()).unwrap_or_default();
+    let mut files = files.iter().filter(|entry| !entry.folder).peekable();
+    files.peek().is_none() || files.any(|entry| fits(&entry.name))
 }
 
 /// Checks every file (see [`Source::check`]), on all cores.

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, plural, thousands};
+use super::{Count, Layout, Photo, ReidSet, Source, agrees, compare, need_folder, persons, plural, thousands};
 use crate::catalog::{count, counts, cure, lacks};
-use crate::folders::{Passed, list};
+use crate::folders::{Entry, Passed, list};
 use crate::seed;
 
 /// Which people of a set are tested. Sets with one fixed test set know only the first split.
@@ -79,15 +79,25 @@ const TEST_SETS: &str = "testsets.json";
 /// The layout of `dir`, if it is one of this module's.
 pub(super) fn layout(dir: &Path) -> Option<Layout> {
     let beside = |name: &str| dir.parent().is_some_and(|up| up.join(name).is_file());
-    if dir.join("cam_a").is_dir() || dir.join("cam_b").is_dir() {
+    let has = |name: &str, fits: fn(&str) -> bool| dir.join(name).is_dir() && agrees(&dir.join(name), fits);
+    let cuhk01 = |name: &str| cuhk01_name(name).is_some();
+    if ["cam_a", "cam_b"].iter().any(|name| has(name, |name| viper_name(name).is_some())) {
         Some(Layout::Viper)
-    } else if dir.join("campus").is_dir() || dir.file_name().is_some_and(|name| name == "campus") {
+    } else if has("campus", cuhk01)
+        || dir.file_name().is_some_and(|name| name == "campus") && agrees(dir, cuhk01) && !tree(dir)
+    {
         Some(Layout::Cuhk01)
-    } else if beside(TEST_SETS) || dir.join(TEST_SETS).is_file() || dir.join("cuhk-03.mat").is_file() {
+    } else if beside(TEST_SETS) && !tree(dir) || dir.join(TEST_SETS).is_file() || dir.join("cuhk-03.mat").is_file() {
         Some(Layout::Cuhk03)
     } else {
         None
     }
+}
+
+/// Whether there are folders in it, of which these layouts have none, and no files that are theirs.
+fn tree(dir: &Path) -> bool {
+    let all = list(dir, &mut Passed::default()).unwrap_or_default();
+    all.iter().any(|entry| entry.folder) && !all.iter().any(Entry::is_image)
 }
 
 /// Opens a set of this module. `people` is how many are tested where splits are drawn.
@@ -213,13 +223,16 @@ fn drawn(
     Ok(divided(all, layout, &tested, &BTreeSet::new(), notes))
 }
 
+fn viper_name(name: &str) -> Option<i64> {
+    name.split_once('_').and_then(|(person, _)| person.parse::<i64>().ok()).filter(|&person| person >= 0)
+}
+
 /// `cam_a` and `cam_b` with `PPP_ANGLE.bmp`, a photo a person and camera.
 fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
     let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
         for entry in list(&need_folder(dir, folder, Layout::Viper)?, &mut passed)? {
-            let person = entry.name.split_once('_').and_then(|(person, _)| person.parse::<i64>().ok());
-            let person = person.filter(|&person| person >= 0 && !entry.folder).ok_or_else(|| {
+            let person = viper_name(&entry.name).filter(|_| !entry.folder).ok_or_else(|| {
                 anyhow!(
                     "{}: not a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp): rename or remove it",
                     entry.path.display()
@@ -234,17 +247,19 @@ fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
     Ok((all, notes))
 }
 
+/// Person and camera.
+fn cuhk01_name(name: &str) -> Option<(i64, i64)> {
+    let digits = name.split('.').next().filter(|digits| digits.len() == 7 && digits.is_ascii())?;
+    let (person, photo) = (digits[..4].parse::<i64>().ok()?, digits[4..].parse::<i64>().ok()?);
+    (person > 0 && (1..=4).contains(&photo)).then_some((person, (photo + 1) / 2))
+}
+
 /// `PPPPNNN.png`: photos 1 and 2 of a person by camera A, 3 and 4 by camera B.
 fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
     let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     let folder = if dir.join("campus").is_dir() { dir.join("campus") } else { dir.to_path_buf() };
     for entry in list(&folder, &mut passed)? {
-        let digits = entry.name.split('.').next().filter(|digits| digits.len() == 7 && digits.is_ascii());
-        let parsed = digits.and_then(|digits| {
-            let (person, photo) = (digits[..4].parse::<i64>().ok()?, digits[4..].parse::<i64>().ok()?);
-            (person > 0 && (1..=4).contains(&photo) && !entry.folder).then_some((person, (photo + 1) / 2))
-        });
-        let (person, camera) = parsed.ok_or_else(|| {
+        let (person, camera) = cuhk01_name(&entry.name).filter(|_| !entry.folder).ok_or_else(|| {
             anyhow!("{}: not a CUHK01 name (PPPPNNN.png, as 0001001.png): rename or remove it", entry.path.display())
         })?;
         all.push(photo(entry.path, format!("campus/{}", entry.name), person, camera));

@@ -24,6 +24,13 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         for (found, name) in [(&train, "train"), (&test, "test")] {
             let folder = dir.join(name);
             ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
+            no_part(&folder, found)?;
+        }
+        let beside = list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.folder);
+        let beside: Vec<String> =
+            beside.map(|entry| entry.name).filter(|name| !["train", "test"].contains(&name.as_str())).collect();
+        if !beside.is_empty() {
+            notes.push(format!("passed over beside train and test: {}", beside.join(", ")));
         }
         let both = train.keys().filter(|name| test.contains_key(*name)).count();
         if both > 0 {

@@ -205,6 +205,12 @@ fn a_missing_folder_is_named() {
         (&["cam_b/000_45.jpg", "x/1.jpg"], "cam_a is missing"),
         (&["train/1.jpg", "val/2.jpg", "val/3.jpg"], "train: a part of a set"),
         (&["a/1.jpg", "b/1.jpg", "Gallery/2.jpg", "c/1.jpg"], "Gallery: a part of a set"),
+        (&["cam_A/000_45.bmp", "cam_B/000_90.bmp"], "cam_A: a part of a set"),
+        (&["labeled/1_001_1_01.png", "detected/1_001_1_01.png"], "detected: a part of a set"),
+        (&["bounding-box-train/0001_c1s1_1_1.jpg", "x/1.jpg"], "bounding-box-train: a part of a set"),
+        (&["box_train/1.jpg", "x/1.jpg"], "box_train: a part of a set"),
+        (&["query/1.jpg", "x/1.jpg"], "query: a part of a set"),
+        (&["0001/0001C1T0001F001.jpg", "00-1/00-1C1T0001F001.jpg"], "00-1: MARS's folder of nobody"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         fill(dir.path(), names);
@@ -216,6 +222,20 @@ fn a_missing_folder_is_named() {
     assert!(line(datasets::faces::open(dir.path())).contains("train: a part of a set"));
     fs::write(dir.path().join("splits.txt"), "").unwrap();
     assert!(line(datasets::faces::open(dir.path())).contains("aligned_images_DB is missing"));
+}
+
+/// A folder's name alone makes no layout.
+#[test]
+fn trees_beside_the_names_of_layouts_are_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, &["campus/a/1.jpg", "campus/b/1.jpg", "tree/train/a/1.jpg", "tree/train/b/1.jpg"]);
+    fill(dir, &["tree/test/c/1.jpg", "tree/test/c/2.jpg", "tree/val/d/1.jpg"]);
+    fs::write(dir.join("testsets.json"), "[]").unwrap();
+    assert_eq!(datasets::open(&dir.join("campus")).unwrap().layout, Layout::Tree);
+    let set = datasets::open(&dir.join("tree")).unwrap();
+    assert_eq!(set.layout, Layout::Tree);
+    assert!(set.notes.iter().any(|note| note == "passed over beside train and test: val"), "{:?}", set.notes);
 }
 
 #[test]

@@ -89,7 +89,9 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     let up = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(up.path().join("VOCdevkit")).expect("made");
     std::os::unix::fs::symlink(dir, up.path().join("VOCdevkit/VOC2007")).expect("linked");
-    assert_eq!(open(up.path()).expect("opens").train.len(), 2);
+    for at in [up.path(), &up.path().join("VOCdevkit")] {
+        assert_eq!(open(at).expect("opens").train.len(), 2);
+    }
     // What a list names twice counts once; what both lists name is told.
     write(dir, "ImageSets/Main/trainval.txt", "000005\n000007\n000005\n");
     write(dir, "ImageSets/Main/test.txt", "000001\n000007\n");
@@ -165,12 +167,16 @@ fn coco_labels_are_the_categories_of_instances() {
     }
     write(dir, val, &json(&[image(1, "c.jpg"), image(1, "d.jpg")].join(","), ""));
     refused(dir, &["image 1 stands twice"]);
+    write(dir, val, &json(&image(1, "c.jpg"), "").replace("\"id\":44", "\"id\":3"));
+    refused(dir, &["instances_val2014.json: category 3 is both bottle and car"]);
     write(dir, val, &json(&image(1, "c.jpg"), "").replace("\"car\"", "\"cart\""));
     refused(dir, &["other categories"]);
     write(dir, val, "{\"images\": [");
     refused(dir, &["instances_val2014.json", "not COCO's instances"]);
     fs::remove_file(dir.join(val)).expect("removed");
     refused(dir, &["instances_val2014.json is missing"]);
+    write(dir, "annotations/instances_val2017.json", "");
+    refused(dir, &["instances_val2017.json: COCO 2017"]);
 }
 
 #[test]
@@ -181,7 +187,7 @@ fn nus_wide_reports_its_defects() {
     write(dir, "ImageList/TrainImagelist.txt", "a\\0001_1.jpg\nb\\0002_2.jpg\nb\\0003_3.jpg\n");
     write(dir, "ImageList/TestImagelist.txt", "a/0004_4.jpg\n");
     let labels_at = |concept: &str, part: &str| format!("Groundtruth/TrainTestLabels/Labels_{concept}_{part}.txt");
-    write(dir, &labels_at("airport", "Train"), "1\n0\n0\n");
+    write(dir, &labels_at("airport", "Train"), "1.0\n0.0\n0\n");
     write(dir, &labels_at("lake", "Train"), "1\n1\n-1130179\n");
     write(dir, &labels_at("airport", "Test"), "0\n");
     write(dir, &labels_at("lake", "Test"), "1\n");
@@ -209,6 +215,8 @@ fn nus_wide_reports_its_defects() {
     refused(dir, &["Labels_lake_Test.txt", "2 labels for the 1 images"]);
     write(dir, "ImageList/TestImagelist.txt", "../a.jpg\n");
     refused(dir, &["TestImagelist.txt", "leads out"]);
+    fs::rename(dir.join("images"), dir.join("Flickr")).expect("renamed");
+    refused(dir, &["Flickr: rename"]);
 }
 
 const XML: &str = r#"<?xml version="1.0"?><labels xmlns="http://mulan.sourceforge.net/labels"><label name="wet"><label name="deep"/></label></labels>"#;
@@ -337,6 +345,11 @@ fn a_plain_list_needs_image_and_labels() {
     let set = open(dir).expect("opens");
     assert_eq!(labels(&set.train), [("images/f/a.jpg", &[0, 1][..])]);
     assert_eq!(labels(&set.test), [("images/f/b.jpg", &[0][..])]);
+    // Accents apart, as macOS names files.
+    picture(dir, "images/e\u{301}.jpg");
+    write(dir, "labels.csv", "image,labels,split\n\u{e9}.jpg,sky,train\nb.jpg,sea,test\n");
+    let Content::Image(source) = open(dir).expect("opens").train.remove(0).content else { panic!("an image") };
+    source.check().expect("found");
     let rows: String = (0..8).map(|i| format!("{i}.jpg,{}\n", ["sky", "sea"][i % 2])).collect();
     write(dir, "labels.csv", &format!("image,labels\n{rows}"));
     let set = open(dir).expect("opens");
@@ -345,7 +358,11 @@ fn a_plain_list_needs_image_and_labels() {
     for (bad, words) in [
         ("name,labels\na.jpg,x\n", "no column image"),
         ("image,labels,split\na.jpg,x,dev\n", "labels.csv:2: the split is \"dev\""),
-        ("image,labels\na.jpg,x\na.jpg,y\n", "labels.csv:3: a.jpg stands twice"),
+        ("image,labels\na.jpg,x\na.jpg,y\n", "labels.csv:3: images/a.jpg stands twice"),
+        ("image,labels\na.jpg,\"cat, dog\"\n", "labels.csv:2: the class \"cat, dog\": write ; between"),
+        ("image,labels\na.jpg,cat|dog\n", "labels.csv:2: the class \"cat|dog\": write ; between"),
+        ("image,labels\na.jpg,dog\nb.jpg,cat;DOG\n", "labels.csv:3: DOG is dog in line 2: "),
+        ("image,labels,Labels\na.jpg,x,y\n", "labels.csv:1: two columns are called labels"),
         ("image,labels\n../a.jpg,x\n", "labels.csv:2: the image \"../a.jpg\" leads out of the images' folder"),
         ("image,labels\n\na.jpg,x,y\n", "labels.csv:3: 3 columns where the first line has 2"),
         ("image,labels\nC:\\a.jpg,x\n", "is an absolute path"),

@@ -147,6 +147,7 @@ fn every_loss_and_a_head_on_features_train() {
         fs::rename(film, place.made(&format!("data/videos/Task/v{video}"))).expect("moved");
     }
     place.bad(&[(1, "train @early --data @data", "has no optical flow|skill-determination flow")]);
+    has(&place.good("data --data @data"), "pooled|train refuses it: |has no optical flow");
     has(&place.good("flow --data @data"), "flow of 6 videos computed");
     assert!(place.path("data/flow/Task/v5/flow_x_00015.jpg").exists());
     place.good("train @small --data @data");

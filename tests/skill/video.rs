@@ -419,6 +419,19 @@ fn segments_count_frames_as_scripts_convert_does() {
     std::fs::write(&segments, list).expect("written");
     fill("S1_Pizza", 1..=4, None);
     assert!(line(clips()).contains("frames 3 to 6 are asked for and it has 4"));
+    // Pictures count by their numbers.
+    fill("S1_Pizza", 1..=8, None);
+    let picture = |number: usize| videos.join(format!("S1_Pizza/img_{number:05}.png"));
+    (1..=2).for_each(|number| std::fs::remove_file(picture(number)).expect("removed"));
+    assert_eq!(levels(&clips().expect("clips")[0]), [3, 4, 5, 6]);
+    std::fs::remove_file(picture(5)).expect("removed");
+    assert!(line(clips()).contains("img_00006.png: its number should be 5"));
+    std::fs::rename(&segments, dir.path().join("Rolling_segments.csv")).expect("renamed");
+    let text = line(clips());
+    assert!(
+        text.contains("Rolling_segments.csv: segments of no task") && text.ends_with(" rolling_segments.csv"),
+        "{text}"
+    );
 }
 
 /// ffmpeg with `args`; whether it could.

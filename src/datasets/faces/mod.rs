@@ -294,6 +294,10 @@ fn table(path: &Path) -> Result<Vec<Row>> {
 pub fn open(dir: &Path) -> Result<FaceSet> {
     ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
+    let mut names = list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.name != "pairs.txt");
+    if let Some(odd) = names.find(|entry| entry.name.eq_ignore_ascii_case("pairs.txt")) {
+        bail!("{}: call it pairs.txt", odd.path.display());
+    }
     let list = dir.join("pairs.txt");
     let mut set = if let Some(frames) = youtube::frames(dir) {
         youtube::open(dir, &frames)?

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde::Deserialize;
 
 use super::super::{Count, compare};
@@ -103,9 +103,21 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 /// Categories by their number, and the images of a part; the categories must be those of `known`.
 fn part(dir: &Path, part: &str, known: Option<&BTreeMap<Id, String>>) -> Result<(BTreeMap<Id, String>, Vec<Item>)> {
     let path = dir.join(format!("annotations/instances_{part}.json"));
+    let other = path.with_file_name(format!("instances_{}.json", part.replace("2014", "2017")));
+    ensure!(
+        path.exists() || !other.exists(),
+        "{}: COCO 2017 divides the photos otherwise: give COCO 2014, with {} and the folder {part}",
+        other.display(),
+        path.display()
+    );
     let read: Instances = json(needed(&path)?)
         .map_err(|error| anyhow!("{}: not COCO's instances ({error:#}): fetch it again", path.display()))?;
-    let categories: BTreeMap<Id, String> = read.categories.into_iter().map(|one| (one.id, one.name)).collect();
+    let mut categories: BTreeMap<Id, String> = BTreeMap::new();
+    for Category { id, name } in read.categories {
+        if let Some(other) = categories.insert(id.clone(), name.clone()) {
+            bail!("{}: category {id} is both {other} and {name}: give one another id", path.display());
+        }
+    }
     if let Some(known) = known {
         ensure!(categories == *known, "{}: other categories than in instances_train2014.json", path.display());
     }

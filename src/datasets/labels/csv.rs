@@ -1,7 +1,7 @@
 //! The plainest set: `labels.csv` with the columns `image`, `labels` (separated by `;`) and, where the author chose,
 //! `split` (`train` or `test`); images lie under `images/`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -17,6 +17,10 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let mut all = rows(&path)?;
     ensure!(!all.is_empty(), "{}: an empty file", path.display());
     let head = all.remove(0).fields;
+    let twice = ["image", "labels", "split"]
+        .into_iter()
+        .find(|name| head.iter().filter(|known| known.eq_ignore_ascii_case(name)).count() > 1);
+    ensure!(twice.is_none(), "{}:1: two columns are called {}: leave one", path.display(), twice.unwrap_or_default());
     let column = |name: &str| head.iter().position(|known| known.eq_ignore_ascii_case(name));
     let need = |name: &str| {
         column(name).with_context(|| {
@@ -25,7 +29,8 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     };
     let (images, labels, split) = (need("image")?, need("labels")?, column("split"));
     let mut listed: Vec<(String, Vec<String>, Option<bool>)> = Vec::new();
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut spelt) = (BTreeSet::new(), BTreeMap::new());
+    let (mut apart, mut joined) = (false, None);
     for Row { line, fields } in all {
         ensure!(
             fields.iter().skip(head.len()).all(String::is_empty) && fields.len() > images.max(labels),
@@ -37,26 +42,39 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         let field = |column: usize| fields.get(column).map_or("", String::as_str);
         let name = inside(field(images))
             .map_err(|why| anyhow!("{}:{line}: the image {:?} {why}", path.display(), field(images)))?;
-        ensure!(seen.insert(name.clone()), "{}:{line}: {name} stands twice", path.display());
-        let words = field(labels).split(';').map(str::trim).filter(|word| !word.is_empty());
+        let name = placed(dir, "images", &name);
+        ensure!(seen.insert(name.clone()), "{}:{line}: {name} stands twice: leave one row of it", path.display());
+        apart |= field(labels).contains(';');
+        let words: Vec<&str> = field(labels).split(';').map(str::trim).filter(|word| !word.is_empty()).collect();
+        for &word in &words {
+            joined = joined.or_else(|| word.contains([',', '|']).then(|| (line, word.to_string())));
+            let (first, known) = spelt.entry(word.to_lowercase()).or_insert_with(|| (line, word.to_string()));
+            ensure!(
+                known == word,
+                "{}:{line}: {word} is {known} in line {first}: write a class in the same letters everywhere",
+                path.display()
+            );
+        }
         let test = match split.map(field) {
             None => None,
             Some("train") => Some(false),
             Some("test") => Some(true),
             Some(word) => bail!("{}:{line}: the split is {word:?}: say train or test", path.display()),
         };
-        listed.push((name, words.map(String::from).collect(), test));
+        listed.push((name, words.into_iter().map(String::from).collect(), test));
+    }
+    let mut notes = Vec::new();
+    if let Some((line, word)) = joined {
+        ensure!(apart, "{}:{line}: the class {word:?}: write ; between an image's labels", path.display());
+        notes.push(format!("labels.csv:{line}: {word:?} is one class, since ; separates labels"));
     }
     let classes: Vec<String> =
         listed.iter().flat_map(|row| row.1.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |word: &String| classes.binary_search(word).map_or(0, |place| place as u32);
     let items: Vec<(Item, Option<bool>)> = listed
         .iter()
-        .map(|(name, words, test)| {
-            (image(dir, placed(dir, "images", name), unique(words.iter().map(place).collect())), *test)
-        })
+        .map(|(name, words, test)| (image(dir, name.clone(), unique(words.iter().map(place).collect())), *test))
         .collect();
-    let mut notes = Vec::new();
     let (test, train) = if split.is_some() {
         items.into_iter().partition::<Vec<_>, _>(|(_, test)| *test == Some(true))
     } else {

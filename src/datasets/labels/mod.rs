@@ -228,10 +228,11 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
             anyhow::bail!("{} is one file of a Mulan set: say {}", dir.display(), name.display());
         }
         ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the set", dir.display());
-        let inner = dir.join("VOCdevkit/VOC2007");
+        let inner =
+            ["VOCdevkit/VOC2007", "VOC2007"].map(|name| dir.join(name)).into_iter().find(|inner| inner.is_dir());
         if dir.join("JPEGImages").is_dir() {
             voc::open(dir)?
-        } else if inner.is_dir() {
+        } else if let Some(inner) = inner {
             voc::open(&inner)?
         } else if dir.join("annotations").is_dir() {
             coco::open(dir)?
@@ -284,7 +285,7 @@ fn placed(dir: &Path, folder: &str, name: &str) -> String {
 
 /// An image file of a set.
 fn image(dir: &Path, name: String, labels: Vec<u32>) -> Item {
-    let path: PathBuf = dir.join(&name);
+    let path = crate::lists::found(dir.join(&name));
     Item { name, content: Content::Image(Source::File(path)), labels, difficult: Vec::new() }
 }
 

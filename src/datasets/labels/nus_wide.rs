@@ -53,7 +53,8 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
         })
         .collect::<Result<_>>()?;
     notes.extend(columns.iter().flat_map(|(_, defects)| defects.iter().cloned()));
-    let images = dir.join("images");
+    let (images, flickr) = (dir.join("images"), dir.join("Flickr"));
+    ensure!(images.is_dir() || !flickr.is_dir(), "{}: rename this folder of photos to images", flickr.display());
     let items: Vec<Option<Item>> = names
         .par_iter()
         .enumerate()
@@ -69,8 +70,9 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
 fn column(path: &Path, images: usize, list: &Path) -> Result<(Vec<bool>, Vec<String>)> {
     let (mut labels, mut defects) = (Vec::with_capacity(images), Vec::new());
     for (line, word) in lines(needed(path)?)? {
-        labels.push(word == "1");
-        if word != "0" && word != "1" {
+        let number = word.parse::<f64>().ok();
+        labels.push(number == Some(1.));
+        if number != Some(0.) && number != Some(1.) {
             // Known: line 78,372 of Labels_lake_Train.txt is -1130179.
             ensure!(defects.len() < 10, "{}:{}: {word:?} where 0 or 1 should be: fetch it again", path.display(), line);
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

@@ -99,6 +99,10 @@ impl Data for LabelData {
         if self.set.published { Ok(self.set.layout.to_string()) } else { Err(why()) }
     }
 
+    fn trainable(&self) -> Result<()> {
+        self.check(false, Duration::ZERO)
+    }
+
     fn check(&self, training: bool, within: Duration) -> Result<()> {
         let (name, parts) = (&self.set.name, [&self.set.train, &self.set.test]);
         ensure!(parts.iter().all(|items| !items.is_empty()), "{name} has no labelled items to train on or to test");

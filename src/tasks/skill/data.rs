@@ -171,8 +171,12 @@ impl Data for SkillData {
         }
     }
 
-    fn check(&self, _: bool, _: Duration) -> Result<()> {
+    fn trainable(&self) -> Result<()> {
         self.opened().map(drop)
+    }
+
+    fn check(&self, _: bool, _: Duration) -> Result<()> {
+        self.trainable()
     }
 
     /// Films and pictures by size and time, features and each fold's pairs by content.
