@@ -36,7 +36,7 @@ pub struct TrainingFlags {
     /// Train without the photos that cannot be used, with others in their places; the log counts them
     #[arg(long, help_heading = "Machine")]
     pub skip_unreadable: bool,
-    /// Go on though the training photos are not those that the run was begun with
+    /// Go on though the training photos, or their labels, are not those that the run was begun with
     #[arg(long, help_heading = "Machine")]
     pub data_changed: bool,
     /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph where the paper's steps can be one

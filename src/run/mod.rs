@@ -2,7 +2,7 @@
 //!
 //! `config.json` (every flag, versions, device), `log.jsonl` (a line a logged step: a function of the flags and the
 //! data alone), `timing.jsonl` (what the clock said at the same steps), `checkpoint.safetensors` and the one before
-//! it, `photos.csv.gz` (the training photos), `results.json`, `report.html`, `model.pt`.
+//! it, `photos.csv.gz` (the training data), `results.json`, `report.html`, `model.pt`.
 
 pub mod cached;
 pub mod checkpoint;
