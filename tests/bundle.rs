@@ -84,3 +84,26 @@ fn a_bundle_that_cannot_be_is_answered_in_a_line() {
         assert!(said.contains(words) && said.trim().lines().count() == 1, "{args:?}: {said}");
     }
 }
+
+#[test]
+fn what_the_archive_checks_a_gpu_with_runs() {
+    let Some(python) = python() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for script in ["scripts/gpu-check", "tests/benches/gpu.py"] {
+        let shown = Command::new(&python).arg(root.join(script)).arg("--help").output().expect("python");
+        assert!(shown.status.success() && text(&shown).contains("--only"), "{script}: {}", text(&shown));
+    }
+    // Without the programs beside it every step fails, is said, and is written down.
+    let place = TempDir::new().expect("a temporary folder");
+    let script = place.path().join("gpu-check");
+    std::fs::copy(root.join("scripts/gpu-check"), &script).expect("a copy");
+    let done = Command::new(&python)
+        .arg(&script)
+        .args(["--device", "cpu", "--only", "loader", "--seconds", "60", "--out"])
+        .arg(place.path().join("out"))
+        .output()
+        .expect("python");
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done));
+    let results = std::fs::read_to_string(place.path().join("out/results.json")).expect("results");
+    assert!(results.contains("\"loader\"") && text(&done).contains("loader: FAILED"), "{}", text(&done));
+}
