@@ -39,7 +39,7 @@ pub struct TrainingFlags {
     /// Go on though the training photos, or their labels, are not those that the run was begun with
     #[arg(long, help_heading = "Machine")]
     pub data_changed: bool,
-    /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph where the paper's steps can be one
+    /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph, as triplet-reid does
     #[arg(long, help_heading = "Machine")]
     pub no_graph: bool,
     /// With several processes: batch normalisation over the rows of all of them, not over each one's share
@@ -74,8 +74,10 @@ impl TrainingFlags {
         }
         let TrainingFlags { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, no_graph, .. } = *self;
         let gpu = machine.device.is_cuda();
-        if no_graph && (!gpu || self.place.deterministic) {
-            bail!("--no-graph: without a GPU, and with --deterministic, there are no graphs: leave it out");
+        if no_graph && (!gpu || self.place.deterministic || !machine.world.is_alone()) {
+            bail!(
+                "--no-graph: without a GPU, with --deterministic and with several processes there are no graphs: leave it out"
+            );
         }
         // A resumed run begins without a graph, whose kernels cuBLAS may choose otherwise.
         let graphs = gpu && !no_graph && !self.place.deterministic;

@@ -55,8 +55,8 @@ pub struct Session {
     optimizer: Optimizer,
     /// Of the parameters that are trained now; made when first asked for.
     gradients: OnceCell<Gradients>,
-    /// Whether a step of this run may become a CUDA graph, and the one that is.
-    graph: (bool, Option<Captured>),
+    /// Whether a step of this run may become a CUDA graph, the β₁ of the one that is, and it.
+    graph: (bool, Option<f64>, Option<Captured>),
     /// None in processes beside the one that writes.
     writes: Option<Writes>,
     steps: u64,
@@ -161,7 +161,7 @@ impl Session {
             extra,
             left_out,
             at: at.to_path_buf(),
-            graph: (machine.graphs && world.is_alone(), None),
+            graph: (machine.graphs && world.is_alone(), None, None),
             world,
             config,
             rule: (rule, weight_decay),
@@ -279,18 +279,24 @@ impl Session {
         work: impl Fn(&[Tensor]) -> Result<[Tensor; N]>,
     ) -> Result<[Tensor; N]> {
         let fits = self.optimizer.prepare(rates.0, rates.1);
-        if fixed && self.graph.0 {
-            let Session { graph: (allowed, graph), optimizer, store, .. } = self;
-            if !fits || graph.is_none() {
-                *graph = Some(Captured::new(store.device())?);
-            }
+        if fixed && let (true, beta1, graph) = &mut self.graph {
+            let Session { optimizer, store, .. } = self;
             let inputs: Vec<Tensor> = inputs.iter().map(|x| x.shallow_clone()).collect();
-            let done = graph.as_mut().expect("just made").run(&inputs, |inputs| {
-                let found = work(inputs).unwrap_or_else(|error| panic!("{error:#}"));
-                optimizer.zero_grad();
-                found[0].backward();
-                optimizer.apply();
-                found.into()
+            // A first step fits no graph yet, nor does one whose β₁ is another's.
+            let begins = beta1.replace(rates.1) != Some(rates.1);
+            let done = if begins {
+                Captured::new(store.device()).map(|new| graph.insert(new))
+            } else {
+                graph.as_mut().filter(|_| fits).context("libtorch's fused kernels do not take all parameters")
+            };
+            let done = done.and_then(|graph| {
+                graph.run(&inputs, |inputs| {
+                    let found = work(inputs).unwrap_or_else(|error| panic!("{error:#}"));
+                    optimizer.zero_grad();
+                    found[0].backward();
+                    optimizer.apply();
+                    found.into()
+                })
             });
             match done {
                 Ok(found) => return found.try_into().map_err(|_| anyhow!("a step left other tensors than it said")),
@@ -298,7 +304,7 @@ impl Session {
                     say(format!("note: this step is not one CUDA graph ({error:#}): training goes on without"))
                 }
             }
-            (*allowed, *graph) = (false, None);
+            self.graph = (false, None, None);
         }
         let device = self.store.device();
         let inputs: Vec<Tensor> = inputs
@@ -317,13 +323,13 @@ impl Session {
     pub fn train_only(&mut self, wanted: impl Fn(&str) -> bool) {
         self.trainable.iter().for_each(|(name, x)| drop(x.set_requires_grad(wanted(name))));
         self.gradients = OnceCell::new();
-        self.graph.1 = None;
+        (self.graph.1, self.graph.2) = (None, None);
     }
 
     /// An optimiser without a past, for a new stage of training, over what is trained now.
     pub fn fresh_optimizer(&mut self) {
         self.optimizer = Optimizer::new(self.rule.0, self.rule.1, &self.store);
-        self.graph.1 = None;
+        (self.graph.1, self.graph.2) = (None, None);
     }
 
     /// Whether the log takes a line at `step`: only then may a loop compute what makes it wait for a GPU.

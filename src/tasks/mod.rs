@@ -8,6 +8,7 @@ pub mod people;
 pub mod reid;
 pub mod skill;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -47,9 +48,13 @@ pub trait Data {
 
 /// Photos of files, with their persons and cameras.
 fn files(photos: &[Photo]) -> Vec<Read> {
+    // Numbers of people may change with those who are tested: who is who does not.
+    let mut people = BTreeMap::new();
     let read = |photo: &Photo| {
+        let count = people.len();
+        let person = *people.entry(photo.person).or_insert(count);
         let path = Some(photo.source.path()?.to_path_buf());
-        Some(Read { name: photo.name.clone(), path, known: format!("{} {}", photo.person, photo.camera) })
+        Some(Read { name: photo.name.clone(), path, known: format!("{person} {}", photo.camera) })
     };
     photos.iter().filter_map(read).collect()
 }

@@ -140,6 +140,11 @@ impl Clip {
         found.into_par_iter().map(open).collect()
     }
 
+    /// The first frame that counts, from 0.
+    pub fn first(&self) -> usize {
+        self.first
+    }
+
     /// How many frames count, at least one.
     pub fn frames(&self) -> usize {
         self.frames

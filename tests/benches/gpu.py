@@ -353,7 +353,8 @@ def main():
                 continue
             row, line = work(args, ours, *about)
             result[part].append(row)
-            failed.extend([name] if "error" in row["ours"] else [])
+            graph = row.get("ours as a CUDA graph", {}) if args.device != "cpu" else {}
+            failed.extend([name] if "error" in row["ours"] or "error" in graph else [])
             out.write_text(json.dumps(result, indent=1))
             print(line, flush=True)
 
@@ -364,6 +365,8 @@ def main():
     if late:
         print(f"\nno time for {', '.join(late)}")
     print(f"\nresults: {out}")
+    if late and not result["losses"] and not result["steps"]:
+        raise SystemExit("bench: there was time for nothing: give more --seconds")
     if failed:
         raise SystemExit(f"bench: our side failed at {', '.join(failed)}")
 

@@ -135,7 +135,8 @@ pub const CHUNK: usize = 90;
 
 /// Faces that are computed at once where no flag says it: what fits the memory of a GPU, else [`CHUNK`].
 pub fn chunk(size: u32, shrink: i64, run: &Run) -> Option<usize> {
-    Some(run.machine.rows(bytes(size, shrink)).unwrap_or(CHUNK))
+    // No more than the flag takes.
+    Some(run.machine.rows(bytes(size, shrink)).map_or(CHUNK, |rows| rows.min(65_536)))
 }
 
 /// Parts that the largest share of a batch, `most` rows, is cut into, each of at most `size` rows.
