@@ -10,12 +10,11 @@
 //! million private faces of 8 million people; no public set repeats it. Triplets alone on public sets have reached
 //! 92.9 % (openface) to 98.5 % (glint360k). What this did reach, on which data, stands in papers/README.md.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
-use rankle::claims::Claims;
+use rankle::claims::{Claims, Scored};
 use rankle::datasets::{Photo, faces::FaceSet};
 use rankle::distance::Metric;
 use rankle::hyper::{Flags as Typed, Hyper, Idle, count, positive, shown, when, within};
@@ -24,6 +23,7 @@ use rankle::mining::NegativeRule;
 use rankle::models::{Network, channels_last, faces::FaceNet, layers::Scope};
 use rankle::optim::Rule;
 use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
+use rankle::program;
 use rankle::report::Table;
 use rankle::run::session::{Done, Session};
 use rankle::run::{Run, cached, stats, watch::Reading};
@@ -32,7 +32,7 @@ use rankle::tasks::Rows;
 use rankle::tasks::faces::{self, FaceData, Scoring};
 use rankle::transfer::upload;
 use rankle::transform::{Augment, Recipe};
-use rankle::{program, say, weights};
+use rankle::weights::Published;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Tensor, nn::VarStore};
@@ -57,7 +57,7 @@ enum Optimiser {
     Sgd,
 }
 
-use FaceNet::{Googlenet, InceptionResnetV1, Nn1, Nn2, Nn3, Nn4, Small};
+use FaceNet::{Googlenet, InceptionResnetV1, Nn1, Nn2, Nn3, Nn4, Nn4Small2, Nn4Small2Released, Small};
 use NegativeRule::{Nearest, RandomInMargin};
 use Optimiser::{Adagrad, Adam, Sgd};
 
@@ -227,6 +227,17 @@ impl Paper for Facenet {
         (|h| h.published().is_some(), &["--weights: the paper trains from scratch"]),
         (|h| h.data.crop.is_some(), &["--crop: the paper crops LFW's thumbnails by a size it does not give"]),
     ];
+    /// All of them or an error; what a classifier has beyond the network is passed over.
+    const PUBLISHED: Option<fn(&Flags) -> Published> = Some(|h| match h.net {
+        Googlenet => Published::GOOGLENET,
+        InceptionResnetV1 => Published { fetch: Some("facenet-casia"), ..Published::FACES },
+        Nn4Small2 | Nn4Small2Released => Published { fetch: Some("openface-nn4-small2"), ..Published::FACES },
+        _ => Published::FACES,
+    });
+    const SCORED: &'static [Scored] = &[
+        ("20180408", "davidsandberg/facenet, CASIA-WebFace; images flipped too", "LFW", "accuracy", 99.05),
+        ("20180402", "davidsandberg/facenet, VGGFace2; images flipped too", "LFW", "accuracy", 99.65),
+    ];
     type Hyper = Flags;
     type Scoring = Scoring;
     type Own = NoVerbs;
@@ -265,15 +276,6 @@ impl Paper for Facenet {
     fn network(h: &Flags, _: &(), _: &str, store: &VarStore, run: &Run) -> Result<Box<dyn Network>> {
         let net = h.net.build(&Scope::root(store, run.seed), h.size, h.width, h.shrink, h.batch_norm);
         net.with_context(|| format!("--net {} --size {} --shrink {}", shown(h, "net"), h.size, h.shrink))
-    }
-
-    /// Published weights, all of them or an error; what a classifier has beyond the network is passed over.
-    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
-        let Some(file) = h.published() else { return Ok(()) };
-        let published = if h.net == Googlenet { weights::Published::GOOGLENET } else { weights::Published::FACES };
-        let read = weights::start(store, Path::new(file), &published);
-        say::say(read.context("--weights (data/README.md says where published files are)")?);
-        Ok(())
     }
 
     // ---- Sections 3.1 and 3.2: training ---------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 //! The paper's numbers: each is of one recipe, and ours stands beside it only where ours is that recipe.
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,26 @@ pub struct Beside {
     /// The score's name.
     #[serde(skip)]
     pub score: String,
+}
+
+/// A score that others published of their weights: a part of the file's name, the place, the data set by its
+/// [`Data::published`] name, the score, and its number in per cent.
+pub type Scored = (&'static str, &'static str, &'static str, &'static str, f64);
+
+/// What was published of the weights in `file`, with ours beside it where the data are the published ones.
+pub fn published(of: &[Scored], file: &Path, data: &dyn Data, scores: &[(String, f64)]) -> Vec<Beside> {
+    let (file, set) = (file.to_string_lossy(), data.published().ok());
+    let ours = |name: &str| scores.iter().find(|(known, _)| known == name).map(|(_, score)| 100. * score);
+    let here = of.iter().filter(|row| file.contains(row.0) && set.as_deref() == Some(row.2));
+    here.map(|&(_, place, set, score, paper)| Beside {
+        what: format!("{set}, {score} (published weights)"),
+        place: place.into(),
+        paper,
+        ours: ours(score),
+        score: score.into(),
+    })
+    .filter(|row| row.ours.is_some())
+    .collect()
 }
 
 /// All of the paper's numbers with ours beside those whose recipe and data are ours; and, where there are none of ours,

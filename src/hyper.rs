@@ -40,6 +40,11 @@ pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::
     /// first that is given.
     const NAMED: &'static [&'static str];
 
+    /// The same as the paper's numbers are said of it: of choices that the paper does not tell apart the one in its recipes.
+    fn as_claimed(self) -> Self {
+        self
+    }
+
     /// Refuses what cannot train, beyond what each flag refuses by itself. The error names a flag and what to type.
     fn check(&self) -> Result<()> {
         Ok(())
@@ -402,7 +407,8 @@ pub fn paper<H: Hyper, S: Args>(at: fn(&mut H, &mut S)) -> Result<(All<H>, S)> {
 /// As [`paper`].
 pub fn off_recipe<H: Hyper, S: Args + Serialize>(h: &All<H>, s: &S, at: fn(&mut H, &mut S)) -> Result<Vec<String>> {
     let (paper, scoring) = paper(at)?;
-    let mut list = differences::<All<H>>(&flags(h), &flags(&paper), &|flag| is_idle(&h.own, flag));
+    let h = All { own: h.own.clone().as_claimed(), usual: h.usual.clone() };
+    let mut list = differences::<All<H>>(&flags(&h), &flags(&paper), &|flag| is_idle(&h.own, flag));
     list.extend(differences::<S>(&flags(s), &flags(&scoring), &|_| false));
     Ok(list)
 }

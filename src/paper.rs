@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, nn::VarStore};
 
-use crate::claims::{self, Beside, Claims};
+use crate::claims::{self, Beside, Claims, Scored};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::optim::Rule;
@@ -20,12 +20,14 @@ use crate::report::{Report, Table};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
+    folder::check_ours,
     photos::Photos,
     session::{self, Session},
 };
-use crate::say::{line, note, print};
+use crate::say::{line, note, print, say};
 use crate::study::Study;
 use crate::tasks::{Data, Rows};
+use crate::weights::{self, Published};
 use crate::{export, files};
 
 /// What a training is to be.
@@ -71,6 +73,17 @@ pub struct Loaded<N> {
     pub step: u64,
 }
 
+/// What weights a network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// Those of the run's checkpoint.
+    Trained,
+    /// Those that training found.
+    Untrained,
+    /// All of a file's, which others trained.
+    Published,
+}
+
 /// The networks of a run, loaded when asked for.
 pub struct Nets<'a, P: Paper> {
     /// The run's flags.
@@ -81,7 +94,7 @@ pub struct Nets<'a, P: Paper> {
     pub run: &'a Run,
     at: &'a Path,
     config: &'a Config,
-    untrained: bool,
+    stand: Stand,
     /// What the data to score are, where they are not the run's own: the flags that name them.
     pub(crate) elsewhere: Option<Flags>,
     steps: RefCell<Vec<(String, u64)>>,
@@ -96,9 +109,10 @@ impl<P: Paper> Nets<'_, P> {
         let mut store = self.run.store();
         let net = P::network(&self.h.own, self.shape, part, &store, self.run)?;
         let at = folder_of(self.at, part);
-        let step = match self.untrained {
-            true => P::start(&self.h.own, part, &store).map(|()| 0)?,
-            false => session::load(&at, &part_config(self.config, part), &mut store, self.run.world())?,
+        let step = match self.stand {
+            Stand::Trained => session::load(&at, &part_config(self.config, part), &mut store, self.run.world())?,
+            Stand::Untrained => P::start(&self.h.own, part, &store).map(|()| 0)?,
+            Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole).map(|()| 0)?,
         };
         self.steps.borrow_mut().push((part.to_string(), step));
         Ok(Loaded { store, net, step })
@@ -112,9 +126,27 @@ impl<P: Paper> Nets<'_, P> {
         Ok(self.part("")?.net)
     }
 
+    /// Published weights say in their folder what they are.
+    ///
+    /// # Errors
+    /// Where something else is there.
+    fn claim(&self) -> Result<()> {
+        let folder = self.at;
+        if self.stand != Stand::Published {
+            return Ok(());
+        }
+        let old = Config::read(folder).ok();
+        let same = old.as_ref().is_none_or(|old| old.flags.get("weights") == self.config.flags.get("weights"));
+        let ours = same && !checkpoint::exists(folder) && check_ours(folder).is_ok();
+        ensure!(ours, "{} holds something else: move it, or give the weights' file another name", folder.display());
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot write {}", folder.display()))?;
+        files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
+    }
+
     /// The same networks as training found them.
     pub fn untrained(&self) -> Nets<'_, P> {
-        Nets { untrained: true, steps: RefCell::default(), elsewhere: self.elsewhere.clone(), ..*self }
+        let elsewhere = self.elsewhere.clone();
+        Nets { stand: Stand::Untrained, steps: RefCell::default(), elsewhere, ..*self }
     }
 
     /// Whether a part of the run has been trained, at least in part.
@@ -162,6 +194,11 @@ pub trait Paper: Sized + 'static {
     const DEPARTURES: &'static [Departures<Self::Hyper>] = &[];
     /// The paper's numbers.
     const CLAIMS: &'static [Claims<Self::Hyper, Self::Scoring>] = &[];
+    /// How published weights fit the network of some flags, one of which is `--weights` under "Network"; where it is there,
+    /// a file that has all of a network is scored, embedded with and exported in place of a run.
+    const PUBLISHED: Option<fn(&Self::Hyper) -> Published> = None;
+    /// What others published of their weights.
+    const SCORED: &'static [Scored] = &[];
     /// The paper's tables that compare runs.
     const STUDIES: &'static [Study<Self::Hyper, Self::Scoring>] = &[];
 
@@ -192,8 +229,8 @@ pub trait Paper: Sized + 'static {
     fn network(h: &Self::Hyper, shape: &Self::Shape, part: &str, store: &VarStore, run: &Run) -> Result<Self::Net>;
     /// Weights from outside, where the flags name some: what training finds.
     fn start(h: &Self::Hyper, part: &str, store: &VarStore) -> Result<()> {
-        let _ = (h, part, store);
-        Ok(())
+        let _ = part;
+        from_outside::<Self>(h, store, |published| published)
     }
     /// As [`Paper::start`], for what depends on the training data.
     fn start_on(h: &Self::Hyper, data: &Self::Data, part: &str, store: &VarStore) -> Result<()> {
@@ -290,6 +327,19 @@ fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run) -> Result
 /// What processes that were told different run folders are told.
 pub(crate) const RUN: &str = "--run: give every process the same";
 
+/// The file of weights that the flags name.
+fn file_of(h: &impl Serialize) -> Option<PathBuf> {
+    let flags = hyper::flags(h);
+    flags.get("weights").and_then(Value::as_str).filter(|file| *file != "none").map(PathBuf::from)
+}
+
+/// The network of `store` from the file that `--weights` names, if it does.
+fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<()> {
+    let (Some(published), Some(file)) = (P::PUBLISHED, file_of(h)) else { return Ok(()) };
+    say(weights::start(store, &file, &fit(published(h)))?);
+    Ok(())
+}
+
 /// Where a part of the run at `at` lies: in a subfolder, or, without a name, in the run's own folder.
 fn folder_of(at: &Path, part: &str) -> PathBuf {
     if part.is_empty() { at.to_path_buf() } else { at.join(part) }
@@ -304,8 +354,42 @@ fn part_config(config: &Config, part: &str) -> Config {
     config
 }
 
-/// The configuration, flags and shape of a run from its folder; of several processes the first one reads.
-pub(crate) fn opened<P: Paper>(at: &Path, machine: &Machine) -> Result<(Config, All<P::Hyper>, P::Shape)> {
+/// A run as its folder says it is, or published weights as if they were one.
+pub(crate) struct Opened<P: Paper> {
+    /// Its folder.
+    pub at: PathBuf,
+    /// Its flags.
+    pub h: All<P::Hyper>,
+    /// What its network knows of its data.
+    pub shape: P::Shape,
+    /// What weights it has.
+    pub stand: Stand,
+    config: Config,
+}
+
+impl<P: Paper> Opened<P> {
+    pub fn nets<'a>(&'a self, run: &'a Run) -> Nets<'a, P> {
+        let Opened { at, h, shape, stand, config } = self;
+        Nets { h, shape, run, at, config, stand: *stand, elsewhere: None, steps: RefCell::default() }
+    }
+}
+
+/// Published weights of the network of `h`: `data/runs/PAPER/NAME-OF-THE-FILE`.
+pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Result<(Opened<P>, Run)> {
+    let file = file_of(&h.own).and_then(|file| Some((file.file_stem()?.to_owned(), file)));
+    let (name, file) = file.ok_or_else(|| hyper::usage(anyhow!("--weights: name a file")))?;
+    // One name in all folders; what they were trained on is not known.
+    let full = file.canonicalize().unwrap_or(file);
+    let known = [("data", String::new()), ("weights", full.to_string_lossy().into_owned())];
+    h.own = hyper::with(&h.own, &known.map(|(name, value)| (name.into(), value.into())).into_iter().collect())?;
+    let (run, shape) = (run_of(&h, machine), P::Shape::default());
+    let at = Path::new("data/runs").join(P::NAME).join(name);
+    let config = config_of::<P>(&h, &shape, &run)?;
+    Ok((Opened { at, h, shape, stand: Stand::Published, config }, run))
+}
+
+/// A run from its folder; of several processes the first one reads.
+pub(crate) fn opened<P: Paper>(at: &Path, machine: Machine) -> Result<(Opened<P>, Run)> {
     machine.world.agree(RUN, &at)?;
     let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
     let config = machine.world.told(&own)?.context("process 0 found no run")?;
@@ -318,18 +402,8 @@ pub(crate) fn opened<P: Paper>(at: &Path, machine: &Machine) -> Result<(Config, 
     let bounds = hyper::check_bounds(&h).and_then(|()| h.own.check());
     bounds.with_context(|| format!("{}: restore it, or train again", at.join("config.json").display()))?;
     let shape = serde_json::from_value(config.data.clone()).with_context(other)?;
-    Ok((config, h, shape))
-}
-
-pub(crate) fn nets<'a, P: Paper>(
-    h: &'a All<P::Hyper>,
-    shape: &'a P::Shape,
-    run: &'a Run,
-    at: &'a Path,
-    config: &'a Config,
-    untrained: bool,
-) -> Nets<'a, P> {
-    Nets { h, shape, run, at, config, untrained, elsewhere: None, steps: RefCell::default() }
+    let run = run_of(&h, machine);
+    Ok((Opened { at: at.into(), h, shape, stand: Stand::Trained, config }, run))
 }
 
 /// The flags, and what they leave to the machine: process 0 says it for all.
@@ -423,19 +497,33 @@ pub(crate) fn evaluate<P: Paper>(
     let found = P::evaluate(&h.own, data, nets, how, run)?;
     let (list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
     let mut short = None;
-    for (part, step) in nets.steps.borrow().iter().filter(|_| !nets.untrained) {
+    for (part, step) in nets.steps.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
         let steps = P::plan(&h.own, data, part, run)?.steps;
         if *step < steps {
             short = Some(format!("training stopped at step {step} of {steps}"));
         }
     }
-    let untrained = nets.untrained.then(|| "this is the network as training found it".to_string());
+    let untrained = match nets.stand {
+        Stand::Trained => None,
+        Stand::Untrained => Some("this is the network as training found it".to_string()),
+        Stand::Published => Some("these weights are from outside".into()),
+    };
     let elsewhere = nets.elsewhere.as_ref().map(|_| "this run was trained on other data".to_string());
-    let comparable = match P::unlike(&h.own, data).or(untrained).or(short).or(elsewhere) {
+    let mut comparable = match P::unlike(&h.own, data).or(untrained).or(short).or(elsewhere) {
         Some(why) => Err(why),
         None => comparable,
     };
     let hide = |row: Beside| Beside { ours: row.ours.filter(|_| comparable.is_ok()), ..row };
+    let mut list: Vec<Beside> = list.into_iter().map(hide).collect();
+    let mut protocol = found.protocol.clone();
+    if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
+        protocol.push(format!("weights: {}, trained elsewhere", file.display()));
+        let known = claims::published(P::SCORED, &file, data, &found.scores);
+        if !known.is_empty() {
+            comparable = Ok(());
+        }
+        list.extend(known);
+    }
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
     let results = Results {
         at: place(at.to_path_buf(), &of, &scoring),
@@ -444,15 +532,16 @@ pub(crate) fn evaluate<P: Paper>(
         citation: P::CITATION.into(),
         data: data.name().into(),
         step: nets.steps.borrow().iter().map(|(_, step)| *step).max().unwrap_or(0),
-        protocol: found.protocol.clone(),
+        protocol,
         scoring,
         scores: found.scores.clone(),
-        claims: list.into_iter().map(hide).collect(),
+        claims: list,
         comparable,
         departures: departures::<P>(h),
     };
     // Every process has the same scores; the first one writes.
     if run.leads() {
+        nets.claim()?;
         let at = &results.at;
         std::fs::create_dir_all(at).with_context(|| format!("cannot write {}", at.display()))?;
         results.write()?;
@@ -506,6 +595,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         // Not zeros: a zero image has no direction before its normalisation.
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
         let examples: Vec<Tensor> = shapes.iter().map(example).collect();
+        nets.claim()?;
         let path = nets.at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
         print(export::torchscript(&store, &forward, &examples, &path)?)?;
@@ -522,8 +612,8 @@ pub(crate) fn scored<P: Paper>(
     into: &Path,
     how: &P::Scoring,
 ) -> Result<(Results, Evaluation)> {
-    let (config, h, shape) = opened::<P>(at, &run.machine)?;
-    evaluate::<P>(&nets(&h, &shape, run, at, &config, false), data, into, how)
+    let (opened, run) = opened::<P>(at, run.machine.clone())?;
+    evaluate::<P>(&opened.nets(&run), data, into, how)
 }
 
 /// Exports the trained run at `at`.
@@ -536,9 +626,8 @@ pub(crate) fn exported<P: Paper>(at: &Path, machine: &Machine, how: &P::Scoring)
 /// # Errors
 /// Where there is no run of the paper, and those of `work`.
 pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'_, P>) -> Result<()>) -> Result<()> {
-    let (config, h, shape) = opened::<P>(at, &machine)?;
-    let run = run_of(&h, machine);
-    work(&nets(&h, &shape, &run, at, &config, false))
+    let (opened, run) = opened::<P>(at, machine)?;
+    work(&opened.nets(&run))
 }
 
 /// The scores of a run, for machines.

@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
 use crate::hyper::{self, All, Flags, Hyper};
-use crate::paper::{self, Paper};
+use crate::paper::{self, Paper, Stand};
 use crate::report::{Report, Table};
+use crate::run::Run;
 use crate::run::config::{Config, typed_as};
 use crate::run::folder::check_out;
 use crate::run::stop::Stopped;
@@ -53,11 +54,18 @@ struct Reproduce<H: Args, S: Args> {
     scoring: S,
 }
 
+/// What `evaluate`, `embed` and `export` work with; [`published`] says what may stand in its place.
 #[derive(Args)]
-struct Evaluate<S: Args> {
+struct Made {
     /// Run folder that train made
     #[arg(long, value_name = "DIR", help_heading = "Machine")]
-    run: PathBuf,
+    run: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Evaluate<S: Args> {
+    #[command(flatten)]
+    made: Made,
     /// Score the network as training found it instead, into DIR/untrained: what training was worth
     #[arg(long, help_heading = "Scoring")]
     untrained: bool,
@@ -69,9 +77,8 @@ struct Evaluate<S: Args> {
 
 #[derive(Args)]
 struct Embed<S: Args> {
-    /// Run folder that train made
-    #[arg(long, value_name = "DIR", help_heading = "Machine")]
-    run: PathBuf,
+    #[command(flatten)]
+    made: Made,
     /// File to write: a row an image or video, their names in its metadata
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
@@ -83,9 +90,8 @@ struct Embed<S: Args> {
 
 #[derive(Args)]
 struct Export<S: Args> {
-    /// Run folder that train made
-    #[arg(long, value_name = "DIR", help_heading = "Machine")]
-    run: PathBuf,
+    #[command(flatten)]
+    made: Made,
     #[command(flatten)]
     machine: MachineFlags,
     #[command(flatten)]
@@ -125,6 +131,9 @@ pub fn command<P: Paper>() -> Command {
     let brings = clap::Arg::new("brings").long(P::BRINGS).value_name("DIR").required(true);
     let brings = brings.help("Folder of what is to be embedded, searched with its subfolders");
     let command = command
+        .mut_subcommand("embed", published::<P>)
+        .mut_subcommand("export", published::<P>)
+        .mut_subcommand("evaluate", published::<P>)
         .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data")))
         .mut_subcommand("embed", |verb| verb.arg(brings))
         .mut_subcommand("data", |verb| {
@@ -144,6 +153,42 @@ pub fn command<P: Paper>() -> Command {
     let sound = Command::new("sound").hide(true).about("Checks what this program says of itself: for its tests");
     // What stands above an enum of verbs would take the place of the citation.
     P::Own::augment_subcommands(command).subcommand(sound).about(P::CITATION)
+}
+
+/// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.
+fn published<P: Paper>(verb: Command) -> Command {
+    if P::PUBLISHED.is_none() {
+        return verb.mut_arg("run", |run| run.required(true));
+    }
+    let network = hyper::under::<P::Hyper>("Network");
+    hyper::optional::<P::Hyper>(verb, "Network").mut_args(|arg| match arg.get_long() {
+        Some("run") => arg.required_unless_present("weights").conflicts_with("weights"),
+        Some("untrained") => arg.conflicts_with("weights"),
+        Some("weights") => {
+            arg.value_name("FILE").help("Published weights of the whole network, in place of a run (into data/runs/)")
+        }
+        Some(flag) if network.iter().any(|known| known == flag) => arg.requires("weights").conflicts_with("run"),
+        _ => arg,
+    })
+}
+
+/// The run that a verb works with, or the published weights; what cannot be scored so is refused.
+fn chosen<P: Paper>(
+    made: Made,
+    machine: Machine,
+    how: &P::Scoring,
+    of: &clap::ArgMatches,
+) -> Result<(paper::Opened<P>, Run)> {
+    let (opened, run) = match made.run {
+        Some(at) => paper::opened::<P>(&at, machine)?,
+        None => {
+            let network = hyper::under::<P::Hyper>("Network");
+            let typed = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| network.contains(name));
+            paper::published::<P>(hyper::resolved(&typed.collect())?, machine)?
+        }
+    };
+    P::check_scoring(&opened.h.own, how, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+    Ok((opened, run))
 }
 
 /// `evaluate` with `--baselines` in place of `--run`, where the paper has any.
@@ -245,24 +290,18 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Reproduce(args) => reproduce::<P>(args, of),
             Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
             Verb::Embed(args) => {
-                let run = args.machine.resolve()?;
-                let (config, h, shape) = paper::opened::<P>(&args.run, &run)?;
-                P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+                let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
                 let out = embed::check_out(&args.out)?;
-                let run = paper::run_of(&h, run);
-                let nets = paper::nets(&h, &shape, &run, &args.run, &config, false);
                 let folder: &String = of.get_one("brings").context("no folder")?;
-                let found = P::embed(&h.own, &nets, folder, &args.scoring, &run)?;
+                let found = P::embed(&opened.h.own, &opened.nets(&run), folder, &args.scoring, &run)?;
                 let names = ("names".to_string(), serde_json::to_string(&found.names)?);
                 let metadata = found.metadata.into_iter().chain([names]).collect();
                 crate::weights::save(&out, &found.tensors, Some(metadata))?;
                 print(format!("{}: {}", found.what, args.out.display()))
             }
             Verb::Export(args) => {
-                let machine = args.machine.resolve()?;
-                let (_, h, _) = paper::opened::<P>(&args.run, &machine)?;
-                P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
-                paper::exported::<P>(&args.run, &machine, &args.scoring)
+                let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
+                paper::export_run(&opened.nets(&run), &args.scoring)
             }
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
@@ -285,33 +324,43 @@ pub fn main<P: Paper>() -> ExitCode {
 }
 
 fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
-    let machine = args.machine.resolve_world()?;
-    let (config, h, shape) = paper::opened::<P>(&args.run, &machine)?;
-    let run = paper::run_of(&h, machine);
-    P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
-    let typed = hyper::typed::<P::Hyper>(of)?;
+    let (mut opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, of)?;
+    let h = &opened.h;
+    let others = hyper::under::<P::Hyper>("Data");
+    let typed: Flags = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
+    let outside = opened.stand == Stand::Published;
+    ensure!(
+        !outside || typed.contains_key("data"),
+        hyper::usage(anyhow!("--weights: say --data DIR: what to score it on"))
+    );
     let (data, at) = if typed.is_empty() {
-        (P::open(&h.own, run.seed)?, args.run.clone())
+        (P::open(&h.own, run.seed)?, opened.at.clone())
     } else {
         // The run keeps the scores of its own data.
         let mut changes = typed.clone();
         if typed.contains_key("data") {
             let usual = hyper::flags(&hyper::resolve::<P::Hyper>(&typed, &|_| ()).map_err(hyper::usage)?);
-            let data = hyper::under::<P::Hyper>("Data");
-            changes.extend(usual.into_iter().filter(|(name, _)| data.contains(name)));
+            changes.extend(usual.into_iter().filter(|(name, _)| others.contains(name)));
         }
         let other: P::Hyper = hyper::with(&h.own, &changes).map_err(hyper::usage)?;
         let data = P::elsewhere(&h.own, &other, run.seed)?;
-        ensure!(P::shape(&other, &data)? == shape, "{}: the run was trained for other data than these", data.name());
+        ensure!(
+            P::shape(&other, &data)? == opened.shape,
+            "{}: the run was trained for other data than these",
+            data.name()
+        );
         let more = typed.iter().filter(|(name, _)| *name != "data");
         let more: String = more.map(|(name, value)| format!("-{name}{}", typed_as(value).replace('/', "-"))).collect();
-        let at = args.run.join(format!("on-{}{more}", data.name()));
+        let at = opened.at.join(format!("on-{}{more}", data.name()));
         (data, at)
     };
     data.notes().iter().for_each(note);
     data.check(false, Duration::MAX)?;
     let at = if args.untrained { at.join("untrained") } else { at };
-    let mut nets = paper::nets(&h, &shape, &run, &args.run, &config, args.untrained);
+    if args.untrained {
+        opened.stand = Stand::Untrained;
+    }
+    let mut nets = opened.nets(&run);
     nets.elsewhere = (!typed.is_empty()).then_some(typed).map(|mut of| {
         // Two sets may have one name.
         let full = of.get("data").and_then(Value::as_str).and_then(|data| Path::new(data).canonicalize().ok());
@@ -349,10 +398,10 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
     let data = paper::opened_data::<P>(&h, &run.machine)?;
     paper::train::<P>(&h, &data, &at, &run)?;
-    let (config, h, shape) = paper::opened::<P>(&at, &run.machine)?;
-    let nets = paper::nets(&h, &shape, &run, &at, &config, false);
+    let (opened, run) = paper::opened::<P>(&at, run.machine)?;
+    let nets = opened.nets(&run);
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
-    let rivals = P::rivals(&h.own, &data, &nets, &found, &args.scoring, &run)?;
+    let rivals = P::rivals(&opened.h.own, &data, &nets, &found, &args.scoring, &run)?;
     results.show(&found)?;
     for (title, table) in rivals {
         print(format!("{title}\n{table}"))?;

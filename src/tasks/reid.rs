@@ -72,6 +72,10 @@ impl ReidData {
     /// As [`ReidData::open`]; photos of the training among those to score on.
     pub fn elsewhere(&self, other: &ReidData, seed: u64) -> Result<ReidSet> {
         let mut set = other.open(seed)?;
+        // Published weights have no data of their own.
+        if self.data.is_empty() {
+            return Ok(set);
+        }
         // A copy of a known layout is known by its photos' names.
         let Ok(own) = self.open(seed) else {
             set.notes

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use tch::Kind;
 use tch::nn::VarStore;
+use tch::{Kind, Tensor};
 
 use super::load::load_into;
 use super::{Named, lasagne, read, read_sealed};
 use crate::catalog;
 use crate::models::{AlexNet, BnInception, QuadrupletNet};
+use crate::transform::Recipe;
 
 /// How a published file fits a network of ours: what is left out and what it doesn't have, by the start of a name.
 /// Everything else must be in both.
@@ -38,11 +39,17 @@ pub enum Form {
     /// file's (how temporal segment networks start on flow); rows `[1, n]` for vectors, as the first port of
     /// BN-Inception has them in its normalisation, become vectors.
     FirstAveraged(&'static str),
-    /// Lasagne's list of arrays without names, of [`TriNet::caffe`](crate::models::TriNet::caffe).
-    Lasagne,
+    /// Of [`TriNet::caffe`](crate::models::TriNet::caffe), which sees colours in 0..255: Lasagne's list of arrays without
+    /// names; or a ResNet-50 without a head of ours, whose first layer expects torchvision's normalisation.
+    Caffe,
 }
 
 impl Published {
+    /// The same where the file must have all of the network.
+    pub fn whole(self) -> Published {
+        Published { fetch: self.fetch.filter(|_| self.fresh.is_empty()), fresh: &[], ..self }
+    }
+
     /// A file that has all of the network and nothing else.
     pub const WHOLE: Published = Published { fetch: None, skip: &[], fresh: &[], only: &[], form: Form::Plain };
     /// A run's checkpoint of the same network.
@@ -50,9 +57,9 @@ impl Published {
     /// torchvision's ResNet-50 as TriNet's backbone, below a new head.
     pub const RESNET50: Published =
         Published { fetch: Some("resnet50"), skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
-    /// The authors' TriNet (`trinet-market1501.npz`, `trinet-mars.npz`).
-    pub const TRINET: Published =
-        Published { fetch: Some("trinet-market1501"), form: Form::Lasagne, ..Published::WHOLE };
+    /// TriNet by Caffe's ResNet-50: the authors' (`trinet-market1501.npz`, `trinet-mars.npz`), or He et al.'s ImageNet weights
+    /// below a new head.
+    pub const TRINET: Published = Published { form: Form::Caffe, ..Published::RESNET50 };
     /// torchvision's GoogLeNet below a new embedding; torchvision says that its two auxiliary heads are not trained.
     pub const GOOGLENET: Published = Published {
         fetch: Some("googlenet"),
@@ -163,7 +170,17 @@ fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, String)
                 }
             }
         }
-        Form::Lasagne => tensors = lasagne::arranged(file, tensors)?,
+        Form::Caffe if tensors.iter().any(|(name, _)| name.starts_with("arr_")) => {
+            tensors = lasagne::arranged(file, tensors)?;
+        }
+        Form::Caffe if tensors.iter().any(|(name, _)| name.starts_with("head.")) => {}
+        Form::Caffe => {
+            let first = tensors.iter_mut().filter(|(name, x)| name == "conv1.weight" && x.size().get(1) == Some(&3));
+            for (_, x) in first {
+                *x = &*x / (Tensor::from_slice(&Recipe::IMAGENET_STD) * 255.).view([1, 3, 1, 1]);
+                note += ", the first layer turned from torchvision's normalisation to 0..255";
+            }
+        }
     }
     Ok((tensors, note))
 }

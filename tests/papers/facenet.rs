@@ -162,6 +162,30 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     let output = place.command(&line("whole", "nn4.small2.v1.safetensors")).output().expect("starts");
     assert!(output.status.success());
     has(&String::from_utf8_lossy(&output.stderr), "1 left out by name|1 counters ignored");
+    // As they are, without a run: scored, embedded with and exported, into a folder that says what it is.
+    let weights = "--net nn4-small2-released --weights @nn4.small2.v1.safetensors";
+    let bare = |words: String| {
+        let output = place.command(&words).current_dir(place.path("")).output().expect("starts");
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    has(&bare(format!("evaluate {weights} --data @lfw")), "trained elsewhere|Not comparable|results.json");
+    has(&bare(format!("export {weights}")), "data/runs/facenet/nn4.small2.v1/model.pt");
+    bare(format!("embed {weights} --images @lfw/lfw --out @x.safetensors"));
+    assert_eq!(rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1.size()[1], 128);
+    let said = place.json("data/runs/facenet/nn4.small2.v1/config.json");
+    has(said["flags"]["weights"].as_str().expect("a file"), "nn4.small2.v1.safetensors");
+    assert!(place.path("data/runs/facenet/nn4.small2.v1/on-lfw/results.json").exists());
+    place.bad(&[
+        (2, &format!("evaluate ~--data {weights}"), "--weights|--data"),
+        (2, "evaluate @whole --net nn1", "cannot be used with"),
+        (2, &format!("evaluate @whole {weights}"), "--weights|cannot be used with"),
+        (
+            1,
+            "embed --net inception-resnet-v1 --weights @nn4.small2.v1.safetensors --images @lfw --out @y.safetensors",
+            "another network",
+        ),
+    ]);
     all.retain(|(name, _)| name != "ln.bias");
     rankle::weights::save(&file, &all, None).expect("saved");
     place.bad(&[

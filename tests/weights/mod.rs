@@ -395,6 +395,15 @@ fn trinet_takes_torchvisions_resnet_whole_and_keeps_its_head() {
         }
         assert!(after.iter().filter(|(name, _)| name.starts_with("head.")).all(|(name, x)| x.equal(&before[name])));
     }
+    // He et al.'s network sees 0..255; in place of a run a file must have the head too.
+    let path = folder.path().join("zip.pth");
+    let line = start(&vs, &path, &Published::TRINET).unwrap();
+    assert!(line.contains("turned from torchvision's normalisation"), "{line}");
+    let (first, place) =
+        (&vs.variables()["conv1.weight"], backbone.iter().position(|(name, _)| *name == "conv1.weight"));
+    let red = (1. + place.unwrap() as f64) / (255. * 0.229);
+    assert!((first.double_value(&[5, 0, 3, 3]) - red).abs() < 1e-4 * red);
+    assert!(refusal(start(&vs, &path, &Published::TRINET.whole()), &path).contains("lacks head."));
 }
 
 #[test]
