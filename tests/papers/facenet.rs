@@ -179,7 +179,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     place.bad(&[
         (2, &format!("evaluate ~--data {weights}"), "--weights|--data"),
         (2, "evaluate @whole --net nn1", "cannot be used with"),
-        (2, &format!("evaluate @whole {weights}"), "--weights|cannot be used with"),
+        (2, &format!("evaluate @whole {weights}"), "--run|cannot be used with"),
         (
             1,
             "embed --net inception-resnet-v1 --weights @nn4.small2.v1.safetensors --images @lfw --out @y.safetensors",
