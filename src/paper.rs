@@ -408,6 +408,7 @@ pub(crate) fn opened<P: Paper>(at: &Path, machine: Machine) -> Result<(Opened<P>
 
 /// The flags, and what they leave to the machine: process 0 says it for all.
 fn settled<P: Paper>(h: &All<P::Hyper>, at: &Path, run: &Run) -> Result<All<P::Hyper>> {
+    run.world().agree("flags: give every process the same ones", &hyper::flags(h))?;
     let mut h = h.clone();
     if run.leads() {
         let begun = Config::read(at).and_then(|config| hyper::from_flags::<All<P::Hyper>>(&config.flags));
