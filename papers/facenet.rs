@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
-use rankle::claims::{Claims, Scored};
+use rankle::claims::Claims;
 use rankle::datasets::{Photo, faces::FaceSet};
 use rankle::distance::Metric;
 use rankle::hyper::{Flags as Typed, Hyper, Idle, count, positive, shown, when, within};
@@ -234,10 +234,6 @@ impl Paper for Facenet {
         Nn4Small2 | Nn4Small2Released => Published { fetch: Some("openface-nn4-small2"), ..Published::FACES },
         _ => Published::FACES,
     });
-    const SCORED: &'static [Scored] = &[
-        ("20180408", "davidsandberg/facenet, CASIA-WebFace; images flipped too", "LFW", "accuracy", 99.05),
-        ("20180402", "davidsandberg/facenet, VGGFace2; images flipped too", "LFW", "accuracy", 99.65),
-    ];
     type Hyper = Flags;
     type Scoring = Scoring;
     type Own = NoVerbs;

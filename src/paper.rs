@@ -197,7 +197,7 @@ pub trait Paper: Sized + 'static {
     /// How published weights fit the network of some flags, one of which is `--weights` under "Network"; where it is there,
     /// a file that has all of a network is scored, embedded with and exported in place of a run.
     const PUBLISHED: Option<fn(&Self::Hyper) -> Published> = None;
-    /// What others published of their weights.
+    /// What others published of their weights, by the protocol of the usual flags of scoring.
     const SCORED: &'static [Scored] = &[];
     /// The paper's tables that compare runs.
     const STUDIES: &'static [Study<Self::Hyper, Self::Scoring>] = &[];
@@ -519,7 +519,10 @@ pub(crate) fn evaluate<P: Paper>(
     let mut protocol = found.protocol.clone();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
-        let known = claims::published(P::SCORED, &file, data, &found.scores);
+        // Their protocol is that of the usual flags.
+        let (_, usual) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
+        let as_usual = hyper::flags(how) == hyper::flags(&usual);
+        let known = claims::published(if as_usual { P::SCORED } else { &[] }, &file, data, &found.scores);
         if !known.is_empty() {
             comparable = Ok(());
         }
