@@ -162,7 +162,7 @@ impl Hyper for Flags {
         (&["weights"], |h| h.net != Lunet || h.weights.as_deref() == Some("none")),
     ];
 
-    fn as_claimed(self) -> Flags {
+    fn claimed(self) -> Flags {
         Flags { net: if self.net == TrinetCaffe { Trinet } else { self.net }, ..self }
     }
 

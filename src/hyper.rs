@@ -41,7 +41,7 @@ pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::
     const NAMED: &'static [&'static str];
 
     /// The same as the paper's numbers are said of it: of choices that the paper does not tell apart the one in its recipes.
-    fn as_claimed(self) -> Self {
+    fn claimed(self) -> Self {
         self
     }
 
@@ -407,7 +407,7 @@ pub fn paper<H: Hyper, S: Args>(at: fn(&mut H, &mut S)) -> Result<(All<H>, S)> {
 /// As [`paper`].
 pub fn off_recipe<H: Hyper, S: Args + Serialize>(h: &All<H>, s: &S, at: fn(&mut H, &mut S)) -> Result<Vec<String>> {
     let (paper, scoring) = paper(at)?;
-    let h = All { own: h.own.clone().as_claimed(), usual: h.usual.clone() };
+    let h = All { own: h.own.clone().claimed(), usual: h.usual.clone() };
     let mut list = differences::<All<H>>(&flags(&h), &flags(&paper), &|flag| is_idle(&h.own, flag));
     list.extend(differences::<S>(&flags(s), &flags(&scoring), &|_| false));
     Ok(list)

@@ -130,12 +130,15 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
     Clip::open_all(wanted, cache)
 }
 
+/// A video of a list of segments, and its first and last frame.
+type Part = (String, (usize, usize));
+
 /// The files of the video at `place`, with its part where there is a list of segments.
 fn video(
     dir: &Path,
     set: &SkillSet,
     place: usize,
-    parts: Option<(&PathBuf, &Vec<(String, (usize, usize))>)>,
+    parts: Option<(&PathBuf, &Vec<Part>)>,
 ) -> Result<crate::video::VideoFiles> {
     let (name, task) = (&set.videos[place], &set.task(place).name);
     let mut found = crate::video::find(&dir.join("videos").join(task), &dir.join("flow").join(task), name)?;
@@ -193,7 +196,7 @@ fn by_number(frames: &[PathBuf], part: (usize, usize)) -> Result<(usize, usize)>
 }
 
 /// Video, first and last frame (counted from 1) of each row.
-fn read_segments(path: &Path) -> Result<Vec<(String, (usize, usize))>> {
+fn read_segments(path: &Path) -> Result<Vec<Part>> {
     let (_, rows) = read_csv(path, 3)?;
     let row = |Row { line, fields }: Row| match (fields[1].parse(), fields[2].parse()) {
         (Ok(first), Ok(last)) => Ok((fields[0].clone(), (first, last))),
