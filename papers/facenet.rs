@@ -10,8 +10,6 @@
 //! million private faces of 8 million people; no public set repeats it. Triplets alone on public sets have reached
 //! 92.9 % (openface) to 98.5 % (glint360k). What this did reach, on which data, stands in papers/README.md.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use rankle::claims::Claims;
@@ -294,10 +292,10 @@ impl Paper for Facenet {
 
     fn train(h: &Flags, set: &FaceSet, part: &str, net: &Self::Net, session: &mut Session, run: &Run) -> Result<()> {
         let set = faces::named_fold(set, part, h.data.min_images)?;
-        let sampler = Arc::new(faces::sampler(&set, h.people, h.faces, h.negatives, run.seed("sampler"))?);
+        let sampler = faces::sampler(&set, h.people, h.faces, h.negatives, run.seed("sampler"))?;
         let (_, chunks, size) = h.chunks(run);
-        let (reader, mut loader) =
-            faces::chunks(set.train, &sampler, h.recipe(), h.augment, size, session.steps(), run)?;
+        let batches = faces::Batches::new(set.train, sampler, run);
+        let mut loader = faces::chunks(&batches, h.recipe(), h.augment, size, session.steps(), run)?;
         // Running statistics.
         let buffers: Vec<Tensor> = session.store().variables().into_values().filter(|x| !x.requires_grad()).collect();
         if run.machine.device.is_cuda() {
@@ -305,7 +303,8 @@ impl Paper for Facenet {
             tch::Cuda::cudnn_set_benchmark(false);
         }
         for t in session.steps() {
-            let labels = Tensor::from_slice(&sampler.identities(t));
+            let (_, who, left_out) = batches.of(t)?;
+            let labels = Tensor::from_slice(&who);
             let images = labels.size()[0];
             // Other rows drop out otherwise.
             let draw = (run.seed("dropout") ^ t).wrapping_add((run.world().rank() as u64) << 32);
@@ -324,7 +323,7 @@ impl Paper for Facenet {
                 Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
             })?;
             session.step(h.rate(t), 0.9);
-            session.left_out(|| reader.left_out(&sampler.batch(t)))?;
+            session.left_out(|| left_out)?;
             let done = Done { step: t, loss: &loss, images, waited: loader.waited() };
             session.after(done, || {
                 let d = Metric::SquaredEuclidean.matrix(&x, &x);

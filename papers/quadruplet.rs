@@ -373,7 +373,8 @@ impl Paper for QuadrupletPaper {
         let (net, comparison, test) = (nets.only()?, comparison(h, how, run), reid::middle_photos(set));
         let dist = comparison.matrix(&net, &test.query, &test.gallery)?;
         let compared = Compared::of(&test, dist, how.draws, run.seed);
-        let training = comparison.distances(&net, &set.train, how.pairs, !h.any_camera)?;
+        let reader = people::reader(&set.train, run);
+        let training = comparison.distances(&net, &set.train, &reader, how.pairs, !h.any_camera)?;
         let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
         found.scores.extend(training.iter().flat_map(Distances::scores));
         found.protocol = [compared.protocol(), comparison.protocol(training.as_ref()), test.notes.clone()].concat();

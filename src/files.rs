@@ -101,18 +101,37 @@ pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Res
     })
 }
 
-fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+/// Whether [`atomically`] could write `path`, as far as can be known before the work is done. The folder need not be there yet.
+///
+/// # Errors
+/// As [`atomically`].
+pub fn check_out(path: &Path) -> Result<()> {
+    let there = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let tried =
+        whole_or_into(path).and_then(|into| if into { Ok(()) } else { Ok(tempfile::tempfile_in(there).map(drop)?) });
+    tried.map_err(|error| error.context(format!("cannot write {}", path.display())))
+}
+
+/// Whether what is at `path` is written into; errors where it may not be replaced either.
+fn whole_or_into(path: &Path) -> Result<bool> {
     let found = fs::metadata(path);
     match &found {
-        Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_char_device() => return into(path, write),
+        Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_char_device() => return Ok(true),
         Ok(meta) if meta.is_file() && is_handle(meta, 0) => bail!("standard input reads it: name another file"),
-        Ok(meta) if meta.is_file() && is_shared(path, meta) => return into(path, write),
+        Ok(meta) if meta.is_file() && is_shared(path, meta) => return Ok(true),
         Ok(meta) if meta.is_file() && path.is_symlink() => bail!("it is a link: remove it, or name another file"),
         Ok(meta) if meta.is_file() => {}
         Ok(meta) => bail!("it is {}: name a file", kind(meta)),
         Err(error) if error.kind() != ErrorKind::NotFound => bail!("{error}: name another file"),
         Err(_) if path.is_symlink() => bail!("it is a link that leads nowhere: name another file"),
         Err(_) => {}
+    }
+    Ok(false)
+}
+
+fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    if whole_or_into(path)? {
+        return into(path, write);
     }
     let folder = folder(path);
     ensure!(folder.is_dir(), "{} is no folder: make it, or name another", folder.display());
@@ -128,7 +147,7 @@ fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         }
     };
     let value = write(file.path())?;
-    if let Ok(before) = found {
+    if let Ok(before) = fs::metadata(path) {
         file.as_file().set_permissions(before.permissions())?;
     }
     // By its name: `write` may have opened another file under it.

@@ -21,7 +21,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
     folder::check_ours,
-    photos::Photos,
+    photos::{Photos, content},
     session::{self, Session},
 };
 use crate::say::{line, note, print, say};
@@ -389,7 +389,7 @@ pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Res
 }
 
 /// A run from its folder; of several processes the first one reads.
-pub(crate) fn opened<P: Paper>(at: &Path, machine: Machine) -> Result<(Opened<P>, Run)> {
+pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opened<P>, Run)> {
     machine.world.agree(RUN, &at)?;
     let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
     let config = machine.world.told(&own)?.context("process 0 found no run")?;
@@ -402,6 +402,8 @@ pub(crate) fn opened<P: Paper>(at: &Path, machine: Machine) -> Result<(Opened<P>
     let bounds = hyper::check_bounds(&h).and_then(|()| h.own.check());
     bounds.with_context(|| format!("{}: restore it, or train again", at.join("config.json").display()))?;
     let shape = serde_json::from_value(config.data.clone()).with_context(other)?;
+    // What a run was trained without it is not measured on either.
+    machine.skip_unreadable = config.machine.get("skip-unreadable").is_some_and(|skips| skips == true);
     let run = run_of(&h, machine);
     Ok((Opened { at: at.into(), h, shape, stand: Stand::Trained, config }, run))
 }
@@ -495,6 +497,19 @@ pub(crate) fn evaluate<P: Paper>(
     let (h, run) = (nets.h, nets.run);
     let alike = (data.name(), format!("{how:?}"));
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
+    let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
+    let (mut at, mut scored) = (at.to_path_buf(), None);
+    // Of several processes the first one alone writes.
+    if run.leads() {
+        at = place(at, &of, &scoring);
+        [RESULTS, REPORT].iter().try_for_each(|name| files::check_out(&at.join(name)))?;
+        scored = content(data.tested());
+        let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let before = before.and_then(|old| Some(old["scored"].as_str()?.to_string()));
+        if before.is_some() && before != scored {
+            note(format!("the test data are not those of the scores that {} had: do not compare them", at.display()));
+        }
+    }
     let found = P::evaluate(&h.own, data, nets, how, run)?;
     let (list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
     let mut short = None;
@@ -528,10 +543,10 @@ pub(crate) fn evaluate<P: Paper>(
         }
         list.extend(known);
     }
-    let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
     let results = Results {
-        at: place(at.to_path_buf(), &of, &scoring),
+        at,
         of,
+        scored,
         paper: P::NAME.into(),
         citation: P::CITATION.into(),
         data: data.name().into(),
@@ -549,7 +564,7 @@ pub(crate) fn evaluate<P: Paper>(
         let at = &results.at;
         std::fs::create_dir_all(at).with_context(|| format!("cannot write {}", at.display()))?;
         results.write()?;
-        report::<P>(nets, data, &results, &found)?.write(&at.join("report.html"))?;
+        report::<P>(nets, data, &results, &found)?.write(&at.join(REPORT))?;
     }
     Ok((results, found))
 }
@@ -636,6 +651,8 @@ pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'
 
 /// The scores of a run, for machines.
 const RESULTS: &str = "results.json";
+/// The same for people.
+const REPORT: &str = "report.html";
 
 /// What `evaluate` found, as `results.json` holds it.
 #[derive(Debug, Clone)]
@@ -644,6 +661,8 @@ pub(crate) struct Results {
     at: PathBuf,
     /// What data they are of, where not the run's own: the flags that name them.
     of: Value,
+    /// A hash of what was scored, where it comes from files.
+    scored: Option<String>,
     paper: String,
     citation: String,
     data: String,
@@ -703,7 +722,7 @@ impl Results {
         }
         print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
         print(format!("results: {}", self.at.join(RESULTS).display()))?;
-        print(format!("report:  {}", self.at.join("report.html").display()))
+        print(format!("report:  {}", self.at.join(REPORT).display()))
     }
 
     /// The JSON for machines.
@@ -714,6 +733,7 @@ impl Results {
             "citation": self.citation,
             "data": self.data,
             "of": self.of,
+            "scored": self.scored,
             "step": self.step,
             "protocol": self.protocol,
             "scoring": self.scoring,

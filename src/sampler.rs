@@ -103,16 +103,11 @@ impl FaceSampler {
     /// The identities of [`FaceSampler::batch`]'s items for the loss. Every further negative has one of its own (-1,
     /// -2, ...): two that happen to show one person are neither anchor nor positive, for they are negatives only.
     pub fn identities(&self, step: u64) -> Vec<i64> {
-        let (rows, anchors) = self.draw(step);
-        let identity = |(place, &row): (usize, &usize)| match place.checked_sub(anchors) {
-            None => self.labels[row],
-            Some(further) => -1 - further as i64,
-        };
-        rows.iter().enumerate().map(identity).collect()
+        self.draw(step).1
     }
 
-    /// A batch's items, and how many of them are no further negatives.
-    fn draw(&self, step: u64) -> (Vec<usize>, usize) {
+    /// [`FaceSampler::batch`] and [`FaceSampler::identities`].
+    pub fn draw(&self, step: u64) -> (Vec<usize>, Vec<i64>) {
         let mut rows: Vec<usize> = Vec::with_capacity(self.most());
         let mut people = std::collections::BTreeSet::new();
         for images in self.anchors.batch(step).chunks(self.k) {
@@ -130,7 +125,12 @@ impl FaceSampler {
             let taken = rand::seq::index::sample(rng, others.len(), self.negatives.min(others.len()));
             rows.extend(taken.into_iter().map(|i| others[i]));
         }
-        (rows, anchors)
+        let identity = |(place, &row): (usize, &usize)| match place.checked_sub(anchors) {
+            None => self.labels[row],
+            Some(further) => -1 - further as i64,
+        };
+        let identities = rows.iter().enumerate().map(identity).collect();
+        (rows, identities)
     }
 }
 

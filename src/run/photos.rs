@@ -45,7 +45,23 @@ struct Row {
     bytes: u64,
     /// Nanoseconds since 1970.
     changed: u64,
+    #[serde(default)]
     known: String,
+}
+
+/// A hash of the names and contents of `all` (of films and other large files their sizes), whatever their order, and of what
+/// lists say of them: 16 digits, none of nothing. What cannot be read counts as empty.
+pub fn content(mut all: Vec<Read>) -> Option<String> {
+    const WHOLE: u64 = 64 << 20;
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let of = |Read { name, path, known }: &Read| {
+        let length = path.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |found| found.len());
+        let whole =
+            path.as_ref().filter(|_| length <= WHOLE).and_then(|path| files::read(path).ok()).unwrap_or_default();
+        format!("{:?}", (name, known, length, blake3::hash(&whole)))
+    };
+    let all: Vec<String> = all.par_iter().map(of).collect();
+    (!all.is_empty()).then(|| blake3::hash(all.concat().as_bytes()).to_hex()[..16].to_string())
 }
 
 /// The training photos of a run, or what it has in their place, by name.
@@ -89,7 +105,10 @@ impl Photos {
         let file = files::open(&path).with_context(cannot)?;
         let mut reader = csv::Reader::from_reader(BufReader::new(GzDecoder::new(BufReader::new(file))));
         // A damaged list may look like an empty one.
-        ensure!(reader.headers().with_context(cannot)?.iter().eq(["name", "bytes", "changed", "known"]), cannot());
+        let head: Vec<&str> = reader.headers().with_context(cannot)?.iter().collect();
+        // Older lists say nothing of labels.
+        let knows = head == ["name", "bytes", "changed", "known"];
+        ensure!(knows || head == ["name", "bytes", "changed"], cannot());
         let mut before = reader.deserialize::<Row>();
         let mut old = before.next().transpose().with_context(cannot)?;
         let mut new = self.0.iter().peekable();
@@ -112,7 +131,7 @@ impl Photos {
             let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
             match (was, is) {
                 (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, &is.name),
-                (Some(was), Some(is)) if was.known != is.known => note(relabelled, &is.name),
+                (Some(was), Some(is)) if knows && was.known != is.known => note(relabelled, &is.name),
                 (Some(was), Some(is)) if was.changed != is.changed => note(touched, &is.name),
                 (Some(was), None) => note(removed, &was.name),
                 (None, Some(is)) => note(added, &is.name),

@@ -39,6 +39,10 @@ pub trait Data {
     /// What it trains on, and what its lists say of that, as far as it comes from files: a run that goes on must find the
     /// same. None of drawn data.
     fn trained(&self) -> Vec<Read>;
+    /// What it tests on, as [`Data::trained`] has it.
+    fn tested(&self) -> Vec<Read> {
+        self.trained()
+    }
     /// What several processes at one training must have alike.
     fn alike(&self) -> Value;
     /// What it holds, how it differs from the published set, and which of its files cannot be read; of several sets one
@@ -47,7 +51,7 @@ pub trait Data {
 }
 
 /// Photos of files, with their persons and cameras.
-fn files(photos: &[Photo]) -> Vec<Read> {
+fn files<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Vec<Read> {
     // Numbers of people may change with those who are tested: who is who does not.
     let mut people = BTreeMap::new();
     let read = |photo: &Photo| {
@@ -56,7 +60,7 @@ fn files(photos: &[Photo]) -> Vec<Read> {
         let path = Some(photo.source.path()?.to_path_buf());
         Some(Read { name: photo.name.clone(), path, known: format!("{person} {}", photo.camera) })
     };
-    photos.iter().filter_map(read).collect()
+    photos.into_iter().filter_map(read).collect()
 }
 
 /// What a network says of what a user brings.

@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 use super::embed::Embedding;
 use super::{Rows, people, reid};
 use crate::collectives::{Shares, World};
-use crate::datasets::{self, Photo, ReidSet};
+use crate::datasets::{self, Fits, Photo, Reader, ReidSet};
 use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::losses::quadruplet::Dissimilarity;
@@ -133,15 +133,17 @@ impl Comparison {
     }
 
     /// Figure 5's distances: `count` pairs of one person and as many of two, drawn from `photos` by [`drawn`] and seen
-    /// without mirroring. None where the photos give no quadruplet.
+    /// without mirroring, others in the places of what `reader` may leave out. None where the photos give no quadruplet.
     pub fn distances(
         &self,
         network: &QuadrupletNet,
         photos: &[Photo],
+        reader: &Reader,
         count: usize,
         across: bool,
     ) -> Result<Option<Distances>> {
-        let Some(pairs) = drawn(photos, count, across) else { return Ok(None) };
+        let Some(draw) = triples(photos, count, across) else { return Ok(None) };
+        let pairs = ends(&usable(reader, photos, draw(0), draw, 3)?);
         let all: Vec<f32> = self.pairs(network, photos, &pairs)?.try_into()?;
         let all: Vec<f64> = all.into_iter().map(|x| self.by.shown(x.into())).collect();
         let (same, different) = all.split_at(count);
@@ -257,11 +259,9 @@ pub fn batches(
     let (device, workers) = (run.machine.device, run.machine.workers);
     let (m, own) = (sampler.quadruplets(), run.world().shares(sampler.quadruplets(), 1)?.own());
     Loader::new(steps, workers, workers + 1, move |step| {
-        let drawn = sampler.batch(step)[..images * m].to_vec();
-        let same = |row: usize, other: usize| photos[row].person == photos[other].person;
-        let by_same = |row: usize, other: usize| same(row, other) && photos[row].camera == photos[other].camera;
-        let rows =
-            reader.usable(drawn.clone(), &[&|_, row, other| by_same(row, other), &|_, row, other| same(row, other)])?;
+        let draw = |draw: u64| sampler.batch(step + (draw << 32))[..images * m].to_vec();
+        let drawn = draw(0);
+        let rows = usable(&reader, &photos, drawn.clone(), draw, images)?;
         let places = (0..images).flat_map(|part| own.clone().map(move |row| part * m + row));
         let places = places.map(|place| (place, rows[place]));
         let pixels = recipe.train_batch(places, |row| reader.image(row), Augment::Flip, seed, step)?;
@@ -298,10 +298,33 @@ pub fn compared(network: &QuadrupletNet, a: &Tensor, b: &Tensor, by: Dissimilari
 /// (reference, positive), then (reference, negative); with `across`, each of two cameras. One seed for every model and
 /// run, so that they are measured on the same pairs. None where the photos give no quadruplet.
 pub fn drawn(photos: &[Photo], count: usize, across: bool) -> Option<Vec<(usize, usize)>> {
+    triples(photos, count, across).map(|draw| ends(&draw(0)))
+}
+
+/// Draws `count` references, their positives, their negatives.
+fn triples(photos: &[Photo], count: usize, across: bool) -> Option<impl Fn(u64) -> Vec<usize>> {
     let (people, cameras) = reid::people_and_cameras(photos);
-    let rows = QuadrupletSampler::new(&people, &cameras, count, across, 5)?.batch(0);
-    let end = |part: usize| rows[part * count..(part + 1) * count].iter().copied();
-    Some(end(0).zip(end(1)).chain(end(0).zip(end(2))).collect())
+    let sampler = QuadrupletSampler::new(&people, &cameras, count, across, 5)?;
+    Some(move |draw| sampler.batch(draw)[..3 * count].to_vec())
+}
+
+fn ends(rows: &[usize]) -> Vec<(usize, usize)> {
+    let (references, others) = rows.split_at(rows.len() / 3);
+    references.iter().cycle().copied().zip(others.iter().copied()).collect()
+}
+
+/// Rows of quadruplets, `parts` of each, without photos that cannot be used: another of the person, of the same camera if
+/// there is one, or another quadruplet.
+fn usable(
+    reader: &Reader,
+    photos: &[Photo],
+    rows: Vec<usize>,
+    more: impl Fn(u64) -> Vec<usize>,
+    parts: usize,
+) -> Result<Vec<usize>> {
+    let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
+    let by_same: Fits<'_> = &|i, row, other| same(i, row, other) && photos[row].camera == photos[other].camera;
+    reader.tuples(rows, more, parts, &[by_same, same])
 }
 
 /// Distances of pairs of photos: what Figure 5 averages over the training set.

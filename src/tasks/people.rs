@@ -52,7 +52,11 @@ impl Data for ReidSet {
     }
 
     fn trained(&self) -> Vec<Read> {
-        super::files(&self.train)
+        super::files(self.train.iter())
+    }
+
+    fn tested(&self) -> Vec<Read> {
+        super::files(self.query.iter().chain(&self.gallery).chain(&self.multi_query))
     }
 
     fn alike(&self) -> Value {
@@ -149,7 +153,10 @@ pub fn batches(
         let drawn = sampler(step);
         // Separate triplets must stay triplets.
         let fits: [Fits<'_>; 2] = [&|_, row, other| photos[row].person == photos[other].person, &|_, _, _| unit > 1];
-        let rows = reader.usable(drawn.clone(), &fits)?;
+        let rows = match unit {
+            1 => reader.tuples(drawn.clone(), |draw| sampler(step + (draw << 32)), 3, &fits)?,
+            _ => reader.usable(drawn.clone(), &fits)?,
+        };
         let shares = world.shares(rows.len(), unit)?;
         let own = shares.own().map(|i| (i, rows[i]));
         let images = stage(recipe.train_batch(own, |row| reader.image(row), augment, seed, step)?, device);
@@ -159,7 +166,7 @@ pub fn batches(
 }
 
 /// Reads training photos; with `--skip-unreadable` some may be left out.
-pub(super) fn reader(photos: &Arc<Vec<Photo>>, run: &Run) -> Reader {
+pub fn reader(photos: &Arc<Vec<Photo>>, run: &Run) -> Reader {
     let own = photos.clone();
     Reader::new(photos.len(), run.machine.skip_unreadable, move |row| own[row].source.image())
 }
@@ -233,13 +240,17 @@ pub fn mine_offline(
     run: &Run,
 ) -> Result<Tensor> {
     let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
-    let rows = reader(photos, run).usable((0..photos.len()).collect(), &[same])?;
-    let chosen: Vec<Photo> = rows.into_iter().map(|row| photos[row].clone()).collect();
-    let x = embedding.photos(network, &chosen, "mine offline")?;
-    let people = Tensor::from_slice(&photos.iter().map(|photo| photo.person).collect::<Vec<_>>());
+    // Someone without a usable photo is somebody else here, and nobody's negative.
+    let chosen = reader(photos, run).usable((0..photos.len()).collect(), &[same, &|_, _, _| true])?;
+    let shown: Vec<Photo> = chosen.iter().map(|&row| photos[row].clone()).collect();
+    let x = embedding.photos(network, &shown, "mine offline")?;
+    let people = Tensor::from_slice(&shown.iter().map(|photo| photo.person).collect::<Vec<_>>());
     let mut rng = crate::seed::at(run.seed("offline mining"), step, 0);
     let rows = rand::seq::index::sample(&mut rng, photos.len(), pool.min(photos.len()));
     let rows = Tensor::from_slice(&rows.into_iter().map(|row| row as i64).collect::<Vec<_>>());
     let mined = crate::mining::hardest_in_pool(&x, &people, metric, &rows);
-    mined.ok_or_else(|| anyhow!("--ohm-pool {pool}: someone has no negative among so few random images: say more"))
+    let chosen = Tensor::from_slice(&chosen.into_iter().map(|row| row as i64).collect::<Vec<_>>());
+    mined
+        .map(|mined| chosen.index_select(0, &mined))
+        .ok_or_else(|| anyhow!("--ohm-pool {pool}: someone has no negative among so few random images: say more"))
 }

@@ -28,6 +28,22 @@ fn what_cannot_be_used_gives_its_place_to_the_next_that_fits() {
     assert_eq!((skips.left_out(&drawn), skips.left_out(&[0, 3])), (vec![1, 2, 5], vec![]));
     let error = super::line(skips.usable(vec![0, 2], &[nobody]));
     assert!(error.starts_with("2.png: a truncated PNG") && error.contains("no photo can take its place"), "{error}");
+    // Tuples of two, in two parts; others are drawn for those that are not whole, or show one photo twice.
+    let tuples = |rows: [usize; 6], fits: &[Fits<'_>], more: [usize; 6]| {
+        reader(true).tuples(rows.to_vec(), |draw| if draw == 2 { more.into() } else { vec![5; 6] }, 2, fits)
+    };
+    let more = [0, 0, 3, 3, 5, 4];
+    for (rows, fits, expected) in [
+        ([0, 3, 4, 4, 0, 3], same, [0, 3, 4, 4, 0, 3]),
+        ([1, 3, 4, 4, 0, 3], same, [0, 3, 4, 4, 0, 3]),
+        ([1, 3, 0, 0, 4, 4], same, [0, 3, 0, 3, 4, 4]),
+        ([0, 3, 4, 5, 0, 3], nobody, [0, 3, 4, 3, 0, 3]),
+    ] {
+        assert_eq!(tuples(rows, &[fits], more).expect("whole ones"), expected, "{rows:?}");
+    }
+    let error = super::line(tuples([1, 3, 4, 4, 0, 3], &[nobody], [1; 6]));
+    assert!(error.starts_with("1.png: a truncated PNG"), "{error}");
+    assert_eq!(skips.stand_ins(&[0, 1, 2], &[nobody]).expect("read"), [Some(0), None, None]);
     // Without leave nothing is looked at before it is read.
     let strict = reader(false);
     assert_eq!(strict.usable(drawn.clone(), &[same]).expect("as they are"), drawn);

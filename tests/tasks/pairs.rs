@@ -1,6 +1,6 @@
 //! 1704.01719: photos compared two by two, and the pairs that are compared.
 
-use rankle::datasets::{Photo, drawn::People};
+use rankle::datasets::{Photo, Reader, drawn::People};
 use rankle::losses::quadruplet::{self, Dissimilarity};
 
 use rankle::models::layers::Scope;
@@ -93,10 +93,11 @@ fn a_network_of_single_images_is_compared_by_its_embeddings() {
     // Figure 5's distances are those of the drawn pairs, one person's first.
     let drawn = pairs::drawn(&set.train, 5, true).expect("quadruplets");
     let wanted = comparison.pairs(&net, &set.train, &drawn).expect("compares");
-    let found = comparison.distances(&net, &set.train, 5, true).expect("compares").expect("quadruplets");
+    let reader = Reader::new(set.train.len(), false, |_| anyhow::bail!("not read"));
+    let found = comparison.distances(&net, &set.train, &reader, 5, true).expect("compares").expect("quadruplets");
     let all: Vec<f64> = found.same.iter().chain(&found.different).copied().collect();
     all_close(&Tensor::from_slice(&all), &wanted.to_kind(Kind::Double), 1e-12);
-    assert!(comparison.distances(&net, &set.train[..1], 5, true).expect("nothing").is_none());
+    assert!(comparison.distances(&net, &set.train[..1], &reader, 5, true).expect("nothing").is_none());
 }
 
 #[test]

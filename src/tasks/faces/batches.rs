@@ -1,6 +1,6 @@
 //! A face set as the verbs meet it, and its batches in chunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +55,12 @@ impl Data for FaceSet {
 
     fn trained(&self) -> Vec<Read> {
         files(self.trains())
+    }
+
+    fn tested(&self) -> Vec<Read> {
+        let pairs = Read::hashed("pairs", format!("{:?}", self.pairs).as_bytes());
+        let photos = files(&self.test);
+        if photos.is_empty() { photos } else { photos.into_iter().chain([pairs]).collect() }
     }
 
     fn alike(&self) -> Value {
@@ -152,42 +158,74 @@ pub fn part(rows: &[usize], size: usize, part: usize) -> Option<(usize, &[usize]
     (part < parts).then(|| (start(part), &rows[start(part)..start(part + 1)]))
 }
 
+/// The batches of a training, as far as files can be used.
+pub struct Batches {
+    sampler: FaceSampler,
+    photos: Arc<Vec<Photo>>,
+    reader: Reader,
+}
+
+impl Batches {
+    /// Those that `sampler` draws from `photos`.
+    pub fn new(photos: Arc<Vec<Photo>>, sampler: FaceSampler, run: &Run) -> Arc<Batches> {
+        let own = photos.clone();
+        let open = move |row: usize| faces::image(&own[row]);
+        Arc::new(Batches { reader: Reader::new(photos.len(), run.machine.skip_unreadable, open), sampler, photos })
+    }
+
+    /// The photos of batch `step`, int64 `[B]` identities for the loss, and photos in whose places others are. As
+    /// [`FaceSampler::identities`], but for someone none of whose photos can be used: others are there, as who they are.
+    ///
+    /// # Errors
+    /// Where nothing can be used, or the machine cannot read.
+    pub fn of(&self, step: u64) -> Result<(Vec<usize>, Vec<i64>, Vec<usize>)> {
+        let Batches { sampler, photos, reader } = self;
+        let (mut rows, mut who) = sampler.draw(step);
+        let known: BTreeSet<i64> = who.iter().copied().collect();
+        let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
+        // Further negatives may be of anybody else whom the batch does not have.
+        let beyond: Fits<'_> = &|place, _, other| who[place] < 0 && !known.contains(&photos[other].person);
+        let found = reader.stand_ins(&rows, &[same, beyond])?;
+        let left_out = reader.left_out(&rows);
+        for (place, found) in found.into_iter().enumerate() {
+            rows[place] = match found {
+                Some(row) => row,
+                None => {
+                    let other = reader.usable(vec![rows[place]], &[&|_, _, _| true])?[0];
+                    who[place] = photos[other].person;
+                    other
+                }
+            };
+        }
+        Ok((rows, who, left_out))
+    }
+}
+
 /// Prefetched parts of the batches `steps`, at most `size` of a share's faces each, as [`crate::run::cached::backward`]
 /// takes them: all parts of a batch, and, where there is more than one, all again. f32 `[b, 3, H, W]` on the host; None
-/// where a share has fewer parts than the largest one. With them, what reads the photos.
+/// where a share has fewer parts than the largest one.
 ///
 /// # Errors
 /// Where the system starts no threads; an unreadable image is an error in its part's place.
 pub fn chunks(
-    photos: Arc<Vec<Photo>>,
-    sampler: &Arc<FaceSampler>,
+    batches: &Arc<Batches>,
     recipe: Recipe,
     augment: Augment,
     size: usize,
     steps: Range<u64>,
     run: &Run,
-) -> Result<(Arc<Reader>, Loader<Option<Tensor>>)> {
-    let skip = run.machine.skip_unreadable;
-    let own = photos.clone();
-    let reader = Arc::new(Reader::new(photos.len(), skip, move |row| faces::image(&own[row])));
-    let known = reader.clone();
+) -> Result<Loader<Option<Tensor>>> {
     let (world, workers, device, seed) = (run.world().clone(), run.machine.workers, run.machine.device, run.seed);
-    let sampler = sampler.clone();
-    let count = parts(sampler.most().div_ceil(world.size()), size) as u64;
+    let batches = batches.clone();
+    let count = parts(batches.sampler.most().div_ceil(world.size()), size) as u64;
     let each = if count > 1 { 2 * count } else { 1 };
-    let loader = Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
+    Loader::new(steps.start * each..steps.end * each, workers, workers + 1, move |place| {
         let (step, chunk) = (place / each, (place % each % count) as usize);
-        let rows = sampler.batch(step);
+        let (rows, ..) = batches.of(step)?;
         let own = world.shares(rows.len(), 1)?.own();
         let Some((first, mine)) = part(&rows[own.clone()], size, chunk) else { return Ok(None) };
         let first = own.start + first;
-        let who = if skip { sampler.identities(step) } else { Vec::new() };
-        // Further negatives may be of anybody else whom the batch does not have.
-        let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
-        let beyond: Fits<'_> = &|place, _, other| who[first + place] < 0 && !who.contains(&photos[other].person);
-        let mine = reader.usable(mine.to_vec(), &[same, beyond])?;
-        let items = mine.into_iter().enumerate().map(|(i, row)| (first + i, row));
-        Ok(Some(stage(recipe.train_batch(items, |row| reader.image(row), augment, seed, step)?, device)))
-    })?;
-    Ok((known, loader))
+        let items = mine.iter().enumerate().map(|(i, &row)| (first + i, row));
+        Ok(Some(stage(recipe.train_batch(items, |row| batches.reader.image(row), augment, seed, step)?, device)))
+    })
 }

@@ -15,7 +15,7 @@ use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, recognition};
 
 pub use baselines::{baselines, beside, comparison};
-pub use batches::{CHUNK, bytes, chunk, chunks, embed, embed_folder, open, part, parts, sampler};
+pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_folder, open, part, parts, sampler};
 pub use flags::{FaceData, Scoring, Variant};
 pub use folds::{
     Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold, without_fold,

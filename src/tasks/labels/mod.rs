@@ -83,6 +83,20 @@ impl LabelData {
             count => (&self.dev, format!("{count} dev items, set aside from the training items of the run")),
         }
     }
+
+    fn read(&self, items: &[Item]) -> Vec<Read> {
+        let read = |item: &Item| match &item.content {
+            Content::Image(source) => {
+                let labels: Vec<&str> = item.labels.iter().map(|&k| self.set.classes[k as usize].as_str()).collect();
+                Some(Read { name: item.name.clone(), path: Some(source.path()?.into()), known: labels.join(";") })
+            }
+            Content::Features(row) => {
+                let bits = row.iter().map(|x| x.to_bits()).chain(item.labels.iter().copied());
+                Some(Read::hashed(&item.name, &bits.flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
+            }
+        };
+        items.iter().filter_map(read).collect()
+    }
 }
 
 impl Data for LabelData {
@@ -110,17 +124,11 @@ impl Data for LabelData {
     }
 
     fn trained(&self) -> Vec<Read> {
-        let read = |item: &Item| match &item.content {
-            Content::Image(source) => {
-                let labels: Vec<&str> = item.labels.iter().map(|&k| self.set.classes[k as usize].as_str()).collect();
-                Some(Read { name: item.name.clone(), path: Some(source.path()?.into()), known: labels.join(";") })
-            }
-            Content::Features(row) => {
-                let bits = row.iter().map(|x| x.to_bits()).chain(item.labels.iter().copied());
-                Some(Read::hashed(&item.name, &bits.flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
-            }
-        };
-        self.set.train.iter().filter_map(read).collect()
+        self.read(&self.set.train)
+    }
+
+    fn tested(&self) -> Vec<Read> {
+        self.read(&self.set.test)
     }
 
     fn alike(&self) -> Value {
