@@ -3,7 +3,9 @@
 use std::fmt::Display;
 use std::fs::read_to_string;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 /// A number within `range`, else a line that says so: for `value_parser`.
 pub fn within<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync
@@ -27,13 +29,34 @@ pub fn positive(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "say a number above 0, e.g. 0.001".into())
 }
 
-/// Bytes of memory that this machine has, or that this process's control group leaves it.
+/// Bytes of memory that this machine has, or that the control groups of this process leave it.
 pub fn memory() -> u64 {
-    // SAFETY: asks for two numbers.
-    let number = |name| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(u64::MAX);
-    let all = number(libc::_SC_PHYS_PAGES).saturating_mul(number(libc::_SC_PAGESIZE));
-    let group = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    group.map_or(all, |group: u64| group.min(all))
+    static FOUND: OnceLock<u64> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: asks for two numbers.
+        let number = |name| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(u64::MAX);
+        let all = number(libc::_SC_PHYS_PAGES).saturating_mul(number(libc::_SC_PAGESIZE));
+        let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
+        limit(Path::new("/sys/fs/cgroup"), &groups).map_or(all, |limit| limit.min(all))
+    })
+}
+
+/// The least limit of memory, in bytes, of control groups and of those above them: `groups` are lines of
+/// `/proc/self/cgroup`, of version 2 (`0::/a/b`) and 1 (`4:memory:/a/b`), which lie below the folder `root`.
+pub fn limit(root: &Path, groups: &str) -> Option<u64> {
+    let of = |line: &str| -> Option<u64> {
+        let (kinds, group) = line.split_once(':')?.1.split_once(':')?;
+        let (root, file) = match kinds {
+            "" => (root.to_path_buf(), "memory.max"),
+            _ if kinds.split(',').any(|kind| kind == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        // A container sees its own group as the root, under a name that leads nowhere.
+        let group = root.join(group.trim_start_matches('/'));
+        let above = group.ancestors().take_while(|at| at.starts_with(&root));
+        above.filter_map(|at| read_to_string(at.join(file)).ok()?.trim().parse().ok()).min()
+    };
+    groups.lines().chain(["0::/"]).filter_map(of).min()
 }
 
 /// How many numbers of `bytes` bytes the `sides` of something make, all at once in memory.

@@ -66,15 +66,23 @@ fn kind(of: &Metadata) -> &'static str {
 /// # Errors
 /// As [`open`], and where it is longer than the machine's memory.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_up_to(path, memory(), "this machine's memory")
+}
+
+/// The bytes of a regular file of at most `most`, which is a limit called `of`; see [`open`].
+///
+/// # Errors
+/// As [`open`], and [`ErrorKind::FileTooLarge`].
+pub fn read_up_to(path: &Path, most: u64, of: &str) -> io::Result<Vec<u8>> {
     let file = open(path)?;
-    let (length, room) = (file.metadata()?.len(), memory());
-    if length > room {
-        let text = format!("its {} MiB are more than this machine's memory of {} MiB", length >> 20, room >> 20);
+    let length = file.metadata()?.len();
+    if length > most {
+        let text = format!("{} MiB, above {of} of {} MiB", length >> 20, most >> 20);
         return Err(io::Error::new(ErrorKind::FileTooLarge, text));
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length as usize)?;
-    file.take(room).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -105,7 +113,7 @@ pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Res
 ///
 /// # Errors
 /// As [`atomically`].
-pub fn check_out(path: &Path) -> Result<()> {
+pub fn check(path: &Path) -> Result<()> {
     let there = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     let tried =
         whole_or_into(path).and_then(|into| if into { Ok(()) } else { Ok(tempfile::tempfile_in(there).map(drop)?) });

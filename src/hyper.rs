@@ -134,19 +134,19 @@ pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<
 ///
 /// # Errors
 /// The first flag that would not be taken there, and why.
-pub fn check_bounds<A: Args + Serialize>(of: &A) -> Result<()> {
-    for (flag, value) in flags(of) {
+pub fn check_bounds<A: Args>(flags: &Flags) -> Result<()> {
+    for (flag, value) in flags {
         if value.is_null() || value.is_boolean() || value.as_array().is_some_and(Vec::is_empty) {
             continue;
         }
-        let typed = command::<A>().try_get_matches_from([format!("--{flag}={}", text(&value))]);
+        let typed = command::<A>().try_get_matches_from([format!("--{flag}={}", text(value))]);
         let refused = typed.err().filter(|error| {
             use clap::error::ErrorKind::{InvalidValue, ValueValidation};
             matches!(error.kind(), InvalidValue | ValueValidation)
         });
         if let Some(error) = refused {
             let why = std::error::Error::source(&error).map_or("no such choice".into(), ToString::to_string);
-            return Err(anyhow!("--{flag} {}: {why}", text(&value)));
+            return Err(anyhow!("--{flag} {}: {why}", text(value)));
         }
     }
     Ok(())

@@ -397,10 +397,11 @@ pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opene
     let part = config.flags.contains_key("part");
     ensure!(!part, "{} is a part of the run in the folder above it: say that one", at.display());
     let other = || format!("{} is a run of another version of this program: train it again", at.display());
+    let restore = || format!("{}: restore it, or train again", at.join("config.json").display());
+    hyper::check_bounds::<All<P::Hyper>>(&config.flags).with_context(restore)?;
     let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
     ensure!(hyper::flags(&h) == config.flags, other());
-    let bounds = hyper::check_bounds(&h).and_then(|()| h.own.check());
-    bounds.with_context(|| format!("{}: restore it, or train again", at.join("config.json").display()))?;
+    h.own.check().with_context(restore)?;
     let shape = serde_json::from_value(config.data.clone()).with_context(other)?;
     // What a run was trained without it is not measured on either.
     machine.skip_unreadable = config.machine.get("skip-unreadable").is_some_and(|skips| skips == true);
@@ -502,7 +503,7 @@ pub(crate) fn evaluate<P: Paper>(
     // Of several processes the first one alone writes.
     if run.leads() {
         at = place(at, &of, &scoring);
-        [RESULTS, REPORT].iter().try_for_each(|name| files::check_out(&at.join(name)))?;
+        [RESULTS, REPORT].iter().try_for_each(|name| files::check(&at.join(name)))?;
         scored = content(data.tested());
         let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let before = before.and_then(|old| Some(old["scored"].as_str()?.to_string()));

@@ -74,15 +74,10 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// One line that names the file: missing, unreadable, not a file, or too big.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let length = files::open(path).and_then(|file| file.metadata()).map_err(|e| unreadable(path, &e))?.len();
-    ensure!(
-        length <= MAX_BYTES,
-        "{}: {} MiB, above the limit of {} MiB a file: shrink it or remove it",
-        path.display(),
-        length >> 20,
-        MAX_BYTES >> 20
-    );
-    files::read(path).map_err(|e| unreadable(path, &e))
+    files::read_up_to(path, MAX_BYTES, "the limit").map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => anyhow!("{}: {error} a file: shrink it or remove it", path.display()),
+        _ => unreadable(path, &error),
+    })
 }
 
 /// Why a file cannot be read now: the machine's fault (a disk's, say), and none of the picture's.
@@ -98,10 +93,10 @@ impl fmt::Display for Unread {
 impl std::error::Error for Unread {}
 
 fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
-    use std::io::ErrorKind::{FileTooLarge, InvalidInput, NotFound};
+    use std::io::ErrorKind::{InvalidInput, NotFound};
     match error.kind() {
         NotFound => anyhow!("{}: no such file: {AGAIN}", path.display()),
-        InvalidInput | FileTooLarge => anyhow!("{}: cannot be read ({error}): {AGAIN}", path.display()),
+        InvalidInput => anyhow!("{}: cannot be read ({error}): {AGAIN}", path.display()),
         _ => Unread(format!("{}: cannot be read ({error}): {AGAIN}", path.display())).into(),
     }
 }

@@ -577,7 +577,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         Path::new("data/runs").join(P::NAME).join(if study.sheets.is_empty() { hyper::data_name(&data) } else { name })
     });
     let path = root.join("table.json");
-    if [path.clone(), root.join("report.html")].iter().any(|path| path.exists()) {
+    let both = [path.clone(), root.join("report.html")];
+    both.iter().try_for_each(|path| files::check(path))?;
+    if both.iter().any(|path| path.exists()) {
         let old = files::text(&path).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let ours = old.is_some_and(|old| old["cells"].is_array() && old["says"].is_array());
         ensure!(

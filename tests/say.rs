@@ -69,6 +69,11 @@ fn hostile_names_flags_and_configurations_are_said_in_one_harmless_line() {
     for (flag, size) in [("size", 1_u64 << 31), ("batch", 1 << 31), ("hidden", 1 << 40), ("pairs", 1 << 50)] {
         refuse(&|config| config["flags"][flag] = size.into(), &["config.json", flag]);
     }
+    // More or other than the flag can hold.
+    for (flag, value) in [("size", json!(-1)), ("batch", json!(1_u64 << 60)), ("lr", json!("x")), ("net", json!("vgg"))]
+    {
+        refuse(&|config| config["flags"][flag] = value.clone(), &["config.json", flag, "restore it"]);
+    }
     // The square of so many labels is more than this machine has.
     let many = ((rankle::bounds::memory() / 4) as f64).sqrt() as u64 + 1000;
     let classes: Vec<String> = (0..many).map(|i| i.to_string()).collect();

@@ -67,8 +67,14 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
     }
     let (who, at) = (format!("process {rank} of {size}"), (host.clone(), *port));
     let waiting = later(move || {
-        let why =
-            at.to_socket_addrs().err().map_or(String::new(), |error| format!(", a name that leads nowhere ({error})"));
+        // Looking a name up may hang.
+        let (found, place) = (std::sync::mpsc::channel(), at.clone());
+        std::thread::spawn(move || found.0.send(place.to_socket_addrs().err()));
+        let why = match found.1.recv_timeout(PATIENCE / 2) {
+            Ok(None) => String::new(),
+            Ok(Some(error)) => format!(", a name that leads nowhere ({error})"),
+            Err(_) => ", a name that nobody answers for so far".into(),
+        };
         format!("{who} waits for process 0 at MASTER_ADDR {}{why}, MASTER_PORT {}", at.0, at.1)
     });
     let open = |serves: bool, prefix: &str| Store::open(host, *port, serves, prefix, MEETING).map_err(cannot);

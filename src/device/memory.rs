@@ -12,7 +12,7 @@ fn or_end(memory: *mut u8, bytes: usize) -> *mut u8 {
     if memory.is_null() {
         // Nothing here allocates.
         let (mib, mut line) = (bytes >> 20, [0_u8; 160]);
-        let text = "make the batch, the images or the network smaller, or free memory";
+        let text = "free some, or ask for less at once (batch, images, network, files)";
         let _ = writeln!(&mut line[..], "error: out of memory: there are not {mib} MiB more: {text}");
         let length = line.iter().position(|&byte| byte == 0).unwrap_or(line.len());
         // SAFETY: writes from an array of at least that length, and ends the process.

@@ -53,6 +53,7 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
     let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
     let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
     ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
+    files::check(&out)?;
     Ok(out)
 }
 

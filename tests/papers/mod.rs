@@ -509,3 +509,41 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
     let drawn = ["train", "--data", "drawn", "--skip-unreadable"];
     reid.program.bad(&drawn, 2, &["--skip-unreadable: ", "no image files"]);
 }
+
+/// Scores say what they are of, and nothing is scored that cannot be written.
+#[test]
+fn scores_of_changed_photos_are_told_from_those_before() {
+    let cases = papers();
+    for (name, data, flags) in [
+        ("triplet-reid", "tree", "--net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 1"),
+        ("facenet", "tree", "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 1"),
+        ("multilabel-ranking", "list", "--net small --size 16 --epochs 1 --epochs2 1 --batch 8 --most 2"),
+    ] {
+        let case = cases.iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
+        let place = Place::new(case.program, flags);
+        photos(&place);
+        place.good(&format!("train @run --data @{data}"));
+        let evaluate = || {
+            let output = place.command("evaluate @run").output().expect("starts");
+            assert!(output.status.success(), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stderr).contains("test data are not those");
+            (said, place.json("run/results.json")["scored"].as_str().expect("a hash").to_string())
+        };
+        let (first, again) = (evaluate(), evaluate());
+        assert!(!first.0 && first == again, "{name}: {first:?} {again:?}");
+        // Of the same size, or nearly.
+        fs::copy(place.path("tree/test/test0/1.png"), place.path("tree/test/test1/2.png")).expect("copied");
+        let other = evaluate();
+        assert!(other.0 && other.1 != first.1, "{name}: {other:?}");
+        assert_eq!(evaluate(), (false, other.1), "{name}");
+        // Results that cannot be replaced are refused before the work: there is no checkpoint to do it with.
+        fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
+        for file in ["results.json", "report.html"] {
+            let (path, kept) = (place.path(&format!("run/{file}")), place.path("kept"));
+            fs::rename(&path, &kept).expect("moved");
+            std::os::unix::fs::symlink(&kept, &path).expect("a link");
+            place.bad(&[(1, "evaluate @run", &format!("{file}|a link"))]);
+            fs::remove_file(&path).and_then(|()| fs::rename(&kept, &path)).expect("moved back");
+        }
+    }
+}

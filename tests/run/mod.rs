@@ -285,6 +285,19 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     let error = format!("{:#}", photos(&names, "dog").compare(dir.path()).expect_err("other labels"));
     assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
     assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
+    // A list of an older version, which says nothing of labels.
+    let mut plain = String::new();
+    let list = dir.path().join("photos.csv.gz");
+    let packed = std::fs::File::open(&list).expect("a list");
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut plain).expect("text");
+    assert!(plain.starts_with("name,bytes,changed,known\n"));
+    let older = plain.replacen(",known\n", "\n", 1).replace(",cat\n", "\n");
+    let mut pack = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut pack, older.as_bytes()).expect("packed");
+    std::fs::write(&list, pack.finish().expect("packed")).expect("written");
+    assert!(compared(&names[1..]).expect_err("one is gone").contains("1 removed (a,b.png)"));
+    assert_eq!(compared(&names), Ok(()), "an older list");
+    assert!(photos(&names, "dog").compare(dir.path()).is_err(), "a newer one again");
     // Folders that changed places bring their files' times along; a copy has times of its own, all of them.
     let touch = |name: &str, seconds: u64| {
         let file = std::fs::File::options().write(true).open(dir.path().join(name)).expect("opened");
@@ -308,7 +321,6 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
         let error = compared(names).expect_err(words);
         assert!(error.contains(words) && error.contains("--data-changed"), "{error}");
     }
-    let list = dir.path().join("photos.csv.gz");
     let whole = std::fs::read(&list).expect("a list");
     std::fs::write(&list, &whole[..whole.len() / 2]).expect("written");
     let error = compared(&names).expect_err("damaged");
