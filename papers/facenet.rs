@@ -20,7 +20,7 @@ use rankle::losses::embedded;
 use rankle::mining::NegativeRule;
 use rankle::models::{Network, channels_last, faces::FaceNet, layers::Scope};
 use rankle::optim::Rule;
-use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
+use rankle::paper::{Departures, Evaluation, Nets, Paper, Plan};
 use rankle::program;
 use rankle::report::Table;
 use rankle::run::session::{Done, Session};
@@ -191,7 +191,7 @@ struct Facenet;
 impl Paper for Facenet {
     const NAME: &'static str = "facenet";
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
-    const START: &'static str = "Quick start: facenet reproduce --data drawn\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
+    const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
     const BASELINES: Option<&'static str> = Some("raw pixels (48x48, grey) and eigenfaces (128 components)");
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (
@@ -234,7 +234,7 @@ impl Paper for Facenet {
     });
     type Hyper = Flags;
     type Scoring = Scoring;
-    type Own = NoVerbs;
+    type Own = faces::Verbs;
     type Data = FaceSet;
     type Shape = ();
     type Net = Box<dyn Network>;
@@ -342,7 +342,7 @@ impl Paper for Facenet {
     }
 
     fn evaluate(h: &Flags, set: &FaceSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
-        let set = how.seen(set);
+        let set = how.seen(set, Some(&run.machine))?;
         ensure!(!set.test.is_empty(), "{} has no test faces: give other --data, or train with --test DIR", set.name);
         let rows = |part: &str, of: &[Photo]| faces::embed(&*nets.part(part)?.net, of, h.recipe(), how, run);
         let mut found = Evaluation::default();
@@ -375,11 +375,11 @@ impl Paper for Facenet {
         let name = |what: &str| format!("{}, {what}{some}", shown(h, "net"));
         let before = Self::evaluate(h, set, &nets.untrained(), how, run)?.scores;
         let ours = vec![(name("untrained"), before), (name("trained"), found.scores.clone())];
-        Ok(vec![faces::beside(&how.seen(set), how.far, ours)?])
+        Ok(vec![faces::beside(&how.seen(set, Some(&run.machine))?, how.far, ours)?])
     }
 
     fn baselines(set: &FaceSet, how: &Scoring) -> Result<Vec<(String, Table)>> {
-        Ok(vec![faces::beside(&how.seen(set), how.far, Vec::new())?])
+        Ok(vec![faces::beside(&how.seen(set, None)?, how.far, Vec::new())?])
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
@@ -397,6 +397,10 @@ impl Paper for Facenet {
 
     fn export(_: &Flags, net: &Self::Net, _: &Scoring, inputs: &[Tensor]) -> Tensor {
         net.forward(&inputs[0], false)
+    }
+
+    fn own(verb: faces::Verbs) -> Result<()> {
+        verb.run()
     }
 
     // ---- The paper's numbers --------------------------------------------------------------------------------------
@@ -457,12 +461,8 @@ impl Paper for Facenet {
         Study {
             name: "5",
             title: "Table 5: embedding width",
-            rows: &[
-                ("64", |h, _| h.width = 64),
-                ("128", |h, _| h.width = 128),
-                ("256", |h, _| h.width = 256),
-                ("512", |h, _| h.width = 512),
-            ],
+            #[rustfmt::skip]
+            rows: &[("64", |h, _| h.width = 64), ("128", |h, _| h.width = 128), ("256", |h, _| h.width = 256), ("512", |h, _| h.width = 512)],
             sheets: &[Sheet { paper: TABLE_5, ..VAL }],
             ..TABLES
         },

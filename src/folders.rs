@@ -68,8 +68,8 @@ pub const FILMS: [&str; 31] = [
     "mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "mpe", "m2v", "mts", "m2ts", "m2t", "ts", "vob", "mod",
     "tod", "wmv", "asf", "3gp", "3g2", "flv", "f4v", "ogv", "mxf", "dv", "rm", "rmvb", "divx", "mjpeg", "insv",
 ];
-const SIDECARS: [&str; 13] =
-    ["aae", "xmp", "json", "xml", "txt", "csv", "tsv", "yaml", "yml", "thm", "md", "html", "pdf"];
+const SIDECARS: [&str; 14] =
+    ["aae", "xmp", "json", "jsonl", "xml", "txt", "csv", "tsv", "yaml", "yml", "thm", "md", "html", "pdf"];
 /// What file managers, archives and network disks leave behind, in lower case.
 const LEFTOVERS: [&str; 15] = [
     "thumbs.db",

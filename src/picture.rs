@@ -1,9 +1,10 @@
-//! From an image file to its pixels: bounded reading and decoding, and Pillow's bilinear resize.
+//! From an image file to its pixels: bounded reading and decoding, Pillow's bilinear resize, PyTorch's area resize, warps.
 
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Cursor};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Once;
 
@@ -14,6 +15,7 @@ use image::metadata::Orientation;
 use image::{
     ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::say::note;
 
@@ -359,4 +361,88 @@ fn within(start: f64, mut length: f64, end: u32) -> f64 {
         length = length.next_down();
     }
     length
+}
+
+/// Rows `rows` of the part (left, top, right, bottom) of `image` at `size` (height, width): each pixel the mean of those that
+/// it covers at least in part, as PyTorch's `interpolate(mode="area")`. RGB by RGB, 0 to 255.
+///
+/// # Panics
+/// Where the part has no pixels or does not lie within the image.
+pub fn area(image: &RgbImage, part: (u32, u32, u32, u32), size: (u32, u32), rows: Range<u32>) -> Vec<f32> {
+    let (left, top, right, bottom) = part;
+    assert!(left < right && top < bottom && right <= image.width() && bottom <= image.height(), "a part of the image");
+    let span = |i: u32, from: u32, to: u32| {
+        let edge = |i: u32| u64::from(i) * u64::from(from);
+        ((edge(i) / u64::from(to)) as usize, edge(i + 1).div_ceil(u64::from(to)) as usize)
+    };
+    let columns: Vec<_> = (0..size.1).map(|x| span(x, right - left, size.1)).collect();
+    let (wide, start) = (3 * (right - left) as usize, 3 * left as usize);
+    let mut means = Vec::with_capacity(3 * columns.len() * rows.len());
+    let mut sums = vec![0_u32; wide];
+    for y in rows {
+        let (first, last) = span(y, bottom - top, size.0);
+        sums.fill(0);
+        for y in first..last {
+            let row = 3 * image.width() as usize * (top as usize + y) + start;
+            sums.iter_mut().zip(&image.as_raw()[row..row + wide]).for_each(|(sum, &v)| *sum += u32::from(v));
+        }
+        for &(from, to) in &columns {
+            let mut rgb = [0_u64; 3];
+            for pixel in sums[3 * from..3 * to].chunks_exact(3) {
+                rgb.iter_mut().zip(pixel).for_each(|(sum, &v)| *sum += u64::from(v));
+            }
+            means.extend(rgb.map(|sum| sum as f32 / (last - first) as f32 / (to - from) as f32));
+        }
+    }
+    means
+}
+
+/// A similarity of the plane: `(x, y)` to `(a x - b y + dx, b x + a y + dy)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Similarity {
+    /// The cosine of its angle, times its scale.
+    pub a: f64,
+    /// The sine, times its scale.
+    pub b: f64,
+    /// Its shift along x.
+    pub dx: f64,
+    /// Its shift along y.
+    pub dy: f64,
+}
+
+impl Similarity {
+    /// The one that brings `from` nearest to `to`, by squared distances.
+    pub fn fit(from: &[[f64; 2]], to: &[[f64; 2]]) -> Similarity {
+        let mean = |of: &[[f64; 2]]| [0, 1].map(|i| of.iter().map(|point| point[i]).sum::<f64>() / of.len() as f64);
+        let (p, q) = (mean(from), mean(to));
+        let (mut a, mut b, mut spread) = (0., 0., 0.);
+        for (from, to) in from.iter().zip(to) {
+            let ([x, y], [u, v]) = ([from[0] - p[0], from[1] - p[1]], [to[0] - q[0], to[1] - q[1]]);
+            (a, b, spread) = (a + x * u + y * v, b + x * v - y * u, spread + x * x + y * y);
+        }
+        let (a, b) = (a / spread, b / spread);
+        Similarity { a, b, dx: q[0] - a * p[0] + b * p[1], dy: q[1] - b * p[0] - a * p[1] }
+    }
+
+    /// `image` under it, `side` x `side` pixels, bilinear between the four nearest; black where there is none: as OpenCV's
+    /// `warpAffine`.
+    pub fn warp(&self, image: &RgbImage, side: u32) -> RgbImage {
+        let Similarity { a, b, dx, dy } = *self;
+        let scale = a * a + b * b;
+        let at = |x: i64, y: i64| {
+            let within = x >= 0 && y >= 0 && x < image.width().into() && y < image.height().into();
+            if within { image.get_pixel(x as u32, y as u32).0.map(f64::from) } else { [0.; 3] }
+        };
+        RgbImage::from_fn(side, side, |u, v| {
+            let (u, v) = (f64::from(u) - dx, f64::from(v) - dy);
+            let (x, y) = ((a * u + b * v) / scale, (a * v - b * u) / scale);
+            let (left, top) = (x.floor() as i64, y.floor() as i64);
+            let (x, y) = (x - x.floor(), y - y.floor());
+            let (next, below) = (left.saturating_add(1), top.saturating_add(1));
+            let four = [at(left, top), at(next, top), at(left, below), at(next, below)];
+            let weights = [(1. - x) * (1. - y), x * (1. - y), (1. - x) * y, x * y];
+            let mix = |c: usize| four.iter().zip(weights).map(|(pixel, weight)| pixel[c] * weight).sum::<f64>();
+            image::Rgb([0, 1, 2].map(|c| mix(c).round() as u8))
+        })
+    }
 }

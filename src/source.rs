@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{self, decode, resize};
+use crate::picture::{self, Similarity, decode, resize};
 
 /// Where an image's pixels are.
 #[derive(Clone, Debug)]
@@ -47,13 +47,17 @@ impl Source {
         Ok(image)
     }
 
+    /// Itself before any [`Source::Through`].
+    pub fn origin(&self) -> &Source {
+        match self {
+            Source::Through(seen) => seen.0.origin(),
+            whole => whole,
+        }
+    }
+
     /// The file that it comes from, if it does.
     pub fn path(&self) -> Option<&Path> {
-        match self {
-            Source::File(path) => Some(path),
-            Source::Memory(_) => None,
-            Source::Through(seen) => seen.0.path(),
-        }
+        if let Source::File(path) = self.origin() { Some(path) } else { None }
     }
 
     /// Width and height of the image before any [`Source::Through`], without decoding its pixels.
@@ -104,6 +108,8 @@ impl Source {
 pub struct View {
     /// The part that is kept first, cut to the image's edges; None keeps all.
     pub region: Option<Region>,
+    /// What turns and scales the whole image first, and the side in pixels of the square that is kept; None for neither.
+    pub warp: Option<(Similarity, u32)>,
     /// Side of the centre square that is kept, as a share of the shorter side; 1 keeps the whole image, unsquared.
     pub crop: f64,
     /// Encode as JPEG of this quality (1 to 100) and decode again.
@@ -142,16 +148,17 @@ impl Region {
 
 impl View {
     /// The image as it is.
-    pub const WHOLE: View = View { region: None, crop: 1.0, jpeg: None, side: None };
+    pub const WHOLE: View = View { region: None, warp: None, crop: 1.0, jpeg: None, side: None };
 
     /// The image through this view.
     ///
     /// # Errors
     /// Where JPEG encoding fails (an image above 65,535 pixels a side).
     pub fn of(&self, image: &RgbImage) -> Result<RgbImage> {
-        let mut image = match self.region {
-            Some(region) => region.of(image),
-            None => image.clone(),
+        let mut image = match (self.warp, self.region) {
+            (Some((warp, side)), _) => warp.warp(image, side),
+            (_, Some(region)) => region.of(image),
+            _ => image.clone(),
         };
         if self.crop < 1.0 {
             let (width, height) = image.dimensions();

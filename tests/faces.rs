@@ -598,6 +598,8 @@ fn how() -> Scoring {
         neighbours: Vec::new(),
         cluster_cut: None,
         cluster_images: 0,
+        detect: None,
+        detector: None,
         jpeg: None,
         pixels: None,
     }

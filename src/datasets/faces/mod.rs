@@ -444,10 +444,14 @@ pub(crate) fn image(photo: &Photo) -> Result<Arc<RgbImage>> {
     photo.source.image_of(&|size| crop(photo, size))
 }
 
-/// Refuses what is no face crop by the width and height of the image; of a detector's box in a whole frame, by the box.
+/// Refuses what is no face crop by the width and height of the image; of a detector's box in a whole frame, by the box, and
+/// nothing that a detector of ours made a square.
 fn crop(photo: &Photo, size: (u32, u32)) -> Result<()> {
     let (mut source, mut region) = (&photo.source, None);
     while let Source::Through(seen) = source {
+        if seen.1.warp.is_some() || (seen.1.region.is_some() && seen.1.side.is_some()) {
+            return Ok(());
+        }
         (source, region) = (&seen.0, seen.1.region);
     }
     let (width, height) = region.map_or(size, |region| (region.width, region.height));

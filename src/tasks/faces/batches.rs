@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tch::Tensor;
 
@@ -19,6 +19,7 @@ use crate::loader::Loader;
 use crate::models::Network;
 use crate::run::{Run, photos::Read};
 use crate::sampler::FaceSampler;
+use crate::say::note;
 use crate::source::View;
 use crate::tasks::{Data, Rows, files, people};
 use crate::transfer::stage;
@@ -106,7 +107,8 @@ pub fn embed(net: &dyn Network, photos: &[Photo], recipe: Recipe, how: &Scoring,
     Ok(normalize(&people::embedding(recipe, views, run).photos(net, photos, "embed")?))
 }
 
-/// Embeds all images under a folder of the user's, each through `view`, as [`embed`].
+/// Embeds all images under a folder of the user's, each through `view`, or the faces that are detected, as [`embed`]. Photos
+/// without a face have no row, which is said and stands in the metadata.
 ///
 /// # Errors
 /// Where there is none, or one cannot be read or is no face crop.
@@ -119,14 +121,24 @@ pub fn embed_folder(
     run: &Run,
 ) -> Result<Rows> {
     let photos = crate::datasets::folder(Path::new(folder))?;
-    faces::check(&photos)?;
-    let set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
+    let mut set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
+    let empty = how.detected(&mut set.test, Some(&run.machine))?.unwrap_or_default();
+    if let Some(first) = empty.first() {
+        let (all, gone) = (set.test.len(), empty.iter().collect::<BTreeSet<_>>());
+        set.test.retain(|photo| !gone.contains(&photo.name));
+        ensure!(
+            !set.test.is_empty(),
+            "no face in any of {all} photos under {folder}, e.g. {first}: give other --images"
+        );
+        note(format!("{} of {all} photos have no face and no row, the first {first}", empty.len()));
+    }
+    faces::check(&set.test)?;
     let x = embed(net, &set.test, recipe, how, run)?;
     Ok(Rows {
         what: format!("{} embeddings of width {}", set.test.len(), net.width()),
         names: set.test.into_iter().map(|photo| photo.name).collect(),
         tensors: vec![("embeddings".into(), x)],
-        metadata: Vec::new(),
+        metadata: if empty.is_empty() { Vec::new() } else { vec![("no face".into(), json!(empty).to_string())] },
     })
 }
 

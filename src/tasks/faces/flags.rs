@@ -1,14 +1,18 @@
 //! Which faces train and which are tested, and how they are scored, as flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::crop::{DETECTOR, Form, views};
 use crate::bounds::within;
+use crate::datasets::Photo;
 use crate::datasets::faces::{FaceSet, folder_names, names};
-use crate::source::View;
+use crate::device::machine::Machine;
+use crate::say;
+use crate::source::{Source, View};
 use crate::tasks::bare;
 
 /// Which people are trained on and which are tested.
@@ -129,6 +133,12 @@ pub struct Scoring {
     /// Most images that are clustered; memory grows with their square (ours)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=20_000_usize), help_heading = "Scoring")]
     pub cluster_images: usize,
+    /// Find the faces of test photos first, each cut out as crop --form does it; --crop then is for photos without one (Section 5.6: by the authors' own detector)
+    #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", help_heading = "Scoring")]
+    pub detect: Option<Form>,
+    /// MTCNN's weights [default: data/weights/mtcnn.safetensors] (ours)
+    #[arg(long, value_name = "FILE", requires = "detect", help_heading = "Scoring")]
+    pub detector: Option<PathBuf>,
     /// See test images through JPEG of this quality (Table 4)
     #[arg(long, value_name = "QUALITY", value_parser = within(1..=100_u8), help_heading = "Scoring")]
     pub jpeg: Option<u8>,
@@ -143,9 +153,43 @@ impl Scoring {
         if self.flip { Variant::FlipAveraged } else { self.variant }
     }
 
-    /// The set with its test faces as they are to be seen.
-    pub fn seen(&self, set: &FaceSet) -> FaceSet {
+    /// The set with its test faces as they are to be seen. Where no face is found the photo itself is seen, as in Section
+    /// 5.6, which the set's last note says.
+    ///
+    /// # Errors
+    /// As [`views`].
+    pub fn seen(&self, set: &FaceSet, machine: Option<&Machine>) -> Result<FaceSet> {
+        let mut set = FaceSet { train: set.train.clone(), ..set.clone() };
+        if let Some(note) = self.detected(&mut set.test, machine)?.map(|empty| self.said(set.test.len(), &empty)) {
+            say::note(&note);
+            set.notes.push(note);
+        }
         let view = View { jpeg: self.jpeg, side: self.pixels, ..View::WHOLE };
-        FaceSet { train: set.train.clone(), ..set.clone().through(view) }
+        Ok(FaceSet { train: set.train.clone(), ..set.through(view) })
+    }
+
+    /// With `--detect` every photo becomes its face; the names of those that have none and stay as they are.
+    ///
+    /// # Errors
+    /// As [`views`].
+    pub fn detected(&self, photos: &mut [Photo], machine: Option<&Machine>) -> Result<Option<Vec<String>>> {
+        let Some(form) = self.detect else { return Ok(None) };
+        let views = views(photos, form, self.detector.as_deref().unwrap_or(Path::new(DETECTOR)), machine)?;
+        let mut empty = Vec::new();
+        for (photo, view) in photos.iter_mut().zip(views) {
+            match view {
+                Some(view) => photo.source = Source::Through(Box::new((photo.source.origin().clone(), view))),
+                None => empty.push(photo.name.clone()),
+            }
+        }
+        Ok(Some(empty))
+    }
+
+    fn said(&self, photos: usize, empty: &[String]) -> String {
+        let rest = match empty {
+            [] => String::new(),
+            [first, ..] => format!("; {} without one are seen whole, the first {first}", empty.len()),
+        };
+        format!("--detect: a face found in {} of {photos} test photos{rest}", photos - empty.len())
     }
 }

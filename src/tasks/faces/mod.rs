@@ -16,6 +16,8 @@ use crate::metrics::{clustering, recognition};
 
 pub use baselines::{baselines, beside, comparison};
 pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_folder, open, part, parts, sampler};
+pub use crop::{CropFlags, DETECTOR, Form, Verbs, chosen, views};
+pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
 pub use folds::{
     Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold, without_fold,
@@ -24,6 +26,8 @@ pub use pictures::show;
 
 mod baselines;
 mod batches;
+mod crop;
+mod detect;
 mod flags;
 mod folds;
 mod pictures;
@@ -186,6 +190,7 @@ impl Scored {
 /// Where the variant does not fit the set.
 pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> Result<Scored> {
     let mut scored = Scored::default();
+    scored.protocol.extend(set.notes.last().filter(|_| how.detect.is_some()).cloned());
     if !set.pairs.is_empty() {
         list_of_pairs(set, x, how, &mut scored)?;
     } else {
@@ -211,7 +216,7 @@ fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) 
     let judged = judge(set, x, how.variant(), far)?;
     scored.scores = judged.scores(far);
     let thresholds: Vec<String> = judged.folds.threshold.iter().map(|t| format!("{t:.2}")).collect();
-    scored.protocol = vec![
+    scored.protocol.extend([
         format!(
             "{} pairs in {} folds; the threshold of a fold is the best of 0, 0.01, ..., 3.99 on the others: {}",
             set.pairs.len(),
@@ -219,7 +224,7 @@ fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) 
             thresholds.join(" ")
         ),
         format!("variant {variant}: a pair is the same where its squared distance is below the threshold"),
-    ];
+    ]);
     if how.variant().flips() {
         scored.protocol.push(
             "an embedding is the mean of a face's and its mirror image's, unit again (facenet concatenates the two; the paper has no mirror images)".into(),

@@ -1,0 +1,346 @@
+//! From photos to face crops: the verb `crop`, and the same on the fly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{Cursor, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf, absolute};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use image::{ImageFormat, RgbImage};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tch::Device;
+
+use super::detect::{Detector, Face};
+use crate::datasets::{Photo, folder};
+use crate::device::machine::{Machine, MachineFlags};
+use crate::files;
+use crate::loader::Loader;
+use crate::picture::Similarity;
+use crate::say::{Bar, one_line, print};
+use crate::source::{Region, View};
+
+/// Where the detector's weights lie by themselves.
+pub const DETECTOR: &str = "data/weights/mtcnn.safetensors";
+
+/// What is cut out of a photo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Form {
+    /// 160 x 160 pixels: the box with a margin of 14 of them (facenet-pytorch's evaluation)
+    #[value(name = "160")]
+    #[serde(rename = "160")]
+    Margin14,
+    /// 182 x 182 pixels: the box with a margin of 44 of the photo's (facenet's)
+    #[value(name = "182")]
+    #[serde(rename = "182")]
+    Margin44,
+    /// 112 x 112 pixels: turned and scaled so that eyes, nose and mouth lie where ArcFace has them
+    #[value(name = "112")]
+    #[serde(rename = "112")]
+    Points,
+}
+
+impl Form {
+    /// Pixels a side.
+    pub fn side(self) -> u32 {
+        match self {
+            Form::Margin14 => 160,
+            Form::Margin44 => 182,
+            Form::Points => 112,
+        }
+    }
+
+    /// How `face` is seen in its photo of `size` (width, height).
+    pub fn view(self, face: &Face, size: (u32, u32)) -> View {
+        let [left, top, right, bottom] = face.edges;
+        let margins = match self {
+            // Of the crop's pixels, and of the photo's.
+            Form::Margin14 => [right - left, bottom - top].map(|side| 14. * f64::from(side) / (160. - 14.)),
+            Form::Margin44 => [44.; 2],
+            Form::Points => {
+                // ArcFace's norm_crop, from 112 pixels.
+                let to = [
+                    [38.2946, 51.6963],
+                    [73.5318, 51.5014],
+                    [56.0252, 71.7366],
+                    [41.5493, 92.3655],
+                    [70.7299, 92.2041],
+                ];
+                let warp = Similarity::fit(&face.landmarks.map(|point| point.map(f64::from)), &to);
+                return View { warp: Some((warp, self.side())), ..View::WHOLE };
+            }
+        };
+        // Cut off, not rounded, at least one pixel.
+        let span = |first: f32, last: f32, margin: f64, all: u32| {
+            let first = ((f64::from(first) - margin / 2.).max(0.) as u32).min(all - 1);
+            let last = ((f64::from(last) + margin / 2.).min(all.into()) as u32).max(first + 1);
+            (first + (last - first) / 2, last - first)
+        };
+        let ((x, width), (y, height)) = (span(left, right, margins[0], size.0), span(top, bottom, margins[1], size.1));
+        View { region: Some(Region { x, y, width, height }), side: Some(self.side()), ..View::WHOLE }
+    }
+}
+
+/// Which of a photo's faces is meant, by facenet's rule: the area of its box, less twice the squared distance of its centre
+/// from that of the photo of `size` (width, height), is the largest. None of none.
+pub fn chosen(faces: &[Face], size: (u32, u32)) -> Option<usize> {
+    let weight = |face: &Face| {
+        let [left, top, right, bottom] = face.edges;
+        let (x, y) = ((left + right) / 2., (top + bottom) / 2.);
+        let (x, y) = (f64::from(x) - f64::from(size.0) / 2., f64::from(y) - f64::from(size.1) / 2.);
+        f64::from((right - left) * (bottom - top)) - 2. * (x * x + y * y)
+    };
+    (0..faces.len()).max_by(|&a, &b| weight(&faces[a]).total_cmp(&weight(&faces[b])))
+}
+
+/// How the face of each of `photos` is seen in its photo; None of those where `detector` finds none.
+///
+/// # Errors
+/// As [`Detector::open`], and where a photo cannot be read.
+pub fn views(photos: &[Photo], form: Form, detector: &Path, machine: Option<&Machine>) -> Result<Vec<Option<View>>> {
+    let (device, workers) =
+        machine.map_or((Device::Cpu, rayon::current_num_threads()), |machine| (machine.device, machine.workers));
+    let detector = Detector::open(detector, device)?;
+    let photos: Arc<[Photo]> = photos.into();
+    let mut bar = Bar::new("detect", photos.len() as u64, 0);
+    let loader = Loader::new(0..photos.len() as u64, workers, workers + 1, move |index| {
+        let photo = photos[index as usize].source.origin().image()?;
+        let faces = detector.faces(&photo);
+        Ok(chosen(&faces, photo.dimensions()).map(|face| form.view(&faces[face], photo.dimensions())))
+    })?;
+    loader.inspect(|_| bar.step(1)).collect()
+}
+
+/// The verbs that facenet has beside those of every paper.
+#[derive(Subcommand, Debug)]
+pub enum Verbs {
+    /// Find faces in photos (MTCNN) and cut them out: a PNG a photo, and all faces as JSON
+    Crop(CropFlags),
+}
+
+impl Verbs {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those of the verb.
+    pub fn run(&self) -> Result<()> {
+        let Verbs::Crop(flags) = self;
+        flags.run()
+    }
+}
+
+/// Which photos are cut, and how.
+#[derive(Args, Debug)]
+pub struct CropFlags {
+    /// Folder of photos, searched with its subfolders
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Folder to write, in which an interrupted start goes on: subfolders and names as in --images, and faces.jsonl with boxes, landmarks and probabilities of all faces
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What is cut out, of the largest face near the middle
+    #[arg(long, value_enum, default_value_t = Form::Margin14)]
+    form: Form,
+    /// MTCNN's weights
+    #[arg(long, value_name = "FILE", default_value = DETECTOR)]
+    detector: PathBuf,
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+/// A photo's line in faces.jsonl.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    photo: String,
+    /// The file's length: another one is another photo.
+    bytes: u64,
+    /// Width and height of the photo as it is seen upright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<(u32, u32)>,
+    faces: Vec<Face>,
+    /// Which of them was cut out, and into what file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crop: Option<String>,
+    /// Why the photo could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+const FILE: &str = "faces.jsonl";
+
+impl CropFlags {
+    fn run(&self) -> Result<()> {
+        let (images, out) = (&self.images, &self.out);
+        let photos: Arc<[Photo]> = folder(images)?.into();
+        let inside = absolute(out)?.ancestors().find_map(|at| at.canonicalize().ok());
+        ensure!(
+            !inside.is_some_and(|at| images.canonicalize().is_ok_and(|images| at.starts_with(images))),
+            "--out {}: it lies in --images, whose photos are read again next time: name a folder beside it",
+            out.display()
+        );
+        let names = crops(&photos)?;
+        let machine = self.machine.resolve()?;
+        let detector = Detector::open(&self.detector, machine.device)?;
+        let weights = blake3::hash(&files::read(&self.detector)?).to_hex()[..16].to_string();
+        let head = json!({"crops": self.form, "detector": weights, "images": images.canonicalize()?}).to_string();
+        let (_lock, mut lines) = self.opened(&head)?;
+        self.keep(&mut lines, &photos, &names);
+        let place = out.join(FILE);
+        let write = |lines: &BTreeMap<String, String>| {
+            let text: Vec<&str> = std::iter::once(&head).chain(lines.values()).map(String::as_str).collect();
+            files::write_atomic(&place, [&text.join("\n"), "\n"].concat().as_bytes())
+        };
+        write(&lines)?;
+        let cannot = || format!("cannot write {}: free space and start the same command again", place.display());
+        let mut log = files::own(&place).with_context(cannot)?;
+        log.seek(SeekFrom::End(0)).with_context(cannot)?;
+        let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&photos[i].name)).collect();
+        let mut bar = Bar::new("crop", photos.len() as u64, lines.len() as u64);
+        let (form, at, own) = (self.form, out.clone(), photos.clone());
+        let loader = Loader::new(0..left.len() as u64, machine.workers, machine.workers + 1, move |index| {
+            let index = left[index as usize];
+            cut(&own[index], &detector, form, &at, &names[index])
+        })?;
+        for line in loader {
+            let line = line?;
+            let text = serde_json::to_string(&line)?;
+            log.write_all(format!("{text}\n").as_bytes()).with_context(cannot)?;
+            lines.insert(line.photo, text);
+            bar.step(1);
+        }
+        drop(bar);
+        write(&lines)?; // in order
+        self.say(lines.values())
+    }
+
+    /// The folder's lock, and what earlier starts wrote.
+    fn opened(&self, head: &str) -> Result<(File, BTreeMap<String, String>)> {
+        let out = &self.out;
+        let advice = || format!("--out {}: name a folder that can be written", out.display());
+        let text = match files::text(&out.join(FILE)) {
+            Ok(text) => text,
+            Err(error) if out.join(FILE).exists() => bail!("{}: {error}: name another --out", out.join(FILE).display()),
+            Err(_) => {
+                let other = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+                let other = fs::read_dir(out).into_iter().flatten().flatten().find(other);
+                let other = other.map(|entry| entry.file_name());
+                ensure!(other.is_none(), "--out {} holds {other:?} and no {FILE}: name a new folder", out.display());
+                String::new()
+            }
+        };
+        // The last line may be cut.
+        let mut whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let before = whole.next();
+        ensure!(
+            before.unwrap_or(head) == head,
+            "--out {}: its crops are of another --images, --form or --detector (the first line of {FILE} says which): name a \
+             new folder",
+            out.display()
+        );
+        let line = |text: &str| Some((serde_json::from_str::<Line>(text).ok()?.photo, text.to_string()));
+        let lines = whole.filter_map(line).collect();
+        fs::create_dir_all(out).with_context(advice)?;
+        let lock = files::own(&out.join(".lock")).with_context(advice)?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            bail!("another process is writing {}: wait for it, or name another --out", out.display());
+        }
+        Ok((lock, lines))
+    }
+
+    /// Keeps of `lines` what need not be done again; crops of what is gone or changed go.
+    fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) {
+        let now: BTreeMap<&str, (u64, &String)> =
+            photos.iter().zip(names).map(|(photo, name)| (photo.name.as_str(), (length(photo), name))).collect();
+        let path = |name: &str| {
+            let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+            ours.then(|| self.out.join(name))
+        };
+        lines.retain(|photo, text| {
+            let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
+            let same = now.get(photo.as_str()).is_some_and(|&(bytes, name)| {
+                bytes == line.bytes && line.crop.as_ref().is_none_or(|crop| crop == name)
+            });
+            let file = line.crop.as_deref().and_then(path);
+            // A power cut leaves empty files.
+            let there = |file: &PathBuf| file.metadata().is_ok_and(|found| found.len() > 0);
+            if same && line.error.is_none() && file.as_ref().is_none_or(there) {
+                return true;
+            }
+            file.map(fs::remove_file);
+            false
+        });
+        for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
+            files::sweep(&at);
+        }
+    }
+
+    fn say<'a>(&self, lines: impl ExactSizeIterator<Item = &'a String>) -> Result<()> {
+        let (count, mut cut) = (lines.len(), 0);
+        let (mut empty, mut unread) = (Vec::new(), Vec::new());
+        for line in lines {
+            match serde_json::from_str(line)? {
+                Line { error: Some(error), .. } => unread.push(error),
+                Line { crop: None, photo, .. } => empty.push(photo),
+                _ => cut += 1,
+            }
+        }
+        let some = |of: &[String], what: &str| match of {
+            [] => String::new(),
+            [only] => format!("; {what}: {only}"),
+            [first, ..] => format!("; {what}: {}, the first {first}", of.len()),
+        };
+        let rest = [some(&empty, "no face"), some(&unread, "not read")].concat();
+        ensure!(cut > 0, "no face in any of {count} photos under {}{rest}: name another folder", self.images.display());
+        let (side, out) = (self.form.side(), self.out.display());
+        print(format!("{cut} faces of {side} x {side} pixels out of {count} photos, and {FILE}, in {out}{rest}"))
+    }
+}
+
+/// The length of a photo's file, 0 where there is none.
+fn length(photo: &Photo) -> u64 {
+    photo.source.path().and_then(|path| path.metadata().ok()).map_or(0, |found| found.len())
+}
+
+/// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name.
+fn crops(photos: &[Photo]) -> Result<Vec<String>> {
+    let bare = |photo: &Photo| Path::new(&photo.name).with_extension("png").to_string_lossy().into_owned();
+    let mut each: BTreeMap<String, usize> = BTreeMap::new();
+    photos.iter().for_each(|photo| *each.entry(bare(photo)).or_default() += 1);
+    let name = |photo: &Photo| if each[&bare(photo)] > 1 { format!("{}.png", photo.name) } else { bare(photo) };
+    let names: Vec<String> = photos.iter().map(name).collect();
+    let mut seen = BTreeSet::new();
+    let twice = names.iter().find(|name| !seen.insert(*name));
+    twice.map_or(Ok(names.clone()), |name| Err(anyhow!("two photos would become {name}: rename one")))
+}
+
+/// Writes the crop of a photo, where it has a face, and gives its line.
+fn cut(photo: &Photo, detector: &Detector, form: Form, out: &Path, name: &str) -> Result<Line> {
+    let mut line = Line {
+        photo: photo.name.clone(),
+        bytes: length(photo),
+        size: None,
+        faces: Vec::new(),
+        chosen: None,
+        crop: None,
+        error: None,
+    };
+    let image = match photo.source.image() {
+        Ok(image) => image,
+        Err(error) => return Ok(Line { error: Some(one_line(&error)), ..line }),
+    };
+    (line.size, line.faces) = (Some(image.dimensions()), detector.faces(&image));
+    line.chosen = chosen(&line.faces, image.dimensions());
+    if let Some(face) = line.chosen {
+        let crop: RgbImage = form.view(&line.faces[face], image.dimensions()).of(&image)?;
+        // What is embedded from the file is then what is embedded on the fly.
+        let mut bytes = Vec::new();
+        crop.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
+        files::write_whole(&out.join(name), &bytes)?;
+        line.crop = Some(name.into());
+    }
+    Ok(line)
+}
