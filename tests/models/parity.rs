@@ -1,9 +1,9 @@
 //! Published weights by torchvision's own networks (TriNet by its authors' script): a file as its `torch.save` writes it,
 //! loaded as a binary loads it, and the same answers. scripts/test gets torchvision; without it these tests say so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rankle::models::inception::GoogLeNet;
+use rankle::models::inception::{GoogLeNet, InceptionResnetV1};
 use rankle::models::layers::Scope;
 use rankle::models::{AlexNet, Network, ResNet50, TriNet, Vgg16};
 use rankle::weights::{self, Published, start};
@@ -55,6 +55,83 @@ fn same(ours: &Tensor, theirs: &Tensor) {
     let scale = value(&theirs.abs().max());
     assert!(scale > 1e-3, "an answer of zeros says nothing");
     all_close(&(ours / scale), &(theirs / scale), 1e-4);
+}
+
+/// A published file that scripts/test or scripts/fetch got; without it, says so.
+fn published(set: &str, name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = ["target/test/data", "data"].iter().map(|data| root.join(data).join("weights").join(name));
+    let file = file.into_iter().find(|file| file.is_file());
+    if file.is_none() {
+        println!("skipped: no {name} (scripts/fetch {set} gets it)");
+    }
+    file
+}
+
+/// What PyTorch's own networks of tests/benches make of a published file: `$kind` of them, then the file.
+const PUBLISHED: &str = r#"
+import pathlib
+sys.path.insert(0, str(pathlib.Path(ROOT, "tests/benches")))
+try:
+    import nets, pku
+except ImportError as error:
+    print(error)
+    sys.exit(3)
+kind, path = which.split(" ", 1)
+torch.manual_seed(4)
+if kind == "faces":
+    # Both in the order of the layers.
+    parts = ["conv2d_", "repeat_1", "mixed_6a", "repeat_2", "mixed_7a", "repeat_3", "block8", "last_linear", "last_bn"]
+    ends = ["conv.weight", "weight", "bias", "running_mean", "running_var"]
+    place = lambda name: next(i for i, part in enumerate(parts) if name.startswith(part))
+    layer = lambda name: name.replace(".bn.", ".conv.").rpartition(".")[0]
+    last = lambda name: (".bn." in name, ends.index(name.rpartition(".")[2]))
+    theirs = load_file(path)
+    names = sorted(theirs, key=lambda name: (place(name), [int(x) if x.isdigit() else x for x in layer(name).split(".")], last(name)))
+    net = nets.inception_resnet_v1()
+    own = [name for name in net.state_dict() if "num_batches" not in name]
+    assert len(own) == len(names)
+    net.load_state_dict({name: theirs[of] for name, of in zip(own, names)}, strict=False)
+    x = torch.rand(2, 3, 160, 160) * 2 - 1
+    net.eval()
+else:
+    whole = pku.network(pathlib.Path(path), kind, "cpu").eval()
+    net = torch.nn.Sequential(*list(whole.children())[:-2])
+    x = torch.rand(2, 3, 128, 64)
+    x = (x * 255 - torch.tensor(pku.CAFFE_MEAN).view(1, 3, 1, 1)) if kind == "caffe" else (x - 0.45) / 0.225
+with torch.no_grad():
+    save_file({"x": x, "y": net(x).contiguous()}, folder + "/answer.safetensors")
+"#;
+
+/// An image batch and PyTorch's answer of the published `file`, by the networks of tests/benches.
+fn answer(kind: &str, file: &Path) -> Option<(Tensor, Tensor)> {
+    let script = PUBLISHED.replace("ROOT", &format!("{:?}", env!("CARGO_MANIFEST_DIR")));
+    let (_folder, answer) = ask(&script, &format!("{kind} {}", file.display()), &[])?;
+    Some((answer["x"].shallow_clone(), answer["y"].shallow_clone()))
+}
+
+#[test]
+fn inception_resnet_v1_answers_as_pytorchs_by_published_weights() {
+    let Some(file) = published("facenet-casia-20180408", "facenet-casia-20180408.safetensors") else { return };
+    let Some((x, y)) = answer("faces", &file) else { return };
+    let vs = VarStore::new(Device::Cpu);
+    let net = InceptionResnetV1::new(&Scope::root(&vs, 1), 160, 512, 1).expect("fits");
+    start(&vs, &file, &Published::FACES.whole()).expect("all of it");
+    same(&tch::no_grad(|| net.forward(&x, false)), &y);
+}
+
+#[test]
+fn resnet50_answers_as_pytorchs_by_he_et_als_weights_under_either_strides() {
+    let Some(file) = published("resnet50-he", "resnet50-he-caffe.safetensors") else { return };
+    for (kind, form) in [("caffe", Published::TRINET), ("torchvision", Published::RESNET50)] {
+        let Some((x, y)) = answer(kind, &file) else { return };
+        let vs = VarStore::new(Device::Cpu);
+        let at = Scope::root(&vs, 1);
+        let net = if kind == "caffe" { ResNet50::caffe(&at) } else { ResNet50::new(&at) };
+        let line = start(&vs, &file, &form).expect("all of it");
+        assert_eq!(line.contains("the first layer turned"), kind == "caffe", "{line}");
+        same(&tch::no_grad(|| net.features(&x, false)), &y);
+    }
 }
 
 #[test]
