@@ -243,8 +243,11 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
         }
         Ok(Err(error)) => {
             if let Some(stopped) = error.downcast_ref::<Stopped>() {
-                // Whole: it ends with a command to type.
-                eprintln!("{}", crate::say::line(&stopped.to_string()));
+                if crate::say::speaks() {
+                    // Whole: it ends with a command to type.
+                    eprintln!("{}", crate::say::line(&stopped.to_string()));
+                }
+                crate::collectives::finish();
                 128 + stopped.signal
             } else {
                 crate::collectives::fail(&crate::say::one_line(&error));

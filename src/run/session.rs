@@ -68,7 +68,7 @@ pub struct Session {
     bar: Option<Bar>,
     /// Rows of the training photos that were left out, where that is allowed.
     left_out: Option<BTreeSet<i64>>,
-    /// Heard while the loop runs, by a process that is alone.
+    /// Heard while the loop runs.
     signals: Option<Signals>,
     /// The step of the newest checkpoint, 0 for none, and when it was written.
     kept: (u64, Instant),
@@ -357,7 +357,17 @@ impl Session {
         let Done { step, loss, images, waited } = done;
         // Every process has the same loss; the first one speaks and writes for all.
         let due = self.logs(step);
-        let Some(writes) = &mut self.writes else { return Ok(()) };
+        let (count, size) = (step + 1, self.world.size());
+        let mut heard = (None, false);
+        // Processes on GPUs wait for each other at logged steps alone.
+        if let Some(signals) = self.signals.as_ref().filter(|_| size == 1 || due || !self.store.device().is_cuda()) {
+            heard = signals.of_all(&self.world)?;
+        }
+        let (mut stop, asked) = heard;
+        let stopped = |signal, kept| Err(Stopped { signal, kept, several: size > 1 }.into());
+        let Some(writes) = &mut self.writes else {
+            return stop.map_or(Ok(()), |signal| stopped(signal, String::new()));
+        };
         self.finite.note(loss);
         self.since.1 += images;
         if let Some(bar) = &mut self.bar {
@@ -393,14 +403,14 @@ impl Session {
             }
             self.since = (Instant::now(), 0);
         }
-        let count = step + 1;
         let due = count.is_multiple_of(self.checkpoint_every) || self.kept.1.elapsed().as_secs() >= 120;
-        let asked = self.signals.as_ref().is_some_and(Signals::save);
         if due || asked || count == self.steps {
             self.checkpoint(count)?;
         }
-        // Asked last: a signal may come while a checkpoint is written.
-        let stop = self.signals.as_ref().and_then(Signals::stop);
+        if size == 1 {
+            // Again: a signal may come while a checkpoint is written.
+            stop = self.signals.as_ref().and_then(Signals::stop);
+        }
         if stop.is_some() && self.kept.0 != count {
             self.checkpoint(count)?;
         }
@@ -409,7 +419,7 @@ impl Session {
         }
         match stop {
             None => Ok(()),
-            Some(signal) => Err(Stopped { signal, kept: kept(count, &self.at) }.into()),
+            Some(signal) => stopped(signal, kept(count, &self.at)),
         }
     }
 

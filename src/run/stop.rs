@@ -1,5 +1,6 @@
 //! Signals during a training: SIGTERM, SIGINT and SIGHUP let it finish its step and keep it, a second one ends it at
-//! once; SIGUSR1 has it keep what there is and go on. Handlers set flags alone; the session looks at them.
+//! once; SIGUSR1 has it keep what there is and go on. Of several processes any may hear one, and all end together: no second
+//! one counts, since a launcher repeats what a terminal has sent. Handlers set flags alone; the session looks at them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +9,12 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
+use tch::Tensor;
+
+use crate::collectives::World;
+
+/// What ends a training.
+const ENDS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
 
 /// Why a training ended before its last step: no error, but an end of the work.
 #[derive(Debug)]
@@ -16,13 +23,18 @@ pub struct Stopped {
     pub signal: u8,
     /// What is kept, and where.
     pub kept: String,
+    /// Whether several processes ended.
+    pub several: bool,
 }
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
         let name = signal_hook::low_level::signal_name(self.signal.into()).unwrap_or("a signal");
-        write!(f, "stopped by {name}: {}; to go on: {command}", self.kept)
+        match self.several {
+            true => write!(f, "stopped by {name}: {}; to go on, start all processes again as before", self.kept),
+            false => write!(f, "stopped by {name}: {}; to go on: {command}", self.kept),
+        }
     }
 }
 
@@ -54,7 +66,7 @@ static FLAGS: OnceLock<Flags> = OnceLock::new();
 pub struct Signals(&'static Flags);
 
 impl Signals {
-    /// Begins to listen; one of several processes, which cannot end for itself (`alone` is false), to SIGUSR1.
+    /// Begins to listen; `alone`, or as one of several processes.
     ///
     /// # Errors
     /// Where the system refuses.
@@ -62,11 +74,12 @@ impl Signals {
         if FLAGS.get().is_none() {
             let flags = Flags::default();
             let listen = || -> std::io::Result<()> {
-                let ends = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| alone && !ignored(*signal));
-                for signal in ends {
+                for signal in ENDS.into_iter().filter(|signal| !ignored(*signal)) {
                     flag::register_conditional_default(signal, flags.at_once.clone())?;
                     flag::register_usize(signal, flags.stop.clone(), signal as usize)?;
-                    flag::register(signal, flags.at_once.clone())?;
+                    if alone {
+                        flag::register(signal, flags.at_once.clone())?;
+                    }
                 }
                 flag::register(SIGUSR1, flags.save.clone()).map(drop)
             };
@@ -87,6 +100,21 @@ impl Signals {
     /// Whether a checkpoint was asked for since this was last called.
     pub fn save(&self) -> bool {
         self.0.save.swap(false, Ordering::SeqCst)
+    }
+
+    /// [`Signals::stop`] and [`Signals::save`] of all processes, which ask together.
+    ///
+    /// # Errors
+    /// Where another process is gone.
+    pub fn of_all(&self, world: &World) -> Result<(Option<u8>, bool)> {
+        if world.size() == 1 {
+            return Ok((self.stop(), self.save()));
+        }
+        let mut own = ENDS.map(|signal| i64::from(self.stop() == u8::try_from(signal).ok())).to_vec();
+        own.push(self.save().into());
+        let all: Vec<i64> = Vec::try_from(world.sum(&Tensor::from_slice(&own))?)?;
+        let stop = ENDS.iter().zip(&all).find(|(_, heard)| **heard > 0).map(|(signal, _)| *signal as u8);
+        Ok((stop, all[ENDS.len()] > 0))
     }
 }
 

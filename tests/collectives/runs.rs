@@ -170,6 +170,34 @@ fn a_death_ends_all_with_a_line_and_another_number_of_processes_goes_on() {
     place.good(LONG);
 }
 
+/// Whichever hears it: all end with their step, one says so, and SIGUSR1 has process 0 keep what there is.
+#[test]
+fn a_signal_to_one_process_ends_all_with_a_checkpoint_and_a_line() {
+    let place = quadruplet();
+    let train = "train @run --steps 100000 --log-every 2 --checkpoint-every 1000000";
+    let checkpoint = place.path("run/checkpoint.safetensors");
+    for (victims, signal) in [(0..1, libc::SIGTERM), (1..2, libc::SIGINT), (0..2, libc::SIGTERM)] {
+        let processes = start(2, &place, train);
+        let send = |rank: usize, signal: i32| {
+            // SAFETY: a signal to a process that this test has started and not waited for.
+            unsafe { libc::kill(processes.children[rank].id() as i32, signal) };
+        };
+        let length = |name: &str| fs::metadata(place.path(name)).map_or(0, |data| data.len());
+        let before = (length("run/log.jsonl"), fs::read(&checkpoint).unwrap_or_default());
+        assert!(within(120, || length("run/log.jsonl") > before.0), "no step was taken");
+        send(1, libc::SIGUSR1);
+        assert!(within(60, || fs::read(&checkpoint).is_ok_and(|now| now != before.1)), "nothing was kept");
+        victims.for_each(|rank| send(rank, signal));
+        let mut said = String::new();
+        for output in processes.end() {
+            said += &String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(128 + signal), "{said}");
+        }
+        assert_eq!((said.matches("stopped by SIG").count(), said.matches("error").count()), (1, 0), "{said}");
+        has(&said, "the checkpoint of step|start all processes again");
+    }
+}
+
 /// Processes of `program` whose command line has `word`.
 fn pids(program: &Program, word: &str) -> Vec<u32> {
     let running = fs::read_dir("/proc").expect("a Linux machine").flatten();
