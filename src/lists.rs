@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use csv::{ReaderBuilder, StringRecord};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use crate::files;
+use crate::say::note;
 
 /// A text file: UTF-8 or UTF-16 by its byte order mark, else what Windows calls ANSI. Lines end in `\n`.
 ///
@@ -19,7 +21,15 @@ pub fn text(path: &Path) -> Result<String> {
     let bytes = files::read(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text),
-        Err(other) => encoding_rs::WINDOWS_1252.decode(other.as_bytes()).0.into_owned(),
+        Err(other) => {
+            let (text, encoding, _) = encoding_rs::WINDOWS_1252.decode(other.as_bytes());
+            static SAID: Once = Once::new();
+            if encoding == encoding_rs::WINDOWS_1252 && !text.contains('\0') {
+                let name = path.display();
+                SAID.call_once(|| note(format!("{name} is not in UTF-8: read as Windows-1252, as all such lists are")));
+            }
+            text.into_owned()
+        }
     };
     ensure!(!text.contains('\0'), "{}: not a text file", path.display());
     Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
@@ -137,6 +147,11 @@ pub fn inside(path: &str) -> Result<String, &'static str> {
     } else {
         Ok(path.to_string())
     }
+}
+
+/// A name with its accents composed, as it is compared with others.
+pub fn composed(name: &str) -> String {
+    name.nfc().collect()
 }
 
 /// The path of a file that a list names: where there is none, that of one whose accents are written as other systems

@@ -313,7 +313,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let mut cards = data.cards();
                 if let [card] = &mut cards[..] {
                     let refused = data.trainable().and_then(|()| P::parts(&h.own, &data)).err();
-                    card.refused = refused.map(|error| crate::say::one_line(&error));
+                    card.refused = refused.map(|error| crate::say::one_line(&error)).or(card.refused.take());
                 }
                 cards.iter().try_for_each(print)?;
                 let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };

@@ -1,13 +1,14 @@
 //! Where a picture's pixels are, and what of them is looked at.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::{Result, ensure};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::picture::{self, Similarity, decode, resize};
+use crate::say::note;
 
 /// Where an image's pixels are.
 #[derive(Clone, Debug)]
@@ -35,7 +36,11 @@ impl Source {
     /// As there, and its complaint.
     pub fn image_of(&self, takes: &dyn Fn((u32, u32)) -> Result<()>) -> Result<Arc<RgbImage>> {
         let image = match self {
-            Source::File(path) => Arc::new(picture::load(path)?),
+            Source::File(path) => {
+                let image = picture::load(path)?;
+                some(path, image.dimensions())?;
+                Arc::new(image)
+            }
             Source::Memory(image) => image.clone(),
             Source::Through(seen) => {
                 let image = seen.0.image_of(takes)?;
@@ -66,7 +71,10 @@ impl Source {
     /// One line that names the file.
     pub fn dimensions(&self) -> Result<(u32, u32)> {
         match self {
-            Source::File(path) => picture::probe(&picture::read(path)?, &path.display().to_string()),
+            Source::File(path) => {
+                let size = picture::probe(&picture::read(path)?, &path.display().to_string())?;
+                some(path, size).map(|()| size)
+            }
             Source::Memory(image) => Ok(image.dimensions()),
             Source::Through(seen) => {
                 let size = seen.0.dimensions()?;
@@ -98,8 +106,27 @@ impl Source {
              the list of boxes",
             self.path().unwrap_or(Path::new("an image")).display()
         );
+        let whole = |centre: u32, length: u32, all: u32| centre >= length / 2 && centre + length.div_ceil(2) <= all;
+        if !(whole(x, width, wide) && whole(y, height, high)) {
+            static SAID: Once = Once::new();
+            let name = self.path().unwrap_or(Path::new("an image")).display();
+            SAID.call_once(|| {
+                note(format!("{name}: its box lies partly outside the image and is cut to it, as all such boxes are"));
+            });
+        }
         Ok(())
     }
+}
+
+/// Refuses an image file of less than a few pixels.
+fn some(path: &Path, (width, height): (u32, u32)) -> Result<()> {
+    const LEAST: u32 = 4;
+    ensure!(
+        width.min(height) >= LEAST,
+        "{}: {width} x {height} pixels show nothing (sides of {LEAST} at least): fetch it again or remove it",
+        path.display()
+    );
+    Ok(())
 }
 
 /// What is done to a whole image before a [`Recipe`] sees it: a centre crop, then the degradations of 1503.03832's

@@ -106,6 +106,22 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     assert!(line(open(dir.path())).contains("pairs.txt:2: P00/P00_0001.bmp and P00/P00_0001.png are both image 1"));
 }
 
+/// macOS writes accents apart, and lists have them composed; or the other way round.
+#[test]
+fn lists_and_folders_agree_on_accents() {
+    for (folder, listed) in [("Jose\u{301}", "Jos\u{e9}"), ("Jos\u{e9}", "Jose\u{301}")] {
+        let dir = TempDir::new().expect("a folder");
+        tree(&dir.path().join("lfw"), 0..1, 2);
+        for shot in 1..=2 {
+            picture(&dir.path().join(format!("lfw/{folder}/{folder}_{shot:04}.png")), 24, 24, 100 + shot);
+        }
+        let list = format!("2\t1\n{listed}\t1\t2\n{listed}\t1\tP00\t1\nP00\t1\t2\nP00\t2\t{listed}\t2\n");
+        std::fs::write(dir.path().join("pairs.txt"), list).expect("written");
+        let set = open(dir.path()).expect("a set");
+        assert_eq!((set.pairs.len(), &*set.test[set.pairs[0].left].name), (4, &*format!("{folder}/{folder}_0001.png")));
+    }
+}
+
 #[test]
 fn trees_and_splits_keep_people_apart() {
     let dir = TempDir::new().expect("a folder");

@@ -88,6 +88,13 @@ impl Card {
         (self.unreadable, self.problems, self.images) = (problems.len(), problems, true);
     }
 
+    /// What cannot be trained on for these reasons, where there are any: one line each for machines, the first for people.
+    pub fn lacks(&mut self, problems: Vec<String>) {
+        let more = if problems.len() > 1 { format!(" (the first of {})", problems.len()) } else { String::new() };
+        self.refused = problems.first().map(|first| format!("{first}{more}"));
+        (self.unreadable, self.problems) = (problems.len(), problems);
+    }
+
     /// Counts photos of persons in `parts` (those that hold any) and decodes every `image` on all cores.
     pub(super) fn photos(
         &mut self,

@@ -100,6 +100,23 @@ pub fn open_one(dir: &Path, name: &str) -> Result<SkillSet> {
 /// # Errors
 /// One line: a video that is missing or cannot be told from another, a list of segments that does not fit.
 pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
+    let (wanted, missing) = found(dir, set)?;
+    let count = missing.len();
+    if let Some(first) = missing.into_iter().next() {
+        ensure!(count == 1, "{count} of {} videos cannot be used, the first: {first:#}", set.videos.len());
+        return Err(first);
+    }
+    Clip::open_all(wanted, cache)
+}
+
+/// Videos with their titles and places.
+type Found = Vec<(String, u32, crate::video::VideoFiles)>;
+
+/// The files of all videos of a set, and why those that cannot be used cannot.
+///
+/// # Errors
+/// One line: a list of segments that does not fit.
+pub fn found(dir: &Path, set: &SkillSet) -> Result<(Found, Vec<anyhow::Error>)> {
     const END: &str = "_segments.csv";
     let file = |task: &str| task.to_lowercase() + END;
     let tasks: BTreeSet<String> =
@@ -122,12 +139,7 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
             }
         }
     }
-    let count = missing.len();
-    if let Some(first) = missing.into_iter().next() {
-        ensure!(count == 1, "{count} of {} videos cannot be used, the first: {first:#}", set.videos.len());
-        return Err(first);
-    }
-    Clip::open_all(wanted, cache)
+    Ok((wanted, missing))
 }
 
 /// A video of a list of segments, and its first and last frame.

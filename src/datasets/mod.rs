@@ -228,7 +228,27 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         set.name = format!("{up}-{}", set.name);
     }
     ensure!(set.train.is_empty() || persons(&*set.train).len() >= 2, "{}", too_few(&set));
+    let copies = copies(set.photos());
+    set.notes.extend(copies);
     Ok(set)
+}
+
+/// How many photos have names that file managers give to copies, `a (1).jpg` or `a - Copy.jpg`, or nothing.
+fn copies<'a>(photos: impl Iterator<Item = &'a Photo>) -> Option<String> {
+    let copied = |photo: &&Photo| {
+        let stem = photo.name.rsplit_once('.').map_or(&*photo.name, |(stem, _)| stem);
+        let number = stem.strip_suffix(')').and_then(|stem| stem.rsplit_once(" ("));
+        number.is_some_and(|(_, number)| number.parse::<u32>().is_ok())
+            || stem.ends_with(" - Copy")
+            || stem.ends_with(" copy")
+    };
+    let mut all = photos.filter(copied);
+    let first = all.next()?;
+    let count = thousands(1 + all.count());
+    Some(format!(
+        "{count} photos are copies, by their names (the first {}), and count as others do: remove them",
+        first.name
+    ))
 }
 
 /// Why a set has nobody to train on, or only one person.

@@ -17,6 +17,12 @@ type Identities = BTreeMap<String, Vec<Entry>>;
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let mut notes = Vec::new();
     let mut passed = Passed::default();
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    ensure!(
+        !["bbox_train", "bbox_test"].iter().any(|part| full.ends_with(part)),
+        "{}: a part of MARS, by its name: give the folder above it, or rename it",
+        dir.display()
+    );
     let (train, test) = (dir.join("train").is_dir(), dir.join("test").is_dir());
     let (train, test, prefix) = if train && test {
         let (train, test) =
@@ -124,7 +130,16 @@ fn nothing(dir: &Path, train: bool, test: bool) -> Result<ReidSet> {
         let (here, gone) = if train { ("train", "test") } else { ("test", "train") };
         bail!("{shown} has the folder {here} but not {gone}: add {gone}/ID/*.jpg, or give {shown}/{here} to split it");
     }
-    for entry in list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.folder) {
+    let all = list(dir, &mut Passed::default())?;
+    let images = all.iter().filter(|entry| entry.is_image()).count();
+    if images > 0 {
+        bail!(
+            "{shown}: {} images lie in it and none in folders: expected one folder an identity ({shown}/ID/*.jpg); of a \
+             part of Market-1501 give the folder above, of CUHK03 one with testsets.json beside it",
+            thousands(images)
+        );
+    }
+    for entry in all.into_iter().filter(|entry| entry.folder) {
         if ["bounding_box_train", "bbox_train", "train"].iter().any(|known| entry.path.join(known).is_dir()) {
             bail!("no images under {shown}: give {}, which looks like a set", entry.path.display());
         }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Cache, Clip};
 use crate::folders::{Entry, FILMS, Passed, list};
+use crate::lists::{composed, found};
 use crate::say::note;
 
 /// A video that was found.
@@ -143,13 +144,14 @@ fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
 /// it as a part between `_`, `-`, `.` or blanks.
 pub(crate) fn meant<'a, T>(all: &'a [T], name: impl Fn(&T) -> &str, wanted: &str) -> Vec<&'a T> {
     const BETWEEN: [char; 4] = ['_', '-', '.', ' '];
+    let wanted = &composed(wanted)[..];
     let part = |name: &str| {
         let edges = |at: usize| (name[..at].ends_with(BETWEEN) || at == 0, &name[at + wanted.len()..]);
         let mut places = name.match_indices(wanted).map(|(at, _)| edges(at));
         places.any(|(begins, rest)| begins && (rest.is_empty() || rest.starts_with(BETWEEN)))
     };
-    let whole: Vec<&T> = all.iter().filter(|one| name(one) == wanted).collect();
-    if whole.is_empty() { all.iter().filter(|one| part(name(one))).collect() } else { whole }
+    let whole: Vec<&T> = all.iter().filter(|one| composed(name(one)) == wanted).collect();
+    if whole.is_empty() { all.iter().filter(|one| part(&composed(name(one)))).collect() } else { whole }
 }
 
 /// The video `video` under `videos`: a folder of pictures or a film whose name is, or has as a part, the video's (as
@@ -170,7 +172,7 @@ pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
         fitting = some;
     }
     match fitting.into_iter().map(|(_, path)| path).collect::<Vec<_>>()[..] {
-        [path] => at(path, Some(&flow.join(video))),
+        [path] => at(path, Some(&found(flow.join(video)))),
         [] => bail!("no video of {video} in {}: expected {} with that name", videos.display(), kinds()),
         [a, b, ..] => bail!("{} has {} and {} for {video}: leave one", videos.display(), name(a), name(b)),
     }
@@ -193,7 +195,7 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
         if entry.is_film() || (entry.folder && !pictures(path)?.0.is_empty()) {
             let same = found.iter().find(|(known, _): &&(String, VideoFiles)| *known == title);
             ensure!(same.is_none(), "{} has two videos called {title}: rename one", dir.display());
-            found.push((title.clone(), at(path, Some(&dir.join("flow").join(&title)))?));
+            found.push((title.clone(), at(path, Some(&crate::lists::found(dir.join("flow").join(&title))))?));
         } else {
             passed.add(&entry);
         }

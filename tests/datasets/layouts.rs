@@ -238,6 +238,34 @@ fn trees_beside_the_names_of_layouts_are_trees() {
     assert!(set.notes.iter().any(|note| note == "passed over beside train and test: val"), "{:?}", set.notes);
 }
 
+/// A part of a set given for the whole, photos of nothing, and what a file manager copied.
+#[test]
+fn what_is_not_as_it_looks_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, &["mars/bbox_train/0001/0001C1T0001F001.jpg", "mars/bbox_train/0002/0002C1T0001F001.jpg"]);
+    fill(dir, &["cuhk/labeled/1_001_1_01.jpg", "market/bounding_box_train/0001_c1s1_000001_00.jpg"]);
+    for (given, words) in [
+        ("mars", "bbox_test is missing: MARS"),
+        ("mars/bbox_train", "a part of MARS, by its name: give the folder above"),
+        ("cuhk", "labeled: a part of a set|labeled beside testsets.json"),
+        ("cuhk/labeled", "1 images lie in it|of CUHK03 one with testsets.json beside it"),
+        ("market", "query is missing: Market-1501"),
+        ("market/bounding_box_train", "1 images lie in it|of a part of Market-1501 give the folder above"),
+    ] {
+        crate::common::has(&line(datasets::open(&dir.join(given))), words);
+    }
+    fill(dir, &["tree/a/1.jpg", "tree/a/1 (1).jpg", "tree/b/1.jpg", "tree/b/1 - Copy.jpg", "tree/c/(2).jpg"]);
+    picture(1, 1).save(dir.join("tree/c/tiny.png")).unwrap();
+    let set = datasets::open(&dir.join("tree")).unwrap();
+    let copies = set.notes.iter().find(|note| note.contains("copies, by their names"));
+    // Two identities or three: all train and test.
+    assert!(copies.is_some_and(|note| note.contains("1 (1).jpg")), "{:?}", set.notes);
+    let error = line(datasets::check(&*set.train));
+    assert!(error.contains("tiny.png: 1 x 1 pixels show nothing"), "{error}");
+    assert!(set.card().problems.iter().any(|problem| problem.contains("tiny.png: 1 x 1")));
+}
+
 #[test]
 fn check_names_the_first_bad_file_and_the_card_lists_them() {
     let dir = tempfile::tempdir().unwrap();

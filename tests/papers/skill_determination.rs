@@ -195,7 +195,35 @@ fn two_processes_take_the_steps_of_one() {
     has(&several(2, &format!("train @one {flags} --chunk 4")), "trained:");
 }
 
-/// A film whose index promises more frames than any decoder gives: ffprobe and ffmpeg are played by scripts.
+#[test]
+fn data_names_all_that_is_missing_of_every_task() {
+    let place = place();
+    for (task, stem) in [("Knots", "knots"), ("Suture", "suture")] {
+        for (file, text) in [
+            ("gt", "Vid1,Vid2,Better\nB,A,A\nB,C,B\nE,D,D\n"),
+            ("train_1", "Better,Worse\nA,B\n"),
+            ("val_1", "Better,Worse\nB,C\nD,E\n"),
+        ] {
+            let folder = if file == "gt" { "" } else { "splits/" };
+            place.write(&format!("set/annotations/{task}/{folder}{stem}_{file}.csv"), text);
+        }
+        videos(&place.path(&format!("set/videos/{task}")), 1, 2);
+    }
+    fs::rename(place.path("set/videos/Knots/video0"), place.path("set/videos/Knots/A")).expect("renamed");
+    for (folder, counts, kind) in [("videos", [4, 5], "no video of "), ("features", [10, 10], ".safetensors")] {
+        if folder == "features" {
+            fs::rename(place.path("set/videos"), place.path("set/features")).expect("renamed");
+        }
+        let shown = place.good("data --data @set --out @cards.json");
+        let cards = place.json("cards.json");
+        for (card, count) in cards.as_array().expect("cards").iter().zip(counts) {
+            let problems = card["problems"].as_array().expect("a list");
+            assert!(problems.len() == count && problems.iter().all(|line| line.to_string().contains(kind)), "{card}");
+            has(&shown, &format!("train refuses it: |(the first of {count})"));
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn bad_input_is_answered_in_one_line() {

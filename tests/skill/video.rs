@@ -282,6 +282,7 @@ fn videos_are_found_by_name() {
         "A1_other.mp4",
         "A10.mp4",
         "00001.MTS",
+        "Kno\u{308}ten_B007.avi",
         "notes.txt",
     ] {
         std::fs::write(at(name), b"film").expect("written");
@@ -296,6 +297,7 @@ fn videos_are_found_by_name() {
     let found = |video: &str| find(dir.path(), &flow, video);
     assert_eq!(found("B001").expect("one").film, Some(at("Knot_Tying_B001_capture2.avi")));
     assert_eq!(found("A1").expect("one").film, Some(at("A1.mp4")));
+    assert_eq!(found("Kn\u{f6}ten").expect("one").film, Some(at("Kno\u{308}ten_B007.avi")));
     let pictures = found("C2").expect("a folder");
     assert_eq!((pictures.frames.len(), pictures.flow.len(), &pictures.film), (3, 2, &None));
     let text = line(found("Z9"));
@@ -325,7 +327,7 @@ fn videos_are_found_by_name() {
     assert!(line(clip.flow(0)).contains("has no optical flow"));
     assert!(line(clip.check_flow()).contains("skill-determination flow"));
     let all = folder(dir.path()).expect("videos");
-    assert_eq!(all.len(), 7);
+    assert_eq!(all.len(), 8);
     assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));
 }
 

@@ -315,6 +315,8 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     };
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let copies = super::copies(set.photos());
+    set.notes.extend(copies);
     Ok(set)
 }
 

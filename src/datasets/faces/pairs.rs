@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::FaceSet;
 use crate::catalog;
 use crate::datasets::{Photo, thousands};
-use crate::lists::{Row, rows};
+use crate::lists::{Row, composed, rows};
 
 /// Two test photos (or videos) and whether they show one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,10 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
         let find = |name: &str, number: &str| -> Result<usize> {
             let value: u32 = number.parse().ok().with_context(|| format!("{at}: {number:?} is no image number"))?;
             // NAME_0012 goes before another name that ends in the number.
-            let all = index.get(&(name, value)).map_or(&[][..], Vec::as_slice);
-            let as_named =
-                |row: &&usize| photos[**row].name[name.len() + 1..].starts_with(&format!("{name}_{value:04}."));
+            let plain = composed(name);
+            let named = format!("{plain}/{plain}_{value:04}.");
+            let all = index.get(&(plain, value)).map_or(&[][..], Vec::as_slice);
+            let as_named = |row: &&usize| composed(&photos[**row].name).starts_with(&named);
             let exact: Vec<usize> = all.iter().filter(as_named).copied().collect();
             match if exact.is_empty() { all } else { &exact[..] } {
                 [] => bail!(
@@ -96,16 +97,15 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
 }
 
 /// Photos by person's name and the number at the end of the file's name (`NAME/NAME_0012.jpg` is 12).
-fn index(photos: &[Photo]) -> BTreeMap<(&str, u32), Vec<usize>> {
-    let entry = |(row, photo): (usize, &'_ Photo)| -> Option<((usize, u32), usize)> {
-        let (folder, file) = photo.name.split_once('/')?;
+fn index(photos: &[Photo]) -> BTreeMap<(String, u32), Vec<usize>> {
+    let mut index = BTreeMap::<_, Vec<usize>>::new();
+    for (row, photo) in photos.iter().enumerate() {
+        let Some((folder, file)) = photo.name.split_once('/') else { continue };
         let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
         let number = stem.rsplit_once('_').map_or(stem, |(_, number)| number);
-        Some(((folder.len(), number.parse().ok()?), row))
-    };
-    let mut index = BTreeMap::<_, Vec<usize>>::new();
-    for ((length, number), row) in photos.iter().enumerate().filter_map(entry) {
-        index.entry((&photos[row].name[..length], number)).or_default().push(row);
+        if let Ok(number) = number.parse() {
+            index.entry((composed(folder), number)).or_default().push(row);
+        }
     }
     index
 }

@@ -12,7 +12,7 @@ use super::{FaceLayout, FaceSet, Pair};
 use crate::catalog;
 use crate::datasets::{Count, Photo, Source, compare, thousands};
 use crate::folders::{Entry, Passed, list};
-use crate::lists::{Row, rows};
+use crate::lists::{self, Row, composed, rows};
 use crate::source::{Region, View};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
@@ -69,7 +69,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     let (mut test, mut passed) = (Vec::new(), Passed::default());
     for (number, (video, place)) in videos.iter_mut().enumerate() {
         *place = number;
-        let folder = frames.join(video);
+        let folder = lists::found(frames.join(video));
         ensure!(folder.is_dir(), "{}: {} is missing: unpack the frames again", path.display(), folder.display());
         let mut images = list(&folder, &mut passed)?;
         images.retain(Entry::is_image);
@@ -78,9 +78,9 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         let name = video.split_once('/').map_or("", |(person, _)| person);
         if whole {
             if !boxes.contains_key(name) {
-                boxes.insert(name.into(), faces(&frames.join(format!("{name}.labeled_faces.txt")))?);
+                boxes.insert(name.into(), faces(&lists::found(frames.join(format!("{name}.labeled_faces.txt"))))?);
             }
-            images.retain(|entry| boxes[name].contains_key(&format!("{video}/{}", entry.name)));
+            images.retain(|entry| boxes[name].contains_key(&composed(&format!("{video}/{}", entry.name))));
             ensure!(
                 !images.is_empty(),
                 "{}: none of its frames has a box in {name}.labeled_faces.txt: unpack frame_images_DB again, or take {ALIGNED}",
@@ -90,7 +90,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         let person = people.iter().position(|known| known == name).map_or(-1, |at| at as i64 + 1);
         test.extend(images.into_iter().take(FRAMES).map(|entry| {
             let file = format!("{video}/{}", entry.name);
-            let region = boxes.get(name).and_then(|boxes| boxes.get(&file)).copied();
+            let region = boxes.get(name).and_then(|boxes| boxes.get(&composed(&file))).copied();
             let source = match region {
                 Some(_) => Source::Through(Box::new((Source::File(entry.path), View { region, ..View::WHOLE }))),
                 None => Source::File(entry.path),
@@ -128,7 +128,7 @@ fn faces(list: &Path) -> Result<BTreeMap<String, Region>> {
         let (Some(x), Some(y), Some(width), Some(height)) = (value(2), value(3), value(4), value(5)) else {
             bail!("{}:{}: expected frame, _, x, y, width, height: {cure}", list.display(), line)
         };
-        boxes.insert(columns[0].replace('\\', "/"), Region { x, y, width, height });
+        boxes.insert(composed(&columns[0].replace('\\', "/")), Region { x, y, width, height });
     }
     Ok(boxes)
 }

@@ -115,6 +115,22 @@ impl SkillData {
         Ok(set)
     }
 
+    /// Why each video of a set that cannot be used cannot.
+    fn missing(&self, set: &SkillSet) -> Vec<anyhow::Error> {
+        let dir = Path::new(&self.data);
+        let has = |folder: &str| dir.join(folder).is_dir();
+        // Of features alone, what they lack.
+        match self.inputs.crops.as_ref().filter(|_| has("videos") || !has("features")) {
+            _ if self.data == "drawn" => Vec::new(),
+            Some(_) => epic_skills::found(dir, set).map_or_else(|error| vec![error], |(_, missing)| missing),
+            None => {
+                let all =
+                    self.inputs.streams.iter().flat_map(|&stream| (0..set.videos.len()).map(move |i| (stream, i)));
+                all.filter_map(|(stream, i)| features_of(dir, set, stream, i).err()).collect()
+            }
+        }
+    }
+
     fn opened(&self) -> Result<&Opened> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
@@ -220,7 +236,12 @@ impl Data for SkillData {
     }
 
     fn cards(&self) -> Vec<Card> {
-        self.sets.iter().map(SkillSet::card).collect()
+        let card = |set: &SkillSet| {
+            let mut card = set.card();
+            card.lacks(self.missing(set).iter().map(|error| format!("{error:#}")).collect());
+            card
+        };
+        self.sets.iter().map(card).collect()
     }
 }
 
@@ -245,25 +266,33 @@ pub fn brought(videos: &str, inputs: &Inputs) -> Result<(Vec<String>, Materials)
     Ok((names, inputs.of(&clips.into(), crops)?))
 }
 
-/// Ready-made features: `features/<stream>/<Task>/<video>.safetensors`, tensor "features" `[snippets, width]`.
 fn features(dir: &Path, set: &SkillSet, stream: Stream) -> Result<Material> {
     let mut all: Vec<Features> = Vec::new();
     for (i, name) in set.videos.iter().enumerate() {
-        let folder = dir.join("features").join(stream.name()).join(&set.task(i).name);
-        let path = folder.join(format!("{name}.safetensors"));
-        let (tensors, _) = weights::read_safetensors(&path)?;
-        let found = tensors.into_iter().find(|(name, _)| name == "features").map(|(_, x)| x.to_kind(Kind::Float));
-        let found = found.filter(|x| x.dim() == 2 && x.numel() > 0 && x.isfinite().all().int64_value(&[]) == 1);
-        let x = found.with_context(|| {
-            format!("{}: it should hold a tensor \"features\" [snippets, width] of finite numbers", path.display())
-        })?;
-        let width = x.size()[1] as usize;
-        if all.first().is_some_and(|first| first.width != width) {
-            bail!("{}: rows of {width} numbers, and the videos before it have others", path.display());
+        let found = features_of(dir, set, stream, i)?;
+        if all.first().is_some_and(|first| first.width != found.width) {
+            bail!(
+                "{name}.safetensors, {}: rows of {} numbers, and the videos before it have others",
+                stream.name(),
+                found.width
+            );
         }
-        all.push(Features { width, values: Vec::<f32>::try_from(x.contiguous().view([-1]))? });
+        all.push(found);
     }
     Ok(Material::Features(all.into()))
+}
+
+/// Ready-made features of one video: `features/<stream>/<Task>/<video>.safetensors`, tensor "features" `[snippets, width]`.
+fn features_of(dir: &Path, set: &SkillSet, stream: Stream, video: usize) -> Result<Features> {
+    let folder = dir.join("features").join(stream.name()).join(&set.task(video).name);
+    let path = crate::lists::found(folder.join(format!("{}.safetensors", set.videos[video])));
+    let (tensors, _) = weights::read_safetensors(&path)?;
+    let found = tensors.into_iter().find(|(name, _)| name == "features").map(|(_, x)| x.to_kind(Kind::Float));
+    let found = found.filter(|x| x.dim() == 2 && x.numel() > 0 && x.isfinite().all().int64_value(&[]) == 1);
+    let x = found.with_context(|| {
+        format!("{}: it should hold a tensor \"features\" [snippets, width] of finite numbers", path.display())
+    })?;
+    Ok(Features { width: x.size()[1] as usize, values: Vec::<f32>::try_from(x.contiguous().view([-1]))? })
 }
 
 /// A training of a run: one stream of one fold, in a folder of its own.
