@@ -252,6 +252,11 @@ fn what_cannot_be_cut_is_said_in_one_line() {
     place.good(&format!("crop --images @photos --out @done {with}"));
     place.bad(&[
         (1, "crop --images @photos --out @o --detector @none.pt", "--detector|none.pt|no such file"),
+        (
+            1,
+            "crop --images @photos --out @o --detector @none/mtcnn.safetensors",
+            "--detector|scripts/fetch mtcnn gets it",
+        ),
         (1, "crop --images @photos --out @o --detector @cut.safetensors", "--detector|cut.safetensors|no whole"),
         (
             1,
