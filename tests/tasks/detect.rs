@@ -269,7 +269,7 @@ fn what_cannot_be_cut_is_said_in_one_line() {
             "no face in any of 5 photos|the first A/a1.png",
         ),
         (1, &format!("crop --images @small --out @s {with}"), "no face in any of 1 photos|one.png"),
-        (1, &format!("crop --images @wide --out @w {with}"), "not read|wide.png|20000 x 30|16384"),
+        (1, &format!("crop --images @wide --out @w {with}"), "no face in any of 1 photos|wide.png|20000 x 30|16384"),
         (1, &format!("crop --images @photos/one.png --out @x {with}"), "one.png|give the folder"),
         (1, &format!("crop --images @photos --out @photos/crops {with}"), "--out|lies in --images"),
         (1, &format!("crop --images @photos --out @photos {with}"), "--out|lies in --images"),

@@ -293,8 +293,13 @@ impl CropFlags {
             [only] => format!("; {what}: {only}"),
             [first, ..] => format!("; {what}: {}, the first {first}", of.len()),
         };
+        let first = empty.first().or(unread.first()).map_or("", String::as_str);
+        ensure!(
+            cut > 0,
+            "no face in any of {count} photos under {}, the first {first}: name another folder",
+            self.images.display()
+        );
         let rest = [some(&empty, "no face"), some(&unread, "not read")].concat();
-        ensure!(cut > 0, "no face in any of {count} photos under {}{rest}: name another folder", self.images.display());
         let (side, out) = (self.form.side(), self.out.display());
         print(format!("{cut} faces of {side} x {side} pixels out of {count} photos, and {FILE}, in {out}{rest}"))
     }
