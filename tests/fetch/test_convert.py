@@ -370,6 +370,25 @@ class Records(Convert):
         (self.source / "train.rec").unlink()
         self.assertIn("0 files train.rec", self.refused(recordio))
 
+    def test_whatever_the_bytes_are_it_converts_or_says_why_not(self):
+        rng, problems = random.Random(7), 0
+        good = b"".join(record(face(i, b"\xff\xd8" + MAGIC + noise(9, i), i % 3)) for i in range(4))
+        for i in range(600):
+            data = bytearray(good)
+            for _ in range(rng.randrange(1, 4)):
+                at = rng.randrange(len(data))
+                part = rng.choice([b"", MAGIC, rng.randbytes(4), b"\xff" * 4, bytes(data[:at])])
+                data[at : at + rng.choice([0, 1, 4, 40])] = part
+                data = data or bytearray(b"\0")
+            self.put("train.rec", bytes(data))
+            self.target = self.folder / f"fuzz{i}"
+            self.target.mkdir()
+            try:
+                recordio.convert(self.source, self.target, {})
+            except recordio.Problem:
+                problems += 1
+        self.assertGreater(problems, 300)
+
 
 class Videos(Convert):
     def test_ytf(self):
