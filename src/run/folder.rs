@@ -87,7 +87,7 @@ impl RunFolder {
         let here = std::fs::metadata(self.file(".lock")).map(place).ok();
         ensure!(
             here.is_some() && here == self.lock.metadata().map(place).ok(),
-            "{} was moved or removed while a run wrote to it: move it back and start the same command again",
+            "{} was moved or removed while a run wrote to it: move it back, where it still is, and start the same command again",
             self.path.display()
         );
         let config = self.file("config.json");

@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
+use crate::files;
 use crate::say::note;
 
 /// A video file whose frames were all decoded once.
@@ -21,7 +23,7 @@ pub struct Film {
 }
 
 /// What is kept of a frame.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Frame {
     /// Seconds from the beginning of the file, as ffmpeg says: where a search for the frame begins, never what decides.
     time: f64,
@@ -45,14 +47,37 @@ fn complaint(bytes: &[u8]) -> String {
 }
 
 impl Film {
-    /// Decodes the whole film once, to know its frames, which will be of `size` (height, width). Where ffmpeg complains
-    /// of a film that it reads (one that was cut short), a note says so.
+    /// Decodes the whole film once, to know its frames, which will be of `size` (height, width); what it found of a long one
+    /// is remembered in the user's cache (`$XDG_CACHE_HOME`, else `~/.cache`). Where ffmpeg complains of a film that it reads
+    /// (one that was cut short), a note says so.
     ///
     /// # Errors
     /// One line: no ffmpeg on this machine, or no video in the file.
     pub fn open(path: &Path, size: (u32, u32)) -> Result<Film> {
+        let named = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+        Film::open_with(path, size, cache.map(|cache| cache.join("rankle/films")).as_deref())
+    }
+
+    /// As [`Film::open`], where long films are remembered in the folder `cache`: as long as path, size, time of change and
+    /// ffmpeg are the same.
+    ///
+    /// # Errors
+    /// As there. That nothing can be remembered is none.
+    pub fn open_with(path: &Path, size: (u32, u32), cache: Option<&Path>) -> Result<Film> {
+        const LONG: usize = 1000;
         ensure!(path.is_file(), "{}: no such file", path.display());
         let mut film = Film { path: path.to_path_buf(), size, frames: Vec::new() };
+        let kept = cache.and_then(|cache| {
+            let found = path.metadata().ok()?;
+            let of = (path.canonicalize().ok()?, size, found.len(), found.modified().ok()?, version());
+            Some(cache.join(&blake3::hash(format!("{of:?}").as_bytes()).to_hex()[..32]))
+        });
+        let remembered =
+            kept.as_ref().and_then(|kept| serde_json::from_slice::<Vec<Frame>>(&files::read(kept).ok()?).ok());
+        if let Some(frames) = remembered.filter(|frames| !frames.is_empty()) {
+            return Ok(Film { frames, ..film });
+        }
         let mut ask = film.command(None);
         // Times in the container's own units.
         ask.args(["-enc_time_base", "-1", "-c:v", "rawvideo", "-f", "framehash", "-hash", "CRC32", "-"]);
@@ -73,6 +98,9 @@ impl Film {
         if !output.stderr.is_empty() {
             let frames = film.frames();
             note(format!("{}: ffmpeg reads {frames} frames and complains ({complaint})", path.display()));
+        } else if let Some((kept, cache)) = kept.zip(cache).filter(|_| film.frames.len() >= LONG) {
+            let frames = serde_json::to_vec(&film.frames)?;
+            let _ = std::fs::create_dir_all(cache).is_ok_and(|()| files::write_atomic(&kept, &frames).is_ok());
         }
         Ok(film)
     }
@@ -190,13 +218,18 @@ impl Film {
 
 /// What makes ffmpeg hand on each decoded frame once, none doubled and none dropped: version 5.1 renamed the option.
 fn every_frame() -> [&'static str; 2] {
-    static WORDS: OnceLock<[&str; 2]> = OnceLock::new();
-    *WORDS.get_or_init(|| {
+    match release(version()) {
+        Some(release) if release < (5, 1) => ["-vsync", "0"],
+        _ => ["-fps_mode", "passthrough"],
+    }
+}
+
+/// What ffmpeg says of itself.
+fn version() -> &'static str {
+    static TOLD: OnceLock<String> = OnceLock::new();
+    TOLD.get_or_init(|| {
         let told = ffmpeg().arg("-version").output().map(|output| output.stdout).unwrap_or_default();
-        match release(&String::from_utf8_lossy(&told)) {
-            Some(release) if release < (5, 1) => ["-vsync", "0"],
-            _ => ["-fps_mode", "passthrough"],
-        }
+        String::from_utf8_lossy(&told).into_owned()
     })
 }
 

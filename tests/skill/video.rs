@@ -443,6 +443,36 @@ fn ffmpeg_makes(dir: &Path, args: &str) -> bool {
     run.stdin(std::process::Stdio::null()).output().is_ok_and(|made| made.status.success())
 }
 
+#[test]
+fn a_long_film_is_decoded_once_until_it_changes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (film, cache) = (dir.path().join("long.avi"), dir.path().join("cache/films"));
+    let made = |seconds: u32| {
+        let source = format!("-f lavfi -i testsrc=size=40x30:rate=50:duration={seconds} -c:v mjpeg long.avi");
+        ffmpeg_makes(dir.path(), &source)
+    };
+    if !made(21) {
+        println!("skipped: no ffmpeg");
+        return;
+    }
+    let open = || ffmpeg::Film::open_with(&film, (30, 40), Some(&cache)).expect("a film");
+    let first = open();
+    assert_eq!((first.frames(), &open()), (1050, &first));
+    // What stands there is believed.
+    let kept = std::fs::read_dir(&cache).expect("a folder").next().expect("one").expect("an entry").path();
+    let mut frames: Vec<serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(&kept).expect("read")).expect("JSON");
+    frames.pop();
+    std::fs::write(&kept, serde_json::to_vec(&frames).expect("JSON")).expect("written");
+    assert_eq!(open().frames(), 1049);
+    for damage in ["", "[", "[]"] {
+        std::fs::write(&kept, damage).expect("written");
+        assert_eq!(open(), first, "{damage}");
+    }
+    assert!(made(22));
+    assert_eq!(open().frames(), 1100);
+}
+
 /// Every frame by its number against one decoding of all, with the number of frames.
 fn by_number(path: &Path) -> usize {
     let film = ffmpeg::Film::open(path, (30, 40)).unwrap_or_else(|error| panic!("{error:#}"));
