@@ -12,7 +12,7 @@
 //! most on those photos, and finds or loses 4 doubtful faces of the 227.
 //!
 //! Memory is bounded: the first network sees a large photo in bands of rows that overlap by what its windows cover, the
-//! others 512 windows at a time.
+//! others 512 windows at a time (12,000 x 8,000 pixels with 1,815 faces: 1.3 GiB, of which the photo is 0.3).
 
 use std::path::Path;
 
