@@ -20,13 +20,16 @@ use rankle::device::machine::cuda_modes;
 use rankle::device::{Captured, autocast};
 use rankle::distance::{Metric, normalize};
 use rankle::loader::Loader;
-use rankle::losses::{Margin, Tally, embedded, multilabel};
+use rankle::losses::{self, Margin, Tally, embedded, multilabel};
 use rankle::mining::{Negative, Pick};
 use rankle::models::label::LabelNet;
 use rankle::models::layers::Scope;
 use rankle::models::{
-    LuNet, Network, TriNet, Vgg16, channels_last,
+    LuNet, Network, TriNet, Vgg16,
+    bn_inception::BnInception,
+    channels_last,
     inception::{InceptionResnetV1, Nn2},
+    quadruplet::{self, Form, QuadrupletNet, Regroup, Start},
 };
 use rankle::optim::{Optimizer, Rule};
 use rankle::sampler::PkSampler;
@@ -138,12 +141,19 @@ fn step(network: &str, precision: &str, batch: i64, graph: bool, device: Device)
     enum Net {
         Embeds(Box<dyn Network>),
         Scores(LabelNet),
+        Pairs(QuadrupletNet),
     }
     let (net, size, each) = match network {
         "trinet" => (Net::Embeds(Box::new(TriNet::new(&at))), [256, 128], 4),
         "lunet" => (Net::Embeds(Box::new(LuNet::new(&at, 128, 64, 1)?)), [128, 64], 4),
         "inception-resnet-v1" => (Net::Embeds(Box::new(InceptionResnetV1::new(&at, 160, 512, 1)?)), [160, 160], 40),
         "nn2" => (Net::Embeds(Box::new(Nn2::new(&at, 224, 128, 1, true)?)), [224, 224], 40),
+        "bn-inception" => (Net::Embeds(Box::new(BnInception::new(&at, 3, 0.5))), [224, 224], 1),
+        "quadruplet" => {
+            let pair = quadruplet::Input::Pair(Regroup::Channels);
+            let net = QuadrupletNet::new(&at, Form::Caffe, pair, (227, 227), 2, 0.5, Start::Gaussian)?;
+            (Net::Pairs(net), [227, 227], 1)
+        }
         "vgg16" => (Net::Scores(LabelNet::new(&at, Box::new(Vgg16::new(&at)), 80, 0.5)), [224, 224], 4),
         other => bail!("no network {other}"),
     };
@@ -159,9 +169,22 @@ fn step(network: &str, precision: &str, batch: i64, graph: bool, device: Device)
         autocast(amp, device, || match &net {
             Net::Embeds(net) => net.forward(images, true),
             Net::Scores(net) => net.scores(&net.feature(images, true), true),
+            Net::Pairs(net) => {
+                let maps = net.maps(images, true).chunk(4, 0);
+                let side = |of: [usize; 3]| Tensor::cat(&of.map(|part| &maps[part]), 0);
+                net.pair(&side([0, 0, 3]), &side([1, 2, 2]), true)
+            }
         })
     };
     let charge = |x: &Tensor| match (&net, network) {
+        (Net::Pairs(_), _) => {
+            let g = losses::quadruplet::Dissimilarity::Softmax.g(x).chunk(3, 0);
+            losses::quadruplet::pairs(&g[0], &g[1], &g[2], (1., 0.5)).mean()
+        }
+        (_, "bn-inception") => {
+            let f = x.to_kind(Kind::Float).chunk(2, 0);
+            losses::skill::rank(&f[0], &f[1], 1.).mean()
+        }
         (Net::Scores(_), _) => multilabel::lsep(x, &classes).mean(),
         (_, "nn2" | "inception-resnet-v1") => {
             let rule = Negative::SemiHard(Pick::Nearest);
@@ -186,7 +209,21 @@ fn step(network: &str, precision: &str, batch: i64, graph: bool, device: Device)
         (0..5).try_for_each(|_| whole())?;
         let Timed { ms, host_ms, peak } = timed(device, || whole().expect("captured"));
         let rate = 1e3 * batch as f64 / ms;
-        return Ok(json!({"ms": ms, "host_ms": host_ms, "images_per_second": rate, "peak_bytes": peak, "graph": true}));
+        let x = forward(&channels_last(&upload(&host, device))).detach().to_kind(Kind::Float);
+        let mut captured = Captured::new(device)?;
+        let mut alone = || {
+            let work = |x: &[Tensor]| {
+                let leaf = x[0].detach().set_requires_grad(true);
+                charge(&leaf).backward();
+                vec![leaf.grad()]
+            };
+            captured.run(std::slice::from_ref(&x), work).map(drop)
+        };
+        (0..5).try_for_each(|_| alone())?;
+        let loss_ms = timed(device, || alone().expect("captured")).ms;
+        return Ok(
+            json!({"ms": ms, "host_ms": host_ms, "images_per_second": rate, "peak_bytes": peak, "loss_ms": loss_ms, "loss_share": loss_ms / ms}),
+        );
     }
     let images = || channels_last(&upload(&host, device));
     let mut whole = || {
