@@ -6,6 +6,7 @@ mod quadruplet;
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::common::{all_close, value};
 use rand::Rng;
 use rankle::models::layers::{Init, Scope};
 use rankle::models::{LuNet, Network, TriNet, channels_last, trainable_parameters};
@@ -368,6 +369,28 @@ fn leaky_relu_is_leaky_by_its_slope() {
         y.sum(None::<Kind>).backward();
         assert_eq!(Vec::<f64>::try_from(x.grad()).unwrap(), [slope, slope, slope, 1.0]);
     }
+}
+
+#[test]
+fn a_bias_before_batch_normalisation_is_left_out_and_known() {
+    let bias = || Tensor::from_slice(&[0.5_f32, -2.]).set_requires_grad(true);
+    let x = drawn(3, &[4, 2, 3, 3]);
+    let through = |left_out: bool| {
+        let (vs, bias) = (store(), bias());
+        let bn = Scope::root(&vs, 0).batch_norm("bn", 2);
+        let with = &x + bias.view([1, 2, 1, 1]);
+        let y = if left_out { bn.of_biased(&x, &bias) } else { bn.forward(&with, true) };
+        (&y * drawn(4, &[4, 2, 3, 3])).sum(Kind::Float).backward();
+        let all = vs.variables();
+        let stands = ["bn.running_mean", "bn.running_var"].map(|name| all[name].copy());
+        let slopes = ["bn.weight", "bn.bias"].map(|name| all[name].grad());
+        (y, stands, slopes, bias.grad())
+    };
+    let ((y, stands, slopes, none), plain) = (through(true), through(false));
+    all_close(&y, &plain.0, 1e-5);
+    stands.iter().chain(&slopes).zip(plain.1.iter().chain(&plain.2)).for_each(|(a, b)| all_close(a, b, 1e-5));
+    assert_eq!(value(&none.abs().max()), 0.);
+    assert!(value(&plain.3.abs().max()) < 1e-5);
 }
 
 #[test]

@@ -47,10 +47,11 @@ impl Unit {
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let (stride, padding) = (self.stride, self.padding);
-        let x = x.conv2d(&self.weight, Some(&self.bias), [stride, stride], [padding, padding], [1, 1], 1);
+        let conv = |bias| x.conv2d(&self.weight, bias, [stride, stride], [padding, padding], [1, 1], 1);
         match &self.bn {
-            Some(bn) => bn.forward(&x, train).relu_(),
-            None => x.relu(),
+            Some(bn) if train => bn.of_biased(&conv(None), &self.bias).relu_(),
+            Some(bn) => bn.forward(&conv(Some(&self.bias)), false).relu_(),
+            None => conv(Some(&self.bias)).relu(),
         }
     }
 }
@@ -84,17 +85,16 @@ pub fn local_response_norm(x: &Tensor) -> Tensor {
     let ones = x.detach().narrow(0, 0, 0).sum_dim_intlist(&[0, 2, 3][..], false, None) + 1.; // [C], where x is
     let band = ones.outer(&ones).tril(2).triu(-2) * (1e-4 / 5.);
     let over = (x * x).conv2d(&band.unsqueeze(-1).unsqueeze(-1), None::<&Tensor>, 1, 0, 1, 1);
-    // (1 + over)^-0.75, which bfloat16 would round to 1 if it took the sum.
+    // (1 + over)^-0.75 in f32, also where autocast has made `over` bfloat16.
     x * (over.log1p() * -0.75).exp().type_as(x)
 }
 
 /// L2 pooling (1503.03832, Table 2): `sqrt(Σ v²)` over 3x3 windows with this stride and padding. Its gradient at an
 /// all-zero window is 0.
 pub fn l2_pool(x: &Tensor, stride: i64, padding: i64) -> Tensor {
-    let sum = x.square().avg_pool2d([3, 3], [stride, stride], [padding, padding], false, true, None) * 9.;
-    // No comparison with a number that a trace would fix the kind of: the smallest normal f32 has a root of 1e-19.
-    let empty = sum.le(0.);
-    sum.masked_fill(&empty, 1.).sqrt().masked_fill(&empty, 0.)
+    let sum = (x * x).avg_pool2d([3, 3], [stride, stride], [padding, padding], false, true, 1);
+    // The smallest normal f32, whose root of 1e-19 stands for 0 and has a slope: the clamp lets none through.
+    sum.clamp_min(f64::from(f32::MIN_POSITIVE)).sqrt()
 }
 
 /// Maxout (Goodfellow et al. 2013) of two linear pieces: `[B, 2 C]` to `[B, C]`, the larger of entry i and entry C + i.
