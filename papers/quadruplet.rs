@@ -24,7 +24,7 @@ use rankle::run::session::{Done, Session};
 use rankle::run::{Run, stats, watch::Reading};
 use rankle::study::{Grid, Sheet, Study, Variant};
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
-use rankle::tasks::reid::{self, Compared, ReidData};
+use rankle::tasks::reid::{self, Compared, Draws, ReidData};
 use rankle::tasks::{Rows, embed::Embedding, people};
 use rankle::transform::TestViews;
 use rankle::weights::{self, Published};
@@ -217,9 +217,9 @@ impl Hyper for Flags {
 /// How pairs are compared in tests.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
-    /// Random galleries of one image a person, averaged, for single-shot CMC (ours)
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=10_000_usize), help_heading = "Scoring")]
-    draws: usize,
+    /// Random galleries of one image a person, averaged, for single-shot CMC; or the first photos, as in sibling code (ours)
+    #[arg(long, value_name = "N|first", default_value_t = Draws::Random(10), help_heading = "Scoring")]
+    draws: Draws,
     /// Training pairs of each kind whose mean distance is taken, as in Figure 5 (ours)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = "Scoring")]
     pairs: usize,
@@ -259,7 +259,7 @@ impl Paper for QuadrupletPaper {
                 "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
                 "the second stage starts at a tenth of the first one's rate; the paper gives neither a schedule nor a number of steps",
                 "biases descend at the rate and with the decay of weights; the authors' sibling code doubles the one and leaves out the other",
-                "rank-k is the mean over random galleries, unless --draws 1; the paper's cells fit one gallery (Table 1)",
+                "rank-k is the mean over random galleries, unless --draws first; the paper's cells fit one gallery (Table 1)",
                 "whether the paper's CUHK03 is of labelled or of detected boxes is not said",
             ],
         ),

@@ -41,6 +41,13 @@ pub fn memory() -> u64 {
     })
 }
 
+/// The most bytes of memory that this process has had at once, where the system says.
+pub fn resident() -> Option<u64> {
+    let status = read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
 /// The least limit of memory, in bytes, of control groups and of those above them: `groups` are lines of
 /// `/proc/self/cgroup`, of version 2 (`0::/a/b`) and 1 (`4:memory:/a/b`), which lie below the folder `root`.
 pub fn limit(root: &Path, groups: &str) -> Option<u64> {

@@ -13,7 +13,7 @@
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
-//! - **Floor 5, a paper's frame**: [`hyper`], [`claims`], [`study`], [`paper`], [`program`].
+//! - **Floor 5, a paper's frame**: [`hyper`], [`claims`], [`study`], [`paper`], [`needs`], [`program`].
 //!
 //! # Invariants
 //!
@@ -55,6 +55,7 @@ pub mod losses;
 pub mod metrics;
 pub mod mining;
 pub mod models;
+pub mod needs;
 pub mod optim;
 pub mod paper;
 pub mod picture;

@@ -22,7 +22,7 @@ use crate::run::{
     Run, checkpoint,
     folder::check_ours,
     photos::{Photos, content},
-    session::{self, Session},
+    session::{self, Session, Tried},
 };
 use crate::say::{line, note, print, say};
 use crate::study::Study;
@@ -324,11 +324,14 @@ fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run) -> Result
     Config::new(P::NAME, hyper::flags(h), serde_json::to_value(shape)?, &run.machine.name)
 }
 
+/// The folder, in a run's, of what its network was before training.
+pub(crate) const UNTRAINED: &str = "untrained";
+
 /// What processes that were told different run folders are told.
 pub(crate) const RUN: &str = "--run: give every process the same";
 
 /// The file of weights that the flags name.
-fn file_of(h: &impl Serialize) -> Option<PathBuf> {
+pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
     let flags = hyper::flags(h);
     flags.get("weights").and_then(Value::as_str).filter(|file| *file != "none").map(PathBuf::from)
 }
@@ -420,8 +423,27 @@ fn settled<P: Paper>(h: &All<P::Hyper>, at: &Path, run: &Run) -> Result<All<P::H
     hyper::from_flags(&run.world().told(&hyper::flags(&h))?)
 }
 
+/// Some steps of a training, of which nothing is kept: what a step takes, and the steps that there are to do.
+pub(crate) fn tried<P: Paper>(h: &All<P::Hyper>, data: &P::Data, run: &Run) -> Result<Tried> {
+    let folder = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
+    match train_in::<P>(h, data, &folder.path().join("trial"), run, true) {
+        Ok(()) => Err(anyhow!("a trial that did not end")),
+        Err(error) => error.downcast::<Tried>(),
+    }
+}
+
+/// The steps of all parts of a run.
+pub(crate) fn steps<P: Paper>(h: &All<P::Hyper>, data: &P::Data, run: &Run) -> Result<u64> {
+    let h = &settled::<P>(h, Path::new(""), run)?;
+    P::parts(&h.own, data)?.iter().map(|part| Ok(P::plan(&h.own, data, part, run)?.steps)).sum()
+}
+
 /// Trains all parts, or goes on; what is trained already is passed over.
 pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
+    train_in::<P>(h, data, at, run, false)
+}
+
+fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, trial: bool) -> Result<()> {
     let asked = "--data (what it trains on): give every process the same";
     if run.world().size() > 1 {
         run.world().agree(asked, &data.alike())?;
@@ -447,7 +469,8 @@ pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run:
         let net = P::network(&h.own, &shape, &part, &store, run)?;
         let Plan { steps, rule, weight_decay, what } = P::plan(&h.own, data, &part, run)?;
         let (config, folder) = (part_config(&config, &part), folder_of(at, &part));
-        let plan = session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay };
+        let plan =
+            session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
         let begin = |store: &VarStore| P::start_on(&h.own, data, &part, store);
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
@@ -616,7 +639,9 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
         let examples: Vec<Tensor> = shapes.iter().map(example).collect();
         nets.claim()?;
-        let path = nets.at.join(file);
+        let at = if nets.stand == Stand::Untrained { nets.at.join(UNTRAINED) } else { nets.at.to_path_buf() };
+        std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
+        let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
         print(export::torchscript(&store, &forward, &examples, &path)?)?;
         print(format!("model:   {} ({what})", path.display()))?;

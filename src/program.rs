@@ -20,7 +20,7 @@ use crate::run::stop::Stopped;
 use crate::say::{note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
-use crate::{claims, files};
+use crate::{claims, files, needs};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
@@ -45,6 +45,9 @@ struct Reproduce<H: Args, S: Args> {
     /// Train and test on each of these splits of a set that has several, e.g. 1-20, and average
     #[arg(id = "several-splits", long = "splits", value_name = "LIST", help_heading = "Study")]
     splits: Option<String>,
+    /// List what it needs instead: data, weights, steps, memory, and hours on this machine by some steps of each kind
+    #[arg(long, help_heading = "Study")]
+    plan: bool,
     /// Only these rows of the table, e.g. the first and third: 1,3, or by what they are called
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "table", help_heading = "Study")]
     only: Vec<String>,
@@ -60,15 +63,15 @@ struct Made {
     /// Run folder that train made
     #[arg(long, value_name = "DIR", help_heading = "Machine")]
     run: Option<PathBuf>,
+    /// Take the network as training found it instead: what training was worth (scores and models go into DIR/untrained)
+    #[arg(long, help_heading = "Scoring")]
+    untrained: bool,
 }
 
 #[derive(Args)]
 struct Evaluate<S: Args> {
     #[command(flatten)]
     made: Made,
-    /// Score the network as training found it instead, into DIR/untrained: what training was worth
-    #[arg(long, help_heading = "Scoring")]
-    untrained: bool,
     #[command(flatten)]
     machine: MachineFlags,
     #[command(flatten)]
@@ -179,7 +182,7 @@ fn chosen<P: Paper>(
     how: &P::Scoring,
     of: &clap::ArgMatches,
 ) -> Result<(paper::Opened<P>, Run)> {
-    let (opened, run) = match made.run {
+    let (mut opened, run) = match made.run {
         Some(at) => paper::opened::<P>(&at, machine)?,
         None => {
             let network = hyper::under::<P::Hyper>("Network");
@@ -187,6 +190,9 @@ fn chosen<P: Paper>(
             paper::published::<P>(hyper::resolved(&typed.collect())?, machine)?
         }
     };
+    if made.untrained {
+        opened.stand = Stand::Untrained;
+    }
     P::check_scoring(&opened.h.own, how, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
     Ok((opened, run))
 }
@@ -327,7 +333,8 @@ pub fn main<P: Paper>() -> ExitCode {
 }
 
 fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
-    let (mut opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, of)?;
+    let untrained = args.made.untrained;
+    let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, of)?;
     let h = &opened.h;
     let others = hyper::under::<P::Hyper>("Data");
     let typed: Flags = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
@@ -359,10 +366,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
     };
     data.notes().iter().for_each(note);
     data.check(false, Duration::MAX)?;
-    let at = if args.untrained { at.join("untrained") } else { at };
-    if args.untrained {
-        opened.stand = Stand::Untrained;
-    }
+    let at = if untrained { at.join(paper::UNTRAINED) } else { at };
     let mut nets = opened.nets(&run);
     nets.elsewhere = (!typed.is_empty()).then_some(typed).map(|mut of| {
         // Two sets may have one name.
@@ -377,7 +381,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
 fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
     let machine = args.training.machine.resolve()?;
     let typed = hyper::typed::<All<P::Hyper>>(of)?;
-    if args.table.is_some() || args.splits.is_some() || args.seeds.is_some() {
+    if args.table.is_some() || args.splits.is_some() || args.seeds.is_some() || args.plan {
         let wish = Wish {
             run: args.training.run,
             typed,
@@ -385,6 +389,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
             seeds: args.seeds,
             splits: args.splits,
             only: args.only,
+            plan: args.plan,
         };
         let known = || P::STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
         return match args.table {
@@ -421,6 +426,7 @@ struct Wish {
     seeds: Option<String>,
     splits: Option<String>,
     only: Vec<String>,
+    plan: bool,
 }
 
 /// One row: the run of the command line, over seeds and splits.
@@ -628,6 +634,10 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         }
     }
 
+    if wish.plan {
+        let runs: Vec<_> = jobs.iter().map(|job| (job.words.as_str(), job.at.as_path(), &job.h)).collect();
+        return needs::print::<P>(&runs, machine);
+    }
     let (mut json_cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut grid = Grid {
         rows: rows.iter().map(|&r| study.rows[r].0.to_string()).collect(),

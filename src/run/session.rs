@@ -16,6 +16,7 @@ use super::config::Config;
 use super::folder::{Log, Mark, RunFolder};
 use super::stop::{Signals, Stopped};
 use super::watch::{Finite, Reading, Watch};
+use crate::bounds::resident;
 use crate::collectives::{Gradients, World};
 use crate::device::Captured;
 use crate::device::machine::Machine;
@@ -38,7 +39,29 @@ pub struct Plan<'a> {
     pub rule: Rule,
     /// L2 weight decay.
     pub weight_decay: f64,
+    /// Whether it ends in [`Tried`] after a few steps, and keeps nothing.
+    pub trial: bool,
 }
+
+/// The end of a training that was a trial: what a step takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried {
+    /// Seconds from step to step.
+    pub seconds: f64,
+    /// The most bytes that the process has taken, or its tensors on a GPU; None where the system does not say.
+    pub bytes: Option<u64>,
+}
+
+impl std::fmt::Display for Tried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a trial: {} s a step", self.seconds)
+    }
+}
+
+impl std::error::Error for Tried {}
+
+/// Steps of a trial, the first half of which are not counted (a GPU captures its graph at the fourth); fewer where they are slow.
+const TRIAL: (usize, Duration) = (10, Duration::from_secs(20));
 
 /// A training run at work in its folder. It holds the weights and the optimiser, logs, and saves.
 #[derive(Debug)]
@@ -74,6 +97,8 @@ pub struct Session {
     kept: (u64, Instant),
     /// Since the last log line: when it was, images since.
     since: (Instant, i64),
+    /// When each step of a trial ended.
+    trial: Option<Vec<Instant>>,
 }
 
 /// What one process writes for all.
@@ -109,7 +134,7 @@ impl Session {
         mut store: VarStore,
         begin: impl FnOnce(&VarStore) -> Result<()>,
     ) -> Result<Session> {
-        let Plan { mut config, at, steps, log_every, rule, weight_decay } = plan;
+        let Plan { mut config, at, steps, log_every, rule, weight_decay, trial } = plan;
         let world = machine.world.clone();
         let mut optimizer = Optimizer::new(rule, weight_decay, &store);
         config.machine.insert("processes".into(), world.size().into());
@@ -178,6 +203,7 @@ impl Session {
             signals: None,
             kept: (start, Instant::now()),
             since: (Instant::now(), 0),
+            trial: trial.then(Vec::new),
             trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
             store,
         })
@@ -368,6 +394,20 @@ impl Session {
         let Some(writes) = &mut self.writes else {
             return stop.map_or(Ok(()), |signal| stopped(signal, String::new()));
         };
+        if let Some(ends) = &mut self.trial {
+            if let Some(signal) = stop {
+                return stopped(signal, "a trial keeps nothing".into());
+            }
+            loss.double_value(&[]); // a GPU is done with it
+            ends.push(Instant::now());
+            let (first, middle, last) = (ends[0], (ends.len() - 1) / 2, ends.len() - 1);
+            if last > 0 && (ends.len() >= TRIAL.0 || first.elapsed() > TRIAL.1) || step + 1 == self.steps {
+                let span = if last > 0 { ends[last] - ends[middle] } else { self.since.0.elapsed() };
+                let seconds = span.as_secs_f64() / (last - middle).max(1) as f64;
+                return Err(Tried { seconds, bytes: peak_memory(self.store.device(), false).or_else(resident) }.into());
+            }
+            return Ok(());
+        }
         self.finite.note(loss);
         self.since.1 += images;
         if let Some(bar) = &mut self.bar {

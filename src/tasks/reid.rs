@@ -301,6 +301,49 @@ pub fn write_split(at: &Path, set: &ReidSet, split: Split, resumed: bool) -> Res
     files::write_atomic(&path, serde_json::to_string(&value)?.as_bytes())
 }
 
+/// Galleries of one image a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Draws {
+    /// So many, drawn at random for each query.
+    Random(usize),
+    /// One: the first photo of every person, by name, by another camera than a query's (of several, one at random).
+    First,
+}
+
+impl std::fmt::Display for Draws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Draws::Random(count) => write!(f, "{count}"),
+            Draws::First => f.write_str("first"),
+        }
+    }
+}
+
+impl std::str::FromStr for Draws {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Draws, String> {
+        let number = text.parse().ok().filter(|count| (1..=10_000).contains(count)).map(Draws::Random);
+        let first = (text == "first").then_some(Draws::First);
+        number.or(first).ok_or_else(|| "say 1 to 10000, or first".into())
+    }
+}
+
+impl From<Draws> for String {
+    fn from(draws: Draws) -> String {
+        draws.to_string()
+    }
+}
+
+impl TryFrom<String> for Draws {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Draws, String> {
+        text.parse()
+    }
+}
+
 /// Query and gallery by distances that are at hand, a learned metric's say: scored single shot, and as a whole.
 #[derive(Debug)]
 pub struct Compared<'a> {
@@ -309,7 +352,7 @@ pub struct Compared<'a> {
     g: Vec<Identity>,
     /// What is ranked by, `[Q, G]`: the set's queries and gallery photos are rows and columns.
     dist: Tensor,
-    draws: usize,
+    draws: Draws,
     seed: u64,
     /// One image a person, averaged over random galleries.
     pub shots: SingleShot,
@@ -318,14 +361,32 @@ pub struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    /// Scores `dist` `[Q, G]`, by which the set's queries and gallery photos are ranked; `draws` random galleries follow
+    /// Scores `dist` `[Q, G]`, by which the set's queries and gallery photos are ranked; random galleries follow
     /// from the run's `seed`.
     ///
     /// # Panics
     /// Where `dist` has another shape.
-    pub fn of(set: &'a ReidSet, dist: Tensor, draws: usize, seed: u64) -> Compared<'a> {
+    pub fn of(set: &'a ReidSet, dist: Tensor, draws: Draws, seed: u64) -> Compared<'a> {
         let (q, g) = (identities(&set.query), identities(&set.gallery));
-        let shots = retrieval::single_shot_distances(&dist, &q, &g, draws, seed::named(seed, "draws"));
+        let shots = match draws {
+            Draws::Random(count) => retrieval::single_shot_distances(&dist, &q, &g, count, seed::named(seed, "draws")),
+            Draws::First => {
+                let mut places: Vec<usize> = (0..g.len()).collect();
+                places.sort_by_key(|&i| &set.gallery[i].name);
+                let mut seen = HashSet::new();
+                // All distractors are of nobody.
+                places.retain(|&i| g[i].person <= 0 || seen.insert(g[i]));
+                let columns = Tensor::from_slice(&places.iter().map(|&i| i as i64).collect::<Vec<_>>());
+                let first: Vec<Identity> = places.iter().map(|&i| g[i]).collect();
+                retrieval::single_shot_distances(
+                    &dist.index_select(1, &columns.to_device(dist.device())),
+                    &q,
+                    &first,
+                    1,
+                    0,
+                )
+            }
+        };
         let whole = retrieval::evaluate_distances(&dist, &q, &g, Exclude::SameCamera, Ap::Trapezoid);
         Compared { set, q, g, dist, draws, seed, shots, whole }
     }
@@ -341,12 +402,17 @@ impl<'a> Compared<'a> {
     pub fn protocol(&self) -> Vec<String> {
         vec![
             format!(
-                "single shot: {} queries ({} without a match by another camera left out), each against one random image of every person by another camera, {} draws averaged; one query is {:.4} of rank-1, which varies by {:.4} (standard deviation) between draws",
+                "single shot: {} queries ({} without a match by another camera left out), each against {}; one query is {:.4} of rank-1",
                 self.q.len(),
                 self.shots.skipped,
-                self.draws,
+                match self.draws {
+                    Draws::Random(count) => format!(
+                        "one random image of every person by another camera, {count} draws averaged, between which rank-1 varies by {:.4} (standard deviation)",
+                        self.shots.rank1_std
+                    ),
+                    Draws::First => "the first photo of every person by another camera".into(),
+                },
                 1. / (self.q.len() - self.shots.skipped).max(1) as f64,
-                self.shots.rank1_std
             ),
             format!("whole gallery: {} photos, Market-1501's rule, mAP by the trapezoid rule", self.g.len()),
         ]

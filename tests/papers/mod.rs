@@ -230,6 +230,18 @@ fn programs_are_sound_and_every_verb_works() {
         let tensors = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
         assert!(tensors.iter().any(|(name, x)| name == case.embed.1 && x.size()[0] >= 3), "{tensors:?}");
 
+        place.good(&format!("embed @run --untrained {} {brought} --out @before.safetensors", case.embed.0));
+        assert_ne!(
+            fs::read(place.path("before.safetensors")).expect("read"),
+            fs::read(place.path("out.safetensors")).expect("read")
+        );
+        let trained = fs::read(place.path("run").join(case.model)).expect("read");
+        place.good("export @run --untrained");
+        assert_eq!(fs::read(place.path("run").join(case.model)).expect("read"), trained);
+        assert!(place.path("run/untrained").join(case.model).exists());
+        // What it needs, before anything is trained.
+        has(&place.good("reproduce @planned --plan --seeds 1,2"), "s/step|2 run(s)|hours of training on cpu");
+        assert!(!place.path("planned").exists());
         has(&place.good("reproduce @again"), "Not comparable");
         assert!(place.json("again/results.json")["scores"].as_object().is_some_and(|scores| !scores.is_empty()));
         assert!(place.path("again").join(case.model).exists());
@@ -374,6 +386,11 @@ fn bad_input_is_one_line() {
             (1, "evaluate @nowhere", "no run at|nowhere|train"),
             (1, "export @nowhere", "nowhere|train"),
             (1, "train @run --device tpu", "--device"),
+            (
+                if i < 5 { 1 } else { 2 },
+                "reproduce @run --plan --data @missing",
+                if i < 5 { "stands above" } else { "missing" },
+            ),
             (2, "train @run --log-every 0", "--log-every"),
             (2, "train @run --seed x", "--seed"),
             // The sixth has no other data.

@@ -170,7 +170,7 @@ fn bad_data_is_answered_in_one_line_that_names_it() {
 }
 
 /// A PNG's signature, header, an empty data chunk and the end: a decoder must refuse before it reads on.
-fn png_header(width: u32, height: u32) -> Vec<u8> {
+pub fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut chunk = b"IHDR".to_vec();
     chunk.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
     chunk.extend([8, 2, 0, 0, 0]);

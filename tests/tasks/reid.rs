@@ -1,11 +1,12 @@
 //! What the papers on people share: the flags that open a set, sets for pairs, scores from distances.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use clap::Parser;
 use rankle::datasets::{Photo, ReidSet, Split, drawn::People};
 use rankle::report::Report;
-use rankle::tasks::reid::{self, Compared, ReidData};
+use rankle::tasks::reid::{self, Compared, Draws, ReidData};
 use tch::Kind;
 
 use crate::common::{close, matrix};
@@ -161,7 +162,7 @@ fn distances_at_hand_are_scored_by_sorting() {
     let set = small();
     let (q, g) = (set.query.len(), set.gallery.len());
     let dist = matrix(8, q, g).to_kind(Kind::Float);
-    let compared = Compared::of(&set, dist.copy(), 6, 1);
+    let compared = Compared::of(&set, dist.copy(), Draws::Random(6), 1);
     let scores = compared.scores();
     let names: Vec<&str> = scores.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
@@ -195,6 +196,29 @@ fn distances_at_hand_are_scored_by_sorting() {
     let protocol = compared.protocol();
     assert!(protocol[0].contains(&format!("single shot: {q} queries")) && protocol[0].contains("6 draws averaged"));
     assert!(protocol[1].contains(&format!("{g} photos")));
+    // The first photo of everybody by the other camera, of sets with two.
+    let mut two = small();
+    two.query.retain(|photo| photo.camera < 3);
+    two.gallery.retain(|photo| photo.camera < 3 && photo.person > 0);
+    let dist = matrix(9, two.query.len(), two.gallery.len()).to_kind(Kind::Float);
+    let (mut right, mut known) = (0., 0.);
+    for (i, query) in two.query.iter().enumerate() {
+        let mut first = BTreeMap::new();
+        for (j, photo) in two.gallery.iter().enumerate().filter(|(_, photo)| photo.camera != query.camera) {
+            let entry = first.entry(photo.person).or_insert(j);
+            *entry = if photo.name < two.gallery[*entry].name { j } else { *entry };
+        }
+        let at = |j: &usize| dist.double_value(&[i as i64, *j as i64]);
+        if let Some(own) = first.get(&query.person) {
+            known += 1.;
+            right += f64::from(u8::from(first.values().all(|j| at(own) <= at(j))));
+        }
+    }
+    let [one, other] = [1, 2].map(|seed| Compared::of(&two, dist.copy(), Draws::First, seed));
+    assert_eq!(one.scores(), other.scores());
+    assert!(known > 4.);
+    close(one.scores()[0].1, right / known, 1e-12);
+    assert!(one.protocol()[0].contains("the first photo of every person"));
     // The pictures read distances as they are shown.
     let mut report = Report::new("x", "y");
     compared.show(&mut report, |_| 0.25).expect("drawn");
