@@ -121,7 +121,7 @@ fn place() -> Place {
     for (i, name) in ["A/a1.png", "A/a2.png", "B/c/b.jpg", "B/c/b.png"].iter().enumerate() {
         face(3, i as u64 / 2, i as u64, 48).save(place.made(&format!("photos/{name}"))).expect("saved");
     }
-    RgbImage::new(1, 1).save(place.path("photos/one.png")).expect("saved");
+    RgbImage::new(8, 8).save(place.path("photos/one.png")).expect("saved");
     weights(&place.path("w.safetensors"), true);
     weights(&place.path("none.safetensors"), false);
     place
