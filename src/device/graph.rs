@@ -60,7 +60,8 @@ impl Captured {
     ///
     /// # Errors
     /// Where inputs are not shaped as the first ones; where `work` panics; where it cannot be captured, and in every later
-    /// call. Nothing of that call was done then, but for what `work` did on the host: go on without this.
+    /// call. Nothing of that call was done then, but for what `work` did on the host, and in the first three calls what it
+    /// did on the GPU before it failed: go on without this.
     pub fn run(&mut self, inputs: &[Tensor], work: impl FnOnce(&[Tensor]) -> Vec<Tensor>) -> Result<Vec<Tensor>> {
         let like = |(a, b): (&Tensor, &Tensor)| a.size() == b.size() && a.kind() == b.kind();
         if self.inputs.is_empty() {

@@ -174,7 +174,8 @@ impl BatchNorm {
     /// gradient: the batch's mean takes it away again, so that the gradient is 0 and the running mean alone knows of it.
     pub fn of_biased(&self, x: &Tensor, bias: &Tensor) -> Tensor {
         // 0.9 (m + b / 9) + 0.1 mean(x) = 0.9 m + 0.1 mean(x + b)
-        let _ = tch::no_grad(|| self.running_mean.shallow_clone().g_add_(&(bias / 9.)));
+        // Past autograd's count of changes: a graph of an earlier pass may hold the running mean, which it doesn't use.
+        let _ = tch::no_grad(|| self.running_mean.data().g_add_(&(bias / 9.)));
         let shift = &self.bias + bias * 0.;
         normalise(x, [&self.weight, &shift, &self.running_mean, &self.running_var], true, 1e-5)
     }

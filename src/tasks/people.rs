@@ -161,7 +161,13 @@ pub fn batches(
         let own = shares.own().map(|i| (i, rows[i]));
         let images = stage(recipe.train_batch(own, |row| reader.image(row), augment, seed, step)?, device);
         let labels: Vec<i64> = rows.iter().map(|&row| photos[row].person).collect();
-        Ok(Batch { step, images, shares, labels: Tensor::from_slice(&labels), left_out: reader.left_out(&drawn) })
+        Ok(Batch {
+            step,
+            images,
+            shares,
+            labels: stage(Tensor::from_slice(&labels), device),
+            left_out: reader.left_out(&drawn),
+        })
     })
 }
 

@@ -91,6 +91,9 @@ fn layers_equal_plain_loops() {
     assert_eq!(local_response_norm(&(zeros + 500.)).isfinite().all().int64_value(&[]), 1);
     let normed = local_response_norm(&(Tensor::ones([1, 9, 1, 1], (Kind::BFloat16, Device::Cpu)) * 30.));
     assert_eq!(normed.kind(), Kind::BFloat16);
+    let half =
+        local_response_norm(&(Tensor::ones([1, 9, 1, 1], (Kind::Float, Device::Cpu)) * 1000.).to_kind(Kind::Half));
+    assert_eq!(half.isfinite().all().int64_value(&[]), 1);
     close(value(&normed.min()), 30. / (1. + 1e-4 * 900_f64).powf(0.75), 0.1);
 }
 

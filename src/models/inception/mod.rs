@@ -83,14 +83,15 @@ fn max_pool(x: &Tensor, stride: i64, padding: i64) -> Tensor {
 pub fn local_response_norm(x: &Tensor) -> Tensor {
     // A sum over neighbours is a convolution 1x1 by a band of ones, for which libraries are fast, forward and backward.
     let ones = x.detach().narrow(0, 0, 0).sum_dim_intlist(&[0, 2, 3][..], false, None) + 1.; // [C], where x is
-    let band = ones.outer(&ones).tril(2).triu(-2) * (1e-4 / 5.);
-    let over = (x * x).conv2d(&band.unsqueeze(-1).unsqueeze(-1), None::<&Tensor>, 1, 0, 1, 1);
-    // (1 + over)^-0.75 in f32, also where autocast has made `over` bfloat16.
+    let band = ones.outer(&ones).tril(2).triu(-2) * 0.2;
+    // Scaled before it is squared: 65,504 is the largest f16.
+    let over = (x * 1e-4 * x).conv2d(&band.unsqueeze(-1).unsqueeze(-1), None::<&Tensor>, 1, 0, 1, 1);
+    // (1 + over)^-0.75; CUDA's autocast takes both functions in f32.
     x * (over.log1p() * -0.75).exp().type_as(x)
 }
 
 /// L2 pooling (1503.03832, Table 2): `sqrt(Σ v²)` over 3x3 windows with this stride and padding. Its gradient at an
-/// all-zero window is 0.
+/// all-zero window is 0 (but in f16, which has no such small number: no training in f16).
 pub fn l2_pool(x: &Tensor, stride: i64, padding: i64) -> Tensor {
     let sum = (x * x).avg_pool2d([3, 3], [stride, stride], [padding, padding], false, true, 1);
     // The smallest normal f32, whose root of 1e-19 stands for 0 and has a slope: the clamp lets none through.
