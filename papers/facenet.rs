@@ -192,6 +192,7 @@ impl Paper for Facenet {
     const NAME: &'static str = "facenet";
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
     const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
+    const SEEN: &'static [&'static str] = &["crop"];
     const BASELINES: Option<&'static str> = Some("raw pixels (48x48, grey) and eigenfaces (128 components)");
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (
@@ -228,8 +229,8 @@ impl Paper for Facenet {
     /// All of them or an error; what a classifier has beyond the network is passed over.
     const PUBLISHED: Option<fn(&Flags) -> Published> = Some(|h| match h.net {
         Googlenet => Published::GOOGLENET,
-        InceptionResnetV1 => Published { fetch: Some("facenet-casia"), ..Published::FACES },
-        Nn4Small2 | Nn4Small2Released => Published { fetch: Some("openface-nn4-small2"), ..Published::FACES },
+        InceptionResnetV1 => Published::INCEPTION_RESNET_V1,
+        Nn4Small2 | Nn4Small2Released => Published::NN4_SMALL2,
         _ => Published::FACES,
     });
     type Hyper = Flags;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::bounds::memory;
 
@@ -102,11 +102,14 @@ pub fn text(path: &Path) -> io::Result<String> {
 /// One line that names the path and says what to do: no folder to write into, or `path` is a folder, a block device, a
 /// socket, a link (see [`followed`]) or what is open for reading; and those of `write`.
 pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    whole(path, write).map_err(|error| {
-        let of_system = error.root_cause().is::<io::Error>();
-        let advice = if of_system { ": free space, or choose a folder that can be written" } else { "" };
-        error.context(format!("cannot write {}{advice}", path.display()))
-    })
+    whole(path, write).map_err(|error| cannot(path, error))
+}
+
+/// Why `path` cannot be written, and what to do where the system says so.
+fn cannot(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    let of_system = error.root_cause().is::<io::Error>();
+    let advice = if of_system { ": free space, or choose a folder that can be written" } else { "" };
+    error.context(format!("cannot write {}{advice}", path.display()))
 }
 
 /// Whether [`atomically`] could write `path`, as far as can be known before the work is done. The folder need not be there yet.
@@ -117,7 +120,7 @@ pub fn check(path: &Path) -> Result<()> {
     let there = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     let tried =
         whole_or_into(path).and_then(|into| if into { Ok(()) } else { Ok(tempfile::tempfile_in(there).map(drop)?) });
-    tried.map_err(|error| error.context(format!("cannot write {}", path.display())))
+    tried.map_err(|error| cannot(path, error))
 }
 
 /// Whether what is at `path` is written into; errors where it may not be replaced either.
@@ -179,8 +182,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         io::Write::write_all(&mut file, bytes)?;
         file.persist(path).map(drop).map_err(|error| error.error)
     };
-    write()
-        .with_context(|| format!("cannot write {}: free space, or choose a folder that can be written", path.display()))
+    write().map_err(|error| cannot(path, error.into()))
 }
 
 /// Whether a file is what this process has open under a number: 0 for standard input.

@@ -302,9 +302,10 @@ pub fn under<H: Hyper>(wanted: &str) -> Vec<String> {
     args::<H>().iter().filter(|arg| heading::<H>(arg).as_deref() == Some(wanted)).map(name).collect()
 }
 
-/// `of` with the flags of `H` under a heading: without defaults, for another verb of the same program.
-pub fn optional<H: Hyper>(mut of: Command, wanted: &'static str) -> Command {
-    for arg in args::<H>().into_iter().filter(|arg| heading::<H>(arg).as_deref() == Some(wanted)) {
+/// `of` with the flags of `H` under a heading that it `takes`: without defaults, for another verb of the same program.
+pub fn optional<H: Hyper>(mut of: Command, wanted: &'static str, takes: impl Fn(&str) -> bool) -> Command {
+    let under = |arg: &Arg| heading::<H>(arg).as_deref() == Some(wanted) && takes(&name(arg));
+    for arg in args::<H>().into_iter().filter(under) {
         of = of.arg(arg.default_value(clap::builder::Resettable::Reset).required(false).help_heading(wanted));
     }
     of

@@ -176,6 +176,8 @@ pub trait Paper: Sized + 'static {
     const START: &'static str = "";
     /// The flag of `embed` that names what the user brings.
     const BRINGS: &'static str = "images";
+    /// Flags under "Data" that say how a photo is seen, which `embed` takes too: the run's where they are not given.
+    const SEEN: &'static [&'static str] = &[];
     /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing.
     const BASELINES: Option<&'static str> = None;
     /// Flags of training.

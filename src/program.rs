@@ -137,10 +137,12 @@ pub fn command<P: Paper>() -> Command {
         .mut_subcommand("embed", published::<P>)
         .mut_subcommand("export", published::<P>)
         .mut_subcommand("evaluate", published::<P>)
-        .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data")))
-        .mut_subcommand("embed", |verb| verb.arg(brings))
+        .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data", |_| true)))
+        .mut_subcommand("embed", |verb| {
+            hyper::optional::<P::Hyper>(verb.arg(brings), "Data", |flag| P::SEEN.contains(&flag))
+        })
         .mut_subcommand("data", |verb| {
-            hyper::optional::<P::Hyper>(verb, "Data").mut_arg("data", |arg| arg.required(true))
+            hyper::optional::<P::Hyper>(verb, "Data", |_| true).mut_arg("data", |arg| arg.required(true))
         });
     let no_photos = |verb: Command| verb.mut_arg("skip_unreadable", |arg| arg.hide(P::BRINGS != "images"));
     let command =
@@ -161,10 +163,13 @@ pub fn command<P: Paper>() -> Command {
 /// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.
 fn published<P: Paper>(verb: Command) -> Command {
     if P::PUBLISHED.is_none() {
-        return verb.mut_arg("run", |run| run.required(true));
+        let refused =
+            |_: &str| Err::<String, _>("they are a part of this network: train with --weights, then say --run DIR");
+        let weights = clap::Arg::new("weights").long("weights").value_name("FILE").hide(true).value_parser(refused);
+        return verb.mut_arg("run", |run| run.required(true)).arg(weights);
     }
     let network = hyper::under::<P::Hyper>("Network");
-    hyper::optional::<P::Hyper>(verb, "Network").mut_args(|arg| match arg.get_long() {
+    hyper::optional::<P::Hyper>(verb, "Network", |_| true).mut_args(|arg| match arg.get_long() {
         Some("run") => arg.required_unless_present("weights").conflicts_with("weights"),
         Some("untrained") => arg.conflicts_with("weights"),
         Some("weights") => {
@@ -299,7 +304,9 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Reproduce(args) => reproduce::<P>(args, of),
             Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
             Verb::Embed(args) => {
-                let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
+                let (mut opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
+                let seen = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(flag, _)| P::SEEN.contains(&&**flag));
+                opened.h.own = hyper::with(&opened.h.own, &seen.collect()).map_err(hyper::usage)?;
                 let out = embed::check_out(&args.out)?;
                 let folder: &String = of.get_one("brings").context("no folder")?;
                 let found = P::embed(&opened.h.own, &opened.nets(&run), folder, &args.scoring, &run)?;

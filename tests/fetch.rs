@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rankle::catalog;
 use rankle::datasets::{self, faces};
-use rankle::weights;
+use rankle::weights::{self, Published};
 
 #[test]
 fn python_tests_of_fetching() {
@@ -47,6 +47,31 @@ fn missing_data_sets_and_weights_name_the_command_that_gets_them() {
     assert!(error.ends_with("resnet50-0676ba61.pth: no such file; scripts/fetch resnet50 gets it"), "{error}");
     let error = line(weights::read(&nowhere.join("lfw/mine.pth")));
     assert!(error.ends_with("mine.pth: no such file; name the file of weights"), "{error}");
+}
+
+/// Of several files that fit a network the one that is named, else the first; each is in the list.
+#[test]
+fn published_weights_name_the_set_that_holds_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (faces, store) = (Published::INCEPTION_RESNET_V1, tch::nn::VarStore::new(tch::Device::Cpu));
+    for (file, name) in [
+        ("facenet-casia-20180408.safetensors", "facenet-casia-20180408"),
+        ("20180408-102900-casia-webface.pt", "facenet-casia"),
+        ("20180402-114759-vggface2.pt", "facenet-vggface2"),
+        ("mine.pt", "facenet-casia-20180408"),
+        ("vgg16-397923af.pth", "facenet-casia-20180408"),
+    ] {
+        let file = folder.path().join(file);
+        std::fs::write(&file, b"\x40\0\0\0\0\0\0\0{ cut").expect("written");
+        let error = line(weights::start(&store, &file, &faces));
+        assert!(error.starts_with(&format!("--weights (scripts/fetch {name} gets ")), "{error}");
+        assert!(error.contains(&*file.to_string_lossy()), "{error}");
+    }
+    let resnets = [Published::RESNET50, Published::TRINET, Published::GOOGLENET, Published::VGG16];
+    let others = [Published::ALEXNET_CONV2, Published::ALEXNET, Published::BN_INCEPTION, Published::NN4_SMALL2, faces];
+    for published in resnets.into_iter().chain(others) {
+        assert!(!published.fetch.is_empty() && published.fetch.iter().all(|name| !catalog::title(name).is_empty()));
+    }
 }
 
 #[test]

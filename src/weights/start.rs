@@ -16,8 +16,9 @@ use crate::transform::Recipe;
 /// Everything else must be in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// The file's name in data/datasets.json, for errors to say how to get it.
-    pub fetch: Option<&'static str>,
+    /// Such files by their names in data/datasets.json, for errors to say how to get one: that of the file's own name, or
+    /// the first.
+    pub fetch: &'static [&'static str],
     /// Tensors of the file that have no part in the network.
     pub skip: &'static [&'static str],
     /// Variables of the network that the file needn't have and that stay as they were initialised.
@@ -47,41 +48,46 @@ pub enum Form {
 impl Published {
     /// The same where the file must have all of the network.
     pub fn whole(self) -> Published {
-        Published { fetch: self.fetch.filter(|_| self.fresh.is_empty()), fresh: &[], ..self }
+        Published { fetch: if self.fresh.is_empty() { self.fetch } else { &[] }, fresh: &[], ..self }
     }
 
     /// A file that has all of the network and nothing else.
-    pub const WHOLE: Published = Published { fetch: None, skip: &[], fresh: &[], only: &[], form: Form::Plain };
+    pub const WHOLE: Published = Published { fetch: &[], skip: &[], fresh: &[], only: &[], form: Form::Plain };
     /// A run's checkpoint of the same network.
     pub const CHECKPOINT: Published = Published { form: Form::Checkpoint, ..Published::WHOLE };
     /// torchvision's ResNet-50 as TriNet's backbone, below a new head.
     pub const RESNET50: Published =
-        Published { fetch: Some("resnet50"), skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
+        Published { fetch: &["resnet50"], skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
     /// TriNet by Caffe's ResNet-50: the authors' (`trinet-market1501.npz`, `trinet-mars.npz`), or He et al.'s ImageNet weights
     /// below a new head.
-    pub const TRINET: Published = Published { form: Form::Caffe, fetch: Some("resnet50-he"), ..Published::RESNET50 };
+    pub const TRINET: Published = Published { form: Form::Caffe, fetch: &["resnet50-he"], ..Published::RESNET50 };
     /// torchvision's GoogLeNet below a new embedding; torchvision says that its two auxiliary heads are not trained.
     pub const GOOGLENET: Published = Published {
-        fetch: Some("googlenet"),
+        fetch: &["googlenet"],
         skip: &["fc.", "aux1.", "aux2."],
         fresh: &["embedding."],
         ..Published::WHOLE
     };
     /// A face network that comes with a classifier: facenet-pytorch's, OpenFace's.
     pub const FACES: Published = Published { skip: &["logits."], ..Published::WHOLE };
+    /// Inception-ResNet-v1 as facenet-pytorch has it.
+    pub const INCEPTION_RESNET_V1: Published =
+        Published { fetch: &["facenet-casia-20180408", "facenet-casia", "facenet-vggface2"], ..Published::FACES };
+    /// OpenFace's nn4.small2.
+    pub const NN4_SMALL2: Published = Published { fetch: &["openface-nn4-small2"], ..Published::FACES };
     /// torchvision's VGG16 to fc7, whatever is built upon it.
     pub const VGG16: Published = Published {
-        fetch: Some("vgg16"),
+        fetch: &["vgg16"],
         skip: &["classifier.6."],
         only: &["features.", "classifier."],
         ..Published::WHOLE
     };
     /// conv1 and conv2 of torchvision's AlexNet (1704.01719, Section 5.1).
     pub const ALEXNET_CONV2: Published =
-        Published { fetch: Some("alexnet"), only: &QuadrupletNet::FROM_IMAGENET, ..Published::WHOLE };
+        Published { fetch: &["alexnet"], only: &QuadrupletNet::FROM_IMAGENET, ..Published::WHOLE };
     /// torchvision's AlexNet as a scorer of snippets, below a new score.
     pub const ALEXNET: Published = Published {
-        fetch: Some("alexnet"),
+        fetch: &["alexnet"],
         skip: &["classifier.6."],
         fresh: &["score."],
         form: Form::FirstAveraged(AlexNet::FIRST),
@@ -89,7 +95,7 @@ impl Published {
     };
     /// Cadene's BN-Inception as a scorer of snippets, below a new score.
     pub const BN_INCEPTION: Published = Published {
-        fetch: Some("bn-inception"),
+        fetch: &["bn-inception"],
         skip: &["last_linear."],
         fresh: &["score."],
         form: Form::FirstAveraged(BnInception::FIRST),
@@ -111,7 +117,9 @@ pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<Str
         let loaded = load_into(store, file, tensors, rename, |name| part(name) && !any(published.fresh, name))?;
         Ok(format!("weights: {} ({loaded}{note})", file.display()))
     };
-    match published.fetch {
+    let own = file.file_name().and_then(|name| catalog::fetch_for(Path::new(name)));
+    let is_own = |name: &&&str| own.as_deref() == Some(&catalog::fetch(name));
+    match published.fetch.iter().find(is_own).or(published.fetch.first()) {
         None => load(),
         Some(name) => {
             load().with_context(|| format!("--weights ({} gets {})", catalog::fetch(name), catalog::title(name)))

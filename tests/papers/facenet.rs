@@ -105,6 +105,12 @@ fn faces_are_verified_recognised_clustered_and_embedded() {
     let embedded = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
     let length = embedded[0].1.square().sum_dim_intlist(1, false, tch::Kind::Double).sqrt();
     assert!((length - 1.).abs().max().double_value(&[]) < 1e-5, "unit rows");
+    // What evaluate takes of how a photo is seen, embed takes, and says.
+    let output = place.command("embed @run --images @data/test --out @cut.safetensors --flip --crop 0.8").output();
+    has(&String::from_utf8_lossy(&output.expect("starts").stderr), "--crop 0.8 (the run's");
+    let (cut, said) = rankle::weights::read_safetensors(&place.path("cut.safetensors")).expect("readable");
+    assert!(cut[0].1 != embedded[0].1 && said["crop"] == "0.8");
+    place.bad(&[(2, "embed @run --images @data/test --out @cut.safetensors --crop 0", "--crop")]);
 }
 
 #[test]
@@ -194,14 +200,14 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     image::RgbImage::new(1, 1).save(place.made("one/a.png")).expect("saved");
     let (cut, out) = (weights.replace("nn4.small2.v1", "cut"), "--out @y.safetensors");
     place.bad(&[
-        (1, &format!("evaluate {cut} --data @lfw"), "cut.safetensors"),
-        (1, &format!("export {cut}"), "cut.safetensors"),
+        (1, &format!("evaluate {cut} --data @lfw"), "cut.safetensors|scripts/fetch openface-nn4-small2 gets"),
+        (1, &format!("export {cut}"), "cut.safetensors|scripts/fetch openface-nn4-small2 gets"),
         (1, &format!("embed {cut} --images @lfw/lfw {out}"), "cut.safetensors"),
         (1, &format!("embed {weights} --images @huge {out}"), "a.png|20000 x 20000"),
         (1, &format!("embed {weights} --images @one {out}"), "a.png|1 x 1"),
         (1, &format!("embed {weights} --images @empty {out}"), "empty"),
         (1, &format!("embed {weights} --images @none {out}"), "none"),
-        (1, &format!("embed {weights} --images @lfw/lfw --out /proc/y.safetensors"), "/proc"),
+        (1, &format!("embed {weights} --images @lfw/lfw --out /proc/y.safetensors"), "/proc|that can be written"),
         (1, &format!("embed {weights} --images @lfw/lfw --out @none/y.safetensors"), "--out|no such folder"),
     ]);
     assert!(!place.path("y.safetensors").exists());

@@ -396,6 +396,12 @@ fn bad_input_is_one_line() {
             // The sixth has no other data.
             (if i < 5 { 1 } else { 2 }, "train @run --data @missing", "missing"),
         ]);
+        // Their published weights are no whole network.
+        if (1..4).contains(&i) {
+            for verb in ["evaluate", "embed", "export"] {
+                place.bad(&[(2, &format!("{verb} --weights w.pth"), "--weights|train with --weights, then say --run")]);
+            }
+        }
         if !case.idle.is_empty() {
             place.bad(&[(2, &format!("train @run {}", case.idle), &format!("{idle}|leave it out"))]);
         }

@@ -196,5 +196,17 @@ fn wrong_weights_are_named_before_anything_is_written() {
         let line = format!("train @run --net trinet ~--shrink --weights @{file} --size 64x32 --t1 1 ~--t0 ~--k");
         place.bad(&[(1, &line, words)]);
     }
+    let few = fs::read(place.path("few.safetensors")).expect("bytes");
+    place.write("cut.safetensors", &few[..few.len() / 2]);
+    // A backbone, as it comes for training, is no network to score.
+    for (file, words) in
+        [("few", "few.safetensors|another network"), ("cut", "cut.safetensors|fetch or write it again")]
+    {
+        let weights = format!("--net trinet --size 64x32 --weights @{file}.safetensors");
+        place.bad(&[
+            (1, &format!("evaluate {weights} --data @data"), words),
+            (1, &format!("embed {weights} --images @data --out @o.safetensors"), words),
+        ]);
+    }
     assert!(!place.path("run").exists(), "a refused start leaves no claim on the folder");
 }

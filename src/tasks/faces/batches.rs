@@ -107,8 +107,8 @@ pub fn embed(net: &dyn Network, photos: &[Photo], recipe: Recipe, how: &Scoring,
     Ok(normalize(&people::embedding(recipe, views, run).photos(net, photos, "embed")?))
 }
 
-/// Embeds all images under a folder of the user's, each through `view`, or the faces that are detected, as [`embed`]. Photos
-/// without a face have no row, which is said and stands in the metadata.
+/// Embeds all images under a folder of the user's, each through `view`, or the faces that are detected, as [`embed`]. That
+/// they are cut, and photos without a face, which have no row, are said and stand in the metadata.
 ///
 /// # Errors
 /// Where there is none, or one cannot be read or is no face crop.
@@ -122,6 +122,16 @@ pub fn embed_folder(
 ) -> Result<Rows> {
     let photos = crate::datasets::folder(Path::new(folder))?;
     let mut set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
+    let mut metadata = Vec::new();
+    if view.crop < 1. && how.detect.is_none() {
+        note(format!(
+            "--crop {} (the run's where it is not typed): each photo's centre square of that share",
+            view.crop
+        ));
+        metadata.push(("crop".into(), view.crop.to_string()));
+    } else if view.crop < 1. {
+        note("--crop has no effect here: --detect cuts out the faces");
+    }
     let empty = how.detected(&mut set.test, Some(&run.machine))?.unwrap_or_default();
     if let Some(first) = empty.first() {
         let (all, gone) = (set.test.len(), empty.iter().collect::<BTreeSet<_>>());
@@ -131,6 +141,7 @@ pub fn embed_folder(
             "no face in any of {all} photos under {folder}, e.g. {first}: give other --images"
         );
         note(format!("{} of {all} photos have no face and no row, the first {first}", empty.len()));
+        metadata.push(("no face".into(), json!(empty).to_string()));
     }
     faces::check(&set.test)?;
     let x = embed(net, &set.test, recipe, how, run)?;
@@ -138,7 +149,7 @@ pub fn embed_folder(
         what: format!("{} embeddings of width {}", set.test.len(), net.width()),
         names: set.test.into_iter().map(|photo| photo.name).collect(),
         tensors: vec![("embeddings".into(), x)],
-        metadata: if empty.is_empty() { Vec::new() } else { vec![("no face".into(), json!(empty).to_string())] },
+        metadata,
     })
 }
 

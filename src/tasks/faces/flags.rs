@@ -34,7 +34,7 @@ pub struct FaceData {
     /// Leave out training people with fewer images; those with one image come as further negatives only (the paper has no such rule)
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Data")]
     pub min_images: usize,
-    /// Side of the centre square that is cut from the images of --test (of all, without --test), as a share of the shorter side, e.g. 0.55 of LFW's 250x250 thumbnails; evaluate cuts other --data as the run's where it is not given (Section 5.6)
+    /// Side of the centre square that is cut from the images of --test (of all, without --test), as a share of the shorter side, e.g. 0.55 of LFW's 250x250 thumbnails; evaluate cuts other --data, and embed its --images, as the run's where it is not given (Section 5.6)
     #[arg(long, value_name = "SHARE", value_parser = within(0.1..=1.), help_heading = "Data")]
     pub crop: Option<f64>,
 }
