@@ -152,6 +152,9 @@ struct Flags {
     /// Draw pairs without a look at cameras; else two cameras see every pair (not in the paper)
     #[arg(long)]
     any_camera: bool,
+    /// Walk through a shuffled list of all pairs of two cameras, both directions, ten negatives each, as the authors' sibling code, instead of drawing (ours)
+    #[arg(long, conflicts_with = "any_camera")]
+    listed: bool,
     /// Learning rate of the first stage (Section 5.1)
     #[arg(long, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
@@ -174,7 +177,7 @@ impl Hyper for Flags {
     const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
         ("Network", &["model", "net", "weights", "start", "pairing", "init", "size", "dropout"]),
         ("Loss", &["margin", "margins", "adaptive", "margin-gradient", "softmax-loss", "classifier"]),
-        ("Batches", &["quadruplets", "any-camera"]),
+        ("Batches", &["quadruplets", "any-camera", "listed"]),
         ("Optimisation", &["lr", "lr2", "tenth-after", "steps", "steps2"]),
     ];
     const NAMED: &'static [&'static str] = &["data", "?test-people", "?split", "net", "model", "seed"];
@@ -255,7 +258,7 @@ impl Paper for QuadrupletPaper {
             &[
                 "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",
                 "a batch's number counts quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
-                "pairs are always seen by two cameras in training, as in tests, unless --any-camera; the paper doesn't say how they are drawn",
+                "the paper doesn't say how pairs are drawn: here anew for each batch, people before images, by two cameras unless --any-camera; the authors' sibling code has a list (--listed)",
                 "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
                 "the second stage starts at a tenth of the first one's rate; the paper gives neither a schedule nor a number of steps",
                 "biases descend at the rate and with the decay of weights; the authors' sibling code doubles the one and leaves out the other",
@@ -323,7 +326,7 @@ impl Paper for QuadrupletPaper {
 
     /// Refuses photos that give no quadruplet before the run's folder is claimed.
     fn parts(h: &Flags, set: &ReidSet) -> Result<Vec<String>> {
-        pairs::sampler(set, h.quadruplets, h.any_camera, 0)?;
+        pairs::sampler(set, h.quadruplets, h.any_camera, h.listed, 0)?;
         Ok(vec![String::new()])
     }
 
@@ -343,7 +346,7 @@ impl Paper for QuadrupletPaper {
         if run.leads() {
             reid::write_split(session.at(), set, h.data.split, session.steps().start > 0)?;
         }
-        let sampler = pairs::sampler(set, h.quadruplets, h.any_camera, run.seed("sampler"))?;
+        let sampler = pairs::sampler(set, h.quadruplets, h.any_camera, h.listed, run.seed("sampler"))?;
         let (images, recipe) = (h.model.pairs() + 1, pairs::recipe(h.net, (h.size.0, h.size.1)));
         let mut loader = pairs::batches(&set.train, recipe, sampler, images, session.steps(), run)?;
         while let Some(batch) = loader.next() {

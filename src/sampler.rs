@@ -206,7 +206,7 @@ impl TripletSampler {
 }
 
 /// Batches of quadruplets (1704.01719, Eq. 3 and Figure 3): reference and positive show one person, the negative a
-/// second, the last image a third. How the paper draws them was not found; here so that all three pairs (reference,
+/// second, the last image a third. The paper does not say how they are drawn; here so that all three pairs (reference,
 /// positive), (reference, negative) and (last, negative) are seen by two cameras, as test pairs are.
 #[derive(Debug, Clone)]
 pub struct QuadrupletSampler {
@@ -214,10 +214,17 @@ pub struct QuadrupletSampler {
     people: Vec<BTreeMap<i64, Vec<usize>>>,
     /// Those that can give a reference and its positive.
     references: Vec<usize>,
+    /// Where not empty, what references and positives come from in place of draws: person, camera and item, camera and item.
+    listed: Vec<(usize, [(i64, usize); 2])>,
+    /// In which order: each as often as it has negatives.
+    order: Vec<usize>,
     across: bool,
     quadruplets: usize,
     seed: u64,
 }
+
+/// Negatives of a listed pair.
+const NEGATIVES: usize = 10;
 
 impl QuadrupletSampler {
     /// A sampler of `quadruplets` quadruplets a batch over items with identities `labels` and `cameras` (any
@@ -240,7 +247,22 @@ impl QuadrupletSampler {
         };
         let references: Vec<usize> = (0..people.len()).filter(|&person| able(&people[person])).collect();
         let enough = !references.is_empty() && people.len() > 2 && quadruplets > 0;
-        enough.then_some(QuadrupletSampler { people, references, across, quadruplets, seed })
+        let (listed, order) = (Vec::new(), Vec::new());
+        enough.then_some(QuadrupletSampler { people, references, listed, order, across, quadruplets, seed })
+    }
+
+    /// The same by a list that is made and shuffled once, and walked through again and again: every two images of a person
+    /// by two cameras, in both directions, with ten negatives of the positive's camera each (the authors' sibling code).
+    /// Without cameras nothing is listed.
+    pub fn listed(mut self) -> Self {
+        for (person, seen) in self.people.iter().enumerate() {
+            let items = || seen.iter().flat_map(|(&camera, items)| items.iter().map(move |&item| (camera, item)));
+            let pairs = items().flat_map(|a| items().map(move |p| [a, p])).filter(|[a, p]| a.0 != p.0);
+            self.listed.extend(pairs.map(|pair| (person, pair)));
+        }
+        self.order = (0..self.listed.len() * NEGATIVES).collect();
+        self.order.shuffle(&mut crate::seed::at(self.seed, 0, u64::MAX));
+        self
     }
 
     /// M.
@@ -249,7 +271,7 @@ impl QuadrupletSampler {
     }
 
     /// The 4M items of batch `step`: M references, their M positives, M negatives, M last images. References run through
-    /// shuffles of all people that can give one; images and other people are drawn uniformly, the latter among those
+    /// shuffles of all people that can give one (or through the [list](Self::listed)); images and other people are drawn uniformly, the latter among those
     /// whom the wanted camera saw (any other camera, where there is none).
     pub fn batch(&self, step: u64) -> Vec<usize> {
         let mut parts = [const { Vec::new() }; 4];
@@ -262,6 +284,12 @@ impl QuadrupletSampler {
 
     fn quadruplet(&self, step: u64, i: usize) -> [usize; 4] {
         let place = step as usize * self.quadruplets + i;
+        if !self.order.is_empty() {
+            let entry = self.order[place % self.order.len()];
+            let (first, [(here, a), (there, p)]) = self.listed[entry / NEGATIVES];
+            let rng = &mut crate::seed::at(self.seed, entry as u64, 0);
+            return self.with_others(rng, first, (here, a), (there, p));
+        }
         let (pass, turn) = (place / self.references.len(), place % self.references.len());
         let mut order = self.references.clone();
         order.shuffle(&mut crate::seed::at(self.seed, pass as u64, u64::MAX));
@@ -280,7 +308,18 @@ impl QuadrupletSampler {
         let (here, there) = (drawn[0], drawn[1]);
         let mut of = |camera: i64| seen[&camera][rng.random_range(0..seen[&camera].len())];
         let (a, p) = (of(here), of(there));
-        // (reference, negative) across cameras, then (last, negative).
+        self.with_others(rng, first, (here, a), (there, p))
+    }
+
+    /// The negative and the last image to the cameras and items of a person's reference and positive:
+    /// (reference, negative) across cameras, then (last, negative).
+    fn with_others(
+        &self,
+        rng: &mut impl Rng,
+        first: usize,
+        (here, a): (i64, usize),
+        (there, p): (i64, usize),
+    ) -> [usize; 4] {
         let (second, n) = self.draw(rng, &[first], |camera| camera == there);
         let seen_by = self.camera_of(second, n);
         let wanted = |camera: i64| camera == here && camera != seen_by;

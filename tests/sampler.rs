@@ -29,6 +29,32 @@ fn quadruplets_show_three_people_and_every_pair_two_cameras() {
 }
 
 #[test]
+fn a_list_has_all_pairs_both_ways_with_ten_negatives_of_the_positives_camera() {
+    // Five people, two images by each of two cameras: 2 · 2 · 2 pairs a person.
+    let labels: Vec<i64> = (0..20).map(|item| item / 4).collect();
+    let cameras: Vec<i64> = (0..20).map(|item| item % 2).collect();
+    let of = |seed| QuadrupletSampler::new(&labels, &cameras, 20, true, seed).expect("enough").listed();
+    let sampler = of(7);
+    let quadruplets = |step: u64| {
+        let batch = sampler.batch(step);
+        (0..20).map(move |m| [0, 1, 2, 3].map(|part| batch[part * 20 + m])).collect::<Vec<_>>()
+    };
+    let pass: Vec<[usize; 4]> = (0..20).flat_map(quadruplets).collect();
+    let mut pairs = std::collections::BTreeMap::<(usize, usize), Vec<usize>>::new();
+    for &[a, p, n, l] in &pass {
+        assert!(
+            labels[a] == labels[p] && cameras[a] != cameras[p] && cameras[n] == cameras[p] && cameras[l] != cameras[n]
+        );
+        assert!(labels[n] != labels[a] && labels[l] != labels[a] && labels[l] != labels[n]);
+        pairs.entry((a, p)).or_default().push(n);
+    }
+    assert!(pairs.len() == 40 && pairs.values().all(|negatives| negatives.len() == 10), "{pairs:?}");
+    assert!(pairs.values().any(|negatives| negatives.iter().any(|n| *n != negatives[0])));
+    // The same list again, and another of another seed.
+    assert!(quadruplets(20) == pass[..20] && sampler.batch(0) != of(8).batch(0));
+}
+
+#[test]
 fn quadruplets_without_cameras_and_from_too_little() {
     let labels = [0_i64, 0, 1, 1, 2, 3];
     let one = [1_i64; 6];

@@ -224,14 +224,20 @@ pub fn recipe(form: Form, size: (u32, u32)) -> Recipe {
 }
 
 /// The sampler of a set's training photos: `quadruplets` a batch, every pair seen by two cameras unless `any_camera`, drawn
-/// from `seed`.
+/// from `seed` or, where they are `listed`, from a list ([`QuadrupletSampler::listed`]).
 ///
 /// # Errors
 /// Where they give no quadruplet.
-pub fn sampler(set: &ReidSet, quadruplets: usize, any_camera: bool, seed: u64) -> Result<QuadrupletSampler> {
+pub fn sampler(
+    set: &ReidSet,
+    quadruplets: usize,
+    any_camera: bool,
+    listed: bool,
+    seed: u64,
+) -> Result<QuadrupletSampler> {
     let (people, cameras) = reid::people_and_cameras(&set.train);
     let sampler = QuadrupletSampler::new(&people, &cameras, quadruplets, !any_camera, seed);
-    sampler.with_context(|| {
+    sampler.map(|sampler| if listed { sampler.listed() } else { sampler }).with_context(|| {
         let count = people.iter().collect::<std::collections::BTreeSet<_>>().len();
         let cure = if any_camera { "" } else { ", or say --any-camera" };
         format!(

@@ -160,7 +160,7 @@ fn every_model_and_choice_trains() {
         "--model triplet-learned-metric",
         "--model triplet-without-sfx --pairing width",
         "--model triplet-improved --softmax-loss 0.5 --init gaussian",
-        "--margin-gradient eq5 --adaptive 0.8,0.4",
+        "--margin-gradient eq5 --adaptive 0.8,0.4 --listed",
         "--margin-gradient full --margins 0.9,0.3 --any-camera",
         "--net alexnet --weights none --size 67x67 --model quadruplet --steps 1",
         "--model classification --margin 0.8",
