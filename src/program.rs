@@ -163,8 +163,9 @@ pub fn command<P: Paper>() -> Command {
 /// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.
 fn published<P: Paper>(verb: Command) -> Command {
     if P::PUBLISHED.is_none() {
-        let refused =
-            |_: &str| Err::<String, _>("they are a part of this network: train with --weights, then say --run DIR");
+        let refused = |_: &str| {
+            Err::<String, _>("such are a backbone, not the whole network: train with --weights, then say --run DIR")
+        };
         let weights = clap::Arg::new("weights").long("weights").value_name("FILE").hide(true).value_parser(refused);
         return verb.mut_arg("run", |run| run.required(true)).arg(weights);
     }
