@@ -16,6 +16,7 @@ use image::{
     ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
 };
 use serde::{Deserialize, Serialize};
+use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 use crate::say::note;
 
@@ -118,9 +119,13 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Bo
     };
     ensure!(whole, "{name}: a truncated {}: {AGAIN}", title(format));
     let wrong = |e: ImageError| anyhow!("{name}: {}", complaint(format, &e));
-    let odd = jpeg.map_or(Ok(false), |jpeg| jpeg.odd()).map_err(|what| anyhow!("{name}: {what}, {UNREAD}"))?;
-    let mut decoder: Box<dyn ImageDecoder> = if odd {
-        Box::new(Odd::new(bytes).map_err(wrong)?)
+    let mut decoder: Box<dyn ImageDecoder> = if let Some(jpeg) = jpeg {
+        let odd = jpeg.odd().map_err(|what| anyhow!("{name}: {what}, {UNREAD}"))?;
+        // Decoders take zeros or grey for what is missing before the end marker, and say nothing. No picture has a code
+        // of sixteen ones: where the data end early, such a code is an error; where they don't, it is never reached.
+        let end = bytes[..jpeg.end].iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1); // of fill
+        let bytes = [&bytes[..end], &[0xff, 0].repeat(16), b"\xff\xd9"].concat();
+        if odd { Box::new(Odd::new(bytes).map_err(wrong)?) } else { Box::new(Common::new(bytes).map_err(wrong)?) }
     } else {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::no_limits();
@@ -179,6 +184,10 @@ struct Jpeg<'a> {
     /// The marker and the content of its frame header.
     frame: Option<(u8, &'a [u8])>,
     scans: usize,
+    /// Where its end-of-image marker stands.
+    end: usize,
+    /// Channels and their coefficients, a bit each, of which a scan gave the last bit.
+    given: Vec<(u8, u64)>,
     jfif: bool,
     /// The colour transform that an Adobe segment names.
     adobe: Option<u8>,
@@ -196,12 +205,20 @@ impl<'a> Jpeg<'a> {
             match *bytes.get(at)? {
                 0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
                 0xff => {}
-                0xd9 => return (jpeg.scans > 0).then_some(jpeg),
+                0xd9 => return (jpeg.scans > 0 && jpeg.is_fine()).then_some(Jpeg { end: at - 1, ..jpeg }),
                 marker => {
                     let length = usize::from(u16::from_be_bytes([*bytes.get(at + 1)?, *bytes.get(at + 2)?])).max(2);
                     let body = bytes.get(at + 3..at + 1 + length).unwrap_or_default();
                     match marker {
-                        0xda => jpeg.scans += 1,
+                        0xda => {
+                            jpeg.scans += 1;
+                            if let [_, channels @ .., first @ 0..64, last @ 0..64, bits] = body
+                                && bits & 15 == 0
+                            {
+                                let coefficients = u64::MAX << first & u64::MAX >> (63 - last);
+                                jpeg.given.extend(channels.chunks(2).map(|channel| (channel[0], coefficients)));
+                            }
+                        }
                         0xc4 | 0xc8 | 0xcc => {} // tables
                         0xc0..=0xcf => jpeg.frame = jpeg.frame.or(Some((marker, body))),
                         0xe0 => jpeg.jfif |= body.starts_with(b"JFIF\0"),
@@ -212,6 +229,13 @@ impl<'a> Jpeg<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a progressive one was refined to its end.
+    fn is_fine(&self) -> bool {
+        let Some((0xc2, &[_, _, _, _, _, _, ref parts @ ..])) = self.frame else { return true };
+        let given = |id| self.given.iter().filter(|of| of.0 == id).fold(0, |all, of| all | of.1);
+        parts.chunks(3).all(|part| given(part[0]) == u64::MAX)
     }
 
     /// Whether it is a job for [`Odd`]; or what it is, where no decoder here gets it right.
@@ -247,26 +271,59 @@ impl<'a> Jpeg<'a> {
     }
 }
 
+/// JPEGs of common sampling.
+struct Common(zune_jpeg::JpegDecoder<ZCursor<Vec<u8>>>);
+
+impl Common {
+    fn new(bytes: Vec<u8>) -> ImageResult<Common> {
+        let lax = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
+        let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), lax);
+        decoder.decode_headers().map_err(broken)?;
+        let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+        let colours = if grey { ColorSpace::Luma } else { ColorSpace::RGB };
+        decoder.set_options(lax.set_strict_mode(true).jpeg_set_out_colorspace(colours));
+        Ok(Common(decoder))
+    }
+}
+
+impl ImageDecoder for Common {
+    fn dimensions(&self) -> (u32, u32) {
+        self.0.dimensions().map_or((0, 0), |(width, height)| (width as u32, height as u32))
+    }
+    fn color_type(&self) -> ColorType {
+        if self.0.options().jpeg_get_out_colorspace() == ColorSpace::Luma { ColorType::L8 } else { ColorType::Rgb8 }
+    }
+    fn exif_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
+        Ok(self.0.exif().cloned())
+    }
+    fn read_image(mut self, out: &mut [u8]) -> ImageResult<()> {
+        self.0.decode_into(out).map_err(broken)
+    }
+    fn read_image_boxed(self: Box<Self>, out: &mut [u8]) -> ImageResult<()> {
+        (*self).read_image(out)
+    }
+}
+
 /// JPEGs in YCbCr of rare sampling, by a slower decoder.
-struct Odd<'a> {
-    decoder: jpeg_decoder::Decoder<&'a [u8]>,
+struct Odd {
+    decoder: jpeg_decoder::Decoder<Cursor<Vec<u8>>>,
     size: (u16, u16),
 }
 
-impl Odd<'_> {
-    fn new(bytes: &[u8]) -> ImageResult<Odd<'_>> {
-        let mut decoder = jpeg_decoder::Decoder::new(bytes);
+impl Odd {
+    fn new(bytes: Vec<u8>) -> ImageResult<Odd> {
+        let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(bytes));
         decoder.read_info().map_err(broken)?;
         let size = decoder.info().map_or((0, 0), |info| (info.width, info.height));
         Ok(Odd { decoder, size })
     }
 }
 
-fn broken(error: jpeg_decoder::Error) -> ImageError {
+fn broken(error: impl Error + Send + Sync + 'static) -> ImageError {
     ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error))
 }
 
-impl ImageDecoder for Odd<'_> {
+impl ImageDecoder for Odd {
     fn dimensions(&self) -> (u32, u32) {
         (self.size.0.into(), self.size.1.into())
     }

@@ -140,6 +140,28 @@ fn decode_reads_content_and_refuses_in_one_line() {
 const CMYK: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwADAgIDAgIDAwMDBAMDBAUIBQUEBAUKBwcGCAwKDAwLCgsLDQ4SEA0OEQ4LCxAWEBETFBUVFQwPFxgWFBgSFBUU/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAgHCf/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAOBEMATQBZAEsAAD8A0DDxSDof/9k=";
 const CMYK_PIXEL: [u8; 3] = [190, 46, 131];
 
+/// 24 x 24 grey pixels in six scans, as cjpeg writes them.
+const PROGRESSIVE: &str = "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQYEpRUk//wgALCAAYABgBAREA/8QAFwAAAwEAAAAAAAAAAAAAAAAAAwQFAv/aAAgBAQAAAAFqczNtImHr/8QAGxAAAQUBAQAAAAAAAAAAAAAAAQACAxITBCH/2gAIAQEAAQUCbIA2VlzCc1ITfnALerw42RkzQGq//8QAFxAAAwEAAAAAAAAAAAAAAAAAABEhEP/aAAgBAQAGPwJDLlIMWf/EABkQAAMAAwAAAAAAAAAAAAAAAAABERAhMf/aAAgBAQABPyG7DJiUJysBMVQ1KR3n/9oACAEBAAAAEB7/AP/EABoQAQEBAQADAAAAAAAAAAAAABEBACFBgbH/2gAIAQEAAT8QdUQx1Y6UJxu5B0VSnnWp8afutcNMVd3/2Q==";
+
+#[test]
+fn a_jpeg_cut_short_is_seen_although_an_end_marker_closes_it() {
+    use base64::Engine;
+    let progressive = base64::engine::general_purpose::STANDARD.decode(PROGRESSIVE).unwrap();
+    let grey = DynamicImage::from(picture(40, 24)).into_luma8();
+    let odd = blocks([(1, 1), (2, 2), (2, 2)], false, &[1, 2, 3], &[]);
+    for whole in [jpeg(64, 128), jpeg(1, 1), encoded(&grey.into(), ImageFormat::Jpeg), odd, progressive] {
+        let (at, end) = (whole.windows(2).position(|two| two == b"\xff\xda").unwrap() + 14, whole.len() - 2);
+        for fill in [&b""[..], b"\xff", b"\xff\xff"] {
+            picture::decode(&[&whole[..end], fill, b"\xff\xd9"].concat(), "whole").unwrap();
+        }
+        for cut in [at, at + (end - at) / 4, at + (end - at) / 2, at + (end - at) * 7 / 8] {
+            let text = line(picture::decode(&[&whole[..cut], b"\xff\xd9"].concat(), "cut.jpg"));
+            let said = text.starts_with("cut.jpg: a broken JPEG") || text.starts_with("cut.jpg: a truncated JPEG");
+            assert!(said && text.ends_with("fetch it again or remove it"), "{cut} of {end}: {text}");
+        }
+    }
+}
+
 /// A PNG of this size whose pixels are missing.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
