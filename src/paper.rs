@@ -315,7 +315,7 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine) -> Res
     data.trainable()?;
     data.check(!machine.skip_unreadable, GLANCE)?;
     ensure!(
-        !machine.skip_unreadable || (P::BRINGS == "images" && data.trained().iter().any(|read| read.path.is_some())),
+        !machine.skip_unreadable || (P::BRINGS == "images" && data.trained().any(|read| read.path.is_some())),
         hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
     );
     data.notes().iter().for_each(note);
@@ -529,7 +529,7 @@ pub(crate) fn evaluate<P: Paper>(
     if run.leads() {
         at = place(at, &of, &scoring);
         [RESULTS, REPORT].iter().try_for_each(|name| files::check(&at.join(name)))?;
-        scored = content(data.tested());
+        scored = content(data.tested().collect());
         let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let before = before.and_then(|old| Some(old["scored"].as_str()?.to_string()));
         if before.is_some() && before != scored {

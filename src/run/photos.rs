@@ -31,6 +31,9 @@ pub struct Read {
     pub known: String,
 }
 
+/// One after the other, for there may be millions.
+pub type Reads<'a> = Box<dyn Iterator<Item = Read> + 'a>;
+
 impl Read {
     /// A thing of a list that is no file, of which only a BLAKE3 hash of its `content` is kept.
     pub fn hashed(name: impl Into<String>, content: &[u8]) -> Read {
@@ -70,7 +73,7 @@ pub struct Photos(Vec<Row>);
 
 impl Photos {
     /// Looks at the files of `all`, on all cores.
-    pub fn of(all: Vec<Read>) -> Photos {
+    pub fn of(all: impl IntoIterator<Item = Read>) -> Photos {
         let row = |Read { name, path, known }: Read| {
             let found = path.and_then(|path| path.metadata().ok());
             let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
@@ -81,7 +84,11 @@ impl Photos {
                 known,
             }
         };
-        let mut rows: Vec<Row> = all.into_par_iter().map(row).collect();
+        let (mut all, mut rows) = (all.into_iter().peekable(), Vec::new());
+        while all.peek().is_some() {
+            let some: Vec<Read> = all.by_ref().take(1 << 16).collect();
+            rows.par_extend(some.into_par_iter().map(row));
+        }
         rows.par_sort_by(|a, b| a.name.cmp(&b.name));
         Photos(rows)
     }

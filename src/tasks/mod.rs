@@ -16,7 +16,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::datasets::{Card, Photo};
-use crate::run::photos::Read;
+use crate::run::photos::{Read, Reads};
 
 /// A data set, as the verbs of every paper meet it.
 pub trait Data {
@@ -38,9 +38,9 @@ pub trait Data {
     fn check(&self, training: bool, within: Duration) -> Result<()>;
     /// What it trains on, and what its lists say of that, as far as it comes from files: a run that goes on must find the
     /// same. None of drawn data.
-    fn trained(&self) -> Vec<Read>;
+    fn trained(&self) -> Reads<'_>;
     /// What it tests on, as [`Data::trained`] has it.
-    fn tested(&self) -> Vec<Read> {
+    fn tested(&self) -> Reads<'_> {
         self.trained()
     }
     /// What several processes at one training must have alike.
@@ -51,16 +51,16 @@ pub trait Data {
 }
 
 /// Photos of files, with their persons and cameras.
-fn files<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Vec<Read> {
+fn files<'a>(photos: impl IntoIterator<Item = &'a Photo, IntoIter: 'a>) -> Reads<'a> {
     // Numbers of people may change with those who are tested: who is who does not.
     let mut people = BTreeMap::new();
-    let read = |photo: &Photo| {
+    let read = move |photo: &Photo| {
         let count = people.len();
         let person = *people.entry(photo.person).or_insert(count);
         let path = Some(photo.source.path()?.to_path_buf());
         Some(Read { name: photo.name.clone(), path, known: format!("{person} {}", photo.camera) })
     };
-    photos.into_iter().filter_map(read).collect()
+    Box::new(photos.into_iter().filter_map(read))
 }
 
 /// What a network says of what a user brings.

@@ -17,7 +17,7 @@ use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::metrics::retrieval::{Ap, Retrieval};
 use crate::models::{Network, channels_last};
-use crate::run::{Run, photos::Read};
+use crate::run::{Run, photos::Reads};
 use crate::sampler::{PkSampler, TripletSampler};
 use crate::transfer::{stage, upload};
 use crate::transform::{Augment, Recipe, TestViews};
@@ -51,11 +51,11 @@ impl Data for ReidSet {
         datasets::look(test.chain(train), within, |photo| photo.source.check())
     }
 
-    fn trained(&self) -> Vec<Read> {
+    fn trained(&self) -> Reads<'_> {
         super::files(self.train.iter())
     }
 
-    fn tested(&self) -> Vec<Read> {
+    fn tested(&self) -> Reads<'_> {
         super::files(self.query.iter().chain(&self.gallery).chain(&self.multi_query))
     }
 

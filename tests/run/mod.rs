@@ -274,7 +274,7 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
         path: Some(dir.path().join(name)),
         known: known.into(),
     };
-    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)).collect());
+    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)));
     let compared = |names: &[&str]| {
         let photos = photos(names, "cat");
         photos.compare(dir.path()).map(|()| photos.write(dir.path()).expect("written")).map_err(|e| format!("{e:#}"))

@@ -17,7 +17,10 @@ use crate::datasets::{self, Fits, Photo, Reader, drawn};
 use crate::distance::normalize;
 use crate::loader::Loader;
 use crate::models::Network;
-use crate::run::{Run, photos::Read};
+use crate::run::{
+    Run,
+    photos::{Read, Reads},
+};
 use crate::sampler::FaceSampler;
 use crate::say::note;
 use crate::source::View;
@@ -54,14 +57,15 @@ impl Data for FaceSet {
         datasets::look(self.test.iter().chain(train), within, faces::usable)
     }
 
-    fn trained(&self) -> Vec<Read> {
+    fn trained(&self) -> Reads<'_> {
         files(self.trains())
     }
 
-    fn tested(&self) -> Vec<Read> {
+    fn tested(&self) -> Reads<'_> {
         let pairs = Read::hashed("pairs", format!("{:?}", self.pairs).as_bytes());
-        let photos = files(&self.test);
-        if photos.is_empty() { photos } else { photos.into_iter().chain([pairs]).collect() }
+        let mut photos = files(&self.test).peekable();
+        let pairs = photos.peek().is_some().then_some(pairs);
+        Box::new(photos.chain(pairs))
     }
 
     fn alike(&self) -> Value {

@@ -22,7 +22,10 @@ use crate::loader::Loader;
 use crate::losses::multilabel::{Pairs, draw_label};
 use crate::models::channels_last;
 use crate::models::label::LabelSystem;
-use crate::run::{Run, photos::Read};
+use crate::run::{
+    Run,
+    photos::{Read, Reads},
+};
 use crate::say::Bar;
 use crate::seed;
 use crate::transfer::{Fetch, stage, upload};
@@ -84,8 +87,8 @@ impl LabelData {
         }
     }
 
-    fn read(&self, items: &[Item]) -> Vec<Read> {
-        let read = |item: &Item| match &item.content {
+    fn read<'a>(&'a self, items: &'a [Item]) -> Reads<'a> {
+        let read = |item: &'a Item| match &item.content {
             Content::Image(source) => {
                 let labels: Vec<&str> = item.labels.iter().map(|&k| self.set.classes[k as usize].as_str()).collect();
                 Some(Read { name: item.name.clone(), path: Some(source.path()?.into()), known: labels.join(";") })
@@ -95,7 +98,7 @@ impl LabelData {
                 Some(Read::hashed(&item.name, &bits.flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
             }
         };
-        items.iter().filter_map(read).collect()
+        Box::new(items.iter().filter_map(read))
     }
 }
 
@@ -123,11 +126,11 @@ impl Data for LabelData {
         self.set.check(training, within)
     }
 
-    fn trained(&self) -> Vec<Read> {
+    fn trained(&self) -> Reads<'_> {
         self.read(&self.set.train)
     }
 
-    fn tested(&self) -> Vec<Read> {
+    fn tested(&self) -> Reads<'_> {
         self.read(&self.set.test)
     }
 

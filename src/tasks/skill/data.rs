@@ -16,7 +16,7 @@ use crate::datasets::drawn::Hands;
 use crate::datasets::epic_skills;
 use crate::datasets::skills::{Fold, SkillSet};
 use crate::device::machine::MachineFlags;
-use crate::run::photos::Read;
+use crate::run::photos::{Read, Reads};
 use crate::say::print;
 use crate::tasks::Data;
 use crate::video::snippet::{Crops, Stream};
@@ -196,8 +196,10 @@ impl Data for SkillData {
     }
 
     /// Films and pictures by size and time, features and each fold's pairs by content.
-    fn trained(&self) -> Vec<Read> {
-        let (Ok(set), Ok(opened), false) = (self.set(), self.opened(), self.data == "drawn") else { return Vec::new() };
+    fn trained(&self) -> Reads<'_> {
+        let (Ok(set), Ok(opened), false) = (self.set(), self.opened(), self.data == "drawn") else {
+            return Box::new(std::iter::empty());
+        };
         let fold = |(i, fold): (usize, &Fold)| {
             let pairs = json!([set.videos, fold.train, fold.similar]).to_string();
             Read::hashed(format!("fold {}", i + 1), pairs.as_bytes())
@@ -222,7 +224,7 @@ impl Data for SkillData {
                     .collect::<Vec<_>>()
             }
         });
-        folds.chain(streams).collect()
+        Box::new(folds.chain(streams).collect::<Vec<_>>().into_iter())
     }
 
     /// Names, pairs, and how long the videos are.
