@@ -28,7 +28,7 @@ use rankle::tasks::skill::{
     self as task, Batches, FlowFlags, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
 };
 use rankle::video::snippet::{Crops, Stream};
-use rankle::{optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
+use rankle::{lists, optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Kind, Tensor, nn::VarStore};
@@ -499,7 +499,8 @@ fn score(nets: &Nets<'_, SkillDetermination>, part: Part, of: &Material, how: &S
 fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
     ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
-    let out = args.out.as_deref().map(check_out).transpose()?;
+    let ranking = |at: &std::path::Path| lists::has_keys(at, &["video", "score", "snippets"]);
+    let out = args.out.as_deref().map(|out| check_out(out, ranking)).transpose()?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
     // A fold that lacks a trained stream is said and left out.
     let has = |&fold: &usize| h.streams.iter().filter(|&&stream| nets.has(&Part { fold, stream }.to_string())).count();

@@ -123,6 +123,18 @@ pub fn check(path: &Path) -> Result<()> {
     tried.map_err(|error| cannot(path, error))
 }
 
+/// As [`check`], for what a flag names: errors too where a file would be replaced that `ours` doesn't know.
+pub fn check_new(path: &Path, ours: impl FnOnce(&Path) -> bool) -> Result<()> {
+    check(path)?;
+    let there = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 0);
+    ensure!(
+        !there || whole_or_into(path)? || ours(path),
+        "--out {}: a file is there that this command did not write: remove it, or name another",
+        path.display()
+    );
+    Ok(())
+}
+
 /// Whether what is at `path` is written into; errors where it may not be replaced either.
 fn whole_or_into(path: &Path) -> Result<bool> {
     let found = fs::metadata(path);

@@ -98,6 +98,14 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Whether `path` holds JSON with these keys, or a list whose first entry has them.
+pub fn has_keys(path: &Path, keys: &[&str]) -> bool {
+    json::<serde_json::Value>(path).is_ok_and(|value| {
+        let first = value.get(0).unwrap_or(&value);
+        keys.iter().all(|key| first.get(key).is_some())
+    })
+}
+
 /// A JSON file; NaN and infinities, which Python writes, stand for null.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use crate::run::stop::Stopped;
 use crate::say::{note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
-use crate::{claims, files, needs};
+use crate::{claims, files, lists, needs};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
@@ -322,7 +322,8 @@ pub fn main<P: Paper>() -> ExitCode {
             }
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
-                let out = args.out.as_deref().map(check_out).transpose()?;
+                let card = |at: &Path| lists::has_keys(at, &["layout", "unreadable", "problems"]);
+                let out = args.out.as_deref().map(|out| check_out(out, card)).transpose()?;
                 let data = P::open(&h.own, h.usual.seed)?;
                 let mut cards = data.cards();
                 if let [card] = &mut cards[..] {

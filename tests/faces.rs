@@ -91,6 +91,7 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
             "pairs.txt:2: a pair of different people",
         ),
         (good.replace("P00\t1\tP01\t3", "P00\t1\tP00\t3"), "one name"),
+        (good.replace("P00\t1\t2", "P00\t1\t1"), "paired with itself"),
         (String::new(), "an empty list"),
     ] {
         std::fs::write(&list, &bad).expect("written");
@@ -104,6 +105,10 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     assert_eq!(beside.test[beside.pairs[0].left].name, "P00/P00_0001.png");
     picture(&dir.path().join("lfw/P00/P00_0001.bmp"), 24, 24, 9);
     assert!(line(open(dir.path())).contains("pairs.txt:2: P00/P00_0001.bmp and P00/P00_0001.png are both image 1"));
+    // A link that leads nowhere is no set without a list.
+    std::fs::remove_file(&list).expect("removed");
+    std::os::unix::fs::symlink("nowhere", &list).expect("linked");
+    assert!(line(open(dir.path())).contains("pairs.txt"));
 }
 
 /// macOS writes accents apart, and lists have them composed; or the other way round.

@@ -46,14 +46,15 @@ pub fn check_ours(run: &Path) -> Result<()> {
     }
 }
 
-/// The file to write where a flag names `out`: what a link leads to. Errors where a run keeps it for itself.
-pub fn check_out(out: &Path) -> Result<PathBuf> {
+/// The file to write where a flag names `out`: what a link leads to. Errors where a run keeps it for itself, and where a file
+/// is there that `ours` doesn't know as what the flag's verb writes.
+pub fn check_out(out: &Path, ours: impl FnOnce(&Path) -> bool) -> Result<PathBuf> {
     let out = files::followed(out);
     let folder = out.parent().unwrap_or(Path::new(""));
     let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
     let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
     ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
-    files::check(&out)?;
+    files::check_new(&out, ours)?;
     Ok(out)
 }
 

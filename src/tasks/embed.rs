@@ -84,7 +84,7 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
     if out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         bail!("--out {}: there is no such folder: make it, or name another", out.display());
     }
-    check_run_out(out)
+    check_run_out(out, |at| crate::weights::metadata(at).is_some_and(|metadata| metadata.contains_key("names")))
 }
 
 /// Writes embeddings `x` `[N, D]` as the tensor "embeddings", with the N `names` as a JSON list in the metadata.

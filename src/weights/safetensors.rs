@@ -2,7 +2,7 @@
 //! hash of all their other bytes in the header: what changes afterwards, on a disk or by hand, is noticed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -99,6 +99,19 @@ pub fn read_sealed(path: &Path) -> Result<(Named, HashMap<String, String>)> {
     let (tensors, metadata, sealed) = read_whole(path)?;
     ensure!(sealed, "{} has no hash of its content: it is damaged, or of another version of rankle", path.display());
     Ok((tensors, metadata))
+}
+
+/// The metadata of a `.safetensors` file by its head alone; None where it has none or is no such file.
+pub fn metadata(path: &Path) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let mut file = files::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let head = file.take(u64::from_le_bytes(length).min(100 << 20)); // the crate's own bound
+    let mut head: serde_json::Value = serde_json::from_reader(BufReader::new(head)).ok()?;
+    match head.get_mut("__metadata__")?.take() {
+        serde_json::Value::Object(metadata) => Some(metadata),
+        _ => None,
+    }
 }
 
 type Whole = (Named, HashMap<String, String>, bool);

@@ -185,18 +185,28 @@ fn a_run_folder_is_one_that_rankle_made_or_is_empty() {
 fn what_a_flag_writes_spares_the_run() {
     let small = Small::new();
     for name in ["config.json", "log.jsonl", NEWEST, BEFORE] {
-        let error = check_out(&small.at().join(name)).expect_err(name).to_string();
+        let error = check_out(&small.at().join(name), |_| true).expect_err(name).to_string();
         assert!(error.contains("--out") && error.contains(name) && error.contains("another"), "{error}");
     }
     for name in ["embeddings.safetensors", "results.json", "nowhere/config.json"] {
-        check_out(&small.at().join(name)).expect(name);
+        check_out(&small.at().join(name), |_| false).expect(name);
     }
     let elsewhere = tempdir().expect("a folder");
     let link = elsewhere.path().join("out.safetensors");
     symlink(small.at().join(NEWEST), &link).expect("linked");
-    assert!(check_out(&link).expect_err("a link").to_string().contains(NEWEST));
-    fs::write(elsewhere.path().join("config.json"), "mine").expect("written");
-    check_out(&elsewhere.path().join("config.json")).expect("no run's");
+    assert!(check_out(&link, |_| true).expect_err("a link").to_string().contains(NEWEST));
+    let mine = elsewhere.path().join("config.json");
+    fs::write(&mine, "mine").expect("written");
+    check_out(&mine, |_| true).expect("no run's");
+    // What is another's stays, also behind a link; what holds nothing is taken.
+    let behind = elsewhere.path().join("behind.json");
+    symlink(&mine, &behind).expect("linked");
+    for at in [&mine, &behind] {
+        let error = check_out(at, |_| false).expect_err("another's").to_string();
+        assert!(error.contains("config.json") && error.contains("name another"), "{error}");
+    }
+    fs::write(&mine, "").expect("written");
+    check_out(&mine, |_| false).expect("empty");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rankle::models::TriNet;
 use rankle::models::layers::Scope;
-use rankle::weights::{Loaded, Published, load_into, read, read_safetensors, save, start};
+use rankle::weights::{Loaded, Published, load_into, metadata, read, read_safetensors, save, start};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -244,6 +244,8 @@ fn damaged_safetensors_are_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let (path, broken) = (folder.path().join("a.safetensors"), folder.path().join("broken"));
     save(&path, &samples(), Some([("k".to_string(), "v".to_string())].into())).unwrap();
+    assert!(metadata(&path).is_some_and(|found| found["k"] == "v"));
+    assert!(metadata(folder.path()).is_none() && metadata(&folder.path().join("absent")).is_none());
     let whole = std::fs::read(&path).unwrap();
     for cut in 0..whole.len() {
         std::fs::write(&broken, &whole[..cut]).unwrap();

@@ -298,17 +298,19 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     if let Some(odd) = names.find(|entry| entry.name.eq_ignore_ascii_case("pairs.txt")) {
         bail!("{}: call it pairs.txt", odd.path.display());
     }
+    // Also a link that leads nowhere, and what cannot be read: then reading it says so.
+    let there = |path: &Path| path.symlink_metadata().is_ok();
     let list = dir.join("pairs.txt");
     let mut set = if let Some(frames) = youtube::frames(dir) {
         youtube::open(dir, &frames)?
     } else if dir.join("train").is_dir() && dir.join("test").is_dir() {
-        split(dir, list.is_file().then_some(list.as_path()))?
-    } else if ["splits.txt", "splits_corrected.txt"].iter().any(|name| dir.join(name).is_file()) {
+        split(dir, there(&list).then_some(list.as_path()))?
+    } else if ["splits.txt", "splits_corrected.txt"].iter().any(|name| there(&dir.join(name))) {
         bail!(
             "{} is missing: YouTube Faces has it beside splits.txt: unpack the frames",
             dir.join(youtube::ALIGNED).display()
         )
-    } else if list.is_file() {
+    } else if there(&list) {
         lfw(dir, &list)?
     } else {
         tree(dir)?

@@ -77,6 +77,10 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
             [_, _, _, _] => bail!("{at}: a pair of different people with one name: fetch the list again"),
             other => bail!("{at}: {} columns: expected \"name i j\" or \"name i name j\"", other.len()),
         };
+        ensure!(
+            pair.left != pair.right,
+            "{at}: a photo is paired with itself, which is always right: correct the list"
+        );
         ensure!(pairs.len() < 2 * folds * each, "{at}: more than {folds} x 2 x {each} pairs: correct the header");
         let same = (pairs.len() / each).is_multiple_of(2);
         ensure!(

@@ -27,7 +27,10 @@ pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
 
 /// Reads the videos that the list names, each with its first 100 frames.
 pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
-    let found = ["splits_corrected.txt", "splits.txt"].iter().map(|name| dir.join(name)).find(|path| path.is_file());
+    let found = ["splits_corrected.txt", "splits.txt"]
+        .iter()
+        .map(|name| dir.join(name))
+        .find(|path| path.symlink_metadata().is_ok());
     let path = found.with_context(|| {
         format!("{} is missing: {} says how it comes", dir.join("splits.txt").display(), catalog::fetch("ytf"))
     })?;

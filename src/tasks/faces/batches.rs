@@ -124,6 +124,12 @@ pub fn embed_folder(
     how: &Scoring,
     run: &Run,
 ) -> Result<Rows> {
+    let variant = how.variant();
+    ensure!(
+        !variant.centres(),
+        "--variant {}: the mean of which set? embed takes plain or flip-averaged",
+        variant.name()
+    );
     let photos = crate::datasets::folder(Path::new(folder))?;
     let mut set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
     let mut metadata = Vec::new();
