@@ -316,7 +316,7 @@ impl Paper for Facenet {
             };
             let embed = |images: &Tensor| run.autocast(|| net.forward(images, true)); // f(x)
             session.zero_grad();
-            let (loss, tally, x) = cached::backward(&cut, next, embed, session.gradients()?, |x| {
+            let (loss, tally, x) = cached::backward(&cut, next, embed, session.gradients(), |x| {
                 let x = run.world().gather(x, &run.world().shares(images as usize, 1)?)?; // of all processes
                 // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
                 let n = h.mining.by(run.seed("mining") ^ t);

@@ -317,7 +317,7 @@ impl Paper for MultilabelRanking {
             let tally = terms(h, &f, &batch);
             let (loss, rate) = (tally.mean(), rate(h.lr, t, first));
             session.zero_grad();
-            session.gradients()?.backward(&loss)?;
+            session.gradients().backward(&loss)?;
             session.clip(h.clip);
             session.step(rate, 0.9);
             session.left_out(|| batch.left_out)?;

@@ -317,7 +317,7 @@ impl Paper for SkillDetermination {
             let scores = |rows: &Range<usize>| batch.scores(net, rows, run);
             let loss = |f: &Tensor, rows: &Range<usize>| terms_of(f, rows).sum() / h.batch as f64;
             session.zero_grad();
-            let f = cached::backward_apart(&passes, seed::mix(key ^ t), scores, session.gradients()?, loss)?;
+            let f = cached::backward_apart(&passes, seed::mix(key ^ t), scores, session.gradients(), loss)?;
             session.step(rate.rate(t), 0.);
             let f = run.world().gather(&f, &shares)?; // of all processes
             let tally = terms_of(&f, &(0..h.batch));

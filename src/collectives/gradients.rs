@@ -1,7 +1,9 @@
 //! The gradient of one loss from the graphs of all processes.
 
+use std::cell::OnceCell;
+
 use anyhow::{Result, anyhow};
-use tch::{Tensor, nn::VarStore};
+use tch::{Kind, Tensor, nn::VarStore};
 
 use super::{World, native, watch};
 
@@ -10,39 +12,40 @@ use super::{World, native, watch};
 pub struct Gradients {
     world: World,
     parameters: Vec<Tensor>,
-    /// None with one process.
-    reducer: Option<native::Reducer>,
+    /// From the second pass on, with several processes.
+    reducer: OnceCell<native::Reducer>,
 }
 
 impl Gradients {
     /// Of the parameters of `store` that are trained now, in the order in which the network made them.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn new(world: &World, store: &VarStore) -> Result<Gradients> {
-        let parameters: Vec<Tensor> = store.trainable_variables().into_iter().filter(Tensor::requires_grad).collect();
-        let reducer = match &world.0 {
-            Some(inner) => {
-                let made = native::Reducer::new(&inner.group, &parameters);
-                Some(made.map_err(|error| watch::lost(&error))?)
-            }
-            None => None,
-        };
-        Ok(Gradients { world: world.clone(), parameters, reducer })
+    pub fn new(world: &World, store: &VarStore) -> Gradients {
+        let parameters = store.trainable_variables().into_iter().filter(Tensor::requires_grad).collect();
+        Gradients { world: world.clone(), parameters, reducer: OnceCell::new() }
     }
 
     /// The backward pass of `loss`, a scalar that is the same in every process and whose graph leads through this
     /// one's rows; leaves the sum over processes in every parameter's gradient. Buckets of gradients travel while the
-    /// pass still runs.
+    /// pass still runs, but for the first one: that shows whether every process's loss touches all parameters. Where it does,
+    /// no later pass looks for those that it doesn't, and must touch all.
     ///
     /// # Errors
     /// Where another process is gone, or libtorch fails.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
-        match &self.reducer {
-            None => self.backward_alone(loss),
+        let Some(inner) = &self.world.0 else { return self.backward_alone(loss) };
+        let failed = |error: String| watch::lost(&error);
+        if let Some(reducer) = self.reducer.get() {
             // The reducer takes the mean.
-            Some(reducer) => reducer.backward(&(loss * self.world.size() as f64)).map_err(|error| watch::lost(&error)),
+            return reducer.backward(&(loss * self.world.size() as f64)).map_err(failed);
         }
+        let with = || self.parameters.iter().filter(|x| x.grad().defined()).count();
+        let before = with();
+        self.backward_alone(loss)?;
+        let all = before == 0 && with() == self.parameters.len();
+        self.sum()?;
+        let all = self.world.sum(&Tensor::full([1], f64::from(u8::from(all)), (Kind::Float, loss.device())))?;
+        let all = all.double_value(&[0]) == self.world.size() as f64;
+        let _ = self.reducer.set(native::Reducer::new(&inner.group, &self.parameters, !all).map_err(failed)?);
+        Ok(())
     }
 
     /// One of several backward passes of a step, of this process alone; [`Gradients::sum`] comes after the last.

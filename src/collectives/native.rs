@@ -93,6 +93,7 @@ mod present {
             world: *mut c_void,
             parameters: *const *const c_void,
             count: usize,
+            some_unused: i32,
             out: *mut *mut c_void,
             error: *mut c_char,
             length: usize,
@@ -274,11 +275,11 @@ mod present {
     pub(in super::super) struct Reducer(*mut c_void);
 
     impl Reducer {
-        pub fn new(group: &Group, parameters: &[Tensor]) -> Said<Reducer> {
+        pub fn new(group: &Group, parameters: &[Tensor], some_unused: bool) -> Said<Reducer> {
             let (all, mut out) = (pointers(parameters), std::ptr::null_mut());
             // SAFETY: the callee keeps references of its own to group and parameters.
             said(|error, length| unsafe {
-                rankle_reducer_new(group.0, all.as_ptr(), all.len(), &mut out, error, length)
+                rankle_reducer_new(group.0, all.as_ptr(), all.len(), some_unused.into(), &mut out, error, length)
             })?;
             Ok(Reducer(out))
         }

@@ -232,8 +232,8 @@ int rankle_world_sum_with_grad(void* world, void* tensor, void** out, char* erro
 }
 
 // c10d's reducer over `parameters`, in buckets of torch.distributed's default sizes; the last parameters come first,
-// since their gradients do. Parameters that a loss doesn't touch are found in its graph and not waited for.
-int rankle_reducer_new(void* world, void** parameters, size_t count, void** out, char* error, size_t length) {
+// since their gradients do. With `some_unused` parameters that a loss doesn't touch are found in its graph and not waited for.
+int rankle_reducer_new(void* world, void** parameters, size_t count, int some_unused, void** out, char* error, size_t length) {
   return guarded(error, length, [&] {
     std::vector<at::Tensor> all;
     for (size_t i = 0; i < count; ++i) all.push_back(*static_cast<at::Tensor*>(parameters[i]));
@@ -242,7 +242,7 @@ int rankle_reducer_new(void* world, void** parameters, size_t count, void** out,
     std::reverse(buckets.begin(), buckets.end());
     *out = new c10d::Reducer(
         std::move(all), std::move(buckets), static_cast<World*>(world)->group, std::vector<bool>(count, false),
-        c10d::kDefaultBucketBytesCap, /*find_unused_parameters=*/true, /*gradient_as_bucket_view=*/true, {},
+        c10d::kDefaultBucketBytesCap, /*find_unused_parameters=*/some_unused != 0, /*gradient_as_bucket_view=*/true, {},
         c10d::kDefaultFirstBucketBytes, /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false, {});
   });
 }

@@ -254,14 +254,8 @@ impl Session {
     }
 
     /// The backward passes of the parameters that are trained now.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn gradients(&self) -> Result<&Gradients> {
-        if self.gradients.get().is_none() {
-            let _ = self.gradients.set(Gradients::new(&self.world, &self.store)?);
-        }
-        self.gradients.get().context("no gradients")
+    pub fn gradients(&self) -> &Gradients {
+        self.gradients.get_or_init(|| Gradients::new(&self.world, &self.store))
     }
 
     /// Drops all gradients before a step's backward passes.
@@ -285,7 +279,7 @@ impl Session {
     /// Where another process is gone, or libtorch fails.
     pub fn descend(&mut self, loss: &Tensor, rate: f64, beta1: f64) -> Result<()> {
         self.zero_grad();
-        self.gradients()?.backward(loss)?;
+        self.gradients().backward(loss)?;
         self.step(rate, beta1);
         Ok(())
     }
@@ -340,7 +334,7 @@ impl Session {
             .collect();
         let found = work(&inputs)?;
         self.zero_grad();
-        self.gradients()?.backward(&found[0])?;
+        self.gradients().backward(&found[0])?;
         self.optimizer.apply();
         Ok(found)
     }

@@ -188,13 +188,13 @@ fn gradients(world: &World) {
     let labels = Tensor::from_slice(&(0..rows as i64).map(|row| row / k).collect::<Vec<_>>());
     let shares = world.shares(rows, k as usize).expect("a share each");
     let own = shares.own();
-    for (name, loss) in LOSSES {
+    for ((name, loss), unused) in LOSSES.iter().flat_map(|of| [(of, false), (of, true)]) {
         let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
         let (whole, part) = (network(&alone), network(&apart));
         // A parameter that the loss does not touch is nothing to wait for.
-        let _unused = Scope::root(&apart, 1).linear("unused", 2, 2, Init::HeNormal, true);
+        let _unused = unused.then(|| Scope::root(&apart, 1).linear("unused", 2, 2, Init::HeNormal, true));
         let mut optimizers = [&alone, &apart].map(|store| Optimizer::new(Rule::Sgd { momentum: 0.9 }, 1e-4, store));
-        let together = Gradients::new(world, &apart).expect("a reducer");
+        let together = Gradients::new(world, &apart);
         for step in 0..3 {
             let x = inputs(rows) * (1. + 0.1 * f64::from(step));
             let of = |x: &Tensor| loss(&Metric::Euclidean.matrix(x, x), &labels).mean();
@@ -228,7 +228,7 @@ fn cached_gradients(world: &World) {
     let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
     let (whole, part) = (network(&alone), network(&apart));
     of(&whole(&inputs(rows))).backward();
-    let together = Gradients::new(world, &apart).expect("a reducer");
+    let together = Gradients::new(world, &apart);
     let (count, size) = (3, own.len().div_ceil(3));
     let mut place = 0;
     let next = || {
@@ -262,7 +262,7 @@ fn batch_norm(world: &World) {
 
     let other = world.clone();
     synchronise_batch_norm(move |x| other.sum_with_grad(x).expect("the others' sums"));
-    let together = Gradients::new(world, &apart).expect("a reducer");
+    let together = Gradients::new(world, &apart);
     let shares = world.shares(10, 1).expect("a share each");
     let own = shares.own();
     let mine = part(&images.narrow(0, own.start as i64, own.len() as i64));
