@@ -107,6 +107,14 @@ impl Program {
     pub fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(self.path());
         command.args(args).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+        // A shell's background job ignores some, and so would its children.
+        // SAFETY: sets signals' answers, between fork and exec.
+        unsafe {
+            std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+                let _ = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP].map(|signal| libc::signal(signal, libc::SIG_DFL));
+                Ok(())
+            });
+        }
         command
     }
 

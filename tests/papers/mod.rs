@@ -327,14 +327,6 @@ fn signals_are_answered_at_the_end_of_a_step() {
         let args = place.args("train @run --steps 100000000 --checkpoint-every 100000000 --log-every 10");
         let spaced = |word: String| if word == place.text("run") { place.text("a run") } else { word };
         let mut command = case.program.command(&args.into_iter().map(spaced).collect::<Vec<_>>());
-        // A shell's background job ignores some, and so would its children.
-        // SAFETY: sets a signal's answer, between fork and exec.
-        unsafe {
-            std::os::unix::process::CommandExt::pre_exec(&mut command, move || {
-                libc::signal(signal, libc::SIG_DFL);
-                Ok(())
-            });
-        }
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let (checkpoint, log) = (place.path("a run/checkpoint.safetensors"), place.path("a run/log.jsonl"));
         let until = |done: &dyn Fn() -> bool, child: &mut std::process::Child| {
