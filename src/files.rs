@@ -123,16 +123,10 @@ pub fn check(path: &Path) -> Result<()> {
     tried.map_err(|error| cannot(path, error))
 }
 
-/// As [`check`], for what a flag names: errors too where a file would be replaced that `ours` doesn't know.
-pub fn check_new(path: &Path, ours: impl FnOnce(&Path) -> bool) -> Result<()> {
+/// As [`check`]; whether a file that holds something would be replaced.
+pub fn replaces(path: &Path) -> Result<bool> {
     check(path)?;
-    let there = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 0);
-    ensure!(
-        !there || whole_or_into(path)? || ours(path),
-        "--out {}: a file is there that this command did not write: remove it, or name another",
-        path.display()
-    );
-    Ok(())
+    Ok(fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 0) && !whole_or_into(path)?)
 }
 
 /// Whether what is at `path` is written into; errors where it may not be replaced either.

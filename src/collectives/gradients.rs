@@ -26,10 +26,10 @@ impl Gradients {
     /// The backward pass of `loss`, a scalar that is the same in every process and whose graph leads through this
     /// one's rows; leaves the sum over processes in every parameter's gradient. Buckets of gradients travel while the
     /// pass still runs, but for the first one: that shows whether every process's loss touches all parameters. Where it does,
-    /// no later pass looks for those that it doesn't, and must touch all.
+    /// later ones must too, and nobody looks for parameters that are left out.
     ///
     /// # Errors
-    /// Where another process is gone, or libtorch fails.
+    /// Where another process is gone, libtorch fails, or a later loss leaves out what the first one touched.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
         let Some(inner) = &self.world.0 else { return self.backward_alone(loss) };
         let failed = |error: String| watch::lost(&error);

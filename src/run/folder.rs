@@ -54,7 +54,11 @@ pub fn check_out(out: &Path, ours: impl FnOnce(&Path) -> bool) -> Result<PathBuf
     let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
     let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
     ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
-    files::check_new(&out, ours)?;
+    ensure!(
+        !files::replaces(&out)? || ours(&out),
+        "--out {}: a file is there that this command did not write: remove it, or name another",
+        out.display()
+    );
     Ok(out)
 }
 
