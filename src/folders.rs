@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
+
+use crate::lists::composed;
 
 /// An entry of a folder.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name; of [`images`] with the folders on the way, `/` between.
+    /// Its name; of [`images`] and [`identities`] with the folders on the way, `/` between.
     pub name: String,
     /// Where it lies.
     pub path: PathBuf,
@@ -250,11 +252,11 @@ pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// The folders of `dir` that hold images, with their images: one folder an identity. A folder stands once, whatever
-/// links lead to it; files of `known` names are not passed over but read elsewhere.
+/// The folders of `dir` that hold images, with their images: one folder an identity, by its name with composed accents. A
+/// folder stands once, whatever links lead to it; files of `known` names are not passed over but read elsewhere.
 ///
 /// # Errors
-/// As [`list`].
+/// As [`list`]; two folders whose names differ only in how accents are written.
 pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<BTreeMap<String, Vec<Entry>>> {
     let (mut folders, files): (Vec<Entry>, Vec<Entry>) = list(dir, passed)?.into_iter().partition(|entry| entry.folder);
     files.iter().filter(|entry| !known.contains(&entry.name.as_str())).for_each(|entry| passed.add(entry));
@@ -271,8 +273,9 @@ pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<BTr
     }
     let read = |entry: Entry| {
         let mut passed = Passed::default();
-        let (images, rest): (Vec<Entry>, Vec<Entry>) =
+        let (mut images, rest): (Vec<Entry>, Vec<Entry>) =
             list(&entry.path, &mut passed)?.into_iter().partition(Entry::is_image);
+        images.iter_mut().for_each(|image| image.name = [&entry.name, "/", &image.name].concat());
         for other in &rest {
             match other.folder {
                 true => passed.count(Kind::Deeper, other),
@@ -288,9 +291,11 @@ pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<BTr
     let mut found = BTreeMap::new();
     for (name, images, more) in read {
         passed.join(more);
-        if !images.is_empty() {
-            found.insert(name, images);
+        if images.is_empty() {
+            continue;
         }
+        let one = found.insert(composed(&name), images).is_none();
+        ensure!(one, "{}: two folders are called {name}, accents composed and apart: make them one", dir.display());
     }
     Ok(found)
 }

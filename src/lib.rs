@@ -9,7 +9,7 @@
 //! - **Floor 0, numbers and words**: `real`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`say`], [`transfer`].
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out; no files, no choice of a device): [`mining`],
 //!   [`losses`], [`metrics`], [`models`], [`optim`].
-//! - **Floor 2, the world, read-only**: [`files`], [`folders`], [`lists`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
+//! - **Floor 2, the world, read-only**: [`files`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].

@@ -13,7 +13,8 @@ use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 use crate::files;
 use crate::say::note;
 
-/// A text file: UTF-8 or UTF-16 by its byte order mark, else what Windows calls ANSI. Lines end in `\n`.
+/// A text file: UTF-8 or UTF-16 by its byte order mark, else what Windows calls ANSI. Lines end in `\n`, and accents are
+/// composed, so that a name is one however it is written.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, or is no text.
@@ -32,7 +33,8 @@ pub fn text(path: &Path) -> Result<String> {
         }
     };
     ensure!(!text.contains('\0'), "{}: not a text file", path.display());
-    Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
+    let text = if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text };
+    Ok(if text.is_ascii() { text } else { composed(&text) })
 }
 
 /// The lines of a list of one column that are not empty, with their numbers, without blanks around.
@@ -54,25 +56,36 @@ pub struct Row {
     pub fields: Vec<String>,
 }
 
-/// The rows of a CSV file that are not empty, each with as many fields as it has. The first line says what separates, as
-/// Excel's `sep=;`; else the first that has one of them outside quotes: tabs, commas or semicolons.
+/// The rows of a CSV file that are not empty, each with as many fields as it has; see [`parted`].
 ///
 /// # Errors
 /// As [`text`]; a quote that does not close on its line.
 pub fn rows(path: &Path) -> Result<Vec<Row>> {
+    Ok(parted(path)?.1)
+}
+
+/// As [`rows`], with what parts the fields. The first line says it, as Excel's `sep=;`; else the first that has tabs, semicolons
+/// or commas outside quotes: where several, the first of these that every line has equally often.
+///
+/// # Errors
+/// As there.
+pub fn parted(path: &Path) -> Result<(char, Vec<Row>)> {
     let mut text = text(path)?;
     let told = text.lines().next().and_then(|line| line.strip_prefix("sep=")).filter(|mark| mark.len() == 1);
     let told = told.and_then(|mark| mark.chars().next());
     if told.is_some() {
         text.replace_range(.."sep=;".len(), "");
     }
-    let of_line = |text: &str| {
-        text.lines().find_map(|line| {
-            let outside: String = line.split('"').step_by(2).collect();
-            ['\t', ',', ';'].into_iter().find(|&mark| outside.contains(mark))
-        })
+    let guessed = || {
+        let count = |line: &str, mark| line.split('"').step_by(2).map(|outside| outside.matches(mark).count()).sum();
+        let mut counts = text.lines().map(|line| ['\t', ';', ','].map(|mark| (mark, count(line, mark))));
+        let first = counts.find(|counts| counts.iter().any(|(_, count): &(char, usize)| *count > 0))?;
+        let mut here = first.into_iter().filter(|(_, count)| *count > 0);
+        let all: Vec<[(char, usize); 3]> = counts.filter(|counts| counts.iter().any(|(_, count)| *count > 0)).collect();
+        let even = here.clone().find(|mark| all.iter().all(|counts| counts.contains(mark)));
+        even.or_else(|| here.next()).map(|(mark, _)| mark)
     };
-    let mark = told.or_else(|| of_line(&text)).unwrap_or(',');
+    let mark = told.or_else(guessed).unwrap_or(',');
     // Blanks before an opening quote, which others write, would make it a letter.
     let close = |(place, part): (usize, &str)| {
         let cut = part.trim_end_matches(' ');
@@ -84,10 +97,13 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
         ReaderBuilder::new().has_headers(false).flexible(true).delimiter(mark as u8).from_reader(text.as_bytes());
     let (mut rows, mut record) = (Vec::new(), StringRecord::new());
     while reader.read_record(&mut record).with_context(|| path.display().to_string())? {
-        let line = reader.position().line() as usize - 1;
+        let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
+        // No line ends behind a quote that stays open: the last one is in the field.
+        let open = record.iter().next_back().is_some_and(|field| field.ends_with('\n'));
+        let line = reader.position().line() as usize - usize::from(!open) - within;
         ensure!(
-            !record.iter().any(|field| field.trim_end().contains('\n')),
-            "{}:{line}: the quote that closes here was opened on a line before, or is never closed",
+            within == 0,
+            "{}:{line}: a quote opens here and does not close on its line: close it, or write the field on one line",
             path.display()
         );
         let fields: Vec<String> = record.iter().map(|field| field.trim().to_string()).collect();
@@ -95,7 +111,7 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
             rows.push(Row { line, fields });
         }
     }
-    Ok(rows)
+    Ok((mark, rows))
 }
 
 /// Whether `path` holds JSON with these keys, or a list whose first entry has them.
@@ -153,7 +169,7 @@ pub fn inside(path: &str) -> Result<String, &'static str> {
     } else if path.split('/').any(|part| part == "..") {
         Err("leads out of the images' folder")
     } else {
-        Ok(path.to_string())
+        Ok(composed(path))
     }
 }
 
@@ -165,9 +181,17 @@ pub fn composed(name: &str) -> String {
 /// The path of a file that a list names: where there is none, that of one whose accents are written as other systems
 /// write them, composed or apart (macOS).
 pub fn found(path: PathBuf) -> PathBuf {
-    let text = path.to_str().filter(|text| !text.is_ascii() && !path.exists());
-    let forms = text.map(|text| [text.nfc().collect::<String>(), text.nfd().collect()]);
-    forms.into_iter().flatten().map(PathBuf::from).find(|form| form.exists()).unwrap_or(path)
+    if path.to_str().is_none_or(str::is_ascii) || path.exists() {
+        return path;
+    }
+    // Folders and files may come from different systems.
+    let mut at = PathBuf::new();
+    for part in path.iter() {
+        let forms = part.to_str().map(|part| [part.to_string(), part.nfc().collect(), part.nfd().collect()]);
+        let there = forms.into_iter().flatten().map(|form| at.join(form)).find(|form| form.exists());
+        at = there.unwrap_or_else(|| at.join(part));
+    }
+    at
 }
 
 /// A person's name as it is compared: words of letters and digits, without case and accents. `George_W_Bush` and

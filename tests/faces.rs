@@ -98,6 +98,21 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
         let text = line(open(dir.path()));
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
+    let (once, twice) = ("P00\t1\tP01\t3\n", "P01\t3\tP00\t1\n");
+    let of_four = |second: &str, fourth: &str| {
+        let fold = |same: [&str; 2], other: [&str; 2]| [same.concat(), other.concat()].concat();
+        let first = fold(["P00\t1\t2\n", "P01\t1\t2\n"], [once, second]);
+        format!("2\t2\n{first}{}", fold(["P02\t3\t1\n", "P03\t3\t1\n"], ["P02\t2\tP03\t2\n", fourth]))
+    };
+    let other = "P02\t1\tP03\t1\n";
+    for again in [once, twice] {
+        std::fs::write(&list, of_four(again, other)).expect("written");
+        let notes = open(dir.path()).expect("a set").notes;
+        assert!(notes.iter().any(|note| note.starts_with("1 pair stands again in the same fold")), "{notes:?}");
+        std::fs::write(&list, of_four("P00\t2\tP01\t2\n", again)).expect("written");
+        let text = line(open(dir.path()));
+        assert!(text.contains("is in fold 1 and in fold 2, whose thresholds"), "{text}");
+    }
     // Another file that ends in the number is passed by; two of the right name are not chosen between.
     std::fs::write(&list, good).expect("written");
     picture(&dir.path().join("lfw/P00/P00_crop_0001.png"), 24, 24, 9);
@@ -249,7 +264,7 @@ fn youtube_faces_has_videos_with_their_first_hundred_frames() {
         }
     }
     let list = dir.path().join("splits.txt");
-    let good = "split number, pair number, first name, second name, is same, name same\n1, 1, A_B/0, A_B/1, 1, 1\n1, 2, A_B/0, C/0, 0, 0\n2, 1, A_B/1, A_B/0, 1, 1\n2, 2, C/0, D/5, 0, 0\n";
+    let good = "split number, pair number, first name, second name, is same, name same\n1, 1, A_B/0, A_B/1, 1, 1\n1, 2, A_B/0, C/0, 0, 0\n2, 1, A_B/1, D/5, 1, 1\n2, 2, C/0, D/5, 0, 0\n";
     std::fs::write(&list, good).expect("written");
     let set = open(dir.path()).expect("a set");
     assert_eq!((set.layout, set.folds, set.pairs.len()), (FaceLayout::YoutubeFaces, 2, 4));
@@ -261,6 +276,7 @@ fn youtube_faces_has_videos_with_their_first_hundred_frames() {
     assert!(set.notes.iter().any(|note| note.contains("not the published YouTube Faces list")));
     for (bad, words) in [
         (good.replace("D/5", "D/6"), "D/6 is missing"),
+        (good.replace("A_B/1, D/5", "A_B/1, A_B/0"), "the pair A_B/1 and A_B/0 is in fold 1 and in fold 2"),
         (good.replace("C/0, 0, 0\n2", "C/0, 2, 0\n2"), "splits.txt:3"),
         (good.replace("2, 2, C/0, D/5, 0, 0\n", ""), "split 2 has 1 pairs and the first 2"),
         (good.replace("A_B/0, C/0", "../A_B/0, C/0"), "is no video"),
@@ -283,7 +299,7 @@ fn whole_frames_of_youtube_faces_are_cut_to_their_boxes() {
             picture(&root.join(format!("{video}/0.{frame}.png")), 80, 30, frame);
         }
     }
-    let splits = "1, 1, A_B/0, A_B/1, 1, 1\n1, 2, A_B/0, C/0, 0, 0\n2, 1, A_B/1, A_B/0, 1, 1\n2, 2, C/0, D/5, 0, 0\n";
+    let splits = "1, 1, A_B/0, A_B/1, 1, 1\n1, 2, A_B/0, C/0, 0, 0\n2, 1, A_B/1, D/5, 1, 1\n2, 2, C/0, D/5, 0, 0\n";
     std::fs::write(dir.path().join("splits.txt"), splits).expect("written");
     assert!(line(open(dir.path())).contains("A_B.labeled_faces.txt is missing"));
     // The middle of a frame, one that leaves it at the upper left, and a frame without a box.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rankle::lists::{has_keys, inside, json, person, rows, spellings, text};
+use rankle::lists::{has_keys, inside, json, parted, person, rows, spellings, text};
 
 fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().expect("a folder");
@@ -42,8 +42,27 @@ fn rows_are_those_of_a_spreadsheet() {
             found.iter().map(|row| (row.line, row.fields.iter().map(String::as_str).collect::<Vec<_>>())).collect();
         assert_eq!(found, wanted, "{:?}", String::from_utf8_lossy(&bytes));
     }
-    let (_place, path) = written(b"a,b\nc,\"d\ne,f\n");
-    assert!(format!("{:#}", rows(&path).expect_err("open")).contains("never closed"));
+    for (list, line) in
+        [("a,b\nc,\"d\ne,f\n", 2), ("a,b\n\nc,\"d\ne\",f\ng,h", 3), ("\"a,b\n", 1), ("a,b\nc,d\n\"e\",\"f", 3)]
+    {
+        let (_place, path) = written(list.as_bytes());
+        let error = format!("{:#}", rows(&path).expect_err("open"));
+        assert!(error.contains(&format!("list.csv:{line}: a quote opens here")), "{list:?}: {error}");
+    }
+    // One folder, one name: commas of names do not part columns.
+    for (list, mark) in [
+        ("1;Doe, Jo\n2;Solo\n", ';'),
+        ("1;Doe, Jo\n2;Roe, Al\n", ';'),
+        ("a,b;c\nd,e\n", ','),
+        ("a;b,c\nd,e;f\n", ';'),
+        ("Doe, Jo\nSolo\nRoe; Al\n", ','),
+        ("a,b\tc;d\n", '\t'),
+    ] {
+        let (_place, path) = written(list.as_bytes());
+        assert_eq!(parted(&path).expect(list).0, mark, "{list:?}");
+    }
+    let (_place, path) = written("Jose\u{301},\u{1112}\u{1161}".as_bytes());
+    assert_eq!(rows(&path).expect("rows")[0].fields, ["Jos\u{e9}", "\u{d558}"], "accents are composed");
     let (_place, path) = written(b"sep=;\r\na,b;c\r\n");
     let row = &rows(&path).expect("rows")[0];
     assert_eq!((row.line, &row.fields[..]), (2, &["a,b".to_string(), "c".to_string()][..]));

@@ -66,9 +66,9 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         train.keys().chain(test.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     let number: BTreeMap<String, i64> = names.into_iter().cloned().zip(1..).collect();
     // Entries go as photos come, for there may be millions.
-    fn photos(id: &str, entries: Vec<Entry>, prefix: &str, person: i64) -> impl ExactSizeIterator<Item = Photo> {
+    fn photos(entries: Vec<Entry>, prefix: &str, person: i64) -> impl ExactSizeIterator<Item = Photo> {
         entries.into_iter().map(move |entry| Photo {
-            name: [prefix, id, "/", &entry.name].concat(),
+            name: [prefix, &entry.name].concat(),
             source: Source::File(entry.path),
             person,
             camera: 1,
@@ -77,11 +77,11 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     }
     let mut trained = Vec::with_capacity(train.values().map(Vec::len).sum());
     for (id, entries) in train {
-        trained.extend(photos(&id, entries, prefix[0], number[&id]));
+        trained.extend(photos(entries, prefix[0], number[&id]));
     }
     let (mut query, mut gallery, mut single) = (Vec::new(), Vec::new(), 0);
     for (id, entries) in test {
-        let mut one = photos(&id, entries, prefix[1], number[&id]);
+        let mut one = photos(entries, prefix[1], number[&id]);
         if one.len() > 1 {
             query.extend(one.next());
         } else {

@@ -92,10 +92,10 @@ fn by_number(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The name of a video: its folder's, or its file's without the ending.
+/// The name of a video: its folder's, or its file's without the ending, accents composed.
 fn title(entry: &Entry) -> String {
     let stem = entry.path.file_stem().filter(|_| !entry.folder);
-    stem.map_or_else(|| entry.name.clone(), |stem| stem.to_string_lossy().into_owned())
+    composed(&stem.map_or_else(|| entry.name.clone(), |stem| stem.to_string_lossy().into_owned()))
 }
 
 /// What may be a video.

@@ -171,6 +171,18 @@ fn coco_labels_are_the_categories_of_instances() {
     refused(dir, &["instances_val2014.json: category 3 is both bottle and car"]);
     write(dir, val, &json(&image(1, "c.jpg"), "").replace("\"car\"", "\"cart\""));
     refused(dir, &["other categories"]);
+    // One name under two numbers is one class, accents composed or apart.
+    let (cafe, apart) = ("caf\u{e9}", "cafe\\u0301");
+    let both = |text: String| text.replace("\"car\"", &format!("{cafe:?}")).replace("bottle", apart);
+    let train = both(json(&train, &[one(25, 44), one(25, 1), one(9, 3)].join(",")));
+    write(dir, "annotations/instances_train2014.json", &train);
+    write(dir, val, &both(json(&image(1, "c.jpg"), &one(1, 44))));
+    let set = open(dir).expect("opens");
+    assert_eq!(
+        (set.classes, labels(&set.test)),
+        (vec!["person".into(), cafe.into()], vec![("val2014/c.jpg", &[1][..])])
+    );
+    assert!(set.notes.contains(&"3 categories have 2 names: those of one name are one class".to_string()));
     write(dir, val, "{\"images\": [");
     refused(dir, &["instances_val2014.json", "not COCO's instances"]);
     fs::remove_file(dir.join(val)).expect("removed");
@@ -345,6 +357,12 @@ fn a_plain_list_needs_image_and_labels() {
     let set = open(dir).expect("opens");
     assert_eq!(labels(&set.train), [("images/f/a.jpg", &[0, 1][..])]);
     assert_eq!(labels(&set.test), [("images/f/b.jpg", &[0][..])]);
+    write(dir, "labels.csv", "image;labels;split\na.jpg;caf\u{e9},sea;train\nb.jpg;sea,cafe\u{301};test\n");
+    let set = open(dir).expect("opens");
+    assert_eq!(
+        (set.classes, labels(&set.test)),
+        (vec!["caf\u{e9}".into(), "sea".into()], vec![("images/b.jpg", &[0, 1][..])])
+    );
     // Accents apart, as macOS names files.
     picture(dir, "images/e\u{301}.jpg");
     write(dir, "labels.csv", "image,labels,split\n\u{e9}.jpg,sky,train\nb.jpg,sea,test\n");

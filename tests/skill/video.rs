@@ -329,6 +329,11 @@ fn videos_are_found_by_name() {
     let all = folder(dir.path()).expect("videos");
     assert_eq!(all.len(), 8);
     assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));
+    std::fs::create_dir_all(at("twice")).expect("made");
+    for name in ["Jos\u{e9}.mp4", "Jose\u{301}.avi"] {
+        std::fs::write(at("twice").join(name), b"x").expect("written");
+    }
+    assert!(line(folder(&at("twice"))).contains("has two videos called Jos\u{e9}"));
 }
 
 #[test]

@@ -330,7 +330,7 @@ fn photos(people: People, first: usize) -> (Vec<Photo>, Vec<String>) {
     let (mut photos, mut names) = (Vec::with_capacity(people.values().map(Vec::len).sum()), Vec::new());
     for (number, (name, images)) in people.into_iter().enumerate() {
         photos.extend(images.into_iter().map(|image| Photo {
-            name: [&name, "/", &image.name].concat(),
+            name: image.name,
             source: Source::File(image.path),
             person: (first + number) as i64,
             camera: 1,
@@ -349,9 +349,9 @@ fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
     let people = identities(&root, &["pairs.txt"], &mut passed)?;
     ensure!(!people.is_empty(), "no images under {}: expected NAME/NAME_0001.jpg", root.display());
     let (test, people) = photos(people, 1);
-    let (pairs, folds) = pairs::read(list, &test, &root)?;
-    let mut set = FaceSet { layout: FaceLayout::Lfw, people, test, pairs, folds, ..FaceSet::default() };
-    set.notes.extend(passed.note());
+    let mut notes = Vec::from_iter(passed.note());
+    let (pairs, folds) = pairs::read(list, &test, &root, &mut notes)?;
+    let mut set = FaceSet { layout: FaceLayout::Lfw, people, test, pairs, folds, notes, ..FaceSet::default() };
     set.notes.extend(pairs::lfw_differs(&set).or_else(|| pairs::lfw_lacks(&set)));
     Ok(set)
 }
@@ -369,7 +369,7 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
     let ((train_photos, mut people), (test_photos, tested)) = (photos(train, 1), photos(test, first));
     people.extend(tested);
     let (pairs, folds) = match list {
-        Some(list) => pairs::read(list, &test_photos, &dir.join("test"))?,
+        Some(list) => pairs::read(list, &test_photos, &dir.join("test"), &mut notes)?,
         None => (Vec::new(), 0),
     };
     Ok(FaceSet {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::FaceSet;
 use crate::catalog;
-use crate::datasets::{Photo, thousands};
+use crate::datasets::{Photo, plural, thousands};
 use crate::lists::{Row, composed, rows};
 
 /// Two test photos (or videos) and whether they show one person.
@@ -22,11 +22,13 @@ pub struct Pair {
 }
 
 /// Reads `pairs.txt`: a header `folds pairs`, then for each fold as many lines `name i j` of one person and as many
-/// `name i name j` of two. Returns the pairs fold after fold, and the number of folds.
+/// `name i name j` of two. Returns the pairs fold after fold, and the number of folds;
+/// notes how many stand again.
 ///
 /// # Errors
-/// One line that names the list, its line and what is wrong: a malformed or missing line, an image that is not there.
-pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, usize)> {
+/// One line that names the list, its line and what is wrong: a malformed or missing line, an image that is not there; as
+/// [`repeated`].
+pub fn read(list: &Path, photos: &[Photo], root: &Path, notes: &mut Vec<String>) -> Result<(Vec<Pair>, usize)> {
     let mut rows = rows(list)?.into_iter().map(|row| match &row.fields[..] {
         // Nothing but blanks between the columns.
         [line] => Row { fields: line.split_whitespace().map(String::from).collect(), ..row },
@@ -97,7 +99,40 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path) -> Result<(Vec<Pair>, us
         list.display(),
         pairs.len()
     );
+    notes.extend(repeated(list, &pairs, folds, |row| photos[row].name.clone())?);
     Ok((pairs, folds))
+}
+
+/// A note of how many pairs stand again in their fold, in either order, and so count twice.
+///
+/// # Errors
+/// Where one stands in two folds: it is judged by a threshold that was chosen on it, too.
+pub(super) fn repeated(
+    list: &Path,
+    pairs: &[Pair],
+    folds: usize,
+    name: impl Fn(usize) -> String,
+) -> Result<Option<String>> {
+    let each = (pairs.len() / folds.max(1)).max(1);
+    let words = |pair: &Pair| format!("{} and {}", name(pair.left), name(pair.right));
+    let (mut first, mut again) = (BTreeMap::new(), Vec::new());
+    for (place, pair) in pairs.iter().enumerate() {
+        let (left, right) = (pair.left.min(pair.right), pair.left.max(pair.right));
+        let (fold, known) = (place / each + 1, *first.entry((left, right)).or_insert(place / each + 1));
+        ensure!(
+            fold == known,
+            "{}: the pair {} is in fold {known} and in fold {fold}, whose thresholds are chosen on each other: put another in the place of one",
+            list.display(),
+            words(pair)
+        );
+        if first.len() + again.len() <= place {
+            again.push(pair);
+        }
+    }
+    let word = plural(again.len(), "pair stands", "pairs stand");
+    Ok(again.first().map(|pair| {
+        format!("{} {word} again in the same fold and count again, as {}", thousands(again.len()), words(pair))
+    }))
 }
 
 /// Photos by person's name and the number at the end of the file's name (`NAME/NAME_0012.jpg` is 12).

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::pairs::repeated;
 use super::{FaceLayout, FaceSet, Pair};
 use crate::catalog;
 use crate::datasets::{Count, Photo, Source, compare, thousands};
@@ -113,6 +114,8 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         thousands(videos.len()),
         if whole { "frames with a box, cut to it," } else { "frames" }
     ));
+    let names: Vec<&String> = videos.keys().collect();
+    set.notes.extend(repeated(&path, &set.pairs, set.folds, |video| names[video].clone())?);
     if found_both {
         set.notes.push("splits.txt, which has known errors, is also there and was not read".into());
     }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::super::{Count, compare};
 use super::{Content, Item, LabelLayout, LabelSet};
 use crate::catalog::{fetch_for, known_count};
-use crate::lists::text;
+use crate::lists::{composed, text};
 
 fn file(dir: &Path, end: &str) -> PathBuf {
     let mut name = dir.as_os_str().to_os_string();
@@ -92,7 +92,7 @@ fn labels(path: &Path) -> Result<Vec<String>> {
     let found: Vec<String> = document
         .descendants()
         .filter(|node| node.tag_name().name() == "label")
-        .filter_map(|node| node.attribute("name").map(String::from))
+        .filter_map(|node| node.attribute("name").map(composed))
         .collect();
     ensure!(!found.is_empty(), "{}: no <label name=...> in it", path.display());
     Ok(found)

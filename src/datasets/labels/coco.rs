@@ -1,6 +1,6 @@
 //! MS-COCO 2014: `annotations/instances_{train,val}2014.json`; an image's labels are the categories of its instances.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, image, needed, once, placed, unique};
 use crate::catalog::count;
-use crate::lists::{inside, json};
+use crate::lists::{composed, inside, json};
 
 #[derive(Deserialize)]
 struct Instances {
@@ -71,9 +71,14 @@ impl fmt::Display for Id {
 }
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
-    let (classes, train) = part(dir, "train2014", None)?;
-    let (_, test) = part(dir, "val2014", Some(&classes))?;
+    let (categories, train) = part(dir, "train2014", None)?;
+    let (_, test) = part(dir, "val2014", Some(&categories))?;
     let mut notes = vec!["trained on train2014, tested on val2014".to_string()];
+    let names = names(&categories);
+    if names.len() < categories.len() {
+        let (all, one) = (categories.len(), names.len());
+        notes.push(format!("{all} categories have {one} names: those of one name are one class"));
+    }
     let train = once("instances_train2014.json", train, &mut notes);
     let test = once("instances_val2014.json", test, &mut notes);
     // The small set that scripts/fetch makes has its own counts.
@@ -82,7 +87,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let counts = [
         Count { what: "training images", published: count(name, "train_images"), here: train.len() },
         Count { what: "validation images", published: count(name, "val_images"), here: test.len() },
-        Count { what: "categories", published: count(name, "categories"), here: classes.len() },
+        Count { what: "categories", published: count(name, "categories"), here: categories.len() },
     ];
     let difference = compare(title, &counts);
     if small {
@@ -92,12 +97,18 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     Ok(LabelSet {
         name: String::new(),
         layout: LabelLayout::Coco2014,
-        classes: classes.into_values().collect(),
+        classes: names.into_iter().cloned().collect(),
         train,
         test,
         notes,
         published: difference.is_none(),
     })
+}
+
+/// Their names, each once, in order of their numbers.
+fn names(categories: &BTreeMap<Id, String>) -> Vec<&String> {
+    let mut seen = BTreeSet::new();
+    categories.values().filter(|name| seen.insert(*name)).collect()
 }
 
 /// Categories by their number, and the images of a part; the categories must be those of `known`.
@@ -114,6 +125,7 @@ fn part(dir: &Path, part: &str, known: Option<&BTreeMap<Id, String>>) -> Result<
         .map_err(|error| anyhow!("{}: not COCO's instances ({error:#}): fetch it again", path.display()))?;
     let mut categories: BTreeMap<Id, String> = BTreeMap::new();
     for Category { id, name } in read.categories {
+        let name = composed(&name);
         if let Some(other) = categories.insert(id.clone(), name.clone()) {
             bail!("{}: category {id} is both {other} and {name}: give one another id", path.display());
         }
@@ -121,7 +133,8 @@ fn part(dir: &Path, part: &str, known: Option<&BTreeMap<Id, String>>) -> Result<
     if let Some(known) = known {
         ensure!(categories == *known, "{}: other categories than in instances_train2014.json", path.display());
     }
-    let place: BTreeMap<&Id, u32> = categories.keys().zip(0..).collect();
+    let place: BTreeMap<&String, u32> = names(&categories).into_iter().zip(0..).collect();
+    let place: BTreeMap<&Id, u32> = categories.iter().map(|(id, name)| (id, place[name])).collect();
     let mut labels: BTreeMap<Id, Vec<u32>> = read.images.iter().map(|image| (image.id.clone(), Vec::new())).collect();
     for one in &read.annotations {
         let class = place.get(&one.category_id).ok_or_else(|| {

@@ -1,4 +1,5 @@
-//! The plainest set: `labels.csv` with the columns `image`, `labels` (separated by `;`) and, where the author chose,
+//! The plainest set: `labels.csv` with the columns `image`, `labels` (separated by `;`, or by `,` where `;` separates the
+//! columns) and, where the author chose,
 //! `split` (`train` or `test`); images lie under `images/`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +10,12 @@ use rand::seq::SliceRandom;
 
 use super::super::thousands;
 use super::{Item, LabelLayout, LabelSet, image, placed, unique};
-use crate::lists::{Row, inside, rows};
+use crate::lists::{Row, inside, parted};
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let path = dir.join("labels.csv");
-    let mut all = rows(&path)?;
+    let (mark, mut all) = parted(&path)?;
     ensure!(!all.is_empty(), "{}: an empty file", path.display());
     let head = all.remove(0).fields;
     let twice = ["image", "labels", "split"]
@@ -44,8 +45,9 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
             .map_err(|why| anyhow!("{}:{line}: the image {:?} {why}", path.display(), field(images)))?;
         let name = placed(dir, "images", &name);
         ensure!(seen.insert(name.clone()), "{}:{line}: {name} stands twice: leave one row of it", path.display());
-        apart |= field(labels).contains(';');
-        let words: Vec<&str> = field(labels).split(';').map(str::trim).filter(|word| !word.is_empty()).collect();
+        let between = if mark == ';' && !field(labels).contains(';') { ',' } else { ';' };
+        apart |= field(labels).contains(between);
+        let words: Vec<&str> = field(labels).split(between).map(str::trim).filter(|word| !word.is_empty()).collect();
         for &word in &words {
             joined = joined.or_else(|| word.contains([',', '|']).then(|| (line, word.to_string())));
             let (first, known) = spelt.entry(word.to_lowercase()).or_insert_with(|| (line, word.to_string()));

@@ -280,7 +280,7 @@ fn needed(path: &Path) -> Result<&Path> {
 /// Where the image `name` of a list lies in the set: under `folder`, which some write before the name.
 fn placed(dir: &Path, folder: &str, name: &str) -> String {
     let below = name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    if below && dir.join(name).is_file() { name.to_string() } else { format!("{folder}/{name}") }
+    if below && crate::lists::found(dir.join(name)).is_file() { name.to_string() } else { format!("{folder}/{name}") }
 }
 
 /// An image file of a set.

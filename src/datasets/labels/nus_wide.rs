@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::super::{Count, compare, thousands};
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once};
 use crate::catalog::count;
-use crate::lists::{inside, lines};
+use crate::lists::{found, inside, lines};
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let concepts = lines(needed(&dir.join("ConceptsList/Concepts81.txt"))?)?;
@@ -49,7 +49,8 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
     let columns: Vec<(Vec<bool>, Vec<String>)> = classes
         .par_iter()
         .map(|class| {
-            column(&dir.join(format!("Groundtruth/TrainTestLabels/Labels_{class}_{part}.txt")), names.len(), &list)
+            let path = dir.join(format!("Groundtruth/TrainTestLabels/Labels_{class}_{part}.txt"));
+            column(&found(path), names.len(), &list)
         })
         .collect::<Result<_>>()?;
     notes.extend(columns.iter().flat_map(|(_, defects)| defects.iter().cloned()));
@@ -60,7 +61,7 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
         .enumerate()
         .map(|(row, name)| {
             let labels = (0..classes.len() as u32).filter(|&c| columns[c as usize].0[row]).collect();
-            images.join(name).is_file().then(|| image(dir, format!("images/{name}"), labels))
+            found(images.join(name)).is_file().then(|| image(dir, format!("images/{name}"), labels))
         })
         .collect();
     Ok((items.into_iter().flatten().collect(), names.len()))

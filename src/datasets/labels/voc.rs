@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once, unique};
 use crate::catalog::count;
-use crate::lists::{lines, text};
+use crate::lists::{found, lines, text};
 
 /// The classes in the development kit's order.
 const CLASSES: [&str; 20] = [
@@ -66,7 +66,7 @@ fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {
             if id.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\') || id.starts_with('.') {
                 return Err(anyhow!("{}:{line}: {id:?} is no image's name: it should be as 000005", list.display()));
             }
-            let (labels, difficult) = objects(&dir.join("Annotations").join(format!("{id}.xml")))?;
+            let (labels, difficult) = objects(&found(dir.join("Annotations").join(format!("{id}.xml"))))?;
             let mut item = image(dir, format!("JPEGImages/{id}.jpg"), labels);
             item.difficult = difficult;
             Ok(item)
