@@ -8,6 +8,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 mod drawn;
 mod layouts;
 mod loader;
+mod pixels;
 mod reader;
 mod splits;
 mod transform;

