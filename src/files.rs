@@ -51,8 +51,10 @@ fn regular(found: Metadata) -> io::Result<()> {
     }
 }
 
-fn kind(of: &Metadata) -> &'static str {
+/// What is in the place of a file or folder, in words.
+pub(crate) fn kind(of: &Metadata) -> &'static str {
     match of.file_type() {
+        kind if kind.is_file() => "a file",
         kind if kind.is_dir() => "a folder",
         kind if kind.is_symlink() => "a link",
         kind if kind.is_fifo() => "a pipe",
@@ -95,20 +97,30 @@ pub fn text(path: &Path) -> io::Result<String> {
 }
 
 /// Lets `write` fill a new file in the folder of `path` and then renames it to `path`, replacing the file that was there;
-/// where `write` fails or the process dies, `path` is as it was. After it returns, a power cut loses nothing. Into a pipe,
-/// a character device or what is open already (`/dev/stdout`) the whole is written in the end.
+/// where `write` fails or the process dies, `path` is as it was. After it returns, a power cut loses nothing. Into what is
+/// open already (`/dev/stdout`), and `/dev/null`, the whole is written in the end.
 ///
 /// # Errors
-/// One line that names the path and says what to do: no folder to write into, or `path` is a folder, a block device, a
-/// socket, a link (see [`followed`]) or what is open for reading; and those of `write`.
+/// One line that names the path and says what to do: no folder to write into, or `path` is a folder, another device, a
+/// pipe, a socket, a link (see [`followed`]) or what is open for reading; and those of `write`.
 pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     whole(path, write).map_err(|error| cannot(path, error))
 }
 
 /// Why `path` cannot be written, and what to do where the system says so.
-fn cannot(path: &Path, error: anyhow::Error) -> anyhow::Error {
-    let of_system = error.root_cause().is::<io::Error>();
-    let advice = if of_system { ": free space, or choose a folder that can be written" } else { "" };
+pub fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    use ErrorKind::{
+        FileTooLarge, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let error = error.into();
+    let advice = match error.root_cause().downcast_ref().map(io::Error::kind) {
+        Some(StorageFull | QuotaExceeded) => ": free space and start the same command again",
+        Some(FileTooLarge) => ": raise the limit on a file's size (ulimit -f) and start the same command again",
+        Some(NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem) => {
+            ": choose a folder that is there and can be written"
+        }
+        _ => "",
+    };
     error.context(format!("cannot write {}{advice}", path.display()))
 }
 
@@ -131,9 +143,11 @@ pub fn replaces(path: &Path) -> Result<bool> {
 
 /// Whether what is at `path` is written into; errors where it may not be replaced either.
 fn whole_or_into(path: &Path) -> Result<bool> {
+    let null = |meta: &Metadata| fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
     let found = fs::metadata(path);
     match &found {
-        Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_char_device() => return Ok(true),
+        Ok(meta) if meta.file_type().is_char_device() && null(meta) => return Ok(true),
+        Ok(meta) if !meta.is_dir() && !meta.is_file() && is_shared(path, meta) => return Ok(true),
         Ok(meta) if meta.is_file() && is_handle(meta, 0) => bail!("standard input reads it: name another file"),
         Ok(meta) if meta.is_file() && is_shared(path, meta) => return Ok(true),
         Ok(meta) if meta.is_file() && path.is_symlink() => bail!("it is a link: remove it, or name another file"),
@@ -188,7 +202,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         io::Write::write_all(&mut file, bytes)?;
         file.persist(path).map(drop).map_err(|error| error.error)
     };
-    write().map_err(|error| cannot(path, error.into()))
+    write().map_err(|error| cannot(path, error))
 }
 
 /// Whether a file is what this process has open under a number: 0 for standard input.
@@ -220,14 +234,9 @@ fn into<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let value = write(draft.path())?;
     let mut way = OpenOptions::new();
     way.append(true);
-    let mut out = match way.clone().custom_flags(libc::O_NONBLOCK).open(path) {
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            crate::say::say(format!("{} waits for somebody to read it", path.display()));
-            way.open(path)?
-        }
-        // Again, and not to be told to come back later.
-        opened => opened.and_then(|_reader_stays| way.open(path))?,
-    };
+    // Not to wait for a pipe's reader; then again, and not to be told to come back later.
+    let _reader_stays = way.clone().custom_flags(libc::O_NONBLOCK).open(path)?;
+    let mut out = way.open(path)?;
     io::copy(&mut File::open(draft.path())?, &mut out)?;
     Ok(value)
 }

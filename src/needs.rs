@@ -40,7 +40,7 @@ pub(crate) fn print<P: Paper>(runs: &[(&str, &Path, &All<P::Hyper>)], machine: &
         };
         let key = format!("{} {}", of(&["Data"]), run.seed);
         if opened.as_ref().is_none_or(|(before, _)| *before != key) {
-            let data = paper::opened_data::<P>(h, machine);
+            let data = paper::opened_data::<P>(h, machine, None);
             opened = Some((key, data.map_err(|error| lacks.push(one_line(&error))).ok()));
         }
         let data = opened.as_ref().and_then(|(_, data)| data.as_ref());

@@ -20,7 +20,8 @@ use crate::report::{Report, Table};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
-    folder::check_ours,
+    folder::{check_free, check_ours},
+    older,
     photos::{Photos, content},
     session::{self, Session, Tried},
 };
@@ -139,7 +140,7 @@ impl<P: Paper> Nets<'_, P> {
         let same = old.as_ref().is_none_or(|old| old.flags.get("weights") == self.config.flags.get("weights"));
         let ours = same && !checkpoint::exists(folder) && check_ours(folder).is_ok();
         ensure!(ours, "{} holds something else: move it, or give the weights' file another name", folder.display());
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot write {}", folder.display()))?;
+        std::fs::create_dir_all(folder).map_err(|error| files::cannot(folder, error))?;
         files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
     }
 
@@ -309,8 +310,9 @@ pub(crate) fn run_of<H: Hyper>(h: &All<H>, machine: Machine) -> Run {
 /// when it is first drawn, or tested.
 const GLANCE: Duration = Duration::from_secs(3);
 
-/// The data of a training, said and looked at.
-pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine) -> Result<P::Data> {
+/// The data of a training, said and looked at; errors first where it cannot write into the run folder `at`.
+pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Option<&Path>) -> Result<P::Data> {
+    at.filter(|_| machine.world.leads()).map_or(Ok(()), check_free)?;
     let data = P::open(&h.own, h.usual.seed)?;
     data.trainable()?;
     data.check(!machine.skip_unreadable, GLANCE)?;
@@ -480,6 +482,9 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
         if session.announce(&format!("{what} on {}{named}, {place}", data.name()))? {
+            if run.leads() {
+                older::set_aside(at, session.steps().start)?;
+            }
             // Only now is the folder the run's, and something trained on them.
             if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
                 photos.write(at)?;
@@ -588,7 +593,7 @@ pub(crate) fn evaluate<P: Paper>(
     if run.leads() {
         nets.claim()?;
         let at = &results.at;
-        std::fs::create_dir_all(at).with_context(|| format!("cannot write {}", at.display()))?;
+        std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
         results.write()?;
         report::<P>(nets, data, &results, &found)?.write(&at.join(REPORT))?;
     }
@@ -642,7 +647,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         let examples: Vec<Tensor> = shapes.iter().map(example).collect();
         nets.claim()?;
         let at = if nets.stand == Stand::Untrained { nets.at.join(UNTRAINED) } else { nets.at.to_path_buf() };
-        std::fs::create_dir_all(&at).with_context(|| format!("cannot write {}", at.display()))?;
+        std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
         print(export::torchscript(&store, &forward, &examples, &path)?)?;

@@ -16,7 +16,7 @@ use crate::report::{Report, Table};
 use crate::run::Run;
 use crate::run::config::{Config, typed_as};
 use crate::run::folder::check_out;
-use crate::run::stop::Stopped;
+use crate::run::stop::{Stopped, answer};
 use crate::say::{note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
@@ -255,10 +255,7 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
         }
         Ok(Err(error)) => {
             if let Some(stopped) = error.downcast_ref::<Stopped>() {
-                if crate::say::speaks() {
-                    // Whole: it ends with a command to type.
-                    eprintln!("{}", crate::say::line(&stopped.to_string()));
-                }
+                stopped.say();
                 crate::collectives::finish();
                 128 + stopped.signal
             } else {
@@ -277,6 +274,7 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
 pub fn main<P: Paper>() -> ExitCode {
     let matches = command::<P>().try_get_matches().unwrap_or_else(|error| crate::say::misused(&error));
     ended(|| {
+        answer()?;
         let (name, of) = matches.subcommand().context("no verb")?;
         if name == "sound" {
             return sound::<P>();
@@ -298,7 +296,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let run = paper::run_of(&h, args.machine.resolve_world()?);
                 let at = args.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
                 run.world().agree(paper::RUN, &at)?;
-                let data = paper::opened_data::<P>(&h, &run.machine)?;
+                let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
                 paper::train::<P>(&h, &data, &at, &run)?;
                 print(format!("trained: {0}\nnext: {1} evaluate --run {0}", at.display(), P::NAME))
             }
@@ -413,7 +411,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
     let run = paper::run_of(&h, machine);
     let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
-    let data = paper::opened_data::<P>(&h, &run.machine)?;
+    let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
     paper::train::<P>(&h, &data, &at, &run)?;
     let (opened, run) = paper::opened::<P>(&at, run.machine)?;
     let nets = opened.nets(&run);
@@ -455,6 +453,7 @@ fn one<P: Paper>(wish: &Wish, machine: &Machine) -> Result<()> {
 /// The seeds or splits of a list: numbers, ranges as 1-10, other words as they are.
 fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
     const MOST: usize = 1000;
+    ensure!(!list.contains(';'), hyper::usage(anyhow!("--{flag} {list}: put commas between, as 1,2,5-9")));
     let mut all = Vec::new();
     for part in list.split(',') {
         match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
@@ -656,7 +655,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     for Job { place, column, words, split, h, scoring, at, into } in &jobs {
         say(format!("{words}: {}", at.display()));
         let run = paper::run_of(h, machine.clone());
-        let data = paper::opened_data::<P>(h, machine)?;
+        let data = paper::opened_data::<P>(h, machine, Some(at))?;
         paper::train::<P>(h, &data, at, &run)?;
         let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
         reasons.extend(results.comparable.clone().err().filter(|why| !reasons.contains(why)));

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::error::{ContextKind, ContextValue};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The number of this process among several at one run.
@@ -122,6 +123,9 @@ pub fn misused(error: &clap::Error) -> ! {
             }
         }
     }
+    if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.contains(';')) {
+        text = text.replacen('\n', " (lists have commas between their values)\n", 1);
+    }
     let text = cut(&harmless(&text, true), MESSAGE);
     if !error.use_stderr() || text == error.render().to_string() {
         error.exit();
@@ -142,11 +146,13 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
     }
 }
 
-/// An error and its causes on one line, without libtorch's C++ frames.
+/// An error and its causes on one line, without libtorch's C++ frames, and without a cause that the one above it has quoted.
 pub fn one_line(error: &anyhow::Error) -> String {
     // A name in our own text may hold line breaks.
     let one = |text: String| if text.contains(FRAMES) { first_line(&text).to_string() } else { text };
-    let text = error.chain().map(|cause| one(cause.to_string())).collect::<Vec<_>>().join(": ");
+    let mut texts: Vec<String> = error.chain().map(|cause| one(cause.to_string())).collect();
+    texts.dedup_by(|cause, above| above.ends_with(cause.as_str()));
+    let text = texts.join(": ");
     exhausted(&text).unwrap_or(text)
 }
 

@@ -87,13 +87,7 @@ fn outputs_replace_files_alone() {
     assert!(kind("link").is_symlink() && kind("file").is_file());
     assert_eq!(std::fs::read(at("file")).expect("there"), b"new");
     assert_eq!(std::fs::metadata(at("file")).expect("there").permissions().mode() & 0o777, 0o640);
-    // A pipe is written into.
-    pipe(&at("pipe"));
-    let reader = Command::new("cat").arg(at("pipe")).stdout(std::process::Stdio::piped()).spawn().expect("cat");
-    write_atomic(&at("pipe"), b"through").expect("written");
-    assert_eq!(reader.wait_with_output().expect("read").stdout, b"through");
-    assert!(kind("pipe").is_fifo());
-    // So is a device, where this user may make one.
+    // What is of the kind of /dev/null is written into, where this user may make one.
     if Command::new("mknod").arg(at("null")).args(["c", "1", "3"]).output().is_ok_and(|made| made.status.success()) {
         if write_atomic(&at("null"), b"gone").is_err() {
             println!("devices cannot be opened in {}", folder.path().display());
@@ -106,16 +100,32 @@ fn outputs_replace_files_alone() {
     assert!(std::fs::metadata("/dev/null").expect("there").file_type().is_char_device());
     // The rest is refused, in one line that names it once, and is as it was.
     let _socket = UnixListener::bind(at("socket")).expect("a socket");
+    pipe(&at("pipe"));
+    symlink("/dev/zero", at("zero")).expect("a link");
     symlink("nothing", at("nowhere")).expect("a link");
     for (name, what) in [
         ("link", "a link"),
         ("socket", "a socket"),
+        ("pipe", "a pipe"),
+        ("zero", "a device"),
         ("nowhere", "leads nowhere"),
         (".", "a folder"),
         ("no/x", "is no folder"),
     ] {
         let text = format!("{:#}", write_atomic(&at(name), b"x").expect_err("refused"));
         assert!(text.contains(what) && text.matches("cannot write").count() == 1, "{text}");
+    }
+    // What to do follows the cause.
+    for (cause, words) in [
+        (libc::ENOSPC, "free space"),
+        (libc::EFBIG, "ulimit -f"),
+        (libc::ENOTDIR, "choose a folder"),
+        (libc::EIO, "file: Input/output error"),
+    ] {
+        let error = std::io::Error::from_raw_os_error(cause);
+        let text =
+            format!("{:#}", atomically(&at("file"), |_| -> anyhow::Result<()> { Err(error)? }).expect_err("cause"));
+        assert!(text.contains(words) && (cause == libc::ENOSPC || !text.contains("free space")), "{text}");
     }
     let refused = atomically(&at("file"), |_| -> anyhow::Result<()> { anyhow::bail!("why") });
     assert!(format!("{:#}", refused.expect_err("refused")).ends_with("file: why"));

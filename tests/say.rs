@@ -24,6 +24,8 @@ fn foreign_text_is_spelled_out_and_cut() {
     assert_eq!(foreign(&"名".repeat(1000)).chars().count(), 205);
     let error = anyhow::anyhow!("a b\nc").context("reading x\ny");
     assert_eq!(one_line(&error), "reading x\ny: a b\nc");
+    let quoted = anyhow::anyhow!("line 1").context("no JSON: line 1").context("reading x");
+    assert_eq!(one_line(&quoted), "reading x: no JSON: line 1");
     let torch = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4611686018427387904 bytes.\nException raised from alloc_cpu";
     let text = one_line(&anyhow::anyhow!(torch));
     assert!(

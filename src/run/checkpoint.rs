@@ -14,6 +14,7 @@ use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder};
 
+use crate::files;
 use crate::optim::Optimizer;
 use crate::say::one_line;
 
@@ -83,12 +84,7 @@ pub fn save(
         }
         std::fs::rename(&fresh, &newest)
     };
-    shift().with_context(|| {
-        format!(
-            "cannot write {}: free space or make the folder writable, and start the same command again",
-            newest.display()
-        )
-    })
+    shift().map_err(|error| files::cannot(&newest, error))
 }
 
 /// What [`load`] found.
@@ -129,8 +125,7 @@ pub fn load(
                     // The next one must not push out the one that is whole.
                     if optimizer.is_some() && run.join(NEWEST).exists() {
                         let aside = run.join(DAMAGED);
-                        std::fs::rename(run.join(NEWEST), &aside)
-                            .with_context(|| format!("cannot write {}", aside.display()))?;
+                        std::fs::rename(run.join(NEWEST), &aside).map_err(|error| files::cannot(&aside, error))?;
                     }
                 }
                 return Ok(Some(loaded));
@@ -158,10 +153,11 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
         )
     );
     let log = path.with_file_name("log.jsonl");
-    // A network alone can be used without its log.
-    if optimizer.is_some() || log.exists() {
-        progress.log.check(&log)?;
-    }
+    ensure!(
+        progress.log == Mark::default() || log.exists(),
+        refused("cannot be trusted without the log.jsonl beside it: restore that, or train into another --run")
+    );
+    progress.log.check(&log)?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (name, tensor) in tensors {
         match name.split_once('.') {

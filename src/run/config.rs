@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -50,6 +50,12 @@ impl Config {
     /// Reads a run's configuration, which says inside that rankle wrote it; the error says how to make a run.
     pub fn read(run: &Path) -> Result<Config> {
         let path = run.join("config.json");
+        super::folder::check_folder(run)?;
+        ensure!(
+            path.exists() || !super::folder::trained(run),
+            "{} is missing, without which its checkpoints cannot be used: restore it, or train into another --run",
+            path.display()
+        );
         let text = text(&path).with_context(|| {
             format!(
                 "no run at {} (no readable config.json there): train one first, or give its folder with --run",

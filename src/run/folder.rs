@@ -1,7 +1,7 @@
 //! The run folder: made once, locked while a run writes to it, its log cut back on resume.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,14 @@ use serde_json::Value;
 
 use super::config::Config;
 use crate::files;
+use crate::say::foreign;
 
 /// The newest checkpoint.
 pub const NEWEST: &str = "checkpoint.safetensors";
 /// The one before it.
 pub const BEFORE: &str = "checkpoint.before.safetensors";
+/// Held by who writes, and says who.
+const LOCK: &str = ".lock";
 
 /// Whether a run folder has a checkpoint, whole or not.
 pub fn trained(run: &Path) -> bool {
@@ -25,11 +28,42 @@ pub fn trained(run: &Path) -> bool {
 
 /// What a run keeps for itself, beside its checkpoints.
 const OWN: [&str; 7] =
-    ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", "results.json", "report.html", ".lock"];
+    ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", "results.json", "report.html", LOCK];
+
+/// Errors where something else than a folder is in the place of `run`.
+pub fn check_folder(run: &Path) -> Result<()> {
+    match std::fs::metadata(run) {
+        Ok(found) if !found.is_dir() => bail!("--run {}: it is {}: name a folder", run.display(), files::kind(&found)),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            bail!("--run {}: a part of this path is no folder: name another", run.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Errors where a training could not begin to write into `run`, before the work: as [`check_ours`], and where another
+/// process writes there, or into the folder of a part.
+pub fn check_free(run: &Path) -> Result<()> {
+    check_ours(run)?;
+    let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
+    for at in std::iter::once(run.to_path_buf()).chain(parts).filter(|at| at.join(LOCK).exists()) {
+        let lock = files::own(&at.join(LOCK)).and_then(|lock| Ok(lock.try_lock_shared()));
+        ensure!(!matches!(lock, Ok(Err(TryLockError::WouldBlock))), held(&at));
+    }
+    Ok(())
+}
+
+/// Says that another process holds `run`, and which.
+fn held(run: &Path) -> String {
+    let holder = files::text(&run.join(LOCK)).unwrap_or_default();
+    let holder = if holder.is_empty() { String::new() } else { format!(" ({})", foreign(holder.trim_end())) };
+    format!("another process{holder} is writing {}: wait for its end, or choose another --run", run.display())
+}
 
 /// Errors where a training may not write into `run`: it has a configuration that rankle did not write, or none and yet
 /// other things, or a folder in a file's place. Names that begin with a dot are not looked at.
 pub fn check_ours(run: &Path) -> Result<()> {
+    check_folder(run)?;
     if let Some(name) = OWN.into_iter().chain([NEWEST, BEFORE]).find(|name| run.join(name).is_dir()) {
         bail!("{} is a folder where a run keeps a file: move it away", run.join(name).display());
     }
@@ -52,7 +86,7 @@ pub fn check_out(out: &Path, ours: impl FnOnce(&Path) -> bool) -> Result<PathBuf
     let out = files::followed(out);
     let folder = out.parent().unwrap_or(Path::new(""));
     let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
-    let run = [".lock", NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
+    let run = [LOCK, NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
     ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
     ensure!(
         !files::replaces(&out)? || ours(&out),
@@ -78,10 +112,11 @@ impl RunFolder {
             || format!("cannot write the run folder {}: choose another --run, or make it writable", path.display());
         check_ours(path)?;
         std::fs::create_dir_all(path).with_context(advice)?;
-        let lock = files::own(&path.join(".lock")).with_context(advice)?;
-        if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
-            bail!("another process is writing {}: wait for it, or choose another --run", path.display());
-        }
+        let mut lock = files::own(&path.join(LOCK)).with_context(advice)?;
+        ensure!(!matches!(lock.try_lock(), Err(TryLockError::WouldBlock)), held(path));
+        // For the message of a second one alone.
+        let host = files::text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "process {} on {}", std::process::id(), host.trim_end()));
         files::sweep(path);
         Ok(RunFolder { path: path.to_path_buf(), lock })
     }
@@ -89,7 +124,7 @@ impl RunFolder {
     /// Errors where the folder no longer lies where it was opened, or without its configuration.
     pub fn check_place(&self) -> Result<()> {
         let place = |data: std::fs::Metadata| (data.dev(), data.ino());
-        let here = std::fs::metadata(self.file(".lock")).map(place).ok();
+        let here = std::fs::metadata(self.file(LOCK)).map(place).ok();
         ensure!(
             here.is_some() && here == self.lock.metadata().map(place).ok(),
             "{} was moved or removed while a run wrote to it: move it back, where it still is, and start the same command again",
@@ -188,14 +223,10 @@ impl Log {
         Ok(Log { path: path.to_path_buf(), file, length, hasher })
     }
 
-    fn cannot(&self) -> String {
-        format!("cannot write {}: free space and start the same command again", self.path.display())
-    }
-
     /// Appends one line.
     pub fn line(&mut self, value: &Value) -> Result<()> {
         let line = format!("{value}\n");
-        self.file.write_all(line.as_bytes()).with_context(|| self.cannot())?;
+        self.file.write_all(line.as_bytes()).map_err(|error| files::cannot(&self.path, error))?;
         self.length += line.len() as u64;
         self.hasher.update(line.as_bytes());
         Ok(())
@@ -204,7 +235,7 @@ impl Log {
     /// Makes what was written durable; what a checkpoint is to remember of it. Errors where the file is no longer what was
     /// written: a checkpoint that knew another log could not be gone on from.
     pub fn sync(&mut self) -> Result<Mark> {
-        self.file.sync_data().with_context(|| self.cannot())?;
+        self.file.sync_data().map_err(|error| files::cannot(&self.path, error))?;
         let mark = Mark::of(&self.hasher, self.length);
         let place = |data: std::fs::Metadata| (data.dev(), data.ino());
         let same = std::fs::metadata(&self.path).map(place).ok() == self.file.metadata().map(place).ok();

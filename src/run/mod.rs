@@ -8,6 +8,7 @@ pub mod cached;
 pub mod checkpoint;
 pub mod config;
 pub mod folder;
+pub mod older;
 pub mod photos;
 pub mod session;
 pub mod stats;

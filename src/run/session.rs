@@ -244,7 +244,7 @@ impl Session {
         say(format!("{verb} {what}: step {} of {steps}", self.start));
         self.bar = Some(Bar::new("train", steps, self.start));
         self.since = (Instant::now(), 0);
-        self.signals = Some(Signals::listen(self.world.size() == 1)?);
+        self.signals = Some(Signals::listen()?);
         Ok(true)
     }
 
@@ -493,6 +493,8 @@ fn kept(step: u64, at: &Path) -> String {
 pub fn load(at: &Path, config: &Config, store: &mut VarStore, world: &World) -> Result<u64> {
     let mut step = 0;
     if world.leads() {
+        // Of a part too, which no one has read yet.
+        checkpoint::exists(at).then(|| Config::read(at)).transpose()?;
         let loaded = checkpoint::load(at, config, store, None)?
             .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
         loaded.note.iter().for_each(say);

@@ -1,20 +1,29 @@
-//! Signals during a training: SIGTERM, SIGINT and SIGHUP let it finish its step and keep it, a second one ends it at
-//! once; SIGUSR1 has it keep what there is and go on. Of several processes any may hear one, and all end together: no second
-//! one counts, since a launcher repeats what a terminal has sent. Handlers set flags alone; the session looks at them.
+//! Signals. The first of SIGTERM, SIGINT and SIGHUP lets a training finish the step in hand and keep it; a second one ends the
+//! process at once, and so does the first where no step is in hand, with a line. SIGUSR1 has a training keep what there is
+//! and go on. Of several processes any may hear one, and all end together; what follows within [`ECHO`] is no second one,
+//! since a launcher repeats what a terminal has sent.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::low_level::{exit, signal_name};
 use tch::Tensor;
 
-use crate::collectives::World;
+use crate::collectives::{World, leave};
+use crate::say;
 
 /// What ends a training.
 const ENDS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
+/// So long what several processes hear is one signal.
+const ECHO: Duration = Duration::from_secs(2);
+/// A step that takes longer is said to be waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a training ended before its last step: no error, but an end of the work.
 #[derive(Debug)]
@@ -27,13 +36,22 @@ pub struct Stopped {
     pub several: bool,
 }
 
+impl Stopped {
+    /// Says it, whole: it ends with a command to type.
+    pub fn say(&self) {
+        if say::speaks() {
+            eprintln!("{}", say::line(&self.to_string()));
+        }
+    }
+}
+
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
-        let name = signal_hook::low_level::signal_name(self.signal.into()).unwrap_or("a signal");
+        let (name, kept) = (name(self.signal), &self.kept);
         match self.several {
-            true => write!(f, "stopped by {name}: {}; to go on, start all processes again as before", self.kept),
-            false => write!(f, "stopped by {name}: {}; to go on: {command}", self.kept),
+            true => write!(f, "stopped by {name}: {kept}; to go on, start all processes again as before"),
+            false => write!(f, "stopped by {name}: {kept}; to go on: {command}"),
         }
     }
 }
@@ -50,56 +68,100 @@ fn quoted(word: &str) -> String {
     }
 }
 
-#[derive(Debug, Default)]
-struct Flags {
-    /// The signal that asked for an end, 0 for none.
-    stop: Arc<AtomicUsize>,
-    save: Arc<AtomicBool>,
-    /// Whether a signal ends the process as if nobody listened.
-    at_once: Arc<AtomicBool>,
+fn name(signal: u8) -> &'static str {
+    signal_name(signal.into()).unwrap_or("a signal")
 }
 
-static FLAGS: OnceLock<Flags> = OnceLock::new();
+/// The signal that asked for an end, 0 for none.
+static STOP: AtomicU8 = AtomicU8::new(0);
+/// Whether a training knows of it.
+static HEARD: AtomicBool = AtomicBool::new(false);
+static SAVE: AtomicBool = AtomicBool::new(false);
+/// Whether steps are taken.
+static TRAINING: AtomicBool = AtomicBool::new(false);
 
-/// Listens until it is dropped; then signals end the process as ever.
+/// From now on signals are answered, as this module says.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn answer() -> Result<()> {
+    static ANSWERED: OnceLock<()> = OnceLock::new();
+    if ANSWERED.set(()).is_err() {
+        return Ok(());
+    }
+    let signals = ENDS.into_iter().filter(|signal| !ignored(*signal)).chain([SIGUSR1]);
+    let mut signals = SignalsInfo::<signal_hook::iterator::exfiltrator::SignalOnly>::new(signals)
+        .context("cannot listen to signals")?;
+    let answers = move || {
+        let mut first: Option<Instant> = None;
+        for signal in &mut signals {
+            let (signal, several) = (signal as u8, several());
+            if i32::from(signal) == SIGUSR1 {
+                SAVE.store(true, SeqCst);
+            } else if let Some(first) = first {
+                if !several || first.elapsed() > ECHO {
+                    let kept = "at once, with what the newest checkpoint holds".into();
+                    Stopped { signal, kept, several }.say();
+                    exit(128 + i32::from(signal));
+                }
+            } else {
+                first = Some(Instant::now());
+                STOP.store(signal, SeqCst);
+                let training = TRAINING.load(SeqCst);
+                // Beside this thread, which hears a second one.
+                thread::spawn(move || {
+                    if !training {
+                        end(signal);
+                    }
+                    thread::sleep(PATIENCE);
+                    say::say(format!(
+                        "{}: the step in hand is done and kept first; a second signal ends at once",
+                        name(signal)
+                    ));
+                });
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(answers).context("cannot listen to signals").map(drop)
+}
+
+fn several() -> bool {
+    World::is_wanted().unwrap_or(false)
+}
+
+/// Ends the process where no step is in hand.
+fn end(signal: u8) -> ! {
+    let kept = "no step was in hand, nothing is lost".into();
+    Stopped { signal, kept, several: several() }.say();
+    leave(&format!("stopped by {}", name(signal)));
+    exit(128 + i32::from(signal))
+}
+
+/// While it lives, steps are taken.
 #[derive(Debug)]
-pub struct Signals(&'static Flags);
+pub struct Signals(());
 
 impl Signals {
-    /// Begins to listen; `alone`, or as one of several processes.
+    /// Steps are taken from now on.
     ///
     /// # Errors
-    /// Where the system refuses.
-    pub fn listen(alone: bool) -> Result<Signals> {
-        if FLAGS.get().is_none() {
-            let flags = Flags::default();
-            let listen = || -> std::io::Result<()> {
-                for signal in ENDS.into_iter().filter(|signal| !ignored(*signal)) {
-                    flag::register_conditional_default(signal, flags.at_once.clone())?;
-                    flag::register_usize(signal, flags.stop.clone(), signal as usize)?;
-                    if alone {
-                        flag::register(signal, flags.at_once.clone())?;
-                    }
-                }
-                flag::register(SIGUSR1, flags.save.clone()).map(drop)
-            };
-            listen().context("cannot listen to signals")?;
-            let _ = FLAGS.set(flags);
-        }
-        let flags = FLAGS.get().context("nobody listens to signals")?;
-        flags.stop.store(0, Ordering::SeqCst);
-        flags.at_once.store(false, Ordering::SeqCst);
-        Ok(Signals(flags))
+    /// As [`answer`].
+    pub fn listen() -> Result<Signals> {
+        answer()?;
+        TRAINING.store(true, SeqCst);
+        Ok(Signals(()))
     }
 
     /// The signal that asked for an end.
     pub fn stop(&self) -> Option<u8> {
-        u8::try_from(self.0.stop.load(Ordering::SeqCst)).ok().filter(|signal| *signal > 0)
+        let signal = Some(STOP.load(SeqCst)).filter(|signal| *signal > 0);
+        HEARD.fetch_or(signal.is_some(), SeqCst);
+        signal
     }
 
     /// Whether a checkpoint was asked for since this was last called.
     pub fn save(&self) -> bool {
-        self.0.save.swap(false, Ordering::SeqCst)
+        SAVE.swap(false, SeqCst)
     }
 
     /// [`Signals::stop`] and [`Signals::save`] of all processes, which ask together.
@@ -120,7 +182,12 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.0.at_once.store(true, Ordering::SeqCst);
+        TRAINING.store(false, SeqCst);
+        // One that came after the last look.
+        let signal = STOP.load(SeqCst);
+        if signal > 0 && !HEARD.load(SeqCst) {
+            end(signal);
+        }
     }
 }
 

@@ -38,10 +38,10 @@ pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
 /// All fields of one video into `folder`: `flow_x_00001.jpg`, `flow_y_00001.jpg`, ... and `flow.json`, which names the
 /// method.
 fn one(clip: &Clip, folder: &Path) -> Result<()> {
-    let cannot = || format!("cannot write {}: free space, or make it writable", folder.display());
+    let cannot = |error: std::io::Error| files::cannot(folder, error);
     let parent = folder.parent().context("a folder of flow lies in another")?;
-    std::fs::create_dir_all(parent).with_context(cannot)?;
-    let draft = tempfile::Builder::new().prefix(".flow-").tempdir_in(parent).with_context(cannot)?;
+    std::fs::create_dir_all(parent).map_err(cannot)?;
+    let draft = tempfile::Builder::new().prefix(".flow-").tempdir_in(parent).map_err(cannot)?;
     let mut block: Vec<tvl1::Plane> = Vec::new();
     let mut count = 0;
     let mut flush = |block: &mut Vec<tvl1::Plane>| -> Result<()> {
@@ -49,7 +49,8 @@ fn one(clip: &Clip, folder: &Path) -> Result<()> {
         jobs.par_iter().try_for_each(|(number, pair)| {
             let (u, v) = tvl1::flow(&pair[0], &pair[1], tvl1::Constants::default());
             [("x", u), ("y", v)].iter().try_for_each(|(axis, plane)| {
-                save(&draft.path().join(format!("flow_{axis}_{number:05}.jpg")), plane).with_context(cannot)
+                save(&draft.path().join(format!("flow_{axis}_{number:05}.jpg")), plane)
+                    .map_err(|error| files::cannot(folder, error))
             })
         })?;
         count += jobs.len();
@@ -69,9 +70,9 @@ fn one(clip: &Clip, folder: &Path) -> Result<()> {
     let draft = draft.keep();
     if folder.exists() {
         // Too few fields, or none: nothing that a stream could use.
-        std::fs::remove_dir_all(folder).with_context(cannot)?;
+        std::fs::remove_dir_all(folder).map_err(cannot)?;
     }
-    std::fs::rename(&draft, folder).with_context(cannot)
+    std::fs::rename(&draft, folder).map_err(cannot)
 }
 
 fn save(path: &Path, plane: &tvl1::Plane) -> Result<()> {

@@ -198,6 +198,39 @@ fn a_signal_to_one_process_ends_all_with_a_checkpoint_and_a_line() {
     }
 }
 
+/// Before the first step the first signal ends a process, with a line; in a step that does not end a second one does.
+#[test]
+fn no_process_outlives_a_second_signal_or_one_before_its_first_step() {
+    let place = quadruplet();
+    let send = |child: &std::process::Child, signal: i32| {
+        // SAFETY: a signal to a process that this test has started and not waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+    };
+    let mut one = place.command("train @run");
+    let port = free_port().to_string();
+    one.envs([("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
+    let mut one = one.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().expect("starts");
+    let mut said = BufReader::new(one.stderr.take().expect("stderr")).lines().map(|line| line.expect("text"));
+    assert!(said.any(|line| line.contains("meeting 2 processes")));
+    send(&one, libc::SIGTERM);
+    let said = said.collect::<Vec<_>>().join("\n");
+    assert_eq!(one.wait().expect("ends").code(), Some(128 + libc::SIGTERM), "{said}");
+    has(&said, "stopped by SIGTERM: no step was in hand|start all processes again");
+
+    let mut two = start(2, &place, LONG);
+    assert!(within(60, || place.path("run/checkpoint.safetensors").exists()), "no checkpoint came");
+    send(&two.children[1], libc::SIGSTOP);
+    let ended = within(9, || {
+        send(&two.children[0], libc::SIGINT);
+        two.children[0].try_wait().expect("waits").is_some()
+    });
+    send(&two.children[1], libc::SIGKILL);
+    let output = two.end().remove(0);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(ended && output.status.code() == Some(128 + libc::SIGINT), "{said}");
+    has(&said, "SIGINT: the step in hand|stopped by SIGINT: at once|start all processes again");
+}
+
 /// Processes of `program` whose command line has `word`.
 fn pids(program: &Program, word: &str) -> Vec<u32> {
     let running = fs::read_dir("/proc").expect("a Linux machine").flatten();

@@ -109,10 +109,11 @@ fn an_edited_log_takes_its_checkpoints_with_it() {
             (found, step) => panic!("{found:?} and not {step:?}"),
         }
     }
-    // A network can be used without its log.
+    // Without it none can be trusted, whoever reads them.
     let mut small = Small::new();
     fs::remove_file(small.at().join("log.jsonl")).expect("removed");
-    assert_eq!(small.load().expect("loads").0, 2);
+    let error = small.load().expect_err("refused");
+    assert!(error.contains(NEWEST) && error.contains("log.jsonl") && error.contains("restore"), "{error}");
 }
 
 #[test]

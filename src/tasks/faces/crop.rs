@@ -195,9 +195,9 @@ impl CropFlags {
             files::write_atomic(&place, [&text.join("\n"), "\n"].concat().as_bytes())
         };
         write(&lines)?;
-        let cannot = || format!("cannot write {}: free space and start the same command again", place.display());
-        let mut log = files::own(&place).with_context(cannot)?;
-        log.seek(SeekFrom::End(0)).with_context(cannot)?;
+        let cannot = |error| files::cannot(&place, error);
+        let mut log = files::own(&place).map_err(cannot)?;
+        log.seek(SeekFrom::End(0)).map_err(cannot)?;
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&photos[i].name)).collect();
         let mut bar = Bar::new("crop", photos.len() as u64, lines.len() as u64);
         let (form, at, own) = (self.form, out.clone(), photos.clone());
@@ -208,7 +208,7 @@ impl CropFlags {
         for line in loader {
             let line = line?;
             let text = serde_json::to_string(&line)?;
-            log.write_all(format!("{text}\n").as_bytes()).with_context(cannot)?;
+            log.write_all(format!("{text}\n").as_bytes()).map_err(cannot)?;
             lines.insert(line.photo, text);
             bar.step(1);
         }
