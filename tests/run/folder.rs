@@ -8,7 +8,8 @@ use rankle::hyper;
 use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress};
 use rankle::run::config::Config;
-use rankle::run::folder::{Log, Mark, RunFolder, check_ours, check_out};
+use rankle::run::folder::{Log, Mark, RunFolder, check_free, check_ours, check_out};
+use rankle::run::older::set_aside;
 use rankle::weights::{read, read_safetensors, read_sealed};
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
@@ -277,6 +278,59 @@ fn a_checkpoint_that_is_missing_is_said_and_a_folder_in_its_place_refused() {
         fs::remove_dir(small.at().join(name)).expect("removed");
         fs::write(small.at().join(name), "").expect("written");
     }
+}
+
+/// Who waits for whom is said before any work; also where a part of the run is held.
+#[test]
+fn a_run_that_is_held_or_is_no_folder_is_refused_at_once() {
+    let place = tempdir().expect("a folder");
+    let run = place.path().join("run");
+    check_free(&run).expect("new");
+    let small = Small::new();
+    fs::rename(small.at().join("config.json"), small.at().join("mine")).expect("moved");
+    let error = Config::read(small.at()).expect_err("gone").to_string();
+    assert!(error.contains("config.json is missing") && error.contains("restore"), "{error}");
+    fs::rename(small.at().join("mine"), small.at().join("config.json")).expect("moved back");
+    let part = small.at().join("part");
+    for at in [small.at(), &part] {
+        let held = RunFolder::open(at).expect("open");
+        let error = check_free(small.at()).expect_err("held").to_string();
+        let who = format!("process {} on ", std::process::id());
+        assert!(error.contains(&who) && error.contains(&at.display().to_string()), "{error}");
+        drop(held);
+        check_free(small.at()).expect("free");
+    }
+    fs::write(&run, "").expect("written");
+    for (at, words) in
+        [(run.clone(), "it is a file"), (run.join("below"), "no folder"), ("/dev/null".into(), "a device")]
+    {
+        for error in [check_free(&at).expect_err("no folder"), Config::read(&at).expect_err("no folder")] {
+            assert!(error.to_string().contains(words) && error.to_string().contains("--run"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
+    let place = tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name);
+    let kept =
+        ["config.json", "log.jsonl", "untrained/results.json", "part/config.json", "part/results.json", "mine.pt"];
+    let older =
+        ["results.json", "report.html", "model.pt", "model-spatial.pt", "on-x/results.json", "on-x/y/report.html"];
+    for name in kept.iter().chain(&older) {
+        fs::create_dir_all(at(name).parent().expect("a folder")).expect("made");
+        fs::write(at(name), r#"{"step": 4}"#).expect("written");
+    }
+    for _ in 0..2 {
+        set_aside(place.path(), 7).expect("renamed");
+    }
+    kept.iter().for_each(|name| assert!(at(name).exists(), "{name}"));
+    older.iter().for_each(|name| assert!(!at(name).exists(), "{name}"));
+    for name in ["results.step-4.json", "model-spatial.step-4.pt", "on-x/results.step-4.json"] {
+        assert!(at(name).exists(), "{name}");
+    }
+    assert!(at("on-x/y/report.step-7.html").exists());
 }
 
 #[test]
