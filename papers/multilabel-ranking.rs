@@ -96,7 +96,7 @@ struct Flags {
     /// What the heads read; the authors' program has all three (authors' program: the feature)
     #[arg(long, value_enum, default_value_t = HeadInput::Fc7)]
     head_input: HeadInput,
-    /// n: the count head tells 1 to n labels, the last meaning n or more (authors' program and readers' notes: 4)
+    /// n: the count head tells 1 to n labels, the last meaning n or more; with fewer classes n is their number (authors' program and readers' notes: 4)
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64))]
     most: i64,
     /// Loss of the first stage (the paper's abstract: lsep)
@@ -244,7 +244,7 @@ impl Paper for MultilabelRanking {
         Err(usage(anyhow!(match (h.net, shape.features) {
             (Mlp, None) => format!("--net mlp reads ready-made features, and {name} has images: say --net vgg16"),
             (Vgg | Small, Some(_)) => format!("{name} has ready-made features, no images: say --net mlp"),
-            _ if h.most > k.max(2) => format!("--most {}: say 2 to {k}, the number of classes", h.most),
+            _ if h.most > k.max(4) => format!("--most {}: say 2 to {k}, the number of classes", h.most),
             _ if left < 2 => format!("--dev {}: {name} has too few training items, it leaves {left}", h.dev),
             _ => return Ok(shape),
         })))
@@ -262,7 +262,7 @@ impl Paper for MultilabelRanking {
         let width = h.head_input.width(backbone.width(), shape.k());
         Ok(LabelSystem {
             net: LabelNet::new(&at, backbone, shape.k(), h.dropout),
-            count: Head::count(&at.sub("count"), width, h.most),
+            count: Head::count(&at.sub("count"), width, shape.most(h.most)),
             threshold: Head::threshold(&at.sub("threshold"), width, shape.k()),
             reads: h.head_input,
             normal: shape.features.map(|features| LabelSystem::normal(&at, features)),
@@ -333,7 +333,7 @@ impl Paper for MultilabelRanking {
             session.fresh_optimizer();
         }
         world.share_variables(session.store())?;
-        let shape = LabelShape::of(&data.set);
+        let (shape, n) = (LabelShape::of(&data.set), LabelShape::of(&data.set).most(h.most));
         let train = labels::usable(&data.train, &run.machine)?;
         let [feature, f] = labels::features(net, &train, encoding(h, &shape), run, "features for the second stage")?
             .map(|x| x.to_device(device));
@@ -348,8 +348,8 @@ impl Paper for MultilabelRanking {
             let both = Tensor::cat(&[net.count.forward(&x), net.threshold.forward(&x)], 1);
             let both = world.gather(&both, &shares)?; // of all processes
             let (f, labels) = (f.index_select(0, &rows), labels.index_select(0, &rows));
-            let count = losses::label_count(&both.narrow(1, 0, h.most), &labels).mean(); // softmax over 1..n
-            let theta = both.narrow(1, h.most, shape.k());
+            let count = losses::label_count(&both.narrow(1, 0, n), &labels).mean(); // softmax over 1..n
+            let theta = both.narrow(1, n, shape.k());
             let threshold = losses::label_threshold(&f, &theta, &labels).mean(); // sigmoid of f - θ
             let (loss, rate) = (&count + &threshold, rate(h.lr2, into, all.end - first));
             session.descend(&loss, rate, 0.9)?;
@@ -378,8 +378,8 @@ impl Paper for MultilabelRanking {
         let test = outputs(&items, "test")?;
         let judged = labels::judge(&test, &outputs(dev, "dev")?, set);
         let mut found = Evaluation { scores: judged.scores(), tables: judged.tables(), ..Evaluation::default() };
-        found.protocol = judged.protocol(set, &chosen_on, h.most);
-        labels::show(&mut found.report, set, &test, h.most, how.decision)?;
+        found.protocol = judged.protocol(set, &chosen_on, shape.most(h.most));
+        labels::show(&mut found.report, set, &test, shape.most(h.most), how.decision)?;
         Ok(found)
     }
 
@@ -396,7 +396,7 @@ impl Paper for MultilabelRanking {
     }
 
     fn inputs(h: &Flags, shape: &LabelShape, _: &str, how: &Scoring) -> (Vec<Vec<i64>>, String) {
-        let (k, n) = (shape.k(), h.most);
+        let (k, n) = (shape.k(), shape.most(h.most));
         let (width, then) = match how.decision {
             Decision::Threshold => (2 * k, "their thresholds: labels are those with f above theirs".to_string()),
             Decision::Count => (k + n, format!("logits of 1 to {n} labels: labels are so many of the highest f")),

@@ -233,9 +233,40 @@ pub fn resolve<H: Hyper>(typed: &Flags, pin: &dyn Fn(&mut H)) -> Result<All<H>> 
 /// # Errors
 /// Those of the command line ([`Usage`]).
 pub fn resolved<H: Hyper>(typed: &Flags) -> Result<All<H>> {
-    let h = resolve::<H>(typed, &|_| ()).map_err(usage)?;
+    resolved_with(typed, &Map::new())
+}
+
+/// [`resolved`] with flags from elsewhere beside those that were typed, which win.
+///
+/// # Errors
+/// As [`resolved`].
+pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> {
+    let mut both = beside.clone();
+    both.extend(typed.clone());
+    let h = resolve::<H>(&both, &|_| ()).map_err(usage)?;
     refuse_idle(&h.own, typed).and_then(|()| h.own.check()).map_err(usage)?;
     Ok(h)
+}
+
+/// Those of the flags `wanted` that have to be typed to get all of them: the others follow from presets.
+///
+/// # Errors
+/// Where a flag does not take its value.
+pub fn needed<H: Hyper>(wanted: &Flags) -> Result<Flags> {
+    let mut typed = Map::new();
+    // Choices of the paper's own first: most presets hang on them, and on the data.
+    for first in [true, false] {
+        loop {
+            let known = flags(&resolve::<H>(&typed, &|_| ())?);
+            let axis = |name: &String| name == "data" || H::AXES.contains(&name.as_str());
+            let mut lacks = wanted.iter().filter(|(name, value)| {
+                known.get(*name) != Some(value) && !typed.contains_key(*name) && (axis(name) || !first)
+            });
+            let Some((name, value)) = lacks.next() else { break };
+            typed.insert(name.clone(), value.clone());
+        }
+    }
+    Ok(typed)
 }
 
 /// Refuses what was typed and is not looked at.

@@ -13,7 +13,7 @@
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
-//! - **Floor 5, a paper's frame**: [`hyper`], [`claims`], [`study`], [`paper`], [`needs`], [`program`].
+//! - **Floor 5, a paper's frame**: [`hyper`], [`claims`], [`study`], `results`, [`paper`], [`needs`], `runs`, `shell`, [`program`].
 //!
 //! # Invariants
 //!
@@ -62,11 +62,14 @@ pub mod picture;
 pub mod program;
 mod real;
 pub mod report;
+mod results;
 pub mod run;
+mod runs;
 pub mod sampler;
 pub mod say;
 pub mod schedule;
 pub mod seed;
+mod shell;
 pub mod source;
 pub mod study;
 pub mod tasks;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use crate::device::machine::Machine;
 use crate::hyper::{self, All};
@@ -66,6 +67,9 @@ pub(crate) fn print<P: Paper>(runs: &[(&str, &Path, &All<P::Hyper>)], machine: &
         missing.extend(lacks.into_iter().filter(|what| !missing.contains(what)).collect::<Vec<_>>());
         table.rows.push(row);
     }
+    let all =
+        json!({"runs": table.named(), "steps": steps, "hours": hours, "missing": missing, "machine": machine.name});
+    say::answer(&all)?;
     say::print(&table)?;
     if missing.is_empty() {
         let all = format!("{} run(s), {steps} steps, {hours:.2} hours of training", runs.len());

@@ -17,6 +17,7 @@ use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::optim::Rule;
 use crate::report::{Report, Table};
+use crate::results::{REPORT, RESULTS, Results};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
@@ -25,7 +26,7 @@ use crate::run::{
     photos::{Photos, content},
     session::{self, Session, Tried},
 };
-use crate::say::{line, note, print, say};
+use crate::say::{note, print, say};
 use crate::study::Study;
 use crate::tasks::{Data, Rows};
 use crate::weights::{self, Published};
@@ -395,12 +396,12 @@ pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Res
     Ok((Opened { at, h, shape, stand: Stand::Published, config }, run))
 }
 
-/// A run from its folder; of several processes the first one reads.
-pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opened<P>, Run)> {
-    machine.world.agree(RUN, &at)?;
-    let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
-    let config = machine.world.told(&own)?.context("process 0 found no run")?;
-    ensure!(config.paper == P::NAME, "{} is a run of {}: say {} instead", at.display(), config.paper, config.paper);
+/// The flags of the run at `at`, whose configuration is `config`, and what its network knows of its data.
+///
+/// # Errors
+/// Where it is another paper's, a part, of another version, or was changed by hand into what no command line gives.
+pub(crate) fn understood<P: Paper>(at: &Path, config: &Config) -> Result<(All<P::Hyper>, P::Shape)> {
+    config.check_paper(at, P::NAME)?;
     let part = config.flags.contains_key("part");
     ensure!(!part, "{} is a part of the run in the folder above it: say that one", at.display());
     let other = || format!("{} is a run of another version of this program: train it again", at.display());
@@ -409,7 +410,15 @@ pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opene
     let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
     ensure!(hyper::flags(&h) == config.flags, other());
     h.own.check().with_context(restore)?;
-    let shape = serde_json::from_value(config.data.clone()).with_context(other)?;
+    Ok((h, serde_json::from_value(config.data.clone()).with_context(other)?))
+}
+
+/// A run from its folder; of several processes the first one reads.
+pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opened<P>, Run)> {
+    machine.world.agree(RUN, &at)?;
+    let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
+    let config = machine.world.told(&own)?.context("process 0 found no run")?;
+    let (h, shape) = understood::<P>(at, &config)?;
     // What a run was trained without it is not measured on either.
     machine.skip_unreadable = config.machine.get("skip-unreadable").is_some_and(|skips| skips == true);
     let run = run_of(&h, machine);
@@ -585,8 +594,9 @@ pub(crate) fn evaluate<P: Paper>(
         protocol,
         scoring,
         scores: found.scores.clone(),
+        comparable: comparable.is_ok(),
+        not_comparable_because: comparable.err(),
         claims: list,
-        comparable,
         departures: departures::<P>(h),
     };
     // Every process has the same scores; the first one writes.
@@ -606,32 +616,33 @@ pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
     fixed.map(|text| text.to_string()).chain(hyper::departures(h)).collect()
 }
 
-fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found: &Evaluation) -> Result<Report> {
-    let (h, all) = (nets.h, hyper::flags(nets.h));
-    let mut report = Report::new(P::NAME, P::CITATION);
-    let mut facts = vec![("data".to_string(), results.data.clone())];
+/// A page that says what was trained: on which data, with which flags, for how many steps, where.
+pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: String, device: &str) -> Report {
+    let all = hyper::flags(h);
+    let mut facts = vec![("data".to_string(), data.to_string())];
     for heading in ["Network", "Loss", "Batches"] {
         let own = hyper::under::<P::Hyper>(heading).into_iter().filter(|flag| !hyper::is_idle(&h.own, flag));
         let own = own.filter(|flag| !all[flag].is_null());
         facts.extend(own.map(|flag| (flag.clone(), typed_as(&all[&flag]))));
     }
-    facts.push(("steps".into(), results.step.to_string()));
+    facts.push(("steps".into(), steps));
     facts.push(("seed".into(), h.usual.seed.to_string()));
-    facts.push(("device".into(), nets.run.machine.name.clone()));
+    facts.push(("device".into(), device.into()));
+    let mut report = Report::new(P::NAME, P::CITATION);
     report.facts(&facts);
+    report
+}
+
+fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found: &Evaluation) -> Result<Report> {
+    let mut report = page::<P>(nets.h, &results.data, results.step.to_string(), &nets.run.machine.name);
     found.tables.iter().for_each(|(title, table)| report.table(title, "", table));
-    report.table("Scores", "", &results.score_table());
-    if !results.claims.is_empty() {
-        let why = results.comparable.as_ref().err().map_or(String::new(), |why| format!("Not comparable: {why}."));
-        report.folded_table("The paper's numbers", &why, &results.claim_table(|_| true));
-    }
-    report.list("Protocol", &results.protocol);
+    results.onto(&mut report);
     if !data.notes().is_empty() {
         report.list("Data", data.notes());
     }
     // A run of several parts has their logs alone.
     let logs = [&results.at, nets.at].into_iter().find(|folder| folder.join("log.jsonl").exists()).unwrap_or(nets.at);
-    crate::report::curves(&mut report, logs)?;
+    crate::report::curves(&mut report, &[("", logs)])?;
     report.append(found.report.clone());
     report.list("Departures from the paper", &results.departures);
     Ok(report)
@@ -680,101 +691,4 @@ pub(crate) fn exported<P: Paper>(at: &Path, machine: &Machine, how: &P::Scoring)
 pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'_, P>) -> Result<()>) -> Result<()> {
     let (opened, run) = opened::<P>(at, machine)?;
     work(&opened.nets(&run))
-}
-
-/// The scores of a run, for machines.
-const RESULTS: &str = "results.json";
-/// The same for people.
-const REPORT: &str = "report.html";
-
-/// What `evaluate` found, as `results.json` holds it.
-#[derive(Debug, Clone)]
-pub(crate) struct Results {
-    /// The folder that they stand in.
-    at: PathBuf,
-    /// What data they are of, where not the run's own: the flags that name them.
-    of: Value,
-    /// A hash of what was scored, where it comes from files.
-    scored: Option<String>,
-    paper: String,
-    citation: String,
-    data: String,
-    step: u64,
-    protocol: Vec<String>,
-    /// How it was scored: the flags.
-    scoring: Flags,
-    /// Name and score, fractions unless the name says otherwise.
-    pub scores: Vec<(String, f64)>,
-    /// All of the paper's numbers.
-    pub claims: Vec<Beside>,
-    /// Whether some of ours stand beside the paper's; if not, why.
-    pub comparable: std::result::Result<(), String>,
-    /// What departs from the paper.
-    pub departures: Vec<String>,
-}
-
-/// A number in the precision of what it stands beside: percentages and counts with two digits, what is below 1 with six.
-fn number(value: f64, beside: f64) -> String {
-    if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
-}
-
-impl Results {
-    fn score_table(&self) -> Table {
-        let rows = self.scores.iter().map(|(name, score)| vec![name.clone(), format!("{score:.4}")]).collect();
-        Table { head: vec!["score".into(), "ours".into()], rows }
-    }
-
-    /// Rows of the paper's numbers with ours beside them, or "–".
-    fn claim_table(&self, wanted: impl Fn(&Beside) -> bool) -> Table {
-        let row = |row: &Beside| {
-            let ours = row.ours.map_or("–".to_string(), |ours| number(ours, row.paper));
-            vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours]
-        };
-        let head = ["what", "place", "paper", "ours"].map(String::from).to_vec();
-        Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
-    }
-
-    fn write(&self) -> Result<()> {
-        files::write_atomic(&self.at.join(RESULTS), serde_json::to_string_pretty(&self.json())?.as_bytes())
-    }
-
-    /// What a verb ends with on standard output.
-    pub fn show(&self, found: &Evaluation) -> Result<()> {
-        print(format!("{}\n", self.citation))?;
-        print(format!("{} after {} steps", line(&self.data), self.step))?;
-        self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
-        for (title, table) in &found.tables {
-            print(format!("{title}\n{table}"))?;
-        }
-        if found.tables.is_empty() {
-            print(self.score_table())?;
-        }
-        match &self.comparable {
-            Err(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,
-            Ok(()) => print(self.claim_table(|row| row.ours.is_some()))?,
-        }
-        print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
-        print(format!("results: {}", self.at.join(RESULTS).display()))?;
-        print(format!("report:  {}", self.at.join(REPORT).display()))
-    }
-
-    /// The JSON for machines.
-    fn json(&self) -> Value {
-        let scores: Flags = self.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect();
-        json!({
-            "paper": self.paper,
-            "citation": self.citation,
-            "data": self.data,
-            "of": self.of,
-            "scored": self.scored,
-            "step": self.step,
-            "protocol": self.protocol,
-            "scoring": self.scoring,
-            "scores": scores,
-            "comparable": self.comparable.is_ok(),
-            "not_comparable_because": self.comparable.as_ref().err(),
-            "claims": self.claims,
-            "departures": self.departures,
-        })
-    }
 }

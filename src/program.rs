@@ -16,11 +16,11 @@ use crate::report::{Report, Table};
 use crate::run::Run;
 use crate::run::config::{Config, typed_as};
 use crate::run::folder::check_out;
-use crate::run::stop::{Stopped, answer};
-use crate::say::{note, print, say};
+use crate::run::stop::{self, Stopped};
+use crate::say::{answer, note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
-use crate::{claims, files, lists, needs};
+use crate::{claims, files, lists, needs, runs, shell};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
@@ -108,6 +108,23 @@ struct Card {
     out: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Written {
+    /// Run folder
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+}
+
+#[derive(Args)]
+struct Compare {
+    /// Run folders, two or more
+    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    runs: Vec<PathBuf>,
+    /// Page to write
+    #[arg(long, value_name = "FILE.html", default_value = "compare.html")]
+    out: PathBuf,
+}
+
 #[derive(Subcommand)]
 enum Verb<H: Args, S: Args> {
     /// Train, evaluate, export; ends with the paper's numbers beside ours
@@ -122,6 +139,20 @@ enum Verb<H: Args, S: Args> {
     Export(Export<S>),
     /// The data card: counts, labels, sizes, problems, what differs from the published set
     Data(Card),
+    /// Write report.html of a run as it stands, also while it trains
+    Report(Written),
+    /// What differs between runs, their scores beside each other, and a page with their curves
+    Compare(Compare),
+    /// Print what has a shell complete verbs and flags
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// That of a verb
+        verb: Option<String>,
+    },
 }
 
 /// The command line of a paper.
@@ -156,6 +187,14 @@ pub fn command<P: Paper>() -> Command {
     };
     let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("several-splits", several));
     let sound = Command::new("sound").hide(true).about("Checks what this program says of itself: for its tests");
+    // Verbs that print a table, and those that take the flags of a run.
+    let command = ["reproduce", "evaluate", "data", "report", "compare"]
+        .into_iter()
+        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.arg(shell::json_flag())));
+    let command = ["reproduce", "train"]
+        .into_iter()
+        .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.arg(shell::config_flag())));
+    let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("config", |arg| arg.conflicts_with("table")));
     // What stands above an enum of verbs would take the place of the citation.
     P::Own::augment_subcommands(command).subcommand(sound).about(P::CITATION)
 }
@@ -274,8 +313,11 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
 pub fn main<P: Paper>() -> ExitCode {
     let matches = command::<P>().try_get_matches().unwrap_or_else(|error| crate::say::misused(&error));
     ended(|| {
-        answer()?;
+        stop::answer()?;
         let (name, of) = matches.subcommand().context("no verb")?;
+        if matches!(of.try_get_one::<bool>("json"), Ok(Some(true))) {
+            crate::say::answer_alone();
+        }
         if name == "sound" {
             return sound::<P>();
         }
@@ -288,11 +330,12 @@ pub fn main<P: Paper>() -> ExitCode {
             data.notes().iter().for_each(note);
             data.check(false, Duration::MAX)?;
             let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
+            answer(&tables.iter().map(|(title, table)| (title.clone(), json!(table.named()))).collect::<Flags>())?;
             return tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")));
         }
         match Verb::<P::Hyper, P::Scoring>::from_arg_matches(&matches)? {
             Verb::Train(args) => {
-                let h = hyper::resolved(&hyper::typed::<All<P::Hyper>>(of)?)?;
+                let h = shell::asked::<P>(of)?;
                 let run = paper::run_of(&h, args.machine.resolve_world()?);
                 let at = args.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
                 run.world().agree(paper::RUN, &at)?;
@@ -318,6 +361,10 @@ pub fn main<P: Paper>() -> ExitCode {
                 let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
                 paper::export_run(&opened.nets(&run), &args.scoring)
             }
+            Verb::Report(args) => runs::report::<P>(&args.run),
+            Verb::Compare(args) => runs::compare::<P>(&args.runs, &args.out),
+            Verb::Completions { shell } => shell::completions(command::<P>(), shell),
+            Verb::Man { verb } => shell::man(command::<P>(), verb.as_deref()),
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
                 let card = |at: &Path| lists::has_keys(at, &["layout", "unreadable", "problems"]);
@@ -330,6 +377,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 }
                 cards.iter().try_for_each(print)?;
                 let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };
+                answer(&value)?;
                 match out {
                     Some(out) => files::write_atomic(&out, serde_json::to_string_pretty(&value)?.as_bytes()),
                     None => Ok(()),
@@ -382,13 +430,19 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
         of
     });
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
-    results.show(&found)
+    results.show(&found.tables)
 }
 
 fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
     let machine = args.training.machine.resolve()?;
-    let typed = hyper::typed::<All<P::Hyper>>(of)?;
     if args.table.is_some() || args.splits.is_some() || args.seeds.is_some() || args.plan {
+        let mut typed = hyper::typed::<All<P::Hyper>>(of)?;
+        for (name, value) in shell::configured::<P>(of)? {
+            // Those of several are gone through.
+            if !(name == "split" && args.splits.is_some() || name == "seed" && args.seeds.is_some()) {
+                typed.entry(name).or_insert(value);
+            }
+        }
         let wish = Wish {
             run: args.training.run,
             typed,
@@ -407,7 +461,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
             },
         };
     }
-    let h = hyper::resolved::<P::Hyper>(&typed)?;
+    let h = shell::asked::<P>(of)?;
     P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
     let run = paper::run_of(&h, machine);
     let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
@@ -417,7 +471,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     let nets = opened.nets(&run);
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
     let rivals = P::rivals(&opened.h.own, &data, &nets, &found, &args.scoring, &run)?;
-    results.show(&found)?;
+    results.show(&found.tables)?;
     for (title, table) in rivals {
         print(format!("{title}\n{table}"))?;
     }
@@ -658,7 +712,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         let data = paper::opened_data::<P>(h, machine, Some(at))?;
         paper::train::<P>(h, &data, at, &run)?;
         let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
-        reasons.extend(results.comparable.clone().err().filter(|why| !reasons.contains(why)));
+        reasons.extend(results.not_comparable_because.clone().filter(|why| !reasons.contains(why)));
         let new: Vec<_> = results.departures.iter().filter(|text| !departures.contains(text)).cloned().collect();
         departures.extend(new);
         json_cells.push(json!({
@@ -698,6 +752,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     }
     let value = json!({"title": title, "cells": json_cells, "says": said, "not_comparable_because": reasons, "departures": departures});
     files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
+    answer(&value)?;
     let mut report = Report::new(&format!("{}: {}", P::NAME, study.title), P::CITATION);
     report.facts(&[("data".into(), hyper::data_name(&data)), ("device".into(), machine.name.clone())]);
     let why = if reasons.is_empty() { String::new() } else { format!("Not comparable: {}.", reasons.join("; ")) };

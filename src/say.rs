@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char};
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::error::{ContextKind, ContextValue};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The number of this process among several at one run.
 static PROCESS: AtomicUsize = AtomicUsize::new(0);
@@ -64,16 +64,18 @@ pub fn warnings() {
 const FOREIGN: usize = 200;
 const MESSAGE: usize = 2000;
 
+/// Whether a terminal would obey a character, or draw others in another order than they stand in.
+fn obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    c.is_control() || turns
+}
+
 /// `text` with what a terminal would obey, or draw in another order than it stands in, spelled out; line breaks too, but
 /// where `lines` are our own.
 fn harmless(text: &str, lines: bool) -> String {
-    let obeyed = |c: char| {
-        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        (c.is_control() || turns) && !(lines && c == '\n')
-    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if obeyed(c) && !(lines && c == '\n') { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
 }
@@ -134,16 +136,59 @@ pub fn misused(error: &clap::Error) -> ! {
     std::process::exit(error.exit_code())
 }
 
-/// A line, or several of our own, on standard output. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
-/// any other failure is an error. Of several processes at one run only process 0 prints.
-pub fn print(text: impl std::fmt::Display) -> Result<()> {
+/// Whether standard output is for a machine alone.
+static MACHINE: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing but [`answer`] goes to standard output.
+pub fn answer_alone() {
+    MACHINE.store(true, Ordering::SeqCst);
+}
+
+/// What a verb found, as JSON on standard output where a machine is to read that ([`answer_alone`]); nothing elsewhere.
+///
+/// # Errors
+/// As [`print`].
+pub fn answer(value: &impl serde::Serialize) -> Result<()> {
+    if !MACHINE.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    // Such characters stand in strings alone, which may have them by number.
+    let mut text = String::new();
+    for c in serde_json::to_string_pretty(value)?.chars() {
+        match obeyed(c) && c != '\n' {
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    raw(&(text + "\n"))
+}
+
+/// What another program is to read, as it stands, on standard output; see [`print`].
+///
+/// # Errors
+/// As [`print`].
+pub fn raw(text: &str) -> Result<()> {
     if !speaks() {
         return Ok(());
     }
-    match writeln!(std::io::stdout(), "{}", harmless(&text.to_string(), true)) {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// A line, or several of our own, on standard output where people read it. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
+/// any other failure is an error. Of several processes at one run only process 0 prints.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    if MACHINE.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    raw(&(harmless(&text.to_string(), true) + "\n"))
+}
+
+/// A span of time in words: "3 minutes".
+pub fn span(seconds: f64) -> String {
+    HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or_default()).to_string()
 }
 
 /// An error and its causes on one line, without libtorch's C++ frames, and without a cause that the one above it has quoted.
@@ -230,6 +275,9 @@ pub struct Bar {
     total: u64,
     done: u64,
     said: Instant,
+    /// When it began, and with how much done.
+    began: (Instant, u64),
+    message: String,
 }
 
 impl Bar {
@@ -237,7 +285,7 @@ impl Bar {
     pub fn new(what: &str, total: u64, done: u64) -> Bar {
         let bar = (speaks() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {eta} left  {msg}") {
                 bar.set_style(style);
             }
             bar.set_prefix(foreign(what));
@@ -245,7 +293,8 @@ impl Bar {
             bar.reset_eta();
             bar
         });
-        Bar { bar, what: what.into(), total, done, said: Instant::now() }
+        let now = Instant::now();
+        Bar { bar, what: what.into(), total, done, said: now, began: (now, done), message: String::new() }
     }
 
     /// One step further.
@@ -255,7 +304,9 @@ impl Bar {
             Some(bar) => bar.inc(by),
             // Where nobody watches, a line now and then shows that it lives.
             None if self.said.elapsed() > Duration::from_secs(20) => {
-                say(format!("{}: {} of {}", self.what, self.done, self.total));
+                let pace = self.began.0.elapsed().as_secs_f64() / (self.done - self.began.1).max(1) as f64;
+                let left = span(pace * self.total.saturating_sub(self.done) as f64);
+                say(format!("{}: {} of {}  {left} left  {}", self.what, self.done, self.total, self.message).trim_end());
                 self.said = Instant::now();
             }
             None => {}
@@ -271,10 +322,11 @@ impl Bar {
         self.said = Instant::now();
     }
 
-    /// A few words beside the bar; nothing elsewhere.
-    pub fn message(&self, text: String) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(foreign(&text));
+    /// A few words beside the bar, or behind the lines in its place.
+    pub fn message(&mut self, text: String) {
+        match &self.bar {
+            Some(bar) => bar.set_message(foreign(&text)),
+            None => self.message = text,
         }
     }
 }

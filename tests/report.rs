@@ -172,7 +172,7 @@ fn curves_of(files: &[(&str, &str)]) -> (Vec<String>, String) {
         std::fs::write(path, text).expect("written");
     }
     let mut report = Report::new("t", "s");
-    curves(&mut report, place.path()).expect("readable");
+    curves(&mut report, &[("", place.path())]).expect("readable");
     let page = report.html();
     let heading = |part: &str| part.split("</h2>").next().expect("a part").to_string();
     (page.split("<h2>").skip(1).map(heading).collect(), page)

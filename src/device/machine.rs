@@ -42,6 +42,9 @@ pub struct TrainingFlags {
     /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph, as triplet-reid does
     #[arg(long, help_heading = "Machine")]
     pub no_graph: bool,
+    /// Also write TensorBoard's event file into the run folder: tensorboard --logdir data/runs then shows the run
+    #[arg(long, help_heading = "Machine")]
+    pub tensorboard: bool,
     /// With several processes: batch normalisation over the rows of all of them, not over each one's share
     #[arg(long, help_heading = "Machine")]
     pub sync_batch_norm: bool,
@@ -72,7 +75,15 @@ impl TrainingFlags {
                 world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&crate::say::one_line(&error)))
             });
         }
-        let TrainingFlags { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, no_graph, .. } = *self;
+        let TrainingFlags {
+            checkpoint_every,
+            sync_batch_norm,
+            skip_unreadable,
+            data_changed,
+            no_graph,
+            tensorboard,
+            ..
+        } = *self;
         let gpu = machine.device.is_cuda();
         if no_graph && (!gpu || self.place.deterministic || !machine.world.is_alone()) {
             bail!(
@@ -81,7 +92,7 @@ impl TrainingFlags {
         }
         // A resumed run begins without a graph, whose kernels cuBLAS may choose otherwise.
         let graphs = gpu && !no_graph && !self.place.deterministic;
-        Ok(Machine { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, graphs, ..machine })
+        Ok(Machine { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, graphs, tensorboard, ..machine })
     }
 }
 
@@ -126,6 +137,8 @@ pub struct Machine {
     pub tf32: bool,
     /// Whether a training step may be one CUDA graph.
     pub graphs: bool,
+    /// Whether a training writes TensorBoard's event file.
+    pub tensorboard: bool,
 }
 
 /// How many rows of a batch, each of `row` bytes, fit two fifths of `memory` bytes: the rest is for weights, the gradients
@@ -214,6 +227,7 @@ impl MachineFlags {
             data_changed: false,
             tf32: self.tf32,
             graphs: false,
+            tensorboard: false,
         })
     }
 }

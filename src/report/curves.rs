@@ -1,12 +1,13 @@
 //! Training curves from the logs of a run.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::{Report, Series};
+use crate::run::history;
 
 /// A plot of what log lines hold: heading, note, label of y; legends with the JSON pointers to their numbers; and which
 /// lines of a log it is about.
@@ -42,52 +43,50 @@ const CURVES: [Curve; 13] = [
         &[("saturated", "/saturated")], EVERY),
 ];
 
-/// Draws every known curve that has points: from `run`'s `log.jsonl`, or, where a run is made of parts, from those of
-/// its folders (`fold-1-spatial/log.jsonl`, ...), a line a part. A folder without any log gives no curves. Errors where
-/// a log can't be read.
-pub fn curves(report: &mut Report, run: &Path) -> Result<()> {
-    let logs = logs(run)?;
+/// Draws every known curve that has points: from a run's `log.jsonl`, or, where it is made of parts, from those of its
+/// folders (`fold-1-spatial/log.jsonl`, ...), a line a part. Of several runs, each with its name, every curve is drawn
+/// by itself with a line a run. A folder without any log gives no curves. Errors where a log can't be read.
+pub fn curves(report: &mut Report, runs: &[(&str, &Path)]) -> Result<()> {
+    let mut logs = Vec::new();
+    for (run, at) in runs {
+        for (part, folder) in history::parts(at)? {
+            logs.push((*run, part, history::lines(&folder.join("log.jsonl"))?));
+        }
+    }
     let mut shown: BTreeSet<&str> = BTreeSet::new();
     for (heading, note, y_label, lines, about) in CURVES {
         if lines.iter().any(|(_, pointer)| shown.contains(pointer)) {
             continue;
         }
-        let mut series = Vec::new();
-        for (part, log) in &logs {
+        let mut plots: Vec<(String, Vec<Series>)> = Vec::new();
+        for (run, part, log) in &logs {
             for (legend, pointer) in lines {
                 let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.pointer(pointer)?.as_f64()?));
                 let points: Vec<_> = log.iter().filter(|line| about(line)).filter_map(point).collect();
-                let name = match part.as_str() {
-                    "" => (*legend).to_string(),
-                    part if lines.len() == 1 => part.to_string(),
-                    part => format!("{part}, {legend}"),
+                if points.is_empty() {
+                    continue;
+                }
+                let words = [part.as_str(), if lines.len() > 1 { legend } else { "" }];
+                let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ");
+                let (title, name) = match (runs.len() > 1, words.is_empty()) {
+                    (false, true) => (heading.to_string(), legend.to_string()),
+                    (false, false) => (heading.to_string(), words),
+                    (true, true) => (heading.to_string(), run.to_string()),
+                    (true, false) => (format!("{heading}: {words}"), run.to_string()),
                 };
-                series.extend((!points.is_empty()).then_some(Series { name, points }));
+                let at = plots.iter().position(|(known, _)| *known == title).unwrap_or_else(|| {
+                    plots.push((title, Vec::new()));
+                    plots.len() - 1
+                });
+                plots[at].1.push(Series { name, points });
             }
         }
-        if !series.is_empty() {
+        if !plots.is_empty() {
             shown.extend(lines.iter().map(|(_, pointer)| pointer));
-            report.lines(heading, note, "step", y_label, &series);
+        }
+        for (title, series) in plots {
+            report.lines(&title, note, "step", y_label, &series);
         }
     }
     Ok(())
-}
-
-/// The run's own log without a name, or those of its parts by their names.
-fn logs(run: &Path) -> Result<Vec<(String, Vec<Value>)>> {
-    let mut parts = vec![(String::new(), run.join("log.jsonl"))];
-    if !parts[0].1.exists() && run.is_dir() {
-        parts.clear();
-        for entry in std::fs::read_dir(run).with_context(|| format!("cannot read {}", run.display()))? {
-            let entry = entry?;
-            parts.push((entry.file_name().to_string_lossy().replace('-', " "), entry.path().join("log.jsonl")));
-        }
-    }
-    parts.retain(|(_, path)| path.exists());
-    parts.sort();
-    let read = |(part, path): (String, PathBuf)| {
-        let text = crate::files::text(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok((part, text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
-    };
-    parts.into_iter().map(read).collect()
 }

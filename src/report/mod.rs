@@ -23,6 +23,15 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
+impl Table {
+    /// Every row as an object: a cell by its column's head, a number where it reads as one.
+    pub fn named(&self) -> Vec<serde_json::Map<String, serde_json::Value>> {
+        let value = |cell: &String| cell.parse::<f64>().map_or_else(|_| cell.clone().into(), serde_json::Value::from);
+        let row = |row: &Vec<String>| self.head.iter().cloned().zip(row.iter().map(value)).collect();
+        self.rows.iter().map(row).collect()
+    }
+}
+
 /// Whether a cell reads as a number, and so stands to the right.
 fn is_number(cell: &str) -> bool {
     cell.trim_end_matches('%').parse::<f64>().is_ok()
@@ -186,6 +195,13 @@ impl Report {
     /// The page: no scripts, nothing from elsewhere.
     pub fn html(&self) -> String {
         page::page(self).into_string()
+    }
+
+    /// Whether a page of this title stands at `path`.
+    pub fn stands_at(&self, path: &Path) -> bool {
+        let page = self.html();
+        let head = page.split("<style>").next().unwrap_or(&page);
+        crate::files::read(path).is_ok_and(|old| old.starts_with(head.as_bytes()))
     }
 
     /// Writes the page, atomically. The error names the path.

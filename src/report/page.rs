@@ -45,6 +45,7 @@ pub fn page(report: &Report) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content="rankle";
                 title { (report.title) }
                 style { (PreEscaped(STYLE)) }
             }

@@ -66,6 +66,13 @@ impl Config {
         config.with_context(|| format!("{} is not a run's configuration: train into another --run", path.display()))
     }
 
+    /// Errors where the run at `at` is not one of `paper`.
+    pub fn check_paper(&self, at: &Path, paper: &str) -> Result<()> {
+        let own = foreign(&self.paper);
+        ensure!(self.paper == paper, "{} is a run of {own}: say {own} instead", at.display());
+        Ok(())
+    }
+
     /// Writes it, or, where the folder has one already, checks that it is the same run: the same paper and flags.
     /// A flag that differs is an error that names it and both values. Returns whether there was one.
     pub fn write_or_match(&self, run: &Path) -> Result<bool> {

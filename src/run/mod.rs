@@ -4,10 +4,12 @@
 //! data alone), `timing.jsonl` (what the clock said at the same steps), `checkpoint.safetensors` and the one before
 //! it, `photos.csv.gz` (the training data), `results.json`, `report.html`, `model.pt`.
 
+pub mod board;
 pub mod cached;
 pub mod checkpoint;
 pub mod config;
 pub mod folder;
+pub mod history;
 pub mod older;
 pub mod photos;
 pub mod session;

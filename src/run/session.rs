@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tch::{Tensor, nn::VarStore};
 
+use super::board::{Board, now};
 use super::checkpoint;
 use super::config::Config;
 use super::folder::{Log, Mark, RunFolder};
@@ -95,8 +96,8 @@ pub struct Session {
     signals: Option<Signals>,
     /// The step of the newest checkpoint, 0 for none, and when it was written.
     kept: (u64, Instant),
-    /// Since the last log line: when it was, images since.
-    since: (Instant, i64),
+    /// Since the last log line: when it was, images and steps since.
+    since: (Instant, i64, u32),
     /// When each step of a trial ended.
     trial: Option<Vec<Instant>>,
 }
@@ -107,6 +108,7 @@ struct Writes {
     folder: RunFolder,
     log: Log,
     timing: Log,
+    board: Option<Board>,
 }
 
 /// A step that was just done.
@@ -137,6 +139,7 @@ impl Session {
         let Plan { mut config, at, steps, log_every, rule, weight_decay, trial } = plan;
         let world = machine.world.clone();
         let mut optimizer = Optimizer::new(rule, weight_decay, &store);
+        config.machine.insert("steps".into(), steps.into());
         config.machine.insert("processes".into(), world.size().into());
         config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
         config.machine.insert("tf32".into(), machine.tf32.into());
@@ -165,7 +168,8 @@ impl Session {
             let log = Log::open(&folder.file("log.jsonl"), Some(&mark))?;
             // Never cut back: a clock is no function of the run.
             let timing = Log::open(&folder.file("timing.jsonl"), None)?;
-            writes = Some(Writes { folder, log, timing });
+            let board = machine.tensorboard.then(|| Board::open(at)).transpose()?;
+            writes = Some(Writes { folder, log, timing, board });
         }
         if !world.is_alone() {
             if normalises && !machine.sync_batch_norm {
@@ -202,7 +206,7 @@ impl Session {
             bar: None,
             signals: None,
             kept: (start, Instant::now()),
-            since: (Instant::now(), 0),
+            since: (Instant::now(), 0, 0),
             trial: trial.then(Vec::new),
             trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
             store,
@@ -243,7 +247,7 @@ impl Session {
         let verb = if self.start > 0 { "resuming" } else { "training" };
         say(format!("{verb} {what}: step {} of {steps}", self.start));
         self.bar = Some(Bar::new("train", steps, self.start));
-        self.since = (Instant::now(), 0);
+        self.since = (Instant::now(), 0, 0);
         self.signals = Some(Signals::listen()?);
         Ok(true)
     }
@@ -404,6 +408,7 @@ impl Session {
         }
         self.finite.note(loss);
         self.since.1 += images;
+        self.since.2 += 1;
         if let Some(bar) = &mut self.bar {
             bar.step(1);
         }
@@ -421,21 +426,26 @@ impl Session {
                     bar.line(&format!("step {step}: {warning}"));
                 }
             }
-            let speed = self.since.1 as f64 / self.since.0.elapsed().as_secs_f64();
-            let waited = waited.as_secs_f64();
+            let passed = self.since.0.elapsed().as_secs_f64();
+            let (speed, waited) = (self.since.1 as f64 / passed, waited.as_secs_f64());
             let mut timing = json!({"step": step, "images_per_second": speed, "loader_wait_seconds": waited});
+            timing["seconds_per_step"] = json!(passed / f64::from(self.since.2.max(1)));
+            timing["time"] = json!(now());
             if let Some(bytes) = peak_memory(self.store.device(), false) {
                 timing["gpu_peak_bytes"] = json!(bytes);
             }
             writes.timing.line(&timing)?;
-            if let Some(bar) = &self.bar {
+            if let Some(board) = &mut writes.board {
+                board.line(&line, &timing)?;
+            }
+            if let Some(bar) = &mut self.bar {
                 let number = |key: &str| line.get(key).and_then(Value::as_f64);
                 let loss = number("mean").or(number("loss")).unwrap_or(f64::NAN);
                 let active =
                     number("active").map_or_else(String::new, |share| format!("active {:.0}%  ", 100. * share));
                 bar.message(format!("loss {loss:.4}  {active}{speed:.0} images/s"));
             }
-            self.since = (Instant::now(), 0);
+            self.since = (Instant::now(), 0, 0);
         }
         let due = count.is_multiple_of(self.checkpoint_every) || self.kept.1.elapsed().as_secs() >= 120;
         if due || asked || count == self.steps {

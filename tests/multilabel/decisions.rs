@@ -213,6 +213,7 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
         data_changed: false,
         tf32: false,
         graphs: false,
+        tensorboard: false,
     };
     let items: Arc<[Item]> = set.train.clone().into();
     let [same, sums] = over_items(&items, encoding, &machine, "test", |x| {

@@ -19,13 +19,13 @@ use crate::common::{Place, Program, has, json};
 
 /// A paper as the harness drives it.
 pub struct Case {
-    program: Program,
+    pub program: Program,
     /// The smallest training on drawn data: some seconds.
-    small: &'static str,
+    pub small: &'static str,
     /// A training long enough to be killed in, and a flag that makes it so.
     long: &'static str,
     /// A flag of `small` with another value: refused on resume.
-    changed: [&'static str; 3],
+    pub changed: [&'static str; 3],
     /// A flag that such a training does not look at, the last but one word; empty where the paper has none.
     idle: &'static str,
     /// Where the checkpoint of its (first) training lies in the run.
@@ -193,6 +193,8 @@ fn programs_are_sound_and_every_verb_works() {
         has(&place.good("train @run"), &format!("trained: {}", place.text("run")));
         assert!(place.log(&format!("run/{}", case.part)).iter().all(|line| line["loss"].is_number()));
         has(&place.good("train @run"), "trained"); // A finished run says so again.
+        has(&place.good("report @run"), "loss|trained|report: ");
+        has(&place.read("run/report.html"), "<svg|Training|Departures from the paper");
 
         let evaluate = |more: &str| place.good(&format!("evaluate @run {} {more}", case.scoring));
         has(&evaluate(""), "Not comparable with the paper: ");
@@ -245,6 +247,13 @@ fn programs_are_sound_and_every_verb_works() {
         has(&place.good("reproduce @again"), "Not comparable");
         assert!(place.json("again/results.json")["scores"].as_object().is_some_and(|scores| !scores.is_empty()));
         assert!(place.path("again").join(case.model).exists());
+        // A page with pictures stays as long as its scores are the newest.
+        let page = place.read("again/report.html");
+        place.good("report @again");
+        assert_eq!(place.read("again/report.html"), page);
+        let line = format!("compare {} {} --out {}", place.text("run"), place.text("again"), place.text("both.html"));
+        has(&place.good(&line), "Scores|run|again|page: ");
+        has(&place.read("both.html"), "<svg|Scores|again");
     }
 }
 

@@ -88,7 +88,7 @@ fn images_are_learned_in_two_stages_and_shown() {
 fn features_are_learned_and_every_loss_and_head_trains() {
     let place = place();
     let shown = place.good(&format!(
-        "reproduce @toy-run {TOY} --hidden 32 --most 3 --epochs 30 --epochs2 30 --lr 0.05 --lr2 0.05 --dropout 0 \
+        "reproduce @toy-run {TOY} --hidden 32 --epochs 30 --epochs2 30 --lr 0.05 --lr2 0.05 --dropout 0 \
          --head-input concat"
     ));
     let score = |name: &str| place.score("toy-run", name);
@@ -134,6 +134,7 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --dev 0.9", "--dev|'0.9'|0 to 0.5"),
         (2, "train @run --pairs 0", "--pairs|'0'"),
         (2, "train @run --most 11", "--most 11|2 to 10"),
+        (2, &format!("train @run {TOY} --most 5"), "--most 5|2 to 3"),
         (2, "train @run --epochs 0", "--epochs|'0'"),
         (2, "train @run --batch 1", "--batch|'1'"),
         (2, "train @run --size 8", "--size|'8'"),

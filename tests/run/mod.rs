@@ -1,5 +1,6 @@
 //! What keeps a run safe: the watch, the log, configuration, checkpoints and atomic files.
 
+mod board;
 mod cached;
 mod folder;
 

@@ -164,6 +164,11 @@ impl LabelShape {
         self.classes.len() as i64
     }
 
+    /// How many labels a count head tells, where so many were asked for: no more than there are classes, and two at least.
+    pub fn most(&self, asked: i64) -> i64 {
+        asked.min(self.k().max(2))
+    }
+
     /// Errors where `set` has other classes (or in another order) or features than these; `of` begins the line.
     ///
     /// # Errors

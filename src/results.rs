@@ -1,0 +1,130 @@
+//! `results.json`: what an evaluation found, for machines, and how it is shown to people.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::claims::Beside;
+use crate::files;
+use crate::hyper::Flags;
+use crate::report::{Report, Table};
+use crate::say::{answer, line, print};
+
+/// The scores of a run, for machines.
+pub(crate) const RESULTS: &str = "results.json";
+/// The same for people.
+pub(crate) const REPORT: &str = "report.html";
+
+/// What an evaluation found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// The folder that they stand in.
+    #[serde(skip)]
+    pub at: PathBuf,
+    pub paper: String,
+    pub citation: String,
+    pub data: String,
+    /// What data they are of, where not the run's own: the flags that name them.
+    pub of: Value,
+    /// A hash of what was scored, where it comes from files.
+    pub scored: Option<String>,
+    pub step: u64,
+    pub protocol: Vec<String>,
+    /// How it was scored: the flags.
+    pub scoring: Flags,
+    /// Name and score, fractions unless the name says otherwise.
+    #[serde(with = "by_name")]
+    pub scores: Vec<(String, f64)>,
+    /// Whether some of ours stand beside the paper's.
+    pub comparable: bool,
+    /// If not, why.
+    pub not_comparable_because: Option<String>,
+    /// All of the paper's numbers.
+    pub claims: Vec<Beside>,
+    /// What departs from the paper.
+    pub departures: Vec<String>,
+}
+
+/// Scores as an object.
+mod by_name {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::hyper::Flags;
+
+    pub fn serialize<S: Serializer>(scores: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(scores.iter().map(|(name, score)| (name, score)))
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
+        let all = Flags::deserialize(from)?;
+        Ok(all.into_iter().filter_map(|(name, score)| Some((name, score.as_f64()?))).collect())
+    }
+}
+
+/// A number in the precision of what it stands beside: percentages and counts with two digits, what is below 1 with six.
+pub(crate) fn number(value: f64, beside: f64) -> String {
+    if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
+}
+
+impl Results {
+    /// Those in the folder `at`, if there are any of this version.
+    pub fn read(at: &Path) -> Option<Results> {
+        let text = files::text(&at.join(RESULTS)).ok()?;
+        Some(Results { at: at.into(), ..serde_json::from_str(&text).ok()? })
+    }
+
+    /// Name and value.
+    pub fn score_table(&self) -> Table {
+        let rows = self.scores.iter().map(|(name, score)| vec![name.clone(), format!("{score:.4}")]).collect();
+        Table { head: vec!["score".into(), "ours".into()], rows }
+    }
+
+    /// Rows of the paper's numbers with ours beside them, or "–".
+    fn claim_table(&self, wanted: impl Fn(&Beside) -> bool) -> Table {
+        let row = |row: &Beside| {
+            let ours = row.ours.map_or("–".to_string(), |ours| number(ours, row.paper));
+            vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours]
+        };
+        let head = ["what", "place", "paper", "ours"].map(String::from).to_vec();
+        Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
+    }
+
+    /// Writes them into their folder.
+    pub fn write(&self) -> Result<()> {
+        files::write_atomic(&self.at.join(RESULTS), serde_json::to_string_pretty(self)?.as_bytes())
+    }
+
+    /// Scores, the paper's numbers and the protocol, for a page.
+    pub fn onto(&self, report: &mut Report) {
+        report.table("Scores", "", &self.score_table());
+        if !self.claims.is_empty() {
+            let why = self.not_comparable_because.as_ref();
+            let why = why.map_or(String::new(), |why| format!("Not comparable: {why}."));
+            report.folded_table("The paper's numbers", &why, &self.claim_table(|_| true));
+        }
+        report.list("Protocol", &self.protocol);
+    }
+
+    /// What a verb ends with on standard output; `tables` stand in place of the list of scores, where there are some.
+    pub fn show(&self, tables: &[(String, Table)]) -> Result<()> {
+        answer(self)?;
+        print(format!("{}\n", self.citation))?;
+        print(format!("{} after {} steps", line(&self.data), self.step))?;
+        self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
+        for (title, table) in tables {
+            print(format!("{title}\n{table}"))?;
+        }
+        if tables.is_empty() {
+            print(self.score_table())?;
+        }
+        match &self.not_comparable_because {
+            Some(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,
+            None => print(self.claim_table(|row| row.ours.is_some()))?,
+        }
+        print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
+        print(format!("results: {}", self.at.join(RESULTS).display()))?;
+        print(format!("report:  {}", self.at.join(REPORT).display()))
+    }
+}

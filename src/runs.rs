@@ -1,0 +1,209 @@
+//! Runs by what their folders tell: the report of one, also while it trains, and several compared. No data are opened, no
+//! lock is taken, and of a run nothing is written but its report.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::hyper;
+use crate::paper::{self, Paper};
+use crate::report::{Report, Table, curves};
+use crate::results::{REPORT, Results, number};
+use crate::run::board::now;
+use crate::run::config::{Config, typed_as};
+use crate::run::folder::check_out;
+use crate::run::history::{lines, parts};
+use crate::say::{answer, note, print, span};
+
+/// How far the training of a run, or of a part of it, has come.
+struct Progress {
+    part: String,
+    /// Steps done, at its last log line.
+    step: u64,
+    /// Steps in all, where the run says so.
+    steps: Option<u64>,
+    /// Its last log line.
+    line: Value,
+    /// What the clock said then.
+    timing: Value,
+    /// What the log warns of.
+    warnings: Vec<String>,
+}
+
+/// How far a run has come, part by part; what has not logged a step is not there yet.
+fn progress(at: &Path) -> Result<Vec<Progress>> {
+    let mut all = Vec::new();
+    for (part, folder) in parts(at)? {
+        let log = lines(&folder.join("log.jsonl"))?;
+        let warning = |line: &Value| Some(format!("step {}: {}", line["step"], line.get("warning")?.as_str()?));
+        let warnings = log.iter().filter_map(warning).collect();
+        let Some(line) = log.into_iter().rfind(|line| line.get("warning").is_none() && line["step"].is_u64()) else {
+            continue;
+        };
+        let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());
+        let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
+        let step = line["step"].as_u64().map_or(0, |step| step + 1);
+        all.push(Progress { part, step, steps, line, timing, warnings });
+    }
+    Ok(all)
+}
+
+impl Progress {
+    fn row(&self) -> Vec<String> {
+        let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_f64);
+        let dash = |text: Option<String>| text.unwrap_or("–".into());
+        let left = self.steps.map(|steps| steps.saturating_sub(self.step));
+        let left = left.and_then(|left| Some((left, left as f64 * number(&self.timing, "seconds_per_step")?)));
+        vec![
+            self.part.clone(),
+            self.step.to_string(),
+            dash(self.steps.map(|steps| steps.to_string())),
+            dash(number(&self.line, "mean").or(number(&self.line, "loss")).map(|loss| format!("{loss:.4}"))),
+            dash(number(&self.line, "active").map(|share| format!("{:.0}%", 100. * share))),
+            dash(number(&self.timing, "images_per_second").map(|speed| format!("{speed:.0}"))),
+            dash(left.map(|(left, time)| if left == 0 { "trained".into() } else { span(time) })),
+            dash(number(&self.timing, "time").map(|time| format!("{} ago", span(now() - time)))),
+        ]
+    }
+}
+
+/// Writes `report.html` of the run at `at` from what its log holds so far, and prints how far it is. Where the scores are of
+/// the last step that it logged, the page that `evaluate` wrote stays: it holds more.
+///
+/// # Errors
+/// Where there is no run of this paper and version, and where the page cannot be written.
+pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
+    let config = Config::read(at)?;
+    let (h, _) = paper::understood::<P>(at, &config)?;
+    let (results, progress, path) = (Results::read(at), progress(at)?, at.join(REPORT));
+    let mut table = Table::default();
+    table.head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
+    table.rows = progress.iter().map(Progress::row).collect();
+    let step = progress.iter().map(|part| part.step).max().unwrap_or(0);
+    if progress.iter().all(|part| part.part.is_empty()) {
+        table.head.remove(0);
+        table.rows.iter_mut().for_each(|row| drop(row.remove(0)));
+    }
+    if step == 0 {
+        note(format!("{} has not logged a step yet", at.display()));
+    }
+    if !path.exists() || results.as_ref().is_none_or(|results| results.step < step) {
+        let text = |from: &Map<String, Value>, name: &str| from.get(name).map_or(String::new(), typed_as);
+        let data = hyper::data_name(&text(&config.flags, "data"));
+        let mut page = paper::page::<P>(&h, &data, step.to_string(), &text(&config.machine, "device"));
+        page.table("Training", "As this page was written.", &table);
+        let warnings: Vec<String> = progress.iter().flat_map(|part| part.warnings.clone()).collect();
+        if !warnings.is_empty() {
+            page.list("Warnings", &warnings);
+        }
+        if let Some(results) = results.as_ref() {
+            page.text("Scored", &format!("The scores are of step {}.", results.step));
+            results.onto(&mut page);
+        }
+        curves(&mut page, &[("", at)])?;
+        page.list("Departures from the paper", &paper::departures::<P>(&h));
+        page.write(&path)?;
+    }
+    let logged = progress.iter().map(|part| json!({"part": part.part, "step": part.step, "steps": part.steps, "line": part.line, "timing": part.timing, "warnings": part.warnings}));
+    answer(&json!({"run": at, "report": path, "parts": logged.collect::<Vec<_>>()}))?;
+    if !table.rows.is_empty() {
+        print(&table)?;
+    }
+    print(format!("report: {}", path.display()))
+}
+
+/// A run among several.
+struct One {
+    name: String,
+    at: PathBuf,
+    /// Every flag, those of scoring among them, and what of the machine may change the outcome.
+    facts: Map<String, Value>,
+    results: Option<Results>,
+}
+
+/// Compares runs of a paper: prints what differs and the scores beside each other, and writes both with the curves over each
+/// other into the page `out`.
+///
+/// # Errors
+/// Where one is no run of the paper, and where the page cannot be written or something else is there.
+pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
+    let mut all: Vec<One> = Vec::new();
+    for at in runs {
+        let config = Config::read(at)?;
+        config.check_paper(at, P::NAME)?;
+        let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
+        ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
+        let results = Results::read(at);
+        let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
+        let mut facts = config.flags;
+        if let Some(results) = &results {
+            facts.extend(results.scoring.clone());
+        } else {
+            note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
+        }
+        facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps"));
+        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results });
+    }
+    let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
+    for one in all.iter_mut().filter(|one| names.iter().filter(|name| **name == one.name).count() > 1) {
+        one.name = one.at.display().to_string();
+    }
+    let head = |first: &[&str]| -> Vec<String> {
+        first.iter().map(ToString::to_string).chain(all.iter().map(|one| one.name.clone())).collect()
+    };
+    let row = |first: &[String], cell: &dyn Fn(&One) -> Option<String>| -> Vec<String> {
+        first.iter().cloned().chain(all.iter().map(|one| cell(one).unwrap_or("–".into()))).collect()
+    };
+
+    let mut differs = Table { head: head(&["flag"]), rows: Vec::new() };
+    let (mut names, mut scores, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+    for one in &all {
+        names.extend(one.facts.keys().filter(|name| !names.contains(*name)).cloned().collect::<Vec<_>>());
+        if let Some(results) = &one.results {
+            scores.extend(
+                results
+                    .scores
+                    .iter()
+                    .filter(|(name, _)| !scores.contains(name))
+                    .map(|(name, _)| name.clone())
+                    .collect::<Vec<_>>(),
+            );
+            let known = |claims: &[(String, f64)], what: &String| claims.iter().any(|(known, _)| known == what);
+            let new = results.claims.iter().filter(|claim| claim.ours.is_some() && !known(&claims, &claim.what));
+            claims.extend(new.map(|claim| (claim.what.clone(), claim.paper)).collect::<Vec<_>>());
+        }
+    }
+    for name in names.iter().filter(|name| all.iter().any(|one| one.facts.get(*name) != all[0].facts.get(*name))) {
+        differs.rows.push(row(std::slice::from_ref(name), &|one| one.facts.get(name).map(typed_as)));
+    }
+    let of =
+        |cell: &dyn Fn(&Results) -> Option<String>, first: &[String]| row(first, &|one| cell(one.results.as_ref()?));
+    let mut beside = Table { head: head(&["score"]), rows: Vec::new() };
+    beside.rows.push(of(&|results| Some(results.data.clone()), &["data".into()]));
+    beside.rows.push(of(&|results| Some(results.step.to_string()), &["steps".into()]));
+    let score =
+        |results: &Results, name: &str| results.scores.iter().find(|(known, _)| known == name).map(|(_, score)| *score);
+    for name in &scores {
+        beside.rows.push(of(&|results| Some(format!("{:.4}", score(results, name)?)), std::slice::from_ref(name)));
+    }
+    let mut paper = Table { head: head(&["what", "paper"]), rows: Vec::new() };
+    for (what, theirs) in &claims {
+        let ours = |results: &Results| results.claims.iter().find(|claim| claim.what == *what)?.ours;
+        let first = [what.clone(), number(*theirs, *theirs)];
+        paper.rows.push(of(&|results| Some(number(ours(results)?, *theirs)), &first));
+    }
+
+    let mut page = Report::new(&format!("{}: runs compared", P::NAME), P::CITATION);
+    page.facts(&all.iter().map(|one| (one.name.clone(), one.at.display().to_string())).collect::<Vec<_>>());
+    let tables = [("What differs", differs), ("Scores", beside), ("Beside the paper", paper)];
+    let tables: Vec<_> = tables.into_iter().filter(|(_, table)| !table.rows.is_empty()).collect();
+    tables.iter().for_each(|(title, table)| page.table(title, "", table));
+    curves(&mut page, &all.iter().map(|one| (one.name.as_str(), one.at.as_path())).collect::<Vec<_>>())?;
+    let out = check_out(out, |at| page.stands_at(at))?;
+    page.write(&out)?;
+    let told = |one: &One| json!({"run": one.at, "facts": one.facts, "results": one.results});
+    answer(&json!({"page": out, "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
+    tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))?;
+    print(format!("page: {}", out.display()))
+}

@@ -1,0 +1,87 @@
+//! What a shell and other programs want: completions, manual pages, JSON, the flags of a run from its file.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::common::{Place, has};
+use crate::papers::papers;
+
+#[test]
+fn every_program_has_completions_and_manual_pages() {
+    for case in &papers() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            has(&case.program.good(&["completions", shell]), "--checkpoint-every|evaluate");
+        }
+        let script = case.program.good(&["completions", "bash"]);
+        let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash");
+        bash.stdin.take().expect("piped").write_all(script.as_bytes()).expect("taken");
+        assert!(bash.wait().expect("ends").success());
+        has(&case.program.good(&["man"]), ".TH|.SH SYNOPSIS|reproduce");
+        has(&case.program.good(&["man", "train"]), "-train|.SH OPTIONS|checkpoint\\-every");
+        case.program.bad(&["man", "nothing"], 2, &["man nothing: there is no such verb"]);
+    }
+}
+
+#[test]
+fn json_stands_alone_on_standard_output() {
+    let case = papers().pop().expect("the sixth");
+    let place = Place::new(case.program, "--data drawn --people 3 --steps 4 --log-every 2");
+    place.good("train @run");
+    for (line, key) in [
+        ("data --data drawn --json", "layout"),
+        ("evaluate @run --json", "scores"),
+        ("reproduce @planned --plan --json", "runs"),
+        ("reproduce @again --json", "scores"),
+        ("reproduce @grid --seeds 1,2 --json", "cells"),
+        ("report @run --json", "parts"),
+    ] {
+        let said: Value = serde_json::from_str(&place.good(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(!said[key].is_null(), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_run_is_repeated_by_its_file() {
+    for case in &papers()[..5] {
+        let place = Place::new(case.program, "");
+        place.good(&format!("train @run --data drawn {}", case.small));
+        place.good("train @same --config @run/config.json");
+        let flags = |run: &str| place.json(&format!("{run}/config.json"))["flags"].clone();
+        assert_eq!(flags("run"), flags("same"));
+        let [flag, _, now] = case.changed;
+        place.good(&format!("train @other --config @run/config.json {flag} {now} --seed 2"));
+        let (mut wanted, other) = (flags("run"), flags("other"));
+        (wanted[&flag[2..]], wanted["seed"]) = (other[&flag[2..]].clone(), json!(2));
+        assert_eq!(wanted, other);
+    }
+    let case = &papers()[4];
+    let place = Place::new(case.program, "");
+    // What hangs on a choice that is typed follows it: lunet's rate, not trinet's.
+    place.write(
+        "few.json",
+        r#"{"paper": "triplet-reid", "flags": {"data": "drawn", "net": "trinet", "t1": 1, "p": 2, "k": 2}}"#,
+    );
+    place.write("other.json", r#"{"paper": "facenet", "flags": {}}"#);
+    place.write("unknown.json", r#"{"paper": "triplet-reid", "flags": {"frobs": 1}}"#);
+    place.write("bounds.json", r#"{"paper": "triplet-reid", "flags": {"p": -1}}"#);
+    place.write("kind.json", r#"{"paper": "triplet-reid", "flags": {"p": [{}]}}"#);
+    place.write("none.json", "{}");
+    place.write("cut.json", r#"{"flags""#);
+    place.good("train @run --config @few.json --net lunet --shrink 32 --size 32x32");
+    let flags = place.json("run/config.json")["flags"].clone();
+    assert_eq!((&flags["net"], &flags["lr"], &flags["p"]), (&json!("lunet"), &json!(1e-3), &json!(2)));
+    for (code, name, words) in [
+        (2, "other", "is of facenet: say facenet instead"),
+        (2, "unknown", "there is no --frobs"),
+        (2, "bounds", "--p -1"),
+        (2, "kind", "kind.json"),
+        (1, "none", "has no flags"),
+        (1, "cut", "cut.json"),
+        (1, "missing", "missing.json"),
+    ] {
+        place.bad(&[(code, &format!("train @no --config @{name}.json"), words)]);
+    }
+    assert!(!place.path("no").exists());
+}
