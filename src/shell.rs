@@ -38,12 +38,13 @@ pub(crate) fn completions(mut of: Command, shell: clap_complete::Shell) -> Resul
 /// Where it has no such verb.
 pub(crate) fn man(mut of: Command, verb: Option<&str>) -> Result<()> {
     of.build();
+    let source = format!("{} {}", of.get_name(), env!("CARGO_PKG_VERSION"));
     if let Some(verb) = verb {
         let known = of.find_subcommand(verb).cloned();
         of = known.with_context(|| format!("man {}: there is no such verb", foreign(verb))).map_err(usage)?;
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(of).render(&mut page)?;
+    clap_mangen::Man::new(of).source(source).render(&mut page)?;
     raw(&String::from_utf8(page)?)
 }
 

@@ -68,7 +68,7 @@ fn runs_are_compared_by_what_differs() {
     let said = place.good(&format!("compare {a} {b} --out {out}"));
     has(&said, &format!("What differs|seed|people|{a}|{b}|page: {out}"));
     assert!(!said.contains("log-every") && !said.contains("threads"), "{said}");
-    has(&place.read("page.html"), "What differs|Scores|<h2>Loss|Distances in a batch: p50");
+    has(&place.read("page.html"), "What differs|Scores|<h2>Loss|<h2>Active terms");
     // Again, in its own place; not in that of another file, nor of a run's own page.
     let said = place.good(&format!("compare {a} {b} --out {out} --json"));
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON alone");

@@ -32,7 +32,6 @@ pub fn lines(path: &Path) -> Result<Vec<Value>> {
         return Ok(Vec::new());
     }
     let bytes = crate::files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    // Of the last one only a part may be there yet.
-    let whole = bytes.rsplitn(2, |&byte| byte == b'\n').nth(1).unwrap_or_default();
-    Ok(whole.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    // The last one may be there in part alone: then it is no JSON yet.
+    Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }

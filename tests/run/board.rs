@@ -103,7 +103,7 @@ fn event_files_hold_the_log_once_also_after_a_resume() {
         all
     };
     assert_eq!(sorted(first), sorted(found.clone()));
-    for (name, pointer) in [("mean", "/mean"), ("distance/p50", "/distance/p50"), ("norm/max", "/norm/max")] {
+    for (name, pointer) in [("mean", "/mean"), ("active", "/active")] {
         let log: Vec<_> = (place.log("run").iter())
             .map(|line| {
                 (
