@@ -4,19 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
 
 use crate::lists::composed;
 
-/// An entry of a folder.
+/// An entry of a folder. There may be millions.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name; of [`images`] and [`identities`] with the folders on the way, `/` between.
-    pub name: String,
-    /// Where it lies.
-    pub path: PathBuf,
+    /// Its name; of [`images`] with the folders on the way, `/` between.
+    pub name: Arc<str>,
+    /// The folder that the name begins in.
+    pub root: Arc<PathBuf>,
     /// Whether it is a folder, or a link to one.
     pub folder: bool,
     link: bool,
@@ -97,6 +98,11 @@ fn ends(name: &str, known: &[&str]) -> bool {
 }
 
 impl Entry {
+    /// Where it lies.
+    pub fn path(&self) -> PathBuf {
+        self.root.join(&*self.name)
+    }
+
     /// Whether it is a file whose name ends as an image's does; what it is, its content says later.
     pub fn is_image(&self) -> bool {
         !self.folder && ends(&self.name, &IMAGES)
@@ -128,15 +134,15 @@ impl Passed {
         *count += 1;
         if names.len() < 3 {
             let end =
-                Path::new(&entry.name).extension().map(|end| format!(".{}", end.to_string_lossy().to_lowercase()));
+                Path::new(&*entry.name).extension().map(|end| format!(".{}", end.to_string_lossy().to_lowercase()));
             let by_end = matches!(kind, Kind::Unread | Kind::Film | Kind::Sidecar);
-            names.insert(end.filter(|_| by_end).unwrap_or_else(|| entry.name.clone()));
+            names.insert(end.filter(|_| by_end).unwrap_or_else(|| entry.name.to_string()));
         }
     }
 
     /// Counts an entry of a folder in which it has no place.
     pub fn add(&mut self, entry: &Entry) {
-        let kind = match &entry.name {
+        let kind = match &*entry.name {
             _ if entry.folder => Kind::Beside,
             _ if entry.is_image() => Kind::Outside,
             name if ends(name, &UNREAD) => Kind::Unread,
@@ -174,23 +180,23 @@ impl Passed {
 /// Where the folder cannot be read, or a name in it is not UTF-8: two such names could be taken for one.
 pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let cannot = || format!("cannot read the folder {}", dir.display());
-    let mut found = Vec::new();
+    let (root, mut found) = (Arc::new(dir.to_path_buf()), Vec::new());
     for entry in std::fs::read_dir(dir).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
-        let mut path = entry.path();
+        let path = entry.path();
         let name = entry.file_name().into_string();
         let name = name.map_err(|_| anyhow!("{}: a name that is not UTF-8: rename it", path.display()))?;
-        path.shrink_to_fit(); // there may be millions
         let kind = entry.file_type().map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
         // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
         let link = kind.is_symlink();
-        let entry = Entry { name, folder: if link { path.is_dir() } else { kind.is_dir() }, path, link };
+        let folder = if link { path.is_dir() } else { kind.is_dir() };
+        let entry = Entry { name: name.into(), root: root.clone(), folder, link };
         match entry.unasked() {
             Some(kind) => passed.count(kind, &entry),
             None => found.push(entry),
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.sort_by(|a: &Entry, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
@@ -213,14 +219,16 @@ fn above(dir: &Path) -> HashSet<Id> {
 /// # Errors
 /// As [`list`].
 pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
-    let mut seen = above(dir);
+    let (root, mut seen) = (Arc::new(dir.to_path_buf()), above(dir));
     let (mut real, mut links, mut found) = (vec![(String::new(), dir.to_path_buf())], Vec::new(), Vec::new());
     loop {
         while !real.is_empty() {
             let read = |(prefix, at): &(String, PathBuf)| {
                 let mut passed = Passed::default();
                 let mut entries = list(at, &mut passed)?;
-                entries.iter_mut().for_each(|entry| entry.name = format!("{prefix}{}", entry.name));
+                for entry in &mut entries {
+                    (entry.name, entry.root) = ([prefix, &*entry.name].concat().into(), root.clone());
+                }
                 Ok((entries, passed))
             };
             let lists: Vec<(Vec<Entry>, Passed)> = real.par_iter().map(read).collect::<Result<_>>()?;
@@ -231,8 +239,8 @@ pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
                     match &entry {
                         Entry { folder: true, link: true, .. } => links.push(entry),
                         Entry { folder: true, .. } => {
-                            seen.extend(id(&entry.path));
-                            real.push((format!("{}/", entry.name), entry.path));
+                            seen.extend(id(&entry.path()));
+                            real.push((format!("{}/", entry.name), entry.path()));
                         }
                         _ if entry.is_image() => found.push(entry),
                         _ => passed.add(&entry),
@@ -243,28 +251,31 @@ pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
         // Only when all real folders are known is a link's folder a new one.
         links.sort_by(|a: &Entry, b: &Entry| b.name.cmp(&a.name));
         let Some(entry) = links.pop() else { break };
-        match id(&entry.path) {
-            Some(id) if seen.insert(id) => real.push((format!("{}/", entry.name), entry.path)),
+        match id(&entry.path()) {
+            Some(id) if seen.insert(id) => real.push((format!("{}/", entry.name), entry.path())),
             _ => passed.count(Kind::Again, &entry),
         }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
+
+/// The images of each identity, `FOLDER/NAME`.
+pub type Identities = BTreeMap<String, Vec<Arc<str>>>;
 
 /// The folders of `dir` that hold images, with their images: one folder an identity, by its name with composed accents. A
 /// folder stands once, whatever links lead to it; files of `known` names are not passed over but read elsewhere.
 ///
 /// # Errors
 /// As [`list`]; two folders whose names differ only in how accents are written.
-pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<BTreeMap<String, Vec<Entry>>> {
+pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<Identities> {
     let (mut folders, files): (Vec<Entry>, Vec<Entry>) = list(dir, passed)?.into_iter().partition(|entry| entry.folder);
-    files.iter().filter(|entry| !known.contains(&entry.name.as_str())).for_each(|entry| passed.add(entry));
+    files.iter().filter(|entry| !known.contains(&&*entry.name)).for_each(|entry| passed.add(entry));
     if folders.iter().any(|entry| entry.link) {
         let mut seen = above(dir);
-        seen.extend(folders.iter().filter(|entry| !entry.link).filter_map(|entry| id(&entry.path)));
+        seen.extend(folders.iter().filter(|entry| !entry.link).filter_map(|entry| id(&entry.path())));
         folders.retain(|entry| {
-            let new = !entry.link || id(&entry.path).is_some_and(|id| seen.insert(id));
+            let new = !entry.link || id(&entry.path()).is_some_and(|id| seen.insert(id));
             if !new {
                 passed.count(Kind::Again, entry);
             }
@@ -273,9 +284,11 @@ pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<BTr
     }
     let read = |entry: Entry| {
         let mut passed = Passed::default();
-        let (mut images, rest): (Vec<Entry>, Vec<Entry>) =
-            list(&entry.path, &mut passed)?.into_iter().partition(Entry::is_image);
-        images.iter_mut().for_each(|image| image.name = [&entry.name, "/", &image.name].concat());
+        let (images, rest): (Vec<Entry>, Vec<Entry>) =
+            list(&entry.path(), &mut passed)?.into_iter().partition(Entry::is_image);
+        // By reference: else the names would keep the place of the entries.
+        let images: Vec<Arc<str>> =
+            images.iter().map(|image| [&entry.name, "/", &image.name].concat().into()).collect();
         for other in &rest {
             match other.folder {
                 true => passed.count(Kind::Deeper, other),

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::folders::Entry;
 use crate::picture::{self, Similarity, decode, resize};
 use crate::say::note;
 
@@ -14,11 +15,28 @@ use crate::say::note;
 #[derive(Clone, Debug)]
 pub enum Source {
     /// In a file, read and decoded when asked for.
-    File(PathBuf),
+    File {
+        /// The folder of its set, or itself.
+        root: Arc<PathBuf>,
+        /// Its name there, empty of the file itself.
+        name: Arc<str>,
+    },
     /// In memory: drawn by code.
     Memory(Arc<RgbImage>),
     /// Another source's image, cropped or degraded when asked for.
     Through(Box<(Source, View)>),
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Source {
+        Source::File { root: Arc::new(path), name: Arc::default() }
+    }
+}
+
+impl From<&Entry> for Source {
+    fn from(entry: &Entry) -> Source {
+        Source::File { root: entry.root.clone(), name: entry.name.clone() }
+    }
 }
 
 impl Source {
@@ -36,7 +54,8 @@ impl Source {
     /// As there, and its complaint.
     pub fn image_of(&self, takes: &dyn Fn((u32, u32)) -> Result<()>) -> Result<Arc<RgbImage>> {
         let image = match self {
-            Source::File(path) => {
+            Source::File { .. } => {
+                let path = &self.place();
                 let image = picture::load(path)?;
                 some(path, image.dimensions())?;
                 Arc::new(image)
@@ -61,8 +80,17 @@ impl Source {
     }
 
     /// The file that it comes from, if it does.
-    pub fn path(&self) -> Option<&Path> {
-        if let Source::File(path) = self.origin() { Some(path) } else { None }
+    pub fn path(&self) -> Option<PathBuf> {
+        match self.origin() {
+            Source::File { root, name } if name.is_empty() => Some(root.to_path_buf()),
+            Source::File { root, name } => Some(root.join(&**name)),
+            _ => None,
+        }
+    }
+
+    /// As [`Source::path`], to be named.
+    fn place(&self) -> PathBuf {
+        self.path().unwrap_or_else(|| "an image".into())
     }
 
     /// Width and height of the image before any [`Source::Through`], without decoding its pixels.
@@ -71,9 +99,10 @@ impl Source {
     /// One line that names the file.
     pub fn dimensions(&self) -> Result<(u32, u32)> {
         match self {
-            Source::File(path) => {
-                let size = picture::probe(&picture::read(path)?, &path.display().to_string())?;
-                some(path, size).map(|()| size)
+            Source::File { .. } => {
+                let path = self.place();
+                let size = picture::probe(&picture::read(&path)?, &path.display().to_string())?;
+                some(&path, size).map(|()| size)
             }
             Source::Memory(image) => Ok(image.dimensions()),
             Source::Through(seen) => {
@@ -91,7 +120,7 @@ impl Source {
     pub fn check(&self) -> Result<()> {
         match self {
             Source::Memory(_) => Ok(()),
-            Source::File(_) | Source::Through(_) => self.dimensions().map(drop),
+            Source::File { .. } | Source::Through(_) => self.dimensions().map(drop),
         }
     }
 
@@ -104,13 +133,14 @@ impl Source {
             within(x, width, wide) && within(y, height, high),
             "{}: its box, {width} x {height} pixels around ({x}, {y}), lies outside the image of {wide} x {high}: correct \
              the list of boxes",
-            self.path().unwrap_or(Path::new("an image")).display()
+            self.place().display()
         );
         let whole = |centre: u32, length: u32, all: u32| centre >= length / 2 && centre + length.div_ceil(2) <= all;
         if !(whole(x, width, wide) && whole(y, height, high)) {
             static SAID: Once = Once::new();
-            let name = self.path().unwrap_or(Path::new("an image")).display();
             SAID.call_once(|| {
+                let name = self.place();
+                let name = name.display();
                 note(format!("{name}: its box lies partly outside the image and is cut to it, as all such boxes are"));
             });
         }

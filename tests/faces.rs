@@ -61,7 +61,7 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     std::fs::write(&list, good).expect("written");
     let set = open(dir.path()).expect("a set");
     assert_eq!((set.layout, set.folds, set.test.len(), set.train.len()), (FaceLayout::Lfw, 2, 12, 0));
-    let named = |pair: &Pair| (set.test[pair.left].name.as_str(), set.test[pair.right].name.as_str(), pair.same);
+    let named = |pair: &Pair| (&*set.test[pair.left].name, &*set.test[pair.right].name, pair.same);
     assert_eq!(
         set.pairs.iter().map(named).collect::<Vec<_>>(),
         [
@@ -117,7 +117,7 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     std::fs::write(&list, good).expect("written");
     picture(&dir.path().join("lfw/P00/P00_crop_0001.png"), 24, 24, 9);
     let beside = open(dir.path()).expect("a set");
-    assert_eq!(beside.test[beside.pairs[0].left].name, "P00/P00_0001.png");
+    assert_eq!(&*beside.test[beside.pairs[0].left].name, "P00/P00_0001.png");
     picture(&dir.path().join("lfw/P00/P00_0001.bmp"), 24, 24, 9);
     assert!(line(open(dir.path())).contains("pairs.txt:2: P00/P00_0001.bmp and P00/P00_0001.png are both image 1"));
     // A link that leads nowhere is no set without a list.
@@ -270,7 +270,7 @@ fn youtube_faces_has_videos_with_their_first_hundred_frames() {
     assert_eq!((set.layout, set.folds, set.pairs.len()), (FaceLayout::YoutubeFaces, 2, 4));
     assert_eq!(set.test.len(), 100 + 3 + 2 + 1);
     // Frame 2 before frame 10, whatever the names' order.
-    let first: Vec<&str> = set.test.iter().take(12).map(|photo| photo.name.as_str()).collect();
+    let first: Vec<&str> = set.test.iter().take(12).map(|photo| &*photo.name).collect();
     assert_eq!((first[1], first[9], first[10]), ("A_B/0/0.2.png", "A_B/0/0.10.png", "A_B/0/0.11.png"));
     assert_eq!(set.pairs[1], Pair { left: 0, right: 2, same: false });
     assert!(set.notes.iter().any(|note| note.contains("not the published YouTube Faces list")));
@@ -313,7 +313,7 @@ fn whole_frames_of_youtube_faces_are_cut_to_their_boxes() {
     boxes("C", &["0"]);
     boxes("D", &["5"]);
     let set = open(dir.path()).expect("a set");
-    let names: Vec<&str> = set.test.iter().take(3).map(|photo| photo.name.as_str()).collect();
+    let names: Vec<&str> = set.test.iter().take(3).map(|photo| &*photo.name).collect();
     assert_eq!((set.test.len(), names), (8, vec!["A_B/0/0.1.png", "A_B/0/0.3.png", "A_B/1/0.1.png"]));
     let image = |at: usize| set.test[at].source.image().expect("an image");
     assert_eq!((image(0).dimensions(), image(1).dimensions()), ((20, 18), (14, 11)));
@@ -766,18 +766,18 @@ fn without_outside_data_trains_on_neither_fold_and_judges_by_the_next() {
             named.flat_map(|i| [set.pairs[i].left, set.pairs[i].right]).map(|row| set.test[row].person).collect()
         };
         let others: Vec<usize> = (0..4).filter(|&f| f != fold && f != next).collect();
-        let trained: Vec<&str> = alone.train.iter().map(|photo| photo.name.as_str()).collect();
+        let trained: Vec<&str> = alone.train.iter().map(|photo| &*photo.name).collect();
         let wanted = set.test.iter().filter(|photo| people(&others).contains(&photo.person));
-        assert_eq!(trained, wanted.map(|photo| photo.name.as_str()).collect::<Vec<_>>());
+        assert_eq!(trained, wanted.map(|photo| &*photo.name).collect::<Vec<_>>());
         // Every pair of both folds, by the names of its photos.
         let names = |set: &FaceSet, pairs: &[Pair]| -> Vec<(String, String, bool)> {
-            let name = |row: usize| set.test[row].name.clone();
+            let name = |row: usize| set.test[row].name.to_string();
             pairs.iter().map(|pair| (name(pair.left), name(pair.right), pair.same)).collect()
         };
         let span = |fold: usize| &set.pairs[fold * each..][..each];
         assert_eq!(alone.folds, 2);
         assert_eq!(names(&alone, &alone.pairs), [names(&set, span(fold)), names(&set, span(next))].concat());
-        let place = |name: &str| set.test.iter().position(|photo| photo.name == name).expect("a test photo");
+        let place = |name: &str| set.test.iter().position(|photo| &*photo.name == name).expect("a test photo");
         let kept: Vec<i64> = alone.test.iter().map(|photo| place(&photo.name) as i64).collect();
         let found = judge_unseen(&alone, &x.index_select(0, &Tensor::from_slice(&kept)), 0.1);
         let dist =

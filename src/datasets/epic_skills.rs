@@ -61,8 +61,11 @@ pub fn open(dir: &Path) -> Result<Vec<SkillSet>> {
         "{} is missing: EPIC-Skills has annotations/<Task>/<task>_gt.csv and splits/ beside it",
         root.display()
     );
-    let folders: BTreeMap<String, PathBuf> =
-        list(&root, &mut Passed::default())?.into_iter().filter(|e| e.folder).map(|e| (e.name, e.path)).collect();
+    let folders: BTreeMap<String, PathBuf> = list(&root, &mut Passed::default())?
+        .into_iter()
+        .filter(|e| e.folder)
+        .map(|e| (e.name.to_string(), e.path()))
+        .collect();
     ensure!(!folders.is_empty(), "{} holds no task folders", root.display());
     let mut sets = Vec::new();
     for (name, tasks) in SETS {
@@ -123,10 +126,11 @@ pub fn found(dir: &Path, set: &SkillSet) -> Result<(Found, Vec<anyhow::Error>)> 
         list(&dir.join("annotations"), &mut Passed::default())?.iter().map(|task| file(&task.name)).collect();
     // One that is misspelt would leave films whole in silence.
     let all = list(dir, &mut Passed::default())?;
-    if let Some(odd) = all.iter().find(|entry| entry.name.to_lowercase().ends_with(END) && !tasks.contains(&entry.name))
+    if let Some(odd) =
+        all.iter().find(|entry| entry.name.to_lowercase().ends_with(END) && !tasks.contains(&*entry.name))
     {
         let names = tasks.into_iter().collect::<Vec<_>>().join(", ");
-        bail!("{}: segments of no task: remove it, or name it as a task's: {names}", odd.path.display());
+        bail!("{}: segments of no task: remove it, or name it as a task's: {names}", odd.path().display());
     }
     let (mut wanted, mut missing) = (Vec::with_capacity(set.videos.len()), Vec::new());
     for task in &set.tasks {
@@ -260,8 +264,8 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
         bail!("{} holds {} files named *_gt.csv: it should hold one", dir.display(), found.len());
     };
     let stem = file.name.trim_end_matches("_gt.csv");
-    let judged = read_gt(&file.path)?;
-    ensure!(!judged.is_empty(), "{}: no judged pairs", file.path.display());
+    let judged = read_gt(&file.path())?;
+    ensure!(!judged.is_empty(), "{}: no judged pairs", file.path().display());
     let names: BTreeSet<&String> = judged.iter().flat_map(|(a, b)| [a, b]).collect();
     let start = set.videos.len();
     let place: BTreeMap<&String, usize> = names.iter().copied().zip(start..).collect();
@@ -270,7 +274,7 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
     let graph = PairGraph::new(names.len(), &local).map_err(|tangle| {
         let by_place: Vec<&String> = names.iter().copied().collect();
         let what = tangle.words(|video| by_place[video].clone());
-        anyhow::anyhow!("{}: {what}: remove one judgement of each", file.path.display())
+        anyhow::anyhow!("{}: {what}: remove one judgement of each", file.path().display())
     })?;
     let mut counts: BTreeMap<Pair, usize> = BTreeMap::new();
     rows.iter().for_each(|&pair| *counts.entry(pair).or_default() += 1);
@@ -302,7 +306,7 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
                 (Some(&a), Some(&b)) => Ok((a, b)),
                 (known, _) => {
                     let odd = if known.is_some() { b } else { a };
-                    bail!("{}:{line}: the video {odd} is not in {}", file.display(), file_name(&found[0].path))
+                    bail!("{}:{line}: the video {odd} is not in {}", file.display(), file_name(&found[0].path()))
                 }
             };
             parts.push(read_split(file)?.into_iter().map(pair).collect::<Result<Vec<Pair>>>()?);

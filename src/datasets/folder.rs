@@ -21,7 +21,7 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
     ensure!(!found.is_empty(), "no images under {}: expected .jpg, .png or the like{rest}", dir.display());
     passed.note().iter().for_each(say::note);
     let photo = |image: crate::folders::Entry| Photo {
-        source: Source::File(image.path),
+        source: Source::from(&image),
         name: image.name,
         person: -1,
         camera: 1,

@@ -2,6 +2,7 @@
 //! `bounding_box_test`, and `gt_bbox` for multi-query; names are `PPPP_cCsS_FFFFFF_BB.jpg`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 
@@ -82,21 +83,22 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
         Count { what: "distractors", published: count("market1501", "distractors"), here: distractors },
     ];
     compare("Market-1501", &counts)
-        .or_else(|| lacks("market1501", "Market-1501", "", |name| set.photos().any(|photo| photo.name == name)))
+        .or_else(|| lacks("market1501", "Market-1501", "", |name| set.photos().any(|photo| &*photo.name == name)))
 }
 
 fn read(dir: &Path, folder: &str, passed: &mut Passed) -> Result<Vec<Photo>> {
-    let mut photos = Vec::new();
+    let (root, mut photos) = (Arc::new(dir.to_path_buf()), Vec::new());
     for entry in list(&dir.join(folder), passed)? {
         let parsed = if entry.is_image() { parse(&entry.name) } else { None };
         let (person, camera) = parsed.ok_or_else(|| {
             anyhow!(
                 "{}: not a Market-1501 name (PPPP_cCsS_FFFFFF_BB.jpg, as 0002_c1s1_000451_03.jpg): rename or remove it",
-                entry.path.display()
+                entry.path().display()
             )
         })?;
-        let name = format!("{folder}/{}", entry.name);
-        photos.push(Photo { source: Source::File(entry.path), name, person, camera, tracklet: -1 });
+        let name: Arc<str> = [folder, "/", &entry.name].concat().into();
+        let source = Source::File { root: root.clone(), name: name.clone() };
+        photos.push(Photo { source, name, person, camera, tracklet: -1 });
     }
     Ok(photos)
 }

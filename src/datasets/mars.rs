@@ -2,6 +2,7 @@
 //! `info`, which come from the authors' evaluation code (github liangzheng06/MARS-evaluation), not with the images.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use matfile::{MatFile, NumericData};
@@ -72,7 +73,7 @@ fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<
     let path = dir.join("info").join(names);
     let frames = lines(&path).with_context(|| format!("MARS needs its lists; take them from {FROM}"))?;
     let (table_path, rows) = table(dir, tracks)?;
-    let mut all = Vec::with_capacity(rows.len());
+    let (root, mut all) = (Arc::new(dir.to_path_buf()), Vec::with_capacity(rows.len()));
     for (i, row) in rows.iter().enumerate() {
         let track = track(row, frames.len()).ok_or_else(|| {
             anyhow!(
@@ -94,8 +95,8 @@ fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<
                     i + 1
                 );
             }
-            let name = format!("{folder}/{}/{frame}", &frame[..4]);
-            let source = Source::File(dir.join(&name));
+            let name: Arc<str> = format!("{folder}/{}/{frame}", &frame[..4]).into();
+            let source = Source::File { root: root.clone(), name: name.clone() };
             photos.push(Photo { source, name, person: track.person, camera: track.camera, tracklet: i as i64 + 1 });
         }
         all.push(photos);

@@ -48,7 +48,7 @@ pub struct Photo {
     /// Its pixels.
     pub source: Source,
     /// Its path within the set, with `/` between folders.
-    pub name: String,
+    pub name: Arc<str>,
     /// The person: above 0; 0 is a distractor (nobody's query), -1 junk (left out of every ranking).
     pub person: i64,
     /// The camera, from 1.

@@ -1,7 +1,7 @@
 //! Sets that come without one fixed test set: CUHK03, CUHK01 and VIPeR. Two cameras; a split says who is tested.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Layout, Photo, ReidSet, Source, agrees, compare, need_folder, persons, plural, thousands};
+use super::{Count, Layout, Photo, ReidSet, agrees, compare, need_folder, persons, plural, thousands};
 use crate::catalog::{count, counts, cure, lacks};
 use crate::folders::{Entry, Passed, list};
 use crate::seed;
@@ -124,7 +124,7 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
             Count { what: "images", published: count(name, "images"), here: images },
             Count { what: "persons", published: count(name, "people"), here: people },
         ];
-        let has = |name: &str| all().any(|photo| photo.name == name);
+        let has = |name: &str| all().any(|photo| &*photo.name == name);
         compare(title, &counts).or_else(|| lacks(name, title, "", has))
     };
     match set.layout {
@@ -175,8 +175,8 @@ pub fn split_people(set: &ReidSet) -> Option<SplitPeople> {
 /// Photos by person and camera (1 is A, 2 is B).
 type Seen = Vec<Photo>;
 
-fn photo(path: PathBuf, name: String, person: i64, camera: i64) -> Photo {
-    Photo { source: Source::File(path), name, person, camera, tracklet: -1 }
+fn photo(entry: &Entry, folder: &str, person: i64, camera: i64) -> Photo {
+    Photo { source: entry.into(), name: [folder, &entry.name].concat().into(), person, camera, tracklet: -1 }
 }
 
 /// Test people in camera A look for themselves in camera B.
@@ -235,11 +235,11 @@ fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
             let person = viper_name(&entry.name).filter(|_| !entry.folder).ok_or_else(|| {
                 anyhow!(
                     "{}: not a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp): rename or remove it",
-                    entry.path.display()
+                    entry.path().display()
                 )
             })?;
             // Numbered from 0 there, and 0 is nobody here.
-            all.push(photo(entry.path, format!("{folder}/{}", entry.name), person + 1, camera));
+            all.push(photo(&entry, &format!("{folder}/"), person + 1, camera));
         }
     }
     ensure!(!all.is_empty(), "no photos under {}/cam_a: {}", dir.display(), cure(dir));
@@ -260,9 +260,9 @@ fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
     let folder = if dir.join("campus").is_dir() { dir.join("campus") } else { dir.to_path_buf() };
     for entry in list(&folder, &mut passed)? {
         let (person, camera) = cuhk01_name(&entry.name).filter(|_| !entry.folder).ok_or_else(|| {
-            anyhow!("{}: not a CUHK01 name (PPPPNNN.png, as 0001001.png): rename or remove it", entry.path.display())
+            anyhow!("{}: not a CUHK01 name (PPPPNNN.png, as 0001001.png): rename or remove it", entry.path().display())
         })?;
-        all.push(photo(entry.path, format!("campus/{}", entry.name), person, camera));
+        all.push(photo(&entry, "campus/", person, camera));
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", folder.display(), cure(dir));
     notes.extend(passed.note());
@@ -288,10 +288,10 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
         let (person, camera) = parsed.ok_or_else(|| {
             anyhow!(
                 "{}: not a CUHK03 name (PAIR_NNN_VIEW_II.png, as 1_001_1_01.png): rename or remove it",
-                entry.path.display()
+                entry.path().display()
             )
         })?;
-        all.push(photo(entry.path, entry.name, person, camera));
+        all.push(photo(&entry, "", person, camera));
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
     notes.extend(passed.note());
@@ -321,7 +321,7 @@ fn census(all: &[Photo], kind: &str) -> Option<String> {
         list.push(Count { what: "photos", published, here: all.len() });
     }
     let under = format!("{kind}/");
-    let has = |name: &str| all.iter().any(|photo| name.strip_prefix(&under) == Some(&photo.name));
+    let has = |name: &str| all.iter().any(|photo| name.strip_prefix(&under) == Some(&*photo.name));
     let title = "CUHK03's photos";
     compare(title, &list).or_else(|| if known { lacks("cuhk03", title, &under, has) } else { None })
 }
@@ -402,7 +402,7 @@ struct NewProtocol {
 fn new_protocol(all: Seen, up: &Path, kind: &str, mut notes: Vec<String>) -> Result<ReidSet> {
     let path = up.join(format!("new_protocol_{kind}.json"));
     let lists: NewProtocol = json(&path)?;
-    let known: BTreeMap<String, Photo> = all.into_iter().map(|photo| (photo.name.clone(), photo)).collect();
+    let known: BTreeMap<String, Photo> = all.into_iter().map(|photo| (photo.name.to_string(), photo)).collect();
     let part = |names: &[String]| -> Result<Vec<Photo>> {
         let found = |name: &String| {
             known

@@ -3,16 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom;
 
 use super::{Layout, Photo, ReidSet, Source, no_part, plural, thousands};
-use crate::folders::{Entry, Passed, identities, list};
+use crate::folders::{Identities, Passed, identities, list};
 use crate::seed;
-
-/// The images of each identity by the identity's name.
-type Identities = BTreeMap<String, Vec<Entry>>;
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let mut notes = Vec::new();
@@ -33,8 +31,8 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
             no_part(&folder, found)?;
         }
         let beside = list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.folder);
-        let beside: Vec<String> =
-            beside.map(|entry| entry.name).filter(|name| !["train", "test"].contains(&name.as_str())).collect();
+        let beside = beside.map(|entry| entry.name.to_string());
+        let beside: Vec<String> = beside.filter(|name| !["train", "test"].contains(&name.as_str())).collect();
         if !beside.is_empty() {
             notes.push(format!("passed over beside train and test: {}", beside.join(", ")));
         }
@@ -65,23 +63,23 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let names: Vec<&String> =
         train.keys().chain(test.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     let number: BTreeMap<String, i64> = names.into_iter().cloned().zip(1..).collect();
-    // Entries go as photos come, for there may be millions.
-    fn photos(entries: Vec<Entry>, prefix: &str, person: i64) -> impl ExactSizeIterator<Item = Photo> {
-        entries.into_iter().map(move |entry| Photo {
-            name: [prefix, &entry.name].concat(),
-            source: Source::File(entry.path),
-            person,
-            camera: 1,
-            tracklet: -1,
+    // Names go as photos come, for there may be millions.
+    let root = Arc::new(dir.to_path_buf());
+    let photos = |images: Vec<Arc<str>>, prefix: &'static str, person: i64| {
+        let root = root.clone();
+        images.into_iter().map(move |name| {
+            let name: Arc<str> = if prefix.is_empty() { name } else { [prefix, &name].concat().into() };
+            let source = Source::File { root: root.clone(), name: name.clone() };
+            Photo { source, name, person, camera: 1, tracklet: -1 }
         })
-    }
+    };
     let mut trained = Vec::with_capacity(train.values().map(Vec::len).sum());
-    for (id, entries) in train {
-        trained.extend(photos(entries, prefix[0], number[&id]));
+    for (id, images) in train {
+        trained.extend(photos(images, prefix[0], number[&id]));
     }
     let (mut query, mut gallery, mut single) = (Vec::new(), Vec::new(), 0);
-    for (id, entries) in test {
-        let mut one = photos(entries, prefix[1], number[&id]);
+    for (id, images) in test {
+        let mut one = photos(images, prefix[1], number[&id]);
         if one.len() > 1 {
             query.extend(one.next());
         } else {
@@ -115,7 +113,7 @@ fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities
         notes.push(format!("only {total} identities: all of them train and test, so a score measures memory"));
         return (all.clone(), all);
     }
-    let mut order: Vec<(String, Vec<Entry>)> = all.into_iter().collect();
+    let mut order: Vec<(String, Vec<Arc<str>>)> = all.into_iter().collect();
     order.shuffle(&mut seed::at(0, 0, 0));
     let train = order.split_off((total / 4).max(2));
     let held = thousands(order.len());
@@ -140,8 +138,8 @@ fn nothing(dir: &Path, train: bool, test: bool) -> Result<ReidSet> {
         );
     }
     for entry in all.into_iter().filter(|entry| entry.folder) {
-        if ["bounding_box_train", "bbox_train", "train"].iter().any(|known| entry.path.join(known).is_dir()) {
-            bail!("no images under {shown}: give {}, which looks like a set", entry.path.display());
+        if ["bounding_box_train", "bbox_train", "train"].iter().any(|known| entry.path().join(known).is_dir()) {
+            bail!("no images under {shown}: give {}, which looks like a set", entry.path().display());
         }
     }
     bail!(

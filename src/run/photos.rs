@@ -7,28 +7,30 @@
 use std::cmp::Ordering;
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::files;
 use crate::say::note as say_note;
 
 const FILE: &str = "photos.csv.gz";
+const HEAD: [&str; 4] = ["name", "bytes", "changed", "known"];
 
 /// What a task's data say that they were read from: a photo or another file, or something of a list, and what is known of
 /// it beside its pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     /// Its name within the data.
-    pub name: String,
+    pub name: Arc<str>,
     /// The file, where it is one.
     pub path: Option<PathBuf>,
     /// Its person, its labels, its numbers: as text, or a hash of them.
-    pub known: String,
+    pub known: Arc<str>,
 }
 
 /// One after the other, for there may be millions.
@@ -36,17 +38,26 @@ pub type Reads<'a> = Box<dyn Iterator<Item = Read> + 'a>;
 
 impl Read {
     /// A thing of a list that is no file, of which only a BLAKE3 hash of its `content` is kept.
-    pub fn hashed(name: impl Into<String>, content: &[u8]) -> Read {
-        Read { name: name.into(), path: None, known: blake3::hash(content).to_hex()[..16].to_string() }
+    pub fn hashed(name: impl Into<Arc<str>>, content: &[u8]) -> Read {
+        Read { name: name.into(), path: None, known: blake3::hash(content).to_hex()[..16].into() }
     }
 }
 
-/// A row of the list. What is no file, or is not there, has size and time 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of a photo, and a row of the list. What is no file, or is not there, has size and time 0.
+#[derive(Debug)]
+struct Seen {
+    name: Arc<str>,
+    bytes: u64,
+    /// Nanoseconds since 1970.
+    changed: u64,
+    known: Arc<str>,
+}
+
+/// The same, of a list that is read.
+#[derive(Deserialize)]
 struct Row {
     name: String,
     bytes: u64,
-    /// Nanoseconds since 1970.
     changed: u64,
     #[serde(default)]
     known: String,
@@ -69,7 +80,7 @@ pub fn content(mut all: Vec<Read>) -> Option<String> {
 
 /// The training photos of a run, or what it has in their place, by name.
 #[derive(Debug)]
-pub struct Photos(Vec<Row>);
+pub struct Photos(Vec<Seen>);
 
 impl Photos {
     /// Looks at the files of `all`, on all cores.
@@ -77,19 +88,21 @@ impl Photos {
         let row = |Read { name, path, known }: Read| {
             let found = path.and_then(|path| path.metadata().ok());
             let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
-            Row {
+            Seen {
                 name,
                 bytes: found.map_or(0, |found| found.len()),
                 changed: changed.map_or(0, |time| time.as_nanos() as u64),
                 known,
             }
         };
-        let (mut all, mut rows) = (all.into_iter().peekable(), Vec::new());
+        let all = all.into_iter();
+        let mut rows = Vec::with_capacity(all.size_hint().1.unwrap_or(0));
+        let mut all = all.peekable();
         while all.peek().is_some() {
-            let some: Vec<Read> = all.by_ref().take(1 << 16).collect();
+            let some: Vec<Read> = all.by_ref().take(1 << 12).collect();
             rows.par_extend(some.into_par_iter().map(row));
         }
-        rows.par_sort_by(|a, b| a.name.cmp(&b.name));
+        rows.par_sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Photos(rows)
     }
 
@@ -114,8 +127,8 @@ impl Photos {
         // A damaged list may look like an empty one.
         let head: Vec<&str> = reader.headers().with_context(cannot)?.iter().collect();
         // Older lists say nothing of labels.
-        let knows = head == ["name", "bytes", "changed", "known"];
-        ensure!(knows || head == ["name", "bytes", "changed"], cannot());
+        let knows = head == HEAD;
+        ensure!(knows || head == HEAD[..3], cannot());
         let mut before = reader.deserialize::<Row>();
         let mut old = before.next().transpose().with_context(cannot)?;
         let mut new = self.0.iter().peekable();
@@ -133,12 +146,12 @@ impl Photos {
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.name.cmp(&new.name),
+                (Some(old), Some(new)) => (*old.name).cmp(&new.name),
             };
             let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
             match (was, is) {
                 (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, &is.name),
-                (Some(was), Some(is)) if knows && was.known != is.known => note(relabelled, &is.name),
+                (Some(was), Some(is)) if knows && *was.known != *is.known => note(relabelled, &is.name),
                 (Some(was), Some(is)) if was.changed != is.changed => note(touched, &is.name),
                 (Some(was), None) => note(removed, &was.name),
                 (None, Some(is)) => note(added, &is.name),
@@ -177,7 +190,10 @@ impl Photos {
         files::atomically(&at.join(FILE), |draft| {
             let gzip = GzEncoder::new(BufWriter::new(files::own(draft)?), Compression::fast());
             let mut writer = csv::Writer::from_writer(gzip);
-            self.0.iter().try_for_each(|row| writer.serialize(row))?;
+            writer.write_record(HEAD)?;
+            let row =
+                |Seen { name, bytes, changed, known }: &Seen| writer.serialize((&**name, bytes, changed, &**known));
+            self.0.iter().try_for_each(row)?;
             let gzip = writer.into_inner().map_err(|error| error.into_error())?;
             gzip.finish()?.into_inner().map_err(|error| error.into_error())?;
             Ok(())

@@ -39,7 +39,7 @@ impl Embedding {
     /// Embeds `photos`, to f32 `[N, D]` on the CPU in their order. Errors name the photo that cannot be read.
     pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
         if self.world.size() > 1 {
-            let names: Vec<&str> = photos.iter().map(|photo| photo.name.as_str()).collect();
+            let names: Vec<&str> = photos.iter().map(|photo| &*photo.name).collect();
             let asked = "the photos to embed, or how: give every process the same data and flags";
             self.world.agree(asked, &(names, format!("{:?} {:?} {}", self.views, self.recipe, self.amp)))?;
         }

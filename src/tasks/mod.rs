@@ -9,6 +9,7 @@ pub mod reid;
 pub mod skill;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -53,12 +54,13 @@ pub trait Data {
 /// Photos of files, with their persons and cameras.
 fn files<'a>(photos: impl IntoIterator<Item = &'a Photo, IntoIter: 'a>) -> Reads<'a> {
     // Numbers of people may change with those who are tested: who is who does not.
-    let mut people = BTreeMap::new();
+    let (mut people, mut said) = (BTreeMap::new(), BTreeMap::new());
     let read = move |photo: &Photo| {
         let count = people.len();
         let person = *people.entry(photo.person).or_insert(count);
-        let path = Some(photo.source.path()?.to_path_buf());
-        Some(Read { name: photo.name.clone(), path, known: format!("{person} {}", photo.camera) })
+        let path = Some(photo.source.path()?);
+        let known = said.entry((person, photo.camera)).or_insert_with(|| format!("{person} {}", photo.camera).into());
+        Some(Read { name: photo.name.clone(), path, known: Arc::clone(known) })
     };
     Box::new(photos.into_iter().filter_map(read))
 }

@@ -66,7 +66,7 @@ impl Comparison {
             return Ok(Metric::SquaredEuclidean.matrix(&query, &self.images.photos(network, gallery, "embed gallery")?));
         }
         if world.size() > 1 {
-            let names: Vec<&str> = query.iter().chain(gallery).map(|photo| photo.name.as_str()).collect();
+            let names: Vec<&str> = query.iter().chain(gallery).map(|photo| &*photo.name).collect();
             let asked = "the photos to compare, or how: give every process the same data and flags";
             world.agree(asked, &(names, query.len(), format!("{:?}", self.order), self.images.amp))?;
         }
@@ -186,7 +186,7 @@ impl Comparison {
         let g = if self.by == Dissimilarity::Softmax { g.sigmoid() } else { g };
         Ok(Rows {
             what: format!("{n} x {n} dissimilarities"),
-            names: photos.into_iter().map(|photo| photo.name).collect(),
+            names: photos.into_iter().map(|photo| photo.name.to_string()).collect(),
             tensors: vec![("dissimilarity".into(), g)],
             metadata: Vec::new(),
         })

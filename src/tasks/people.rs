@@ -200,7 +200,7 @@ pub fn embed_folder(network: &dyn Network, folder: &str, embedding: &Embedding) 
     let x = embedding.photos(network, &photos, "embed")?;
     Ok(Rows {
         what: format!("{} embeddings of width {}", photos.len(), network.width()),
-        names: photos.into_iter().map(|photo| photo.name).collect(),
+        names: photos.into_iter().map(|photo| photo.name.to_string()).collect(),
         tensors: vec![("embeddings".into(), x)],
         metadata: Vec::new(),
     })

@@ -94,8 +94,8 @@ fn by_number(a: &str, b: &str) -> Ordering {
 
 /// The name of a video: its folder's, or its file's without the ending, accents composed.
 fn title(entry: &Entry) -> String {
-    let stem = entry.path.file_stem().filter(|_| !entry.folder);
-    composed(&stem.map_or_else(|| entry.name.clone(), |stem| stem.to_string_lossy().into_owned()))
+    let stem = Path::new(&*entry.name).file_stem().filter(|_| !entry.folder);
+    composed(&stem.map_or(entry.name.as_ref().into(), |stem| stem.to_string_lossy()))
 }
 
 /// What may be a video.
@@ -109,7 +109,7 @@ type Field = (PathBuf, PathBuf);
 /// The pictures of a folder that are no flow, and its flow (`flow_x_*`, `flow_y_*`), each in order of the numbers in
 /// their names.
 fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
-    let all = entries(dir, &mut Passed::default())?.into_iter().map(|entry| entry.path);
+    let all = entries(dir, &mut Passed::default())?.into_iter().map(|entry| entry.path());
     let all: Vec<PathBuf> = all.filter(|path| ends(path, &PICTURES)).collect();
     let starting = |prefix: &str| all.iter().filter(|path| name(path).starts_with(prefix)).cloned().collect::<Vec<_>>();
     let (x, y) = (starting("flow_x"), starting("flow_y"));
@@ -163,7 +163,7 @@ pub(crate) fn meant<'a, T>(all: &'a [T], name: impl Fn(&T) -> &str, wanted: &str
 pub fn find(videos: &Path, flow: &Path, video: &str) -> Result<VideoFiles> {
     ensure!(videos.is_dir(), "{} is missing: the videos belong there (data/README.md, EPIC-Skills')", videos.display());
     let all = entries(videos, &mut Passed::default())?.into_iter().filter(|entry| entry.folder || entry.is_film());
-    let all: Vec<(String, PathBuf)> = all.map(|entry| (title(&entry), entry.path)).collect();
+    let all: Vec<(String, PathBuf)> = all.map(|entry| (title(&entry), entry.path())).collect();
     let mut fitting = meant(&all, |(stem, _)| stem, video);
     let views = ["capture2", "stationary"];
     let preferred = |stem: &str| views.iter().any(|view| stem.to_lowercase().contains(view));
@@ -188,10 +188,10 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
     let mut found = Vec::new();
     let mut passed = Passed::default();
     for entry in entries(dir, &mut passed)? {
-        if entry.name == "flow" {
+        if &*entry.name == "flow" {
             continue;
         }
-        let (path, title) = (&entry.path, title(&entry));
+        let (path, title) = (&entry.path(), title(&entry));
         if entry.is_film() || (entry.folder && !pictures(path)?.0.is_empty()) {
             let same = found.iter().find(|(known, _): &&(String, VideoFiles)| *known == title);
             ensure!(same.is_none(), "{} has two videos called {title}: rename one", dir.display());

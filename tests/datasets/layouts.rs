@@ -22,7 +22,7 @@ fn fill(dir: &Path, names: &[&str]) {
 }
 
 fn rows(photos: &[datasets::Photo]) -> Vec<(&str, i64, i64, i64)> {
-    photos.iter().map(|p| (p.name.as_str(), p.person, p.camera, p.tracklet)).collect()
+    photos.iter().map(|p| (&*p.name, p.person, p.camera, p.tracklet)).collect()
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn hold_out_makes_the_loss_study() {
     let image = Arc::new(picture(2, 2));
     let photo = |person, camera, tracklet| datasets::Photo {
         source: Source::Memory(image.clone()),
-        name: String::new(),
+        name: "".into(),
         person,
         camera,
         tracklet,

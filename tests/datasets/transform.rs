@@ -182,6 +182,6 @@ fn a_batch_holds_each_picture_at_its_own_address() {
     let mut out = vec![0.; 5 * recipe.len()];
     recipe.test(&sources[2].image().unwrap(), TestViews::FiveCrops, &mut out);
     assert_eq!(Vec::<f32>::try_from(views.narrow(0, 10, 5).flatten(0, -1)).unwrap(), out);
-    let missing = Source::File("nowhere/x.jpg".into());
+    let missing = Source::from(std::path::PathBuf::from("nowhere/x.jpg"));
     assert!(line(recipe.test_batch([&missing], TestViews::Original)).contains("nowhere/x.jpg"));
 }

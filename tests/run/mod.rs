@@ -271,7 +271,7 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     let names = ["a,b.png", "b\"c.png", "c\nd.png", "d.png"];
     names.iter().for_each(|name| write(name, 10));
     let read = |name: &&str, known: &str| Read {
-        name: name.to_string(),
+        name: (*name).into(),
         path: Some(dir.path().join(name)),
         known: known.into(),
     };

@@ -325,7 +325,7 @@ fn faces_are_those_of_facenet_pytorch() {
         found.extend(rankle::folders::images(&folder, &mut passed).expect("images").into_iter().take(10));
     }
     for (i, entry) in found.iter().enumerate() {
-        std::fs::copy(&entry.path, photos.path().join(format!("{i:02}.jpg"))).expect("copied");
+        std::fs::copy(entry.path(), photos.path().join(format!("{i:02}.jpg"))).expect("copied");
     }
     face(3, 1, 1, 160).save(photos.path().join("drawn.png")).expect("saved");
     let Some((folder, answer)) = ask(PEER, &photos.path().display().to_string(), &[]) else { return };

@@ -83,7 +83,7 @@ fn a_tracklets_middle_photo_stands_for_it() {
     }
     let middles = reid::middle_photos(&films);
     assert_eq!(names(&middles.query), names(&films.query));
-    let wanted: Vec<String> =
+    let wanted: Vec<std::sync::Arc<str>> =
         films.gallery.chunks(3).map(|tracklet| tracklet[tracklet.len() / 2].name.clone()).collect();
     assert_eq!(names(&middles.gallery), wanted);
     assert!(middles.notes.iter().any(|note| note.contains("the middle one of a tracklet")));

@@ -266,7 +266,7 @@ impl Faces {
     pub fn set(&self) -> FaceSet {
         let photo = |(person, shot): (u64, u64)| Photo {
             source: Source::Memory(Arc::new(face(self.seed, person, shot, self.size))),
-            name: format!("{}/{}_{:04}.png", name(person), name(person), shot + 1),
+            name: format!("{}/{}_{:04}.png", name(person), name(person), shot + 1).into(),
             person: person as i64,
             camera: 1,
             tracklet: -1,

@@ -60,7 +60,7 @@ impl People {
         };
         let photo = |(person, camera, shot): (u64, u64, u64), label: i64| Photo {
             source: Source::Memory(Arc::new(figure::photo(self.seed, person, camera, shot, self.height, self.width))),
-            name: format!("{label:04}_c{camera}_{person:04}_{shot:02}"),
+            name: format!("{label:04}_c{camera}_{person:04}_{shot:02}").into(),
             person: label,
             camera: camera as i64,
             tracklet: -1,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Card, Photo, Source, no_part, plural, thousands};
 use crate::catalog;
-use crate::folders::{Entry, Passed, identities, list};
+use crate::folders::{Identities, Passed, identities, list};
 use crate::lists::{Row, person, rows, spellings};
 use crate::seed;
 use crate::source::View;
@@ -294,9 +294,9 @@ fn table(path: &Path) -> Result<Vec<Row>> {
 pub fn open(dir: &Path) -> Result<FaceSet> {
     ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
-    let mut names = list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.name != "pairs.txt");
+    let mut names = list(dir, &mut Passed::default())?.into_iter().filter(|entry| &*entry.name != "pairs.txt");
     if let Some(odd) = names.find(|entry| entry.name.eq_ignore_ascii_case("pairs.txt")) {
-        bail!("{}: call it pairs.txt", odd.path.display());
+        bail!("{}: call it pairs.txt", odd.path().display());
     }
     // Also a link that leads nowhere, and what cannot be read: then reading it says so.
     let there = |path: &Path| path.symlink_metadata().is_ok();
@@ -322,16 +322,14 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     Ok(set)
 }
 
-/// The images of each person by name.
-type People = BTreeMap<String, Vec<Entry>>;
-
-/// The photos of people, and the people's names; entries go as photos come, for there may be millions.
-fn photos(people: People, first: usize) -> (Vec<Photo>, Vec<String>) {
+/// The photos of people in `dir`, and the people's names; names of images go as photos come, for there may be millions.
+fn photos(dir: &Path, people: Identities, first: usize) -> (Vec<Photo>, Vec<String>) {
+    let root = Arc::new(dir.to_path_buf());
     let (mut photos, mut names) = (Vec::with_capacity(people.values().map(Vec::len).sum()), Vec::new());
     for (number, (name, images)) in people.into_iter().enumerate() {
-        photos.extend(images.into_iter().map(|image| Photo {
-            name: image.name,
-            source: Source::File(image.path),
+        photos.extend(images.into_iter().map(|name| Photo {
+            source: Source::File { root: root.clone(), name: name.clone() },
+            name,
             person: (first + number) as i64,
             camera: 1,
             tracklet: -1,
@@ -348,7 +346,7 @@ fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
     let root = known.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| dir.to_path_buf());
     let people = identities(&root, &["pairs.txt"], &mut passed)?;
     ensure!(!people.is_empty(), "no images under {}: expected NAME/NAME_0001.jpg", root.display());
-    let (test, people) = photos(people, 1);
+    let (test, people) = photos(&root, people, 1);
     let mut notes = Vec::from_iter(passed.note());
     let (pairs, folds) = pairs::read(list, &test, &root, &mut notes)?;
     let mut set = FaceSet { layout: FaceLayout::Lfw, people, test, pairs, folds, notes, ..FaceSet::default() };
@@ -366,7 +364,8 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
     let mut notes = Vec::new();
     notes.extend(passed.note());
     let first = 1 + train.len();
-    let ((train_photos, mut people), (test_photos, tested)) = (photos(train, 1), photos(test, first));
+    let ((train_photos, mut people), (test_photos, tested)) =
+        (photos(&dir.join("train"), train, 1), photos(&dir.join("test"), test, first));
     people.extend(tested);
     let (pairs, folds) = match list {
         Some(list) => pairs::read(list, &test_photos, &dir.join("test"), &mut notes)?,
@@ -392,9 +391,9 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     if total < 4 {
         let near = list(dir, &mut Passed::default())?
             .into_iter()
-            .find(|entry| entry.folder && entry.path.join("pairs.txt").is_file());
+            .find(|entry| entry.folder && entry.path().join("pairs.txt").is_file());
         if let Some(near) = near {
-            bail!("no faces under {}: give {}, which looks like a set", dir.display(), near.path.display());
+            bail!("no faces under {}: give {}, which looks like a set", dir.display(), near.path().display());
         }
         bail!(
             "{} has {total} {} (one folder a person, DIR/NAME/*.jpg): at least 4 needed, or train and test folders, or a pairs.txt",
@@ -409,9 +408,9 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     let mut notes = Vec::new();
     notes.extend(passed.note());
     notes.push(format!("{HELD_OUT}: {} of {} people are held out to test", thousands(held.len()), thousands(total)));
-    let (test, train): (People, People) = all.into_iter().partition(|(name, _)| held.contains(name));
+    let (test, train): (Identities, Identities) = all.into_iter().partition(|(name, _)| held.contains(name));
     let first = 1 + train.len();
-    let ((train_photos, mut people), (test_photos, tested)) = (photos(train, 1), photos(test, first));
+    let ((train_photos, mut people), (test_photos, tested)) = (photos(dir, train, 1), photos(dir, test, first));
     people.extend(tested);
     Ok(FaceSet {
         layout: FaceLayout::Tree,
@@ -460,7 +459,7 @@ fn crop(photo: &Photo, size: (u32, u32)) -> Result<()> {
     }
     let (width, height) = region.map_or(size, |region| (region.width, region.height));
     let (least, most) = (width.min(height), width.max(height));
-    let place = if let Source::File(path) = source { path.display().to_string() } else { photo.name.clone() };
+    let place = source.path().map_or_else(|| photo.name.to_string(), |path| path.display().to_string());
     ensure!(
         least >= LEAST && most <= 2 * least,
         "{place}: {width} x {height} pixels is no face crop (sides of {LEAST} pixels at least, none more than twice the other): crop it to the face, or remove it"

@@ -99,7 +99,7 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path, notes: &mut Vec<String>)
         list.display(),
         pairs.len()
     );
-    notes.extend(repeated(list, &pairs, folds, |row| photos[row].name.clone())?);
+    notes.extend(repeated(list, &pairs, folds, |row| photos[row].name.to_string())?);
     Ok((pairs, folds))
 }
 
@@ -170,7 +170,7 @@ pub(super) fn lfw_lacks(set: &FaceSet) -> Option<String> {
     let all = (catalog::count("lfw", "images"), catalog::count("lfw", "people"));
     let here = (set.test.len(), set.people.len());
     if here == all {
-        let has = |name: &str| set.test.iter().any(|photo| name.strip_prefix("lfw/") == Some(&photo.name));
+        let has = |name: &str| set.test.iter().any(|photo| name.strip_prefix("lfw/") == Some(&*photo.name));
         return catalog::lacks("lfw", "LFW", "lfw/", has);
     }
     let [images, people, all_images, all_people] = [here.0, here.1, all.0, all.1].map(thousands);

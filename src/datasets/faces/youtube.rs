@@ -95,11 +95,11 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         test.extend(images.into_iter().take(FRAMES).map(|entry| {
             let file = format!("{video}/{}", entry.name);
             let region = boxes.get(name).and_then(|boxes| boxes.get(&composed(&file))).copied();
-            let source = match region {
-                Some(_) => Source::Through(Box::new((Source::File(entry.path), View { region, ..View::WHOLE }))),
-                None => Source::File(entry.path),
-            };
-            Photo { name: file, source, person, camera: 1, tracklet: number as i64 + 1 }
+            let mut source = Source::from(&entry);
+            if region.is_some() {
+                source = Source::Through(Box::new((source, View { region, ..View::WHOLE })));
+            }
+            Photo { name: file.into(), source, person, camera: 1, tracklet: number as i64 + 1 }
         }));
     }
     let pair =

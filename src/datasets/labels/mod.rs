@@ -286,7 +286,7 @@ fn placed(dir: &Path, folder: &str, name: &str) -> String {
 /// An image file of a set.
 fn image(dir: &Path, name: String, labels: Vec<u32>) -> Item {
     let path = crate::lists::found(dir.join(&name));
-    Item { name, content: Content::Image(Source::File(path)), labels, difficult: Vec::new() }
+    Item { name, content: Content::Image(path.into()), labels, difficult: Vec::new() }
 }
 
 /// Leaves out what a list names again: the authors' program too counts an image once, by its path. The first stays; a

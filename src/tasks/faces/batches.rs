@@ -144,8 +144,8 @@ pub fn embed_folder(
     }
     let empty = how.detected(&mut set.test, Some(&run.machine))?.unwrap_or_default();
     if let Some(first) = empty.first() {
-        let (all, gone) = (set.test.len(), empty.iter().collect::<BTreeSet<_>>());
-        set.test.retain(|photo| !gone.contains(&photo.name));
+        let (all, gone) = (set.test.len(), empty.iter().map(String::as_str).collect::<BTreeSet<_>>());
+        set.test.retain(|photo| !gone.contains(&*photo.name));
         ensure!(
             !set.test.is_empty(),
             "no face in any of {all} photos under {folder}, e.g. {first}: give other --images"
@@ -157,7 +157,7 @@ pub fn embed_folder(
     let x = embed(net, &set.test, recipe, how, run)?;
     Ok(Rows {
         what: format!("{} embeddings of width {}", set.test.len(), net.width()),
-        names: set.test.into_iter().map(|photo| photo.name).collect(),
+        names: set.test.into_iter().map(|photo| photo.name.to_string()).collect(),
         tensors: vec![("embeddings".into(), x)],
         metadata,
     })

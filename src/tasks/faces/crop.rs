@@ -198,7 +198,7 @@ impl CropFlags {
         let cannot = |error| files::cannot(&place, error);
         let mut log = files::own(&place).map_err(cannot)?;
         log.seek(SeekFrom::End(0)).map_err(cannot)?;
-        let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&photos[i].name)).collect();
+        let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let mut bar = Bar::new("crop", photos.len() as u64, lines.len() as u64);
         let (form, at, own) = (self.form, out.clone(), photos.clone());
         let loader = Loader::new(0..left.len() as u64, machine.workers, machine.workers + 1, move |index| {
@@ -254,7 +254,7 @@ impl CropFlags {
     /// Keeps of `lines` what need not be done again; crops of what is gone or changed go.
     fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) {
         let now: BTreeMap<&str, (u64, &String)> =
-            photos.iter().zip(names).map(|(photo, name)| (photo.name.as_str(), (length(photo), name))).collect();
+            photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (length(photo), name))).collect();
         let path = |name: &str| {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             ours.then(|| self.out.join(name))
@@ -312,7 +312,7 @@ fn length(photo: &Photo) -> u64 {
 
 /// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name.
 fn crops(photos: &[Photo]) -> Result<Vec<String>> {
-    let bare = |photo: &Photo| Path::new(&photo.name).with_extension("png").to_string_lossy().into_owned();
+    let bare = |photo: &Photo| Path::new(&*photo.name).with_extension("png").to_string_lossy().into_owned();
     let mut each: BTreeMap<String, usize> = BTreeMap::new();
     photos.iter().for_each(|photo| *each.entry(bare(photo)).or_default() += 1);
     let name = |photo: &Photo| if each[&bare(photo)] > 1 { format!("{}.png", photo.name) } else { bare(photo) };
@@ -325,7 +325,7 @@ fn crops(photos: &[Photo]) -> Result<Vec<String>> {
 /// Writes the crop of a photo, where it has a face, and gives its line.
 fn cut(photo: &Photo, detector: &Detector, form: Form, out: &Path, name: &str) -> Result<Line> {
     let mut line = Line {
-        photo: photo.name.clone(),
+        photo: photo.name.to_string(),
         bytes: length(photo),
         size: None,
         faces: Vec::new(),

@@ -179,7 +179,7 @@ impl Scoring {
         for (photo, view) in photos.iter_mut().zip(views) {
             match view {
                 Some(view) => photo.source = Source::Through(Box::new((photo.source.origin().clone(), view))),
-                None => empty.push(photo.name.clone()),
+                None => empty.push(photo.name.to_string()),
             }
         }
         Ok(Some(empty))

@@ -91,11 +91,15 @@ impl LabelData {
         let read = |item: &'a Item| match &item.content {
             Content::Image(source) => {
                 let labels: Vec<&str> = item.labels.iter().map(|&k| self.set.classes[k as usize].as_str()).collect();
-                Some(Read { name: item.name.clone(), path: Some(source.path()?.into()), known: labels.join(";") })
+                Some(Read {
+                    name: item.name.as_str().into(),
+                    path: Some(source.path()?),
+                    known: labels.join(";").into(),
+                })
             }
             Content::Features(row) => {
                 let bits = row.iter().map(|x| x.to_bits()).chain(item.labels.iter().copied());
-                Some(Read::hashed(&item.name, &bits.flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
+                Some(Read::hashed(&*item.name, &bits.flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
             }
         };
         Box::new(items.iter().filter_map(read))
@@ -205,7 +209,7 @@ pub fn photos(folder: &str) -> Result<Arc<[Item]>> {
     let photos = datasets::folder(Path::new(folder))?;
     datasets::check(photos.iter())?;
     let item = |photo: datasets::Photo| Item {
-        name: photo.name,
+        name: photo.name.to_string(),
         content: Content::Image(photo.source),
         labels: vec![],
         difficult: vec![],

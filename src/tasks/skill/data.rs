@@ -207,7 +207,11 @@ impl Data for SkillData {
         let read = |clip: &Clip, path: &Path| {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
             let name = format!("{}/{file}", clip.name);
-            Read { name, path: Some(path.into()), known: format!("{} frames from {}", clip.frames(), clip.first()) }
+            Read {
+                name: name.into(),
+                path: Some(path.into()),
+                known: format!("{} frames from {}", clip.frames(), clip.first()).into(),
+            }
         };
         let folds = set.folds.iter().enumerate().map(fold);
         let streams = opened.materials.iter().flat_map(|(stream, material)| match material {
