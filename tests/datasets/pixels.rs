@@ -331,9 +331,9 @@ fn a_zoo_of_files_has_pillows_pixels() {
     let files = rankle::folders::images(folder.path(), &mut passed).unwrap();
     assert!(files.len() >= 60, "{}", files.len());
     for file in files {
-        let ours = picture::load(&file.path).unwrap();
+        let ours = picture::load(&file.path()).unwrap();
         let (name, theirs) =
-            (file.path.display().to_string(), std::fs::read(format!("{}.rgb", file.path.display())).unwrap());
+            (file.path().display().to_string(), std::fs::read(format!("{}.rgb", file.path().display())).unwrap());
         let size = [ours.width().to_le_bytes(), ours.height().to_le_bytes()].concat();
         assert_eq!(size, theirs[..8], "{name}");
         let off = ours.as_raw().iter().zip(&theirs[8..]).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
