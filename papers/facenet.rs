@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use rankle::claims::Claims;
 use rankle::datasets::{Photo, faces::FaceSet};
 use rankle::distance::Metric;
-use rankle::hyper::{Flags as Typed, Hyper, Idle, count, positive, shown, when, within};
+use rankle::hyper::{Hyper, Idle, count, positive, shown, when, within};
 use rankle::losses::embedded;
 use rankle::mining::NegativeRule;
 use rankle::models::{Network, channels_last, faces::FaceNet, layers::Scope};
@@ -144,7 +144,7 @@ impl Hyper for Flags {
     ];
     const IDLE: &'static [Idle<Flags>] = &[
         (&["folds"], |h| h.protocol.is_some()),
-        (&["test", "exclude", "names"], |h| h.protocol.is_none()),
+        (faces::NOT_BY_FOLD, |h| h.protocol.is_none()),
         (&["batch-norm"], |h| h.net.is_of_facenet()),
     ];
 
@@ -193,7 +193,7 @@ impl Paper for Facenet {
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
     const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
     const SEEN: &'static [&'static str] = &["crop"];
-    const BASELINES: Option<&'static str> = Some("raw pixels (48x48, grey) and eigenfaces (128 components)");
+    const BASELINES: Option<(&'static str, &'static [&'static str])> = Some(faces::BASELINES);
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (
             |_| true,
@@ -337,7 +337,7 @@ impl Paper for Facenet {
 
     // ---- Sections 4 and 5: evaluation -----------------------------------------------------------------------------
 
-    fn check_scoring(h: &Flags, how: &Scoring, _: &Typed) -> Result<()> {
+    fn check_scoring(h: &Flags, how: &Scoring) -> Result<()> {
         ensure!(h.protocol.is_none() || !how.variant().centres(), "--variant: --protocol takes plain or flip-averaged");
         Ok(())
     }

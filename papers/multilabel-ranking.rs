@@ -146,6 +146,7 @@ impl Hyper for Flags {
         ("Batches", &["batch", "augment", "dev"]),
         ("Optimisation", &["epochs", "epochs2", "lr", "lr2", "weight-decay", "clip"]),
     ];
+    const LENGTH: &'static [&'static str] = &["epochs", "epochs2"];
     const NAMED: &'static [&'static str] = &["data", "net", "loss", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
         |h| {
@@ -185,7 +186,7 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// The head whose decision the report's pictures show, whose labels embed writes, and whose numbers an exported model gives after the scores (ours)
-    #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = "Scoring")]
+    #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = "Scoring, embedding and export")]
     decision: Decision,
 }
 
@@ -385,11 +386,12 @@ impl Paper for MultilabelRanking {
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
         ensure!(h.net != Mlp, "this run reads ready-made features: it has nothing to say of images");
-        let items = labels::photos(folder)?;
+        let (items, mut metadata) = labels::photos(folder, run.machine.skip_unreadable)?;
+        metadata.push(("classes".into(), serde_json::to_string(&nets.shape.classes)?));
         let out = Outputs::of(&nets.only()?, &items, encoding(h, nets.shape), nets.shape.classes.len(), run, "embed")?;
         Ok(Rows {
             tensors: out.tensors(how.decision),
-            metadata: vec![("classes".into(), serde_json::to_string(&nets.shape.classes)?)],
+            metadata,
             what: format!("features, scores and labels of {} images", items.len()),
             names: items.iter().map(|item| item.name.clone()).collect(),
         })

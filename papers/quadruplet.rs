@@ -180,6 +180,7 @@ impl Hyper for Flags {
         ("Batches", &["quadruplets", "any-camera", "listed"]),
         ("Optimisation", &["lr", "lr2", "tenth-after", "steps", "steps2"]),
     ];
+    const LENGTH: &'static [&'static str] = &["steps", "steps2"];
     const NAMED: &'static [&'static str] = &["data", "?test-people", "?split", "net", "model", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
         |h| h.data.data = "data/cuhk03/labeled".into(),
@@ -197,7 +198,7 @@ impl Hyper for Flags {
     ];
     const IDLE: &'static [Idle<Flags>] = &[
         (&["weights"], |h| h.net != Form::Small || h.weights.as_deref() == Some("none")),
-        (&["pairing"], |h| h.model != TripletEmbedding),
+        (&["pairing", "order"], |h| h.model != TripletEmbedding),
         (&["margin"], |h| {
             !h.model.takes_quadruplets() && (h.model != Classification || h.classifier == Classifier::Contrastive)
         }),
@@ -227,7 +228,7 @@ struct Scoring {
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = "Scoring")]
     pairs: usize,
     /// Which orders of a pair are compared; triplet-embedding has none (ours)
-    #[arg(long, value_enum, default_value_t = Order::Both, help_heading = "Scoring")]
+    #[arg(long, value_enum, default_value_t = Order::Both, help_heading = "Scoring, embedding and export")]
     order: Order,
 }
 
@@ -362,14 +363,6 @@ impl Paper for QuadrupletPaper {
     }
 
     // ---- Section 5: evaluation ------------------------------------------------------------------------------------
-
-    fn check_scoring(h: &Flags, _: &Scoring, typed: &hyper::Flags) -> Result<()> {
-        ensure!(
-            h.model != TripletEmbedding || !typed.contains_key("order"),
-            "--order: triplet-embedding embeds single images, so a pair of them has one order: leave it out"
-        );
-        Ok(())
-    }
 
     fn evaluate(h: &Flags, set: &ReidSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
         reid::can_be_scored(set)?;

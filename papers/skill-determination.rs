@@ -137,6 +137,7 @@ impl Hyper for Flags {
         ("Optimisation", &["lr-spatial", "lr-temporal", "steps-spatial", "steps-temporal"]),
         ("Optimisation", &["decay-spatial", "decay-temporal", "weight-decay"]),
     ];
+    const LENGTH: &'static [&'static str] = &["steps-spatial", "steps-temporal"];
     const NAMED: &'static [&'static str] = &["task|data", "net", "loss", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
         |h| {
@@ -170,6 +171,7 @@ impl Hyper for Flags {
         (&["lr-temporal", "steps-temporal", "decay-temporal"], |h| h.streams.contains(&Temporal)),
         (&["side", "scales", "no-augment"], |h| h.net != Features),
         (&["scales"], |h| !h.no_augment),
+        (&["alpha"], |h| h.streams.len() == 2),
         (&["weights"], |h| h.net.has_weights() || h.weights.as_deref() == Some("none")),
     ];
 
@@ -202,13 +204,13 @@ impl Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Snippets, spread uniformly over a video, that its score is the mean of (Eq. 9)
-    #[arg(long, default_value_t = 25, value_parser = within(1..=1000_usize), help_heading = "Scoring")]
+    #[arg(long, default_value_t = 25, value_parser = within(1..=1000_usize), help_heading = "Scoring and embedding")]
     sigma: usize,
     /// Weight of the spatial stream in the fusion of both (Eq. 9)
     #[arg(long, default_value_t = 0.4, value_parser = within(0. ..=1.), help_heading = "Scoring")]
     alpha: f64,
     /// The networks of this fold alone; 0 is all of them, of which embed and export take the first (the paper)
-    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Scoring")]
+    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Scoring, embedding and export")]
     fold: usize,
 }
 
@@ -331,12 +333,6 @@ impl Paper for SkillDetermination {
     }
 
     // ---- Evaluation -----------------------------------------------------------------------------------------------
-
-    fn check_scoring(h: &Flags, how: &Scoring, typed: &hyper::Flags) -> Result<()> {
-        let one = typed.contains_key("alpha") && h.streams.len() == 1;
-        ensure!(!one, "--alpha {}: this run has one stream, with nothing to fuse it with: leave it out", how.alpha);
-        Ok(())
-    }
 
     fn evaluate(h: &Flags, data: &SkillData, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
         let set = data.set()?;

@@ -140,6 +140,7 @@ impl Hyper for Flags {
         ("Batches", &["p", "k", "triplets", "augment"]),
         ("Optimisation", &["lr", "t0", "t1"]),
     ];
+    const LENGTH: &'static [&'static str] = &["t1"];
     const NAMED: &'static [&'static str] = &["data", "?split", "net", "loss", "margin", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
         |h| h.data.data = "data/Market-1501-v15.09.15".into(),
@@ -183,7 +184,7 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Test-time augmentation (Table 5)
-    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring")]
+    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring and embedding")]
     views: TestViews,
     /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
     #[arg(long, help_heading = "Scoring")]

@@ -36,6 +36,11 @@ pub fn title(name: &str) -> &'static str {
 /// The command that gets what belongs at `path`, where the list knows a folder or file of that name: `data/MARS`,
 /// `MARS/info` and `weights/resnet50-0676ba61.pth` are known wherever they lie.
 pub fn fetch_for(path: &Path) -> Option<String> {
+    name_for(path).map(fetch)
+}
+
+/// The name in the list of what belongs at `path`, as [`fetch_for`] knows it.
+pub fn name_for(path: &Path) -> Option<&'static str> {
     let names: Vec<&str> = path.iter().rev().take(2).filter_map(|name| name.to_str()).collect();
     let known = |wanted: &str| {
         entries().find(|entry| {
@@ -43,7 +48,7 @@ pub fn fetch_for(path: &Path) -> Option<String> {
             place.and_then(|place| place.rsplit('/').next()) == Some(wanted) && wanted != "weights"
         })
     };
-    names.into_iter().find_map(known).and_then(|entry| entry["name"].as_str()).map(fetch)
+    names.into_iter().find_map(known).and_then(|entry| entry["name"].as_str())
 }
 
 /// What to do about a folder of images that is not there or not whole, to end an error with.

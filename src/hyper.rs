@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 pub use crate::bounds::{count, positive, within};
 use crate::run::config::typed_as as text;
 
-/// Flags that some runs do not look at, and which runs do.
+/// Flags of training or scoring that some runs do not look at, and which runs do.
 pub type Idle<H> = (&'static [&'static str], fn(&H) -> bool);
 
 /// A paper's hyperparameters.
@@ -36,6 +36,8 @@ pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::
     /// The groups of the help, with their flags; a flag may also have its own `help_heading`. `evaluate` takes those under
     /// "Data" for other data, and the report states those under "Network", "Loss" and "Batches".
     const HEADINGS: &'static [(&'static str, &'static [&'static str])];
+    /// The flags that say how long a training is.
+    const LENGTH: &'static [&'static str] = &["steps"];
     /// The flags that make a run folder's name; one that begins with `?` counts where it is not the default, of `a|b` the
     /// first that is given.
     const NAMED: &'static [&'static str];
@@ -157,11 +159,11 @@ fn command<A: Args>() -> Command {
 }
 
 /// The flags of `A`: their names, with what clap knows of them.
-fn args<A: Args>() -> Vec<Arg> {
+pub(crate) fn args<A: Args>() -> Vec<Arg> {
     command::<A>().get_arguments().filter(|arg| arg.get_long().is_some()).cloned().collect()
 }
 
-fn name(arg: &Arg) -> String {
+pub(crate) fn name(arg: &Arg) -> String {
     arg.get_long().unwrap_or_default().to_string()
 }
 
@@ -244,7 +246,7 @@ pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> 
     let mut both = beside.clone();
     both.extend(typed.clone());
     let h = resolve::<H>(&both, &|_| ()).map_err(usage)?;
-    refuse_idle(&h.own, typed).and_then(|()| h.own.check()).map_err(usage)?;
+    refuse_idle(&h.own, typed, Typed::Here).and_then(|()| h.own.check()).map_err(usage)?;
     Ok(h)
 }
 
@@ -269,12 +271,22 @@ pub fn needed<H: Hyper>(wanted: &Flags) -> Result<Flags> {
     Ok(typed)
 }
 
-/// Refuses what was typed and is not looked at.
+/// Where the flags of a run come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typed {
+    /// From this command line, which could say others.
+    Here,
+    /// From the run's folder.
+    Before,
+}
+
+/// Refuses what was typed and a run of `h` does not look at.
 ///
 /// # Errors
-/// The first such flag, with what would make it count.
-pub fn refuse_idle<H: Hyper>(h: &H, typed: &Flags) -> Result<()> {
+/// The first such flag, with what would make it count where that can be said here.
+pub fn refuse_idle<H: Hyper>(h: &H, typed: &Flags, whose: Typed) -> Result<()> {
     let Some(flag) = typed.keys().find(|flag| is_idle(h, flag)) else { return Ok(()) };
+    ensure!(whose == Typed::Here, "--{flag} has no effect on this run: leave it out");
     let cure = counts_with(h, flag);
     let cure = if cure.is_empty() { String::new() } else { format!(", or say {}", cure.join(" or ")) };
     Err(anyhow!("--{flag} has no effect here: leave it out{cure}"))
@@ -287,7 +299,12 @@ pub fn is_idle<H: Hyper>(h: &H, flag: &str) -> bool {
 
 /// The choices of one other flag that would make `flag` count.
 fn counts_with<H: Hyper>(h: &H, flag: &str) -> Vec<String> {
-    let choices = args::<H>().into_iter().filter(|arg| name(arg) != flag);
+    choices(h, |other| other != flag, |h| !is_idle(h, flag))
+}
+
+/// The choices of one flag, `among` all, of which `holds` is true where `h` has them: `--net nn1, nn2`.
+pub fn choices<H: Hyper>(h: &H, among: impl Fn(&str) -> bool, holds: impl Fn(&H) -> bool) -> Vec<String> {
+    let choices = args::<H>().into_iter().filter(|arg| among(&name(arg)));
     let of = |arg: Arg| {
         let takes = arg.get_action().takes_values();
         let change = |value: &str| {
@@ -300,7 +317,7 @@ fn counts_with<H: Hyper>(h: &H, flag: &str) -> Vec<String> {
         };
         let values = arg.get_possible_values().into_iter().map(|value| value.get_name().to_string());
         let values = values.filter(|value| takes || value == "true");
-        let able: Vec<String> = values.filter(|value| change(value).is_some_and(|h: H| !is_idle(&h, flag))).collect();
+        let able: Vec<String> = values.filter(|value| change(value).is_some_and(|h: H| holds(&h))).collect();
         (!able.is_empty()).then(|| match takes {
             true => format!("--{} {}", name(&arg), able.join(", ")),
             false => format!("--{}", name(&arg)),
@@ -543,19 +560,20 @@ pub fn placed<A: Args>() -> Result<()> {
     Ok(())
 }
 
-/// Fails where a paper's flags break what this module promises of them: for one test over all papers.
+/// Fails where a paper's flags, of training and of scoring, break what this module promises of them: for one test over all papers.
 ///
 /// # Errors
 /// The first flag without a heading or a place, or a row that names a flag that does not exist.
-pub fn sound<H: Hyper>() -> Result<()> {
+pub fn sound<H: Hyper, S: Args>() -> Result<()> {
     let all = args::<All<H>>();
     placed::<All<H>>()?;
+    placed::<S>()?;
     for arg in &all {
         ensure!(heading::<H>(arg).is_some(), "--{} has no heading", name(arg));
     }
-    let known: BTreeSet<String> = all.iter().map(name).collect();
+    let known: BTreeSet<String> = all.iter().chain(&args::<S>()).map(name).collect();
     let named = H::NAMED.iter().flat_map(|flag| flag.trim_start_matches('?').split('|'));
-    let idle = H::IDLE.iter().flat_map(|(flags, _)| flags.iter().copied());
+    let idle = H::IDLE.iter().flat_map(|(flags, _)| flags.iter().copied()).chain(H::LENGTH.iter().copied());
     let headings = H::HEADINGS.iter().flat_map(|(_, flags)| flags.iter().copied());
     for flag in named.chain(idle).chain(headings).chain(H::AXES.iter().copied()) {
         ensure!(known.contains(flag), "a row names --{flag}, which does not exist");

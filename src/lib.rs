@@ -13,7 +13,7 @@
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
-//! - **Floor 5, a paper's frame**: [`hyper`], [`claims`], [`study`], `results`, [`paper`], [`needs`], `runs`, `shell`, [`program`].
+//! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`paper`], [`needs`], `runs`, `shell`, [`program`].
 //!
 //! # Invariants
 //!
@@ -75,5 +75,6 @@ pub mod study;
 pub mod tasks;
 pub mod transfer;
 pub mod transform;
+pub mod verbs;
 pub mod video;
 pub mod weights;

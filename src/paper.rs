@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use crate::say::{note, print, say};
 use crate::study::Study;
 use crate::tasks::{Data, Rows};
 use crate::weights::{self, Published};
-use crate::{export, files};
+use crate::{catalog, export, files};
 
 /// What a training is to be.
 #[derive(Debug, Clone)]
@@ -180,8 +180,9 @@ pub trait Paper: Sized + 'static {
     const BRINGS: &'static str = "images";
     /// Flags under "Data" that say how a photo is seen, which `embed` takes too: the run's where they are not given.
     const SEEN: &'static [&'static str] = &[];
-    /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing.
-    const BASELINES: Option<&'static str> = None;
+    /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing, and the flags of scoring
+    /// that it looks at.
+    const BASELINES: Option<(&'static str, &'static [&'static str])> = None;
     /// Flags of training.
     type Hyper: Hyper;
     /// Flags of scoring, of `embed` and of `export`.
@@ -256,8 +257,8 @@ pub trait Paper: Sized + 'static {
         None
     }
     /// Why these flags cannot score a run of `h`, if they cannot; said before any work.
-    fn check_scoring(h: &Self::Hyper, how: &Self::Scoring, typed: &Flags) -> Result<()> {
-        let _ = (h, how, typed);
+    fn check_scoring(h: &Self::Hyper, how: &Self::Scoring) -> Result<()> {
+        let _ = (h, how);
         Ok(())
     }
     /// Scores a run.
@@ -344,8 +345,25 @@ pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
 /// The network of `store` from the file that `--weights` names, if it does.
 fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<()> {
     let (Some(published), Some(file)) = (P::PUBLISHED, file_of(h)) else { return Ok(()) };
-    say(weights::start(store, &file, &fit(published(h)))?);
+    say(weights::start(store, &file, &fit(published(h))).with_context(|| taken_for::<P>(h, &file))?);
     Ok(())
+}
+
+/// Which network a file was taken for, and which one it is of where its name says it.
+fn taken_for<P: Paper>(h: &P::Hyper, file: &Path) -> String {
+    let (ours, usual) = (hyper::flags(h), hyper::blank::<P::Hyper>().map(|usual| hyper::flags(&usual)));
+    let network = hyper::under::<P::Hyper>("Network");
+    let axis = |flag: &str| P::Hyper::AXES.contains(&flag) && network.iter().any(|known| known == flag);
+    let shown = |(flag, value): (&String, &Value)| {
+        let usual = usual.as_ref().is_ok_and(|usual| usual.get(flag) == Some(value));
+        format!("--{flag} {}{}", typed_as(value), if usual { " (the default)" } else { "" })
+    };
+    let taken: Vec<String> = ours.iter().filter(|(flag, _)| axis(flag)).map(shown).collect();
+    let own = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let knows = |h: &P::Hyper| P::PUBLISHED.is_some_and(|of| of(h).fetch.iter().any(|name| own == Some(name)));
+    let fits = if knows(h) { Vec::new() } else { hyper::choices(h, axis, knows) };
+    let fits = fits.first().map_or(String::new(), |fits| format!("; a file of this name is for {fits}"));
+    format!("{}{fits}", taken.join(" "))
 }
 
 /// Where a part of the run at `at` lies: in a subfolder, or, without a name, in the run's own folder.
@@ -419,6 +437,13 @@ pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opene
     let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
     let config = machine.world.told(&own)?.context("process 0 found no run")?;
     let (h, shape) = understood::<P>(at, &config)?;
+    // Published weights have no data of their own.
+    if let (Some(file), true) = (file_of(&h.own), P::PUBLISHED.is_some() && hyper::shown(&h, "data").is_empty()) {
+        let (at, file, network) = (at.display(), file.display(), taken_for::<P>(&h.own, &file));
+        bail!(
+            "{at} holds what published weights gave, and no run: say --weights {file} with {network} in place of --run"
+        );
+    }
     // What a run was trained without it is not measured on either.
     machine.skip_unreadable = config.machine.get("skip-unreadable").is_some_and(|skips| skips == true);
     let run = run_of(&h, machine);

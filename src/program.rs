@@ -10,7 +10,8 @@ use clap::{Args, Command, FromArgMatches, Subcommand};
 use serde_json::{Map, Value, json};
 
 use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
-use crate::hyper::{self, All, Flags, Hyper};
+use crate::hyper::{self, All, Flags, Hyper, Typed};
+use crate::needs::{self, Planned};
 use crate::paper::{self, Paper, Stand};
 use crate::report::{Report, Table};
 use crate::run::Run;
@@ -20,7 +21,7 @@ use crate::run::stop::{self, Stopped};
 use crate::say::{answer, note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::{Data, embed};
-use crate::{claims, files, lists, needs, runs, shell};
+use crate::{claims, files, lists, runs, shell, verbs};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
@@ -82,6 +83,9 @@ struct Evaluate<S: Args> {
 struct Embed<S: Args> {
     #[command(flatten)]
     made: Made,
+    /// Leave out the photos that cannot be used: they have no row, and their names stand in the metadata
+    #[arg(long, help_heading = "Machine")]
+    skip_unreadable: bool,
     /// File to write: a row an image or video, their names in its metadata
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
@@ -175,9 +179,13 @@ pub fn command<P: Paper>() -> Command {
         .mut_subcommand("data", |verb| {
             hyper::optional::<P::Hyper>(verb, "Data", |_| true).mut_arg("data", |arg| arg.required(true))
         });
+    let command = ["evaluate", "embed", "export"].into_iter().fold(command, |command, verb| {
+        command.mut_subcommand(verb, |command| verbs::helped::<P::Scoring>(command, verb))
+    });
     let no_photos = |verb: Command| verb.mut_arg("skip_unreadable", |arg| arg.hide(P::BRINGS != "images"));
-    let command =
-        ["reproduce", "train"].into_iter().fold(command, |command, verb| command.mut_subcommand(verb, no_photos));
+    let command = ["reproduce", "train", "embed"]
+        .into_iter()
+        .fold(command, |command, verb| command.mut_subcommand(verb, no_photos));
     // One split and several are not asked for at once; a hyperparameter of that name keeps it.
     let flags = hyper::flags(&hyper::blank::<P::Hyper>().ok());
     let several = |arg: clap::Arg| match (flags.contains_key("split"), flags.contains_key("splits")) {
@@ -209,8 +217,9 @@ fn published<P: Paper>(verb: Command) -> Command {
         return verb.mut_arg("run", |run| run.required(true)).arg(weights);
     }
     let network = hyper::under::<P::Hyper>("Network");
-    hyper::optional::<P::Hyper>(verb, "Network", |_| true).mut_args(|arg| match arg.get_long() {
-        Some("run") => arg.required_unless_present("weights").conflicts_with("weights"),
+    // One of the two is required, and said as that.
+    let made = clap::ArgGroup::new("made").args(["run", "weights"]).required(true);
+    hyper::optional::<P::Hyper>(verb, "Network", |_| true).group(made).mut_args(|arg| match arg.get_long() {
         Some("untrained") => arg.conflicts_with("weights"),
         Some("weights") => {
             arg.value_name("FILE").help("Published weights of the whole network, in place of a run (into data/runs/)")
@@ -225,8 +234,11 @@ fn chosen<P: Paper>(
     made: Made,
     machine: Machine,
     how: &P::Scoring,
-    of: &clap::ArgMatches,
+    (verb, of): (&str, &clap::ArgMatches),
 ) -> Result<(paper::Opened<P>, Run)> {
+    let whose = if made.run.is_some() { Typed::Before } else { Typed::Here };
+    let scoring = hyper::typed::<P::Scoring>(of)?;
+    verbs::refuse_idle::<P::Scoring>(verb, &scoring)?;
     let (mut opened, run) = match made.run {
         Some(at) => paper::opened::<P>(&at, machine)?,
         None => {
@@ -238,24 +250,29 @@ fn chosen<P: Paper>(
     if made.untrained {
         opened.stand = Stand::Untrained;
     }
-    P::check_scoring(&opened.h.own, how, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+    scorable::<P>(&opened.h.own, how, &scoring, whose)?;
     Ok((opened, run))
+}
+
+/// Refuses flags of scoring that do not go with a run of `h`.
+fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, whose: Typed) -> Result<()> {
+    hyper::refuse_idle(h, typed, whose).and_then(|()| P::check_scoring(h, how)).map_err(hyper::usage)
 }
 
 /// `evaluate` with `--baselines` in place of `--run`, where the paper has any.
 fn baselines<P: Paper>(verb: Command) -> Command {
-    let Some(what) = P::BASELINES else { return verb };
+    let Some((what, _)) = P::BASELINES else { return verb };
     let flag = clap::Arg::new("baselines").long("baselines").action(clap::ArgAction::SetTrue).requires("data");
     let flag = flag.conflicts_with_all(["run", "untrained"]).help_heading("Scoring");
     verb.arg(flag.help(format!("Score {what} on --data instead of a run: what a network has to beat")))
-        .mut_arg("run", |run| run.required_unless_present("baselines").required(false))
+        .mut_group("made", |made| made.arg("baselines"))
 }
 
 /// Checks the rows of a paper's tables: every flag that they name exists and has a place, every recipe is one of its
 /// flags'. Prints what a test needs: the names of the scores that claims and tables are of.
 fn sound<P: Paper>() -> Result<()> {
-    hyper::sound::<P::Hyper>()?;
-    hyper::placed::<P::Scoring>()?;
+    hyper::sound::<P::Hyper, P::Scoring>()?;
+    verbs::sound::<P::Scoring>()?;
     let mut named = std::collections::BTreeSet::new();
     for block in P::CLAIMS {
         for &(_, _, at, score, numbers) in block.rows {
@@ -325,6 +342,10 @@ pub fn main<P: Paper>() -> ExitCode {
             return P::own(P::Own::from_arg_matches(&matches)?);
         }
         if matches!(of.try_get_one::<bool>("baselines"), Ok(Some(true))) {
+            let looks = |flag: &&String| P::BASELINES.is_some_and(|(_, flags)| flags.contains(&&***flag));
+            let idle = hyper::typed::<P::Scoring>(of)?.keys().find(|flag| !looks(flag)).cloned();
+            let idle = idle.map(|flag| anyhow!("--{flag} has no effect on --baselines: leave it out"));
+            idle.map_or(Ok(()), |error| Err(hyper::usage(error)))?;
             let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
             let data = P::open(&h.own, h.usual.seed)?;
             data.notes().iter().for_each(note);
@@ -346,9 +367,12 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Reproduce(args) => reproduce::<P>(args, of),
             Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
             Verb::Embed(args) => {
-                let (mut opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
+                let videos = args.skip_unreadable && P::BRINGS != "images";
+                ensure!(!videos, hyper::usage(anyhow!("--skip-unreadable: videos are never left out: leave it out")));
+                let (mut opened, mut run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
                 let seen = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(flag, _)| P::SEEN.contains(&&**flag));
                 opened.h.own = hyper::with(&opened.h.own, &seen.collect()).map_err(hyper::usage)?;
+                run.machine.skip_unreadable = args.skip_unreadable;
                 let out = embed::check_out(&args.out)?;
                 let folder: &String = of.get_one("brings").context("no folder")?;
                 let found = P::embed(&opened.h.own, &opened.nets(&run), folder, &args.scoring, &run)?;
@@ -358,7 +382,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 print(format!("{}: {}", found.what, args.out.display()))
             }
             Verb::Export(args) => {
-                let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, of)?;
+                let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
                 paper::export_run(&opened.nets(&run), &args.scoring)
             }
             Verb::Report(args) => runs::report::<P>(&args.run),
@@ -389,7 +413,7 @@ pub fn main<P: Paper>() -> ExitCode {
 
 fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
     let untrained = args.made.untrained;
-    let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, of)?;
+    let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, ("evaluate", of))?;
     let h = &opened.h;
     let others = hyper::under::<P::Hyper>("Data");
     let typed: Flags = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
@@ -462,7 +486,8 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
         };
     }
     let h = shell::asked::<P>(of)?;
-    P::check_scoring(&h.own, &args.scoring, &hyper::typed::<P::Scoring>(of)?).map_err(hyper::usage)?;
+    let scoring = hyper::typed::<P::Scoring>(of)?;
+    scorable::<P>(&h.own, &args.scoring, &scoring, Typed::Here)?;
     let run = paper::run_of(&h, machine);
     let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
     let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
@@ -544,6 +569,8 @@ struct Job<H: Hyper, S> {
     at: PathBuf,
     /// That of its scores.
     into: PathBuf,
+    /// What it lacks to be begun, where a plan alone is wanted.
+    lacks: Option<String>,
 }
 
 /// The first refusal, where every cell refuses.
@@ -638,9 +665,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         chosen().map(|(row, column)| cell(row, column, &wish.typed)).collect::<Result<_>>().map_err(hyper::usage)?;
     for (flag, value) in &wish.typed {
         let one = Map::from_iter([(flag.clone(), value.clone())]);
-        some_takes(&typed, |cell| hyper::refuse_idle(&cell.h.own, &one))?;
+        some_takes(&typed, |cell| hyper::refuse_idle(&cell.h.own, &one, Typed::Here))?;
     }
-    some_takes(&typed, |cell| P::check_scoring(&cell.h.own, &cell.scoring, &wish.scoring))?;
+    some_takes(&typed, |cell| scorable::<P>(&cell.h.own, &cell.scoring, &wish.scoring, Typed::Here))?;
 
     let data = wish.typed.get("data").or_else(|| flags[0].get("data")).map_or(String::new(), typed_as);
     let root = wish.run.clone().unwrap_or_else(|| {
@@ -674,11 +701,15 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
                 let all = cell(row, column, &typed).map_err(hyper::usage)?;
                 typed.retain(|name, _| !hyper::is_idle(&all.h.own, name));
                 let Cell { h, scoring } = cell(row, column, &typed).map_err(hyper::usage)?;
+                let mut lacks = None;
                 if let Err(error) = h.own.check() {
                     // A dash is what does not go together by itself, not what was typed.
-                    let blank = cell(row, column, &Map::new())?;
-                    ensure!(!study.columns.is_empty() && blank.h.own.check().is_err(), hyper::usage(error));
-                    continue;
+                    let blank = cell(row, column, &Map::new())?.h.own.check().is_err();
+                    if blank && !study.columns.is_empty() {
+                        continue;
+                    }
+                    ensure!(blank && wish.plan, hyper::usage(error));
+                    lacks = Some(crate::say::one_line(&error));
                 }
                 let own = hyper::flags(&h);
                 let mut name: Vec<String> = varied.iter().map(|flag| typed_as(&own[flag])).collect();
@@ -691,14 +722,17 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
                 let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
                 let words: Vec<&str> = [row.0, column.0].into_iter().filter(|word| !word.is_empty()).collect();
                 let words = words.join(", ");
-                jobs.push(Job { place, column: c, words, split: split.clone(), h, scoring, at, into });
+                jobs.push(Job { place, column: c, words, split: split.clone(), h, scoring, at, into, lacks });
             }
         }
     }
 
     if wish.plan {
-        let runs: Vec<_> = jobs.iter().map(|job| (job.words.as_str(), job.at.as_path(), &job.h)).collect();
-        return needs::print::<P>(&runs, machine);
+        let planned = |job| {
+            let Job { words, at, h, lacks, .. }: &Job<_, _> = job;
+            Planned { words, at, h, lacks: lacks.as_deref() }
+        };
+        return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
     }
     let (mut json_cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut grid = Grid {
@@ -706,7 +740,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         cells: vec![vec![Vec::new(); columns.len()]; rows.len()],
     };
     let mut claimed = vec![Vec::new(); rows.len()];
-    for Job { place, column, words, split, h, scoring, at, into } in &jobs {
+    for Job { place, column, words, split, h, scoring, at, into, .. } in &jobs {
         say(format!("{words}: {}", at.display()));
         let run = paper::run_of(h, machine.clone());
         let data = paper::opened_data::<P>(h, machine, Some(at))?;

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char};
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -274,10 +274,38 @@ pub struct Bar {
     what: String,
     total: u64,
     done: u64,
-    said: Instant,
+    said: Arc<Mutex<Instant>>,
     /// When it began, and with how much done.
     began: (Instant, u64),
     message: String,
+}
+
+/// How far one long step of a bar has come, said from any thread.
+#[derive(Debug, Clone)]
+pub struct Within {
+    bar: Option<ProgressBar>,
+    said: Arc<Mutex<Instant>>,
+}
+
+impl Within {
+    /// `share`, 0 to 1, of what `name` names: beside the bar, where 1 ends it; in a line now and then elsewhere.
+    pub fn at(&self, name: &str, share: f64) {
+        let words = || format!("{name}: {:.0} %", 100. * share);
+        match &self.bar {
+            Some(bar) => bar.set_message(if share < 1. { foreign(&words()) } else { String::new() }),
+            None if share < 1. => now_and_then(&self.said, words),
+            None => {}
+        }
+    }
+}
+
+/// Where nobody watches, a line now and then shows that it lives.
+fn now_and_then(said: &Mutex<Instant>, words: impl FnOnce() -> String) {
+    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.elapsed() > Duration::from_secs(20) {
+        say(words());
+        *said = Instant::now();
+    }
 }
 
 impl Bar {
@@ -294,7 +322,8 @@ impl Bar {
             bar
         });
         let now = Instant::now();
-        Bar { bar, what: what.into(), total, done, said: now, began: (now, done), message: String::new() }
+        let said = Arc::new(Mutex::new(now));
+        Bar { bar, what: what.into(), total, done, said, began: (now, done), message: String::new() }
     }
 
     /// One step further.
@@ -302,14 +331,12 @@ impl Bar {
         self.done += by;
         match &self.bar {
             Some(bar) => bar.inc(by),
-            // Where nobody watches, a line now and then shows that it lives.
-            None if self.said.elapsed() > Duration::from_secs(20) => {
+            None => now_and_then(&self.said, || {
                 let pace = self.began.0.elapsed().as_secs_f64() / (self.done - self.began.1).max(1) as f64;
                 let left = span(pace * self.total.saturating_sub(self.done) as f64);
-                say(format!("{}: {} of {}  {left} left  {}", self.what, self.done, self.total, self.message).trim_end());
-                self.said = Instant::now();
-            }
-            None => {}
+                let words = format!("{}: {} of {}  {left} left  {}", self.what, self.done, self.total, self.message);
+                words.trim_end().to_string()
+            }),
         }
     }
 
@@ -319,7 +346,12 @@ impl Bar {
             Some(bar) => bar.println(readable(text)),
             None => say(text),
         }
-        self.said = Instant::now();
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For steps that take long.
+    pub fn within(&self) -> Within {
+        Within { bar: self.bar.clone(), said: self.said.clone() }
     }
 
     /// A few words beside the bar, or behind the lines in its place.

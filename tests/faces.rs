@@ -19,6 +19,7 @@ use rankle::models::{FaceSmall, Network};
 use rankle::report::Report;
 use rankle::sampler::FaceSampler;
 use rankle::source::View;
+use rankle::tasks::Data;
 use rankle::tasks::faces::{
     FaceData, Scoring, Unseen, Variant, baselines, centred, comparison, fold_names, fold_table, judge, judge_folds,
     judge_unseen, mean_pair_distance, mean_unseen, named_fold, part, parts, score, show, without_fold,
@@ -170,7 +171,16 @@ fn trees_and_splits_keep_people_apart() {
     for photo in &both.test {
         assert!(photo.name.starts_with(&both.people[photo.person as usize - 1]), "{}", photo.name);
     }
-    assert!(line(open(&dir.path().join("tree/P00"))).contains("at least 4 needed"));
+    assert!(line(open(&dir.path().join("train/none"))).contains("no folder"));
+    std::fs::create_dir(dir.path().join("empty")).expect("made");
+    assert!(line(open(&dir.path().join("empty"))).contains("at least 4 needed"));
+    // Few people are tested all, and not trained on.
+    tree(&dir.path().join("few"), 0..3, 2);
+    let few = open(&dir.path().join("few")).expect("a set");
+    assert_eq!((few.train.len(), few.test.len()), (0, 6));
+    assert!(
+        line(few.trainable()).contains("few has 3 people (one folder a person, DIR/NAME/*.jpg): at least 4 needed")
+    );
     assert!(line(open(&dir.path().join("nowhere"))).contains("no folder"));
 }
 
@@ -455,8 +465,8 @@ fn all_pairs_equal_nested_loops() {
         .map(|s| AllPairs::new(&x.narrow(0, s * 15, 15), &people[s as usize * 15..][..15]).val_at_far(0.1).val)
         .collect();
     close(val, each.iter().sum::<f64>() / 3., 1e-12);
-    let std = (each.iter().map(|v| (v - val).powi(2)).sum::<f64>() / 3.).sqrt();
-    close(sem, std / 3_f64.sqrt(), 1e-12);
+    let sample = (each.iter().map(|v| (v - val).powi(2)).sum::<f64>() / 2.).sqrt();
+    close(sem, sample / 3_f64.sqrt(), 1e-12);
     assert!(val_over_splits(&x, &people, 9, 0.1).is_none(), "one person a split has no different pairs");
 }
 
@@ -817,8 +827,9 @@ fn without_outside_data_trains_on_neither_fold_and_judges_by_the_next() {
     let of = |name: &str| scores.iter().find(|(known, _)| known == name).expect("a score").1;
     let mean = |of: fn(&Unseen) -> f64| all.iter().map(of).sum::<f64>() / 4.;
     close(of("accuracy"), mean(|fold| fold.accuracy), 1e-12);
-    let spread = all.iter().map(|fold| (fold.accuracy - of("accuracy")).powi(2)).sum::<f64>() / 4.;
+    let spread = all.iter().map(|fold| (fold.accuracy - of("accuracy")).powi(2)).sum::<f64>() / 3.;
     close(of("accuracy SEM"), spread.sqrt() / 2., 1e-12);
+    assert!(mean_unseen(&named[..1], 0.1).iter().all(|(name, _)| name != "accuracy SEM"), "of one fold");
     let ordered = |folds: &[Unseen]| {
         let side = |kind: bool| -> Vec<f64> {
             let pairs = folds.iter().flat_map(|fold| fold.dist.iter().zip(&fold.same));

@@ -1,10 +1,14 @@
 //! All images under a folder, without labels: what `embed` takes.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use image::RgbImage;
+use rayon::prelude::*;
+use serde_json::json;
 
-use super::{Photo, Source};
+use super::{Photo, Source, check, thousands};
 use crate::folders::{Passed, images};
 use crate::say;
 
@@ -28,4 +32,52 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
         tracklet: -1,
     };
     Ok(found.into_iter().map(photo).collect())
+}
+
+/// The photos of [`folder`], and metadata of what comes of them: which were left out because they cannot be read, where
+/// they may be.
+///
+/// # Errors
+/// As [`folder`], and where one cannot be read.
+pub fn brought(dir: &Path, skip: bool) -> Result<(Vec<Photo>, Vec<(String, String)>)> {
+    let photos = folder(dir)?;
+    if skip {
+        return usable(photos, |photo| photo.source.image());
+    }
+    check(&photos)?;
+    Ok((photos, Vec::new()))
+}
+
+/// Those of `photos` of which `image` gives one, decoded on all cores, and metadata as [`brought`] has it. How many are left
+/// out is said.
+///
+/// # Errors
+/// Where there are none.
+pub fn usable(
+    photos: Vec<Photo>,
+    image: impl Fn(&Photo) -> Result<Arc<RgbImage>> + Sync,
+) -> Result<(Vec<Photo>, Vec<(String, String)>)> {
+    let mut bar = say::Bar::new("read", photos.len() as u64, 0);
+    let (mut good, mut gone, mut first) = (Vec::new(), Vec::new(), None);
+    for part in photos.chunks(256) {
+        let errors: Vec<_> = part.par_iter().map(|photo| image(photo).err()).collect();
+        for (photo, error) in part.iter().zip(errors) {
+            match error {
+                None => good.push(photo.clone()),
+                Some(error) => {
+                    first.get_or_insert_with(|| say::one_line(&error));
+                    gone.push(&*photo.name);
+                }
+            }
+        }
+        bar.step(part.len() as u64);
+    }
+    drop(bar);
+    let Some(first) = first else { return Ok((good, Vec::new())) };
+    let count = format!("{} of {} photos cannot be used", thousands(gone.len()), thousands(photos.len()));
+    if good.is_empty() {
+        bail!("{count}, the first: {first}");
+    }
+    say::note(format!("{count} and have no row, the first: {first}"));
+    Ok((good, vec![("not read".into(), json!(gone).to_string())]))
 }

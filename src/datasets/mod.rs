@@ -24,7 +24,7 @@ use crate::{catalog, seed};
 
 pub use crate::source::Source;
 pub use card::Card;
-pub use folder::folder;
+pub use folder::{brought, folder, usable};
 pub use reader::{Fits, Reader};
 pub use split::{Split, SplitPeople, split_people};
 
@@ -191,7 +191,7 @@ impl ReidSet {
 /// this is the first: see [`open_split`].
 ///
 /// # Errors
-/// One line: a missing or empty folder, a name that does not follow the layout, too few identities, a missing list.
+/// One line: a missing or empty folder, a name that does not follow the layout, a missing list.
 pub fn open(dir: &Path) -> Result<ReidSet> {
     open_split(dir, Split::default(), None)
 }
@@ -227,7 +227,6 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         set.name = format!("{up}-{}", set.name);
     }
-    ensure!(set.train.is_empty() || persons(&*set.train).len() >= 2, "{}", too_few(&set));
     let copies = copies(set.photos());
     set.notes.extend(copies);
     Ok(set)

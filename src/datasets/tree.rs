@@ -48,13 +48,6 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         if all.is_empty() {
             return nothing(dir, train, test);
         }
-        let total = all.len();
-        ensure!(
-            total >= 2,
-            "{} has one identity ({}): at least 2 needed, one folder each (DIR/ID/*.jpg)",
-            dir.display(),
-            all.keys().next().map_or("", String::as_str)
-        );
         let (train, test) = hold_out(all, &mut notes);
         (train, test, ["", ""])
     };
@@ -110,7 +103,8 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
 fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities) {
     let total = all.len();
     if total < 4 {
-        notes.push(format!("only {total} identities: all of them train and test, so a score measures memory"));
+        let word = plural(total, "identity: it", "identities: all of them");
+        notes.push(format!("only {total} {word} train and test, so a score measures memory"));
         return (all.clone(), all);
     }
     let mut order: Vec<(String, Vec<Arc<str>>)> = all.into_iter().collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor};
 
-use super::verification::{RocPoint, allowed, area, mean_std};
+use super::verification::{RocPoint, allowed, area, mean_std, standard_error};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;
 
@@ -114,7 +114,7 @@ impl AllPairs {
 }
 
 /// VAL at `far` on all pairs of each of `splits` parts of the set with different people (FaceNet's hold-out has five):
-/// mean and standard error of the mean. People are dealt to the parts in order of their numbers. None where a part
+/// mean and its [`standard_error`]. People are dealt to the parts in order of their numbers. None where a part
 /// would have no same or no different pairs.
 pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> Option<(f64, f64)> {
     let known: Vec<i64> = people.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -132,6 +132,5 @@ pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> O
         }
         vals.push(pairs.val_at_far(far).val);
     }
-    let (mean, std) = mean_std(&vals);
-    (splits > 1).then_some((mean, std / (vals.len() as f64).sqrt()))
+    (splits > 1).then(|| (mean_std(&vals).0, standard_error(&vals)))
 }

@@ -12,7 +12,7 @@ pub struct Folds {
     pub mean: f64,
     /// Population standard deviation over the folds (facenet's code prints this one).
     pub std: f64,
-    /// Standard error of the mean, std / sqrt(k) (the FaceNet paper quotes this one).
+    /// [`standard_error`] of the mean (LFW's report, which the FaceNet paper follows); NaN of one fold.
     pub sem: f64,
     /// Accuracy on each fold, at the threshold from the others.
     pub accuracy: Vec<f64>,
@@ -24,8 +24,7 @@ impl Folds {
     /// From each fold's accuracy and the threshold that gave it.
     pub fn of(accuracy: Vec<f64>, threshold: Vec<f64>) -> Folds {
         let (mean, std) = mean_std(&accuracy);
-        let sem = std / (accuracy.len() as f64).sqrt();
-        Folds { mean, std, sem, accuracy, threshold }
+        Folds { mean, std, sem: standard_error(&accuracy), accuracy, threshold }
     }
 }
 
@@ -119,6 +118,13 @@ pub(super) fn mean_std(x: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
     let mean = x.iter().sum::<f64>() / n;
     (mean, (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
+}
+
+/// Standard error of the mean, `σ̂ / √k`, where σ̂ is the sample standard deviation, which divides by `k - 1` (Huang et al.
+/// 2007, Labeled Faces in the Wild: `S_E = σ̂ / √10` over ten folds). NaN of fewer than two values.
+pub fn standard_error(x: &[f64]) -> f64 {
+    // σ̂ = std √(k / (k - 1))
+    mean_std(x).1 / (x.len() as f64 - 1.).max(0.).sqrt()
 }
 
 /// What [`val_at_far`] found.

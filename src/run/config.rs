@@ -57,10 +57,20 @@ impl Config {
             path.display()
         );
         let text = text(&path).with_context(|| {
-            format!(
-                "no run at {} (no readable config.json there): train one first, or give its folder with --run",
-                run.display()
-            )
+            let weights = |path: &Path| path.extension().is_some_and(|end| WEIGHTS.iter().any(|known| end == *known));
+            let mut inside = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
+            let file = Some(run.to_path_buf()).filter(|run| run.is_file()).or_else(|| inside.find(|at| weights(at)));
+            match file.filter(|file| weights(file)) {
+                Some(file) => format!(
+                    "no run at {}, but weights: say --weights {} and its network's flags in place of --run",
+                    run.display(),
+                    file.display()
+                ),
+                None => format!(
+                    "no run at {} (no readable config.json there): train one first, or give its folder with --run",
+                    run.display()
+                ),
+            }
         })?;
         let config = serde_json::from_str(&text).ok().filter(|config: &Config| config.machine.contains_key("rankle"));
         config.with_context(|| format!("{} is not a run's configuration: train into another --run", path.display()))
@@ -134,6 +144,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// How files of weights end.
+const WEIGHTS: [&str; 4] = ["safetensors", "pt", "pth", "npz"];
 
 /// A flag's value as it is typed.
 pub fn typed_as(value: &Value) -> String {

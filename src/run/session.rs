@@ -47,7 +47,7 @@ pub struct Plan<'a> {
 /// The end of a training that was a trial: what a step takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Tried {
-    /// Seconds from step to step.
+    /// Seconds from step to step, the median of some.
     pub seconds: f64,
     /// The most bytes that the process has taken, or its tensors on a GPU; None where the system does not say.
     pub bytes: Option<u64>,
@@ -61,8 +61,16 @@ impl std::fmt::Display for Tried {
 
 impl std::error::Error for Tried {}
 
-/// Steps of a trial, the first half of which are not counted (a GPU captures its graph at the fourth); fewer where they are slow.
-const TRIAL: (usize, Duration) = (10, Duration::from_secs(20));
+/// Steps of a trial, the first half of which warm up (a GPU captures its graph at the fourth); fewer where they are slow.
+const TRIAL: (usize, Duration) = (14, Duration::from_secs(20));
+
+/// The middle of some numbers, of two the mean; None of none.
+pub fn median(mut of: Vec<f64>) -> Option<f64> {
+    of.sort_by(f64::total_cmp);
+    let middle = of.len() / 2;
+    let below = if of.len() % 2 == 0 { middle.checked_sub(1)? } else { middle };
+    Some((of[below] + of[middle]) / 2.)
+}
 
 /// A training run at work in its folder. It holds the weights and the optimiser, logs, and saves.
 #[derive(Debug)]
@@ -398,10 +406,10 @@ impl Session {
             }
             loss.double_value(&[]); // a GPU is done with it
             ends.push(Instant::now());
-            let (first, middle, last) = (ends[0], (ends.len() - 1) / 2, ends.len() - 1);
-            if last > 0 && (ends.len() >= TRIAL.0 || first.elapsed() > TRIAL.1) || step + 1 == self.steps {
-                let span = if last > 0 { ends[last] - ends[middle] } else { self.since.0.elapsed() };
-                let seconds = span.as_secs_f64() / (last - middle).max(1) as f64;
+            let steps = ends.len() - 1;
+            if steps > 0 && (steps >= TRIAL.0 || ends[0].elapsed() > TRIAL.1) || step + 1 == self.steps {
+                let counted = ends[steps / 2..].windows(2).map(|ends| (ends[1] - ends[0]).as_secs_f64());
+                let seconds = median(counted.collect()).unwrap_or_else(|| self.since.0.elapsed().as_secs_f64());
                 return Err(Tried { seconds, bytes: peak_memory(self.store.device(), false).or_else(resident) }.into());
             }
             return Ok(());

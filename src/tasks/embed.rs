@@ -31,6 +31,8 @@ pub struct Embedding {
     pub workers: usize,
     /// bfloat16 autocast for the network.
     pub amp: bool,
+    /// Whether photos of a user's folder that cannot be read are left out.
+    pub skip_unreadable: bool,
     /// The processes at work: each embeds a share of the photos, and all have all embeddings in the end.
     pub world: World,
 }

@@ -178,8 +178,7 @@ impl Comparison {
         if !network.takes_pairs() {
             return people::embed_folder(network, folder, &self.images);
         }
-        let photos = datasets::folder(Path::new(folder))?;
-        datasets::check(photos.iter())?;
+        let (photos, metadata) = datasets::brought(Path::new(folder), self.images.skip_unreadable)?;
         let n = photos.len();
         ensure!(n <= MOST, "--images {folder}: {n} photos make {} pairs: give at most {MOST} photos", n * n);
         let g = self.matrix(network, &photos, &photos)?;
@@ -188,7 +187,7 @@ impl Comparison {
             what: format!("{n} x {n} dissimilarities"),
             names: photos.into_iter().map(|photo| photo.name.to_string()).collect(),
             tensors: vec![("dissimilarity".into(), g)],
-            metadata: Vec::new(),
+            metadata,
         })
     }
 

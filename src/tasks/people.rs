@@ -39,7 +39,7 @@ impl Data for ReidSet {
     }
 
     fn trainable(&self) -> Result<()> {
-        ensure!(!self.train.is_empty(), "{}", datasets::too_few(self));
+        ensure!(datasets::persons(&*self.train).len() >= 2, "{}", datasets::too_few(self));
         // What has nothing to find can be trained on for other tests: a note says so.
         has_cameras(self)
     }
@@ -187,6 +187,7 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
         workers: run.machine.workers,
         amp: run.amp,
         world: run.world().clone(),
+        skip_unreadable: run.machine.skip_unreadable,
     }
 }
 
@@ -195,14 +196,13 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
 /// # Errors
 /// Where there is none, or one cannot be read.
 pub fn embed_folder(network: &dyn Network, folder: &str, embedding: &Embedding) -> Result<Rows> {
-    let photos = datasets::folder(std::path::Path::new(folder))?;
-    datasets::check(photos.iter())?;
+    let (photos, metadata) = datasets::brought(std::path::Path::new(folder), embedding.skip_unreadable)?;
     let x = embedding.photos(network, &photos, "embed")?;
     Ok(Rows {
         what: format!("{} embeddings of width {}", photos.len(), network.width()),
         names: photos.into_iter().map(|photo| photo.name.to_string()).collect(),
         tensors: vec![("embeddings".into(), x)],
-        metadata: Vec::new(),
+        metadata,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
@@ -16,6 +16,8 @@ use crate::transform::Recipe;
 /// Everything else must be in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
+    /// The flag that names the file, for errors.
+    pub flag: &'static str,
     /// Such files by their names in data/datasets.json, for errors to say how to get one: that of the file's own name, or
     /// the first.
     pub fetch: &'static [&'static str],
@@ -52,7 +54,8 @@ impl Published {
     }
 
     /// A file that has all of the network and nothing else.
-    pub const WHOLE: Published = Published { fetch: &[], skip: &[], fresh: &[], only: &[], form: Form::Plain };
+    pub const WHOLE: Published =
+        Published { flag: "--weights", fetch: &[], skip: &[], fresh: &[], only: &[], form: Form::Plain };
     /// A run's checkpoint of the same network.
     pub const CHECKPOINT: Published = Published { form: Form::Checkpoint, ..Published::WHOLE };
     /// torchvision's ResNet-50 as TriNet's backbone, below a new head.
@@ -60,7 +63,11 @@ impl Published {
         Published { fetch: &["resnet50"], skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
     /// TriNet by Caffe's ResNet-50: the authors' (`trinet-market1501.npz`, `trinet-mars.npz`), or He et al.'s ImageNet weights
     /// below a new head.
-    pub const TRINET: Published = Published { form: Form::Caffe, fetch: &["resnet50-he"], ..Published::RESNET50 };
+    pub const TRINET: Published = Published {
+        form: Form::Caffe,
+        fetch: &["resnet50-he", "trinet-market1501", "trinet-mars"],
+        ..Published::RESNET50
+    };
     /// torchvision's GoogLeNet below a new embedding; torchvision says that its two auxiliary heads are not trained.
     pub const GOOGLENET: Published = Published {
         fetch: &["googlenet"],
@@ -75,6 +82,8 @@ impl Published {
         Published { fetch: &["facenet-casia-20180408", "facenet-casia", "facenet-vggface2"], ..Published::FACES };
     /// OpenFace's nn4.small2.
     pub const NN4_SMALL2: Published = Published { fetch: &["openface-nn4-small2"], ..Published::FACES };
+    /// facenet-pytorch's MTCNN.
+    pub const MTCNN: Published = Published { flag: "--detector", fetch: &["mtcnn"], ..Published::WHOLE };
     /// torchvision's VGG16 to fc7, whatever is built upon it.
     pub const VGG16: Published = Published {
         fetch: &["vgg16"],
@@ -106,25 +115,26 @@ impl Published {
 /// Loads the published `file` into the network of `store`; returns a line that says what was done.
 ///
 /// # Errors
-/// As [`read`] and [`load_into`], with `--weights` and the command that gets the file where `published` knows it. After
-/// an error all variables are as they were.
+/// As [`read`] and [`load_into`], with the flag and the command that gets a file that fits; where none is known, and this one
+/// is missing or damaged, the one that gets it. After an error all variables are as they were.
 pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<String> {
-    let load = || -> Result<String> {
-        let (tensors, note) = arranged(store, file, published.form)?;
-        let any = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
-        let part = |name: &str| published.only.is_empty() || any(published.only, name);
-        let rename = |name: &str| (part(name) && !any(published.skip, name)).then(|| name.to_string());
-        let loaded = load_into(store, file, tensors, rename, |name| part(name) && !any(published.fresh, name))?;
-        Ok(format!("weights: {} ({loaded}{note})", file.display()))
-    };
-    let own = file.file_name().and_then(|name| catalog::fetch_for(Path::new(name)));
-    let is_own = |name: &&&str| own.as_deref() == Some(&catalog::fetch(name));
-    match published.fetch.iter().find(is_own).or(published.fetch.first()) {
-        None => load(),
-        Some(name) => {
-            load().with_context(|| format!("--weights ({} gets {})", catalog::fetch(name), catalog::title(name)))
+    let own = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let fits = published.fetch.iter().copied();
+    let fits = fits.clone().find(|name| own == Some(name)).or(fits.clone().next());
+    let with = |name: Option<&'static str>| {
+        move |error: anyhow::Error| match name {
+            Some(name) => {
+                error.context(format!("{} ({} gets {})", published.flag, catalog::fetch(name), catalog::title(name)))
+            }
+            None => error,
         }
-    }
+    };
+    let (tensors, note) = arranged(store, file, published.form).map_err(with(fits.or(own)))?;
+    let any = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
+    let part = |name: &str| published.only.is_empty() || any(published.only, name);
+    let rename = |name: &str| (part(name) && !any(published.skip, name)).then(|| name.to_string());
+    let loaded = load_into(store, file, tensors, rename, |name| part(name) && !any(published.fresh, name));
+    Ok(format!("weights: {} ({}{note})", file.display(), loaded.map_err(with(fits))?))
 }
 
 /// Takes off the names what wrappers put there: `module.` (data parallelism, averages) and `_orig_mod.` (compilation)

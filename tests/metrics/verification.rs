@@ -56,7 +56,7 @@ fn folds_equal_the_sweep() {
         let mean = accuracy.iter().sum::<f64>() / k as f64;
         let var = accuracy.iter().map(|a| (a - mean) * (a - mean)).sum::<f64>() / k as f64;
         assert!((ours.mean - mean).abs() < 1e-12 && (ours.std - var.sqrt()).abs() < 1e-12);
-        assert!((ours.sem - (var / k as f64).sqrt()).abs() < 1e-12);
+        assert!((ours.sem - (var / (k - 1) as f64).sqrt()).abs() < 1e-12);
     }
 }
 

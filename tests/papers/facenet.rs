@@ -179,6 +179,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     has(&bare(format!("export {weights}")), "data/runs/facenet/nn4.small2.v1/model.pt");
     bare(format!("embed {weights} --images @lfw/lfw --out @x.safetensors"));
     assert_eq!(rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1.size()[1], 128);
+    place.write("only/mine.pt", "weights");
     let said = place.json("data/runs/facenet/nn4.small2.v1/config.json");
     has(said["flags"]["weights"].as_str().expect("a file"), "nn4.small2.v1.safetensors");
     assert!(place.path("data/runs/facenet/nn4.small2.v1/on-lfw/results.json").exists());
@@ -189,9 +190,20 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         (
             1,
             "embed --net inception-resnet-v1 --weights @nn4.small2.v1.safetensors --images @lfw --out @y.safetensors",
-            "another network",
+            "--net inception-resnet-v1: |another network",
         ),
+        // What was not typed, and what to type.
+        (1, "export --weights @nn4.small2.v1.safetensors", "--net nn2 (the default)|another network"),
+        (1, "export --weights @facenet-casia-20180408.safetensors", "is for --net inception-resnet-v1: |no such file"),
+        (
+            1,
+            "export --run @data/runs/facenet/nn4.small2.v1",
+            "no run: say --weights|--net nn4-small2-released in place of",
+        ),
+        (1, "export --run @only", "no run at|but weights: say --weights|only/mine.pt"),
     ]);
+    let output = place.command("export").output().expect("starts");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("<--run <DIR>|--weights <FILE>>"));
     // Bad files and photos are a line, whichever verb meets them.
     let whole = fs::read(&file).expect("bytes");
     place.write("cut.safetensors", &whole[..whole.len() / 2]);
@@ -218,6 +230,17 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         (1, &line("none", "none.pt"), "--weights|none.pt"),
     ]);
     assert!(!place.path("part").exists() && !place.path("none").exists());
+}
+
+/// Whom nobody can train on can be looked at.
+#[test]
+fn the_card_of_few_people_lists_what_cannot_be_read() {
+    let place = place();
+    people(&place, "few", 1..4, 2);
+    place.write("few/P1/broken.jpg", [0xff, 0xd8, 0xff]);
+    has(&place.good("data --data @few"), "broken.jpg|train refuses it: few has 3 people|at least 4 needed");
+    place.bad(&[(1, "train @run --data @few", "few has 3 people|at least 4 needed")]);
+    has(&place.good("data --data @few --test @lfw"), "broken.jpg");
 }
 
 #[test]

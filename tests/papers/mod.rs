@@ -452,6 +452,69 @@ fn bad_input_is_one_line() {
     }
 }
 
+/// In a folder without data.
+#[test]
+fn a_plan_says_what_is_missing_before_it_needs_it() {
+    for (paper, flags, words) in [
+        ("facenet", "", "--steps 500000|missing: no folder data/casia-webface"),
+        (
+            "triplet-reid",
+            "",
+            "--t1 25000|missing: TriNet starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
+        ),
+        ("triplet-reid", "--weights w.pth", "--t1 25000|missing: --weights w.pth|scripts/fetch market1501 gets it"),
+        ("quadruplet", "", "--steps 25000 --steps2 25000|scripts/fetch alexnet|missing: no folder data/cuhk03"),
+        ("multilabel-ranking", "", "--epochs |scripts/fetch vgg16|missing: no folder data/"),
+        ("skill-determination", "", "--steps-spatial |scripts/fetch alexnet|missing: "),
+    ] {
+        let case = papers().into_iter().find(|case| case.program.0.ends_with(paper)).expect("a paper");
+        let place = case.place();
+        let words_of: Vec<&str> = ["reproduce", "--plan"].into_iter().chain(flags.split_whitespace()).collect();
+        let output = case.program.command(&words_of).current_dir(place.path("")).output().expect("starts");
+        assert_eq!(output.status.code(), Some(1), "{paper}: {}", String::from_utf8_lossy(&output.stderr));
+        has(&String::from_utf8_lossy(&output.stdout), words);
+    }
+}
+
+/// Before any run is opened.
+#[test]
+fn flags_that_a_verb_does_not_look_at_are_refused() {
+    let embed = "embed @run --images x --videos x --out x.safetensors";
+    for (paper, verb, flags, only) in [
+        ("triplet-reid", embed, "--rerank", "evaluate"),
+        ("triplet-reid", "export @run", "--views flip", "evaluate and embed"),
+        ("facenet", embed, "--far 0.1", "evaluate"),
+        ("facenet", embed, "--enrolled 1", "evaluate"),
+        ("facenet", embed, "--neighbours 1", "evaluate"),
+        ("facenet", embed, "--cluster-cut 1", "evaluate"),
+        ("facenet", embed, "--cluster-images 9", "evaluate"),
+        ("facenet", embed, "--jpeg 9", "evaluate"),
+        ("facenet", "export @run", "--flip", "evaluate and embed"),
+        ("facenet", "export @run", "--detect", "evaluate and embed"),
+        ("facenet", "evaluate --baselines --data drawn", "--flip", "--baselines"),
+        ("multilabel-ranking", "export @nowhere", "", ""),
+        ("skill-determination", embed, "--alpha 0.1", "evaluate"),
+        ("skill-determination", "export @run", "--sigma 3", "evaluate and embed"),
+        ("quadruplet", embed, "--draws 3", "evaluate"),
+        ("quadruplet", "export @run", "--pairs 3", "evaluate"),
+    ] {
+        let case = papers().into_iter().find(|case| case.program.0.ends_with(paper)).expect("a paper");
+        let brings = if paper == "skill-determination" { ("--images x ", "") } else { ("--videos x ", "") };
+        let line = format!("{} {flags}", verb.replace(brings.0, brings.1));
+        match flags.split(' ').next() {
+            Some("") => case.place().bad(&[(1, &line, "no run at")]),
+            flag => {
+                case.place().bad(&[(2, &line, &format!("{} has no effect on|{only}|leave it out", flag.unwrap_or("")))])
+            }
+        }
+        let help = case.program.good(&[verb.split(' ').next().unwrap_or(""), "--help"]);
+        assert!(
+            only.starts_with("--") || flags.is_empty() || !help.contains(flags.split(' ').next().unwrap_or("")),
+            "{help}"
+        );
+    }
+}
+
 /// Folders of people with photos of noise, and the same photos with a list of their labels.
 fn photos(place: &Place) {
     for (part, people) in [("train", 6), ("test", 2)] {
@@ -515,6 +578,14 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         if flags.contains("--any-camera") {
             place.good("evaluate @run --draws 1");
         }
+        // Nor does embed, unless it may: what has no row is named.
+        let embed = "embed @run --images @tree/train --out @rows.safetensors";
+        place.bad(&[(1, embed, "4 of 18 images cannot be used")]);
+        place.good(&format!("{embed} --skip-unreadable"));
+        let metadata = rankle::weights::metadata(&place.path("rows.safetensors")).expect("metadata");
+        let names =
+            |key: &str| -> Vec<String> { serde_json::from_str(metadata[key].as_str().expect("text")).expect("names") };
+        assert_eq!((names("names").len(), &names("not read")[0][..], names("not read").len()), (14, "train1/1.png", 4));
         // Scores leave nothing out.
         place.bad(&[(2, "evaluate @run --skip-unreadable", "--skip-unreadable")]);
         // The photo is mended: another one than the run was begun with.

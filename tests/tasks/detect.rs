@@ -143,6 +143,11 @@ fn bands_and_windows_change_no_face() {
             a.edges.iter().zip(b.edges).for_each(|(a, b)| close((*a).into(), b.into(), 1e-4));
         }
     }
+    // What is done of the pyramid is told, to the end.
+    let shares = std::cell::RefCell::new(vec![0.]);
+    detector().in_bands(700).faces_told(&photo, &|share| shares.borrow_mut().push(share));
+    let shares = shares.into_inner();
+    assert!(shares.len() > 5 && shares.is_sorted() && (shares[shares.len() - 1] - 1.).abs() < 1e-9, "{shares:?}");
     assert!(detector().faces(&RgbImage::new(19, 400)).is_empty());
     assert_eq!(chosen(&[], (90, 71)), None);
 }
@@ -251,7 +256,11 @@ fn what_cannot_be_cut_is_said_in_one_line() {
     let with = "--detector @w.safetensors";
     place.good(&format!("crop --images @photos --out @done {with}"));
     place.bad(&[
-        (1, "crop --images @photos --out @o --detector @none.pt", "--detector|none.pt|no such file"),
+        (
+            1,
+            "crop --images @photos --out @o --detector @none.pt",
+            "--detector (scripts/fetch mtcnn gets|none.pt|no such file",
+        ),
         (
             1,
             "crop --images @photos --out @o --detector @none/mtcnn.safetensors",

@@ -15,7 +15,16 @@ use crate::common::{all_close, close, ints, value};
 
 fn images(batch: usize) -> Embedding {
     let (recipe, world) = (Recipe::imagenet(64, 32), rankle::collectives::World::alone());
-    Embedding { recipe, views: TestViews::Original, device: Device::Cpu, batch, workers: 2, amp: false, world }
+    Embedding {
+        recipe,
+        views: TestViews::Original,
+        device: Device::Cpu,
+        batch,
+        workers: 2,
+        amp: false,
+        world,
+        skip_unreadable: false,
+    }
 }
 
 #[test]

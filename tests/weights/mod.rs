@@ -408,6 +408,35 @@ fn trinet_takes_torchvisions_resnet_whole_and_keeps_its_head() {
     assert!(refusal(start(&vs, &path, &Published::TRINET.whole()), &path).contains("lacks head."));
 }
 
+/// A whole TriNet's file is known by its name alone.
+#[test]
+fn an_error_says_how_to_get_such_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let vs = VarStore::new(Device::Cpu);
+    let _ = rankle::models::layers::Scope::root(&vs, 1).variable(
+        "a",
+        &[2],
+        rankle::models::layers::Init::Constant(1.),
+        true,
+    );
+    let known = |name: &str| format!("scripts/fetch {name} gets");
+    for (file, bytes, form, flag, name) in [
+        ("trinet-mars.npz", Some("PK\u{3}\u{4}cut"), Published::TRINET.whole(), "--weights", "trinet-mars"),
+        ("trinet-market1501.npz", None, Published::TRINET.whole(), "--weights", "trinet-market1501"),
+        ("mine.safetensors", None, Published::MTCNN, "--detector", "mtcnn"),
+        ("mine.safetensors", Some("cut"), Published::MTCNN, "--detector", "mtcnn"),
+    ] {
+        let path = folder.path().join(file);
+        let _ = std::fs::remove_file(&path);
+        bytes.iter().for_each(|bytes| std::fs::write(&path, bytes).unwrap());
+        let error = refusal(start(&vs, &path, &form), &path);
+        assert!(error.starts_with(flag) && error.contains(&known(name)), "{error}");
+    }
+    let path = folder.path().join("resnet50-0676ba61.pth");
+    save(&path, &[("b".into(), Tensor::from(1.))], None).unwrap();
+    assert!(refusal(start(&vs, &path, &Published::MTCNN), &path).contains(&known("mtcnn")));
+}
+
 #[test]
 fn what_wrappers_put_into_names_is_taken_off() {
     let folder = tempfile::tempdir().unwrap();

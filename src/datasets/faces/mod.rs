@@ -77,6 +77,8 @@ pub struct FaceSet {
     pub folds: usize,
     /// What the reader of a score must know.
     pub notes: Vec<String>,
+    /// In how many test photos a detector found a face, in words, where one looked for them.
+    pub detected: Option<String>,
 }
 
 impl FaceSet {
@@ -379,7 +381,7 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
         pairs,
         folds,
         notes,
-        name: String::new(),
+        ..FaceSet::default()
     })
 }
 
@@ -395,11 +397,7 @@ fn tree(dir: &Path) -> Result<FaceSet> {
         if let Some(near) = near {
             bail!("no faces under {}: give {}, which looks like a set", dir.display(), near.path().display());
         }
-        bail!(
-            "{} has {total} {} (one folder a person, DIR/NAME/*.jpg): at least 4 needed, or train and test folders, or a pairs.txt",
-            dir.display(),
-            plural(total, "person", "people")
-        );
+        ensure!(total > 0, "{} has {}", dir.display(), too_few(0));
     }
     // By a fixed seed, so that every run on the folder has the same test.
     let mut order: Vec<&String> = all.keys().collect();
@@ -407,8 +405,13 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     let held: BTreeSet<String> = order.into_iter().take((total / 4).max(2)).cloned().collect();
     let mut notes = Vec::new();
     notes.extend(passed.note());
-    notes.push(format!("{HELD_OUT}: {} of {} people are held out to test", thousands(held.len()), thousands(total)));
-    let (test, train): (Identities, Identities) = all.into_iter().partition(|(name, _)| held.contains(name));
+    if total >= 4 {
+        let (held, total) = (thousands(held.len()), thousands(total));
+        notes.push(format!("{HELD_OUT}: {held} of {total} people are held out to test"));
+    }
+    // Fewer cannot be trained on, but looked at and tested.
+    let (test, train): (Identities, Identities) =
+        all.into_iter().partition(|(name, _)| total < 4 || held.contains(name));
     let first = 1 + train.len();
     let ((train_photos, mut people), (test_photos, tested)) = (photos(dir, train, 1), photos(dir, test, first));
     people.extend(tested);
@@ -420,6 +423,14 @@ fn tree(dir: &Path) -> Result<FaceSet> {
         notes,
         ..FaceSet::default()
     })
+}
+
+/// Why so few people cannot be trained on.
+pub(crate) fn too_few(people: usize) -> String {
+    let word = plural(people, "person", "people");
+    format!(
+        "{people} {word} (one folder a person, DIR/NAME/*.jpg): at least 4 needed, or train and test folders, or a pairs.txt"
+    )
 }
 
 /// The smallest side of a face crop, in pixels.

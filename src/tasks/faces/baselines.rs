@@ -30,6 +30,10 @@ fn pixels(photos: &[Photo]) -> Result<Tensor> {
     Ok(Tensor::from_slice(&rows).view([photos.len() as i64, i64::from(SIDE * SIDE)]))
 }
 
+/// What they are, and the flags of [`Scoring`](super::Scoring) that they look at.
+pub const BASELINES: (&str, &[&str]) =
+    ("raw pixels (48x48, grey) and eigenfaces (128 components)", &["far", "detect", "detector", "jpeg", "pixels"]);
+
 /// Judges raw pixels, eigenfaces and whitened eigenfaces on the set's pairs of images, by name. Eigenfaces are learned
 /// from the training faces; where there are none, for each fold from the images that the other folds' pairs name.
 ///

@@ -12,7 +12,7 @@ use tch::Tensor;
 
 use super::Scoring;
 use crate::datasets::Card;
-use crate::datasets::faces::{self, FaceSet};
+use crate::datasets::faces::{self, FaceLayout, FaceSet};
 use crate::datasets::{self, Fits, Photo, Reader, drawn};
 use crate::distance::normalize;
 use crate::loader::Loader;
@@ -50,6 +50,12 @@ impl Data for FaceSet {
             true => Ok(self.layout.to_string()),
             false => Err(format!("{} is not a test set of the paper, or not the whole of it", self.name)),
         }
+    }
+
+    fn trainable(&self) -> Result<()> {
+        let some = !self.train.is_empty() || self.layout != FaceLayout::Tree;
+        ensure!(some, "{} has {}", self.name, faces::too_few(self.people.len()));
+        Ok(())
     }
 
     fn check(&self, training: bool, within: Duration) -> Result<()> {
@@ -130,9 +136,13 @@ pub fn embed_folder(
         "--variant {}: the mean of which set? embed takes plain or flip-averaged",
         variant.name()
     );
-    let photos = crate::datasets::folder(Path::new(folder))?;
+    let photos = datasets::folder(Path::new(folder))?;
     let mut set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
     let mut metadata = Vec::new();
+    if run.machine.skip_unreadable {
+        let image = |photo: &Photo| if how.detect.is_some() { photo.source.image() } else { faces::image(photo) };
+        (set.test, metadata) = datasets::usable(set.test, image)?;
+    }
     if view.crop < 1. && how.detect.is_none() {
         note(format!(
             "--crop {} (the run's where it is not typed): each photo's centre square of that share",

@@ -19,7 +19,7 @@ use crate::device::machine::{Machine, MachineFlags};
 use crate::files;
 use crate::loader::Loader;
 use crate::picture::Similarity;
-use crate::say::{Bar, one_line, print};
+use crate::say::{Bar, Within, one_line, print};
 use crate::source::{Region, View};
 
 /// Where the detector's weights lie by themselves.
@@ -105,12 +105,25 @@ pub fn views(photos: &[Photo], form: Form, detector: &Path, machine: Option<&Mac
     let detector = Detector::open(detector, device)?;
     let photos: Arc<[Photo]> = photos.into();
     let mut bar = Bar::new("detect", photos.len() as u64, 0);
+    let within = bar.within();
     let loader = Loader::new(0..photos.len() as u64, workers, workers + 1, move |index| {
-        let photo = photos[index as usize].source.origin().image()?;
-        let faces = detector.faces(&photo);
+        let Photo { source, name, .. } = &photos[index as usize];
+        let photo = source.origin().image()?;
+        let faces = found(&detector, &photo, name, &within);
         Ok(chosen(&faces, photo.dimensions()).map(|face| form.view(&faces[face], photo.dimensions())))
     })?;
     loader.inspect(|_| bar.step(1)).collect()
+}
+
+/// The faces of a photo; how far it is with a large one is said.
+fn found(detector: &Detector, photo: &RgbImage, name: &str, within: &Within) -> Vec<Face> {
+    const LARGE: u64 = 1 << 23;
+    let large = u64::from(photo.width()) * u64::from(photo.height()) >= LARGE;
+    detector.faces_told(photo, &|share| {
+        if large {
+            within.at(name, share);
+        }
+    })
 }
 
 /// The verbs that facenet has beside those of every paper.
@@ -200,10 +213,10 @@ impl CropFlags {
         log.seek(SeekFrom::End(0)).map_err(cannot)?;
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let mut bar = Bar::new("crop", photos.len() as u64, lines.len() as u64);
-        let (form, at, own) = (self.form, out.clone(), photos.clone());
+        let (form, at, own, within) = (self.form, out.clone(), photos.clone(), bar.within());
         let loader = Loader::new(0..left.len() as u64, machine.workers, machine.workers + 1, move |index| {
             let index = left[index as usize];
-            cut(&own[index], &detector, form, &at, &names[index])
+            cut(&own[index], |image, name| found(&detector, image, name, &within), form, (&at, &names[index]))
         })?;
         for line in loader {
             let line = line?;
@@ -323,7 +336,12 @@ fn crops(photos: &[Photo]) -> Result<Vec<String>> {
 }
 
 /// Writes the crop of a photo, where it has a face, and gives its line.
-fn cut(photo: &Photo, detector: &Detector, form: Form, out: &Path, name: &str) -> Result<Line> {
+fn cut(
+    photo: &Photo,
+    faces: impl Fn(&RgbImage, &str) -> Vec<Face>,
+    form: Form,
+    (out, name): (&Path, &str),
+) -> Result<Line> {
     let mut line = Line {
         photo: photo.name.to_string(),
         bytes: length(photo),
@@ -337,7 +355,7 @@ fn cut(photo: &Photo, detector: &Detector, form: Form, out: &Path, name: &str) -
         Ok(image) => image,
         Err(error) => return Ok(Line { error: Some(one_line(&error)), ..line }),
     };
-    (line.size, line.faces) = (Some(image.dimensions()), detector.faces(&image));
+    (line.size, line.faces) = (Some(image.dimensions()), faces(&image, &photo.name));
     line.chosen = chosen(&line.faces, image.dimensions());
     if let Some(face) = line.chosen {
         let crop: RgbImage = form.view(&line.faces[face], image.dimensions()).of(&image)?;

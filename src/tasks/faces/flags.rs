@@ -113,10 +113,10 @@ impl Variant {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scoring {
     /// How embeddings are compared; the variants are those of open implementations (Section 4)
-    #[arg(long, value_enum, default_value_t = Variant::Plain, help_heading = "Scoring")]
+    #[arg(long, value_enum, default_value_t = Variant::Plain, help_heading = "Scoring and embedding")]
     pub variant: Variant,
     /// Average with the mirror image's embedding, as --variant flip-averaged (the paper has no mirror images)
-    #[arg(long, conflicts_with = "variant", help_heading = "Scoring")]
+    #[arg(long, conflicts_with = "variant", help_heading = "Scoring and embedding")]
     pub flip: bool,
     /// False accept rate at which VAL is taken (Section 5.1)
     #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = within(1e-9..=0.999), help_heading = "Scoring")]
@@ -134,10 +134,10 @@ pub struct Scoring {
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=20_000_usize), help_heading = "Scoring")]
     pub cluster_images: usize,
     /// Find the faces of test photos first, each cut out as crop --form does it; --crop then is for photos without one (Section 5.6: by the authors' own detector)
-    #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", help_heading = "Scoring")]
+    #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", help_heading = "Scoring and embedding")]
     pub detect: Option<Form>,
     /// MTCNN's weights [default: data/weights/mtcnn.safetensors] (ours)
-    #[arg(long, value_name = "FILE", requires = "detect", help_heading = "Scoring")]
+    #[arg(long, value_name = "FILE", requires = "detect", help_heading = "Scoring and embedding")]
     pub detector: Option<PathBuf>,
     /// See test images through JPEG of this quality (Table 4)
     #[arg(long, value_name = "QUALITY", value_parser = within(1..=100_u8), help_heading = "Scoring")]
@@ -154,16 +154,14 @@ impl Scoring {
     }
 
     /// The set with its test faces as they are to be seen. Where no face is found the photo itself is seen, as in Section
-    /// 5.6, which the set's last note says.
+    /// 5.6, which [`FaceSet::detected`] says.
     ///
     /// # Errors
     /// As [`views`].
     pub fn seen(&self, set: &FaceSet, machine: Option<&Machine>) -> Result<FaceSet> {
         let mut set = FaceSet { train: set.train.clone(), ..set.clone() };
-        if let Some(note) = self.detected(&mut set.test, machine)?.map(|empty| self.said(set.test.len(), &empty)) {
-            say::note(&note);
-            set.notes.push(note);
-        }
+        set.detected = self.detected(&mut set.test, machine)?.map(|empty| said(set.test.len(), &empty));
+        set.detected.iter().for_each(say::note);
         let view = View { jpeg: self.jpeg, side: self.pixels, ..View::WHOLE };
         Ok(FaceSet { train: set.train.clone(), ..set.through(view) })
     }
@@ -184,12 +182,12 @@ impl Scoring {
         }
         Ok(Some(empty))
     }
+}
 
-    fn said(&self, photos: usize, empty: &[String]) -> String {
-        let rest = match empty {
-            [] => String::new(),
-            [first, ..] => format!("; {} without one are seen whole, the first {first}", empty.len()),
-        };
-        format!("--detect: a face found in {} of {photos} test photos{rest}", photos - empty.len())
-    }
+fn said(photos: usize, empty: &[String]) -> String {
+    let rest = match empty {
+        [] => String::new(),
+        [first, ..] => format!("; {} without one are seen whole, the first {first}", empty.len()),
+    };
+    format!("--detect: a face found in {} of {photos} test photos{rest}", photos - empty.len())
 }

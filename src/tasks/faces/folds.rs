@@ -16,6 +16,10 @@ use crate::metrics::all_pairs::AllPairs;
 use crate::metrics::verification::{self, Folds};
 use crate::report::Table;
 
+/// Flags that runs of a network a fold do not look at: other people, and scores over all test photos.
+pub const NOT_BY_FOLD: &[&str] =
+    &["test", "exclude", "names", "enrolled", "neighbours", "cluster-cut", "cluster-images"];
+
 /// The set of a fold (from 0): all images of the people of the other folds but the next train; the images of this fold's
 /// pairs, then of the next one's, are the test, and the pairs of both are its two folds.
 ///
@@ -171,7 +175,7 @@ pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<(String, f64)> {
     let mean = |of: fn(&Unseen) -> f64| all(of).iter().sum::<f64>() / folds().count() as f64;
     let dist: Vec<f64> = folds().flat_map(|fold| fold.dist.iter().copied()).collect();
     let same: Vec<bool> = folds().flat_map(|fold| fold.same.iter().copied()).collect();
-    vec![
+    let mut scores = vec![
         ("accuracy".into(), accuracy.mean),
         ("accuracy std over folds".into(), accuracy.std),
         ("accuracy SEM".into(), accuracy.sem),
@@ -180,7 +184,9 @@ pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<(String, f64)> {
         (format!("VAL at FAR {far}"), mean(|fold| fold.val)),
         ("FAR on held-out folds".into(), mean(|fold| fold.far)),
         ("AUC of all pairs together".into(), verification::auc(&dist, &same)),
-    ]
+    ];
+    scores.retain(|(_, score)| score.is_finite()); // One fold has no standard error.
+    scores
 }
 
 /// What the networks of some folds reached, a row each under its name.

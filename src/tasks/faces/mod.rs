@@ -14,13 +14,14 @@ use crate::metrics::all_pairs::{AllPairs, val_over_splits};
 use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, recognition};
 
-pub use baselines::{baselines, beside, comparison};
+pub use baselines::{BASELINES, baselines, beside, comparison};
 pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_folder, open, part, parts, sampler};
 pub use crop::{CropFlags, DETECTOR, Form, Verbs, chosen, views};
 pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
 pub use folds::{
-    Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold, without_fold,
+    NOT_BY_FOLD, Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold,
+    without_fold,
 };
 pub use pictures::show;
 
@@ -190,7 +191,7 @@ impl Scored {
 /// Where the variant does not fit the set.
 pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> Result<Scored> {
     let mut scored = Scored::default();
-    scored.protocol.extend(set.notes.last().filter(|_| how.detect.is_some()).cloned());
+    scored.protocol.extend(set.detected.clone());
     if !set.pairs.is_empty() {
         list_of_pairs(set, x, how, &mut scored)?;
     } else {

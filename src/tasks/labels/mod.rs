@@ -201,20 +201,19 @@ impl LabelShape {
     }
 }
 
-/// The images under a folder, as items without labels.
+/// The images under a folder, as items without labels, and metadata of what comes of them.
 ///
 /// # Errors
-/// Where there are none, or one can't be used.
-pub fn photos(folder: &str) -> Result<Arc<[Item]>> {
-    let photos = datasets::folder(Path::new(folder))?;
-    datasets::check(photos.iter())?;
+/// As [`datasets::brought`].
+pub fn photos(folder: &str, skip: bool) -> Result<(Arc<[Item]>, Vec<(String, String)>)> {
+    let (photos, metadata) = datasets::brought(Path::new(folder), skip)?;
     let item = |photo: datasets::Photo| Item {
         name: photo.name.to_string(),
         content: Content::Image(photo.source),
         labels: vec![],
         difficult: vec![],
     };
-    Ok(photos.into_iter().map(item).collect())
+    Ok((photos.into_iter().map(item).collect(), metadata))
 }
 
 /// How items become a network's input.
