@@ -237,7 +237,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
 fn the_card_of_few_people_lists_what_cannot_be_read() {
     let place = place();
     people(&place, "few", 1..4, 2);
-    place.write("few/P1/broken.jpg", [0xff, 0xd8, 0xff]);
+    place.write("few/P01/broken.jpg", [0xff, 0xd8, 0xff]);
     has(&place.good("data --data @few"), "broken.jpg|train refuses it: few has 3 people|at least 4 needed");
     place.bad(&[(1, "train @run --data @few", "few has 3 people|at least 4 needed")]);
     has(&place.good("data --data @few --test @lfw"), "broken.jpg");

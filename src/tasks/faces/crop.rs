@@ -147,7 +147,7 @@ impl Verbs {
 /// Which photos are cut, and how.
 #[derive(Args, Debug)]
 pub struct CropFlags {
-    /// Folder of photos, searched with its subfolders
+    /// Folder of photos, searched with its subfolders; those that cannot be read are left out, counted, and named in faces.jsonl
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     /// Folder to write, in which an interrupted start goes on: subfolders and names as in --images, and faces.jsonl with boxes, landmarks and probabilities of all faces
