@@ -52,7 +52,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     has(&place.read("run/report.html"), "The scores are of step 4.|Protocol|<dd>8</dd>");
     assert_ne!(place.read("run/report.html"), page);
 
-    place.bad(&[(1, "report @nowhere", "no run at|nowhere"), (2, "report", "--run")]);
+    place.bad(&[(1, "report @nowhere", "no run at|nowhere"), (2, "report", "required")]);
     let mut config = place.json("run/config.json");
     config["paper"] = json!("facenet");
     place.write("other/config.json", config.to_string());
