@@ -4,6 +4,7 @@
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::layers::{Init, Linear, Scope};
 
 /// A square convolution with bias: `name.weight` `[outputs, inputs, kernel, kernel]`, He normal, and `name.bias`, 0.
@@ -28,10 +29,9 @@ impl BiasConv {
         }
     }
 
-    /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
-    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let (stride, padding) = (self.stride, self.padding);
-        x.conv2d(&self.weight, Some(&self.bias), [stride, stride], [padding, padding], [1, 1], 1)
+    /// What may be followed by more in one pass.
+    pub(super) fn step(&self) -> Step<'_> {
+        Step::new(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2])
     }
 }
 
@@ -86,7 +86,7 @@ impl Network for AlexNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.shallow_clone();
         for (conv, (_, _, _, pooled)) in self.features.iter().zip(LAYERS) {
-            x = conv.forward(&x).relu_();
+            x = Step { slope: Some(0.), ..conv.step() }.run(&x, train);
             if pooled {
                 x = x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false);
             }

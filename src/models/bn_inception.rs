@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::alexnet::BiasConv;
+use super::fold::Step;
 use super::layers::{BatchNorm, Init, Linear, Scope};
 
 /// Convolution with bias, batch normalisation, ReLU: `name` and `name_bn`.
@@ -21,7 +22,7 @@ impl Unit {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        self.bn.forward(&self.conv.forward(x), train).relu_()
+        Step { norm: self.bn.norm(), slope: Some(0.), ..self.conv.step() }.run(x, train)
     }
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
 use crate::distance::normalize;
 
@@ -49,7 +50,8 @@ impl FaceSmall {
 impl Network for FaceSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let x = self.stages.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
-            bn.forward(&conv.forward(&x), train).relu_().max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+            let x = Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train);
+            x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
         });
         let x = self.last.forward(&x, train);
         normalize(&self.embedding.forward(&x.flatten(1, -1)))

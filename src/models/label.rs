@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
 
 /// f: a feature network and one linear layer to the K scores, `scores.{weight,bias}`.
@@ -226,7 +227,8 @@ impl LabelSmall {
 impl Network for LabelSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let x = self.stages.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
-            bn.forward(&conv.forward(&x), train).relu_().max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+            let x = Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train);
+            x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
         });
         self.bn.forward(&self.last.forward(&x.adaptive_max_pool2d([1, 1]).0.flatten(1, -1)), train).relu_()
     }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use tch::nn::{Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
+use super::fold::Step;
 use crate::bounds::room;
 use crate::say::NoRoom;
 use crate::seed;
@@ -150,8 +151,12 @@ pub struct Conv {
 impl Conv {
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let (stride, padding) = (self.stride, self.padding);
-        x.conv2d(&self.weight, None::<&Tensor>, [stride, stride], [padding, padding], [1, 1], 1)
+        self.step().run(x, false)
+    }
+
+    /// What may be followed by more in one pass.
+    pub(super) fn step(&self) -> Step<'_> {
+        Step::new(&self.weight, None, [self.stride; 2], [self.padding; 2])
     }
 }
 
@@ -165,6 +170,11 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
+    /// As a [`Step`] has it.
+    pub(super) fn norm(&self) -> Option<([&Tensor; 4], f64)> {
+        Some(([&self.weight, &self.bias, &self.running_mean, &self.running_var], 1e-5))
+    }
+
     /// `[B, channels, ...]` to the same shape; with `train` by the batch's statistics, updating the running ones.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, 1e-5)

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Head, Scope, leaky_relu_};
 
 /// Slope of every ReLU below 0, the head's included.
@@ -61,13 +62,13 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let mut out = x.shallow_clone();
-        for (bn, conv) in &self.layers {
-            out = conv.forward(&leaky_relu_(bn.forward(&out, train), SLOPE));
-        }
-        match &self.projection {
-            Some(projection) => out += projection.forward(x),
-            None => out += x,
+        let shortcut = self.projection.as_ref().map(|projection| projection.step().run(x, train));
+        let mut out = leaky_relu_(self.layers[0].0.forward(x, train), SLOPE);
+        for (i, (_, conv)) in self.layers.iter().enumerate() {
+            out = match self.layers.get(i + 1) {
+                Some((bn, _)) => Step { norm: bn.norm(), slope: Some(SLOPE), ..conv.step() }.run(&out, train),
+                None => Step { added: Some(shortcut.as_ref().unwrap_or(x)), ..conv.step() }.run(&out, train),
+            };
         }
         out
     }
@@ -137,7 +138,7 @@ impl LuNet {
     }
 
     fn first(&self, images: &Tensor, train: bool) -> Tensor {
-        leaky_relu_(self.bn1.forward(&self.conv1.forward(images), train), SLOPE)
+        Step { norm: self.bn1.norm(), slope: Some(SLOPE), ..self.conv1.step() }.run(images, train)
     }
 
     fn row(block: Option<&Block>, x: &Tensor, train: bool) -> Tensor {

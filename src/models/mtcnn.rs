@@ -57,7 +57,7 @@ impl Net {
     fn forward(&self, x: &Tensor) -> (Tensor, Vec<Tensor>) {
         let mut x = x.shallow_clone();
         for (conv, slope, pool) in &self.convs {
-            x = conv.forward(&x).prelu(slope);
+            x = conv.step().run(&x, false).prelu(slope);
             if *pool > 0 {
                 x = x.max_pool2d([*pool; 2], [2, 2], [0, 0], [1, 1], true);
             }
@@ -66,7 +66,8 @@ impl Net {
             // The published weights count columns before rows.
             x = hidden.forward(&x.permute([0, 3, 2, 1]).flatten(1, -1)).prelu(slope);
         }
-        let heads = self.heads.iter().map(|head| head.forward(&x)).chain(self.maps.iter().map(|map| map.forward(&x)));
+        let heads =
+            self.heads.iter().map(|head| head.forward(&x)).chain(self.maps.iter().map(|map| map.step().run(&x, false)));
         let mut said: Vec<Tensor> = heads.collect();
         (said.remove(0).softmax(1, None::<Kind>).select(1, 1), said)
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::inception::local_response_norm;
 use super::layers::{BatchNorm, Init, Linear, Scope};
 use crate::distance::normalize;
@@ -127,12 +128,9 @@ impl Stage {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let mut x = x.conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups);
-        if let Some(norm) = &self.norm {
-            x = norm.forward(&x, train);
-        }
-        x = x.relu_();
+        let conv = Step::new(&self.weight, self.bias.as_ref(), [self.stride; 2], [self.padding; 2]);
+        let norm = self.norm.as_ref().and_then(BatchNorm::norm);
+        let mut x = Step { groups: self.groups, norm, slope: Some(0.), ..conv }.run(x, train);
         // Krizhevsky et al. 2012, Section 3.3, as Caffe's models have it: size 5, alpha 1e-4, beta 0.75, k 1.
         if self.response == Some(true) {
             x = local_response_norm(&x);

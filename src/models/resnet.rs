@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Head, Scope};
 
 /// Whose ResNet-50: they differ in where a stage's stride and the first pooling's padding stand, not in any variable.
@@ -41,14 +42,10 @@ impl Bottleneck {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let layer = |i: usize, x: &Tensor| self.bns[i].forward(&self.convs[i].forward(x), train);
-        let mut out = layer(2, &layer(1, &layer(0, x).relu_()).relu_());
-        // In place: no gradient here needs what batch normalisation put out.
-        match &self.downsample {
-            Some((conv, bn)) => out += bn.forward(&conv.forward(x), train),
-            None => out += x,
-        }
-        out.relu_()
+        let step = |i: usize| Step { norm: self.bns[i].norm(), slope: Some(0.), ..self.convs[i].step() };
+        let out = step(1).run(&step(0).run(x, train), train);
+        let shortcut = self.downsample.as_ref().map(|(conv, bn)| Step { norm: bn.norm(), ..conv.step() }.run(x, train));
+        Step { added: Some(shortcut.as_ref().unwrap_or(x)), ..step(2) }.run(&out, train)
     }
 }
 
@@ -94,7 +91,7 @@ impl ResNet50 {
 
     /// `[B, 3, H, W]` to the feature map `[B, 2048, H / 32, W / 32]`, sizes rounded up.
     pub fn features(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = self.bn1.forward(&self.conv1.forward(images), train).relu_();
+        let x = Step { norm: self.bn1.norm(), slope: Some(0.), ..self.conv1.step() }.run(images, train);
         let x = match self.kind {
             Kind::Torchvision => x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
             Kind::Caffe => x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], true),

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::Network;
+use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
 
 /// Four 3x3 convolutions with stride 2, batch normalisation and ReLU, the mean over places, dropout, one score. Not
@@ -33,10 +34,9 @@ impl SnippetSmall {
 
 impl Network for SnippetSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = self
-            .layers
-            .iter()
-            .fold(images.shallow_clone(), |x, (conv, bn)| bn.forward(&conv.forward(&x), train).relu_());
+        let x = self.layers.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
+            Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train)
+        });
         self.score.forward(&x.adaptive_avg_pool2d([1, 1]).flatten(1, -1).dropout(self.dropout, train))
     }
 

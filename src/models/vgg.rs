@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::alexnet::BiasConv;
+use super::fold::Step;
 use super::layers::{Init, Linear, Scope};
 
 /// torchvision's places of the 13 convolutions with their outputs, and whether a 2x2 max-pooling follows.
@@ -55,10 +56,10 @@ impl Vgg16 {
 
 /// `[B, 3, H, W]` to fc7 `[B, 4096]` after its ReLU; no dropout (see [`super::label::LabelNet`]).
 impl Network for Vgg16 {
-    fn forward(&self, images: &Tensor, _train: bool) -> Tensor {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.shallow_clone();
         for (conv, (_, _, pooled)) in self.features.iter().zip(LAYERS) {
-            x = conv.forward(&x).relu_();
+            x = Step { slope: Some(0.), ..conv.step() }.run(&x, train);
             if pooled {
                 x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
             }

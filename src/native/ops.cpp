@@ -1,6 +1,8 @@
 // Tensor functions that tch leaves out. Nothing throws across the border.
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/variable.h>
@@ -24,9 +26,52 @@ struct Known : torch::autograd::Function<Known> {
   }
 };
 
+// Calls an operator of oneDNN's by its name; null where it isn't there or throws, or would miss
+// autocast's casts or a gradient.
+void* called(const char* name, const char* overload, std::vector<c10::IValue> stack) {
+  try {
+    if (at::autocast::is_autocast_enabled(at::kCPU) || at::GradMode::is_enabled()) return nullptr;
+    const auto op = c10::Dispatcher::singleton().findSchema({name, overload});
+    if (!op) return nullptr;
+    op->callBoxed(&stack);
+    return new at::Tensor(stack.at(0).toTensor());
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+// A window is stride, padding (two numbers each) and groups.
+c10::IValue pair(const int64_t* at) { return std::vector<int64_t>{at[0], at[1]}; }
+
 } // namespace
 
 extern "C" {
+
+// A convolution's weight packed for inputs like `like`.
+void* rankle_pack(const void* weight, const void* like, const int64_t* window) {
+  const auto tensor = [](const void* p) -> const at::Tensor& { return *static_cast<const at::Tensor*>(p); };
+  const auto one = std::vector<int64_t>{1, 1};
+  return called("mkldnn::_reorder_convolution_weight", "",
+      {tensor(weight), pair(window + 2), pair(window), one, window[4], tensor(like).sizes().vec()});
+}
+
+// max(y, 0) + slope min(y, 0) of y = conv(x) + bias, plus `added` where it isn't null, in one pass.
+void* rankle_folded(
+    const void* x, const void* weight, const void* bias, const void* added, const int64_t* window, double slope) {
+  const auto tensor = [](const void* p) -> const at::Tensor& { return *static_cast<const at::Tensor*>(p); };
+  const auto one = std::vector<int64_t>{1, 1};
+  c10::List<std::optional<at::Scalar>> scalars;
+  std::string after = slope == 1 ? "none" : slope == 0 ? "relu" : "leaky_relu";
+  if (after == "leaky_relu") scalars.push_back(at::Scalar(slope));
+  if (added == nullptr) {
+    return called("mkldnn::_convolution_pointwise", "",
+        {tensor(x), tensor(weight), tensor(bias), pair(window + 2), pair(window), one, window[4], after, scalars, ""});
+  }
+  const c10::IValue unary = slope == 1 ? c10::IValue() : c10::IValue(after);
+  return called("mkldnn::_convolution_pointwise", "binary",
+      {tensor(x), tensor(added), tensor(weight), tensor(bias), pair(window + 2), pair(window), one, window[4], "add",
+       at::Scalar(1.0), unary, scalars, ""});
+}
 
 // max(x, 0) + slope min(x, 0), in place; tch's leaky_relu has no slope argument. 0 is success.
 int32_t rankle_leaky_relu(void* tensor, double slope) {

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use crate::collectives::World;
 use crate::datasets::Photo;
 use crate::loader::Loader;
-use crate::models::{Network, channels_last};
+use crate::models::{Network, channels_last, hold_weights};
 use crate::run::folder::check_out as check_run_out;
 use crate::say::Bar;
 use crate::transfer::{Fetch, stage, upload};
@@ -55,6 +55,7 @@ impl Embedding {
         let chunk = (self.batch / views).max(1);
         let mut bar = Bar::new(what, photos.len() as u64, 0);
         let mut rows = Fetch::default();
+        let _held = hold_weights();
         for images in self.chunks(photos, self.views, chunk)? {
             let images = channels_last(&upload(&images?, self.device));
             let x = tch::no_grad(|| crate::device::autocast(self.amp, self.device, || network.forward(&images, false)));

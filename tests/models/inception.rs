@@ -98,7 +98,7 @@ fn layers_equal_plain_loops() {
 }
 
 /// Every network small, under a name.
-fn small(vs: &VarStore, which: usize) -> (&'static str, i64, Box<dyn Network>) {
+pub(super) fn small(vs: &VarStore, which: usize) -> (&'static str, i64, Box<dyn Network>) {
     let at = Scope::root(vs, 3);
     match which {
         0 => ("NN1", 40, Box::new(Nn1::new(&at, 40, 16, 16, false).expect("fits"))),

@@ -1,5 +1,6 @@
 //! The networks against nested loops, their published sizes, and what training and export rely on.
 
+mod fold;
 mod inception;
 mod parity;
 mod quadruplet;

@@ -10,6 +10,7 @@ mod small2;
 use anyhow::{Result, ensure};
 use tch::Tensor;
 
+use super::fold::Step;
 use super::layers::{BatchNorm, Init, Scope};
 
 pub use googlenet::GoogLeNet;
@@ -46,12 +47,13 @@ impl Unit {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (stride, padding) = (self.stride, self.padding);
-        let conv = |bias| x.conv2d(&self.weight, bias, [stride, stride], [padding, padding], [1, 1], 1);
+        let conv = |bias| Step::new(&self.weight, bias, [self.stride; 2], [self.padding; 2]);
         match &self.bn {
-            Some(bn) if train => bn.of_biased(&conv(None), &self.bias).relu_(),
-            Some(bn) => bn.forward(&conv(Some(&self.bias)), false).relu_(),
-            None => conv(Some(&self.bias)).relu(),
+            Some(bn) if train => bn.of_biased(&conv(None).run(x, train), &self.bias).relu_(),
+            bn => {
+                let norm = bn.as_ref().and_then(BatchNorm::norm);
+                Step { norm, slope: Some(0.), ..conv(Some(&self.bias)) }.run(x, train)
+            }
         }
     }
 }

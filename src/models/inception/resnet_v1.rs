@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::{Shrink, max_pool};
 use crate::distance::normalize;
 use crate::models::Network;
+use crate::models::fold::Step;
 use crate::models::layers::{Init, Linear, Scope, normalise};
 
 /// Convolution without bias, batch normalisation with epsilon 1e-3, ReLU: `conv.weight`, `bn.*`.
@@ -61,9 +62,11 @@ impl Basic {
     }
 
     pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (stride, (down, across)) = ([self.stride; 2], self.padding);
-        let x = x.conv2d(&self.weight, None::<&Tensor>, stride, [down, across], [1, 1], 1);
-        self.bn.forward(&x, train).relu_()
+        let (down, across) = self.padding;
+        let Norm { weight, bias, running_mean, running_var } = &self.bn;
+        let norm = Some(([weight, bias, running_mean, running_var], 1e-3));
+        let conv = Step::new(&self.weight, None, [self.stride; 2], [down, across]);
+        Step { norm, slope: Some(0.), ..conv }.run(x, train)
     }
 }
 
@@ -125,9 +128,9 @@ impl Residual {
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let parts: Vec<Tensor> = self.branches.iter().map(|branch| branch.forward(x, train)).collect();
-        let up = Tensor::cat(&parts, 1).conv2d(&self.weight, Some(&self.bias), [1, 1], [0, 0], [1, 1], 1);
-        let x = x + up * self.scale;
-        if self.relu { x.relu() } else { x }
+        let up = Step::new(&self.weight, Some(&self.bias), [1, 1], [0, 0]);
+        let slope = self.relu.then_some(0.);
+        Step { scale: self.scale, added: Some(x), slope, ..up }.run(&Tensor::cat(&parts, 1), train)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Material, Part};
 use crate::datasets::skills::SkillSet;
 use crate::loader::Loader;
 use crate::metrics::pairwise;
-use crate::models::Network;
+use crate::models::{Network, hold_weights};
 use crate::report::Table;
 use crate::run::Run;
 use crate::say::Bar;
@@ -39,6 +39,7 @@ pub fn score(net: &dyn Network, material: &Material, sigma: usize, run: &Run, wh
     let load = move |i: u64| Ok(stage(given.uniform(first + i as usize, sigma)?, device));
     let mut bar = Bar::new(what, own.len() as u64, 0);
     let mut rows = Fetch::default();
+    let _held = hold_weights();
     for raw in Loader::new(0..own.len() as u64, machine.workers, machine.workers + 1, load)? {
         let raw = upload(&raw?, machine.device).to_kind(Kind::Float);
         let scores = tch::no_grad(|| run.autocast(|| net.forward(&raw, false)));

@@ -1,0 +1,66 @@
+//! Networks with held weights beside the plain ones.
+
+use rankle::models::layers::Scope;
+use rankle::models::{FaceSmall, LuNet, Network, SnippetSmall, TriNet, channels_last, hold_weights};
+use tch::{Kind, Tensor};
+
+use super::inception::small;
+use super::{close, drawn, stir, store};
+
+/// Plain, with held weights, and again with weights that were changed in between.
+fn held_is_plain(name: &str, images: &Tensor, vs: &tch::nn::VarStore, net: &dyn Network) {
+    stir(vs);
+    let _no_grad = tch::no_grad_guard();
+    let held = |images: &Tensor| {
+        let _held = hold_weights();
+        let all = net.forward(images, false);
+        // A smaller batch goes through the same packed weights.
+        close(&net.forward(&images.narrow(0, 0, 1), false), &all.narrow(0, 0, 1), 1e-5);
+        all
+    };
+    for layout in [images.shallow_clone(), channels_last(images)] {
+        close(&held(&layout), &net.forward(&layout, false), 1e-5);
+    }
+    for (_, mut x) in vs.variables() {
+        let _ = x.g_mul_scalar_(1.1);
+    }
+    let (ours, plain) = (held(images), net.forward(images, false));
+    close(&ours, &plain, 1e-5);
+    // It is another way there: the last bits tell.
+    assert!(ours != plain || !cfg!(target_arch = "x86_64"), "{name}: nothing was folded");
+    assert!(plain.isfinite().all().int64_value(&[]) == 1, "{name}");
+}
+
+#[test]
+fn held_weights_give_what_plain_ones_give() {
+    for which in 0..8 {
+        let vs = store();
+        let (name, size, net) = small(&vs, which);
+        held_is_plain(name, &drawn(4, &[3, 3, size, size]), &vs, &*net);
+    }
+    let vs = store();
+    let net = TriNet::new(&Scope::root(&vs, 3));
+    held_is_plain("TriNet", &drawn(4, &[2, 3, 64, 32]), &vs, &net);
+    let vs = store();
+    let net = TriNet::caffe(&Scope::root(&vs, 3));
+    held_is_plain("TriNet of Caffe's", &drawn(4, &[2, 3, 64, 48]), &vs, &net);
+    let vs = store();
+    let net = LuNet::new(&Scope::root(&vs, 3), 64, 32, 4).expect("fits");
+    held_is_plain("LuNet", &drawn(4, &[3, 3, 64, 32]), &vs, &net);
+    let vs = store();
+    let net = FaceSmall::new(&Scope::root(&vs, 3), 32, 16, 1).expect("fits");
+    held_is_plain("small", &drawn(4, &[3, 3, 32, 32]), &vs, &net);
+    let vs = store();
+    let net = SnippetSmall::new(&Scope::root(&vs, 3), 4, 0.5);
+    held_is_plain("snippets", &drawn(4, &[3, 4, 30, 30]), &vs, &net);
+}
+
+#[test]
+fn training_and_gradients_take_no_notice_of_held_weights() {
+    let vs = store();
+    let net = LuNet::new(&Scope::root(&vs, 3), 32, 32, 8).expect("fits");
+    let images = drawn(4, &[3, 3, 32, 32]);
+    let _held = hold_weights();
+    net.forward(&images, true).square().sum(Kind::Float).backward();
+    assert!(vs.trainable_variables().iter().all(|x| x.grad().defined()));
+}
