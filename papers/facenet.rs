@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use rankle::claims::Claims;
 use rankle::datasets::{Photo, faces::FaceSet};
+use rankle::deploy::About;
 use rankle::distance::Metric;
 use rankle::hyper::{Hyper, Idle, count, positive, shown, when, within};
 use rankle::losses::embedded;
@@ -26,8 +27,8 @@ use rankle::report::Table;
 use rankle::run::session::{Done, Session};
 use rankle::run::{Run, cached, stats, watch::Reading};
 use rankle::study::{Sheet, Study, silent};
-use rankle::tasks::Rows;
 use rankle::tasks::faces::{self, FaceData, Scoring};
+use rankle::tasks::{Brought, Rows, Use};
 use rankle::transfer::upload;
 use rankle::transform::{Augment, Recipe};
 use rankle::weights::Published;
@@ -193,6 +194,7 @@ impl Paper for Facenet {
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
     const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
     const SEEN: &'static [&'static str] = &["crop"];
+    const USES: &'static [Use] = &[faces::CLUSTER, faces::FIND];
     const BASELINES: Option<(&'static str, &'static [&'static str])> = Some(faces::BASELINES);
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (
@@ -383,8 +385,8 @@ impl Paper for Facenet {
         Ok(vec![faces::beside(&how.seen(set, None)?, how.far, Vec::new())?])
     }
 
-    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
-        faces::embed_folder(&*nets.only()?, folder, h.data.view(), h.recipe(), how, run)
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
+        faces::embed_photos(&*nets.only()?, &of.photos, h.data.view(), h.recipe(), how, run)
     }
 
     fn modules(h: &Flags, _: &Scoring) -> Result<Vec<(String, String)>> {
@@ -392,8 +394,8 @@ impl Paper for Facenet {
         Ok(if h.protocol.is_some() { Vec::new() } else { vec![(String::new(), "model.pt".into())] })
     }
 
-    fn inputs(h: &Flags, _: &(), _: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
-        (vec![vec![2, 3, h.size.into(), h.size.into()]], format!("images to unit embeddings [B, {}]", h.width))
+    fn about(h: &Flags, _: &(), _: &str, how: &Scoring) -> About {
+        About::photos(h.recipe(), how.views(), "embeddings").through(h.data.view()).unit()
     }
 
     fn export(_: &Flags, net: &Self::Net, _: &Scoring, inputs: &[Tensor]) -> Tensor {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
+use rankle::deploy::About;
 use rankle::hyper::{self, Hyper, Idle, positive, usage, within};
 use rankle::losses::{Tally, multilabel as losses};
 use rankle::models::label::{FeatureMlp, Head, HeadInput, LabelNet, LabelSmall, LabelSystem};
@@ -29,7 +30,7 @@ use rankle::study::{Grid, Sheet, Study};
 use rankle::tasks::labels::{
     self, Batches, Decision, Drawing, Encoding, LabelBatch, LabelData, LabelShape, Outputs, Passes,
 };
-use rankle::tasks::{Rows, bare};
+use rankle::tasks::{Brought, Rows, Use, bare};
 use rankle::transform::{Augment, Recipe};
 use rankle::{
     program, seed,
@@ -197,6 +198,7 @@ impl Paper for MultilabelRanking {
     const CITATION: &'static str =
         "Li, Song, Luo: Improving Pairwise Ranking for Multi-label Image Classification, CVPR 2017, arXiv 1704.03135";
     const START: &'static str = "Quick start: multilabel-ranking reproduce --data drawn\nThe paper:   multilabel-ranking train --data data/VOC2007 --weights data/weights/vgg16-397923af.pth, then evaluate --run DIR\nThe losses:  multilabel-ranking reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5\n\nThe paper's text was not at hand: help says which defaults are from the authors' program or from readers' notes on the paper, and which are ours.";
+    const USES: &'static [Use] = &[labels::TAG];
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (
             |_| true,
@@ -375,7 +377,7 @@ impl Paper for MultilabelRanking {
             Self::start_on(h, data, "", &store)?;
         }
         let (items, (dev, chosen_on)) = (set.test.clone().into(), data.chosen_on());
-        let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what);
+        let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what, false);
         let test = outputs(&items, "test")?;
         let judged = labels::judge(&test, &outputs(dev, "dev")?, set);
         let mut found = Evaluation { scores: judged.scores(), tables: judged.tables(), ..Evaluation::default() };
@@ -384,27 +386,19 @@ impl Paper for MultilabelRanking {
         Ok(found)
     }
 
-    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
         ensure!(h.net != Mlp, "this run reads ready-made features: it has nothing to say of images");
-        let (items, mut metadata) = labels::photos(folder, run.machine.skip_unreadable)?;
-        metadata.push(("classes".into(), serde_json::to_string(&nets.shape.classes)?));
-        let out = Outputs::of(&nets.only()?, &items, encoding(h, nets.shape), nets.shape.classes.len(), run, "embed")?;
-        Ok(Rows {
-            tensors: out.tensors(how.decision),
-            metadata,
-            what: format!("features, scores and labels of {} images", items.len()),
-            names: items.iter().map(|item| item.name.clone()).collect(),
-        })
+        labels::say(&nets.only()?, of, encoding(h, nets.shape), &nets.shape.classes, how.decision, run)
     }
 
-    fn inputs(h: &Flags, shape: &LabelShape, _: &str, how: &Scoring) -> (Vec<Vec<i64>>, String) {
+    fn about(h: &Flags, shape: &LabelShape, _: &str, how: &Scoring) -> About {
         let (k, n) = (shape.k(), shape.most(h.most));
-        let (width, then) = match how.decision {
-            Decision::Threshold => (2 * k, "their thresholds: labels are those with f above theirs".to_string()),
-            Decision::Count => (k + n, format!("logits of 1 to {n} labels: labels are so many of the highest f")),
+        let then = match how.decision {
+            Decision::Threshold => "their thresholds: labels are those with f above theirs".to_string(),
+            Decision::Count => format!("logits of 1 to {n} labels: labels are so many of the highest f"),
         };
-        let what = format!("x to [B, {width}]: {k} scores f, then {then}");
-        (vec![encoding(h, shape).shape(2)], what)
+        let what = format!("{k} scores f, then {then}");
+        encoding(h, shape).about(what).labelled(shape.classes.clone())
     }
 
     fn export(_: &Flags, net: &LabelSystem, how: &Scoring, inputs: &[Tensor]) -> Tensor {

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
-use rankle::datasets::{ReidSet, Split};
+use rankle::datasets::{Photo, ReidSet, Split};
+use rankle::deploy::About;
 use rankle::hyper::{self, Hyper, Idle, Size, count, positive, within};
 use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
 use rankle::losses::{Margin, Tally, triplet};
@@ -25,7 +26,7 @@ use rankle::run::{Run, stats, watch::Reading};
 use rankle::study::{Grid, Sheet, Study, Variant};
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::tasks::reid::{self, Compared, Draws, ReidData};
-use rankle::tasks::{Rows, embed::Embedding, people};
+use rankle::tasks::{Brought, Rows, Use, embed::Embedding, people};
 use rankle::transform::TestViews;
 use rankle::weights::{self, Published};
 use rankle::{catalog, claims::Claims, distance::Metric, optim::Rule, program, say::say, transfer::upload};
@@ -253,6 +254,7 @@ impl Paper for QuadrupletPaper {
     const NAME: &'static str = "quadruplet";
     const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
     const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     quadruplet reproduce --table 1 --weights FILE (all seven models, the table's numbers beside ours; --table fig5 for Figure 5)\nCUHK03's 20 test sets: add --splits 1-20";
+    const USES: &'static [Use] = &[reid::SEARCH];
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (
             |_| true,
@@ -381,19 +383,24 @@ impl Paper for QuadrupletPaper {
         Ok(found)
     }
 
-    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
-        comparison(h, how, run).folder(&nets.only()?, folder)
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
+        comparison(h, how, run).photos(&nets.only()?, &of.photos)
     }
 
-    fn inputs(h: &Flags, _: &(), _: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
-        let (images, what) = match h.model.by() {
+    fn search(nets: &Nets<'_, Self>, [q, g]: [&[Photo]; 2], how: &Scoring, run: &Run) -> Result<Option<pairs::Ranked>> {
+        comparison(&nets.h.own, how, run).search(&nets.only()?, q, g)
+    }
+
+    fn about(h: &Flags, _: &(), _: &str, _: &Scoring) -> About {
+        let (inputs, what) = match h.model.by() {
             Dissimilarity::Embedding => (1, "model(images) is f, unit rows: rank by their squared distance"),
             Dissimilarity::Unbounded => (2, "model(a, b) is |g| for pairs of images: rank by it"),
             Dissimilarity::Softmax => {
                 (2, "model(a, b) is the logit of g of two images: rank by it; sigmoid(model(a, b)) is g")
             }
         };
-        (vec![vec![2, 3, h.size.0.into(), h.size.1.into()]; images], what.into())
+        let about = About::photos(pairs::recipe(h.net, (h.size.0, h.size.1)), TestViews::Original, what);
+        if inputs == 1 { about.unit() } else { About { inputs, ..about } }
     }
 
     fn export(h: &Flags, net: &QuadrupletNet, how: &Scoring, inputs: &[Tensor]) -> Tensor {

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use rankle::claims::Claims;
 use rankle::datasets::skills::SkillSet;
+use rankle::deploy::About;
 use rankle::hyper::{self, Hyper, Idle, count, positive, within};
 use rankle::losses::{Tally, skill};
 use rankle::models::{Network, Prepared, layers::Scope};
@@ -23,10 +24,10 @@ use rankle::run::folder::check_out;
 use rankle::run::session::{Done, Session};
 use rankle::run::{Run, cached, stats};
 use rankle::study::{Sheet, Study, silent};
-use rankle::tasks::Rows;
 use rankle::tasks::skill::{
     self as task, Batches, FlowFlags, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
 };
+use rankle::tasks::{Brought, Rows};
 use rankle::video::snippet::{Crops, Stream};
 use rankle::{lists, optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
 use serde::{Deserialize, Serialize};
@@ -360,14 +361,14 @@ impl Paper for SkillDetermination {
         }
     }
 
-    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, _: &Run) -> Result<Rows> {
-        let (names, materials) = task::brought(folder, &h.inputs())?;
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, _: &Run) -> Result<Rows> {
+        let (names, materials) = task::brought(&of.paths[0].to_string_lossy(), &h.inputs())?;
         let of = |(stream, material): &(Stream, Material)| {
             let rows = score(nets, first(h, how, *stream), material, how)?;
             Ok((stream.name().to_string(), Tensor::from_slice2(&rows).to_kind(Kind::Float)))
         };
         let what = format!("{} snippet scores of {} videos", how.sigma, names.len());
-        Ok(Rows { tensors: materials.iter().map(of).collect::<Result<_>>()?, names, metadata: Vec::new(), what })
+        Ok(Rows { tensors: materials.iter().map(of).collect::<Result<_>>()?, names, what, ..Rows::default() })
     }
 
     fn modules(h: &Flags, how: &Scoring) -> Result<Vec<(String, String)>> {
@@ -375,10 +376,12 @@ impl Paper for SkillDetermination {
         Ok(h.streams.iter().map(of).collect())
     }
 
-    fn inputs(h: &Flags, shape: &Self::Shape, part: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
-        let own = shape.iter().find(|(stream, _)| part.ends_with(stream.name())).map_or(1, |(_, inputs)| *inputs);
-        let side = if h.net == Features { vec![] } else { vec![i64::from(h.side); 2] };
-        (vec![[vec![2, own], side].concat()], "snippets of raw bytes as float32, 0 to 255, to scores [B, 1]".into())
+    fn about(h: &Flags, shape: &Self::Shape, part: &str, _: &Scoring) -> About {
+        let own = shape.iter().find(|(stream, _)| part.ends_with(stream.name()));
+        own.map_or_else(
+            || About::features(1, ""),
+            |&(stream, inputs)| About::snippets(stream, h.inputs().crops.as_ref(), inputs, "a snippet's score"),
+        )
     }
 
     fn export(_: &Flags, net: &Prepared, _: &Scoring, inputs: &[Tensor]) -> Tensor {

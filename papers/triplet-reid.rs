@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use rankle::claims::{Claims, Scored};
 use rankle::datasets::ReidSet;
+use rankle::deploy::About;
 use rankle::distance::Metric;
 use rankle::hyper::{Hyper, Idle, Size, count, positive, shown, when, within};
 use rankle::losses::{Margin, Tally, embedded, triplet};
@@ -24,7 +25,7 @@ use rankle::run::{Run, stats, watch::Reading};
 use rankle::schedule::Decay;
 use rankle::study::{Sheet, Study, silent};
 use rankle::tasks::reid::{self, ReidData};
-use rankle::tasks::{Rows, people};
+use rankle::tasks::{Brought, Rows, Use, people};
 use rankle::transform::{Augment, Recipe, TestViews};
 use rankle::weights::Published;
 use rankle::{catalog, program};
@@ -184,7 +185,7 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Test-time augmentation (Table 5)
-    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring and embedding")]
+    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring, embedding and export")]
     views: TestViews,
     /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
     #[arg(long, help_heading = "Scoring")]
@@ -198,6 +199,7 @@ impl Paper for TripletReid {
     const CITATION: &'static str =
         "Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification, arXiv 1703.07737";
     const START: &'static str = "Quick start: triplet-reid reproduce --data drawn\nThe paper:   triplet-reid train --weights data/weights/resnet50-0676ba61.pth, then evaluate --run DIR\nTable 1:     triplet-reid reproduce --data drawn --table 1";
+    const USES: &'static [Use] = &[reid::SEARCH];
     const DEPARTURES: &'static [Departures<Flags>] = &[
         (|_| true, &["Adam's epsilon is 1e-8, its framework's default; the paper names none"]),
         (|_| true, &["resizing is bilinear with antialiasing, as PIL's; the authors' code has none"]),
@@ -235,6 +237,10 @@ impl Paper for TripletReid {
 
     fn elsewhere(own: &Flags, other: &Flags, seed: u64) -> Result<ReidSet> {
         own.data.elsewhere(&other.data, seed)
+    }
+
+    fn metric(h: &Flags) -> Metric {
+        h.metric
     }
 
     // ---- Section 3: the networks ----------------------------------------------------------------------------------
@@ -327,12 +333,12 @@ impl Paper for TripletReid {
         Ok(found)
     }
 
-    fn embed(h: &Flags, nets: &Nets<'_, Self>, folder: &str, how: &Scoring, run: &Run) -> Result<Rows> {
-        people::embed_folder(&*nets.only()?, folder, &people::embedding(recipe(h), how.views, run))
+    fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
+        people::embed_photos(&*nets.only()?, &of.photos, &people::embedding(recipe(h), how.views, run))
     }
 
-    fn inputs(h: &Flags, _: &(), _: &str, _: &Scoring) -> (Vec<Vec<i64>>, String) {
-        (vec![vec![2, 3, h.size.0.into(), h.size.1.into()]], "images to embeddings [B, 128]".into())
+    fn about(h: &Flags, _: &(), _: &str, how: &Scoring) -> About {
+        About::photos(recipe(h), how.views, "embeddings")
     }
 
     fn export(_: &Flags, net: &Self::Net, _: &Scoring, inputs: &[Tensor]) -> Tensor {

@@ -61,6 +61,8 @@ impl fmt::Display for Exported {
 /// the rest a buffer. The file holds its tensors for the CPU and moves with `.to("cuda")`. Trained on, its batch
 /// normalisation keeps the running statistics that it has.
 ///
+/// `about` becomes the module's extra file `model.json`: what it takes and gives, as [`crate::deploy`] has it.
+///
 /// The file appears under its name whole or not at all: it is written beside it, loaded again, and compared with
 /// `forward` on drawn inputs at batch sizes 1, 2 and 7. Errors where that differs by more than 1e-5 of the largest
 /// answer, where `forward` panics or uses a tensor that isn't in the store, and where the folder can't be written.
@@ -68,6 +70,7 @@ pub fn torchscript(
     vs: &VarStore,
     forward: &dyn Fn(&[Tensor]) -> Tensor,
     examples: &[Tensor],
+    about: &str,
     path: &Path,
 ) -> Result<Exported> {
     ensure!(!examples.is_empty(), "an export needs an example input");
@@ -84,7 +87,7 @@ pub fn torchscript(
     let parameters = variables.iter().filter(|(_, tensor)| trainable(tensor)).count();
 
     let (worst, bytes) = crate::files::atomically(path, |file| {
-        trace(&variables, &trainable, forward, examples, file)?;
+        trace(&variables, &trainable, forward, examples, about, file)?;
         let bytes = std::fs::metadata(file)?.len();
         Ok((check(vs, parameters, forward, examples, file)?, bytes))
     })?;
@@ -110,6 +113,7 @@ unsafe extern "C" {
         input_count: usize,
         forward: Forward,
         context: *mut c_void,
+        about: *const c_char,
         path: *const c_char,
         error: *mut c_char,
         room: usize,
@@ -162,6 +166,7 @@ fn trace(
     trainable: &dyn Fn(&Tensor) -> bool,
     forward: &dyn Fn(&[Tensor]) -> Tensor,
     examples: &[Tensor],
+    about: &str,
     file: &Path,
 ) -> Result<()> {
     let names: Vec<CString> =
@@ -176,7 +181,7 @@ fn trace(
         })
         .collect();
     let inputs: Vec<*const c_void> = examples.iter().map(|tensor| tensor.as_ptr().cast()).collect();
-    let path = CString::new(file.as_os_str().as_bytes())?;
+    let (about, path) = (CString::new(about)?, CString::new(file.as_os_str().as_bytes())?);
     let mut context = Call { forward, panicked: None };
     let mut error = [0_u8; 512];
     // SAFETY: all pointers are to what outlives the call, with their true lengths; `Variable` is laid out as in
@@ -189,6 +194,7 @@ fn trace(
             inputs.len(),
             call,
             (&raw mut context).cast(),
+            about.as_ptr(),
             path.as_ptr(),
             error.as_mut_ptr().cast(),
             error.len(),

@@ -292,6 +292,13 @@ pub fn refuse_idle<H: Hyper>(h: &H, typed: &Flags, whose: Typed) -> Result<()> {
     Err(anyhow!("--{flag} has no effect here: leave it out{cure}"))
 }
 
+/// The flags under a heading of the help that a run with these looks at, with their values.
+pub fn looked_at<H: Hyper>(h: &All<H>, heading: &str) -> Vec<(String, Value)> {
+    let all = flags(h);
+    let own = under::<H>(heading).into_iter().filter(|flag| !is_idle(&h.own, flag) && !all[flag].is_null());
+    own.map(|flag| (flag.clone(), all[&flag].clone())).collect()
+}
+
 /// Whether a run with these flags does not look at `flag`.
 pub fn is_idle<H: Hyper>(h: &H, flag: &str) -> bool {
     H::IDLE.iter().any(|(flags, counts)| flags.contains(&flag) && !counts(h))
@@ -357,6 +364,11 @@ pub fn optional<H: Hyper>(mut of: Command, wanted: &'static str, takes: impl Fn(
         of = of.arg(arg.default_value(clap::builder::Resettable::Reset).required(false).help_heading(wanted));
     }
     of
+}
+
+/// `of` with some of the flags of `A`.
+pub fn some<A: Args>(of: Command, flags: &[&str]) -> Command {
+    of.args(args::<A>().into_iter().filter(|arg| flags.contains(&&*name(arg))))
 }
 
 /// `command`, which has the flags of `H` among its own, with all of their defaults in its help: `[default: 18; lunet: 32]`.

@@ -11,7 +11,7 @@
 //!   [`losses`], [`metrics`], [`models`], [`optim`].
 //! - **Floor 2, the world, read-only**: [`files`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
-//! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`export`].
+//! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`deploy`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
 //! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`paper`], [`needs`], `runs`, `shell`, [`program`].
 //!
@@ -43,6 +43,7 @@ pub mod catalog;
 pub mod claims;
 pub mod collectives;
 pub mod datasets;
+pub mod deploy;
 pub mod device;
 pub mod distance;
 pub mod export;

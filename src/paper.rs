@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tch::{Kind, Tensor, nn::VarStore};
 
 use crate::claims::{self, Beside, Claims, Scored};
+use crate::datasets::Photo;
+use crate::deploy::About;
 use crate::device::machine::Machine;
+use crate::distance::Metric;
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::optim::Rule;
 use crate::report::{Report, Table};
@@ -21,14 +24,18 @@ use crate::results::{REPORT, RESULTS, Results};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
-    folder::{check_free, check_ours},
+    folder::{BEFORE, NEWEST, check_free, check_ours},
     older,
     photos::{Photos, content},
     session::{self, Session, Tried},
 };
 use crate::say::{note, print, say};
 use crate::study::Study;
-use crate::tasks::{Data, Rows};
+use crate::tasks::{
+    Data, Rows,
+    brought::{Brought, Use},
+    pairs,
+};
 use crate::weights::{self, Published};
 use crate::{catalog, export, files};
 
@@ -145,6 +152,19 @@ impl<P: Paper> Nets<'_, P> {
         files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
     }
 
+    /// A hash of what an embedding depends on: the weights' file, what part of it is taken, flags, `how` photos are seen.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub(crate) fn known(&self, how: &P::Scoring) -> Result<String> {
+        let trained = [NEWEST, BEFORE].map(|name| self.at.join(name)).into_iter().find(|file| file.exists());
+        let file = trained.filter(|_| self.stand == Stand::Trained).or_else(|| file_of(&self.h.own));
+        let weights = file.map(|file| files::read(&file).with_context(|| format!("cannot read {}", file.display())));
+        let weights = blake3::hash(&weights.transpose()?.unwrap_or_default()).to_hex();
+        let all = json!([weights.as_str(), format!("{:?}", self.stand), hyper::flags(self.h), hyper::flags(how)]);
+        Ok(blake3::hash(all.to_string().as_bytes()).to_hex()[..32].to_string())
+    }
+
     /// The same networks as training found them.
     pub fn untrained(&self) -> Nets<'_, P> {
         let elsewhere = self.elsewhere.clone();
@@ -180,6 +200,8 @@ pub trait Paper: Sized + 'static {
     const BRINGS: &'static str = "images";
     /// Flags under "Data" that say how a photo is seen, which `embed` takes too: the run's where they are not given.
     const SEEN: &'static [&'static str] = &[];
+    /// Verbs that do with a network what it is for.
+    const USES: &'static [Use] = &[];
     /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing, and the flags of scoring
     /// that it looks at.
     const BASELINES: Option<(&'static str, &'static [&'static str])> = None;
@@ -286,15 +308,30 @@ pub trait Paper: Sized + 'static {
         let _ = (data, how);
         Ok(Vec::new())
     }
-    /// Rows for a folder of the user's.
-    fn embed(h: &Self::Hyper, nets: &Nets<'_, Self>, folder: &str, how: &Self::Scoring, run: &Run) -> Result<Rows>;
+    /// Rows for what a user brings.
+    fn embed(h: &Self::Hyper, nets: &Nets<'_, Self>, of: &Brought, how: &Self::Scoring, run: &Run) -> Result<Rows>;
+    /// How embeddings are compared.
+    fn metric(h: &Self::Hyper) -> Metric {
+        let _ = h;
+        Metric::SquaredEuclidean
+    }
+    /// What a user's photos are ranked by against a gallery, where the network compares two photos.
+    fn search(
+        nets: &Nets<'_, Self>,
+        photos: [&[Photo]; 2],
+        how: &Self::Scoring,
+        run: &Run,
+    ) -> Result<Option<pairs::Ranked>> {
+        let _ = (nets, photos, how, run);
+        Ok(None)
+    }
     /// The parts that are exported, each with its file's name.
     fn modules(h: &Self::Hyper, how: &Self::Scoring) -> Result<Vec<(String, String)>> {
         let _ = (h, how);
         Ok(vec![(String::new(), "model.pt".into())])
     }
-    /// Shapes of the exported function's inputs, and what it gives, in words.
-    fn inputs(h: &Self::Hyper, shape: &Self::Shape, part: &str, how: &Self::Scoring) -> (Vec<Vec<i64>>, String);
+    /// What the exported function takes and gives.
+    fn about(h: &Self::Hyper, shape: &Self::Shape, part: &str, how: &Self::Scoring) -> About;
     /// The exported function.
     fn export(h: &Self::Hyper, net: &Self::Net, how: &Self::Scoring, inputs: &[Tensor]) -> Tensor;
     /// A verb of the paper's own.
@@ -643,12 +680,9 @@ pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
 
 /// A page that says what was trained: on which data, with which flags, for how many steps, where.
 pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: String, device: &str) -> Report {
-    let all = hyper::flags(h);
     let mut facts = vec![("data".to_string(), data.to_string())];
     for heading in ["Network", "Loss", "Batches"] {
-        let own = hyper::under::<P::Hyper>(heading).into_iter().filter(|flag| !hyper::is_idle(&h.own, flag));
-        let own = own.filter(|flag| !all[flag].is_null());
-        facts.extend(own.map(|flag| (flag.clone(), typed_as(&all[&flag]))));
+        facts.extend(hyper::looked_at(h, heading).into_iter().map(|(flag, value)| (flag, typed_as(&value))));
     }
     facts.push(("steps".into(), steps));
     facts.push(("seed".into(), h.usual.seed.to_string()));
@@ -677,17 +711,24 @@ fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found
 pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Result<()> {
     for (part, file) in P::modules(&nets.h.own, how)? {
         let Loaded { store, net, .. } = nets.part(&part)?;
-        let (shapes, what) = P::inputs(&nets.h.own, nets.shape, &part, how);
+        let about = P::about(&nets.h.own, nets.shape, &part, how);
         // Not zeros: a zero image has no direction before its normalisation.
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
-        let examples: Vec<Tensor> = shapes.iter().map(example).collect();
+        let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
         nets.claim()?;
         let at = if nets.stand == Stand::Untrained { nets.at.join(UNTRAINED) } else { nets.at.to_path_buf() };
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
-        print(export::torchscript(&store, &forward, &examples, &path)?)?;
-        print(format!("model:   {} ({what})", path.display()))?;
+        let network = hyper::looked_at(nets.h, "Network");
+        let words: Vec<String> = network.iter().map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect();
+        let answer = tch::no_grad(|| forward(&examples)).size();
+        let text = about.json(P::NAME, network.into_iter().collect(), &answer)?;
+        print(export::torchscript(&store, &forward, &examples, &text, &path)?)?;
+        files::write_atomic(&path.with_extension("json"), text.as_bytes())?;
+        print(format!("network: {}\n{about}", words.join(", ")))?;
+        let json = path.with_extension("json");
+        print(format!("model:   {}\nabout:   {}, also its extra file model.json", path.display(), json.display()))?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::run::folder::check_out;
 use crate::run::stop::{self, Stopped};
 use crate::say::{answer, note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
+use crate::tasks::brought::{Asked, Brought, Use};
 use crate::tasks::{Data, embed};
 use crate::{claims, files, lists, runs, shell, verbs};
 
@@ -86,8 +87,8 @@ struct Embed<S: Args> {
     /// Leave out the photos that cannot be used: they have no row, and their names stand in the metadata
     #[arg(long, help_heading = "Machine")]
     skip_unreadable: bool,
-    /// File to write: a row an image or video, their names in its metadata
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// File to write, .safetensors (names in its metadata), .npz or .csv by its ending: a row an image or video
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     machine: MachineFlags,
@@ -103,6 +104,14 @@ struct Export<S: Args> {
     machine: MachineFlags,
     #[command(flatten)]
     scoring: S,
+}
+
+#[derive(Args)]
+struct Using {
+    #[command(flatten)]
+    made: Made,
+    #[command(flatten)]
+    machine: MachineFlags,
 }
 
 #[derive(Args)]
@@ -137,7 +146,7 @@ enum Verb<H: Args, S: Args> {
     Train(Training<H>),
     /// Score a trained run: results.json, report.html, the table
     Evaluate(Evaluate<S>),
-    /// Embed all that lies in a folder into a .safetensors
+    /// Embed all that lies in a folder into a .safetensors, .npz or .csv
     Embed(Embed<S>),
     /// Write the network as TorchScript, loaded again and compared before it counts as written
     Export(Export<S>),
@@ -166,16 +175,21 @@ pub fn command<P: Paper>() -> Command {
     let command = ["reproduce", "train"]
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, hyper::explained::<P::Hyper>));
-    let brings = clap::Arg::new("brings").long(P::BRINGS).value_name("DIR").required(true);
-    let brings = brings.help("Folder of what is to be embedded, searched with its subfolders");
+    let brings = clap::Arg::new("brings").long(P::BRINGS).required(true).value_parser(clap::value_parser!(PathBuf));
+    let brings = match P::BRINGS {
+        "images" => brings
+            .value_name("DIR|FILE")
+            .num_args(1..)
+            .help("What is to be embedded: images, or folders that are searched with their subfolders"),
+        _ => brings.value_name("DIR").help("Folder of what is to be embedded, searched with its subfolders"),
+    };
+    let seen = |verb: Command| hyper::optional::<P::Hyper>(verb, "Data", |flag| P::SEEN.contains(&flag));
     let command = command
         .mut_subcommand("embed", published::<P>)
         .mut_subcommand("export", published::<P>)
         .mut_subcommand("evaluate", published::<P>)
         .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data", |_| true)))
-        .mut_subcommand("embed", |verb| {
-            hyper::optional::<P::Hyper>(verb.arg(brings), "Data", |flag| P::SEEN.contains(&flag))
-        })
+        .mut_subcommand("embed", |verb| seen(verb.arg(brings)))
         .mut_subcommand("data", |verb| {
             hyper::optional::<P::Hyper>(verb, "Data", |_| true).mut_arg("data", |arg| arg.required(true))
         });
@@ -203,6 +217,10 @@ pub fn command<P: Paper>() -> Command {
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, |verb| verb.arg(shell::config_flag())));
     let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("config", |arg| arg.conflicts_with("table")));
+    let command = P::USES.iter().fold(command, |command, verb| {
+        let own = hyper::some::<P::Scoring>(Using::augment_args(Command::new(verb.name)), verb.scoring);
+        command.subcommand(seen(published::<P>((verb.flags)(own))))
+    });
     // What stands above an enum of verbs would take the place of the citation.
     P::Own::augment_subcommands(command).subcommand(sound).about(P::CITATION)
 }
@@ -338,6 +356,9 @@ pub fn main<P: Paper>() -> ExitCode {
         if name == "sound" {
             return sound::<P>();
         }
+        if let Some(verb) = P::USES.iter().find(|verb| verb.name == name) {
+            return use_of::<P>(verb, of);
+        }
         if !Verb::<P::Hyper, P::Scoring>::has_subcommand(name) {
             return P::own(P::Own::from_arg_matches(&matches)?);
         }
@@ -369,16 +390,15 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Embed(args) => {
                 let videos = args.skip_unreadable && P::BRINGS != "images";
                 ensure!(!videos, hyper::usage(anyhow!("--skip-unreadable: videos are never left out: leave it out")));
-                let (mut opened, mut run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
-                let seen = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(flag, _)| P::SEEN.contains(&&**flag));
-                opened.h.own = hyper::with(&opened.h.own, &seen.collect()).map_err(hyper::usage)?;
+                let machine = args.machine.resolve()?;
+                let (opened, mut run) = to_embed::<P>(args.made, machine, &args.scoring, (name, of))?;
                 run.machine.skip_unreadable = args.skip_unreadable;
                 let out = embed::check_out(&args.out)?;
-                let folder: &String = of.get_one("brings").context("no folder")?;
-                let found = P::embed(&opened.h.own, &opened.nets(&run), folder, &args.scoring, &run)?;
-                let names = ("names".to_string(), serde_json::to_string(&found.names)?);
-                let metadata = found.metadata.into_iter().chain([names]).collect();
-                crate::weights::save(&out, &found.tensors, Some(metadata))?;
+                let paths: Vec<PathBuf> = of.get_many("brings").context("no folder")?.cloned().collect();
+                let photos = if P::BRINGS == "images" { Brought::photos(&paths)? } else { Vec::new() };
+                let of = Brought { paths, photos, features: true };
+                let found = P::embed(&opened.h.own, &opened.nets(&run), &of, &args.scoring, &run)?;
+                embed::write(&out, &found)?;
                 print(format!("{}: {}", found.what, args.out.display()))
             }
             Verb::Export(args) => {
@@ -409,6 +429,37 @@ pub fn main<P: Paper>() -> ExitCode {
             }
         }
     })
+}
+
+/// [`chosen`] for what embeds: a photo is seen as typed, or as the run saw it.
+fn to_embed<P: Paper>(
+    made: Made,
+    machine: Machine,
+    how: &P::Scoring,
+    of: (&str, &clap::ArgMatches),
+) -> Result<(paper::Opened<P>, Run)> {
+    let (mut opened, run) = chosen::<P>(made, machine, how, of)?;
+    let seen = hyper::typed::<P::Hyper>(of.1)?.into_iter().filter(|(flag, _)| P::SEEN.contains(&&**flag));
+    opened.h.own = hyper::with(&opened.h.own, &seen.collect()).map_err(hyper::usage)?;
+    Ok((opened, run))
+}
+
+/// A verb that does with a network what it is for.
+fn use_of<P: Paper>(verb: &Use, of: &clap::ArgMatches) -> Result<()> {
+    let (args, typed) = (Using::from_arg_matches(of)?, hyper::typed::<P::Scoring>(of)?);
+    let how: P::Scoring = hyper::with(&hyper::blank::<P::Scoring>()?, &typed).map_err(hyper::usage)?;
+    // The verb's own command line has no flags that it does not look at.
+    let (opened, mut run) = to_embed::<P>(args.made, args.machine.resolve()?, &how, ("evaluate", of))?;
+    run.machine.skip_unreadable = false;
+    let nets = opened.nets(&run);
+    let asked = Asked {
+        paper: (P::NAME, P::CITATION),
+        embed: &|brought| P::embed(&opened.h.own, &nets, brought, &how, &run),
+        compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
+        metric: P::metric(&opened.h.own),
+        known: &|| nets.known(&how),
+    };
+    (verb.work)(&asked, of)
 }
 
 fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) -> Result<()> {

@@ -72,6 +72,17 @@ impl TestViews {
     }
 }
 
+/// A view of a resized test image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Its first row.
+    pub top: u32,
+    /// Its first column.
+    pub left: u32,
+    /// Whether it is mirrored left to right.
+    pub flip: bool,
+}
+
 /// How an image becomes a network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
@@ -132,29 +143,36 @@ impl Recipe {
         self.write(&view, (0, 0), flip, out);
     }
 
+    /// The (height, width) that a test image is resized to, and where its views lie there.
+    pub fn places(&self, views: TestViews) -> ((u32, u32), Vec<Place>) {
+        let size = (self.height, self.width);
+        let scaled = self.enlarged();
+        let (down, right) = (scaled.0 - size.0, scaled.1 - size.1);
+        let centre = (down / 2, right / 2);
+        let corners = [centre, (0, 0), (0, right), (down, 0), (down, right)];
+        let (resized, crops, mirrored) = match views {
+            TestViews::Original => (size, &[(0, 0)][..], false),
+            TestViews::Flip => (size, &[(0, 0)][..], true),
+            TestViews::Centre => (scaled, &corners[..1], false),
+            TestViews::CentreFlip => (scaled, &corners[..1], true),
+            TestViews::FiveCrops => (scaled, &corners[..], false),
+            TestViews::TenCrops => (scaled, &corners[..], true),
+        };
+        let flips: &[bool] = if mirrored { &[false, true] } else { &[false] };
+        let place = |flip| move |&(top, left): &(u32, u32)| Place { top, left, flip };
+        (resized, flips.iter().flat_map(|&flip| crops.iter().map(place(flip))).collect())
+    }
+
     /// Writes the test views one after another, each normalised RGB planes `[3, height, width]`.
     ///
     /// # Panics
     /// Where `out` is not `views.count() * self.len()` long or a side is 0.
     pub fn test(&self, image: &RgbImage, views: TestViews, out: &mut [f32]) {
         assert_eq!(out.len(), views.count() * self.len(), "a slot for each view");
-        let size = (self.height, self.width);
-        let scaled = self.enlarged();
-        let (down, right) = (scaled.0 - size.0, scaled.1 - size.1);
-        let centre = (down / 2, right / 2);
-        let corners = [centre, (0, 0), (0, right), (down, 0), (down, right)];
-        let (image, crops, mirrored) = match views {
-            TestViews::Original => (resize(image, size.0, size.1), &[(0, 0)][..], false),
-            TestViews::Flip => (resize(image, size.0, size.1), &[(0, 0)][..], true),
-            TestViews::Centre => (resize(image, scaled.0, scaled.1), &corners[..1], false),
-            TestViews::CentreFlip => (resize(image, scaled.0, scaled.1), &corners[..1], true),
-            TestViews::FiveCrops => (resize(image, scaled.0, scaled.1), &corners[..], false),
-            TestViews::TenCrops => (resize(image, scaled.0, scaled.1), &corners[..], true),
-        };
-        let flips: &[bool] = if mirrored { &[false, true] } else { &[false] };
-        let order = flips.iter().flat_map(|&flip| crops.iter().map(move |&corner| (corner, flip)));
-        for ((corner, flip), slot) in order.zip(out.chunks_exact_mut(self.len())) {
-            self.write(&image, corner, flip, slot);
+        let ((height, width), places) = self.places(views);
+        let image = resize(image, height, width);
+        for (Place { top, left, flip }, slot) in places.into_iter().zip(out.chunks_exact_mut(self.len())) {
+            self.write(&image, (top, left), flip, slot);
         }
     }
 

@@ -34,13 +34,12 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
     Ok(found.into_iter().map(photo).collect())
 }
 
-/// The photos of [`folder`], and metadata of what comes of them: which were left out because they cannot be read, where
+/// A user's photos, and metadata of what comes of them: which were left out because they cannot be read, where
 /// they may be.
 ///
 /// # Errors
-/// As [`folder`], and where one cannot be read.
-pub fn brought(dir: &Path, skip: bool) -> Result<(Vec<Photo>, Vec<(String, String)>)> {
-    let photos = folder(dir)?;
+/// Where one cannot be read.
+pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<(String, String)>)> {
     if skip {
         return usable(photos, |photo| photo.source.image());
     }

@@ -81,6 +81,73 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
     numbered((0..n).map(|i| find(&mut root, i)))
 }
 
+/// The clusters of [`agglomerative`] on squared Euclidean distances of the rows of `x` `[n, D]`, without those distances:
+/// O(n D) memory, O(n² D) time at most. `done` is called for each of the n rows once, when its cluster is joined to another
+/// or can be no more.
+///
+/// The mean squared distance of two clusters follows from their means a and b and mean squared lengths p and q, p + q - 2 ab;
+/// and what has nobody within `threshold` never will have (average linkage is reducible).
+pub fn average_linkage(x: &Tensor, threshold: f64, mut done: impl FnMut()) -> Vec<usize> {
+    let mut x = x.detach().to_device(Device::Cpu).to_kind(Kind::Float).copy();
+    let n = x.size()[0] as usize;
+    let mut square = x.square().sum_dim_intlist(1, false, Kind::Float);
+    // Of the clusters that may still be joined: a first member, how many they are, and whether they still are.
+    let (mut first, mut size): (Vec<usize>, Vec<f64>) = ((0..n).collect(), vec![1.; n]);
+    let mut root: Vec<usize> = (0..n).collect();
+    let (mut left, mut start) = (n, 0);
+    let mut chain: Vec<usize> = Vec::new();
+    while left > 1 {
+        if chain.is_empty() {
+            if 2 * left < first.len() {
+                let kept: Vec<usize> = (0..first.len()).filter(|&row| size[row] > 0.).collect();
+                let rows = Tensor::from_slice(&kept.iter().map(|&row| row as i64).collect::<Vec<_>>());
+                (x, square) = (x.index_select(0, &rows), square.index_select(0, &rows));
+                first = kept.iter().map(|&row| first[row]).collect();
+                (size, start) = (kept.iter().map(|&row| size[row]).collect(), 0);
+            }
+            while size[start] == 0. {
+                start += 1;
+            }
+            chain.push(start);
+        }
+        let tip = chain[chain.len() - 1];
+        let (own, length) = (x.get(tip as i64), square.double_value(&[tip as i64]));
+        let distance = (&square - x.mv(&own) * 2.).nan_to_num(f64::INFINITY, f64::INFINITY, f64::INFINITY);
+        let _ = distance.get(tip as i64).fill_(f64::INFINITY);
+        let mut near = distance.argmin(0, false).int64_value(&[]) as usize;
+        let at = |row: usize| distance.double_value(&[row as i64]);
+        let before = chain.len().checked_sub(2).map(|place| chain[place]);
+        // On a tie the one before wins, else the chain would not end: also where rounding makes one.
+        near = before.filter(|&before| at(before) - at(near) <= 1e-5 * (1. + length)).unwrap_or(near);
+        let gone = if at(near) + length >= threshold || at(near).is_infinite() {
+            chain.pop();
+            tip
+        } else if Some(near) != before {
+            chain.push(near);
+            continue;
+        } else {
+            chain.truncate(chain.len() - 2);
+            let all = size[near] + size[tip];
+            let mean = |a: &Tensor, b: &Tensor| (a * size[near] + b * size[tip]) / all;
+            x.get(near as i64).copy_(&mean(&x.get(near as i64), &own));
+            square.get(near as i64).copy_(&mean(&square.get(near as i64), &square.get(tip as i64)));
+            root[first[tip].max(first[near])] = first[tip].min(first[near]);
+            first[near] = first[tip].min(first[near]);
+            size[near] = all;
+            tip
+        };
+        size[gone] = 0.;
+        let _ = square.get(gone as i64).fill_(f64::INFINITY);
+        left -= 1;
+        done();
+    }
+    (0..left).for_each(|_| done());
+    for row in 0..n {
+        root[row] = root[root[row]]; // which comes before it
+    }
+    numbered(root.into_iter())
+}
+
 /// Clusters numbered from 0 in order of first members.
 fn numbered<K: Eq + Hash>(of: impl Iterator<Item = K>) -> Vec<usize> {
     let mut number = HashMap::new();

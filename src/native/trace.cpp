@@ -86,7 +86,7 @@ void refuse_constants(const at::ArrayRef<torch::jit::Block*> blocks) {
 }
 
 void trace(const Variable* variables, size_t variable_count, const void* const* inputs, size_t input_count,
-           Forward forward, void* context, const char* path) {
+           Forward forward, void* context, const char* about, const char* path) {
   at::NoGradGuard no_grad;
   Node root;
   for (size_t i = 0; i < variable_count; ++i) {
@@ -144,7 +144,7 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
   // Through memory: given a path, libtorch would put the temporary file's name into the archive; and its writer throws
   // from its destructor where the disk is full, which ends the process.
   std::ostringstream bytes;
-  saved.save(bytes);
+  saved.save(bytes, {{"model.json", about}});
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file << bytes.str();
   file.close();
@@ -157,10 +157,10 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
 
 // 0, or 1 with the first line of what went wrong in `error`, which has room for `room` bytes.
 extern "C" int32_t rankle_trace(const Variable* variables, size_t variable_count, const void* const* inputs,
-                                size_t input_count, Forward forward, void* context, const char* path, char* error,
-                                size_t room) {
+                                size_t input_count, Forward forward, void* context, const char* about, const char* path,
+                                char* error, size_t room) {
   try {
-    trace(variables, variable_count, inputs, input_count, forward, context, path);
+    trace(variables, variable_count, inputs, input_count, forward, context, about, path);
     return 0;
   } catch (const c10::Error& e) {
     first_line(e.what_without_backtrace(), error, room);

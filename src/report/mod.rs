@@ -79,6 +79,8 @@ pub struct Bars {
 pub enum Frame {
     /// Neither right nor wrong: a query.
     None,
+    /// Neither, and no query.
+    Plain,
     /// Green, with a tick.
     Right,
     /// Red, with a cross.

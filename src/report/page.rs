@@ -115,6 +115,7 @@ pub fn gallery(note: &str, rows: &[GalleryRow]) -> Markup {
 fn tile_of(tile: &Tile) -> Markup {
     let (class, mark, word) = match tile.frame {
         Frame::None => ("tile query", "", "query"),
+        Frame::Plain => ("tile", "", "photo"),
         Frame::Right => ("tile right", "✓ ", "right"),
         Frame::Wrong => ("tile wrong", "✗ ", "wrong"),
     };

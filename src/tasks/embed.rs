@@ -1,16 +1,20 @@
 //! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
 
 use std::collections::BTreeMap;
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
+use super::Rows;
 use crate::collectives::World;
 use crate::datasets::Photo;
+use crate::files;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last, hold_weights};
+use crate::real::numbers;
 use crate::run::folder::check_out as check_run_out;
 use crate::say::Bar;
 use crate::transfer::{Fetch, stage, upload};
@@ -79,21 +83,70 @@ impl Embedding {
     }
 }
 
+/// What [`write`] writes by a file's ending.
+fn ending(out: &Path) -> Option<&str> {
+    out.extension()?.to_str().filter(|end| ["safetensors", "npz", "csv"].contains(end))
+}
+
 /// The file that [`write`] is to write where `--out` names `out`; refuses, before the work is done, what it could not write.
 pub fn check_out(out: &Path) -> Result<PathBuf> {
-    if out.extension().is_none_or(|extension| extension != "safetensors") || out.is_dir() {
-        bail!("--out {}: give the name of a .safetensors file", out.display());
+    if ending(out).is_none() || out.is_dir() {
+        bail!("--out {}: give the name of a .safetensors, .npz or .csv file", out.display());
     }
     if out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         bail!("--out {}: there is no such folder: make it, or name another", out.display());
     }
-    check_run_out(out, |at| crate::weights::metadata(at).is_some_and(|metadata| metadata.contains_key("names")))
+    check_run_out(out, |at| match ending(at) {
+        Some("csv") => {
+            let head = files::open(at).map(BufReader::new).map(csv::Reader::from_reader);
+            head.is_ok_and(|mut file| file.headers().is_ok_and(|head| head.get(0) == Some("name")))
+        }
+        Some("npz") => {
+            let zip = files::open(at).map(BufReader::new).map(zip::ZipArchive::new);
+            zip.is_ok_and(|zip| zip.is_ok_and(|zip| zip.index_for_name("names.npy").is_some()))
+        }
+        _ => crate::weights::metadata(at).is_some_and(|metadata| metadata.contains_key("names")),
+    })
 }
 
-/// Writes embeddings `x` `[N, D]` as the tensor "embeddings", with the N `names` as a JSON list in the metadata.
-pub fn write(out: &Path, names: &[&str], x: Tensor) -> Result<()> {
-    let metadata = [("names".to_string(), serde_json::to_string(names)?)].into();
-    crate::weights::save(out, &[("embeddings".into(), x)], Some(metadata))
+/// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array "names"; or as .csv, a
+/// line a row, its name first, a column a number, called by its class where it is of one. Which, the file's ending says.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write(out: &Path, rows: &Rows) -> Result<()> {
+    match ending(out) {
+        Some("csv") => files::atomically(out, |draft| {
+            let mut file = csv::Writer::from_writer(BufWriter::new(files::own(draft)?));
+            let flat = |x: &Tensor| x.to_kind(Kind::Float).reshape([rows.names.len() as i64, -1]);
+            let columns: Vec<(&String, Tensor)> = rows.tensors.iter().map(|(name, x)| (name, flat(x))).collect();
+            let classes = rows.texts("classes").unwrap_or_default();
+            let head = |(name, x): &(&String, Tensor)| -> Vec<String> {
+                let (width, name) = (x.size()[1] as usize, *name);
+                let by_class = width == classes.len() && name != "features";
+                (0..width)
+                    .map(|i| format!("{name}.{}", if by_class { classes[i].clone() } else { i.to_string() }))
+                    .collect()
+            };
+            let heads = columns.iter().flat_map(head);
+            file.write_record(["name".to_string()].into_iter().chain(heads))?;
+            for (row, name) in rows.names.iter().enumerate() {
+                let numbers = columns.iter().flat_map(|(_, x)| numbers::<f32>(&x.get(row as i64)));
+                file.write_record([name.clone()].into_iter().chain(numbers.map(|x| x.to_string())))?;
+            }
+            Ok(file.flush()?)
+        }),
+        Some("npz") => {
+            let mut texts = vec![("names", rows.names.clone())];
+            texts.extend(rows.metadata.iter().filter_map(|(name, _)| Some((name.as_str(), rows.texts(name)?))));
+            crate::weights::save_npz(out, &texts, &rows.tensors)
+        }
+        _ => {
+            let names = ("names".to_string(), serde_json::to_string(&rows.names)?);
+            let metadata = rows.metadata.iter().cloned().chain([names]).collect();
+            crate::weights::save(out, &rows.tensors, Some(metadata))
+        }
+    }
 }
 
 /// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` and the first row of

@@ -1,12 +1,16 @@
 //! Tasks: what papers of one field share, from a set and a network to scores and pictures.
 
+pub mod brought;
 pub mod embed;
 pub mod faces;
 pub mod labels;
 pub mod pairs;
 pub mod people;
 pub mod reid;
+mod search;
 pub mod skill;
+
+pub use brought::{Brought, Use};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,16 +70,34 @@ fn files<'a>(photos: impl IntoIterator<Item = &'a Photo, IntoIter: 'a>) -> Reads
 }
 
 /// What a network says of what a user brings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rows {
     /// Tensors by name, a row a name.
     pub tensors: Vec<(String, Tensor)>,
     /// The images' (videos') names.
     pub names: Vec<String>,
+    /// The photos as they were seen, and their places among those that were brought; empty of videos.
+    pub photos: Vec<Photo>,
+    /// See there.
+    pub places: Vec<usize>,
     /// More of the file's metadata.
     pub metadata: Vec<(String, String)>,
     /// What it is, before the file's name is printed.
     pub what: String,
+}
+
+impl Rows {
+    /// A list of texts in the metadata.
+    pub fn texts(&self, wanted: &str) -> Option<Vec<String>> {
+        let (_, list) = self.metadata.iter().find(|(name, _)| name == wanted)?;
+        serde_json::from_str(list).ok()
+    }
+
+    /// Rows of photos, without what is said of them.
+    pub fn of(photos: Vec<Photo>) -> Rows {
+        let names = photos.iter().map(|photo| photo.name.to_string()).collect();
+        Rows { names, places: (0..photos.len()).collect(), photos, ..Rows::default() }
+    }
 }
 
 /// A folder's name without the `/` behind it, so that a run has one name.

@@ -2,7 +2,6 @@
 //! computed once, and memory does not grow with the number of pairs; a network of single images embeds.
 
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -31,6 +30,9 @@ use crate::transform::{Augment, Recipe, TestViews};
 
 /// Bytes of conv2 maps that are kept at a time, of the queries and of the gallery each.
 const HELD: usize = 256 << 20;
+
+/// What queries and a gallery are ranked by `[Q, G]`, and how it reads.
+pub type Ranked = (Tensor, Dissimilarity);
 
 /// How to compare. Several processes compare a share of the queries or pairs each, and all have all numbers in the end.
 #[derive(Debug, Clone)]
@@ -168,26 +170,34 @@ impl Comparison {
         vec![format!("{}{order}", self.by), format!("training distances: {pairs}")]
     }
 
-    /// What the network says of the images under a folder of the user's: their embeddings, or "dissimilarity" `[N, N]`, g of
-    /// every two of them.
+    /// What a user's photos are ranked by against a gallery, [`Comparison::matrix`]; None of a network of single images.
     ///
     /// # Errors
-    /// Where there is none, one cannot be read, or they are too many to compare.
-    pub fn folder(&self, network: &QuadrupletNet, folder: &str) -> Result<Rows> {
+    /// Where one cannot be read.
+    pub fn search(&self, network: &QuadrupletNet, query: &[Photo], gallery: &[Photo]) -> Result<Option<Ranked>> {
+        let ranked = || Ok((self.matrix(network, query, gallery)?, self.by));
+        network.takes_pairs().then(ranked).transpose()
+    }
+
+    /// What the network says of a user's photos: their embeddings, or "dissimilarity" `[N, N]`, g of every two of them.
+    ///
+    /// # Errors
+    /// Where one cannot be read, or they are too many to compare.
+    pub fn photos(&self, network: &QuadrupletNet, photos: &[Photo]) -> Result<Rows> {
         const MOST: usize = 10_000;
         if !network.takes_pairs() {
-            return people::embed_folder(network, folder, &self.images);
+            return people::embed_photos(network, photos, &self.images);
         }
-        let (photos, metadata) = datasets::brought(Path::new(folder), self.images.skip_unreadable)?;
+        let (photos, metadata) = datasets::brought(photos.to_vec(), self.images.skip_unreadable)?;
         let n = photos.len();
-        ensure!(n <= MOST, "--images {folder}: {n} photos make {} pairs: give at most {MOST} photos", n * n);
+        ensure!(n <= MOST, "--images: {n} photos make {} pairs: give at most {MOST} photos", n * n);
         let g = self.matrix(network, &photos, &photos)?;
         let g = if self.by == Dissimilarity::Softmax { g.sigmoid() } else { g };
         Ok(Rows {
             what: format!("{n} x {n} dissimilarities"),
-            names: photos.into_iter().map(|photo| photo.name.to_string()).collect(),
             tensors: vec![("dissimilarity".into(), g)],
             metadata,
+            ..Rows::of(photos)
         })
     }
 

@@ -191,19 +191,15 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
     }
 }
 
-/// Embeds all images under a folder of the user's.
+/// Embeds a user's photos.
 ///
 /// # Errors
-/// Where there is none, or one cannot be read.
-pub fn embed_folder(network: &dyn Network, folder: &str, embedding: &Embedding) -> Result<Rows> {
-    let (photos, metadata) = datasets::brought(std::path::Path::new(folder), embedding.skip_unreadable)?;
+/// Where one cannot be read.
+pub fn embed_photos(network: &dyn Network, photos: &[Photo], embedding: &Embedding) -> Result<Rows> {
+    let (photos, metadata) = datasets::brought(photos.to_vec(), embedding.skip_unreadable)?;
     let x = embedding.photos(network, &photos, "embed")?;
-    Ok(Rows {
-        what: format!("{} embeddings of width {}", photos.len(), network.width()),
-        names: photos.into_iter().map(|photo| photo.name.to_string()).collect(),
-        tensors: vec![("embeddings".into(), x)],
-        metadata,
-    })
+    let what = format!("{} embeddings of width {}", photos.len(), network.width());
+    Ok(Rows { what, tensors: vec![("embeddings".into(), x)], metadata, ..Rows::of(photos) })
 }
 
 impl Embedded {

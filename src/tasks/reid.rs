@@ -12,6 +12,7 @@ use tch::Tensor;
 
 use super::bare;
 use super::embed::{Embedding, average_by};
+pub use super::search::SEARCH;
 use crate::collectives::World;
 use crate::datasets::{self, Layout, Photo, ReidSet, Split};
 use crate::distance::Metric;

@@ -1,4 +1,4 @@
-//! Named tensors in files: `.safetensors` read and written, PyTorch's `.pth` and `.pt` state dicts and NumPy's `.npz`
+//! Named tensors in files: `.safetensors` and NumPy's `.npz` read and written, PyTorch's `.pth` and `.pt` state dicts
 //! read.
 //!
 //! What a file is, its content says and not its name. Nothing in a file is run (a pickle is a program), and nothing is
@@ -21,6 +21,7 @@ use tch::Tensor;
 
 use crate::{catalog, files};
 
+pub use self::npz::save_npz;
 pub use self::safetensors::{metadata, read_safetensors, read_sealed, save};
 pub use load::{Loaded, is_finite, load_into};
 pub use start::{Form, Published, start};

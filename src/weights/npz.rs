@@ -1,13 +1,16 @@
 //! NumPy's `.npz`: a zip of `.npy` files, each a header that describes one array and its numbers. An array of objects
 //! is a pickle: refused, as is all that is not plain little-endian numbers in C order.
 
-use std::io::{Read, Seek};
+use std::io::{BufWriter, Read, Seek, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use tch::{Kind, Tensor};
-use zip::ZipArchive;
+use tch::{Device, Kind, Tensor};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::Named;
+use crate::files;
 
 /// NumPy's names of kinds and ours.
 const KINDS: [(&str, Kind); 10] = [
@@ -86,4 +89,45 @@ fn array(bytes: &[u8]) -> Result<Tensor> {
 fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     let (_, value) = header.split_once(&format!("'{name}'"))?;
     Some(value.trim_start().strip_prefix(':')?.trim_start())
+}
+
+/// Writes lists of texts and tensors as arrays that NumPy's `numpy.load` reads them, whole or not at all; nothing is
+/// compressed.
+///
+/// # Errors
+/// Where it cannot be written, or a kind has no name in NumPy.
+pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)]) -> Result<()> {
+    files::atomically(path, |draft| {
+        let mut zip = ZipWriter::new(BufWriter::new(files::own(draft)?));
+        let mut put = |name: &str, kind: &str, shape: String, bytes: &[u8]| -> Result<()> {
+            let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
+            let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 11;
+            let header = format!("{dictionary:padded$}\n");
+            let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+            zip.start_file(format!("{name}.npy"), stored)?;
+            zip.write_all(b"\x93NUMPY\x01\x00")?;
+            zip.write_all(&(header.len() as u16).to_le_bytes())?;
+            zip.write_all(header.as_bytes())?;
+            Ok(zip.write_all(bytes)?)
+        };
+        for (name, list) in texts {
+            let longest = list.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(1);
+            let letters = |text: &String| {
+                let padded = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(longest);
+                padded.flat_map(u32::to_le_bytes).collect::<Vec<_>>()
+            };
+            let bytes: Vec<u8> = list.iter().flat_map(letters).collect();
+            put(name, &format!("<U{longest}"), format!("{},", list.len()), &bytes)?;
+        }
+        for (name, x) in tensors {
+            let (kind, _) = KINDS.iter().find(|(_, kind)| *kind == x.kind()).context("a kind that NumPy has not")?;
+            let x = x.detach().to_device(Device::Cpu).contiguous();
+            let mut bytes = vec![0_u8; x.numel() * x.kind().elt_size_in_bytes()];
+            if !bytes.is_empty() {
+                x.f_copy_data_u8(&mut bytes, x.numel())?;
+            }
+            put(name, kind, x.size().iter().map(|n| format!("{n},")).collect(), &bytes)?;
+        }
+        Ok(zip.finish()?.flush()?)
+    })
 }

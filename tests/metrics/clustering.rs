@@ -1,5 +1,5 @@
 use rand::Rng;
-use rankle::metrics::clustering::{agglomerative, b_cubed, pairwise_f};
+use rankle::metrics::clustering::{agglomerative, average_linkage, b_cubed, pairwise_f};
 use rankle::seed;
 use tch::{Kind, Tensor};
 
@@ -93,4 +93,26 @@ fn agreement_by_nested_loops() {
     assert_eq!(pairwise_f(&[0, 1, 2], &[1, 2, 3]).f, 1.0);
     assert_eq!(pairwise_f(&[0, 0], &[1, 2]).f, 0.0);
     assert!(b_cubed(&[], &[]).f.is_nan());
+}
+
+/// Without distances the same clusters, and every row is counted once.
+#[test]
+fn average_linkage_is_agglomerative_on_squared_distances() {
+    for (seed, n) in [(1, 0), (2, 1), (3, 2), (4, 60), (5, 300)] {
+        let x = crate::common::matrix(seed, n, 5);
+        let x = if n == 300 { rankle::distance::normalize(&x) } else { x };
+        let d = rankle::distance::Metric::SquaredEuclidean.matrix(&x, &x);
+        let mut found = std::collections::HashSet::new();
+        for threshold in [1e-6, 0.1, 0.4, 0.8, 1.1, 1.7, 9.] {
+            let mut rows = 0;
+            let ours = average_linkage(&x, threshold, || rows += 1);
+            assert_eq!(ours, agglomerative(&d, threshold), "{n} rows, {threshold}");
+            assert_eq!(rows, n);
+            found.insert(ours.into_iter().max());
+        }
+        assert!(n < 60 || found.len() > 4, "{found:?}");
+    }
+    // Rows that are alike, and one that is no number.
+    let x = Tensor::from_slice(&[1., 1., 1., 1., f64::NAN, 0., 1., 1.]).view([4, 2]);
+    assert_eq!(average_linkage(&x, 0.1, || ()), [0, 0, 1, 0]);
 }

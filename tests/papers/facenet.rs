@@ -293,3 +293,38 @@ fn a_chunk_left_out_is_chosen_once() {
     assert_eq!(rows_that_fit(80_000_000_000, bytes(224, 1)), 512);
     assert_eq!(rows_that_fit(1 << 30, bytes(224, 1)), 32);
 }
+
+/// People by clusters and by a few photos, with folders of links.
+#[test]
+fn people_are_clustered_and_found() {
+    let place = place();
+    place.good("train @run");
+    people(&place, "two", 30..31, 3);
+    // Copies, so that a person is certain whatever the network has learnt.
+    for copy in 0..3 {
+        fs::create_dir_all(place.path("photos/deep")).expect("made");
+        for (name, from) in [("a", "two/P30/P30_0001.png"), ("deep/b", "data/test/P10/P10_0001.png")] {
+            fs::copy(place.path(from), place.path(&format!("photos/{name}{copy}.png"))).expect("copied");
+        }
+    }
+    place.good("cluster @run --images @photos --out @out --link @links --cluster-cut 0.00001");
+    let said = place.json("out/clusters.json");
+    let named = |end: &str| (0..3).map(|copy| format!("{end}{copy}.png")).collect::<Vec<_>>();
+    assert_eq!(said["people"], serde_json::json!([named("a"), named("deep/b")]));
+    let link = fs::read_link(place.path("links/person-0002/3-b2.png")).expect("a link");
+    assert!(link.is_absolute() && link.ends_with("photos/deep/b2.png"), "{link:?}");
+    has(&place.read("out/report.html"), "person 1: 3 photos|deep/b1.png");
+    place.good("find @run --person @photos/a0.png --images @photos --top 3 --out @found --cluster-cut 0.00001");
+    let found = place.json("found/found.json");
+    let first: Vec<&str> =
+        found["found"].as_array().expect("a list").iter().filter_map(|f| f["photo"].as_str()).collect();
+    assert!(first.len() == 5 && first[..2] == ["a1.png", "a2.png"], "{first:?}");
+    assert!(found["found"][1]["same"] == true && found["found"][2]["same"] == false);
+    place.bad(&[
+        (1, "cluster @run --images @photos --out @out --link @links", "--link|not empty"),
+        (1, "cluster @run --images @photos --out @out --link @photos/links", "--link|beside it"),
+        (1, "cluster @run --images @photos @none --out @out", "none"),
+        (1, "find @run --person @photos --images @photos --out @found", "--images|--person"),
+        (2, "cluster @run --images @photos --out @out --enrolled 1", "--enrolled"),
+    ]);
+}

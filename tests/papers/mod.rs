@@ -1,6 +1,7 @@
 //! All papers through one harness: every verb, kills, bad input, and what each program says of itself. A paper is a row of
 //! [`papers`]; what only one paper has stands in its own file.
 
+mod deploy;
 mod facenet;
 mod multilabel_ranking;
 mod quadruplet;
@@ -38,6 +39,8 @@ pub struct Case {
     elsewhere: &'static [&'static str],
     /// What `embed` is given, and the tensor that it writes.
     embed: (&'static str, &'static str),
+    /// Verbs that do what its network is for, on three photos, and what they write.
+    uses: &'static [(&'static str, &'static str)],
 }
 
 pub fn papers() -> Vec<Case> {
@@ -56,6 +59,10 @@ pub fn papers() -> Vec<Case> {
             scoring: "--enrolled 1 --neighbours 1",
             elsewhere: &[],
             embed: ("--images", "embeddings"),
+            uses: &[
+                ("cluster @run --images @photos --out @clusters", "clusters/clusters.json"),
+                ("find @run --person @photos/0.png --images @photos --out @found", "found/found.json"),
+            ],
         },
         Case {
             program: Program(env!("CARGO_BIN_EXE_multilabel-ranking")),
@@ -68,6 +75,7 @@ pub fn papers() -> Vec<Case> {
             scoring: "",
             elsewhere: &["class mAP (VOC2007", "class mAP (step, difficult"],
             embed: ("--images", "scores"),
+            uses: &[("tag @run --images @photos --out @tags", "tags/tags.json")],
         },
         Case {
             program: quadruplet::QUADRUPLET,
@@ -81,6 +89,7 @@ pub fn papers() -> Vec<Case> {
             scoring: "--pairs 9 --draws 2",
             elsewhere: &[],
             embed: ("--images", "dissimilarity"),
+            uses: &[("search @run --query @photos/0.png --gallery @photos --out @answers", "answers/answers.json")],
         },
         Case {
             program: Program(env!("CARGO_BIN_EXE_skill-determination")),
@@ -93,6 +102,7 @@ pub fn papers() -> Vec<Case> {
             scoring: "--sigma 5",
             elsewhere: &["fused, separation", "fused, alpha", "fused, snippets", "spatial, ", "temporal, "],
             embed: ("--videos", "spatial"),
+            uses: &[],
         },
         Case {
             program: Program(env!("CARGO_BIN_EXE_triplet-reid")),
@@ -105,6 +115,7 @@ pub fn papers() -> Vec<Case> {
             scoring: "--rerank --views original",
             elsewhere: &["multi query"],
             embed: ("--images", "embeddings"),
+            uses: &[("search @run --query @photos/0.png --gallery @photos --out @answers", "answers/answers.json")],
         },
         Case {
             program: sixth,
@@ -117,6 +128,7 @@ pub fn papers() -> Vec<Case> {
             scoring: "",
             elsewhere: &[],
             embed: ("--images", "embeddings"),
+            uses: &[],
         },
     ]
 }
@@ -231,6 +243,36 @@ fn programs_are_sound_and_every_verb_works() {
         place.good(&format!("embed @run {} {brought} --out @out.safetensors", case.embed.0));
         let tensors = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
         assert!(tensors.iter().any(|(name, x)| name == case.embed.1 && x.size()[0] >= 3), "{tensors:?}");
+
+        let listed = format!("embed @run {} {brought} --out @out", case.embed.0);
+        place.good(&format!("{listed}.csv"));
+        place.good(&format!("{listed}.npz"));
+        place.good(&format!("{listed}.npz")); // Its own file is replaced.
+        let list = place.read("out.csv");
+        let first: Vec<&str> = list.lines().nth(1).expect("a row").split(',').collect();
+        let numbers: i64 = tensors.iter().map(|(_, x)| x.numel() as i64 / x.size()[0]).sum();
+        assert_eq!(first.len() as i64, 1 + numbers, "{first:?}");
+        let (_, x) = &tensors[if case.embed.0 == "--images" { 0 } else { 1 }];
+        assert!(x.numel() > 0 && list.lines().count() as i64 == 1 + x.size()[0]);
+        place.write("other.csv", "x,y");
+        place.bad(&[
+            (1, &format!("embed @run {} {brought} --out @other.csv", case.embed.0), "other.csv|did not write"),
+            (1, &format!("embed @run {} {brought} --out @out.txt", case.embed.0), ".safetensors, .npz or .csv"),
+        ]);
+        for (line, file) in case.uses {
+            has(&place.good(line), &format!("results: {}|report:", place.text(file)));
+            place.good(line); // Its own results are replaced,
+            let page = place.path(file).with_file_name("report.html");
+            has(&fs::read_to_string(&page).expect("a page"), "data:image/jpeg;base64,");
+            // and nobody else's.
+            fs::write(place.path(file), "{}").expect("written");
+            let verb = line.split(' ').next().expect("a verb");
+            place.bad(&[(1, line, "--out|did not write")]);
+            assert_eq!(place.read(file), "{}");
+            has(&case.program.good(&[verb, "--help"]), "--out|--run|--device");
+            fs::remove_file(place.path(file)).expect("removed");
+            fs::remove_file(page).expect("removed");
+        }
 
         place.good(&format!("embed @run --untrained {} {brought} --out @before.safetensors", case.embed.0));
         assert_ne!(

@@ -283,3 +283,42 @@ fn two_processes_take_the_steps_of_one() {
         has(&String::from_utf8_lossy(&output.stderr), "this verb takes one process");
     }
 }
+
+/// Labels, scores, thresholds and counts are those of `embed`.
+#[test]
+fn tags_are_what_embed_says() {
+    let usual = "--data drawn --net small --size 16 --epochs 1 --epochs2 1 --batch 400";
+    let place = Place::new(Program(env!("CARGO_BIN_EXE_multilabel-ranking")), usual);
+    place.good("train @run");
+    (0..4).for_each(|person| place.photo(&format!("photos/{person}, a.png"), person, 1, 0));
+    for decision in ["threshold", "count"] {
+        place.good(&format!("tag @run --images @photos --out @tags --decision {decision}"));
+        place.good(&format!("embed @run --images @photos --out @x.safetensors --decision {decision}"));
+        let tensors: std::collections::HashMap<_, _> =
+            rankle::weights::read(&place.path("x.safetensors")).expect("readable").into_iter().collect();
+        let said = place.json("tags/tags.json");
+        let mut lines = csv::Reader::from_path(place.path("tags/tags.csv")).expect("a list");
+        let lines: Vec<csv::StringRecord> = lines.records().map(|line| line.expect("a line")).collect();
+        assert_eq!(lines.len(), 4);
+        for (row, line) in lines.iter().enumerate() {
+            let photo = &said["photos"][row];
+            assert!(photo["photo"] == line[0] && photo["count"] == line[1].parse::<i64>().expect("a count"), "{photo}");
+            assert_eq!(photo["count"], tensors["counts"].int64_value(&[row as i64]));
+            let labels = photo["labels"].as_array().expect("labels");
+            assert_eq!(labels.len() as i64, tensors["labels"].get(row as i64).sum(tch::Kind::Int64).int64_value(&[]));
+            assert!(decision == "threshold" || photo["count"] == labels.len());
+            for label in labels {
+                let class = said["classes"].as_array().expect("classes").iter().position(|k| *k == label["label"]);
+                let at = [row as i64, class.expect("a class") as i64];
+                for (name, tensor) in [("score", "scores"), ("threshold", "thresholds")] {
+                    crate::common::close(
+                        label[name].as_f64().expect("a number"),
+                        tensors[tensor].double_value(&at),
+                        1e-6,
+                    );
+                }
+                assert!(line[2].split(';').any(|word| label["label"] == word), "{line:?}");
+            }
+        }
+    }
+}

@@ -4,11 +4,12 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use rankle::datasets::{drawn, faces::FaceSet};
+use rankle::deploy::About;
 use rankle::hyper::{Hyper, count, positive, within};
 use rankle::models::{FaceSmall, Network, layers::Scope};
 use rankle::paper::{Departures, Evaluation, Nets, NoScoring, NoVerbs, Paper, Plan};
 use rankle::run::{Run, session::Done, session::Session, stats};
-use rankle::tasks::{Rows, faces, people};
+use rankle::tasks::{Rows, brought::Brought, faces, people};
 use rankle::transform::{Augment, Recipe, TestViews};
 use rankle::{distance::Metric, losses::Tally, optim::Rule, program, sampler::PkSampler};
 use serde::{Deserialize, Serialize};
@@ -90,16 +91,16 @@ impl Paper for Contrastive {
         Ok(Evaluation { scores, ..Evaluation::default() })
     }
 
-    fn embed(_: &Flags, nets: &Nets<'_, Self>, folder: &str, _: &NoScoring, run: &Run) -> Result<Rows> {
-        people::embed_folder(
+    fn embed(_: &Flags, nets: &Nets<'_, Self>, of: &Brought, _: &NoScoring, run: &Run) -> Result<Rows> {
+        people::embed_photos(
             &nets.only()?,
-            folder,
+            &of.photos,
             &people::embedding(Recipe::imagenet(SIDE, SIDE), TestViews::Original, run),
         )
     }
 
-    fn inputs(_: &Flags, _: &(), _: &str, _: &NoScoring) -> (Vec<Vec<i64>>, String) {
-        (vec![vec![2, 3, SIDE.into(), SIDE.into()]], "faces to points".into())
+    fn about(_: &Flags, _: &(), _: &str, _: &NoScoring) -> About {
+        About::photos(Recipe::imagenet(SIDE, SIDE), TestViews::Original, "points")
     }
 
     fn export(_: &Flags, net: &FaceSmall, _: &NoScoring, inputs: &[Tensor]) -> Tensor {

@@ -210,3 +210,42 @@ fn wrong_weights_are_named_before_anything_is_written() {
     }
     assert!(!place.path("run").exists(), "a refused start leaves no claim on the folder");
 }
+
+/// A gallery's embeddings are kept and taken again as long as photos, network and flags are the same.
+#[test]
+fn search_finds_the_nearest_and_keeps_the_gallery() {
+    let usual = "--data drawn --net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 4";
+    let place = Place::new(Program(env!("CARGO_BIN_EXE_triplet-reid")), usual);
+    place.good("train @run");
+    (0..6).for_each(|person| place.photo(&format!("gallery/{person}.png"), person, 1, 0));
+    place.photo("query/a.png", 2, 1, 0);
+    let search = |more: &str| {
+        let line = format!("search @run --query @query @gallery/4.png --gallery @gallery --top 3 --out @out {more}");
+        let output = place.command(&line).output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (place.json("out/answers.json")["queries"].clone(), said.contains("the gallery's embeddings are those of"))
+    };
+    let (first, kept) = search("");
+    assert!(!kept);
+    for (query, name) in [(0, "2.png"), (1, "4.png")] {
+        let answers = first[query]["answers"].as_array().expect("answers");
+        assert!(answers.len() == 3 && answers[0]["photo"] == name, "{answers:?}");
+        let distances: Vec<f64> = answers.iter().filter_map(|answer| answer["distance"].as_f64()).collect();
+        assert!(distances[0] < 1e-2 && distances.is_sorted() && distances[1] > distances[0], "{distances:?}");
+    }
+    assert_eq!(search(""), (first.clone(), true));
+    assert!(!search("--views original").1, "seen in another way");
+    assert!(search("--views original").1);
+    place.photo("gallery/3.png", 2, 1, 0);
+    let (changed, kept) = search("--views original");
+    assert!(!kept);
+    let distance = |i: usize| changed[0]["answers"][i]["distance"].as_f64().expect("a distance");
+    assert!((distance(0) - distance(1)).abs() < 1e-3, "two photos of the query now: {changed}");
+    place.write("gallery/out.txt", "");
+    place.bad(&[
+        (1, "search @run --query @query --gallery @gallery --out @gallery/out", "--out|beside it"),
+        (1, "search @run --query @none --gallery @gallery --out @out", "none"),
+        (2, "search @run --query @query --gallery @gallery --out @out --top 0", "--top"),
+    ]);
+}

@@ -26,7 +26,7 @@ use crate::say::note;
 use crate::source::View;
 use crate::tasks::{Data, Rows, files, people};
 use crate::transfer::stage;
-use crate::transform::{Augment, Recipe, TestViews};
+use crate::transform::{Augment, Recipe};
 
 /// Opens a set by name: `drawn`, or a folder.
 ///
@@ -113,18 +113,17 @@ pub fn sampler(set: &FaceSet, people: usize, faces: usize, negatives: usize, see
 /// # Errors
 /// Where an image cannot be read, or another process is gone.
 pub fn embed(net: &dyn Network, photos: &[Photo], recipe: Recipe, how: &Scoring, run: &Run) -> Result<Tensor> {
-    let views = if how.variant().flips() { TestViews::Flip } else { TestViews::Original };
-    Ok(normalize(&people::embedding(recipe, views, run).photos(net, photos, "embed")?))
+    Ok(normalize(&people::embedding(recipe, how.views(), run).photos(net, photos, "embed")?))
 }
 
-/// Embeds all images under a folder of the user's, each through `view`, or the faces that are detected, as [`embed`]. That
+/// Embeds a user's photos, each through `view`, or the faces that are detected, as [`embed`]. That
 /// they are cut, and photos without a face, which have no row, are said and stand in the metadata.
 ///
 /// # Errors
-/// Where there is none, or one cannot be read or is no face crop.
-pub fn embed_folder(
+/// Where one cannot be read or is no face crop, or none has a face.
+pub fn embed_photos(
     net: &dyn Network,
-    folder: &str,
+    photos: &[Photo],
     view: View,
     recipe: Recipe,
     how: &Scoring,
@@ -136,8 +135,7 @@ pub fn embed_folder(
         "--variant {}: the mean of which set? embed takes plain or flip-averaged",
         variant.name()
     );
-    let photos = datasets::folder(Path::new(folder))?;
-    let mut set = FaceSet { test: photos, ..FaceSet::default() }.through(view);
+    let mut set = FaceSet { test: photos.to_vec(), ..FaceSet::default() }.through(view);
     let mut metadata = Vec::new();
     if run.machine.skip_unreadable {
         let image = |photo: &Photo| if how.detect.is_some() { photo.source.image() } else { faces::image(photo) };
@@ -153,23 +151,24 @@ pub fn embed_folder(
         note("--crop has no effect here: --detect cuts out the faces");
     }
     let empty = how.detected(&mut set.test, Some(&run.machine))?.unwrap_or_default();
-    if let Some(first) = empty.first() {
-        let (all, gone) = (set.test.len(), empty.iter().map(String::as_str).collect::<BTreeSet<_>>());
-        set.test.retain(|photo| !gone.contains(&*photo.name));
-        ensure!(
-            !set.test.is_empty(),
-            "no face in any of {all} photos under {folder}, e.g. {first}: give other --images"
-        );
+    let gone: BTreeSet<usize> = empty.iter().copied().collect();
+    let places: Vec<usize> = (0..set.test.len()).filter(|place| !gone.contains(place)).collect();
+    if let Some(&first) = empty.first() {
+        let (all, first) = (set.test.len(), set.test[first].name.clone());
+        let names: Vec<&str> = empty.iter().map(|&place| &*set.test[place].name).collect();
+        metadata.push(("no face".into(), json!(names).to_string()));
+        set.test = places.iter().map(|&place| set.test[place].clone()).collect();
+        ensure!(!set.test.is_empty(), "no face in any of {all} photos, e.g. {first}: give other --images");
         note(format!("{} of {all} photos have no face and no row, the first {first}", empty.len()));
-        metadata.push(("no face".into(), json!(empty).to_string()));
     }
     faces::check(&set.test)?;
     let x = embed(net, &set.test, recipe, how, run)?;
     Ok(Rows {
         what: format!("{} embeddings of width {}", set.test.len(), net.width()),
-        names: set.test.into_iter().map(|photo| photo.name.to_string()).collect(),
         tensors: vec![("embeddings".into(), x)],
         metadata,
+        places,
+        ..Rows::of(set.test)
     })
 }
 

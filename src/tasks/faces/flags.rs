@@ -14,6 +14,7 @@ use crate::device::machine::Machine;
 use crate::say;
 use crate::source::{Source, View};
 use crate::tasks::bare;
+use crate::transform::TestViews;
 
 /// Which people are trained on and which are tested.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,10 +114,10 @@ impl Variant {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scoring {
     /// How embeddings are compared; the variants are those of open implementations (Section 4)
-    #[arg(long, value_enum, default_value_t = Variant::Plain, help_heading = "Scoring and embedding")]
+    #[arg(long, value_enum, default_value_t = Variant::Plain, help_heading = "Scoring, embedding and export")]
     pub variant: Variant,
     /// Average with the mirror image's embedding, as --variant flip-averaged (the paper has no mirror images)
-    #[arg(long, conflicts_with = "variant", help_heading = "Scoring and embedding")]
+    #[arg(long, conflicts_with = "variant", help_heading = "Scoring, embedding and export")]
     pub flip: bool,
     /// False accept rate at which VAL is taken (Section 5.1)
     #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = within(1e-9..=0.999), help_heading = "Scoring")]
@@ -148,6 +149,11 @@ pub struct Scoring {
 }
 
 impl Scoring {
+    /// In which views a face is embedded.
+    pub fn views(&self) -> TestViews {
+        if self.variant().flips() { TestViews::Flip } else { TestViews::Original }
+    }
+
     /// The variant that the flags say.
     pub fn variant(&self) -> Variant {
         if self.flip { Variant::FlipAveraged } else { self.variant }
@@ -160,34 +166,35 @@ impl Scoring {
     /// As [`views`].
     pub fn seen(&self, set: &FaceSet, machine: Option<&Machine>) -> Result<FaceSet> {
         let mut set = FaceSet { train: set.train.clone(), ..set.clone() };
-        set.detected = self.detected(&mut set.test, machine)?.map(|empty| said(set.test.len(), &empty));
+        set.detected = self.detected(&mut set.test, machine)?.map(|empty| said(&set.test, &empty));
         set.detected.iter().for_each(say::note);
         let view = View { jpeg: self.jpeg, side: self.pixels, ..View::WHOLE };
         Ok(FaceSet { train: set.train.clone(), ..set.through(view) })
     }
 
-    /// With `--detect` every photo becomes its face; the names of those that have none and stay as they are.
+    /// With `--detect` every photo becomes its face; the places of those that have none and stay as they are.
     ///
     /// # Errors
     /// As [`views`].
-    pub fn detected(&self, photos: &mut [Photo], machine: Option<&Machine>) -> Result<Option<Vec<String>>> {
+    pub fn detected(&self, photos: &mut [Photo], machine: Option<&Machine>) -> Result<Option<Vec<usize>>> {
         let Some(form) = self.detect else { return Ok(None) };
         let views = views(photos, form, self.detector.as_deref().unwrap_or(Path::new(DETECTOR)), machine)?;
         let mut empty = Vec::new();
-        for (photo, view) in photos.iter_mut().zip(views) {
+        for (place, (photo, view)) in photos.iter_mut().zip(views).enumerate() {
             match view {
                 Some(view) => photo.source = Source::Through(Box::new((photo.source.origin().clone(), view))),
-                None => empty.push(photo.name.to_string()),
+                None => empty.push(place),
             }
         }
         Ok(Some(empty))
     }
 }
 
-fn said(photos: usize, empty: &[String]) -> String {
+fn said(photos: &[Photo], empty: &[usize]) -> String {
     let rest = match empty {
         [] => String::new(),
-        [first, ..] => format!("; {} without one are seen whole, the first {first}", empty.len()),
+        [first, ..] => format!("; {} without one are seen whole, the first {}", empty.len(), photos[*first].name),
     };
-    format!("--detect: a face found in {} of {photos} test photos{rest}", photos - empty.len())
+    let count = photos.len();
+    format!("--detect: a face found in {} of {count} test photos{rest}", count - empty.len())
 }

@@ -15,7 +15,7 @@ use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, recognition};
 
 pub use baselines::{BASELINES, baselines, beside, comparison};
-pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_folder, open, part, parts, sampler};
+pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_photos, open, part, parts, sampler};
 pub use crop::{CropFlags, DETECTOR, Form, Verbs, chosen, views};
 pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
@@ -23,6 +23,7 @@ pub use folds::{
     NOT_BY_FOLD, Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold,
     without_fold,
 };
+pub use groups::{CLUSTER, FIND};
 pub use pictures::show;
 
 mod baselines;
@@ -31,6 +32,7 @@ mod crop;
 mod detect;
 mod flags;
 mod folds;
+mod groups;
 mod pictures;
 
 /// Pairs judged over a set's folds.

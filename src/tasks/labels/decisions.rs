@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::{Encoding, features, marks, targets};
+use super::{Encoding, forward, marks, over_items, targets};
 use crate::datasets::labels::{Item, LabelLayout, LabelSet};
 use crate::metrics::multilabel::{self, ApRule, Over};
 use crate::models::label::LabelSystem;
@@ -43,7 +43,7 @@ pub enum Decision {
 }
 
 impl Outputs {
-    /// Everything that `net` says of `items`.
+    /// Everything that `net` says of `items`; features, which may take far more memory than the rest, where they are `wide`.
     ///
     /// # Errors
     /// As [`over_items`].
@@ -54,15 +54,17 @@ impl Outputs {
         classes: usize,
         run: &Run,
         what: &str,
+        wide: bool,
     ) -> Result<Outputs> {
         let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
         run.world().agree("--data (its test items): give every process the same", &names)?;
-        let [feature, f] = features(net, items, encoding, run, what)?;
-        let [theta, logits] = tch::no_grad(|| {
-            let x = net.head_input(&feature, &f).to_device(run.machine.device);
-            [&net.threshold, &net.count].map(|head| head.forward(&x).to_device(Device::Cpu))
-        });
-        Ok(Outputs::new([feature, f, theta, logits], &targets(&items.iter().collect::<Vec<_>>(), classes)))
+        let all = over_items(items, encoding, &run.machine, what, |x| {
+            let [feature, f] = forward(net, x, run).map(|x| x.to_kind(Kind::Float));
+            let x = net.head_input(&feature, &f);
+            let kept = if wide { feature.size()[1] } else { 0 };
+            [feature.narrow(1, 0, kept), f, net.threshold.forward(&x), net.count.forward(&x)]
+        })?;
+        Ok(Outputs::new(all, &targets(&items.iter().collect::<Vec<_>>(), classes)))
     }
 
     /// Of features, scores, thresholds, the count head's logits `[N, n]`, and the true labels as 0/1 `[N, K]`.
@@ -90,12 +92,15 @@ impl Outputs {
         }
     }
 
-    /// Features, scores, thresholds and decided labels by name, a row an item.
+    /// Features, scores, thresholds, decided labels and the count head's counts by name, a row an item.
     pub fn tensors(&self, decision: Decision) -> Vec<(String, Tensor)> {
         let labels = self.by(decision).to_kind(Kind::Uint8);
+        let counts = Tensor::from_slice(&self.counts.iter().map(|&count| count as i64).collect::<Vec<_>>());
         [("features", &self.features), ("scores", &self.scores), ("thresholds", &self.thresholds), ("labels", &labels)]
             .map(|(name, x)| (name.to_string(), x.shallow_clone()))
-            .into()
+            .into_iter()
+            .chain([("counts".to_string(), counts)])
+            .collect()
     }
 
     /// How many labels each item has.

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn::VarStore};
 
-use super::Data;
+use super::brought::Brought;
+use super::{Data, Rows};
 use crate::collectives::{Shares, World};
 use crate::datasets::labels::{self, Content, Item, LabelSet};
 use crate::datasets::{self, drawn};
 use crate::datasets::{Card, Reader, Source};
+use crate::deploy::About;
 use crate::device::autocast;
 use crate::device::machine::Machine;
 use crate::loader::Loader;
@@ -33,11 +35,13 @@ use crate::transform::{Augment, Recipe, TestViews};
 
 mod decisions;
 mod pictures;
+mod tag;
 
 pub use decisions::{
     Columns, DECISIONS, Decision, EXACT, Judged, MEASURES, OV_F1, Outputs, PC_F1, RANKING, candidates, judge, measures,
 };
 pub use pictures::{certainty, confusion, show};
+pub use tag::TAG;
 
 // ---- Data -------------------------------------------------------------------------------------------------------
 
@@ -201,19 +205,31 @@ impl LabelShape {
     }
 }
 
-/// The images under a folder, as items without labels, and metadata of what comes of them.
+/// What a network says of a user's photos: features where they are wanted, scores, thresholds, the counts that the count
+/// head says and the labels that are decided.
 ///
 /// # Errors
-/// As [`datasets::brought`].
-pub fn photos(folder: &str, skip: bool) -> Result<(Arc<[Item]>, Vec<(String, String)>)> {
-    let (photos, metadata) = datasets::brought(Path::new(folder), skip)?;
-    let item = |photo: datasets::Photo| Item {
+/// Where one can't be used.
+pub fn say(
+    net: &LabelSystem,
+    of: &Brought,
+    encoding: Encoding,
+    classes: &[String],
+    decision: Decision,
+    run: &Run,
+) -> Result<Rows> {
+    let (photos, mut metadata) = datasets::brought(of.photos.clone(), run.machine.skip_unreadable)?;
+    metadata.push(("classes".into(), serde_json::to_string(classes)?));
+    let item = |photo: &datasets::Photo| Item {
         name: photo.name.to_string(),
-        content: Content::Image(photo.source),
+        content: Content::Image(photo.source.clone()),
         labels: vec![],
         difficult: vec![],
     };
-    Ok((photos.into_iter().map(item).collect(), metadata))
+    let items = photos.iter().map(item).collect();
+    let mut tensors = Outputs::of(net, &items, encoding, classes.len(), run, "embed", of.features)?.tensors(decision);
+    tensors.retain(|(name, _)| of.features || name != "features");
+    Ok(Rows { tensors, metadata, what: format!("scores and labels of {} images", photos.len()), ..Rows::of(photos) })
 }
 
 /// How items become a network's input.
@@ -231,6 +247,14 @@ impl Encoding {
         match self {
             Encoding::Features(width) => vec![items as i64, width],
             Encoding::Images(recipe) => vec![items as i64, 3, recipe.height.into(), recipe.width.into()],
+        }
+    }
+
+    /// A module that takes it.
+    pub fn about(self, what: String) -> About {
+        match self {
+            Encoding::Features(width) => About::features(width, what),
+            Encoding::Images(recipe) => About::photos(recipe, TestViews::Original, what),
         }
     }
 
@@ -562,11 +586,14 @@ pub fn features(
     run: &Run,
     what: &str,
 ) -> Result<[Tensor; 2]> {
-    over_items(items, encoding, &run.machine, what, |x| {
-        autocast(run.amp, run.machine.device, || {
-            let feature = net.feature(x, false);
-            let f = net.net.scores(&feature, false);
-            [feature, f]
-        })
+    over_items(items, encoding, &run.machine, what, |x| forward(net, x, run))
+}
+
+/// fc7 and f of inputs.
+fn forward(net: &LabelSystem, x: &Tensor, run: &Run) -> [Tensor; 2] {
+    autocast(run.amp, run.machine.device, || {
+        let feature = net.feature(x, false);
+        let f = net.net.scores(&feature, false);
+        [feature, f]
     })
 }

@@ -1,0 +1,153 @@
+//! What a user brings, and what the verbs that do with a network what it is for share: photos out of folders and files, a
+//! folder of results, tiles of a report.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::{ArgMatches, Command};
+use serde_json::Value;
+
+use super::Rows;
+use super::pairs::Ranked;
+use crate::datasets::{Photo, Source, folder};
+use crate::distance::Metric;
+use crate::report::{Frame, Report, Tile};
+use crate::run::folder::check_out;
+use crate::say::print;
+use crate::{files, lists, picture};
+
+/// A verb that does with a network what it is for.
+pub struct Use {
+    /// As it is typed.
+    pub name: &'static str,
+    /// Adds its own flags and its help.
+    pub flags: fn(Command) -> Command,
+    /// Flags of scoring that it takes too.
+    pub scoring: &'static [&'static str],
+    /// Does it.
+    pub work: fn(&Asked<'_>, &ArgMatches) -> Result<()>,
+}
+
+/// A run's network, or published weights, as such a verb meets it.
+pub struct Asked<'a> {
+    /// The paper, and its citation.
+    pub paper: (&'static str, &'static str),
+    /// What the network says of photos.
+    pub embed: &'a dyn Fn(&Brought) -> Result<Rows>,
+    /// What queries and a gallery are ranked by, `[Q, G]`, of a network that compares two photos; None of others.
+    pub compare: &'a dyn Fn(&[Photo], &[Photo]) -> Result<Option<Ranked>>,
+    /// How embeddings are compared.
+    pub metric: Metric,
+    /// A hash of the weights and of the flags that an embedding depends on.
+    pub known: &'a dyn Fn() -> Result<String>,
+}
+
+/// What a user brings.
+#[derive(Debug, Clone, Default)]
+pub struct Brought {
+    /// The folders and files that were named.
+    pub paths: Vec<PathBuf>,
+    /// Their photos.
+    pub photos: Vec<Photo>,
+    /// Whether features below the answers are wanted too.
+    pub features: bool,
+}
+
+impl Brought {
+    /// All images in these folders and files: of one folder by their names in it, of several by their paths.
+    ///
+    /// # Errors
+    /// Where one is missing, or a folder has no image.
+    pub fn photos(paths: &[PathBuf]) -> Result<Vec<Photo>> {
+        if let [one] = paths
+            && !one.is_file()
+        {
+            return folder(one);
+        }
+        let mut all = Vec::new();
+        for path in paths {
+            let named = |name: &str| path.join(name).to_string_lossy().into();
+            match path.is_file() {
+                true => all.push(Photo {
+                    source: Source::from(path.clone()),
+                    name: path.to_string_lossy().into(),
+                    person: -1,
+                    camera: 1,
+                    tracklet: -1,
+                }),
+                false => all.extend(folder(path)?.into_iter().map(|photo| Photo { name: named(&photo.name), ..photo })),
+            }
+        }
+        let mut seen = HashSet::new();
+        all.retain(|photo| seen.insert(photo.name.clone()));
+        Ok(all)
+    }
+
+    /// Photos alone, of which the answers are wanted.
+    pub fn of(photos: Vec<Photo>) -> Brought {
+        Brought { photos, ..Brought::default() }
+    }
+}
+
+/// The page of a folder of results.
+const REPORT: &str = "report.html";
+
+/// Checks, before the work, that the folder `out` of results may be written: `name`, which holds `keys` where a verb wrote
+/// it, and the page.
+///
+/// # Errors
+/// One line with `--out`.
+pub fn check_folder(out: &Path, name: &str, keys: &[&str]) -> Result<()> {
+    let known = lists::has_keys(&out.join(name), keys);
+    [name, REPORT].iter().try_for_each(|file| check_out(&out.join(file), |_| known).map(drop))
+}
+
+/// Writes the folder of results.
+///
+/// # Errors
+/// One line that names the file.
+pub fn write_folder(out: &Path, name: &str, value: &Value, report: &Report) -> Result<()> {
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
+    files::write_atomic(&out.join(name), serde_json::to_string_pretty(value)?.as_bytes())?;
+    report.write(&out.join(REPORT))?;
+    print(format!("results: {}\nreport:  {}", out.join(name).display(), out.join(REPORT).display()))
+}
+
+/// Refuses a folder to write inside one that is read again next time.
+///
+/// # Errors
+/// One line with the flag.
+pub fn apart(flag: &str, out: &Path, read: &[PathBuf]) -> Result<()> {
+    let at = std::path::absolute(out)?.ancestors().find_map(|at| at.canonicalize().ok());
+    let inside = read.iter().find(|read| {
+        read.is_dir() && read.canonicalize().ok().is_some_and(|read| at.as_ref().is_some_and(|at| at.starts_with(read)))
+    });
+    ensure!(
+        inside.is_none(),
+        "--{flag} {}: it lies in a folder of photos, which is read again next time: name a folder beside it",
+        out.display()
+    );
+    Ok(())
+}
+
+/// Pictures that a page shows at most.
+pub const PICTURES: usize = 200;
+
+/// A picture of a page, read again and made small at once, so that a page of large photos takes no memory.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn tile(photo: &Photo, caption: String, frame: Frame) -> Result<Tile> {
+    const HIGH: u32 = 192;
+    let image = photo.source.image()?;
+    let (width, height) = image.dimensions();
+    let small = |wide: u64| picture::resize(&image, HIGH, wide.clamp(1, 4 * u64::from(HIGH)) as u32);
+    let image = if height > HIGH {
+        small(u64::from(width) * u64::from(HIGH) / u64::from(height))
+    } else {
+        image.as_ref().clone()
+    };
+    Ok(Tile { image, caption, frame })
+}

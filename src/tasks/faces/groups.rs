@@ -1,0 +1,227 @@
+//! People found among photos (1503.03832, Section 5.8): all of a folder's by clusters, and one by what a few photos show.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use serde_json::json;
+use tch::{Kind, Tensor};
+
+use crate::datasets::Photo;
+use crate::distance::Metric;
+use crate::metrics::clustering;
+use crate::real::numbers;
+use crate::report::{Frame, GalleryRow, Report, Table};
+use crate::say::{Bar, line, print};
+use crate::tasks::Rows;
+use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, check_folder, tile, write_folder};
+
+/// Squared distance up to which two faces are one person's, where no flag says it (Figure 1).
+const CUT: f64 = 1.1;
+
+/// `cluster`.
+pub const CLUSTER: Use = Use {
+    name: "cluster",
+    flags: |verb: Command| {
+        ClusterFlags::augment_args(verb)
+            .about("Who is who in a folder of photos: clusters.json, a page with a strip a person, folders of links")
+    },
+    scoring: &["variant", "flip", "cluster-cut", "detect", "detector"],
+    work: cluster,
+};
+
+/// `find`.
+pub const FIND: Use = Use {
+    name: "find",
+    flags: |verb: Command| FindFlags::augment_args(verb).about("The photos nearest to a person's: found.json, a page"),
+    scoring: &["variant", "flip", "cluster-cut", "detect", "detector"],
+    work: find,
+};
+
+#[derive(Args)]
+struct ClusterFlags {
+    /// Photos, or folders that are searched with their subfolders
+    #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
+    images: Vec<PathBuf>,
+    /// Folder to write: clusters.json and report.html
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// New folder to write, too: a folder of links to photos for each person of two or more
+    #[arg(long, value_name = "DIR")]
+    link: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct FindFlags {
+    /// Photos of the person, or folders of such
+    #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
+    person: Vec<PathBuf>,
+    /// Photos to search, or folders that are searched with their subfolders
+    #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
+    images: Vec<PathBuf>,
+    /// Folder to write: found.json and report.html
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Photos that are printed and shown, the nearest first; found.json has all
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = crate::bounds::within(1..=100_000_usize))]
+    top: usize,
+}
+
+fn cut(of: &ArgMatches) -> f64 {
+    of.try_get_one("cluster_cut").ok().flatten().copied().unwrap_or(CUT)
+}
+
+/// The rows of embeddings.
+fn embeddings(rows: &Rows) -> Result<&Tensor> {
+    Ok(&rows.tensors.first().context("no embeddings")?.1)
+}
+
+fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
+    const NAME: &str = "clusters.json";
+    let flags = ClusterFlags::from_arg_matches(of)?;
+    check_folder(&flags.out, NAME, &["cut", "people"])?;
+    flags.link.iter().try_for_each(|link| {
+        let empty = std::fs::read_dir(link).map_or(!link.exists(), |mut entries| entries.next().is_none());
+        ensure!(empty, "--link {}: it is there and not empty: name a new folder", link.display());
+        apart("link", link, &flags.images)
+    })?;
+    let rows = (asked.embed)(&Brought::of(Brought::photos(&flags.images)?))?;
+    let (x, cut, count) = (embeddings(&rows)?, cut(of), rows.photos.len());
+    let mut bar = Bar::new("cluster", count as u64, 0);
+    let mut people: Vec<Vec<usize>> = Vec::new();
+    for (row, person) in clustering::average_linkage(x, cut, || bar.step(1)).into_iter().enumerate() {
+        if person == people.len() {
+            people.push(Vec::new());
+        }
+        people[person].push(row);
+    }
+    drop(bar);
+    people.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+    let several = people.iter().take_while(|rows| rows.len() > 1).count();
+    let names = |person: &Vec<usize>| person.iter().map(|&row| &rows.names[row]).collect::<Vec<_>>();
+    let value = json!({
+        "cut": cut,
+        "photos": count,
+        "people": people.iter().map(names).collect::<Vec<_>>(),
+        "no_face": rows.texts("no face").unwrap_or_default(),
+    });
+    let mut report = Report::new("People", asked.paper.1);
+    let facts = [("photos", count), ("people of two or more", several), ("single photos", people.len() - several)];
+    report.facts(&facts.map(|(name, value)| (name.to_string(), value.to_string())));
+    report.facts(&[("joined up to a mean squared distance of".into(), cut.to_string())]);
+    report.gallery(
+        "People",
+        &format!("A strip a person, the most photos first; at most {PICTURES} pictures."),
+        &strips(&people[..several], &rows.photos)?,
+    );
+    flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))?;
+    print(format!(
+        "{count} photos: {several} people of two photos or more, {} single photos (cut at {cut})",
+        people.len() - several
+    ))?;
+    write_folder(&flags.out, NAME, &value, &report)
+}
+
+/// The first photos of people, as many of each as fit.
+fn strips(people: &[Vec<usize>], photos: &[Photo]) -> Result<Vec<GalleryRow>> {
+    let each = (PICTURES / people.len().max(1)).clamp(4, 14);
+    let shown = people.iter().enumerate().take(PICTURES / each);
+    let strip = |(number, rows): (usize, &Vec<usize>)| {
+        let tiles = rows.iter().take(each).map(|&row| tile(&photos[row], photos[row].name.to_string(), Frame::Plain));
+        let title = format!("person {}: {} photos", number + 1, rows.len());
+        Ok(GalleryRow { title, tiles: tiles.collect::<Result<_>>()? })
+    };
+    shown.map(strip).collect()
+}
+
+/// `person-0001/1-NAME` and so on, links to the photos.
+fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {
+    for (number, rows) in people.iter().enumerate() {
+        let folder = at.join(format!("person-{:04}", number + 1));
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&folder)?;
+            for (place, &row) in rows.iter().enumerate() {
+                let Some(path) = photos[row].source.path() else { continue };
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                std::os::unix::fs::symlink(path.canonicalize()?, folder.join(format!("{}-{name}", place + 1)))?;
+            }
+            Ok(())
+        };
+        write()
+            .with_context(|| format!("--link: cannot write {}: name a folder that can be written", folder.display()))?;
+    }
+    print(format!("links:   {}", at.display()))
+}
+
+fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
+    const NAME: &str = "found.json";
+    let flags = FindFlags::from_arg_matches(of)?;
+    check_folder(&flags.out, NAME, &["cut", "found"])?;
+    let known = Brought::photos(&flags.person)?;
+    let full = |photo: &Photo| photo.source.path().and_then(|path| path.canonicalize().ok());
+    let own: HashSet<PathBuf> = known.iter().filter_map(full).collect();
+    let mut all = Brought::photos(&flags.images)?;
+    all.retain(|photo| full(photo).is_none_or(|path| !own.contains(&path)));
+    ensure!(!all.is_empty(), "--images: all of its photos are those of --person: name others");
+    let first = known.len();
+    all.splice(0..0, known);
+    let rows = (asked.embed)(&Brought::of(all))?;
+    // Photos without a face have no row.
+    let first = rows.places.iter().filter(|&&place| place < first).count();
+    ensure!(first > 0, "--person: no face in any of its photos: name others");
+    ensure!(first < rows.names.len(), "--images: no face in any of its photos: name others");
+    let (x, cut) = (embeddings(&rows)?, cut(of));
+    let (known, others) = (x.narrow(0, 0, first as i64), x.narrow(0, first as i64, x.size()[0] - first as i64));
+    let mut distances = Vec::new();
+    for part in others.split(1024, 0) {
+        distances.extend(numbers::<f64>(&Metric::SquaredEuclidean.matrix(&part, &known).mean_dim(
+            1,
+            false,
+            Kind::Double,
+        )));
+    }
+    let mut order: Vec<usize> = (0..distances.len()).collect();
+    order.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+    let (name, photo) = (|i: usize| &rows.names[first + i], |i: usize| &rows.photos[first + i]);
+    let near = distances.iter().filter(|&&d| d < cut).count();
+    let found = |&i: &usize| json!({"photo": name(i), "distance": distances[i], "same": distances[i] < cut});
+    let value = json!({
+        "person": &rows.names[..first],
+        "cut": cut,
+        "found": order.iter().map(found).collect::<Vec<_>>(),
+        "no_face": rows.texts("no face").unwrap_or_default(),
+    });
+    let nearest = &order[..order.len().min(flags.top)];
+    let cell = |(rank, &i): (usize, &usize)| {
+        let same = if distances[i] < cut { "yes" } else { "no" };
+        vec![(rank + 1).to_string(), line(name(i)), format!("{:.3}", distances[i]), same.to_string()]
+    };
+    let head = ["", "photo", "distance", "same person"].map(String::from).to_vec();
+    print(Table { head, rows: nearest.iter().enumerate().map(cell).collect() })?;
+    print(format!(
+        "{near} of {} photos lie below {cut} (mean squared distance to {first} photos of the person)",
+        order.len()
+    ))?;
+    let tiles = |of: &mut dyn Iterator<Item = (usize, String, Frame)>| {
+        of.map(|(row, caption, frame)| tile(&rows.photos[row], caption, frame)).collect::<Result<Vec<_>>>()
+    };
+    let person = tiles(&mut (0..first.min(20)).map(|row| (row, rows.names[row].clone(), Frame::None)))?;
+    let framed = |(rank, &i): (usize, &usize)| {
+        let frame = if distances[i] < cut { Frame::Right } else { Frame::Wrong };
+        (first + i, format!("{} · {:.2} · {}", rank + 1, distances[i], photo(i).name), frame)
+    };
+    let shown = tiles(&mut nearest.iter().enumerate().take(PICTURES - person.len()).map(framed))?;
+    let mut gallery = vec![GalleryRow { title: "the person".into(), tiles: person }];
+    for (i, part) in shown.chunks(14).enumerate() {
+        gallery.push(GalleryRow { title: format!("from rank {}", 14 * i + 1), tiles: part.to_vec() });
+    }
+    let mut report = Report::new("Photos of a person", asked.paper.1);
+    report.facts(&[
+        ("photos".into(), order.len().to_string()),
+        ("below the cut".into(), near.to_string()),
+        ("cut".into(), cut.to_string()),
+    ]);
+    report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
+    write_folder(&flags.out, NAME, &value, &report)
+}

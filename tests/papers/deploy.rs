@@ -1,0 +1,136 @@
+//! An exported module elsewhere: in Python with torch and Pillow alone, and in onnxruntime.
+
+use std::path::Path;
+use std::process::Command;
+
+use rankle::datasets::drawn::photo;
+
+use super::{Case, papers};
+use crate::common::{Place, has};
+use crate::export::python;
+
+/// What the set-up's Python prints; None where it lacks one of `needs`, which is said.
+fn asked(needs: &str, args: &[&str]) -> Option<String> {
+    let run = |args: &[&str]| {
+        let mut command = Command::new(python()?);
+        command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
+        Some(command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().expect("starts"))
+    };
+    if !run(&["-c", &format!("import {needs}")])?.status.success() {
+        println!("skipped: the Python of the set-up has not all of {needs}");
+        return None;
+    }
+    let output = run(args)?;
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn exported(case: &Case, more: &str, how: &str) -> (Place, String) {
+    let place = case.place();
+    place.good(&format!("train @run {more}"));
+    let shown = place.good(&format!("export @run {how}"));
+    (place, shown)
+}
+
+/// The file beside the module, what the module holds, and what is printed are one; torch and Pillow alone then embed as we
+/// do: to 1e-5 of an embedding's length from a PNG or JPEG of the input's own size (both decoders are libjpeg-turbo), to
+/// 3e-2 from another, since some bytes of two resizes differ by one: much to these small networks of 768 bytes.
+#[test]
+fn a_module_says_what_it_takes_and_python_embeds_with_it() {
+    let rows = [
+        (
+            "facenet",
+            "--crop 0.83",
+            "--flip",
+            (27, 19),
+            "centre square of 0.83|2 view(s)|of length 1|RGB planes|size 16",
+        ),
+        (
+            "triplet-reid",
+            "",
+            "",
+            (36, 36),
+            "resized to 36 x 36|10 view(s) of 32 x 32|not normalised|[0.485, 0.456, 0.406]",
+        ),
+    ];
+    for (name, more, how, exact, says) in rows {
+        let case = papers().into_iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
+        let (place, shown) = exported(&case, more, how);
+        has(&shown, says);
+        let text = place.read("run/model.json");
+        let module = std::fs::read(place.path("run/model.pt")).expect("a module");
+        assert!(module.windows(text.len()).any(|part| part == text.as_bytes()), "the module holds the same text");
+        assert_eq!(place.json("run/model.json")["output"]["width"], if name == "facenet" { 16 } else { 128 });
+        for (size, end, tolerance) in [(exact, "png", 1e-5), (exact, "jpg", 1e-5), ((97, 61), "bmp", 3e-2)] {
+            let files: Vec<String> = (0..3).map(|person| format!("{end}/{person}.{end}")).collect();
+            for (person, file) in files.iter().enumerate() {
+                photo(5, person as u64, 1, 0, size.0, size.1).save(place.made(file)).expect("saved");
+            }
+            place.good(&format!("embed @run {how} --images @{end} --out @{end}.safetensors"));
+            let ours = &rankle::weights::read(&place.path(&format!("{end}.safetensors"))).expect("readable")[0].1;
+            let paths: Vec<String> = ["run/model.pt".into()].iter().chain(&files).map(|at| place.text(at)).collect();
+            let args: Vec<&str> =
+                ["scripts/embed-photo.py"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+            let Some(said) = asked("torch, PIL", &args) else { return };
+            for (i, line) in said.lines().enumerate() {
+                let theirs: Vec<f64> = serde_json::from_str(line).expect("numbers");
+                let ours: Vec<f64> = Vec::try_from(ours.get(i as i64)).expect("numbers");
+                let far = |of: &dyn Fn(usize) -> f64| (0..ours.len()).map(|i| of(i).powi(2)).sum::<f64>().sqrt();
+                let off = far(&|i| ours[i] - theirs[i]) / far(&|i| ours[i]);
+                assert!(off < tolerance, "{name}, {end}: {off} of its length");
+            }
+            assert_eq!(said.lines().count(), 3);
+        }
+    }
+}
+
+/// PyTorch's exporter, for batches of other sizes than its example's.
+const COMPARE: &str = r#"
+import json, sys, torch, onnx, onnxruntime
+model, onnx_file = sys.argv[1:]
+extra = {"model.json": ""}
+net = torch.jit.load(model, _extra_files=extra).eval()
+about = json.loads(extra["model.json"])
+assert json.loads(onnx.load(onnx_file).metadata_props[0].value) == about
+session = onnxruntime.InferenceSession(onnx_file)
+worst = 0
+for batch in (1, 5):
+    xs = [torch.rand(batch, *input.shape[1:]) for input in session.get_inputs()]
+    theirs = torch.from_numpy(session.run(None, {i.name: x.numpy() for i, x in zip(session.get_inputs(), xs)})[0])
+    ours = net(*xs).detach()
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    worst = max(worst, float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1)))
+print(worst)
+"#;
+
+#[test]
+fn numpy_reads_what_embed_writes() {
+    let case = papers().into_iter().find(|case| case.program.0.ends_with("triplet-reid")).expect("a paper");
+    let place = case.place();
+    place.good("train @run");
+    (0..3).for_each(|person| place.photo(&format!("photos/é{person}.png"), person, 1, 0));
+    for end in ["npz", "safetensors"] {
+        place.good(&format!("embed @run --images @photos --out @x.{end}"));
+    }
+    let script = "import numpy, sys; z = numpy.load(sys.argv[1]); print(list(z['names']), z['embeddings'].shape, z['embeddings'][2, 5])";
+    let Some(said) = asked("numpy", &["-c", script, &place.text("x.npz")]) else { return };
+    has(&said, "é0.png|é2.png|(3, 128)");
+    let number: f64 = said.trim().rsplit(' ').next().and_then(|text| text.parse().ok()).expect("a number");
+    let ours = &rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1;
+    crate::common::close(number, ours.double_value(&[2, 5]), 1e-6);
+}
+
+#[test]
+fn onnx_answers_as_the_module() {
+    for case in papers() {
+        let place = case.place();
+        place.good("train @run");
+        place.good("export @run");
+        let (model, onnx) = (place.text(&format!("run/{}", case.model)), place.text("out.onnx"));
+        let Some(said) = asked("torch, onnx, onnxruntime", &["scripts/to-onnx", &model, &onnx]) else { return };
+        has(&said, "out.onnx|[batch, ");
+        let worst = asked("torch", &["-c", COMPARE, &model, &onnx]).expect("the same Python");
+        let worst: f64 = worst.trim().parse().expect("a number");
+        assert!(worst < 1e-4, "{}: {worst}", case.program.0);
+    }
+}
