@@ -531,7 +531,6 @@ fn flags_that_a_verb_does_not_look_at_are_refused() {
         ("facenet", embed, "--cluster-cut 1", "evaluate"),
         ("facenet", embed, "--cluster-images 9", "evaluate"),
         ("facenet", embed, "--jpeg 9", "evaluate"),
-        ("facenet", "export @run", "--flip", "evaluate and embed"),
         ("facenet", "export @run", "--detect", "evaluate and embed"),
         ("facenet", "evaluate --baselines --data drawn", "--flip", "--baselines"),
         ("multilabel-ranking", "export @nowhere", "", ""),
