@@ -524,7 +524,6 @@ fn flags_that_a_verb_does_not_look_at_are_refused() {
     let embed = "embed @run --images x --videos x --out x.safetensors";
     for (paper, verb, flags, only) in [
         ("triplet-reid", embed, "--rerank", "evaluate"),
-        ("triplet-reid", "export @run", "--views flip", "evaluate and embed"),
         ("facenet", embed, "--far 0.1", "evaluate"),
         ("facenet", embed, "--enrolled 1", "evaluate"),
         ("facenet", embed, "--neighbours 1", "evaluate"),
