@@ -8,7 +8,7 @@
 //!
 //! The paper's LFW accuracy (98.87 % with a centre crop, 99.63 % with extra alignment, NN1) comes from 100 to 200
 //! million private faces of 8 million people; no public set repeats it. Triplets alone on public sets have reached
-//! 92.9 % (openface) to 98.5 % (glint360k). What this did reach, on which data, stands in papers/README.md.
+//! 92.9 % (openface) to 98.5 % (glint360k). What this did reach, on which data, stands in papers/facenet.md.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};

@@ -9,7 +9,7 @@
 //! The paper's text was not at hand, its result tables least of all, and no remembered number is shown in their place.
 //! Losses, heads, decisions and metrics are those of the authors' published program; VGG16 from ImageNet weights, SGD with
 //! momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells is ours,
-//! and every flag's help says which it is. What this did reach, on which data, stands in papers/README.md.
+//! and every flag's help says which it is. What this did reach, on which data, stands in papers/multilabel-ranking.md.
 
 use std::path::Path;
 use std::time::Duration;

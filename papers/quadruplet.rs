@@ -7,7 +7,7 @@
 //! ```
 //!
 //! should reach rank-1, 5, 10 of 75.53, 95.15, 99.16 % on CUHK03 (Table 1), and on its training set pairs of one person at a mean
-//! distance of 0.000374 and of two people at 0.99746 (Figure 5). What it did reach stands in papers/README.md.
+//! distance of 0.000374 and of two people at 0.99746 (Figure 5). What it did reach stands in papers/quadruplet.md.
 
 use std::path::{Path, PathBuf};
 

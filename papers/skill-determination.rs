@@ -7,7 +7,7 @@
 //! ```
 //!
 //! should reach, with both streams fused (Table 2): surgery 70.2, dough 79.4, drawing 83.2, chopsticks 71.5 % of pairs
-//! in the right order. What it did reach, on which data, stands in papers/README.md.
+//! in the right order. What it did reach, on which data, stands in papers/skill-determination.md.
 
 use std::ops::Range;
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! should reach, on Market-1501 single query (Table 2): TriNet mAP 69.14, rank-1 84.92; LuNet (`--net lunet`, no
-//! weights) mAP 60.71, rank-1 81.38. What it did reach, on which data, stands in papers/README.md.
+//! weights) mAP 60.71, rank-1 81.38. What it did reach, on which data, stands in papers/triplet-reid.md.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};

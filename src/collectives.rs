@@ -83,7 +83,7 @@ impl World {
         if let Device::Cuda(_) = device {
             ensure!(
                 native::has_nccl(),
-                "this build has no NCCL, which several processes on GPUs need: build where the CUDA headers are (README.md, \"Many processes\"), or say --device cpu"
+                "this build has no NCCL, which several processes on GPUs need: build where the CUDA headers are (papers/README.md, \"Many processes\"), or say --device cpu"
             );
         }
         watch::quiet(place.rank);

@@ -21,7 +21,7 @@ from .progress import say, size
 from .transport import Web
 from .unpack import unpack
 
-OTHER_BYTES = """names and counts are right; the bytes are not those that papers/README.md was measured on (another \
+OTHER_BYTES = """names and counts are right; the bytes are not those that the pages in papers/ were measured on (another \
 image library encodes otherwise), so results may differ in the last digits"""
 
 
