@@ -263,8 +263,8 @@ pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
 /// The images of each identity, `FOLDER/NAME`.
 pub type Identities = BTreeMap<String, Vec<Arc<str>>>;
 
-/// The folders of `dir` that hold images, with their images: one folder an identity, by its name with composed accents. A
-/// folder stands once, whatever links lead to it; files of `known` names are not passed over but read elsewhere.
+/// The folders of `dir` that hold images, with their images: one folder an identity, by its name as it is written, which
+/// decides who is held out. A folder stands once, whatever links lead to it; files of `known` names are not passed over but read elsewhere.
 ///
 /// # Errors
 /// As [`list`]; two folders whose names differ only in how accents are written.
@@ -301,14 +301,18 @@ pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<Ide
         Ok((entry.name, images, passed))
     };
     let read: Vec<_> = folders.into_par_iter().map(read).collect::<Result<_>>()?;
-    let mut found = BTreeMap::new();
+    let (mut found, mut one) = (BTreeMap::new(), BTreeSet::new());
     for (name, images, more) in read {
         passed.join(more);
         if images.is_empty() {
             continue;
         }
-        let one = found.insert(composed(&name), images).is_none();
-        ensure!(one, "{}: two folders are called {name}, accents composed and apart: make them one", dir.display());
+        ensure!(
+            one.insert(composed(&name)),
+            "{}: two folders are called {name}, accents composed and apart: make them one",
+            dir.display()
+        );
+        found.insert(name.to_string(), images);
     }
     Ok(found)
 }

@@ -179,7 +179,7 @@ pub fn composed(name: &str) -> String {
 }
 
 /// The path of a file that a list names: where there is none, that of one whose accents are written as other systems
-/// write them, composed or apart (macOS).
+/// write them, composed or apart (macOS), or of which only the composed name is the same: no form gives back U+FA1B.
 pub fn found(path: PathBuf) -> PathBuf {
     if path.to_str().is_none_or(str::is_ascii) || path.exists() {
         return path;
@@ -189,7 +189,14 @@ pub fn found(path: PathBuf) -> PathBuf {
     for part in path.iter() {
         let forms = part.to_str().map(|part| [part.to_string(), part.nfc().collect(), part.nfd().collect()]);
         let there = forms.into_iter().flatten().map(|form| at.join(form)).find(|form| form.exists());
-        at = there.unwrap_or_else(|| at.join(part));
+        let alike = || {
+            let wanted = part.to_str().filter(|part| !part.is_ascii()).map(composed)?;
+            let all = std::fs::read_dir(&at).ok()?.flatten();
+            all.filter(|entry| entry.file_name().to_str().is_some_and(|name| composed(name) == wanted))
+                .map(|entry| entry.path())
+                .min()
+        };
+        at = there.or_else(alike).unwrap_or_else(|| at.join(part));
     }
     at
 }

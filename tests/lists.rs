@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rankle::lists::{has_keys, inside, json, parted, person, rows, spellings, text};
+use rankle::lists::{found, has_keys, inside, json, parted, person, rows, spellings, text};
 
 fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().expect("a folder");
@@ -97,5 +97,20 @@ fn names_are_one_as_people_write_them() {
     assert_eq!(inside(".\\a\\b.jpg"), Ok("a/b.jpg".into()));
     for bad in ["", "a/", "..", "a/../../b", "/a.jpg", "\\\\server\\a.jpg", "c:\\a.jpg"] {
         assert!(inside(bad).is_err(), "{bad}");
+    }
+}
+
+/// Letters that no form gives back, once composed.
+#[test]
+fn a_file_is_found_by_its_composed_name() {
+    let place = tempfile::tempdir().expect("a folder");
+    for (there, listed) in
+        [("\u{fa1b}", "\u{798f}"), ("\u{212b}", "\u{c5}"), ("\u{2126}", "\u{3a9}"), ("e\u{301}", "\u{e9}")]
+    {
+        let file = place.path().join(format!("{there}/{there}.jpg"));
+        std::fs::create_dir(file.parent().expect("a folder")).expect("made");
+        std::fs::write(&file, "").expect("written");
+        assert_eq!(found(place.path().join(format!("{listed}/{listed}.jpg"))), file);
+        assert!(!found(place.path().join(format!("{listed}/{listed}.png"))).exists());
     }
 }

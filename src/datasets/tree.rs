@@ -1,7 +1,7 @@
 //! One folder an identity: `DIR/train/ID/*` and `DIR/test/ID/*`, or `DIR/ID/*`, of which a quarter of the identities
 //! is held out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 
 use super::{Layout, Photo, ReidSet, Source, no_part, plural, thousands};
 use crate::folders::{Identities, Passed, identities, list};
+use crate::lists::composed;
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
@@ -36,7 +37,8 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         if !beside.is_empty() {
             notes.push(format!("passed over beside train and test: {}", beside.join(", ")));
         }
-        let both = train.keys().filter(|name| test.contains_key(*name)).count();
+        let tested: BTreeSet<String> = test.keys().map(|name| composed(name)).collect();
+        let both = train.keys().filter(|name| tested.contains(&composed(name))).count();
         if both > 0 {
             notes
                 .push(format!("{} identities are both in train and in test: a score measures memory", thousands(both)));
@@ -53,9 +55,11 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     };
     notes.extend(passed.note());
     // Sorted names of both parts, so that a person keeps one number.
-    let names: Vec<&String> =
-        train.keys().chain(test.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-    let number: BTreeMap<String, i64> = names.into_iter().cloned().zip(1..).collect();
+    let mut number = BTreeMap::new();
+    for name in train.keys().chain(test.keys()).collect::<BTreeSet<_>>() {
+        let next = number.len() as i64 + 1;
+        number.entry(composed(name)).or_insert(next);
+    }
     // Names go as photos come, for there may be millions.
     let root = Arc::new(dir.to_path_buf());
     let photos = |images: Vec<Arc<str>>, prefix: &'static str, person: i64| {
@@ -68,11 +72,11 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     };
     let mut trained = Vec::with_capacity(train.values().map(Vec::len).sum());
     for (id, images) in train {
-        trained.extend(photos(images, prefix[0], number[&id]));
+        trained.extend(photos(images, prefix[0], number[&composed(&id)]));
     }
     let (mut query, mut gallery, mut single) = (Vec::new(), Vec::new(), 0);
     for (id, images) in test {
-        let mut one = photos(images, prefix[1], number[&id]);
+        let mut one = photos(images, prefix[1], number[&composed(&id)]);
         if one.len() > 1 {
             query.extend(one.next());
         } else {

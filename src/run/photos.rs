@@ -106,15 +106,6 @@ impl Photos {
         Photos(rows)
     }
 
-    /// A hash of names, sizes and times of change.
-    pub fn hash(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        self.0.iter().for_each(|row| {
-            hasher.update(format!("{row:?}").as_bytes());
-        });
-        hasher.finalize().to_hex()[..32].to_string()
-    }
-
     /// Whether there are none: data are drawn, say.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

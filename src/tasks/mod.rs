@@ -76,7 +76,7 @@ pub struct Rows {
     pub tensors: Vec<(String, Tensor)>,
     /// The images' (videos') names.
     pub names: Vec<String>,
-    /// The photos as they were seen, and their places among those that were brought; empty of videos.
+    /// The photos as they were seen, and their places among those that were brought and can be read; empty of videos.
     pub photos: Vec<Photo>,
     /// See there.
     pub places: Vec<usize>,

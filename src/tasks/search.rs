@@ -1,17 +1,18 @@
 //! Photos of a gallery that are nearest to a query's: what re-identification is for.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use rayon::prelude::*;
 use serde_json::json;
 use tch::{Kind, Tensor};
 
 use super::brought::{Asked, Brought, PICTURES, Use, apart, check_folder, tile, write_folder};
-use super::embed;
 use crate::datasets::Photo;
 use crate::report::{Frame, GalleryRow, Report, Table};
-use crate::run::photos::{Photos, Read};
+use crate::run::folder::check_out;
 use crate::say::{line, print, say};
 use crate::weights;
 
@@ -99,14 +100,24 @@ fn compared(asked: &Asked<'_>, query: &[Photo], gallery: &[Photo], top: usize) -
     Ok(Some(all))
 }
 
-/// By embeddings, those of the gallery out of its file where that is of these photos and this network.
+/// By embeddings, those of the gallery out of its file where that is of these photos in this order and of this network.
 fn embedded(asked: &Asked<'_>, query: &[Photo], gallery: &[Photo], top: usize, out: &Path) -> Result<Vec<Answers>> {
     std::fs::create_dir_all(out)
         .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
-    let file = embed::check_out(&out.join("gallery.safetensors"))?;
-    let read = |photo: &Photo| Read { name: photo.name.clone(), path: photo.source.path(), known: "".into() };
-    let known = format!("{} {}", (asked.known)()?, Photos::of(gallery.iter().map(read)).hash());
-    let kept = weights::metadata(&file).is_some_and(|kept| kept.get("known").is_some_and(|kept| *kept == known));
+    // A file of embed's has names, too.
+    let ours = |at: &Path| weights::metadata(at).is_some_and(|kept| kept.contains_key("known"));
+    let file = check_out(&out.join("gallery.safetensors"), ours)?;
+    let seen = |photo: &Photo| {
+        let path = photo.source.path().and_then(|path| path.canonicalize().ok());
+        let found = path.as_ref().and_then(|path| path.metadata().ok());
+        format!("{:?}", (path, found.map(|found| (found.len(), found.modified().ok()))))
+    };
+    let seen: Vec<String> = gallery.par_iter().map(seen).collect();
+    let known = format!("{} {}", (asked.known)()?, blake3::hash(seen.concat().as_bytes()).to_hex());
+    let names = serde_json::to_string(&gallery.iter().map(|photo| &*photo.name).collect::<Vec<_>>())?;
+    let metadata = HashMap::from([("known".to_string(), known), ("names".to_string(), names)]);
+    let kept = weights::metadata(&file)
+        .is_some_and(|kept| metadata.iter().all(|(key, now)| kept.get(key).is_some_and(|kept| kept == now)));
     let photos = if kept { query.to_vec() } else { [query, gallery].concat() };
     let rows = (asked.embed)(&Brought::of(photos))?;
     let x = &rows.tensors.first().context("no embeddings")?.1;
@@ -118,8 +129,6 @@ fn embedded(asked: &Asked<'_>, query: &[Photo], gallery: &[Photo], top: usize, o
         named.remove(0).1
     } else {
         let g = x.narrow(0, q, gallery.len() as i64).copy();
-        let names = serde_json::to_string(&gallery.iter().map(|photo| &*photo.name).collect::<Vec<_>>())?;
-        let metadata = [("known".to_string(), known), ("names".to_string(), names)].into();
         weights::save(&file, &[("embeddings".into(), g.shallow_clone())], Some(metadata))?;
         g
     };

@@ -219,13 +219,14 @@ fn search_finds_the_nearest_and_keeps_the_gallery() {
     place.good("train @run");
     (0..6).for_each(|person| place.photo(&format!("gallery/{person}.png"), person, 1, 0));
     place.photo("query/a.png", 2, 1, 0);
-    let search = |more: &str| {
-        let line = format!("search @run --query @query @gallery/4.png --gallery @gallery --top 3 --out @out {more}");
+    let search_in = |gallery: &str, more: &str| {
+        let line = format!("search @run --query @query @gallery/4.png --gallery {gallery} --top 3 --out @out {more}");
         let output = place.command(&line).output().expect("starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         (place.json("out/answers.json")["queries"].clone(), said.contains("the gallery's embeddings are those of"))
     };
+    let search = |more: &str| search_in("@gallery", more);
     let (first, kept) = search("");
     assert!(!kept);
     for (query, name) in [(0, "2.png"), (1, "4.png")] {
@@ -242,9 +243,27 @@ fn search_finds_the_nearest_and_keeps_the_gallery() {
     assert!(!kept);
     let distance = |i: usize| changed[0]["answers"][i]["distance"].as_f64().expect("a distance");
     assert!((distance(0) - distance(1)).abs() < 1e-3, "two photos of the query now: {changed}");
+    // The same photos in another order, and others of the same names, sizes and times.
+    std::fs::create_dir(place.path("copy")).expect("made");
+    for person in 0..6 {
+        let [from, to] = ["gallery", "copy"].map(|folder| place.path(&format!("{folder}/{person}.png")));
+        std::fs::copy(&from, &to).expect("copied");
+        let time = from.metadata().and_then(|found| found.modified()).expect("a time");
+        std::fs::File::options().write(true).open(to).and_then(|file| file.set_modified(time)).expect("set");
+    }
+    assert!(!search("").1);
+    assert!(!search_in("@copy", "").1, "another folder");
+    for folders in ["@copy/0.png @gallery/4.png", "@gallery/4.png @copy/0.png"] {
+        let (found, kept) = search_in(folders, "");
+        let name = found[1]["answers"][0]["photo"].as_str().expect("a name");
+        assert!(!kept && name.ends_with("gallery/4.png"), "{found}");
+    }
+    std::fs::create_dir(place.path("own")).expect("made");
+    place.good("embed @run --images @gallery --out @own/gallery.safetensors");
     place.write("gallery/out.txt", "");
     place.bad(&[
         (1, "search @run --query @query --gallery @gallery --out @gallery/out", "--out|beside it"),
+        (1, "search @run --query @query --gallery @gallery --out @own", "--out|did not write"),
         (1, "search @run --query @none --gallery @gallery --out @out", "none"),
         (2, "search @run --query @query --gallery @gallery --out @out --top 0", "--top"),
     ]);

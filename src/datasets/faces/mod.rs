@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Card, Photo, Source, no_part, plural, thousands};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, list};
-use crate::lists::{Row, person, rows, spellings};
+use crate::lists::{Row, composed, person, rows, spellings};
 use crate::seed;
 use crate::source::View;
 
@@ -172,7 +172,7 @@ impl FaceSet {
     pub fn disjoint(mut self, names: &BTreeMap<String, String>, exclude: &[String]) -> FaceSet {
         let known = |person: i64| {
             let folder = &self.people[person as usize - 1];
-            [Some(folder), names.get(folder)].into_iter().flatten().flat_map(|name| spellings(name))
+            [Some(folder), names.get(&composed(folder))].into_iter().flatten().flat_map(|name| spellings(name))
         };
         let mut gone: BTreeSet<String> = super::persons(&self.test).into_iter().flat_map(known).collect();
         let training = super::persons(&*self.train);
