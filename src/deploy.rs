@@ -148,12 +148,14 @@ impl About {
         vec![row; self.inputs]
     }
 
-    /// The text of `model.json`: of a paper's network with these flags, whose answers have this shape.
+    /// The text of `model.json`: of a paper's network with these flags, trained for so many steps (none where others
+    /// trained it), whose answers have this shape.
     ///
     /// # Errors
     /// None that is known of.
-    pub fn json(&self, paper: &str, network: Map<String, Value>, answer: &[i64]) -> Result<String> {
+    pub fn json(&self, paper: &str, network: Map<String, Value>, step: Option<u64>, answer: &[i64]) -> Result<String> {
         let mut all = json!({"paper": paper, "network": network});
+        step.into_iter().for_each(|step| all["step"] = json!(step));
         all["input"] = json!(self.input);
         all["inputs"] = json!(self.inputs);
         all["output"] = json!(self.output);

@@ -13,7 +13,7 @@
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`deploy`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
-//! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`paper`], [`needs`], `runs`, `shell`, [`program`].
+//! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`older`], [`paper`], [`needs`], `runs`, `shell`, [`program`].
 //!
 //! # Invariants
 //!
@@ -57,6 +57,7 @@ pub mod metrics;
 pub mod mining;
 pub mod models;
 pub mod needs;
+pub mod older;
 pub mod optim;
 pub mod paper;
 pub mod picture;

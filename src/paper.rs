@@ -20,12 +20,11 @@ use crate::distance::Metric;
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::optim::Rule;
 use crate::report::{Report, Table};
-use crate::results::{REPORT, RESULTS, Results};
+use crate::results::Results;
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
-    folder::{BEFORE, NEWEST, check_free, check_ours},
-    older,
+    folder::{BEFORE, NEWEST, REPORT, RESULTS, UNTRAINED, check_free, check_ours},
     photos::{Photos, content},
     session::{self, Session, Tried},
 };
@@ -37,7 +36,7 @@ use crate::tasks::{
     pairs,
 };
 use crate::weights::{self, Published};
-use crate::{catalog, export, files};
+use crate::{catalog, export, files, older};
 
 /// What a training is to be.
 #[derive(Debug, Clone)]
@@ -367,9 +366,6 @@ fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run) -> Result
     Config::new(P::NAME, hyper::flags(h), serde_json::to_value(shape)?, &run.machine.name)
 }
 
-/// The folder, in a run's, of what its network was before training.
-pub(crate) const UNTRAINED: &str = "untrained";
-
 /// What processes that were told different run folders are told.
 pub(crate) const RUN: &str = "--run: give every process the same";
 
@@ -451,6 +447,19 @@ pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Res
     Ok((Opened { at, h, shape, stand: Stand::Published, config }, run))
 }
 
+/// Errors where the folder `at` is no run of the paper: another one's, or published weights', which have no data.
+pub(crate) fn check_run<P: Paper>(at: &Path, config: &Config) -> Result<()> {
+    config.check_paper(at, P::NAME)?;
+    let Ok(h) = hyper::from_flags::<All<P::Hyper>>(&config.flags) else { return Ok(()) };
+    if let (Some(file), true) = (file_of(&h.own), P::PUBLISHED.is_some() && hyper::shown(&h, "data").is_empty()) {
+        let (at, file, network) = (at.display(), file.display(), taken_for::<P>(&h.own, &file));
+        bail!(
+            "{at} holds what published weights gave, and no run: say --weights {file} with {network} in place of --run"
+        );
+    }
+    Ok(())
+}
+
 /// The flags of the run at `at`, whose configuration is `config`, and what its network knows of its data.
 ///
 /// # Errors
@@ -464,6 +473,7 @@ pub(crate) fn understood<P: Paper>(at: &Path, config: &Config) -> Result<(All<P:
     hyper::check_bounds::<All<P::Hyper>>(&config.flags).with_context(restore)?;
     let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
     ensure!(hyper::flags(&h) == config.flags, other());
+    check_run::<P>(at, config)?;
     h.own.check().with_context(restore)?;
     Ok((h, serde_json::from_value(config.data.clone()).with_context(other)?))
 }
@@ -474,13 +484,6 @@ pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opene
     let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
     let config = machine.world.told(&own)?.context("process 0 found no run")?;
     let (h, shape) = understood::<P>(at, &config)?;
-    // Published weights have no data of their own.
-    if let (Some(file), true) = (file_of(&h.own), P::PUBLISHED.is_some() && hyper::shown(&h, "data").is_empty()) {
-        let (at, file, network) = (at.display(), file.display(), taken_for::<P>(&h.own, &file));
-        bail!(
-            "{at} holds what published weights gave, and no run: say --weights {file} with {network} in place of --run"
-        );
-    }
     // What a run was trained without it is not measured on either.
     machine.skip_unreadable = config.machine.get("skip-unreadable").is_some_and(|skips| skips == true);
     let run = run_of(&h, machine);
@@ -554,13 +557,16 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
         if session.announce(&format!("{what} on {}{named}, {place}", data.name()))? {
             if run.leads() {
-                older::set_aside(at, session.steps().start)?;
+                let (_, how) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
+                let models: Vec<String> = P::modules(&h.own, &how)?.into_iter().map(|(_, file)| file).collect();
+                older::set_aside(at, session.steps().start, &models)?;
             }
             // Only now is the folder the run's, and something trained on them.
             if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
                 photos.write(at)?;
             }
             P::train(&h.own, data, &part, &net, &mut session, run)?;
+            session.close();
         }
     }
     Ok(())
@@ -710,7 +716,7 @@ fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found
 /// TorchScript with named parameters, compared with the network before it counts as written.
 pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Result<()> {
     for (part, file) in P::modules(&nets.h.own, how)? {
-        let Loaded { store, net, .. } = nets.part(&part)?;
+        let Loaded { store, net, step } = nets.part(&part)?;
         let about = P::about(&nets.h.own, nets.shape, &part, how);
         // Not zeros: a zero image has no direction before its normalisation.
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
@@ -723,7 +729,8 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         let network = hyper::looked_at(nets.h, "Network");
         let words: Vec<String> = network.iter().map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect();
         let answer = tch::no_grad(|| forward(&examples)).size();
-        let text = about.json(P::NAME, network.into_iter().collect(), &answer)?;
+        let step = (nets.stand != Stand::Published).then_some(step);
+        let text = about.json(P::NAME, network.into_iter().collect(), step, &answer)?;
         print(export::torchscript(&store, &forward, &examples, &text, &path)?)?;
         files::write_atomic(&path.with_extension("json"), text.as_bytes())?;
         print(format!("network: {}\n{about}", words.join(", ")))?;

@@ -16,7 +16,7 @@ use crate::paper::{self, Paper, Stand};
 use crate::report::{Report, Table};
 use crate::run::Run;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::check_out;
+use crate::run::folder::{REPORT, UNTRAINED, check_out};
 use crate::run::stop::{self, Stopped};
 use crate::say::{answer, note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
@@ -496,7 +496,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
     };
     data.notes().iter().for_each(note);
     data.check(false, Duration::MAX)?;
-    let at = if untrained { at.join(paper::UNTRAINED) } else { at };
+    let at = if untrained { at.join(UNTRAINED) } else { at };
     let mut nets = opened.nets(&run);
     nets.elsewhere = (!typed.is_empty()).then_some(typed).map(|mut of| {
         // Two sets may have one name.
@@ -726,7 +726,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         Path::new("data/runs").join(P::NAME).join(if study.sheets.is_empty() { hyper::data_name(&data) } else { name })
     });
     let path = root.join("table.json");
-    let both = [path.clone(), root.join("report.html")];
+    let both = [path.clone(), root.join(REPORT)];
     both.iter().try_for_each(|path| files::check(path))?;
     if both.iter().any(|path| path.exists()) {
         let old = files::text(&path).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
@@ -855,9 +855,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     }
     report.list("What came out", &said);
     report.list("Departures from the paper", &departures);
-    report.write(&root.join("report.html"))?;
+    report.write(&root.join(REPORT))?;
     print(format!("results: {}", path.display()))?;
-    print(format!("report:  {}", root.join("report.html").display()))?;
+    print(format!("report:  {}", root.join(REPORT).display()))?;
     // The last row is what a user takes along.
     jobs.last().map_or(Ok(()), |job| paper::exported::<P>(&job.at, machine, &job.scoring))
 }

@@ -10,12 +10,8 @@ use crate::claims::Beside;
 use crate::files;
 use crate::hyper::Flags;
 use crate::report::{Report, Table};
+use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, line, print};
-
-/// The scores of a run, for machines.
-pub(crate) const RESULTS: &str = "results.json";
-/// The same for people.
-pub(crate) const REPORT: &str = "report.html";
 
 /// What an evaluation found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -123,7 +119,7 @@ impl Results {
             Some(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,
             None => print(self.claim_table(|row| row.ours.is_some()))?,
         }
-        print(format!("departures from the paper: {} (in results.json and the report)", self.departures.len()))?;
+        print(format!("departures from the paper: {} (in {RESULTS} and the report)", self.departures.len()))?;
         print(format!("results: {}", self.at.join(RESULTS).display()))?;
         print(format!("report:  {}", self.at.join(REPORT).display()))
     }

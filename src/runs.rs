@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::hyper;
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table, curves};
-use crate::results::{REPORT, Results, number};
+use crate::results::{Results, number};
 use crate::run::board::now;
+use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::check_out;
+use crate::run::folder::{REPORT, check_out};
 use crate::run::history::{lines, parts};
 use crate::say::{answer, note, print, span};
 
@@ -68,8 +69,13 @@ impl Progress {
     }
 }
 
+/// A path as JSON has it, which knows text alone.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
 /// Writes `report.html` of the run at `at` from what its log holds so far, and prints how far it is. Where the scores are of
-/// the last step that it logged, the page that `evaluate` wrote stays: it holds more.
+/// the newest checkpoint, the page that `evaluate` wrote stays: it holds more.
 ///
 /// # Errors
 /// Where there is no run of this paper and version, and where the page cannot be written.
@@ -88,7 +94,8 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     if step == 0 {
         note(format!("{} has not logged a step yet", at.display()));
     }
-    if !path.exists() || results.as_ref().is_none_or(|results| results.step < step) {
+    let kept = parts(at)?.iter().filter_map(|(_, folder)| checkpoint::step(folder)).max();
+    if !path.exists() || results.as_ref().is_none_or(|results| Some(results.step) < kept) {
         let text = |from: &Map<String, Value>, name: &str| from.get(name).map_or(String::new(), typed_as);
         let data = hyper::data_name(&text(&config.flags, "data"));
         let mut page = paper::page::<P>(&h, &data, step.to_string(), &text(&config.machine, "device"));
@@ -106,7 +113,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         page.write(&path)?;
     }
     let logged = progress.iter().map(|part| json!({"part": part.part, "step": part.step, "steps": part.steps, "line": part.line, "timing": part.timing, "warnings": part.warnings}));
-    answer(&json!({"run": at, "report": path, "parts": logged.collect::<Vec<_>>()}))?;
+    answer(&json!({"run": shown(at), "report": shown(&path), "parts": logged.collect::<Vec<_>>()}))?;
     if !table.rows.is_empty() {
         print(&table)?;
     }
@@ -131,7 +138,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     let mut all: Vec<One> = Vec::new();
     for at in runs {
         let config = Config::read(at)?;
-        config.check_paper(at, P::NAME)?;
+        paper::check_run::<P>(at, &config)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
         let results = Results::read(at);
@@ -202,8 +209,8 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     curves(&mut page, &all.iter().map(|one| (one.name.as_str(), one.at.as_path())).collect::<Vec<_>>())?;
     let out = check_out(out, |at| page.stands_at(at))?;
     page.write(&out)?;
-    let told = |one: &One| json!({"run": one.at, "facts": one.facts, "results": one.results});
-    answer(&json!({"page": out, "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
+    let told = |one: &One| json!({"run": shown(&one.at), "facts": one.facts, "results": one.results});
+    answer(&json!({"page": shown(&out), "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
     tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))?;
     print(format!("page: {}", out.display()))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::hyper::{self, All, Flags, usage};
 use crate::lists;
 use crate::paper::Paper;
-use crate::say::{foreign, raw};
+use crate::say::{foreign, note, raw};
 
 /// `--json`, which [`crate::say::answer_alone`] stands behind.
 pub(crate) fn json_flag() -> Arg {
@@ -64,6 +64,12 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
     let other = flags.keys().find(|name| !known.contains_key(*name));
     let refused = |flag: &String| anyhow!("--config {at}: there is no --{}: leave it out", foreign(flag));
     other.map_or(Ok(()), |flag| Err(usage(refused(flag))))?;
+    for flag in ["skip-unreadable", "sync-batch-norm", "tf32"] {
+        let typed = of.try_get_one::<bool>(&flag.replace('-', "_")).ok().flatten().is_some_and(|typed| *typed);
+        if config["machine"][flag] == true && !typed {
+            note(format!("--config {at}: its run had --{flag} too, which is the machine's: say it where it is wanted"));
+        }
+    }
     let fits = || hyper::check_bounds::<All<P::Hyper>>(flags).and_then(|()| hyper::needed::<P::Hyper>(flags));
     fits().with_context(|| format!("--config {at}")).map_err(usage)
 }

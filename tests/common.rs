@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rankle::datasets::drawn::photo;
@@ -237,4 +238,16 @@ impl Place {
             self.program.bad(&self.args(line), *code, &words.split('|').collect::<Vec<_>>());
         }
     }
+}
+
+/// Waits until `done`, at most `seconds`; whether it came to be.
+pub fn within(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
 }

@@ -1,9 +1,13 @@
 //! Runs by what their folders tell: `report` and `compare`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
+use rankle::older::set_aside;
 use serde_json::json;
+use tempfile::tempdir;
 
 use crate::common::{Place, has};
 use crate::papers::papers;
@@ -42,21 +46,67 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     assert_eq!(said["parts"][0]["step"], 4);
     assert_eq!(said["parts"][0]["steps"], 4);
 
-    // Scores of an earlier step stand there as such.
+    // The page of the newest checkpoint's scores stays while training goes on; that of an earlier one does not.
     drop(lock);
     place.write("run/log.jsonl", log);
     place.good("evaluate @run");
     let page = place.read("run/report.html");
     place.write("run/log.jsonl", format!("{}{{\"step\":7,\"mean\":1}}\n", place.read("run/log.jsonl")));
     place.good("report @run");
-    has(&place.read("run/report.html"), "The scores are of step 4.|Protocol|<dd>8</dd>");
-    assert_ne!(place.read("run/report.html"), page);
+    assert_eq!(place.read("run/report.html"), page);
+    let mut results = place.json("run/results.json");
+    results["step"] = json!(3);
+    place.write("run/results.json", results.to_string());
+    place.good("report @run");
+    has(&place.read("run/report.html"), "The scores are of step 3.|Protocol|<dd>8</dd>");
 
     place.bad(&[(1, "report @nowhere", "no run at|nowhere"), (2, "report", "required")]);
     let mut config = place.json("run/config.json");
     config["paper"] = json!("facenet");
     place.write("other/config.json", config.to_string());
     place.bad(&[(1, "report @other", "is a run of facenet: say facenet instead")]);
+
+    // JSON knows text alone; a path need not be any.
+    let odd = place.path("").join(OsStr::from_bytes(b"r\xff"));
+    fs::rename(place.path("run"), &odd).expect("renamed");
+    let args = [OsStr::new("report"), OsStr::new("--json"), OsStr::new("--run"), odd.as_os_str()];
+    let said: serde_json::Value = serde_json::from_str(&place.program.good(&args)).expect("JSON alone");
+    assert!(said["run"].as_str().is_some_and(|run| run.contains("r\u{fffd}")), "{said}");
+}
+
+#[test]
+fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
+    let place = tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name);
+    let scores = json!({
+        "paper": "", "citation": "", "data": "", "of": null, "scored": null, "step": 4, "protocol": [], "scoring": {},
+        "scores": {}, "comparable": false, "not_comparable_because": null, "claims": [], "departures": []
+    });
+    let kept = "config.json log.jsonl untrained/results.json part/config.json part/results.json mine.pt model-2.pt \
+                mine/report.html mine/model.pt other/results.json other/report.html on-x/model.pt results.step-4.json";
+    let older = "results.json report.html model.pt model.json model-spatial.pt on-x/results.json on-x/y/results.json \
+                 on-x/y/report.html";
+    for name in kept.split_whitespace().chain(older.split_whitespace()) {
+        fs::create_dir_all(at(name).parent().expect("a folder")).expect("made");
+        let text = match name {
+            "other/results.json" => json!({"step": 4}),
+            "model.json" => json!({"step": 3}),
+            _ => scores.clone(),
+        };
+        fs::write(at(name), text.to_string()).expect("written");
+    }
+    let models = ["model.pt", "model-spatial.pt"].map(String::from);
+    for _ in 0..2 {
+        set_aside(place.path(), 7, &models).expect("renamed");
+    }
+    kept.split_whitespace().for_each(|name| assert!(at(name).exists(), "{name}"));
+    older.split_whitespace().for_each(|name| assert!(!at(name).exists(), "{name}"));
+    for name in "results.step-4-2.json report.step-4.html model.step-3.pt model.step-3.json model-spatial.step-7.pt \
+                 on-x/results.step-4.json on-x/y/report.step-4.html"
+        .split_whitespace()
+    {
+        assert!(at(name).exists(), "{name}");
+    }
 }
 
 #[test]
@@ -80,6 +130,15 @@ fn runs_are_compared_by_what_differs() {
         place.bad(&[(1, &format!("compare {a} {b} --out @{name}"), name)]);
         assert_eq!(place.read(name), before);
     }
+    // What published weights gave is no run, for whichever verb.
+    let published = Place::new(papers().remove(4).program, papers()[4].small);
+    published.good("train @run --data drawn");
+    let mut config = published.json("run/config.json");
+    (config["flags"]["data"], config["flags"]["weights"]) = (json!(""), json!("net.pth"));
+    published.write("given/config.json", config.to_string());
+    let (run, given) = (published.text("run"), published.text("given"));
+    let refused = "holds what published weights gave|say --weights net.pth";
+    published.bad(&[(1, &format!("compare {run} {given}"), refused), (1, "report @given", refused)]);
     place.bad(&[
         (2, &format!("compare {a}"), "2"),
         (2, &format!("compare {a} {a}/"), "comes twice"),

@@ -55,6 +55,17 @@ fn a_run_is_repeated_by_its_file() {
         (wanted[&flag[2..]], wanted["seed"]) = (other[&flag[2..]].clone(), json!(2));
         assert_eq!(wanted, other);
     }
+    // What is the machine's is not taken, and said.
+    let place = Place::new(papers().remove(5).program, papers()[5].small);
+    place.good("train @run --data drawn");
+    let mut config = place.json("run/config.json");
+    config["machine"]["tf32"] = json!(true);
+    place.write("run.json", config.to_string());
+    for (more, notes) in [("", 1), ("--tf32", 0)] {
+        let output = place.command(&format!("train @again{notes} --config @run.json {more}")).output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.matches("had --tf32 too").count(), notes, "{said}");
+    }
     let case = &papers()[4];
     let place = Place::new(case.program, "");
     // What hangs on a choice that is typed follows it: lunet's rate, not trinet's.

@@ -87,6 +87,12 @@ pub fn save(
     shift().map_err(|error| files::cannot(&newest, error))
 }
 
+/// The steps that the newest checkpoint of `run` says it has, of which nothing else is read; None where there is none.
+pub fn step(run: &Path) -> Option<u64> {
+    let metadata = crate::weights::metadata(&run.join(NEWEST))?;
+    Some(serde_json::from_str::<Progress>(metadata.get("progress")?.as_str()?).ok()?.step)
+}
+
 /// What [`load`] found.
 #[derive(Debug)]
 pub struct Resumed {

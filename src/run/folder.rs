@@ -18,6 +18,12 @@ use crate::say::foreign;
 pub const NEWEST: &str = "checkpoint.safetensors";
 /// The one before it.
 pub const BEFORE: &str = "checkpoint.before.safetensors";
+/// The scores of a run, for machines.
+pub const RESULTS: &str = "results.json";
+/// The page for people, of a run and of whatever else a verb found.
+pub const REPORT: &str = "report.html";
+/// The folder, in a run's, of what its network was before training.
+pub const UNTRAINED: &str = "untrained";
 /// Held by who writes, and says who.
 const LOCK: &str = ".lock";
 
@@ -27,8 +33,7 @@ pub fn trained(run: &Path) -> bool {
 }
 
 /// What a run keeps for itself, beside its checkpoints.
-const OWN: [&str; 7] =
-    ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", "results.json", "report.html", LOCK];
+const OWN: [&str; 7] = ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", RESULTS, REPORT, LOCK];
 
 /// Errors where something else than a folder is in the place of `run`.
 pub fn check_folder(run: &Path) -> Result<()> {

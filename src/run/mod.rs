@@ -10,7 +10,6 @@ pub mod checkpoint;
 pub mod config;
 pub mod folder;
 pub mod history;
-pub mod older;
 pub mod photos;
 pub mod session;
 pub mod stats;

@@ -397,7 +397,10 @@ impl Session {
         }
         let (mut stop, asked) = heard;
         let stopped = |signal, kept| Err(Stopped { signal, kept, several: size > 1 }.into());
+        let last = size > 1 && self.trial.is_none() && (stop.is_some() || count == self.steps);
+        self.signals.iter().for_each(|signals| signals.last(last));
         let Some(writes) = &mut self.writes else {
+            self.met(last)?;
             return stop.map_or(Ok(()), |signal| stopped(signal, String::new()));
         };
         if let Some(ends) = &mut self.trial {
@@ -469,9 +472,27 @@ impl Session {
         if let (true, Some(bar)) = (asked, &mut self.bar) {
             bar.line(&kept(count, &self.at));
         }
+        self.met(last)?;
         match stop {
             None => Ok(()),
             Some(signal) => stopped(signal, kept(count, &self.at)),
+        }
+    }
+
+    /// Behind the `last` checkpoint all meet: who leaves before it is written may take the others along.
+    fn met(&self, last: bool) -> Result<()> {
+        if last {
+            self.world.barrier()?;
+            self.signals.iter().for_each(|signals| signals.last(false));
+        }
+        Ok(())
+    }
+
+    /// The end of a training that went well: a signal that came after its last step ends the process here.
+    pub fn close(mut self) {
+        self.bar = None;
+        if let Some(signals) = self.signals.take() {
+            signals.close();
         }
     }
 

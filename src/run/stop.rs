@@ -4,8 +4,10 @@
 //! since a launcher repeats what a terminal has sent.
 
 use std::fmt;
+use std::io::{Write, stderr};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ use crate::say;
 const ENDS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
 /// So long what several processes hear is one signal.
 const ECHO: Duration = Duration::from_secs(2);
-/// A step that takes longer is said to be waited for.
+/// A step that takes longer is said to be waited for; a last word is not.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a training ended before its last step: no error, but an end of the work.
@@ -37,10 +39,18 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Says it, whole: it ends with a command to type.
+    /// Says it, whole: it ends with a command to type. Where standard error is gone, or takes nothing for a while (a
+    /// terminal that stands still), it comes back all the same.
     pub fn say(&self) {
         if say::speaks() {
-            eprintln!("{}", say::line(&self.to_string()));
+            let text = say::line(&self.to_string());
+            let (said, heard) = channel::<()>();
+            let speak = move || {
+                let _ = writeln!(stderr(), "{text}");
+                drop(said);
+            };
+            let _ = thread::Builder::new().spawn(speak);
+            let _ = heard.recv_timeout(PATIENCE);
         }
     }
 }
@@ -79,6 +89,8 @@ static HEARD: AtomicBool = AtomicBool::new(false);
 static SAVE: AtomicBool = AtomicBool::new(false);
 /// Whether steps are taken.
 static TRAINING: AtomicBool = AtomicBool::new(false);
+/// Whether several processes wait for the last checkpoint. A launcher passes on the end of one as a signal to the others.
+static LAST: AtomicBool = AtomicBool::new(false);
 
 /// From now on signals are answered, as this module says.
 ///
@@ -99,7 +111,7 @@ pub fn answer() -> Result<()> {
             if i32::from(signal) == SIGUSR1 {
                 SAVE.store(true, SeqCst);
             } else if let Some(first) = first {
-                if !several || first.elapsed() > ECHO {
+                if !several || (first.elapsed() > ECHO && !LAST.load(SeqCst)) {
                     let kept = "at once, with what the newest checkpoint holds".into();
                     Stopped { signal, kept, several }.say();
                     exit(128 + i32::from(signal));
@@ -159,6 +171,20 @@ impl Signals {
         signal
     }
 
+    /// Whether several processes wait for the last checkpoint from now on, which no second signal cuts short.
+    pub fn last(&self, waits: bool) {
+        LAST.store(waits, SeqCst);
+    }
+
+    /// The last look, where all went well: a signal that no step has heard ends the process.
+    pub fn close(self) {
+        drop(self);
+        let signal = STOP.load(SeqCst);
+        if signal > 0 && !HEARD.load(SeqCst) {
+            end(signal);
+        }
+    }
+
     /// Whether a checkpoint was asked for since this was last called.
     pub fn save(&self) -> bool {
         SAVE.swap(false, SeqCst)
@@ -172,7 +198,8 @@ impl Signals {
         if world.size() == 1 {
             return Ok((self.stop(), self.save()));
         }
-        let mut own = ENDS.map(|signal| i64::from(self.stop() == u8::try_from(signal).ok())).to_vec();
+        let heard = self.stop();
+        let mut own = ENDS.map(|signal| i64::from(heard == u8::try_from(signal).ok())).to_vec();
         own.push(self.save().into());
         let all: Vec<i64> = Vec::try_from(world.sum(&Tensor::from_slice(&own))?)?;
         let stop = ENDS.iter().zip(&all).find(|(_, heard)| **heard > 0).map(|(signal, _)| *signal as u8);
@@ -183,11 +210,7 @@ impl Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         TRAINING.store(false, SeqCst);
-        // One that came after the last look.
-        let signal = STOP.load(SeqCst);
-        if signal > 0 && !HEARD.load(SeqCst) {
-            end(signal);
-        }
+        LAST.store(false, SeqCst);
     }
 }
 

@@ -13,7 +13,7 @@ use super::pairs::Ranked;
 use crate::datasets::{Photo, Source, folder};
 use crate::distance::Metric;
 use crate::report::{Frame, Report, Tile};
-use crate::run::folder::check_out;
+use crate::run::folder::{REPORT, check_out};
 use crate::say::print;
 use crate::{files, lists, picture};
 
@@ -89,9 +89,6 @@ impl Brought {
         Brought { photos, ..Brought::default() }
     }
 }
-
-/// The page of a folder of results.
-const REPORT: &str = "report.html";
 
 /// Checks, before the work, that the folder `out` of results may be written: `name`, which holds `keys` where a verb wrote
 /// it, and the page.

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 /// A port that nobody listens at now.
 pub fn free_port() -> u16 {
@@ -68,16 +67,4 @@ impl Drop for Processes {
             let _ = child.wait();
         }
     }
-}
-
-/// Waits until `done`, at most `seconds`; whether it came to be.
-pub fn within(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        if done() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    false
 }

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 use rankle::datasets::drawn::face;
 use serde_json::Value;
 
-use super::launch::{Processes, free_port, within};
-use crate::common::{Place, Program, all_close, close, has};
+use super::launch::{Processes, free_port};
+use crate::common::{Place, Program, all_close, close, has, within};
 use crate::export::python;
 
 const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));

@@ -9,7 +9,6 @@ use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, Mark, RunFolder, check_free, check_ours, check_out};
-use rankle::run::older::set_aside;
 use rankle::weights::{read, read_safetensors, read_sealed};
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
@@ -308,29 +307,6 @@ fn a_run_that_is_held_or_is_no_folder_is_refused_at_once() {
             assert!(error.to_string().contains(words) && error.to_string().contains("--run"), "{error}");
         }
     }
-}
-
-#[test]
-fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
-    let place = tempdir().expect("a folder");
-    let at = |name: &str| place.path().join(name);
-    let kept =
-        ["config.json", "log.jsonl", "untrained/results.json", "part/config.json", "part/results.json", "mine.pt"];
-    let older =
-        ["results.json", "report.html", "model.pt", "model-spatial.pt", "on-x/results.json", "on-x/y/report.html"];
-    for name in kept.iter().chain(&older) {
-        fs::create_dir_all(at(name).parent().expect("a folder")).expect("made");
-        fs::write(at(name), r#"{"step": 4}"#).expect("written");
-    }
-    for _ in 0..2 {
-        set_aside(place.path(), 7).expect("renamed");
-    }
-    kept.iter().for_each(|name| assert!(at(name).exists(), "{name}"));
-    older.iter().for_each(|name| assert!(!at(name).exists(), "{name}"));
-    for name in ["results.step-4.json", "model-spatial.step-4.pt", "on-x/results.step-4.json"] {
-        assert!(at(name).exists(), "{name}");
-    }
-    assert!(at("on-x/y/report.step-7.html").exists());
 }
 
 #[test]

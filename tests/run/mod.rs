@@ -3,6 +3,7 @@
 mod board;
 mod cached;
 mod folder;
+mod stop;
 
 use rankle::device;
 use rankle::device::autocast;

@@ -199,7 +199,8 @@ impl CropFlags {
         let machine = self.machine.resolve()?;
         let detector = Detector::open(&self.detector, machine.device)?;
         let weights = blake3::hash(&files::read(&self.detector)?).to_hex()[..16].to_string();
-        let head = json!({"crops": self.form, "detector": weights, "images": images.canonicalize()?}).to_string();
+        let from = images.canonicalize()?.display().to_string();
+        let head = json!({"crops": self.form, "detector": weights, "images": from}).to_string();
         let (_lock, mut lines) = self.opened(&head)?;
         self.keep(&mut lines, &photos, &names);
         let place = out.join(FILE);

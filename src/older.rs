@@ -1,0 +1,61 @@
+//! What was scored and exported of a run that goes on: set aside under names that say of which step it is, so that nobody
+//! takes it for the newest checkpoint's.
+
+use std::fs::{read_dir, rename};
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::files;
+use crate::results::Results;
+use crate::run::folder::{REPORT, RESULTS, UNTRAINED};
+use crate::say::say;
+
+/// Renames what a run has of scores and `models` (the files of its modules) to `results.step-100.json` and the like, or to
+/// `results.step-100-2.json` where that is there, and says so: in the run folder `run`, and in the folders of scores below
+/// it. Where a model does not say of which step it is, that is `step`, with which training goes on. What is of the untrained
+/// network stays.
+///
+/// # Errors
+/// Where one cannot be renamed.
+pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
+    let scored = Results::read(run).map_or(step, |results| results.step);
+    let mut older = vec![(vec![RESULTS.to_string()], scored), (vec![REPORT.into()], scored)];
+    for model in models {
+        let about = Path::new(model).with_extension("json");
+        let text = files::text(&run.join(&about)).ok();
+        let of = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()?["step"].as_u64());
+        older.push((vec![model.clone(), about.to_string_lossy().into_owned()], of.unwrap_or(step)));
+    }
+    let mut aside = Vec::new();
+    for (mut names, step) in older {
+        let there = |name: &str| run.join(name).symlink_metadata().ok();
+        names.retain(|name| there(name).is_some_and(|found| found.is_file()));
+        let renamed = |name: &str, count: u64| {
+            let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
+            let count = if count > 1 { format!("-{count}") } else { String::new() };
+            format!("{stem}.step-{step}{count}.{kind}")
+        };
+        let free = |count: &u64| names.iter().all(|name| there(&renamed(name, *count)).is_none());
+        let count = (1..).find(free).unwrap_or(1);
+        for name in &names {
+            let to = run.join(renamed(name, count));
+            rename(run.join(name), &to).map_err(|error| files::cannot(&to, error))?;
+            aside.push(renamed(name, count));
+        }
+    }
+    if !aside.is_empty() {
+        say(format!("{}: older than what is trained now, and set aside: {}", run.display(), aside.join(", ")));
+    }
+    for entry in read_dir(run).into_iter().flatten().flatten() {
+        // What a link leads to is somebody else's, and a folder with a configuration is a run of its own.
+        let path = entry.path();
+        let scores =
+            entry.file_type()?.is_dir() && entry.file_name() != UNTRAINED && !path.join("config.json").exists();
+        if scores && Results::read(&path).is_some() {
+            set_aside(&path, step, &[])?;
+        }
+    }
+    Ok(())
+}

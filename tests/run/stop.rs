@@ -1,0 +1,36 @@
+//! Signals to one process.
+
+use std::fs;
+use std::io::{Write, pipe};
+use std::os::fd::AsRawFd;
+
+use crate::common::{Place, within};
+use crate::papers::papers;
+
+#[test]
+fn a_signal_ends_a_run_whose_terminal_is_gone_or_stands_still() {
+    let case = papers().pop().expect("the sixth");
+    for stands in [false, true] {
+        let place = Place::new(case.program, "--data drawn --people 3 --steps 10000000 --log-every 1");
+        let (reads, mut writes) = pipe().expect("a pipe");
+        // SAFETY: asks for a number.
+        let room = unsafe { libc::fcntl(writes.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        writes.write_all(&vec![0; if stands { room as usize } else { 0 }]).expect("room");
+        let reads = Some(reads).filter(|_| stands);
+        let mut child = place.command("train @run").stderr(writes).spawn().expect("starts");
+        let log = place.path("run/log.jsonl");
+        let at_work = within(60, || fs::metadata(&log).is_ok_and(|log| stands || log.len() > 0));
+        // SAFETY: a signal to a process that this test has started and not waited for.
+        unsafe { libc::kill(child.id() as i32, libc::SIGHUP) };
+        let mut ended = None;
+        within(20, || {
+            ended = child.try_wait().expect("waits");
+            ended.is_some()
+        });
+        let _ = (child.kill(), child.wait());
+        let code = ended.and_then(|ended| ended.code());
+        assert!(at_work && code == Some(128 + libc::SIGHUP), "stands {stands}, at work {at_work}: {code:?}");
+        assert!(stands || place.path("run/checkpoint.safetensors").exists());
+        drop(reads);
+    }
+}
