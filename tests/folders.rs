@@ -76,10 +76,10 @@ fn what_is_passed_over_is_counted_by_kind() {
 #[test]
 fn a_folder_s_name_is_one_however_accents_are_written() {
     let place = tempfile::tempdir().expect("a folder");
-    touch(place.path(), &["Jose\u{301}/1.jpg", "Josef/1.jpg"]);
+    touch(place.path(), &["Jose\u{301}/1.jpg", "Josf/1.jpg"]);
     let found = identities(place.path(), &[], &mut Passed::default()).expect("walked");
     assert_eq!(found["Jose\u{301}"], ["Jose\u{301}/1.jpg".into()]);
-    assert!(found.keys().eq(["Jose\u{301}", "Josef"]), "in the order of the names as they are: {found:?}");
+    assert!(found.keys().eq(["Jose\u{301}", "Josf"]), "in the order of the names as they are: {found:?}");
     touch(place.path(), &["Jos\u{e9}/2.jpg"]);
     let error = identities(place.path(), &[], &mut Passed::default()).expect_err("refused").to_string();
     assert!(error.contains("accents composed and apart: make them one"), "{error}");
