@@ -19,11 +19,19 @@ fn a_signal_ends_a_run_whose_terminal_is_gone_or_stands_still() {
         let reads = Some(reads).filter(|_| stands);
         let mut child = place.command("train @run").stderr(writes).spawn().expect("starts");
         let log = place.path("run/log.jsonl");
-        let at_work = within(60, || fs::metadata(&log).is_ok_and(|log| stands || log.len() > 0));
+        // Where nothing more can be said, it waits with its first line, once it listens.
+        let status = format!("/proc/{}/status", child.id());
+        let listens = || {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            caught.is_some_and(|mask| mask & 1 << (libc::SIGHUP - 1) != 0)
+        };
+        let at_work = within(300, || listens() && (stands || fs::metadata(&log).is_ok_and(|log| log.len() > 0)));
         // SAFETY: a signal to a process that this test has started and not waited for.
         unsafe { libc::kill(child.id() as i32, libc::SIGHUP) };
         let mut ended = None;
-        within(20, || {
+        within(120, || {
             ended = child.try_wait().expect("waits");
             ended.is_some()
         });
