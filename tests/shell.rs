@@ -18,6 +18,15 @@ fn every_program_has_completions_and_manual_pages() {
         let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash");
         bash.stdin.take().expect("piped").write_all(script.as_bytes()).expect("taken");
         assert!(bash.wait().expect("ends").success());
+        // A flag is completed too, whatever the program is called.
+        let path = case.program.path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let asked = format!(
+            "{script}\nCOMP_WORDS=({name} train --checkpoint-ev); COMP_CWORD=2\n_{name} {name} --checkpoint-ev train"
+        );
+        let bash =
+            Command::new("bash").args(["-c", &format!("{asked}; echo \"${{COMPREPLY[@]}}\"")]).output().expect("bash");
+        has(&String::from_utf8_lossy(&bash.stdout), "--checkpoint-every");
         has(&case.program.good(&["man"]), ".TH|.SH SYNOPSIS|reproduce");
         has(&case.program.good(&["man", "train"]), "-train|.SH OPTIONS|checkpoint\\-every");
         case.program.bad(&["man", "nothing"], 2, &["man nothing: there is no such verb"]);

@@ -67,6 +67,7 @@ impl Brought {
         }
         let mut all = Vec::new();
         for path in paths {
+            ensure!(path.to_str().is_some(), "{}: a name that is not UTF-8: rename it", path.display());
             let named = |name: &str| path.join(name).to_string_lossy().into();
             match path.is_file() {
                 true => all.push(Photo {

@@ -99,7 +99,11 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
     check_run_out(out, |at| match ending(at) {
         Some("csv") => {
             let head = files::open(at).map(BufReader::new).map(csv::Reader::from_reader);
-            head.is_ok_and(|mut file| file.headers().is_ok_and(|head| head.get(0) == Some("name")))
+            // Beside the name: tensors and their columns, as `embeddings.0`.
+            let ours = |head: &csv::StringRecord| {
+                head.len() > 1 && &head[0] == "name" && head.iter().skip(1).all(|column| column.contains('.'))
+            };
+            head.is_ok_and(|mut file| file.headers().is_ok_and(ours))
         }
         Some("npz") => {
             let zip = files::open(at).map(BufReader::new).map(zip::ZipArchive::new);

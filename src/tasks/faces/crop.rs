@@ -169,6 +169,9 @@ struct Line {
     photo: String,
     /// The file's length: another one is another photo.
     bytes: u64,
+    /// When it was changed, in nanoseconds since 1970: swapped photos may have one length.
+    #[serde(default)]
+    changed: u64,
     /// Width and height of the photo as it is seen upright.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<(u32, u32)>,
@@ -267,16 +270,16 @@ impl CropFlags {
 
     /// Keeps of `lines` what need not be done again; crops of what is gone or changed go.
     fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) {
-        let now: BTreeMap<&str, (u64, &String)> =
-            photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (length(photo), name))).collect();
+        let now: BTreeMap<&str, ((u64, u64), &String)> =
+            photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (file_of(photo), name))).collect();
         let path = |name: &str| {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             ours.then(|| self.out.join(name))
         };
         lines.retain(|photo, text| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
-            let same = now.get(photo.as_str()).is_some_and(|&(bytes, name)| {
-                bytes == line.bytes && line.crop.as_ref().is_none_or(|crop| crop == name)
+            let same = now.get(photo.as_str()).is_some_and(|&(file, name)| {
+                file == (line.bytes, line.changed) && line.crop.as_ref().is_none_or(|crop| crop == name)
             });
             let file = line.crop.as_deref().and_then(path);
             // A power cut leaves empty files.
@@ -320,8 +323,11 @@ impl CropFlags {
 }
 
 /// The length of a photo's file, 0 where there is none.
-fn length(photo: &Photo) -> u64 {
-    photo.source.path().and_then(|path| path.metadata().ok()).map_or(0, |found| found.len())
+/// Length and time of change of a photo's file.
+fn file_of(photo: &Photo) -> (u64, u64) {
+    let Some(found) = photo.source.path().and_then(|path| path.metadata().ok()) else { return (0, 0) };
+    let changed = found.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    (found.len(), changed.map_or(0, |since| since.as_nanos() as u64))
 }
 
 /// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name.
@@ -343,9 +349,11 @@ fn cut(
     form: Form,
     (out, name): (&Path, &str),
 ) -> Result<Line> {
+    let (bytes, changed) = file_of(photo);
     let mut line = Line {
         photo: photo.name.to_string(),
-        bytes: length(photo),
+        bytes,
+        changed,
         size: None,
         faces: Vec::new(),
         chosen: None,
