@@ -41,8 +41,12 @@ impl<'a> Step<'a> {
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`; `train` as in [`super::Network::forward`].
     pub fn run(&self, x: &Tensor, train: bool) -> Tensor {
         let fits = !train && x.device() == Device::Cpu && x.kind() == Kind::Float;
-        let folded = || HELD.with_borrow_mut(|held| held.as_mut().and_then(|held| self.folded(x, held)));
-        if fits && let Some(y) = folded() {
+        let folded = |held: &mut Option<Folds>| held.as_mut().and_then(|held| self.folded(x, held));
+        // SAFETY: reads two switches of this thread's.
+        if fits
+            && unsafe { rankle_may_fold() }
+            && let Some(y) = HELD.with_borrow_mut(folded)
+        {
             return y;
         }
         let mut y = x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups);
@@ -62,16 +66,16 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn folded(&self, x: &Tensor, held: &mut HashMap<usize, [Tensor; 2]>) -> Option<Tensor> {
+    fn folded(&self, x: &Tensor, held: &mut Folds) -> Option<Tensor> {
         let key = self.weight.data_ptr() as usize;
         let window = [self.stride, self.padding, [self.groups, 0]].concat();
         if !held.contains_key(&key) {
             let (weight, bias) = self.fold();
             // SAFETY: tensors live past the call, which reads five numbers.
             let packed = unsafe { rankle_pack(weight.as_ptr().cast(), x.as_ptr().cast(), window.as_ptr()) };
-            held.insert(key, [owned(packed)?, bias]);
+            held.insert(key, owned(packed).map(|packed| [packed, bias]));
         }
-        let [weight, bias] = &held[&key];
+        let [weight, bias] = held[&key].as_ref()?;
         let added = self.added.map_or(ptr::null(), |added| added.as_ptr().cast::<c_void>());
         // SAFETY: as above; `added` is null or lives as long.
         owned(unsafe {
@@ -102,7 +106,9 @@ impl<'a> Step<'a> {
 }
 
 unsafe extern "C" {
-    /// `src/native/ops.cpp`: a new tensor, or null where this libtorch lacks the operator or it threw.
+    /// `src/native/ops.cpp`: whether no gradient is asked for and no autocast is on.
+    fn rankle_may_fold() -> bool;
+    /// A new tensor, or null where this libtorch lacks the operator or it threw.
     fn rankle_pack(weight: *const c_void, like: *const c_void, window: *const i64) -> *mut c_void;
     /// As above; a `slope` of 1 is no activation.
     fn rankle_folded(
@@ -120,9 +126,11 @@ fn owned(tensor: *mut c_void) -> Option<Tensor> {
     (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor.cast()) })
 }
 
+/// By the place of a convolution's weight: the packed weight and the bias that it was folded to; none where it can't be.
+type Folds = HashMap<usize, Option<[Tensor; 2]>>;
+
 thread_local! {
-    /// By the place of a convolution's weight: what it was folded to.
-    static HELD: RefCell<Option<HashMap<usize, [Tensor; 2]>>> = const { RefCell::new(None) };
+    static HELD: RefCell<Option<Folds>> = const { RefCell::new(None) };
 }
 
 /// While it lives, networks that this thread runs have fixed weights; see [`hold_weights`].

@@ -26,11 +26,9 @@ struct Known : torch::autograd::Function<Known> {
   }
 };
 
-// Calls an operator of oneDNN's by its name; null where it isn't there or throws, or would miss
-// autocast's casts or a gradient.
+// Calls an operator of oneDNN's by its name; null where it isn't there or throws.
 void* called(const char* name, const char* overload, std::vector<c10::IValue> stack) {
   try {
-    if (at::autocast::is_autocast_enabled(at::kCPU) || at::GradMode::is_enabled()) return nullptr;
     const auto op = c10::Dispatcher::singleton().findSchema({name, overload});
     if (!op) return nullptr;
     op->callBoxed(&stack);
@@ -46,6 +44,9 @@ c10::IValue pair(const int64_t* at) { return std::vector<int64_t>{at[0], at[1]};
 } // namespace
 
 extern "C" {
+
+// Whether neither autocast's casts nor a gradient would be missed by oneDNN's operators.
+bool rankle_may_fold() { return !at::autocast::is_autocast_enabled(at::kCPU) && !at::GradMode::is_enabled(); }
 
 // A convolution's weight packed for inputs like `like`.
 void* rankle_pack(const void* weight, const void* like, const int64_t* window) {

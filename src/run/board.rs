@@ -49,7 +49,7 @@ impl Board {
         let mut board = Board { path, file };
         board.event(0., 0, &bytes(3, b"brain.Event:2"))?;
         // A session's start: what a watching TensorBoard has from its step on goes.
-        board.event(now(), 0, &bytes(8, &[0x08, 1]))?;
+        board.event(now(), 0, &bytes(7, &[0x08, 1]))?;
         let timing = history::lines(&run.join("timing.jsonl"))?;
         let timing: BTreeMap<_, _> = timing.into_iter().map(|line| (line["step"].as_u64(), line)).collect();
         for line in history::lines(&run.join("log.jsonl"))?.iter().filter(|line| line.get("warning").is_none()) {

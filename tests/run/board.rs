@@ -64,6 +64,9 @@ fn scalars(run: &Path) -> Vec<(f64, u64, String, f32)> {
         rest = &rest[16 + length..];
         let event = fields(event);
         let of = |wanted: u64| event.iter().find(|(field, ..)| *field == wanted);
+        // Time, step, version, summary, a session's start, by event.proto.
+        assert!(event.iter().all(|(field, ..)| [1, 2, 3, 5, 7].contains(field)), "{event:?}");
+        of(7).iter().for_each(|(_, session, _)| assert_eq!(session, &[0x08, 1]));
         let time = f64::from_le_bytes(of(1).expect("a time").1[..].try_into().expect("eight"));
         for (_, value, _) in of(5).map(|(_, summary, _)| fields(summary)).unwrap_or_default() {
             let [(1, name, _), (2, number, _)] = &fields(&value)[..] else { panic!("{value:?}") };
