@@ -26,8 +26,9 @@ fn held_is_plain(name: &str, images: &Tensor, vs: &tch::nn::VarStore, net: &dyn 
     }
     let (ours, plain) = (held(images), net.forward(images, false));
     close(&ours, &plain, 1e-5);
-    // It is another way there: the last bits tell.
-    assert!(ours != plain || !cfg!(target_arch = "x86_64"), "{name}: nothing was folded");
+    // It is another way there: the last bits tell where there is a normalisation to fold.
+    let folds = cfg!(target_arch = "x86_64") && vs.variables().keys().any(|name| name.ends_with("running_var"));
+    assert!(ours != plain || !folds, "{name}: nothing was folded");
     assert!(plain.isfinite().all().int64_value(&[]) == 1, "{name}");
 }
 
