@@ -29,10 +29,10 @@ pub(crate) fn config_flag() -> Arg {
 pub(crate) fn completions(mut of: Command, shell: clap_complete::Shell) -> Result<()> {
     // Names of verbs and of the program are joined by hyphens for bash, which then takes apart the program's own.
     let (name, mut script) = (of.get_name().to_string(), Vec::new());
-    let whole = name.replace('-', "_");
-    of = of.name(whole.clone()).bin_name(whole.clone());
-    clap_complete::generate(shell, &mut of, whole.clone(), &mut script);
-    raw(&String::from_utf8(script)?.replace(&whole, &name))
+    let whole: &str = name.replace('-', "_").leak();
+    of = of.name(whole).bin_name(whole);
+    clap_complete::generate(shell, &mut of, whole, &mut script);
+    raw(&String::from_utf8(script)?.replace(whole, &name))
 }
 
 /// Prints the manual page of a program, or of one of its verbs.
