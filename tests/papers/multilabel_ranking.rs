@@ -116,7 +116,7 @@ fn features_are_learned_and_every_loss_and_head_trains() {
             "ready-made features|nothing to say of images",
         ),
     ]);
-    has(&place.good("export @toy-run"), "[B, 6]");
+    has(&place.good("export @toy-run"), "3 scores f, then their thresholds");
 }
 
 #[test]
