@@ -60,7 +60,7 @@ impl Config {
             let weights = |path: &Path| path.extension().is_some_and(|end| WEIGHTS.iter().any(|known| end == *known));
             let mut inside = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
             let file = Some(run.to_path_buf()).filter(|run| run.is_file()).or_else(|| inside.find(|at| weights(at)));
-            match file.filter(|file| weights(file)) {
+            match file.filter(|file| weights(file) && !path.exists()) {
                 Some(file) => format!(
                     "no run at {}, but weights: say --weights {} and its network's flags in place of --run",
                     run.display(),
