@@ -83,9 +83,8 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
     let (results, progress, path) = (Results::read(at), progress(at)?, at.join(REPORT));
-    let mut table = Table::default();
-    table.head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
-    table.rows = progress.iter().map(Progress::row).collect();
+    let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
+    let mut table = Table { head, rows: progress.iter().map(Progress::row).collect() };
     let step = progress.iter().map(|part| part.step).max().unwrap_or(0);
     if progress.iter().all(|part| part.part.is_empty()) {
         table.head.remove(0);

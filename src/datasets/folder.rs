@@ -34,12 +34,15 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
     Ok(found.into_iter().map(photo).collect())
 }
 
+/// Photos, and metadata of those that were left out.
+pub type Kept = (Vec<Photo>, Vec<(String, String)>);
+
 /// A user's photos, and metadata of what comes of them: which were left out because they cannot be read, where
 /// they may be.
 ///
 /// # Errors
 /// Where one cannot be read.
-pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<(String, String)>)> {
+pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<Kept> {
     if skip {
         return usable(photos, |photo| photo.source.image());
     }
@@ -52,10 +55,7 @@ pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<(Strin
 ///
 /// # Errors
 /// Where there are none.
-pub fn usable(
-    photos: Vec<Photo>,
-    image: impl Fn(&Photo) -> Result<Arc<RgbImage>> + Sync,
-) -> Result<(Vec<Photo>, Vec<(String, String)>)> {
+pub fn usable(photos: Vec<Photo>, image: impl Fn(&Photo) -> Result<Arc<RgbImage>> + Sync) -> Result<Kept> {
     let mut bar = say::Bar::new("read", photos.len() as u64, 0);
     let (mut good, mut gone, mut first) = (Vec::new(), Vec::new(), None);
     for part in photos.chunks(256) {

@@ -54,7 +54,7 @@ impl<'a> Step<'a> {
             y = normalise(&y, of, train, eps);
         }
         if self.scale != 1. {
-            y = y * self.scale;
+            y *= self.scale;
         }
         // In place: no gradient here needs what the step before put out.
         if let Some(added) = self.added {
@@ -69,13 +69,13 @@ impl<'a> Step<'a> {
     fn folded(&self, x: &Tensor, held: &mut Folds) -> Option<Tensor> {
         let key = self.weight.data_ptr() as usize;
         let window = [self.stride, self.padding, [self.groups, 0]].concat();
-        if !held.contains_key(&key) {
+        let fold = || {
             let (weight, bias) = self.fold();
             // SAFETY: tensors live past the call, which reads five numbers.
             let packed = unsafe { rankle_pack(weight.as_ptr().cast(), x.as_ptr().cast(), window.as_ptr()) };
-            held.insert(key, owned(packed).map(|packed| [packed, bias]));
-        }
-        let [weight, bias] = held[&key].as_ref()?;
+            owned(packed).map(|packed| [packed, bias])
+        };
+        let [weight, bias] = held.entry(key).or_insert_with(fold).as_ref()?;
         let added = self.added.map_or(ptr::null(), |added| added.as_ptr().cast::<c_void>());
         // SAFETY: as above; `added` is null or lives as long.
         owned(unsafe {

@@ -180,7 +180,7 @@ fn light(inks: &[u8]) -> [u8; 3] {
     let black = u32::from(inks[3]);
     [0, 1, 2].map(|channel| {
         let product = (255 - u32::from(inks[channel])) * black + 128;
-        (black - ((product >> 8) + product >> 8)) as u8
+        (black - (((product >> 8) + product) >> 8)) as u8
     })
 }
 

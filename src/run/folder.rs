@@ -52,7 +52,7 @@ pub fn check_free(run: &Path) -> Result<()> {
     check_ours(run)?;
     let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     for at in std::iter::once(run.to_path_buf()).chain(parts).filter(|at| at.join(LOCK).exists()) {
-        let lock = files::own(&at.join(LOCK)).and_then(|lock| Ok(lock.try_lock_shared()));
+        let lock = files::own(&at.join(LOCK)).map(|lock| lock.try_lock_shared());
         ensure!(!matches!(lock, Ok(Err(TryLockError::WouldBlock))), held(&at));
     }
     Ok(())

@@ -68,7 +68,7 @@ const TRIAL: (usize, Duration) = (14, Duration::from_secs(20));
 pub fn median(mut of: Vec<f64>) -> Option<f64> {
     of.sort_by(f64::total_cmp);
     let middle = of.len() / 2;
-    let below = if of.len() % 2 == 0 { middle.checked_sub(1)? } else { middle };
+    let below = if of.len().is_multiple_of(2) { middle.checked_sub(1)? } else { middle };
     Some((of[below] + of[middle]) / 2.)
 }
 

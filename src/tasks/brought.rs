@@ -29,6 +29,9 @@ pub struct Use {
     pub work: fn(&Asked<'_>, &ArgMatches) -> Result<()>,
 }
 
+/// Ranks queries and a gallery.
+pub type Compare<'a> = dyn Fn(&[Photo], &[Photo]) -> Result<Option<Ranked>> + 'a;
+
 /// A run's network, or published weights, as such a verb meets it.
 pub struct Asked<'a> {
     /// The paper, and its citation.
@@ -36,7 +39,7 @@ pub struct Asked<'a> {
     /// What the network says of photos.
     pub embed: &'a dyn Fn(&Brought) -> Result<Rows>,
     /// What queries and a gallery are ranked by, `[Q, G]`, of a network that compares two photos; None of others.
-    pub compare: &'a dyn Fn(&[Photo], &[Photo]) -> Result<Option<Ranked>>,
+    pub compare: &'a Compare<'a>,
     /// How embeddings are compared.
     pub metric: Metric,
     /// A hash of the weights and of the flags that an embedding depends on.

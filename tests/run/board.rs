@@ -16,7 +16,7 @@ fn masked(bytes: &[u8]) -> u32 {
         (0..8).for_each(|_| crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 });
     }
     let crc = !crc;
-    (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 fn varint(bytes: &mut &[u8]) -> u64 {
@@ -89,7 +89,7 @@ print([(e.step, round(e.value, 4)) for e in found.Scalars("mean")])
 
 #[test]
 fn event_files_hold_the_log_once_also_after_a_resume() {
-    assert_eq!(masked(b"123456789"), (0xe306_9283_u32 >> 15 | 0xe306_9283 << 17).wrapping_add(0xa282_ead8));
+    assert_eq!(masked(b"123456789"), 0xe306_9283_u32.rotate_right(15).wrapping_add(0xa282_ead8));
     let case = papers().pop().expect("the sixth");
     let place = Place::new(case.program, "--data drawn --people 3 --steps 9 --log-every 2");
     place.good("train @run --checkpoint-every 3");
