@@ -1,4 +1,4 @@
-"""What `embed` gives of each photo, by torch and Pillow alone: python scripts/embed-photo.py model.pt PHOTO ..."""
+"""What `embed` gives of each photo (about 1 % off where it is resized), by torch and Pillow alone: python scripts/embed-photo.py model.pt PHOTO ..."""
 import json, sys, torch
 from PIL import Image, ImageOps
 net = torch.jit.load(sys.argv[1], _extra_files=(extra := {"model.json": ""})).eval()

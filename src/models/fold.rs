@@ -138,8 +138,8 @@ thread_local! {
 #[must_use]
 pub struct Held(());
 
-/// Promises that no weight changes while the value lives. On the CPU in f32, outside training, networks then run about
-/// 1.5 times as fast, to results that differ by rounding (1e-5 of their size).
+/// Promises that no weight changes while the value lives. On the CPU in f32, outside training, networks then run each
+/// step as one operator, to results that differ by rounding (1e-5 of their size).
 pub fn hold_weights() -> Held {
     HELD.set(Some(HashMap::new()));
     Held(())
