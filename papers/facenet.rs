@@ -17,7 +17,7 @@ use rankle::datasets::{Photo, faces::FaceSet};
 use rankle::deploy::About;
 use rankle::distance::Metric;
 use rankle::hyper::{Hyper, Idle, count, positive, shown, when, within};
-use rankle::losses::embedded;
+use rankle::losses::embedded::Loss;
 use rankle::mining::NegativeRule;
 use rankle::models::{Network, channels_last, faces::FaceNet, layers::Scope};
 use rankle::optim::Rule;
@@ -322,15 +322,14 @@ impl Paper for Facenet {
                 let x = run.world().gather(x, &run.world().shares(images as usize, 1)?)?; // of all processes
                 // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
                 let n = h.mining.by(run.seed("mining") ^ t);
-                let tally = embedded::every_pair(&x, &labels, Metric::SquaredEuclidean, h.margin, n);
+                let tally = run.world().tally(Loss::EveryPair(h.margin, n), &x, &labels, Metric::SquaredEuclidean)?;
                 Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
             })?;
             session.step(h.rate(t), 0.9);
             session.left_out(|| left_out)?;
             let done = Done { step: t, loss: &loss, images, waited: loader.waited() };
             session.after(done, || {
-                let d = Metric::SquaredEuclidean.matrix(&x, &x);
-                let line = stats::line(t, &loss, &tally, json!({"lr": h.rate(t)}), &x, &d);
+                let line = stats::line(t, &loss, &tally, json!({"lr": h.rate(t)}), &x, Metric::SquaredEuclidean);
                 (line.clone(), Some(Reading::of(&line, h.margin)))
             })?;
         }

@@ -12,6 +12,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use rankle::claims::{Claims, Scored};
+use rankle::collectives::World;
 use rankle::datasets::ReidSet;
 use rankle::deploy::About;
 use rankle::distance::Metric;
@@ -293,7 +294,7 @@ impl Paper for TripletReid {
                 let step = |inputs: &[Tensor]| {
                     let x = run.autocast(|| net.forward(&channels_last(&inputs[0]), true)); // f_θ(x)
                     let x = run.world().gather(&x, &batch.shares)?; // of all processes
-                    let tally = terms(h, &x, &inputs[1]);
+                    let tally = terms(h, &x, &inputs[1], run.world())?;
                     Ok([mean(h, &tally), tally.sum, tally.terms, tally.active, x])
                 };
                 let [loss, sum, count, active, x] = session.descend_from(&batch.inputs(), fixed, rates, step)?; // Eq. 8
@@ -303,9 +304,8 @@ impl Paper for TripletReid {
                 session.after(done, || {
                     let x = x.detach();
                     let rates = json!({"lr": rates.0, "beta1": rates.1});
-                    let line = stats::line(t, &loss, &tally, rates, &x, &h.metric.matrix(&x, &x));
-                    let collapsed = mean(h, &terms(h, &x.zeros_like(), &batch.labels)).double_value(&[]);
-                    (line.clone(), Some(Reading::of(&line, collapsed)))
+                    let line = stats::line(t, &loss, &tally, rates, &x, h.metric);
+                    (line.clone(), Some(Reading::of(&line, collapsed(h))))
                 })?;
             }
         }
@@ -433,22 +433,32 @@ impl Paper for TripletReid {
 
 // ---- Section 2: the losses ----------------------------------------------------------------------------------------
 
-/// The loss terms of a batch with embeddings `x` `[B, 128]`.
-fn terms(h: &Flags, x: &Tensor, labels: &Tensor) -> Tally {
-    let d = || h.metric.matrix(x, x); // D of every two
+/// The loss terms of a batch with embeddings `x` `[B, 128]`; those of anchors are shared out in the `world`.
+fn terms(h: &Flags, x: &Tensor, labels: &Tensor, world: &World) -> Result<Tally> {
+    let of_anchors = |loss| world.tally(loss, x, labels, h.metric);
     let m = h.margin.number();
-    match h.loss {
+    Ok(match h.loss {
         Triplet | TripletOhm => {
             let [a, p, n] = [0, 1, 2].map(|i| x.chunk(3, 0).swap_remove(i));
             triplet::hinge(&h.metric.paired(&a, &p), &h.metric.paired(&a, &n), h.margin) // Eq. 4
         }
-        BatchHard | BatchHardNonzero => embedded::batch_hard(x, labels, h.metric, h.margin), // Eq. 5
-        BatchAll | BatchAllNonzero => embedded::batch_all(x, labels, h.metric, h.margin),    // Eq. 6
-        Lifted => triplet::lifted(&d(), labels, m),                                          // Eq. 7
+        BatchHard | BatchHardNonzero => of_anchors(embedded::Loss::BatchHard(h.margin))?, // Eq. 5
+        BatchAll | BatchAllNonzero => of_anchors(embedded::Loss::BatchAll(h.margin))?,    // Eq. 6
+        Lifted => of_anchors(embedded::Loss::Lifted(m))?,                                 // Eq. 7
         LiftedPairs => {
             let rows = Tensor::arange(x.size()[0], (Kind::Int64, x.device())).chunk(3, 0);
-            triplet::lifted_pairs(&d(), &rows[0], &rows[1], m)
+            triplet::lifted_pairs(&h.metric.matrix(x, x), &rows[0], &rows[1], m)
         }
+    })
+}
+
+/// What equal embeddings give, all of D being 0: a training that stays there has collapsed.
+fn collapsed(h: &Flags) -> f64 {
+    let (p, k, batch) = (h.p as f64, h.k as f64, 3. * h.triplets as f64);
+    match h.loss {
+        Lifted => h.margin.number() + ((k - 1.) * (p - 1.) * k).ln(),
+        LiftedPairs => h.margin.number() + (2. * (batch - 2.)).ln(),
+        _ => h.margin.charge(&Tensor::from(0.)).double_value(&[]),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Several processes at one run: torch.distributed's own engine (c10d: gloo between CPUs, NCCL between GPUs), started
 //! by `torchrun` or by any scheduler that sets `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`.
 //!
-//! A batch stays one batch: every process embeds its share of the rows, the embeddings of all are gathered, and every
-//! process computes the same loss over all of them, with a graph through its own rows alone. The gradient of a
-//! parameter is then a sum over processes of what flowed through their rows, so that N processes of B rows take the
+//! A batch stays one batch: every process embeds its share of the rows, the embeddings of all are gathered, and the loss
+//! over all of them is shared out by anchors and summed ([`World::tally`]), with a graph through a process's own rows
+//! alone. The gradient of a parameter is then a sum over processes of what flowed through their rows, so that N processes of B rows take the
 //! step that one process of N·B rows takes; batch normalisation alone sees a share, unless it is synchronised, and dropout
 //! draws other masks for another number of processes. A checkpoint resumes with any number.
 
@@ -14,6 +14,9 @@ use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn::VarStore};
 
+use crate::distance::Metric;
+use crate::losses::Tally;
+use crate::losses::embedded::Loss;
 use crate::metrics::retrieval::Others;
 
 mod env;
@@ -171,6 +174,20 @@ impl World {
         let parts: Vec<&Tensor> =
             parts.iter().enumerate().map(|(rank, part)| if rank == inner.rank { x } else { part }).collect();
         Ok(Tensor::cat(&parts, 0))
+    }
+
+    /// `loss` of the gathered rows `x` `[B, D]` with int64 `labels` `[B]`, alike on all: each process computes the rows of its
+    /// own anchors, B/N of them, and the losses and gradients of all are summed. Memory and time of the loss fall with N.
+    ///
+    /// # Errors
+    /// Where another process is gone.
+    pub fn tally(&self, loss: Loss, x: &Tensor, labels: &Tensor, metric: Metric) -> Result<Tally> {
+        if self.is_alone() {
+            return Ok(loss.of(x, labels, metric));
+        }
+        let bound = |rank: usize| rank as i64 * x.size()[0] / self.size() as i64;
+        let share = loss.share(x, labels, metric, bound(self.rank())..bound(self.rank() + 1));
+        Ok(share.summed(|of| self.sum(of))?.tally())
     }
 
     /// [`World::gather`] of lists of numbers of any length, those of process 0 first.

@@ -5,90 +5,171 @@
 //! respect to the embeddings is known: two matrix products in all, one for the distances and one for the gradient,
 //! and one node for autograd, instead of a graph of a dozen passes over B² numbers. Its gradient has no graph: there is no
 //! second derivative.
+//!
+//! Every term is one anchor's, so that a loss is the sum of its [`Share`]s: rows of some anchors against all columns. Large
+//! batches are computed so, share after share, in memory that grows with B times a block of anchors, and so do several
+//! processes, each its own share at the same time.
+
+use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
 pub use super::cpu::in_tensors;
-use super::cpu::{self, Form, Outcome};
+use super::cpu::{self, Form, Outcome, Pull};
 use super::{Margin, Tally, triplet};
 use crate::distance::{Metric, normalize, widen};
-use crate::mining::Negative;
-use crate::transfer::upload;
+use crate::mining::{Masks, Negative};
 
-/// [`triplet::batch_hard`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. Only the
-/// chosen pairs are computed on, by differences of rows, and of equally far (or near) rows the lowest has the gradient.
+/// A loss of the distances between the rows of `x` `[B, D]`, any float kind, of identities int64 `labels` `[B]`: each of its
+/// terms is one row's, the anchor's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loss {
+    /// [`triplet::batch_hard`]. Only the chosen pairs are computed on, by differences of rows, and of equally far (or near)
+    /// rows the lowest has the gradient.
+    BatchHard(Margin),
+    /// [`triplet::batch_all`].
+    BatchAll(Margin),
+    /// [`triplet::every_pair`] with this margin. For FaceNet unit rows and [`Metric::SquaredEuclidean`].
+    EveryPair(f64, Negative),
+    /// [`triplet::lifted`] with this margin.
+    Lifted(f64),
+}
+
+/// [`Loss::BatchHard`] of all anchors.
 pub fn batch_hard(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Tally {
-    let outcome = |rows: &Tensor| {
-        cpu::batch_hard(rows, labels, metric, margin).unwrap_or_else(|| chosen(rows, labels, metric, margin))
-    };
-    tally(x, metric, &outcome, &|d| triplet::batch_hard(d, labels, margin))
+    Loss::BatchHard(margin).of(x, labels, metric)
 }
 
-/// [`triplet::batch_all`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`.
+/// [`Loss::BatchAll`] of all anchors.
 pub fn batch_all(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Tally {
-    let one_pass = |rows: &Tensor| match margin {
-        Margin::Hard(m) => cpu::weighted(rows, labels, metric, Form::All(m)),
-        Margin::Soft => None,
-    };
-    let of_matrix = |d: &Tensor| triplet::batch_all_weighted(d, labels, margin);
-    let outcome = |rows: &Tensor| one_pass(rows).unwrap_or_else(|| weighted(rows, metric, of_matrix));
-    tally(x, metric, &outcome, &|d| of_matrix(d).1)
+    Loss::BatchAll(margin).of(x, labels, metric)
 }
 
-/// [`triplet::every_pair`] of the distances between the rows of `x` `[B, D]`, any float kind; `labels` int64 `[B]`. For
-/// FaceNet unit rows and [`Metric::SquaredEuclidean`].
+/// [`Loss::EveryPair`] of all anchors.
 pub fn every_pair(x: &Tensor, labels: &Tensor, metric: Metric, margin: f64, negative: Negative) -> Tally {
-    let one_pass = |rows: &Tensor| cpu::weighted(rows, labels, metric, Form::EveryPair(margin, negative));
-    let of_matrix = |d: &Tensor| triplet::every_pair_weighted(d, labels, margin, negative);
-    let outcome = |rows: &Tensor| one_pass(rows).unwrap_or_else(|| weighted(rows, metric, of_matrix));
-    tally(x, metric, &outcome, &|d| of_matrix(d).1)
+    Loss::EveryPair(margin, negative).of(x, labels, metric)
 }
 
-/// From rows, unit ones for the cosine, to value and gradient.
-type OfRows<'a> = &'a dyn Fn(&Tensor) -> Outcome;
+/// What some anchors gave: the sum of the shares of all anchors is the loss.
+#[derive(Debug)]
+pub struct Share {
+    /// The rows, with their graph; unit ones for the cosine.
+    x: Tensor,
+    outcome: Outcome,
+}
 
-/// The loss of a matrix of distances, for no rows.
-type OfMatrix<'a> = &'a dyn Fn(&Tensor) -> Tally;
-
-fn tally(x: &Tensor, metric: Metric, of_rows: OfRows<'_>, of_matrix: OfMatrix<'_>) -> Tally {
-    // Cosine distance is half the squared distance of unit rows; the graph of the normalisation is kept.
-    let x = match metric {
-        Metric::Cosine => normalize(x),
-        _ => widen(x),
-    };
-    if x.size()[0] == 0 {
-        return of_matrix(&metric.matrix(&x, &x));
+impl Share {
+    /// The same loss's share with each of its numbers, f64 `[3]`, and its gradient `[B, D]` put through `sum`: over the
+    /// processes that hold the others.
+    ///
+    /// # Errors
+    /// Those of `sum`.
+    pub fn summed<E>(self, sum: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Share, E> {
+        let Outcome { gradient, value, terms, active } = self.outcome;
+        let device = gradient.device();
+        let double = |x: &Tensor| x.to_device(device).to_kind(Kind::Double);
+        let numbers = sum(&Tensor::stack(&[double(&value), double(&terms), double(&active)], 0))?;
+        let gradient = sum(&gradient)?;
+        let count = |i| numbers.get(i).to_kind(Kind::Int64);
+        let outcome = Outcome { gradient, value: numbers.get(0), terms: count(1), active: count(2) };
+        Ok(Share { x: self.x, outcome })
     }
-    tch::no_grad(|| of_rows(&x.detach().contiguous())).of(&x)
+
+    /// The loss, as one node of the graph of the rows.
+    pub fn tally(self) -> Tally {
+        self.outcome.of(&self.x)
+    }
 }
+
+impl Loss {
+    /// Of all anchors.
+    ///
+    /// # Panics
+    /// Where the shapes do not fit.
+    pub fn of(self, x: &Tensor, labels: &Tensor, metric: Metric) -> Tally {
+        self.share(x, labels, metric, 0..x.size()[0]).tally()
+    }
+
+    /// Of the rows `anchors` alone, against all rows.
+    ///
+    /// # Panics
+    /// Where the shapes do not fit.
+    pub fn share(self, x: &Tensor, labels: &Tensor, metric: Metric, anchors: Range<i64>) -> Share {
+        // Cosine distance is half the squared distance of unit rows; the graph of the normalisation is kept.
+        let x = match metric {
+            Metric::Cosine => normalize(x),
+            _ => widen(x),
+        };
+        let outcome = tch::no_grad(|| self.outcome(&x.detach().contiguous(), labels, metric, &anchors));
+        Share { x, outcome }
+    }
+
+    fn outcome(self, x: &Tensor, labels: &Tensor, metric: Metric, anchors: &Range<i64>) -> Outcome {
+        if anchors.is_empty() {
+            let none = |kind| Tensor::zeros([], (kind, x.device()));
+            let (terms, active) = (none(Kind::Int64), none(Kind::Int64));
+            return Outcome { gradient: x.zeros_like(), value: none(Kind::Double), terms, active };
+        }
+        let one_pass = |form| cpu::weighted(x, labels, metric, form, anchors);
+        let of_matrix = |of: OfMatrix<'_>| weighted(x, labels, metric, anchors, of);
+        match self {
+            Loss::BatchHard(margin) => cpu::batch_hard(x, labels, metric, margin, anchors)
+                .unwrap_or_else(|| chosen(x, labels, metric, margin, anchors)),
+            Loss::BatchAll(margin) => match margin {
+                Margin::Hard(m) => one_pass(Form::All(m)),
+                Margin::Soft => None,
+            }
+            .unwrap_or_else(|| of_matrix(&|d, masks| triplet::batch_all_weighted(d, labels, masks, margin))),
+            Loss::EveryPair(m, n) => one_pass(Form::EveryPair(m, n))
+                .unwrap_or_else(|| of_matrix(&|d, masks| triplet::every_pair_weighted(d, masks, m, n))),
+            Loss::Lifted(m) => of_matrix(&|d, masks| triplet::lifted_weighted(d, masks, m)),
+        }
+    }
+}
+
+/// From distances `[A, B]` of some anchors and who is who to their weights and the loss.
+type OfMatrix<'a> = &'a dyn Fn(&Tensor, &Masks) -> (Tensor, Tally);
 
 /// `rows` about their mean: a common offset costs no digits.
 fn centred(rows: &Tensor) -> Tensor {
     rows - rows.mean_dim(0, true, None::<Kind>)
 }
 
-/// Batch hard in tensor operations: two extremes of the matrix, then B x D numbers alone.
-fn chosen(rows: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Outcome {
-    let labels = upload(labels, rows.device());
-    let same = labels.unsqueeze(1).eq_tensor(&labels.unsqueeze(0));
+/// Batch hard in tensor operations: two extremes of the matrix, block by block of anchors, then B x D numbers alone.
+fn chosen(all: &Tensor, labels: &Tensor, metric: Metric, margin: Margin, anchors: &Range<i64>) -> Outcome {
     // |y|² - 2 x·y orders a row as its distances do; of unit rows, some of them zeros, -x·y.
-    let (order, squares) = match metric {
-        Metric::Cosine => (rows.matmul(&rows.neg().transpose(0, 1)), rows.square()),
+    let (left, right, squares) = match metric {
+        Metric::Cosine => (all.neg(), all.shallow_clone(), all.square()),
         _ => {
-            let x = centred(rows);
+            let x = centred(all);
             let squares = x.square().sum_dim_intlist(1, false, None::<Kind>);
-            (squares.unsqueeze(0).addmm(&(&x * -2.), &x.transpose(0, 1)), squares)
+            (&x * -2., x, squares)
         }
     };
-    // Both give the first of equals.
-    let mut positives = order.masked_fill(&same.logical_not(), f64::NEG_INFINITY);
-    let (far, p) = positives.fill_diagonal_(f64::NEG_INFINITY, false).max_dim(1, false);
-    let (near, n) = order.masked_fill(&same, f64::INFINITY).min_dim(1, false);
+    let extremes = cpu::blocks(anchors, all.size()[0] as usize).map(|block| {
+        let own = left.narrow(0, block.start, block.end - block.start);
+        let order = match metric {
+            Metric::Cosine => own.matmul(&right.tr()),
+            _ => squares.unsqueeze(0).addmm(&own, &right.tr()),
+        };
+        let masks = Masks::of_anchors(labels, all.device(), block);
+        // Both give the first of equals.
+        let far = order.masked_fill(&masks.positive.logical_not(), f64::NEG_INFINITY).max_dim(1, false);
+        let near = order.masked_fill(&masks.negative.logical_not(), f64::INFINITY).min_dim(1, false);
+        (far, near)
+    });
+    let (far, near): (Vec<_>, Vec<_>) = extremes.unzip();
+    let joined = |parts: Vec<(Tensor, Tensor)>| {
+        let (values, places): (Vec<Tensor>, Vec<Tensor>) = parts.into_iter().unzip();
+        (Tensor::cat(&values, 0), Tensor::cat(&places, 0))
+    };
+    let ((far, p), (near, n)) = (joined(far), joined(near));
     let valid = far.not_equal(f64::NEG_INFINITY).logical_and(&near.not_equal(f64::INFINITY));
+    let rows = &all.narrow(0, anchors.start, anchors.end - anchors.start);
 
-    // Positives, then negatives: `[2, B, ...]`.
+    // Positives, then negatives: `[2, A, ...]`.
     let others = Tensor::cat(&[p, n], 0);
-    let y = rows.index_select(0, &others).view([2, rows.size()[0], rows.size()[1]]);
+    let y = all.index_select(0, &others).view([2, rows.size()[0], rows.size()[1]]);
     let inner = |x: Tensor| x.sum_dim_intlist(2, true, None::<Kind>);
     let (d, to) = match metric {
         Metric::Cosine => (1. - inner(rows * &y), y),
@@ -119,39 +200,60 @@ fn chosen(rows: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Out
             (pull, back)
         }
     };
-    let mut gradient = pull.sum_dim_intlist(0, false, None::<Kind>);
+    let mut gradient = all.zeros_like();
+    let _ = gradient.narrow(0, anchors.start, anchors.end - anchors.start).copy_(&pull.sum_dim_intlist(
+        0,
+        false,
+        None::<Kind>,
+    ));
     let gradient = gradient.index_add_(0, &others, &back.flatten(0, 1));
     // What is not finite, also in a row that nobody chose, or in a square alone, is seen in the sum and in the gradient.
     let poison = (squares * 0.).sum(rows.kind());
     Outcome { gradient: gradient + &poison, value: sum + poison, terms, active }
 }
 
-/// A sum of weighted distances in tensor operations: `of_matrix` gives the weights and the sum.
-fn weighted(rows: &Tensor, metric: Metric, of_matrix: impl Fn(&Tensor) -> (Tensor, Tally)) -> Outcome {
-    let d = match metric {
-        Metric::Cosine => 1. - rows.matmul(&rows.transpose(0, 1)),
-        _ => metric.matrix(rows, rows),
+/// A sum of weighted distances in tensor operations, block by block of anchors.
+fn weighted(x: &Tensor, labels: &Tensor, metric: Metric, anchors: &Range<i64>, of_matrix: OfMatrix<'_>) -> Outcome {
+    let batch = x.size()[0];
+    let block = |block: &Range<i64>| {
+        let own = x.narrow(0, block.start, block.end - block.start);
+        let d = match metric {
+            Metric::Cosine => 1. - own.matmul(&x.tr()),
+            _ => metric.matrix(&own, x),
+        };
+        let (weight, tally) = of_matrix(&d, &Masks::of_anchors(labels, x.device(), block.clone()));
+        let pairs = match metric {
+            // ∂d/∂x = (x - y) / d, and 0 at d = 0.
+            Metric::Euclidean => (weight / &d).masked_fill(&d.eq(0.), 0.),
+            // ∂d/∂x = 2 (x - y)
+            Metric::SquaredEuclidean => weight * 2.,
+            // d = 1 - x·y
+            Metric::Cosine => weight,
+        };
+        (pairs, tally)
     };
-    let (weight, Tally { sum, terms, active }) = of_matrix(&d);
-    Outcome { gradient: pull_back(rows, &d, weight, metric), value: sum, terms, active }
-}
-
-/// The gradient with respect to the rows `[B, D]` from that with respect to their distances.
-fn pull_back(rows: &Tensor, d: &Tensor, weight: Tensor, metric: Metric) -> Tensor {
-    let both = |weight: Tensor| &weight + weight.transpose(0, 1);
-    match metric {
-        // d = 1 - x·y
-        Metric::Cosine => both(weight).matmul(rows).neg(),
-        _ => {
-            let pairs = match metric {
-                // ∂d/∂x = (x - y) / d, and 0 at d = 0.
-                Metric::Euclidean => both((weight / d).masked_fill(&d.eq(0.), 0.)),
-                // ∂d/∂x = 2 (x - y)
-                _ => both(weight) * 2.,
-            };
+    let rows = if metric == Metric::Cosine { x.shallow_clone() } else { centred(x) };
+    if *anchors == (0..batch) && (batch * batch) as usize <= cpu::AT_ONCE {
+        // One product, with the pairs both ways.
+        let (pairs, Tally { sum, terms, active }) = block(anchors);
+        let both = &pairs + pairs.tr();
+        let products = both.matmul(&rows);
+        let gradient = match metric {
+            Metric::Cosine => products.neg(),
             // Σ_j p_ij (x_i - x_j)
-            let centred = centred(rows);
-            pairs.sum_dim_intlist(1, true, None::<Kind>) * &centred - pairs.matmul(&centred)
-        }
+            _ => both.sum_dim_intlist(1, true, None::<Kind>) * &rows - products,
+        };
+        return Outcome { gradient, value: sum, terms, active };
     }
+    let mut pull = Pull::new(&rows);
+    let on = |kind| Tensor::zeros([], (kind, x.device()));
+    let (mut value, mut terms, mut active) = (on(Kind::Double), on(Kind::Int64), on(Kind::Int64));
+    for of in cpu::blocks(anchors, batch as usize) {
+        let (pairs, tally) = block(&of);
+        pull.add(&pairs, &of);
+        value += tally.sum;
+        terms += tally.terms;
+        active += tally.active;
+    }
+    Outcome { gradient: pull.gradient(metric != Metric::Cosine), value, terms, active }
 }

@@ -41,23 +41,23 @@ pub fn batch_hard(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
 /// The soft margin goes over blocks of anchors in bounded memory, O(B²K) time when `labels` are on the CPU; on a GPU K
 /// cannot be read without a wait, and it takes O(B³): leave labels on the host.
 pub fn batch_all(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
-    batch_all_weighted(dist, labels, margin).1
+    batch_all_weighted(dist, labels, &Masks::of(labels, dist.device()), margin).1
 }
 
-/// [`batch_all`], and before it its derivative with respect to each distance, `[B, B]` in the kind of the sum.
-pub(super) fn batch_all_weighted(dist: &Tensor, labels: &Tensor, margin: Margin) -> (Tensor, Tally) {
+/// [`batch_all`] of some anchors, `dist` `[A, B]`, and before it its derivative with respect to each distance, `[A, B]` in
+/// the kind of the sum.
+pub(super) fn batch_all_weighted(dist: &Tensor, labels: &Tensor, masks: &Masks, margin: Margin) -> (Tensor, Tally) {
     let dist = widen(dist);
-    let masks = Masks::of(labels, dist.device());
     let count = |mask: &Tensor| mask.sum_dim_intlist(1, false, Kind::Int64);
     let terms = (count(&masks.positive) * count(&masks.negative)).sum(Kind::Int64);
     match margin {
         Margin::Hard(m) => {
-            let (weight, active) = tch::no_grad(|| hinge_weights(&dist, &masks, m));
+            let (weight, active) = tch::no_grad(|| hinge_weights(&dist, masks, m));
             let sum = weighted(&dist, &weight) + active.to_kind(Kind::Double) * m;
             (weight, Tally { sum: sum.to_kind(dist.kind()), terms, active })
         }
         Margin::Soft => {
-            let SoftWeights { weight, value, active } = tch::no_grad(|| soft_weights(&dist, labels, &masks));
+            let SoftWeights { weight, value, active } = tch::no_grad(|| soft_weights(&dist, labels, masks));
             let gradient = weighted(&dist, &weight);
             let sum = &gradient - gradient.detach() + value;
             (weight, Tally { sum: sum.to_kind(dist.kind()), terms, active })
@@ -76,14 +76,15 @@ pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Tal
 /// `[d_ap - d_an + margin]₊` (1503.03832, Eq. 3) over all ordered pairs (a, p), each against one negative by the rule
 /// `negative`; a term a pair that has one. Otherwise as [`semi_hard`].
 pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> Tally {
-    every_pair_weighted(dist, labels, margin, negative).1
+    every_pair_weighted(dist, &Masks::of(labels, dist.device()), margin, negative).1
 }
 
-/// [`every_pair`], and before it its derivative with respect to each distance, `[B, B]` in the kind of the sum.
-pub(super) fn every_pair_weighted(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> (Tensor, Tally) {
+/// [`every_pair`] of some anchors, `dist` `[A, B]`, and before it its derivative with respect to each distance, `[A, B]` in
+/// the kind of the sum.
+pub(super) fn every_pair_weighted(dist: &Tensor, masks: &Masks, margin: f64, negative: Negative) -> (Tensor, Tally) {
     let dist = widen(dist);
     let (weight, terms, active) = tch::no_grad(|| {
-        let Choice { negative, kept } = choose(&dist, labels, margin, negative);
+        let Choice { negative, kept } = choose(&dist, masks, margin, negative);
         let gap = &dist + margin - dist.gather(1, &negative, false);
         let active = kept.logical_and(&gap.gt(0.));
         let share = active.to_kind(dist.kind());
@@ -100,13 +101,29 @@ pub fn lifted(dist: &Tensor, labels: &Tensor, margin: f64) -> Tally {
     let dist = widen(dist);
     let masks = Masks::of(labels, dist.device());
     let valid = masks.valid();
-    let row = valid.unsqueeze(1);
-    // Rows without a term are zeros instead of -inf throughout, whose log-sum-exp has no gradient.
-    let sum_over = |x: &Tensor, mask: &Tensor| {
-        x.masked_fill(&mask.logical_not(), f64::NEG_INFINITY).masked_fill(&row.logical_not(), 0.).logsumexp(1, false)
-    };
-    let z = sum_over(&dist, &masks.positive) + sum_over(&(margin - &dist), &masks.negative);
-    Tally::over(&z.relu(), Some(&valid)).poisoned_by(&dist)
+    let [pull, push] = lifted_sides(&dist, &masks, &valid, margin).map(|side| side.logsumexp(1, false));
+    Tally::over(&(pull + push).relu(), Some(&valid)).poisoned_by(&dist)
+}
+
+/// What the two sums of [`lifted`] are over, `[A, B]`: -∞ where a row is in none. Rows without a term are zeros instead,
+/// whose log-sum-exp has a gradient.
+fn lifted_sides(dist: &Tensor, masks: &Masks, valid: &Tensor, margin: f64) -> [Tensor; 2] {
+    let none = valid.logical_not().unsqueeze(1);
+    let side = |x: Tensor, mask: &Tensor| x.masked_fill(&mask.logical_not(), f64::NEG_INFINITY).masked_fill(&none, 0.);
+    [side(dist.shallow_clone(), &masks.positive), side(margin - dist, &masks.negative)]
+}
+
+/// [`lifted`] of some anchors, `dist` `[A, B]`, and before it its derivative with respect to each distance, `[A, B]` in the
+/// kind of the sum.
+pub(super) fn lifted_weighted(dist: &Tensor, masks: &Masks, margin: f64) -> (Tensor, Tally) {
+    let valid = masks.valid();
+    let sides = lifted_sides(dist, masks, &valid, margin);
+    let [pull, push] = sides.each_ref().map(|side| side.logsumexp(1, false));
+    let z = pull + push;
+    let active = z.gt(0.).logical_and(&valid).unsqueeze(1);
+    let [pull, push] = sides.map(|side| side.softmax(1, None::<Kind>));
+    let weight = (pull - push) * active;
+    (weight, Tally::over(&z.relu(), Some(&valid)).poisoned_by(dist))
 }
 
 /// The original lifted structure loss, L_L (1703.07737, Section 2, after Song et al. 2016): a term a given pair
@@ -146,7 +163,7 @@ fn weighted(dist: &Tensor, weight: &Tensor) -> Tensor {
 }
 
 /// How often each entry of `dist` is added (as d_ap) less how often it is subtracted (as d_an) in the active triplets
-/// `m + d_ap - d_an > 0`, `[B, B]`, and how many of those there are. Both sides compare the same sums `d_ap + m`, so
+/// `m + d_ap - d_an > 0`, `[A, B]`, and how many of those there are. Both sides compare the same sums `d_ap + m`, so
 /// that rounding cannot count a triplet on one side only.
 fn hinge_weights(dist: &Tensor, masks: &Masks, m: f64) -> (Tensor, Tensor) {
     let reach = dist + m;
@@ -164,7 +181,7 @@ fn hinge_weights(dist: &Tensor, masks: &Masks, m: f64) -> (Tensor, Tensor) {
 }
 
 struct SoftWeights {
-    /// `[B, B]`: the derivative of the sum with respect to each distance.
+    /// `[A, B]`: the derivative of the sum with respect to each distance.
     weight: Tensor,
     /// f64 scalar: the sum itself.
     value: Tensor,
@@ -177,15 +194,15 @@ const BLOCK: i64 = 1 << 22;
 
 /// Value and derivative of Σ softplus(d_ap - d_an) over all triplets, block of anchors by block of anchors.
 fn soft_weights(dist: &Tensor, labels: &Tensor, masks: &Masks) -> SoftWeights {
-    let batch = dist.size()[0];
+    let (anchors, batch) = (dist.size()[0], dist.size()[1]);
     let most = most_positives(labels, batch);
     let weight = dist.zeros_like();
     let mut value = Tensor::zeros([], (Kind::Double, dist.device()));
     let mut active = Tensor::zeros([], (Kind::Int64, dist.device()));
-    let rows = (BLOCK / (most * batch).max(1)).clamp(1, batch.max(1));
+    let rows = (BLOCK / (most * batch).max(1)).clamp(1, anchors.max(1));
     let mut start = 0;
-    while start < batch && most > 0 {
-        let count = rows.min(batch - start);
+    while start < anchors && most > 0 {
+        let count = rows.min(anchors - start);
         let d = dist.narrow(0, start, count);
         // The columns of each anchor's positives, padded to `most` with columns that are none.
         let (is_positive, column) =

@@ -1,29 +1,40 @@
 //! Triplet miners: batch hard, batch all, semi-hard.
 
+use std::ops::Range;
+
 use tch::{Kind, Tensor};
 
 use super::{Negative, Pick, Triplets};
 use crate::distance::widen;
 use crate::transfer::upload;
 
-/// Who is a positive and who a negative for whom, `[B, B]` bool on the device of the distances.
+/// Who is a positive and who a negative for some anchors `[A]` of a batch, `[A, B]` bool on the device of the distances.
 pub(crate) struct Masks {
     /// Same identity, another row.
     pub positive: Tensor,
     /// Another identity.
     pub negative: Tensor,
+    /// The row of the first anchor; the others follow it.
+    pub first: i64,
 }
 
 impl Masks {
-    /// Masks for int64 `labels` `[B]`, made on `device`.
+    /// Masks for all of int64 `labels` `[B]`, made on `device`.
     pub fn of(labels: &Tensor, device: tch::Device) -> Masks {
-        let labels = upload(labels, device);
-        let same = labels.unsqueeze(1).eq_tensor(&labels.unsqueeze(0));
-        let itself = Tensor::eye(labels.size()[0], (Kind::Bool, device));
-        Masks { positive: same.logical_and(&itself.logical_not()), negative: same.logical_not() }
+        Masks::of_anchors(labels, device, 0..labels.size()[0])
     }
 
-    /// `[B]` bool: anchors with at least one positive and one negative.
+    /// Masks for some rows of int64 `labels` `[B]`, made on `device`.
+    pub fn of_anchors(labels: &Tensor, device: tch::Device, anchors: Range<i64>) -> Masks {
+        let labels = upload(labels, device);
+        let (first, count) = (anchors.start, anchors.end - anchors.start);
+        let same = labels.narrow(0, first, count).unsqueeze(1).eq_tensor(&labels.unsqueeze(0));
+        let negative = same.logical_not();
+        let _ = same.narrow(1, first, count).fill_diagonal_(0, false);
+        Masks { positive: same, negative, first }
+    }
+
+    /// `[A]` bool: anchors with at least one positive and one negative.
     pub fn valid(&self) -> Tensor {
         self.positive.any_dim(1, false).logical_and(&self.negative.any_dim(1, false))
     }
@@ -95,7 +106,7 @@ pub fn semi_hard(dist: &Tensor, labels: &Tensor, margin: f64, pick: Pick) -> Tri
 /// otherwise as [`semi_hard`].
 pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negative) -> Triplets {
     tch::no_grad(|| {
-        let Choice { negative, kept } = choose(dist, labels, margin, negative);
+        let Choice { negative, kept } = choose(dist, &Masks::of(labels, dist.device()), margin, negative);
         let pairs = kept.nonzero();
         let (anchor, positive) = (pairs.select(1, 0), pairs.select(1, 1));
         let negative = negative.index(&[Some(&anchor), Some(&positive)]);
@@ -103,19 +114,18 @@ pub fn every_pair(dist: &Tensor, labels: &Tensor, margin: f64, negative: Negativ
     })
 }
 
-/// What [`every_pair`] chose, for every cell (a, p).
+/// What [`every_pair`] chose, for every cell (a, p) of some anchors.
 pub(crate) struct Choice {
-    /// int64 `[B, B]`: the negative's row; meaningless where not `kept`.
+    /// int64 `[A, B]`: the negative's row; meaningless where not `kept`.
     pub negative: Tensor,
-    /// bool `[B, B]`: the pair has a negative by the rule.
+    /// bool `[A, B]`: the pair has a negative by the rule.
     pub kept: Tensor,
 }
 
 /// The choice behind [`every_pair`], without a wait for the device: the negatives of each anchor are sorted once, and
 /// where each pair's window begins and ends among them is found by bisection.
-pub(crate) fn choose(dist: &Tensor, labels: &Tensor, margin: f64, rule: Negative) -> Choice {
+pub(crate) fn choose(dist: &Tensor, masks: &Masks, margin: f64, rule: Negative) -> Choice {
     let dist = widen(dist);
-    let masks = Masks::of(labels, dist.device());
     // The sort is stable, so that equal distances keep the lower index first. Positives go last, as infinity.
     let (sorted, order) = dist.masked_fill(&masks.negative.logical_not(), f64::INFINITY).sort_stable(true, 1, false);
     let bisect = |values: &Tensor, right: bool| {
@@ -134,11 +144,11 @@ pub(crate) fn choose(dist: &Tensor, labels: &Tensor, margin: f64, rule: Negative
         Negative::SemiHard(Pick::Random(seed)) => {
             let low = reached();
             let count = (within() - &low).clamp_min(0);
-            (low + below(&count, seed), count)
+            (low + below(&count, masks.first, seed), count)
         }
         Negative::Violating(seed) => {
             let count = within().minimum(&all());
-            (below(&count, seed), count)
+            (below(&count, masks.first, seed), count)
         }
         Negative::Addons => {
             let all = all();
@@ -153,12 +163,14 @@ pub(crate) fn choose(dist: &Tensor, labels: &Tensor, margin: f64, rule: Negative
     Choice { negative, kept }
 }
 
-/// For each cell of int64 `count` `[B, B]` a number in `0..count` (0 where count is 0), from the seed and the cell's
-/// place alone: integer hashing (SplitMix64's steps on wrapping int64), so equal on every device.
-fn below(count: &Tensor, seed: u64) -> Tensor {
+/// For each cell of int64 `count` `[A, B]`, rows from `first` on of `[B, B]`, a number in `0..count` (0 where count is 0),
+/// from the seed and the cell's place in the whole alone: integer hashing (SplitMix64's steps on wrapping int64), so equal
+/// on every device and in every share.
+fn below(count: &Tensor, first: i64, seed: u64) -> Tensor {
     let shift_right =
         |x: &Tensor, by: i64| x.bitwise_right_shift_tensor_scalar(by).bitwise_and((1_i64 << (64 - by)) - 1);
     let cell = Tensor::arange(count.numel() as i64, (Kind::Int64, count.device())).view_as(count);
+    let cell = cell + first * count.size()[1];
     let x = cell * 0x9e37_79b9_7f4a_7c15_u64 as i64 + crate::seed::mix(seed) as i64;
     let x = x.bitwise_xor_tensor(&shift_right(&x, 30)) * 0xbf58_476d_1ce4_e5b9_u64 as i64;
     let x = x.bitwise_xor_tensor(&shift_right(&x, 27)) * 0x94d0_49bb_1331_11eb_u64 as i64;

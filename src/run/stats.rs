@@ -3,14 +3,19 @@
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
+use crate::distance::Metric;
 use crate::losses::Tally;
 
-/// Percentiles of the distances between different rows, and the lengths of the embeddings.
-///
-/// `x` `[B, D]` embeddings and `dist` `[B, B]` their distances, any float kinds. Waits for the device.
-pub fn batch(x: &Tensor, dist: &Tensor) -> Value {
+/// Most rows whose distances [`batch`] looks at: a log line must not hold the B² numbers that the loss doesn't.
+const ROWS: i64 = 4096;
+
+/// Percentiles of the distances by `metric` between different rows, of a large batch those of its first 4,096 rows, and the
+/// lengths of the embeddings `x` `[B, D]`, any float kind. Waits for the device.
+pub fn batch(x: &Tensor, metric: Metric) -> Value {
     tch::no_grad(|| {
-        let (x, dist) = (x.to_kind(Kind::Float), dist.to_kind(Kind::Float));
+        let x = x.to_kind(Kind::Float);
+        let some = x.narrow(0, 0, x.size()[0].min(ROWS));
+        let dist = metric.matrix(&some, &some);
         let rows = dist.size()[0];
         let other = Tensor::eye(rows, (Kind::Bool, dist.device())).logical_not();
         let (sorted, _) = dist.masked_select(&other).sort(0, false);
@@ -47,8 +52,8 @@ pub fn joined(mut line: Value, more: Value) -> Value {
     line
 }
 
-/// The line of a logged step of embeddings `x` `[B, D]` whose distances are `dist` `[B, B]`: [`tally`], then `rates`, then
-/// [`batch`]. Waits for the device.
-pub fn line(step: u64, loss: &Tensor, of: &Tally, rates: Value, x: &Tensor, dist: &Tensor) -> Value {
-    joined(joined(tally(step, loss, of), rates), batch(x, dist))
+/// The line of a logged step of embeddings `x` `[B, D]` at distances by `metric`: [`tally`], then `rates`, then [`batch`].
+/// Waits for the device.
+pub fn line(step: u64, loss: &Tensor, of: &Tally, rates: Value, x: &Tensor, metric: Metric) -> Value {
+    joined(joined(tally(step, loss, of), rates), batch(x, metric))
 }

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use rankle::collectives::{Gradients, World};
 use rankle::distance::Metric;
-use rankle::losses::{Margin, Tally, triplet};
+use rankle::losses::{Margin, Tally, embedded::Loss, triplet};
 use rankle::metrics::retrieval::{self, Ap, Exclude, Identity};
-use rankle::mining::Pick;
+use rankle::mining::{Negative, Pick};
 use rankle::models::layers::{Init, Scope, synchronise_batch_norm};
 use rankle::optim::{Optimizer, Rule};
 use rankle::run::cached::{self, Chunks};
@@ -64,14 +64,13 @@ fn sums_gathers_and_words_of_all_processes() {
 
 #[test]
 fn gradients_of_all_processes_are_those_of_one() {
-    together(1, "gradients");
-    together(2, "gradients");
-    together(4, "gradients");
+    (1..=4).for_each(|size| together(size, "gradients"));
 }
 
 #[test]
 fn cached_gradients_of_all_processes_are_those_of_one() {
     together(2, "cached");
+    together(3, "cached");
 }
 
 #[test]
@@ -172,14 +171,26 @@ fn inputs(rows: usize) -> Tensor {
     matrix(21, rows, 6).to_kind(Kind::Float)
 }
 
-type Loss = fn(&Tensor, &Tensor) -> Tally;
+type Form = fn(&Tensor, &Tensor) -> Tally;
 
-const LOSSES: [(&str, Loss); 5] = [
-    ("batch hard", |d, labels| triplet::batch_hard(d, labels, Margin::Soft)),
-    ("batch all", |d, labels| triplet::batch_all(d, labels, Margin::Hard(0.3))),
-    ("batch all, soft", |d, labels| triplet::batch_all(d, labels, Margin::Soft)),
-    ("semi-hard", |d, labels| triplet::semi_hard(d, labels, 0.5, Pick::Nearest)),
-    ("lifted", |d, labels| triplet::lifted(d, labels, 1.)),
+/// A loss of the matrix, and the one whose anchors are shared out.
+const LOSSES: [(Form, Loss); 7] = [
+    (|d, labels| triplet::batch_hard(d, labels, Margin::Soft), Loss::BatchHard(Margin::Soft)),
+    (|d, labels| triplet::batch_all(d, labels, Margin::Hard(0.3)), Loss::BatchAll(Margin::Hard(0.3))),
+    (|d, labels| triplet::batch_all(d, labels, Margin::Soft), Loss::BatchAll(Margin::Soft)),
+    (
+        |d, labels| triplet::semi_hard(d, labels, 0.5, Pick::Nearest),
+        Loss::EveryPair(0.5, Negative::SemiHard(Pick::Nearest)),
+    ),
+    (
+        |d, labels| triplet::semi_hard(d, labels, 0.5, Pick::Random(6)),
+        Loss::EveryPair(0.5, Negative::SemiHard(Pick::Random(6))),
+    ),
+    (
+        |d, labels| triplet::every_pair(d, labels, 0.5, Negative::Violating(6)),
+        Loss::EveryPair(0.5, Negative::Violating(6)),
+    ),
+    (|d, labels| triplet::lifted(d, labels, 1.), Loss::Lifted(1.)),
 ];
 
 /// Parameters of one process by name, after each has taken the same three steps.
@@ -188,7 +199,7 @@ fn gradients(world: &World) {
     let labels = Tensor::from_slice(&(0..rows as i64).map(|row| row / k).collect::<Vec<_>>());
     let shares = world.shares(rows, k as usize).expect("a share each");
     let own = shares.own();
-    for ((name, loss), unused) in LOSSES.iter().flat_map(|of| [(of, false), (of, true)]) {
+    for (&(form, loss), unused) in LOSSES.iter().flat_map(|of| [(of, false), (of, true)]) {
         let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
         let (whole, part) = (network(&alone), network(&apart));
         // A parameter that the loss does not touch is nothing to wait for.
@@ -197,17 +208,22 @@ fn gradients(world: &World) {
         let together = Gradients::new(world, &apart);
         for step in 0..3 {
             let x = inputs(rows) * (1. + 0.1 * f64::from(step));
-            let of = |x: &Tensor| loss(&Metric::Euclidean.matrix(x, x), &labels).mean();
             optimizers.iter_mut().for_each(Optimizer::zero_grad);
-            let expected = of(&whole(&x));
+            let x_whole = whole(&x);
+            let theirs = form(&Metric::Euclidean.matrix(&x_whole, &x_whole), &labels);
+            let expected = theirs.mean();
             expected.backward();
             let mine = part(&x.narrow(0, own.start as i64, own.len() as i64));
-            let found = of(&world.gather(&mine, &shares).expect("the others' rows"));
+            let x = world.gather(&mine, &shares).expect("the others' rows");
+            let tally = world.tally(loss, &x, &labels, Metric::Euclidean).expect("the others' shares");
+            let counts = |of: &Tally| (of.terms.int64_value(&[]), of.active.int64_value(&[]));
+            assert_eq!(counts(&tally), counts(&theirs), "{loss:?}, step {step}");
+            let found = tally.mean();
             together.backward(&found).expect("a backward pass");
-            assert!((value(&expected) - value(&found)).abs() < 1e-5, "{name}, step {step}");
+            assert!((value(&expected) - value(&found)).abs() < 1e-5, "{loss:?}, step {step}");
             for (variable, theirs) in alone.variables() {
                 let ours = apart.variables()[&variable].grad();
-                assert!(value(&theirs.grad().abs().max()) > 0., "{name}: {variable} has no gradient");
+                assert!(value(&theirs.grad().abs().max()) > 0., "{loss:?}: {variable} has no gradient");
                 all_close(&ours, &theirs.grad(), 1e-5);
             }
             optimizers.iter_mut().for_each(|optimizer| optimizer.step(0.05, 0.9));
@@ -223,11 +239,13 @@ fn cached_gradients(world: &World) {
     let labels = Tensor::from_slice(&(0..rows as i64).map(|row| row / 4).collect::<Vec<_>>());
     let shares = world.shares(rows, 1).expect("a share each");
     let own = shares.own();
-    let of =
-        |x: &Tensor| triplet::semi_hard(&Metric::SquaredEuclidean.matrix(x, x), &labels, 0.5, Pick::Nearest).mean();
+    let form = Loss::EveryPair(0.5, Negative::SemiHard(Pick::Random(3)));
+    let of = |x: &Tensor, world: &World| {
+        world.tally(form, x, &labels, Metric::SquaredEuclidean).expect("the others' shares").mean()
+    };
     let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
     let (whole, part) = (network(&alone), network(&apart));
-    of(&whole(&inputs(rows))).backward();
+    of(&whole(&inputs(rows)), &World::alone()).backward();
     let together = Gradients::new(world, &apart);
     let (count, size) = (3, own.len().div_ceil(3));
     let mut place = 0;
@@ -238,7 +256,7 @@ fn cached_gradients(world: &World) {
         Ok(Some(inputs(22).narrow(0, (own.start + from) as i64, rows as i64)))
     };
     let cut = Chunks { count, seed: 1, buffers: &[] };
-    let loss = |x: &Tensor| -> anyhow::Result<_> { Ok((of(&world.gather(x, &shares)?), ())) };
+    let loss = |x: &Tensor| -> anyhow::Result<_> { Ok((of(&world.gather(x, &shares)?, world), ())) };
     cached::backward(&cut, next, part, &together, loss).expect("a gradient");
     for (variable, theirs) in alone.variables() {
         all_close(&apart.variables()[&variable].grad(), &theirs.grad(), 1e-5);

@@ -1,25 +1,26 @@
 //! Losses straight from embeddings equal those of the matrix, gradients included.
 
 use rankle::distance::{Metric, normalize};
-use rankle::losses::{Margin, Tally, embedded, triplet};
+use rankle::losses::embedded::{self, Loss};
+use rankle::losses::{Margin, Tally, triplet};
 use rankle::mining::{Negative, Pick};
 use tch::{Kind, Tensor};
 
 use crate::common::{all_close, close, gradient, label_sets, matrix, value};
 
-type Loss = Box<dyn Fn(&Tensor, &Tensor, Metric) -> Tally>;
+type Form = Box<dyn Fn(&Tensor, &Tensor, Metric) -> Tally>;
 
 /// Under a name: from the matrix, and from the rows.
-fn losses() -> Vec<(String, Loss, Loss)> {
-    let in_tensors = |(name, slow, fast): (String, Loss, Loss)| {
-        let fast: Loss = Box::new(move |x, l, metric| embedded::in_tensors(|| fast(x, l, metric)));
+fn losses() -> Vec<(String, Form, Form)> {
+    let in_tensors = |(name, slow, fast): (String, Form, Form)| {
+        let fast: Form = Box::new(move |x, l, metric| embedded::in_tensors(|| fast(x, l, metric)));
         (format!("{name}, as on a GPU"), slow, fast)
     };
     forms().into_iter().chain(forms().into_iter().map(in_tensors)).collect()
 }
 
-fn forms() -> Vec<(String, Loss, Loss)> {
-    let mut list: Vec<(String, Loss, Loss)> = Vec::new();
+fn forms() -> Vec<(String, Form, Form)> {
+    let mut list: Vec<(String, Form, Form)> = Vec::new();
     for margin in [Margin::Hard(0.3), Margin::Hard(2.), Margin::Soft] {
         list.push((
             format!("batch hard {margin:?}"),
@@ -46,20 +47,48 @@ fn forms() -> Vec<(String, Loss, Loss)> {
             Box::new(move |x, l, metric| embedded::every_pair(x, l, metric, 0.6, rule)),
         ));
     }
+    list.push((
+        "lifted".into(),
+        Box::new(|x, l, metric| triplet::lifted(&metric.matrix(x, x), l, 0.7)),
+        Box::new(|x, l, metric| Loss::Lifted(0.7).of(x, l, metric)),
+    ));
     list
+}
+
+/// The losses as sums of the shares of uneven parts of the anchors, as several processes have them; what one puts in the
+/// others add to.
+fn in_shares(of: Loss, x: &Tensor, labels: &Tensor, metric: Metric) -> Tally {
+    let rows = x.size()[0];
+    let bounds = [0, rows / 5, rows / 2, rows];
+    let share = |part: usize| of.share(x, labels, metric, bounds[part]..bounds[part + 1]);
+    let others = [1, 2].map(|part| {
+        let seen = std::cell::RefCell::new(Vec::new());
+        let kept = share(part).summed(|of| {
+            seen.borrow_mut().push(of.copy());
+            Ok::<_, ()>(of.copy())
+        });
+        kept.expect("no error");
+        seen.into_inner()
+    });
+    let at = std::cell::Cell::new(0);
+    let summed = share(0).summed(|own| {
+        let i = at.replace(at.get() + 1);
+        Ok::<_, ()>(own + &others[0][i] + &others[1][i])
+    });
+    summed.expect("no error").tally()
 }
 
 const METRICS: [Metric; 3] = [Metric::Euclidean, Metric::SquaredEuclidean, Metric::Cosine];
 
 #[track_caller]
-fn agree(what: &str, x: &Tensor, labels: &Tensor, metric: Metric, slow: &Loss, fast: &Loss, tolerance: f64) {
+fn agree(what: &str, x: &Tensor, labels: &Tensor, metric: Metric, slow: &Form, fast: &Form, tolerance: f64) {
     let (theirs, ours) = (slow(x, labels, metric), fast(x, labels, metric));
     let count = |x: &Tensor| x.int64_value(&[]);
     assert_eq!((count(&ours.terms), count(&ours.active)), (count(&theirs.terms), count(&theirs.active)), "{what}");
     assert_eq!(ours.sum.kind(), theirs.sum.kind(), "{what}");
     close(value(&ours.sum), value(&theirs.sum), tolerance);
     if x.numel() > 0 {
-        let slope = |loss: &Loss| gradient(x, |x| loss(x, labels, metric).mean());
+        let slope = |loss: &Form| gradient(x, |x| loss(x, labels, metric).mean());
         all_close(&slope(fast), &slope(slow), tolerance);
     }
 }
@@ -103,7 +132,7 @@ fn a_loss_with_a_known_gradient_goes_through_the_graph_like_any_other() {
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2]);
     for (name, slow, fast) in losses() {
         // Scaled, beside another term, through a layer below: the chain rule on both sides of the one node.
-        let whole = |loss: &Loss, x: &Tensor| {
+        let whole = |loss: &Form, x: &Tensor| {
             let y = x.tanh();
             loss(&y, &labels, Metric::Euclidean).mean() * 3. + (&y * &y).sum(Kind::Double)
         };
@@ -216,5 +245,33 @@ fn the_first_of_equals_is_chosen() {
     for metric in [Metric::Euclidean, Metric::SquaredEuclidean] {
         let of = |x: &Tensor| embedded::batch_hard(x, &labels, metric, Margin::Soft).sum();
         all_close(&gradient(&x, |x| embedded::in_tensors(|| of(x))), &gradient(&x, of), 1e-12);
+    }
+}
+
+/// Blocks of a large matrix, and shares of it, in one precision and the other.
+#[test]
+fn shares_of_the_anchors_are_the_loss() {
+    let margins = [Margin::Hard(0.3), Margin::Soft];
+    let rules = [Pick::Nearest, Pick::Random(4)].map(Negative::SemiHard).into_iter();
+    let rules = rules.chain([Negative::Violating(4), Negative::Addons, Negative::Hardest]);
+    let losses: Vec<Loss> = margins
+        .iter()
+        .flat_map(|&margin| [Loss::BatchHard(margin), Loss::BatchAll(margin)])
+        .chain(rules.map(|rule| Loss::EveryPair(0.6, rule)))
+        .chain([Loss::Lifted(0.7)])
+        .collect();
+    for (set, labels) in label_sets() {
+        let t = Tensor::from_slice(&labels);
+        let x = matrix(21, labels.len(), 4) + 5.;
+        for (&loss, metric) in losses.iter().flat_map(|loss| METRICS.map(|metric| (loss, metric))) {
+            let whole: Form = Box::new(move |x, l, metric| loss.of(x, l, metric));
+            let shares: Form = Box::new(move |x, l, metric| in_shares(loss, x, l, metric));
+            let tensors: Form = Box::new(move |x, l, metric| embedded::in_tensors(|| in_shares(loss, x, l, metric)));
+            for parts in [&shares, &tensors] {
+                agree(&format!("{loss:?}, {metric:?}, {set}"), &x, &t, metric, &whole, parts, 1e-9);
+                let single = x.to_kind(Kind::Float);
+                agree(&format!("{loss:?}, {metric:?}, {set}, f32"), &single, &t, metric, &whole, parts, 1e-5);
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Batch hard: the farthest positive and the nearest negative of every row, and the loss of those pairs alone.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
@@ -17,24 +19,30 @@ const LEAST: usize = 64;
 /// Anchor, positive, negative.
 type Triplet = [usize; 3];
 
-/// Batch hard of the rows of `x` `[B, D]` (CPU, f32 or f64, unit rows for the cosine) with int64 `labels` `[B]`: a term a
+/// Batch hard of the anchors of `x` `[B, D]` (CPU, f32 or f64, unit rows for the cosine) with int64 `labels` `[B]`: a term a
 /// row that has both. Of equally far (or near) rows the lowest is taken; rows whose distances differ by less than the
 /// rounding of |x|² + |y|² count as equal, or nearly so. By blocks of the centred Gram matrix, so that
 /// B² numbers are never in memory at once; the terms themselves are of differences of rows. None where this routine
 /// doesn't serve: another device or kind, or no rows.
-pub(in crate::losses) fn batch_hard(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Option<Outcome> {
+pub(in crate::losses) fn batch_hard(
+    x: &Tensor,
+    labels: &Tensor,
+    metric: Metric,
+    margin: Margin,
+    anchors: &Range<i64>,
+) -> Option<Outcome> {
     if !here(x, labels) {
         return None;
     }
     match x.kind() {
-        Kind::Float => Some(over_blocks::<f32>(x, labels, metric, margin)),
-        Kind::Double => Some(over_blocks::<f64>(x, labels, metric, margin)),
+        Kind::Float => Some(over_blocks::<f32>(x, labels, metric, margin, anchors)),
+        Kind::Double => Some(over_blocks::<f64>(x, labels, metric, margin, anchors)),
         _ => None,
     }
 }
 
-fn over_blocks<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin) -> Outcome {
-    let (chosen, all_finite) = chosen::<T>(x, labels, metric);
+fn over_blocks<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, margin: Margin, anchors: &Range<i64>) -> Outcome {
+    let (chosen, all_finite) = chosen::<T>(x, labels, metric, anchors);
     let mut gradient = x.zeros_like();
     let mut rows = x.copy();
     let mut terms = Terms {
@@ -54,8 +62,8 @@ fn over_blocks<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, margin: Mar
     Outcome::new(gradient, value, chosen.len() as i64, active)
 }
 
-/// The triplet of each row that has one, and whether no square overflowed.
-fn chosen<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric) -> (Vec<Triplet>, bool) {
+/// The triplet of each anchor that has one, and whether no square overflowed.
+fn chosen<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, anchors: &Range<i64>) -> (Vec<Triplet>, bool) {
     let batch = x.size()[0] as usize;
     let groups = Groups::of(labels, batch);
     let (x, mut squares) = match metric {
@@ -69,9 +77,10 @@ fn chosen<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric) -> (Vec<Triplet>
     };
     let (squares, right) = (&*in_place::<T>(&mut squares), x.tr());
     let rows = (BLOCK / batch).max(LEAST).min(batch);
-    let mut all = Vec::with_capacity(batch);
-    for start in (0..batch).step_by(rows) {
-        let count = rows.min(batch - start);
+    let anchors = anchors.start as usize..anchors.end as usize;
+    let mut all = Vec::with_capacity(anchors.len());
+    for start in anchors.clone().step_by(rows) {
+        let count = rows.min(anchors.end - start);
         let mut block = x.narrow(0, start as i64, count as i64).matmul(&right);
         let each = |_: &mut (), i, row: &mut [T]| choose(start + i, row, squares, &groups);
         all.extend(each_row(in_place(&mut block), batch, || (), each).into_iter().flatten());

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::ops::Range;
 
 use rayon::prelude::*;
 use tch::{Device, Tensor};
@@ -27,7 +28,7 @@ unsafe extern "C" {
     fn rankle_known(x: *const c_void, gradient: *const c_void, value: *const c_void) -> *mut c_void;
 }
 
-/// What a loss came to.
+/// What a loss came to, or some anchors' share of it.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// The size and kind of the inputs: the derivative of the sum with respect to each number.
@@ -76,6 +77,48 @@ pub fn in_tensors<T>(work: impl FnOnce() -> T) -> T {
 /// Whether there are inputs, in this machine's memory.
 fn here(x: &Tensor, labels: &Tensor) -> bool {
     !TENSORS.get() && x.device() == Device::Cpu && labels.device() == Device::Cpu && x.numel() > 0
+}
+
+/// Most numbers of a distance matrix that are held at once.
+pub(super) const AT_ONCE: usize = 1 << 24;
+
+/// `anchors` in blocks whose rows of `batch` distances are at most [`AT_ONCE`] numbers.
+pub(super) fn blocks(anchors: &Range<i64>, batch: usize) -> impl Iterator<Item = Range<i64>> + use<> {
+    let (end, height) = (anchors.end, (AT_ONCE / batch.max(1)).max(1));
+    anchors.clone().step_by(height).map(move |start| start..end.min(start + height as i64))
+}
+
+/// The gradient of a sum of weighted distances from blocks of anchors, by two matrix products each: with p_ij what row i
+/// takes from its distance to row j, Σ_j p_ij (x_i - x_j) for row i and Σ_i p_ij (x_j - x_i) for row j; of the cosine,
+/// -Σ_j p_ij x_j and -Σ_i p_ij x_i.
+pub(super) struct Pull<'a> {
+    rows: &'a Tensor,
+    /// `[B, D + 1]`: the rows times -1, and a column of ones, whose products are the sums of p.
+    factor: Tensor,
+    sum: Tensor,
+}
+
+impl<'a> Pull<'a> {
+    /// Of `rows` `[B, D]`.
+    pub fn new(rows: &'a Tensor) -> Pull<'a> {
+        let ones = rows.new_ones([rows.size()[0], 1], (rows.kind(), rows.device()));
+        let factor = Tensor::cat(&[rows.neg(), ones], 1);
+        Pull { rows, sum: factor.zeros_like(), factor }
+    }
+
+    /// Adds p `[A, B]` of the rows `anchors`.
+    pub fn add(&mut self, p: &Tensor, anchors: &Range<i64>) {
+        let own = |x: &Tensor| x.narrow(0, anchors.start, anchors.end - anchors.start);
+        let _ = own(&self.sum).addmm_(p, &self.factor);
+        let _ = self.sum.addmm_(&p.tr(), &own(&self.factor));
+    }
+
+    /// `[B, D]`; `differences` of all metrics but the cosine.
+    pub fn gradient(self, differences: bool) -> Tensor {
+        let width = self.rows.size()[1];
+        let products = self.sum.narrow(1, 0, width);
+        if differences { products + self.sum.narrow(1, width, 1) * self.rows } else { products.contiguous() }
+    }
 }
 
 /// Numbers for which the thread pool is asked: waking it takes longer than fewer do.

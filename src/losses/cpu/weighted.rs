@@ -1,12 +1,15 @@
 //! Batch all and every pair, row by row of the distance matrix.
 //!
 //! Two matrix products (distances, gradient) and between them one pass over B² numbers, in place. An anchor's positives
-//! are few, so that comparing each with all entries of the row is several times faster than sorting the row.
+//! are few, so that comparing each with all entries of the row is several times faster than sorting the row. Of some
+//! anchors alone, and of batches whose matrix is large, it goes by blocks of anchors, with a third product.
+
+use std::ops::Range;
 
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
-use super::{LANES, Outcome, each_row, finite, first, here, least, total};
+use super::{AT_ONCE, LANES, Outcome, Pull, blocks, each_row, finite, first, here, least, total};
 use crate::distance::Metric;
 use crate::mining::{Groups, Negative, Pick};
 use crate::real::{Real, in_place};
@@ -18,16 +21,22 @@ pub(in crate::losses) enum Form {
     EveryPair(f64, Negative),
 }
 
-/// `form` on the distances by `metric` between the rows of `x` `[B, D]` (CPU, f32 or f64, unit rows for the cosine) with
-/// int64 `labels` `[B]`; None where this routine doesn't serve: another device or kind, no rows, or a random pick.
-pub(in crate::losses) fn weighted(x: &Tensor, labels: &Tensor, metric: Metric, form: Form) -> Option<Outcome> {
+/// `form` on the distances by `metric` between the rows `anchors` and all rows of `x` `[B, D]` (CPU, f32 or f64, unit rows
+/// for the cosine) with int64 `labels` `[B]`; None where this routine doesn't serve: another device or kind, no rows, or a random pick.
+pub(in crate::losses) fn weighted(
+    x: &Tensor,
+    labels: &Tensor,
+    metric: Metric,
+    form: Form,
+    anchors: &Range<i64>,
+) -> Option<Outcome> {
     let served = !matches!(form, Form::EveryPair(_, Negative::SemiHard(Pick::Random(_)) | Negative::Violating(_)));
     if !served || !here(x, labels) {
         return None;
     }
     match x.kind() {
-        Kind::Float => Some(over_rows::<f32>(x, labels, metric, form)),
-        Kind::Double => Some(over_rows::<f64>(x, labels, metric, form)),
+        Kind::Float => Some(over_rows::<f32>(x, labels, metric, form, anchors)),
+        Kind::Double => Some(over_rows::<f64>(x, labels, metric, form, anchors)),
         _ => None,
     }
 }
@@ -62,22 +71,40 @@ impl<T: Real> Scratch<T> {
     }
 }
 
-fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form) -> Outcome {
+fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form, anchors: &Range<i64>) -> Outcome {
     let batch = x.size()[0] as usize;
     let groups = Groups::of(labels, batch);
     // About the mean: a common offset costs no digits.
     let rows = if metric == Metric::Cosine { x.shallow_clone() } else { x - x.mean_dim(0, true, None::<Kind>) };
-    // Scalar products, then distances, then what the gradient takes of each pair of rows.
-    let mut pairs = rows.matmul(&rows.tr());
-    let table = in_place::<T>(&mut pairs);
-    let squares: Vec<T> = table.iter().step_by(batch + 1).copied().collect();
-    let shared = Batch { groups: &groups, squares: &squares, metric, form };
+    let differences = metric != Metric::Cosine;
     // In order of rows, so that the last bit does not depend on the threads.
-    let shares = each_row(table, batch, || Scratch::new(batch), |scratch, a, row| share(&shared, a, row, scratch));
-    both_ways(table, batch, metric != Metric::Cosine);
+    let pass = |table: &mut [T], first: i64, squares: &[T]| {
+        let shared = Batch { groups: &groups, squares, metric, form };
+        let each = |scratch: &mut _, i, row: &mut [T]| share(&shared, first as usize + i, row, scratch);
+        each_row(table, batch, || Scratch::new(batch), each)
+    };
+    // Scalar products, then distances, then what the gradient takes of each pair of rows.
+    let (gradient, shares) = if anchors.end - anchors.start == batch as i64 && batch * batch <= AT_ONCE {
+        let mut pairs = rows.matmul(&rows.tr());
+        let table = in_place::<T>(&mut pairs);
+        let squares: Vec<T> = table.iter().step_by(batch + 1).copied().collect();
+        let shares = pass(table, 0, &squares);
+        both_ways(table, batch, differences);
+        (pairs.matmul(&rows), shares)
+    } else {
+        let mut squares = rows.square().sum_dim_intlist(1, false, None::<Kind>);
+        let squares = in_place::<T>(&mut squares);
+        let (mut shares, mut pull) = (Vec::new(), Pull::new(&rows));
+        for block in blocks(anchors, batch) {
+            let mut pairs = rows.narrow(0, block.start, block.end - block.start).matmul(&rows.tr());
+            shares.extend(pass(in_place(&mut pairs), block.start, squares));
+            pull.add(&pairs, &block);
+        }
+        (pull.gradient(differences), shares)
+    };
     let count = |of: fn(&Share) -> i64| shares.iter().map(of).sum();
     let value = shares.iter().map(|share| share.value).sum();
-    Outcome::new(pairs.matmul(&rows), value, count(|share| share.terms), count(|share| share.active))
+    Outcome::new(gradient, value, count(|share| share.terms), count(|share| share.active))
 }
 
 /// From p_ij, half of what row i takes from row j, the matrix whose product with the rows is the gradient: -(p_ij +
