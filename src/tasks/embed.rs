@@ -41,6 +41,16 @@ pub struct Embedding {
     pub world: World,
 }
 
+/// How many inputs of `height` x `width` pixels go through a network at once where nothing is kept for a gradient: on a CPU
+/// so many that what a layer puts out (64 channels of half the size, where networks are largest) stays about as large as a
+/// cache.
+pub fn at_once(height: u32, width: u32, device: Device) -> usize {
+    const MOST: u64 = 128;
+    let largest = 64 * u64::from(height) * u64::from(width);
+    let fitting = if device == Device::Cpu { (32 << 20) / largest.max(1) } else { MOST };
+    fitting.clamp(4, MOST) as usize
+}
+
 impl Embedding {
     /// Embeds `photos`, to f32 `[N, D]` on the CPU in their order. Errors name the photo that cannot be read.
     pub fn photos(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::embed::Embedding;
+use super::embed::{Embedding, at_once};
 use super::reid::{Embedded, has_cameras};
 use super::{Data, Rows};
 use crate::collectives::Shares;
@@ -183,7 +183,7 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
         recipe,
         views,
         device: run.machine.device,
-        batch: 128,
+        batch: at_once(recipe.height, recipe.width, run.machine.device),
         workers: run.machine.workers,
         amp: run.amp,
         world: run.world().clone(),

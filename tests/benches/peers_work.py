@@ -153,6 +153,9 @@ def training(name, rounds):
         net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), 3e-4)
 
+    if form == "compile":
+        net = torch.compile(net)
+
     def step():
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=form == "bf16"):
@@ -162,9 +165,51 @@ def training(name, rounds):
         optimizer.step()
         return {"loss": float(loss), "parameters": sum(p.numel() for p in net.parameters())}
 
-    # Memory of the first step, which makes Adam's moments.
-    memory = measured(1, step)["memory_kib"]
-    return {**measured(rounds, step), "memory_kib": memory}
+    # Memory of the first step, which makes Adam's moments (and where compiled, its time compiles).
+    first = measured(1, step)
+    found = measured(rounds, step)
+    found["found"]["first_s"] = first["seconds"]
+    return {**found, "memory_kib": first["memory_kib"]}
+
+
+def embedding(name, rounds):
+    """64 photos' worth of numbers in batches of 16, in channels_last: eager, frozen by torch.jit, or compiled with freezing."""
+    import gpu
+    name, _, form = name.rpartition("-")
+    net, size, _ = gpu.network(name)
+    if name == "vgg16":  # to fc7
+        net.classifier = net.classifier[:4]
+    net = net.eval().to(memory_format=torch.channels_last)
+    torch.manual_seed(3)
+    parts = [part.contiguous(memory_format=torch.channels_last) for part in torch.randn(64, 3, *size).split(16)]
+    with torch.no_grad():
+        start = time.perf_counter()
+        if form == "frozen":
+            net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, parts[0])))
+        if form == "compile":
+            import torch._inductor.config
+            torch._inductor.config.freezing = True
+            net = torch.compile(net)
+        for _ in range(2):
+            net(parts[0])
+        ready = time.perf_counter() - start
+        return {**measured(rounds, lambda: [net(part) for part in parts] and {"first_s": ready})}
+
+
+def products(rows, rounds):
+    """The three matrix products of a loss of so many rows: its distances, and what both sides of each take, in blocks of 256."""
+    torch.manual_seed(3)
+    x = torch.randn(rows, 128)
+    out, gradient = torch.zeros(256, rows), torch.zeros(rows, 128)
+
+    def all():
+        for start in range(0, rows, 256):
+            own = slice(start, start + 256)
+            torch.mm(x[own], x.T, out=out)
+            gradient[own].addmm_(out, x)
+            gradient.addmm_(out.T, x[own])
+
+    return measured(rounds, all)
 
 
 def adam(form, rounds):
@@ -182,6 +227,10 @@ def main():
         found = images(folder, job.removeprefix("images-"), rounds)
     elif job.startswith("step-"):
         found = training(job.removeprefix("step-"), rounds)
+    elif job.startswith("embed-"):
+        found = embedding(job.removeprefix("embed-"), rounds)
+    elif job.startswith("products-"):
+        found = products(int(job.removeprefix("products-")), rounds)
     elif job.startswith("adam"):
         found = adam(job.partition("-")[2], rounds)
     else:

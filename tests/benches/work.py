@@ -34,13 +34,23 @@ JOBS = [
     ("LuNet step, against eager", "step-lunet", "step-lunet", 1.5, 3, 1, 1, False),
     ("LuNet step, against eager in channels_last", "step-lunet", "step-lunet-last", 1.0, 3, 1, 1, False),
     ("LuNet step in bf16, against eager", "step-lunet-bf16", "step-lunet", 2.0, 3, 1, 1, False),
+    *[row for title, name in (("TriNet", "trinet"), ("Inception-ResNet-v1", "inception-resnet-v1"), ("NN2", "nn2"), ("VGG16 to fc7", "vgg16"))
+      for row in ((f"embedding by {title}, against torch.compile with freezing", f"embed-{name}", f"embed-{name}-compile", 1.15, 3, 1, 1, True),
+                  (f"embedding by {title}, against torch.jit frozen", f"embed-{name}", f"embed-{name}-frozen", None, 3, 1, 1, True),
+                  (f"embedding by {title}, against eager in channels_last", f"embed-{name}", f"embed-{name}-last", 1.8, 3, 1, 1, False),
+                  (f"embedding by {title}, two threads against our one", f"embed-{name}", f"embed-{name}@1", 1.9, 3, 2, 1, False))],
+    ("TriNet step, against torch.compile", "step-trinet", "step-trinet-compile", 1.2, 3, 1, 1, True),
+    ("LuNet step, against torch.compile", "step-lunet", "step-lunet-compile", 1.2, 3, 1, 1, True),
+    *[(f"{loss}, {rows:,} rows, against its bare matrix products", f"blocks-{loss}-{rows}", f"products-{rows}", 1 / 1.5, 1, 2, 2, rows > 20_000)
+      for rows in (16_384, 65_536) for loss in ("batch-hard", "batch-all", "semi-hard", "lifted")],
     ("Adam on TriNet, against eager's default", "adam", "adam", 1.0, 31, 1, 1, False),
     ("Adam on TriNet, against eager's fused", "adam", "adam-fused", 1.0, 31, 1, 1, False),
 ]
 
 
 # Most that ours may take, MiB, or as a share of the peer's.
-MEMORY = {"retrieval": 100, "rerank": 0.1}
+MEMORY = {"retrieval": 100, "rerank": 0.1,
+          **{f"blocks-{loss}-{rows}": 2048 for loss in ("batch-hard", "batch-all", "semi-hard", "lifted") for rows in (16_384, 65_536)}}
 
 
 def write_inputs(folder):

@@ -17,14 +17,16 @@ use rankle::losses::{Margin, embedded, multilabel};
 use rankle::metrics::retrieval::{Answer, Ap, Exclude, Identity, Retrieval, evaluate, rerank};
 use rankle::metrics::verification;
 use rankle::mining::{Negative, Pick};
+use rankle::models::inception::{InceptionResnetV1, Nn2};
 use rankle::models::layers::Scope;
-use rankle::models::{LuNet, Network, TriNet, channels_last, trainable_parameters};
+use rankle::models::{LuNet, Network, TriNet, Vgg16, channels_last, hold_weights, trainable_parameters};
 use rankle::optim::{Optimizer, Rule};
 
 use rankle::device::autocast;
 use rankle::device::memory;
 use rankle::picture::decode;
 use rankle::sampler::PkSampler;
+use rankle::tasks::embed::at_once;
 use rankle::transform::{Augment, Recipe};
 use rankle::weights;
 use rayon::prelude::*;
@@ -190,6 +192,51 @@ fn training(network: &str, amp: bool, rounds: usize) -> Result<Value> {
     let mut found = measured(rounds, step);
     found["memory_kib"] = memory;
     Ok(found)
+}
+
+/// Embeddings of 64 photos' worth of numbers, as `embed` makes them.
+fn embedding(name: &str, rounds: usize) -> Result<Value> {
+    let store = VarStore::new(Device::Cpu);
+    let at = Scope::root(&store, 1);
+    let (net, [height, width]): (Box<dyn Network>, [u32; 2]) = match name {
+        "trinet" => (Box::new(TriNet::new(&at)), [256, 128]),
+        "inception-resnet-v1" => (Box::new(InceptionResnetV1::new(&at, 160, 512, 1)?), [160, 160]),
+        "nn2" => (Box::new(Nn2::new(&at, 224, 128, 1, true)?), [224, 224]),
+        "vgg16" => (Box::new(Vgg16::new(&at)), [224, 224]),
+        other => bail!("no network {other}"),
+    };
+    tch::manual_seed(3);
+    let images = Tensor::randn([64, 3, height.into(), width.into()], (Kind::Float, Device::Cpu));
+    let batch = at_once(height, width, Device::Cpu) as i64;
+    let _held = hold_weights();
+    let all = || -> Value {
+        let parts = (0..64).step_by(batch as usize).map(|from| images.narrow(0, from, batch.min(64 - from)));
+        let rows: Vec<Tensor> = parts.map(|x| tch::no_grad(|| net.forward(&channels_last(&x), false))).collect();
+        json!({"parameters": trainable_parameters(&store), "rows": rows.iter().map(|x| x.size()[0]).sum::<i64>()})
+    };
+    all(); // folds and packs
+    Ok(measured(rounds, all))
+}
+
+/// A loss of so many rows, block by block of anchors.
+fn blocks(name: &str) -> Result<Value> {
+    let (kind, rows) = name.rsplit_once('-').context("a loss and a number of rows")?;
+    let (of, metric, images) = match kind {
+        "batch-hard" => (embedded::Loss::BatchHard(Margin::Hard(0.2)), Metric::Euclidean, 8),
+        "batch-all" => (embedded::Loss::BatchAll(Margin::Hard(0.2)), Metric::Euclidean, 8),
+        "lifted" => (embedded::Loss::Lifted(0.2), Metric::Euclidean, 8),
+        "semi-hard" => {
+            let rule = Negative::SemiHard(Pick::Nearest);
+            (embedded::Loss::EveryPair(0.2, rule), Metric::SquaredEuclidean, 40)
+        }
+        other => bail!("no loss {other}"),
+    };
+    loss(64 * images, images, move |x, y| of.of(x, y, metric).mean())?();
+    let mut run = loss(rows.parse()?, images, move |x, y| of.of(x, y, metric).mean())?;
+    Ok(measured(1, || {
+        run();
+        Value::Null
+    }))
 }
 
 /// Adam alone, over TriNet's parameters.
@@ -400,6 +447,8 @@ fn run() -> Result<()> {
         "step-lunet" => training("lunet", false, rounds)?,
         "step-lunet-bf16" => training("lunet", true, rounds)?,
         "adam" => adam(rounds)?,
+        other if other.starts_with("embed-") => embedding(&other[6..], rounds)?,
+        other if other.starts_with("blocks-") => blocks(&other[7..])?,
         "growth" => growth(&folder, &words[1..])?,
         "loader" => loader(&folder, rounds)?,
         other => match other.strip_prefix("images-") {

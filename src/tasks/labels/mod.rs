@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn::VarStore};
 
 use super::brought::Brought;
+use super::embed::at_once;
 use super::{Data, Rows};
 use crate::collectives::{Shares, World};
 use crate::datasets::labels::{self, Content, Item, LabelSet};
@@ -22,8 +23,8 @@ use crate::device::autocast;
 use crate::device::machine::Machine;
 use crate::loader::Loader;
 use crate::losses::multilabel::{Pairs, draw_label};
-use crate::models::channels_last;
 use crate::models::label::LabelSystem;
+use crate::models::{channels_last, hold_weights};
 use crate::run::{
     Run,
     photos::{Read, Reads},
@@ -529,20 +530,24 @@ pub fn over_items<const N: usize>(
     what: &str,
     forward: impl Fn(&Tensor) -> [Tensor; N],
 ) -> Result<[Tensor; N]> {
-    const CHUNK: usize = 64;
     ensure!(!items.is_empty(), "{what}: no items");
+    let chunk = match encoding {
+        Encoding::Images(recipe) => at_once(recipe.height, recipe.width, machine.device),
+        Encoding::Features(_) => 64,
+    };
     // Fewer items than processes: each computes them all.
     let shares = machine.world.shares(items.len(), 1).ok();
     let own = shares.as_ref().map_or(0..items.len(), Shares::own);
     let (shared, range, device) = (items.clone(), own.clone(), machine.device);
-    let chunks = own.len().div_ceil(CHUNK) as u64;
-    let loader = Loader::new(0..chunks, machine.workers, machine.workers + 1, move |chunk| {
-        let from = range.start + chunk as usize * CHUNK;
-        let items: Vec<&Item> = shared[from..range.end.min(from + CHUNK)].iter().collect();
+    let chunks = own.len().div_ceil(chunk) as u64;
+    let loader = Loader::new(0..chunks, machine.workers, machine.workers + 1, move |place| {
+        let from = range.start + place as usize * chunk;
+        let items: Vec<&Item> = shared[from..range.end.min(from + chunk)].iter().collect();
         Ok(stage(encoding.input(&items)?, device))
     })?;
     let mut bar = Bar::new(what, own.len() as u64, 0);
     let mut parts: [Fetch; N] = std::array::from_fn(|_| Fetch::default());
+    let _held = hold_weights();
     for x in loader {
         let x = laid_out(&upload(&x?, device));
         for (part, rows) in parts.iter_mut().zip(tch::no_grad(|| forward(&x))) {
