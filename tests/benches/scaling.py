@@ -1,9 +1,10 @@
 """How training scales over processes: what is measured on this machine, and what arithmetic predicts for GPUs.
 
     python tests/benches/scaling.py measure [--binary target/release/facenet] [--threads 1]
+    python tests/benches/scaling.py losses --work target/release/deps/work-... [--threads 1] [--rows 8192,16384]
     python tests/benches/scaling.py predict [--rate IMAGES_PER_SECOND]
 
-`measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
+`losses` measures losses of many rows whose anchors 1, 2 and 4 processes share. `measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
 that crossed the loopback device beside those that the formula gives. `predict` prints the tables of papers/scaling.md.
 """
 
@@ -29,23 +30,30 @@ def loopback_bytes():
     return 0
 
 
-def train(binary, processes, threads, folder):
+def together(words, processes, threads, more=None):
+    """What each of so many processes printed; they meet on 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    children = []
+    for rank in range(processes):
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads), **(more or {})}
+        if processes > 1:
+            env |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        children.append(subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    said = [child.communicate() for child in children]
+    for child, (_, wrong) in zip(children, said):
+        if child.returncode:
+            raise SystemExit(f"scaling: {' '.join(words)} failed: {wrong.strip()[-500:]}")
+    return [out for out, _ in said]
+
+
+def train(binary, processes, threads, folder):
     run = pathlib.Path(folder) / f"of-{processes}"
     words = [binary, "train", "--data", "drawn", "--net", "small", "--run", str(run), "--device", "cpu", "--steps", str(STEPS),
              "--people", "32", "--faces", "4", "--chunk", str(BATCH), "--log-every", "2", "--workers", "1"]
-    children, before = [], loopback_bytes()
-    for rank in range(processes):
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
-        if processes > 1:
-            env |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        children.append(subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
-    for child in children:
-        _, said = child.communicate()
-        if child.returncode:
-            raise SystemExit(f"scaling: {' '.join(words)} failed: {said.strip()[-500:]}")
+    before = loopback_bytes()
+    together(words, processes, threads)
     sent = loopback_bytes() - before
     lines = [json.loads(line) for line in open(run / "timing.jsonl")]
     rates = sorted(line["images_per_second"] for line in lines[1:])
@@ -76,14 +84,28 @@ def measure(args):
         print(f"| {processes} | {seconds:.3f} | {rows[0][1] / seconds:.2f} | {measured:.2f} | {processes * each / 1e6:.2f} |")
 
 
+def losses(args):
+    print("| loss | rows | processes | s | against one | MiB a process above its inputs |\n|---|---|---|---|---|---|")
+    for kind in ("batch-hard", "batch-all", "semi-hard", "lifted"):
+        for rows in args.rows.split(","):
+            alone = None
+            for processes in (1, 2, 4):
+                with tempfile.TemporaryDirectory() as folder:
+                    said = together([args.work, f"blocks-{kind}-{rows}", "3"], processes, args.threads, {"RANKLE_BENCH": folder})
+                found = [json.loads(out.splitlines()[-1]) for out in said]
+                seconds, memory = max(of["seconds"] for of in found), max(of["memory_kib"] for of in found) / 1024
+                alone = alone or seconds
+                print(f"| {kind} | {int(rows):,} | {processes} | {seconds:.2f} | {alone / seconds:.2f} | {memory:.0f} |", flush=True)
+
+
 # ---- predicted ------------------------------------------------------------------------------------------------------
 
 
 def step_bytes(weights, batch, width, processes):
-    """Bytes that each process sends a step: a ring over the gradients, a gather of the embeddings; both f32."""
+    """Bytes that each process sends a step: rings over the gradients of weights and of embeddings, a gather of the embeddings; all f32."""
     if processes == 1:
         return 0.0
-    ring = 2 * (processes - 1) / processes * 4 * weights
+    ring = 2 * (processes - 1) / processes * 4 * (weights + batch * width)
     gather = (processes - 1) / processes * 4 * batch * width
     return ring + gather
 
@@ -94,15 +116,15 @@ WITHIN, BETWEEN = 300e9, 45e9  # bytes/s a GPU: NVLink's and a 400 Gb/s adapter'
 LATENCY = 8e-6  # s a hop of a collective
 MEMORY_SPEED = 2.6e12  # bytes/s that a memory-bound kernel reaches
 PRODUCT = 50e12  # f32 operations/s of the distance products without TF32
-ROOM = 80e9  # bytes a GPU
 # Bytes of live tensors and passes over memory that the semi-hard loss needs an entry of the [B, B] matrix: distances, sorted
 # values with their int64 order, three int64 tables of bisection, masks, weights (counted in src/mining/triplets.rs and
 # src/losses/triplet.rs).
 LIVE, TRAFFIC = 50, 260
+AT_ONCE = 1 << 24  # numbers of a block of the matrix: src/losses/cpu/mod.rs
 
 
-def loss_seconds(batch, width):
-    return (TRAFFIC * batch**2) / MEMORY_SPEED + 3 * 2 * batch**2 * width / PRODUCT
+def loss_seconds(batch, width, gpus):
+    return ((TRAFFIC * batch**2) / MEMORY_SPEED + 3 * 2 * batch**2 * width / PRODUCT) / gpus
 
 
 def predicted(weights, width, batch, rate, gpus):
@@ -112,31 +134,29 @@ def predicted(weights, width, batch, rate, gpus):
     speed = WITHIN if gpus <= NODE else BETWEEN
     hops = LATENCY * math.log2(max(gpus, 2)) if gpus > 1 else 0.0
     ring = 2 * (gpus - 1) / gpus * 4 * weights / speed + hops if gpus > 1 else 0.0
-    gather = (gpus - 1) / gpus * 4 * batch * width / speed + hops if gpus > 1 else 0.0
+    # Of the embeddings, and the ring over their gradients.
+    gather = 3 * (gpus - 1) / gpus * 4 * batch * width / speed + 2 * hops if gpus > 1 else 0.0
     # The last bucket of 25 MiB (or all there is) cannot hide behind the pass that made it.
     tail = ring * min(1, 25 * 2**20 / (4 * weights)) if gpus > 1 else 0.0
     hidden = max(ring - tail - backward, 0.0)
-    loss = loss_seconds(batch, width)
+    loss = loss_seconds(batch, width, gpus)
     return {"network": network, "gather": gather, "loss": loss, "exposed": hidden + tail,
             "step": network + gather + loss + hidden + tail}
 
 
 def predict(args):
     weights, width = 7_472_144, 128
-    for batch in (1800, 65_536):
+    for batch in (1800, 65_536, 262_144):
         alone = predicted(weights, width, batch, args.rate, 1)["step"]
-        matrix = LIVE * batch**2
         print(f"\n#### NN2, {batch:,} images a batch, {args.rate:g} images/s a GPU assumed\n")
-        print("| GPUs | images each | network, ms | gather, ms | loss, ms | gradients not hidden, ms | step, ms | speed-up | efficiency | MB sent a GPU | loss's matrices, GB each |\n|---|---|---|---|---|---|---|---|---|---|---|")
-        for gpus in (1, 8, 64, 512):
+        print("| GPUs | images each | network, ms | embeddings and their gradients, ms | loss, ms | gradients not hidden, ms | step, ms | speed-up | efficiency | MB sent a GPU | loss's matrices, GB each |\n|---|---|---|---|---|---|---|---|---|---|---|")
+        for gpus in (1, 8, 64, 512, 4096):
             if batch < gpus:
                 continue
             t = predicted(weights, width, batch, args.rate, gpus)
-            fits = "" if matrix < ROOM else " (does not fit)"
+            matrix = LIVE * min(batch**2 / gpus, max(AT_ONCE, batch))
             print(f"| {gpus} | {batch / gpus:.1f} | {1e3 * t['network']:.1f} | {1e3 * t['gather']:.3f} | {1e3 * t['loss']:.1f} | {1e3 * t['exposed']:.2f} | {1e3 * t['step']:.1f} "
-                  f"| {alone / t['step']:.1f} | {100 * alone / t['step'] / gpus:.0f} % | {step_bytes(weights, batch, width, gpus) / 1e6:.1f} | {matrix / 1e9:.1f}{fits} |")
-    most = int(math.sqrt(0.75 * ROOM / LIVE))
-    print(f"\nLargest batch whose matrices fit three quarters of {ROOM / 1e9:.0f} GB: about {most:,}.")
+                  f"| {alone / t['step']:.1f} | {100 * alone / t['step'] / gpus:.0f} % | {step_bytes(weights, batch, width, gpus) / 1e6:.1f} | {matrix / 1e9:.2f} |")
 
 
 def main():
@@ -145,10 +165,14 @@ def main():
     measuring = verbs.add_parser("measure")
     measuring.add_argument("--binary", default="target/release/facenet")
     measuring.add_argument("--threads", type=int, default=1)
+    of_losses = verbs.add_parser("losses")
+    of_losses.add_argument("--work", required=True, help="the benchmark's binary, as scripts/bench builds it")
+    of_losses.add_argument("--threads", type=int, default=1)
+    of_losses.add_argument("--rows", default="8192,16384")
     predicting = verbs.add_parser("predict")
     predicting.add_argument("--rate", type=float, default=1000.0, help="images/s that one GPU trains on")
     args = parser.parse_args()
-    (measure if args.verb == "measure" else predict)(args)
+    {"measure": measure, "losses": losses, "predict": predict}[args.verb](args)
 
 
 main()

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rand::SeedableRng;
+use rankle::collectives::World;
 use rankle::datasets::{self, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
@@ -218,8 +219,9 @@ fn embedding(name: &str, rounds: usize) -> Result<Value> {
     Ok(measured(rounds, all))
 }
 
-/// A loss of so many rows, block by block of anchors.
-fn blocks(name: &str) -> Result<Value> {
+/// A loss of so many rows, block by block of anchors, by all processes that the environment speaks of.
+fn blocks(name: &str, rounds: usize) -> Result<Value> {
+    let world = World::join(Device::Cpu)?;
     let (kind, rows) = name.rsplit_once('-').context("a loss and a number of rows")?;
     let (of, metric, images) = match kind {
         "batch-hard" => (embedded::Loss::BatchHard(Margin::Hard(0.2)), Metric::Euclidean, 8),
@@ -231,12 +233,20 @@ fn blocks(name: &str) -> Result<Value> {
         }
         other => bail!("no loss {other}"),
     };
-    loss(64 * images, images, move |x, y| of.of(x, y, metric).mean())?();
-    let mut run = loss(rows.parse()?, images, move |x, y| of.of(x, y, metric).mean())?;
-    Ok(measured(1, || {
+    let own = world.clone();
+    let mean = move |x: &Tensor, y: &Tensor| own.tally(of, x, y, metric).expect("the others' shares").mean();
+    loss(64 * images, images, mean.clone())?();
+    let mut run = loss(rows.parse()?, images, mean)?;
+    let found = measured(rounds, || {
         run();
         Value::Null
-    }))
+    });
+    if world.size() > 1 {
+        println!("{found}");
+        rankle::collectives::finish();
+        std::process::exit(0);
+    }
+    Ok(found)
 }
 
 /// Adam alone, over TriNet's parameters.
@@ -448,7 +458,7 @@ fn run() -> Result<()> {
         "step-lunet-bf16" => training("lunet", true, rounds)?,
         "adam" => adam(rounds)?,
         other if other.starts_with("embed-") => embedding(&other[6..], rounds)?,
-        other if other.starts_with("blocks-") => blocks(&other[7..])?,
+        other if other.starts_with("blocks-") => blocks(&other[7..], rounds)?,
         "growth" => growth(&folder, &words[1..])?,
         "loader" => loader(&folder, rounds)?,
         other => match other.strip_prefix("images-") {
