@@ -45,9 +45,9 @@ def md5(data):
 class Case(unittest.TestCase):
     """A test with a host and an empty folder."""
 
-    def run_words(self, words, code=None, **more):
+    def run_words(self, words, code=None, timeout=60, **more):
         """A command as users run it; it says no traceback, and ends in `code` where one is given."""
-        run = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=60, **more)
+        run = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=timeout, **more)
         self.assertNotIn("Traceback", run.stderr)
         self.assertIn(run.returncode, [run.returncode if code is None else code], run.stderr)
         return run

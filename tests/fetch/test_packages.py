@@ -65,10 +65,10 @@ def saved(state, strides=None):
     return out.getvalue()
 
 
-def wheel(members):
+def wheel(members, name="toy_weights", version="1.0"):
     """A wheel that pip takes."""
-    info = "toy_weights-1.0.dist-info"
-    members = {**members, f"{info}/METADATA": b"Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.0\n"}
+    info = f"{name}-{version}.dist-info"
+    members = {**members, f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()}
     members.update({f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n", f"{info}/RECORD": b""})
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
