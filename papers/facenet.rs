@@ -192,6 +192,7 @@ struct Facenet;
 impl Paper for Facenet {
     const NAME: &'static str = "facenet";
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
+    const COUNT: &'static [&'static str] = &["accuracy", "VAL at FAR", "all pairs AUC", "agglomerative pairwise F"];
     const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
     const SEEN: &'static [&'static str] = &["crop"];
     const USES: &'static [Use] = &[faces::CLUSTER, faces::FIND];
@@ -385,12 +386,20 @@ impl Paper for Facenet {
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
-        faces::embed_photos(&*nets.only()?, &of.photos, h.data.view(), h.recipe(), how, run)
+        faces::embed_photos(&*nets.only()?, of, h.data.view(), h.recipe(), how, run)
     }
 
     fn modules(h: &Flags, _: &Scoring) -> Result<Vec<(String, String)>> {
         // A network a fold is for judging alone.
         Ok(if h.protocol.is_some() { Vec::new() } else { vec![(String::new(), "model.pt".into())] })
+    }
+
+    fn chooses(h: &Flags) -> Result<(), &'static str> {
+        h.data
+            .test
+            .is_some()
+            .then_some(())
+            .ok_or("say --test DIR, faces to choose by; the best is scored on others then")
     }
 
     fn about(h: &Flags, _: &(), _: &str, how: &Scoring) -> About {

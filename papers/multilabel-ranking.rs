@@ -197,6 +197,7 @@ impl Paper for MultilabelRanking {
     const NAME: &'static str = "multilabel-ranking";
     const CITATION: &'static str =
         "Li, Song, Luo: Improving Pairwise Ranking for Multi-label Image Classification, CVPR 2017, arXiv 1704.03135";
+    const COUNT: &'static [&'static str] = &["class mAP (step)", "label count: OV-F1", "label count: 0-1 exact"];
     const START: &'static str = "Quick start: multilabel-ranking reproduce --data drawn\nThe paper:   multilabel-ranking train --data data/VOC2007 --weights data/weights/vgg16-397923af.pth, then evaluate --run DIR\nThe losses:  multilabel-ranking reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5\n\nThe paper's text was not at hand: help says which defaults are from the authors' program or from readers' notes on the paper, and which are ours.";
     const USES: &'static [Use] = &[labels::TAG];
     const DEPARTURES: &'static [Departures<Flags>] = &[
@@ -377,7 +378,7 @@ impl Paper for MultilabelRanking {
             Self::start_on(h, data, "", &store)?;
         }
         let (items, (dev, chosen_on)) = (set.test.clone().into(), data.chosen_on());
-        let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what, false);
+        let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what);
         let test = outputs(&items, "test")?;
         let judged = labels::judge(&test, &outputs(dev, "dev")?, set);
         let mut found = Evaluation { scores: judged.scores(), tables: judged.tables(), ..Evaluation::default() };

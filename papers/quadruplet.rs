@@ -253,6 +253,7 @@ macro_rules! table_1 {
 impl Paper for QuadrupletPaper {
     const NAME: &'static str = "quadruplet";
     const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
+    const COUNT: &'static [&'static str] = &["single shot rank-1", "whole gallery mAP"];
     const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     quadruplet reproduce --table 1 --weights FILE (all seven models, the table's numbers beside ours; --table fig5 for Figure 5)\nCUHK03's 20 test sets: add --splits 1-20";
     const USES: &'static [Use] = &[reid::SEARCH];
     const DEPARTURES: &'static [Departures<Flags>] = &[
@@ -384,7 +385,7 @@ impl Paper for QuadrupletPaper {
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
-        comparison(h, how, run).photos(&nets.only()?, &of.photos)
+        comparison(h, how, run).photos(&nets.only()?, of)
     }
 
     fn search(nets: &Nets<'_, Self>, [q, g]: [&[Photo]; 2], how: &Scoring, run: &Run) -> Result<Option<pairs::Ranked>> {

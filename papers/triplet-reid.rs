@@ -199,6 +199,7 @@ impl Paper for TripletReid {
     const NAME: &'static str = "triplet-reid";
     const CITATION: &'static str =
         "Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification, arXiv 1703.07737";
+    const COUNT: &'static [&'static str] = &["single query mAP", "single query rank-1"];
     const START: &'static str = "Quick start: triplet-reid reproduce --data drawn\nThe paper:   triplet-reid train --weights data/weights/resnet50-0676ba61.pth, then evaluate --run DIR\nTable 1:     triplet-reid reproduce --data drawn --table 1";
     const USES: &'static [Use] = &[reid::SEARCH];
     const DEPARTURES: &'static [Departures<Flags>] = &[
@@ -334,7 +335,7 @@ impl Paper for TripletReid {
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
-        people::embed_photos(&*nets.only()?, &of.photos, &people::embedding(recipe(h), how.views, run))
+        people::embed_photos(&*nets.only()?, of, &people::embedding(recipe(h), how.views, run))
     }
 
     fn about(h: &Flags, _: &(), _: &str, how: &Scoring) -> About {

@@ -24,8 +24,9 @@ use crate::results::Results;
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
-    folder::{BEFORE, NEWEST, REPORT, RESULTS, UNTRAINED, check_free, check_ours},
+    folder::{self, BEFORE, NEWEST, REPORT, RESULTS, UNTRAINED, check_free, check_ours},
     photos::{Photos, content},
+    scores::{BEST, Scores},
     session::{self, Session, Tried},
 };
 use crate::say::{note, print, say};
@@ -36,7 +37,7 @@ use crate::tasks::{
     pairs,
 };
 use crate::weights::{self, Published};
-use crate::{catalog, export, files, older};
+use crate::{catalog, export, files, older, verbs};
 
 /// What a training is to be.
 #[derive(Debug, Clone)]
@@ -84,12 +85,25 @@ pub struct Loaded<N> {
 /// What weights a network has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stand {
-    /// Those of the run's checkpoint.
+    /// Those of the run's newest checkpoint.
     Trained,
+    /// Those of its best one by scores while it trained.
+    Best,
     /// Those that training found.
     Untrained,
     /// All of a file's, which others trained.
     Published,
+}
+
+impl Stand {
+    /// Where scores and models belong that are the run's in the folder `at`.
+    pub fn folder(self, at: PathBuf) -> PathBuf {
+        match self {
+            Stand::Untrained => at.join(UNTRAINED),
+            Stand::Best => at.join(folder::BEST),
+            Stand::Trained | Stand::Published => at,
+        }
+    }
 }
 
 /// The networks of a run, loaded when asked for.
@@ -103,6 +117,8 @@ pub struct Nets<'a, P: Paper> {
     at: &'a Path,
     config: &'a Config,
     stand: Stand,
+    /// Weights that are just being trained, in place of all that stands in files.
+    live: Option<&'a VarStore>,
     /// What the data to score are, where they are not the run's own: the flags that name them.
     pub(crate) elsewhere: Option<Flags>,
     steps: RefCell<Vec<(String, u64)>>,
@@ -118,7 +134,11 @@ impl<P: Paper> Nets<'_, P> {
         let net = P::network(&self.h.own, self.shape, part, &store, self.run)?;
         let at = folder_of(self.at, part);
         let step = match self.stand {
-            Stand::Trained => session::load(&at, &part_config(self.config, part), &mut store, self.run.world())?,
+            _ if let Some(live) = self.live => store.copy(live).map(|()| 0)?,
+            Stand::Trained | Stand::Best => {
+                let best = self.stand == Stand::Best;
+                session::load(&at, &part_config(self.config, part), &mut store, best, self.run.world())?
+            }
             Stand::Untrained => P::start(&self.h.own, part, &store).map(|()| 0)?,
             Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole).map(|()| 0)?,
         };
@@ -151,17 +171,28 @@ impl<P: Paper> Nets<'_, P> {
         files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
     }
 
-    /// A hash of what an embedding depends on: the weights' file, what part of it is taken, flags, `how` photos are seen.
+    /// What makes a file that a verb writes: program, command line, weights and their hash, flags; and a hash of what an
+    /// embedding depends on, `how` photos are seen among it.
     ///
     /// # Errors
-    /// Where the file cannot be read.
-    pub(crate) fn known(&self, how: &P::Scoring) -> Result<String> {
-        let trained = [NEWEST, BEFORE].map(|name| self.at.join(name)).into_iter().find(|file| file.exists());
-        let file = trained.filter(|_| self.stand == Stand::Trained).or_else(|| file_of(&self.h.own));
-        let weights = file.map(|file| files::read(&file).with_context(|| format!("cannot read {}", file.display())));
-        let weights = blake3::hash(&weights.transpose()?.unwrap_or_default()).to_hex();
-        let all = json!([weights.as_str(), format!("{:?}", self.stand), hyper::flags(self.h), hyper::flags(how)]);
-        Ok(blake3::hash(all.to_string().as_bytes()).to_hex()[..32].to_string())
+    /// Where the weights' file cannot be read.
+    pub(crate) fn made(&self, how: &P::Scoring) -> Result<(Value, String)> {
+        let made: &[&str] = match self.stand {
+            Stand::Trained => &[NEWEST, BEFORE],
+            Stand::Best => &[BEST],
+            _ => &[],
+        };
+        let made = made.iter().map(|name| self.at.join(name)).find(|file| file.exists());
+        let file = made.or_else(|| file_of(&self.h.own));
+        let weights = file.as_ref().map(|file| files::read(file).map_err(|error| files::cannot(file, error)));
+        let hash = blake3::hash(&weights.transpose()?.unwrap_or_default()).to_hex();
+        let how = verbs::embedding::<P::Scoring>(hyper::flags(how));
+        let known = json!([hash.as_str(), format!("{:?}", self.stand), hyper::flags(self.h), how]);
+        let words: Vec<String> = std::env::args().collect();
+        let network: Flags = hyper::looked_at(self.h, "Network").into_iter().collect();
+        let program = format!("{} {}", P::NAME, env!("CARGO_PKG_VERSION"));
+        let made = json!({"program": program, "command": words, "weights": file, "weights_blake3": hash.as_str(), "network": network, "scoring": how});
+        Ok((made, blake3::hash(known.to_string().as_bytes()).to_hex().to_string()))
     }
 
     /// The same networks as training found them.
@@ -216,6 +247,8 @@ pub trait Paper: Sized + 'static {
     type Shape: Serialize + DeserializeOwned + PartialEq + Default;
     /// The network.
     type Net;
+    /// The scores that count, what their names begin with, the first first: by that one the best checkpoint is known.
+    const COUNT: &'static [&'static str] = &[];
     /// What departs from the paper, or fills a gap in it, by the runs for which it holds; what flags change is added.
     const DEPARTURES: &'static [Departures<Self::Hyper>] = &[];
     /// The paper's numbers.
@@ -281,6 +314,17 @@ pub trait Paper: Sized + 'static {
     fn check_scoring(h: &Self::Hyper, how: &Self::Scoring) -> Result<()> {
         let _ = (h, how);
         Ok(())
+    }
+    /// Whether what such a run is scored on may choose a checkpoint, since other data are left to score that on; else what to
+    /// do about it.
+    fn chooses(h: &Self::Hyper) -> std::result::Result<(), &'static str> {
+        match hyper::flags(h).get("validation").map(|people| people.as_u64() > Some(0)) {
+            Some(true) => Ok(()),
+            Some(false) => Err("say --validation N too: training people who are held out to choose by"),
+            None => Err(
+                "its scores are the test's, and a checkpoint that they chose would have none that is fair: leave it out",
+            ),
+        }
     }
     /// Scores a run.
     fn evaluate(
@@ -351,6 +395,9 @@ const GLANCE: Duration = Duration::from_secs(3);
 /// The data of a training, said and looked at; errors first where it cannot write into the run folder `at`.
 pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Option<&Path>) -> Result<P::Data> {
     at.filter(|_| machine.world.leads()).map_or(Ok(()), check_free)?;
+    if let (Some(every), Err(why)) = (machine.score_every, P::chooses(&h.own)) {
+        return Err(hyper::usage(anyhow!("--score-every {every}: {why}")));
+    }
     let data = P::open(&h.own, h.usual.seed)?;
     data.trainable()?;
     data.check(!machine.skip_unreadable, GLANCE)?;
@@ -429,7 +476,7 @@ pub(crate) struct Opened<P: Paper> {
 impl<P: Paper> Opened<P> {
     pub fn nets<'a>(&'a self, run: &'a Run) -> Nets<'a, P> {
         let Opened { at, h, shape, stand, config } = self;
-        Nets { h, shape, run, at, config, stand: *stand, elsewhere: None, steps: RefCell::default() }
+        Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, steps: RefCell::default() }
     }
 }
 
@@ -529,7 +576,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     let h = &settled::<P>(h, at, run)?;
     let shape = P::shape(&h.own, data)?;
     let config = config_of::<P>(h, &shape, run)?;
-    let parts = P::parts(&h.own, data)?;
+    let (parts, of_run) = (P::parts(&h.own, data)?, config.clone());
     let several = parts.iter().any(|part| !part.is_empty());
     // Of several processes the first one alone looks at the run's folder.
     let mut photos = if run.leads() { Some(Photos::of(data.trained())) } else { None };
@@ -549,10 +596,21 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let (config, folder) = (part_config(&config, &part), folder_of(at, &part));
         let plan =
             session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
+        let score = |store: &VarStore| {
+            let (stand, steps, config) = (Stand::Trained, RefCell::default(), &of_run);
+            let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, steps };
+            let (_, how) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
+            let all = P::evaluate(&h.own, data, &nets, &how, run)?.scores;
+            let counts = counted(P::COUNT, &all);
+            counts.first().copied().or(all.first()).cloned().context("no score")
+        };
         let begin = |store: &VarStore| P::start_on(&h.own, data, &part, store);
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
         let mut session = Session::open(plan, &run.machine, store, begin)?;
+        if let Some(every) = run.machine.score_every {
+            session.scores = Some(Scores::new(every, Box::new(score), &folder)?);
+        }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
         if session.announce(&format!("{what} on {}{named}, {place}", data.name()))? {
@@ -570,6 +628,11 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         }
     }
     Ok(())
+}
+
+/// Those of `scores` that count.
+pub(crate) fn counted<'a>(count: &[&str], scores: &'a [(String, f64)]) -> Vec<&'a (String, f64)> {
+    count.iter().filter_map(|start| scores.iter().find(|(name, _)| name.starts_with(start))).collect()
 }
 
 /// Whether there is something trained to go on from.
@@ -629,6 +692,7 @@ pub(crate) fn evaluate<P: Paper>(
     }
     let untrained = match nets.stand {
         Stand::Trained => None,
+        Stand::Best => Some("this is the best checkpoint by scores, and not the last".into()),
         Stand::Untrained => Some("this is the network as training found it".to_string()),
         Stand::Published => Some("these weights are from outside".into()),
     };
@@ -722,7 +786,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
         let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
         nets.claim()?;
-        let at = if nets.stand == Stand::Untrained { nets.at.join(UNTRAINED) } else { nets.at.to_path_buf() };
+        let at = nets.stand.folder(nets.at.to_path_buf());
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);

@@ -16,11 +16,12 @@ use crate::paper::{self, Paper, Stand};
 use crate::report::{Report, Table};
 use crate::run::Run;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::{REPORT, UNTRAINED, check_out};
+use crate::run::folder::{REPORT, check_out};
 use crate::run::stop::{self, Stopped};
 use crate::say::{answer, note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::brought::{Asked, Brought, Use};
+use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
 use crate::{claims, files, lists, runs, shell, verbs};
 
@@ -68,6 +69,9 @@ struct Made {
     /// Take the network as training found it instead: what training was worth (scores and models go into DIR/untrained)
     #[arg(long, help_heading = "Scoring")]
     untrained: bool,
+    /// Take the best checkpoint by the scores of train --score-every, not the newest (scores and models go into DIR/best)
+    #[arg(long, conflicts_with = "untrained", help_heading = "Scoring")]
+    best: bool,
 }
 
 #[derive(Args)]
@@ -84,9 +88,8 @@ struct Evaluate<S: Args> {
 struct Embed<S: Args> {
     #[command(flatten)]
     made: Made,
-    /// Leave out the photos that cannot be used: they have no row, and their names stand in the metadata
-    #[arg(long, help_heading = "Machine")]
-    skip_unreadable: bool,
+    #[command(flatten)]
+    keeping: Keeping,
     /// File to write, .safetensors (names in its metadata), .npz or .csv by its ending: a row an image or video
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -110,6 +113,8 @@ struct Export<S: Args> {
 struct Using {
     #[command(flatten)]
     made: Made,
+    #[command(flatten)]
+    keeping: Keeping,
     #[command(flatten)]
     machine: MachineFlags,
 }
@@ -196,7 +201,12 @@ pub fn command<P: Paper>() -> Command {
     let command = ["evaluate", "embed", "export"].into_iter().fold(command, |command, verb| {
         command.mut_subcommand(verb, |command| verbs::helped::<P::Scoring>(command, verb))
     });
-    let no_photos = |verb: Command| verb.mut_arg("skip_unreadable", |arg| arg.hide(P::BRINGS != "images"));
+    let no_photos = |verb: Command| {
+        verb.mut_args(|arg| {
+            let idle = P::BRINGS != "images" && ["skip_unreadable", "kept"].contains(&arg.get_id().as_str());
+            if idle { arg.hide(true) } else { arg }
+        })
+    };
     let command = ["reproduce", "train", "embed"]
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, no_photos));
@@ -219,6 +229,7 @@ pub fn command<P: Paper>() -> Command {
     let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("config", |arg| arg.conflicts_with("table")));
     let command = P::USES.iter().fold(command, |command, verb| {
         let own = hyper::some::<P::Scoring>(Using::augment_args(Command::new(verb.name)), verb.scoring);
+        let own = own.arg(shell::json_flag());
         command.subcommand(seen(published::<P>((verb.flags)(own))))
     });
     // What stands above an enum of verbs would take the place of the citation.
@@ -238,7 +249,7 @@ fn published<P: Paper>(verb: Command) -> Command {
     // One of the two is required, and said as that.
     let made = clap::ArgGroup::new("made").args(["run", "weights"]).required(true);
     hyper::optional::<P::Hyper>(verb, "Network", |_| true).group(made).mut_args(|arg| match arg.get_long() {
-        Some("untrained") => arg.conflicts_with("weights"),
+        Some("untrained" | "best") => arg.conflicts_with("weights"),
         Some("weights") => {
             arg.value_name("FILE").help("Published weights of the whole network, in place of a run (into data/runs/)")
         }
@@ -267,6 +278,8 @@ fn chosen<P: Paper>(
     };
     if made.untrained {
         opened.stand = Stand::Untrained;
+    } else if made.best {
+        opened.stand = Stand::Best;
     }
     scorable::<P>(&opened.h.own, how, &scoring, whose)?;
     Ok((opened, run))
@@ -281,7 +294,7 @@ fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, whose: Type
 fn baselines<P: Paper>(verb: Command) -> Command {
     let Some((what, _)) = P::BASELINES else { return verb };
     let flag = clap::Arg::new("baselines").long("baselines").action(clap::ArgAction::SetTrue).requires("data");
-    let flag = flag.conflicts_with_all(["run", "untrained"]).help_heading("Scoring");
+    let flag = flag.conflicts_with_all(["run", "untrained", "best"]).help_heading("Scoring");
     verb.arg(flag.help(format!("Score {what} on --data instead of a run: what a network has to beat")))
         .mut_group("made", |made| made.arg("baselines"))
 }
@@ -388,16 +401,25 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Reproduce(args) => reproduce::<P>(args, of),
             Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
             Verb::Embed(args) => {
-                let videos = args.skip_unreadable && P::BRINGS != "images";
-                ensure!(!videos, hyper::usage(anyhow!("--skip-unreadable: videos are never left out: leave it out")));
+                let videos = P::BRINGS != "images" && (args.keeping.skip_unreadable || args.keeping.kept.is_some());
+                ensure!(
+                    !videos,
+                    hyper::usage(anyhow!("--skip-unreadable, --kept: these are of photos: leave them out"))
+                );
                 let machine = args.machine.resolve()?;
                 let (opened, mut run) = to_embed::<P>(args.made, machine, &args.scoring, (name, of))?;
-                run.machine.skip_unreadable = args.skip_unreadable;
+                run.machine.skip_unreadable = args.keeping.skip_unreadable;
                 let out = embed::check_out(&args.out)?;
                 let paths: Vec<PathBuf> = of.get_many("brings").context("no folder")?.cloned().collect();
                 let photos = if P::BRINGS == "images" { Brought::photos(&paths)? } else { Vec::new() };
-                let of = Brought { paths, photos, features: true };
-                let found = P::embed(&opened.h.own, &opened.nets(&run), &of, &args.scoring, &run)?;
+                let nets = opened.nets(&run);
+                let (made, known) = nets.made(&args.scoring)?;
+                let mut beside = args.out.clone().into_os_string();
+                beside.push(".kept");
+                let kept = (!photos.is_empty()).then(|| args.keeping.folder(beside.into(), &known));
+                let of = Brought { paths, photos, features: true, kept };
+                let mut found = P::embed(&opened.h.own, &nets, &of, &args.scoring, &run)?;
+                found.metadata.push(("made".into(), made.to_string()));
                 embed::write(&out, &found)?;
                 print(format!("{}: {}", found.what, args.out.display()))
             }
@@ -450,20 +472,26 @@ fn use_of<P: Paper>(verb: &Use, of: &clap::ArgMatches) -> Result<()> {
     let how: P::Scoring = hyper::with(&hyper::blank::<P::Scoring>()?, &typed).map_err(hyper::usage)?;
     // The verb's own command line has no flags that it does not look at.
     let (opened, mut run) = to_embed::<P>(args.made, args.machine.resolve()?, &how, ("evaluate", of))?;
-    run.machine.skip_unreadable = false;
+    run.machine.skip_unreadable = args.keeping.skip_unreadable;
     let nets = opened.nets(&run);
+    let (made, known) = nets.made(&how)?;
+    let out = of.get_one::<PathBuf>("out").context("no folder")?;
+    let brought = |photos| {
+        let kept = Some(args.keeping.folder(out.join("kept"), &known));
+        Brought { photos, kept, ..Brought::default() }
+    };
     let asked = Asked {
         paper: (P::NAME, P::CITATION),
-        embed: &|brought| P::embed(&opened.h.own, &nets, brought, &how, &run),
+        embed: &|photos| P::embed(&opened.h.own, &nets, &brought(photos), &how, &run),
         compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
         metric: P::metric(&opened.h.own),
-        known: &|| nets.known(&how),
+        skip_unreadable: args.keeping.skip_unreadable,
+        made,
     };
     (verb.work)(&asked, of)
 }
 
 fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
-    let untrained = args.made.untrained;
     let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, ("evaluate", of))?;
     let h = &opened.h;
     let others = hyper::under::<P::Hyper>("Data");
@@ -496,7 +524,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
     };
     data.notes().iter().for_each(note);
     data.check(false, Duration::MAX)?;
-    let at = if untrained { at.join(UNTRAINED) } else { at };
+    let at = opened.stand.folder(at);
     let mut nets = opened.nets(&run);
     nets.elsewhere = (!typed.is_empty()).then_some(typed).map(|mut of| {
         // Two sets may have one name.

@@ -39,7 +39,7 @@ fn progress(at: &Path) -> Result<Vec<Progress>> {
         let log = lines(&folder.join("log.jsonl"))?;
         let warning = |line: &Value| Some(format!("step {}: {}", line["step"], line.get("warning")?.as_str()?));
         let warnings = log.iter().filter_map(warning).collect();
-        let Some(line) = log.into_iter().rfind(|line| line.get("warning").is_none() && line["step"].is_u64()) else {
+        let Some(line) = log.into_iter().rfind(|line| line["loss"].is_number() && line["step"].is_u64()) else {
             continue;
         };
         let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::error::{ContextKind, ContextValue};
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// The number of this process among several at one run.
 static PROCESS: AtomicUsize = AtomicUsize::new(0);
@@ -313,8 +313,13 @@ impl Bar {
     pub fn new(what: &str, total: u64, done: u64) -> Bar {
         let bar = (speaks() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {eta} left  {msg}") {
-                bar.set_style(style);
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {left}  {msg}") {
+                // Before the first step nothing is known.
+                let left = move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+                    let known = state.pos() > done && state.per_sec() > 0.;
+                    let _ = if known { write!(to, "{:#} left", HumanDuration(state.eta())) } else { Ok(()) };
+                };
+                bar.set_style(style.with_key("left", left));
             }
             bar.set_prefix(foreign(what));
             bar.set_position(done);

@@ -33,6 +33,13 @@ pub(crate) fn refuse_idle<S: Args>(verb: &str, typed: &Flags) -> Result<()> {
     Err(usage(anyhow!("--{} has no effect on {verb}, only on {verbs}: leave it out", name(&arg))))
 }
 
+/// Those of `of`, flags of `S`, that an embedding depends on.
+pub(crate) fn embedding<S: Args>(mut of: Flags) -> Flags {
+    let idle = args::<S>().into_iter().filter(|arg| !looking(arg).contains(&"embed"));
+    idle.for_each(|arg| drop(of.shift_remove(&name(&arg))));
+    of
+}
+
 /// Fails where a flag of `S` stands in no group that is known here.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
 //! All images under a folder, without labels: what `embed` takes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use image::RgbImage;
 use rayon::prelude::*;
-use serde_json::json;
 
 use super::{Photo, Source, check, thousands};
 use crate::folders::{Passed, images};
@@ -34,49 +34,45 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
     Ok(found.into_iter().map(photo).collect())
 }
 
-/// Photos, and metadata of those that were left out.
-pub type Kept = (Vec<Photo>, Vec<(String, String)>);
-
-/// A user's photos, and metadata of what comes of them: which were left out because they cannot be read, where
-/// they may be.
+/// Those of a user's photos that can be used, and the names of the others, which may be there where `skip` says so.
 ///
 /// # Errors
-/// Where one cannot be read.
-pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<Kept> {
-    if skip {
-        return usable(photos, |photo| photo.source.image());
+/// Where one cannot be read and may not be left out, or all are.
+pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<String>)> {
+    if !skip {
+        check(&photos)?;
+        return Ok((photos, Vec::new()));
     }
-    check(&photos)?;
-    Ok((photos, Vec::new()))
+    let gone = unusable(&photos.iter().collect::<Vec<_>>(), &|photo| photo.source.image());
+    left_out(&gone, photos.len())?;
+    let (gone, good): (Vec<_>, Vec<_>) = photos.into_iter().enumerate().partition(|(i, _)| gone.contains_key(i));
+    let names = gone.into_iter().map(|(_, photo)| photo.name.to_string());
+    Ok((good.into_iter().map(|(_, photo)| photo).collect(), names.collect()))
 }
 
-/// Those of `photos` of which `image` gives one, decoded on all cores, and metadata as [`brought`] has it. How many are left
-/// out is said.
-///
-/// # Errors
-/// Where there are none.
-pub fn usable(photos: Vec<Photo>, image: impl Fn(&Photo) -> Result<Arc<RgbImage>> + Sync) -> Result<Kept> {
-    let mut bar = say::Bar::new("read", photos.len() as u64, 0);
-    let (mut good, mut gone, mut first) = (Vec::new(), Vec::new(), None);
-    for part in photos.chunks(256) {
+/// What gives the image of a photo.
+pub type Decode<'a> = dyn Fn(&Photo) -> Result<Arc<RgbImage>> + Sync + 'a;
+
+/// The places of those `photos` that `image` does not give, decoded on all cores, and why.
+pub fn unusable(photos: &[&Photo], image: &Decode<'_>) -> BTreeMap<usize, String> {
+    let (mut bar, mut gone) = (say::Bar::new("read", photos.len() as u64, 0), BTreeMap::new());
+    for (number, part) in photos.chunks(256).enumerate() {
         let errors: Vec<_> = part.par_iter().map(|photo| image(photo).err()).collect();
-        for (photo, error) in part.iter().zip(errors) {
-            match error {
-                None => good.push(photo.clone()),
-                Some(error) => {
-                    first.get_or_insert_with(|| say::one_line(&error));
-                    gone.push(&*photo.name);
-                }
-            }
-        }
+        let errors = errors.into_iter().enumerate().filter_map(|(i, error)| Some((256 * number + i, error?)));
+        gone.extend(errors.map(|(i, error)| (i, say::one_line(&error))));
         bar.step(part.len() as u64);
     }
-    drop(bar);
-    let Some(first) = first else { return Ok((good, Vec::new())) };
-    let count = format!("{} of {} photos cannot be used", thousands(gone.len()), thousands(photos.len()));
-    if good.is_empty() {
-        bail!("{count}, the first: {first}");
-    }
+    gone
+}
+
+/// Says how many of `all` photos are `gone`.
+///
+/// # Errors
+/// Where all are.
+pub fn left_out(gone: &BTreeMap<usize, String>, all: usize) -> Result<()> {
+    let Some(first) = gone.values().next() else { return Ok(()) };
+    let count = format!("{} of {} photos cannot be used", thousands(gone.len()), thousands(all));
+    ensure!(gone.len() < all, "{count}, the first: {first}");
     say::note(format!("{count} and have no row, the first: {first}"));
-    Ok((good, vec![("not read".into(), json!(gone).to_string())]))
+    Ok(())
 }

@@ -24,7 +24,7 @@ use crate::{catalog, seed};
 
 pub use crate::source::Source;
 pub use card::Card;
-pub use folder::{brought, folder, usable};
+pub use folder::{Decode, brought, folder, left_out, unusable};
 pub use reader::{Fits, Reader};
 pub use split::{Split, SplitPeople, split_people};
 

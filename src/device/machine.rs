@@ -33,6 +33,9 @@ pub struct TrainingFlags {
     /// Save a checkpoint every N steps (and every two minutes, and at the end)
     #[arg(long, help_heading = "Machine", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
+    /// Score the network every STEPS steps on what is held out for that, and keep the best as best.safetensors: evaluate --run DIR --best then takes it
+    #[arg(long, help_heading = "Machine", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub score_every: Option<u64>,
     /// Train without the photos that cannot be used, with others in their places; the log counts them
     #[arg(long, help_heading = "Machine")]
     pub skip_unreadable: bool,
@@ -62,8 +65,9 @@ impl TrainingFlags {
     }
 
     fn completed(&self, machine: Machine) -> Result<Machine> {
-        let alike = (self.sync_batch_norm, self.place.tf32, self.place.deterministic, self.skip_unreadable);
-        let asked = "--sync-batch-norm, --tf32, --deterministic and --skip-unreadable: give every process the same";
+        let alike =
+            (self.sync_batch_norm, self.place.tf32, self.place.deterministic, self.skip_unreadable, self.score_every);
+        let asked = "--sync-batch-norm, --tf32, --deterministic, --skip-unreadable and --score-every: give every process the same";
         machine.world.agree(asked, &alike)?;
         if self.sync_batch_norm {
             if machine.world.is_alone() {
@@ -77,6 +81,7 @@ impl TrainingFlags {
         }
         let TrainingFlags {
             checkpoint_every,
+            score_every,
             sync_batch_norm,
             skip_unreadable,
             data_changed,
@@ -92,7 +97,16 @@ impl TrainingFlags {
         }
         // A resumed run begins without a graph, whose kernels cuBLAS may choose otherwise.
         let graphs = gpu && !no_graph && !self.place.deterministic;
-        Ok(Machine { checkpoint_every, sync_batch_norm, skip_unreadable, data_changed, graphs, tensorboard, ..machine })
+        Ok(Machine {
+            checkpoint_every,
+            score_every,
+            sync_batch_norm,
+            skip_unreadable,
+            data_changed,
+            graphs,
+            tensorboard,
+            ..machine
+        })
     }
 }
 
@@ -125,6 +139,8 @@ pub struct Machine {
     pub workers: usize,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
+    /// Steps between two scores of a training, if it is scored.
+    pub score_every: Option<u64>,
     /// The processes at this run.
     pub world: World,
     /// Whether batch normalisation sees the rows of all of them.
@@ -221,6 +237,7 @@ impl MachineFlags {
             name,
             workers,
             checkpoint_every: u64::MAX,
+            score_every: None,
             world,
             sync_batch_norm: false,
             skip_unreadable: false,

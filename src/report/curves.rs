@@ -19,7 +19,7 @@ const BOTH_MEANS: &str = "Both means: over all terms, and over the terms above 0
 /// Every curve that is known, in the order of the page. Where two of them show the same number, the first one that has
 /// points does.
 #[rustfmt::skip]
-const CURVES: [Curve; 13] = [
+const CURVES: [Curve; 14] = [
     ("Loss", BOTH_MEANS, "loss", &[("mean", "/mean"), ("mean of active", "/mean_active")],
         |line| line["norm"].is_object()),
     ("Loss", "", "loss", &[("mean over quadruplets", "/mean")], |line| line["square"].is_object()),
@@ -27,6 +27,8 @@ const CURVES: [Curve; 13] = [
     ("Losses of the second stage", "The network is frozen.", "loss",
         &[("label count", "/count"), ("label threshold", "/threshold")], |line| line["stage"] == 2),
     ("Loss", "The mean over a batch's samples.", "loss", &[("mean", "/mean")], EVERY),
+    ("Score while it trained", "On what is held out; the best one's weights are best.safetensors.", "score",
+        &[("score", "/score")], EVERY),
     ("Active terms", "The fraction of terms above 0.", "fraction", &[("active", "/active")], EVERY),
     ("Pairs in the right order", "Of a batch's pairs of different skill.", "fraction", &[("right", "/right")], EVERY),
     ("Gap of two scores", "The mean of |f(a) - f(b)| over a batch's pairs.", "gap", &[("gap", "/gap")], EVERY),

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder};
+use super::scores::BEST;
 
 use crate::files;
 use crate::optim::Optimizer;
@@ -85,6 +86,20 @@ pub fn save(
         std::fs::rename(&fresh, &newest)
     };
     shift().map_err(|error| files::cannot(&newest, error))
+}
+
+/// Saves the weights alone, as the best so far.
+pub fn save_best(folder: &RunFolder, store: &VarStore, progress: &Progress) -> Result<()> {
+    let named = store.variables().into_iter().map(|(name, x)| (format!("model.{name}"), x)).collect::<BTreeMap<_, _>>();
+    let metadata = HashMap::from([("progress".to_string(), serde_json::to_string(progress)?)]);
+    crate::weights::save(&folder.file(BEST), &named.into_iter().collect::<Vec<_>>(), Some(metadata))
+}
+
+/// Loads the best weights of `run` into the store: the steps that they had been trained.
+pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<u64> {
+    let path = run.join(BEST);
+    ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
+    Ok(load_one(&path, config, store, None)?.progress.step)
 }
 
 /// The steps that the newest checkpoint of `run` says it has, of which nothing else is read; None where there is none.

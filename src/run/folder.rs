@@ -22,6 +22,8 @@ pub const BEFORE: &str = "checkpoint.before.safetensors";
 pub const RESULTS: &str = "results.json";
 /// The page for people, of a run and of whatever else a verb found.
 pub const REPORT: &str = "report.html";
+/// The folder, in a run's, of what its best checkpoint gives.
+pub const BEST: &str = "best";
 /// The folder, in a run's, of what its network was before training.
 pub const UNTRAINED: &str = "untrained";
 /// Held by who writes, and says who.
@@ -33,7 +35,8 @@ pub fn trained(run: &Path) -> bool {
 }
 
 /// What a run keeps for itself, beside its checkpoints.
-const OWN: [&str; 7] = ["config.json", "log.jsonl", "timing.jsonl", "photos.csv.gz", RESULTS, REPORT, LOCK];
+const OWN: [&str; 8] =
+    ["config.json", "best.safetensors", "log.jsonl", "timing.jsonl", "photos.csv.gz", RESULTS, REPORT, LOCK];
 
 /// Errors where something else than a folder is in the place of `run`.
 pub fn check_folder(run: &Path) -> Result<()> {

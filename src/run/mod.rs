@@ -2,7 +2,7 @@
 //!
 //! `config.json` (every flag, versions, device), `log.jsonl` (a line a logged step: a function of the flags and the
 //! data alone), `timing.jsonl` (what the clock said at the same steps), `checkpoint.safetensors` and the one before
-//! it, `photos.csv.gz` (the training data), `results.json`, `report.html`, `model.pt`.
+//! it, `best.safetensors` (the best by the scores of `--score-every`), `photos.csv.gz` (the training data), `results.json`, `report.html`, `model.pt`.
 
 pub mod board;
 pub mod cached;
@@ -11,6 +11,7 @@ pub mod config;
 pub mod folder;
 pub mod history;
 pub mod photos;
+pub mod scores;
 pub mod session;
 pub mod stats;
 pub mod stop;

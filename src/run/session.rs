@@ -15,6 +15,7 @@ use super::board::{Board, now};
 use super::checkpoint;
 use super::config::Config;
 use super::folder::{Log, Mark, RunFolder};
+use super::scores::Scores;
 use super::stop::{Signals, Stopped};
 use super::watch::{Finite, Reading, Watch};
 use crate::bounds::resident;
@@ -74,7 +75,7 @@ pub fn median(mut of: Vec<f64>) -> Option<f64> {
 
 /// A training run at work in its folder. It holds the weights and the optimiser, logs, and saves.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<'a> {
     /// Tensors that checkpoints carry beside weights and optimiser, by name.
     pub extra: BTreeMap<String, Tensor>,
     at: PathBuf,
@@ -106,6 +107,8 @@ pub struct Session {
     kept: (u64, Instant),
     /// Since the last log line: when it was, images and steps since.
     since: (Instant, i64, u32),
+    /// How it is scored while it trains, if it is.
+    pub scores: Option<Scores<'a>>,
     /// When each step of a trial ended.
     trial: Option<Vec<Instant>>,
 }
@@ -132,7 +135,7 @@ pub struct Done<'a> {
     pub waited: Duration,
 }
 
-impl Session {
+impl<'a> Session<'a> {
     /// Opens the plan's folder, or goes on from its checkpoint: weights into `store`, state into the optimiser. `begin`
     /// prepares the weights of a run that has no checkpoint yet (ImageNet's, say); where it errors, the folder is not
     /// claimed. Other flags than the folder's own are an error.
@@ -143,7 +146,7 @@ impl Session {
         machine: &Machine,
         mut store: VarStore,
         begin: impl FnOnce(&VarStore) -> Result<()>,
-    ) -> Result<Session> {
+    ) -> Result<Session<'a>> {
         let Plan { mut config, at, steps, log_every, rule, weight_decay, trial } = plan;
         let world = machine.world.clone();
         let mut optimizer = Optimizer::new(rule, weight_decay, &store);
@@ -215,6 +218,7 @@ impl Session {
             signals: None,
             kept: (start, Instant::now()),
             since: (Instant::now(), 0, 0),
+            scores: None,
             trial: trial.then(Vec::new),
             trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
             store,
@@ -400,6 +404,7 @@ impl Session {
         let last = size > 1 && self.trial.is_none() && (stop.is_some() || count == self.steps);
         self.signals.iter().for_each(|signals| signals.last(last));
         let Some(writes) = &mut self.writes else {
+            self.score(count)?;
             self.met(last)?;
             return stop.map_or(Ok(()), |signal| stopped(signal, String::new()));
         };
@@ -454,10 +459,12 @@ impl Session {
                 let loss = number("mean").or(number("loss")).unwrap_or(f64::NAN);
                 let active =
                     number("active").map_or_else(String::new, |share| format!("active {:.0}%  ", 100. * share));
-                bar.message(format!("loss {loss:.4}  {active}{speed:.0} images/s"));
+                let score = self.scores.as_ref().map_or_else(String::new, Scores::words);
+                bar.message(format!("loss {loss:.4}  {active}{speed:.0} images/s  {score}").trim_end().into());
             }
             self.since = (Instant::now(), 0, 0);
         }
+        self.score(count)?;
         let due = count.is_multiple_of(self.checkpoint_every) || self.kept.1.elapsed().as_secs() >= 120;
         if due || asked || count == self.steps {
             self.checkpoint(count)?;
@@ -477,6 +484,35 @@ impl Session {
             None => Ok(()),
             Some(signal) => stopped(signal, kept(count, &self.at)),
         }
+    }
+
+    /// Scores the network where that is due after `count` steps: a line of the log, and, where none was better, the weights.
+    fn score(&mut self, count: u64) -> Result<()> {
+        let due = self.scores.as_mut().filter(|scores| self.trial.is_none() && scores.due(count, self.steps));
+        let Some(scores) = due else { return Ok(()) };
+        let (begun, safe) = (Instant::now(), kept(self.kept.0, &self.at));
+        if self.writes.is_some() {
+            self.finite.check(count - 1, &safe)?;
+        }
+        let bar = self.bar.take().is_some(); // there is one of its own
+        let (line, better) = scores.score(&self.store, count)?;
+        if let Some(writes) = &mut self.writes {
+            writes.log.line(&line)?;
+            if let Some(board) = &mut writes.board {
+                board.line(&line, &json!({"time": now()}))?;
+            }
+            if better {
+                let progress = checkpoint::Progress::new(count, Mark::default(), String::new(), &self.config);
+                checkpoint::save_best(&writes.folder, &self.store, &progress)?;
+            }
+        }
+        if bar {
+            let mut bar = Bar::new("train", self.steps, count);
+            bar.line(&format!("step {count}: {}, {}", line["of"].as_str().unwrap_or(""), scores.words()));
+            self.bar = Some(bar);
+        }
+        self.since.0 += begun.elapsed();
+        Ok(())
     }
 
     /// Behind the `last` checkpoint all meet: who leaves before it is written may take the others along.
@@ -527,11 +563,13 @@ fn kept(step: u64, at: &Path) -> String {
     }
 }
 
-/// Loads the weights of the run at `at` into `store`: the steps that were done. Errors where there is no checkpoint.
-/// Of several processes the first one reads.
-pub fn load(at: &Path, config: &Config, store: &mut VarStore, world: &World) -> Result<u64> {
+/// Loads the weights of the run at `at` into `store`, the `best` or the newest: the steps that were done. Errors where there
+/// is no checkpoint. Of several processes the first one reads.
+pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<u64> {
     let mut step = 0;
-    if world.leads() {
+    if world.leads() && best {
+        step = checkpoint::load_best(at, config, store)?;
+    } else if world.leads() {
         // Of a part too, which no one has read yet.
         checkpoint::exists(at).then(|| Config::read(at)).transpose()?;
         let loaded = checkpoint::load(at, config, store, None)?

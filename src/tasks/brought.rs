@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{ArgMatches, Command};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Rows;
+use super::kept::{NO_FACE, NOT_READ};
 use super::pairs::Ranked;
 use crate::datasets::{Photo, Source, folder};
 use crate::distance::Metric;
 use crate::report::{Frame, Report, Tile};
 use crate::run::folder::{REPORT, check_out};
-use crate::say::print;
+use crate::say::{answer, print};
 use crate::{files, lists, picture};
 
 /// A verb that does with a network what it is for.
@@ -37,13 +38,15 @@ pub struct Asked<'a> {
     /// The paper, and its citation.
     pub paper: (&'static str, &'static str),
     /// What the network says of photos.
-    pub embed: &'a dyn Fn(&Brought) -> Result<Rows>,
+    pub embed: &'a dyn Fn(Vec<Photo>) -> Result<Rows>,
     /// What queries and a gallery are ranked by, `[Q, G]`, of a network that compares two photos; None of others.
     pub compare: &'a Compare<'a>,
     /// How embeddings are compared.
     pub metric: Metric,
-    /// A hash of the weights and of the flags that an embedding depends on.
-    pub known: &'a dyn Fn() -> Result<String>,
+    /// Whether photos that cannot be read are left out.
+    pub skip_unreadable: bool,
+    /// What makes the results: program, weights, flags.
+    pub made: Value,
 }
 
 /// What a user brings.
@@ -55,6 +58,8 @@ pub struct Brought {
     pub photos: Vec<Photo>,
     /// Whether features below the answers are wanted too.
     pub features: bool,
+    /// Where rows are kept: see [`Brought::rows`].
+    pub kept: Option<PathBuf>,
 }
 
 impl Brought {
@@ -87,11 +92,6 @@ impl Brought {
         all.retain(|photo| seen.insert(photo.name.clone()));
         Ok(all)
     }
-
-    /// Photos alone, of which the answers are wanted.
-    pub fn of(photos: Vec<Photo>) -> Brought {
-        Brought { photos, ..Brought::default() }
-    }
 }
 
 /// Checks, before the work, that the folder `out` of results may be written: `name`, which holds `keys` where a verb wrote
@@ -104,14 +104,25 @@ pub fn check_folder(out: &Path, name: &str, keys: &[&str]) -> Result<()> {
     [name, REPORT].iter().try_for_each(|file| check_out(&out.join(file), |_| known).map(drop))
 }
 
-/// Writes the folder of results.
+/// Writes the folder of results: `value`, with what made it and which photos were left out, and the page.
 ///
 /// # Errors
 /// One line that names the file.
-pub fn write_folder(out: &Path, name: &str, value: &Value, report: &Report) -> Result<()> {
+pub fn write_folder(
+    asked: &Asked<'_>,
+    out: &Path,
+    name: &str,
+    mut value: Value,
+    left_out: &Rows,
+    report: &Report,
+) -> Result<()> {
+    value["not_read"] = json!(left_out.texts(NOT_READ).unwrap_or_default());
+    value["no_face"] = json!(left_out.texts(NO_FACE).unwrap_or_default());
+    value["made"] = asked.made.clone();
+    answer(&value)?;
     std::fs::create_dir_all(out)
         .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
-    files::write_atomic(&out.join(name), serde_json::to_string_pretty(value)?.as_bytes())?;
+    files::write_atomic(&out.join(name), serde_json::to_string_pretty(&value)?.as_bytes())?;
     report.write(&out.join(REPORT))?;
     print(format!("results: {}\nreport:  {}", out.join(name).display(), out.join(REPORT).display()))
 }

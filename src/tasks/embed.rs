@@ -60,14 +60,15 @@ impl Embedding {
             self.world.agree(asked, &(names, format!("{:?} {:?} {}", self.views, self.recipe, self.amp)))?;
         }
         // Fewer photos than processes: each embeds them all.
-        let Ok(shares) = self.world.shares(photos.len(), 1) else { return self.own(network, photos, what) };
-        self.world.gather(&self.own(network, &photos[shares.own()], what)?, &shares)
+        let own = |photos: &[Photo]| self.own(network, photos, &mut Bar::new(what, photos.len() as u64, 0));
+        let Ok(shares) = self.world.shares(photos.len(), 1) else { return own(photos) };
+        self.world.gather(&own(&photos[shares.own()])?, &shares)
     }
 
-    fn own(&self, network: &dyn Network, photos: &[Photo], what: &str) -> Result<Tensor> {
+    /// As [`Embedding::photos`], by this process alone.
+    pub(super) fn own(&self, network: &dyn Network, photos: &[Photo], bar: &mut Bar) -> Result<Tensor> {
         let views = self.views.count();
         let chunk = (self.batch / views).max(1);
-        let mut bar = Bar::new(what, photos.len() as u64, 0);
         let mut rows = Fetch::default();
         let _held = hold_weights();
         for images in self.chunks(photos, self.views, chunk)? {

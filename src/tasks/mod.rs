@@ -3,6 +3,7 @@
 pub mod brought;
 pub mod embed;
 pub mod faces;
+pub mod kept;
 pub mod labels;
 pub mod pairs;
 pub mod people;

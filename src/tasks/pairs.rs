@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use super::embed::Embedding;
-use super::{Rows, people, reid};
+use super::kept::{self, NOT_READ};
+use super::{Brought, Rows, people, reid};
 use crate::collectives::{Shares, World};
 use crate::datasets::{self, Fits, Photo, Reader, ReidSet};
 use crate::distance::Metric;
@@ -183,12 +184,12 @@ impl Comparison {
     ///
     /// # Errors
     /// Where one cannot be read, or they are too many to compare.
-    pub fn photos(&self, network: &QuadrupletNet, photos: &[Photo]) -> Result<Rows> {
+    pub fn photos(&self, network: &QuadrupletNet, of: &Brought) -> Result<Rows> {
         const MOST: usize = 10_000;
         if !network.takes_pairs() {
-            return people::embed_photos(network, photos, &self.images);
+            return people::embed_photos(network, of, &self.images);
         }
-        let (photos, metadata) = datasets::brought(photos.to_vec(), self.images.skip_unreadable)?;
+        let (photos, gone) = datasets::brought(of.photos.clone(), self.images.skip_unreadable)?;
         let n = photos.len();
         ensure!(n <= MOST, "--images: {n} photos make {} pairs: give at most {MOST} photos", n * n);
         let g = self.matrix(network, &photos, &photos)?;
@@ -196,7 +197,7 @@ impl Comparison {
         Ok(Rows {
             what: format!("{n} x {n} dissimilarities"),
             tensors: vec![("dissimilarity".into(), g)],
-            metadata,
+            metadata: kept::left_out(NOT_READ, &gone),
             ..Rows::of(photos)
         })
     }

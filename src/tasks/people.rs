@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use super::embed::{Embedding, at_once};
 use super::reid::{Embedded, has_cameras};
-use super::{Data, Rows};
+use super::{Brought, Data, Rows};
 use crate::collectives::Shares;
 use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet};
 use crate::distance::Metric;
@@ -195,11 +195,12 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
 ///
 /// # Errors
 /// Where one cannot be read.
-pub fn embed_photos(network: &dyn Network, photos: &[Photo], embedding: &Embedding) -> Result<Rows> {
-    let (photos, metadata) = datasets::brought(photos.to_vec(), embedding.skip_unreadable)?;
-    let x = embedding.photos(network, &photos, "embed")?;
-    let what = format!("{} embeddings of width {}", photos.len(), network.width());
-    Ok(Rows { what, tensors: vec![("embeddings".into(), x)], metadata, ..Rows::of(photos) })
+pub fn embed_photos(network: &dyn Network, of: &Brought, embedding: &Embedding) -> Result<Rows> {
+    let rows = of.rows(embedding.skip_unreadable, &|photo| photo.source.image(), &|photos, bar| {
+        let x = embedding.own(network, &photos, bar)?;
+        Ok(Rows { tensors: vec![("embeddings".into(), x)], ..Rows::of(photos) })
+    })?;
+    Ok(Rows { what: format!("{} embeddings of width {}", rows.names.len(), network.width()), ..rows })
 }
 
 impl Embedded {

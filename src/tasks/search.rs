@@ -1,7 +1,7 @@
 //! Photos of a gallery that are nearest to a query's: what re-identification is for.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use serde_json::json;
 use tch::{Kind, Tensor};
 
+use super::Rows;
 use super::brought::{Asked, Brought, PICTURES, Use, apart, check_folder, tile, write_folder};
-use crate::datasets::Photo;
+use super::kept::{self, NOT_READ};
+use crate::datasets::{self, Photo};
 use crate::report::{Frame, GalleryRow, Report, Table};
-use crate::run::folder::check_out;
-use crate::say::{line, print, say};
-use crate::weights;
+use crate::say::{line, print};
 
 /// `search`.
 pub const SEARCH: Use = Use {
@@ -28,7 +28,7 @@ pub const SEARCH: Use = Use {
 
 #[derive(Args)]
 struct SearchFlags {
-    /// Photos to search for, or folders of such
+    /// Photos to search for, or folders of such; none is its own answer
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     query: Vec<PathBuf>,
     /// Photos to search among, or folders that are searched with their subfolders
@@ -37,7 +37,7 @@ struct SearchFlags {
     /// Answers a query
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = crate::bounds::within(1..=100_000_usize))]
     top: usize,
-    /// Folder to write: answers.json, report.html and, of a network that embeds, gallery.safetensors, which the next search in the same photos takes
+    /// Folder to write: answers.json and report.html
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -45,17 +45,25 @@ struct SearchFlags {
 /// The first answers to a query: places in the gallery and distances.
 type Answers = Vec<(usize, f64)>;
 
+/// Queries and a gallery as far as they can be read, answers, and what was left out.
+struct Found {
+    query: Vec<Photo>,
+    gallery: Vec<Photo>,
+    answers: Vec<Answers>,
+    left_out: Rows,
+}
+
 fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const NAME: &str = "answers.json";
     let flags = SearchFlags::from_arg_matches(of)?;
     check_folder(&flags.out, NAME, &["gallery", "queries"])?;
     apart("out", &flags.out, &flags.gallery)?;
-    let (query, gallery) = (Brought::photos(&flags.query)?, Brought::photos(&flags.gallery)?);
-    let top = flags.top.min(gallery.len());
-    let answers = match compared(asked, &query, &gallery, top)? {
-        Some(answers) => answers,
-        None => embedded(asked, &query, &gallery, top, &flags.out)?,
-    };
+    let photos = [Brought::photos(&flags.query)?, Brought::photos(&flags.gallery)?];
+    let compares = (asked.compare)(&[], &[])?.is_some();
+    let found = if compares { compared(asked, photos, flags.top)? } else { embedded(asked, photos, flags.top)? };
+    let Found { query, gallery, answers, left_out } = found;
+    let top = answers.iter().map(Vec::len).max().unwrap_or(0);
+    ensure!(top > 0, "--gallery: all of its photos are those of --query: name others");
     let name = |i: usize| &*gallery[i].name;
     let answer = |&(i, distance): &(usize, f64)| json!({"photo": name(i), "distance": distance});
     let of_query = |(photo, answers): (&Photo, &Answers)| json!({"query": *photo.name, "answers": answers.iter().map(answer).collect::<Vec<_>>()});
@@ -86,63 +94,68 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &format!("The query first, then its answers with rank and distance; {shown} of {} queries.", query.len()),
         &strips,
     );
-    write_folder(&flags.out, NAME, &value, &report)
+    write_folder(asked, &flags.out, NAME, value, &left_out, &report)
 }
 
-/// By a network that compares two photos, some queries at a time; None of others.
-fn compared(asked: &Asked<'_>, query: &[Photo], gallery: &[Photo], top: usize) -> Result<Option<Vec<Answers>>> {
-    let mut all = Vec::new();
-    for part in query.chunks(((1 << 26) / gallery.len()).max(1)) {
-        let Some((ranked, by)) = (asked.compare)(part, gallery)? else { return Ok(None) };
-        let shown = |(i, x): (usize, f64)| (i, by.shown(x));
-        all.extend(nearest(&ranked, top)?.into_iter().map(|answers| answers.into_iter().map(shown).collect()));
+/// By a network that compares two photos, some queries at a time.
+fn compared(asked: &Asked<'_>, photos: [Vec<Photo>; 2], top: usize) -> Result<Found> {
+    let [query, gallery] = photos;
+    let (query, gone) = datasets::brought(query, asked.skip_unreadable)?;
+    let (gallery, more) = datasets::brought(gallery, asked.skip_unreadable)?;
+    let left_out = Rows { metadata: kept::left_out(NOT_READ, &[gone, more].concat()), ..Rows::default() };
+    let (itself, mut answers) = (Itself::new(&query, &gallery), Vec::new());
+    for part in query.chunks(((1 << 24) / gallery.len()).max(1)) {
+        let (ranked, by) = (asked.compare)(part, &gallery)?.context("no comparison")?;
+        let near = itself.nearest(&ranked, top, answers.len())?.into_iter();
+        answers.extend(near.map(|near| near.into_iter().map(|(i, x)| (i, by.shown(x))).collect::<Answers>()));
     }
-    Ok(Some(all))
+    Ok(Found { query, gallery, answers, left_out })
 }
 
-/// By embeddings, those of the gallery out of its file where that is of these photos in this order and of this network.
-fn embedded(asked: &Asked<'_>, query: &[Photo], gallery: &[Photo], top: usize, out: &Path) -> Result<Vec<Answers>> {
-    std::fs::create_dir_all(out)
-        .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
-    // A file of embed's has names, too.
-    let ours = |at: &Path| weights::metadata(at).is_some_and(|kept| kept.contains_key("known"));
-    let file = check_out(&out.join("gallery.safetensors"), ours)?;
-    let seen = |photo: &Photo| {
-        let path = photo.source.path().and_then(|path| path.canonicalize().ok());
-        let found = path.as_ref().and_then(|path| path.metadata().ok());
-        format!("{:?}", (path, found.map(|found| (found.len(), found.modified().ok()))))
-    };
-    let seen: Vec<String> = gallery.par_iter().map(seen).collect();
-    let known = format!("{} {}", (asked.known)()?, blake3::hash(seen.concat().as_bytes()).to_hex());
-    let names = serde_json::to_string(&gallery.iter().map(|photo| &*photo.name).collect::<Vec<_>>())?;
-    let metadata = HashMap::from([("known".to_string(), known), ("names".to_string(), names)]);
-    let kept = weights::metadata(&file)
-        .is_some_and(|kept| metadata.iter().all(|(key, now)| kept.get(key).is_some_and(|kept| kept == now)));
-    let photos = if kept { query.to_vec() } else { [query, gallery].concat() };
-    let rows = (asked.embed)(&Brought::of(photos))?;
+/// By embeddings.
+fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) -> Result<Found> {
+    let queries = query.len();
+    let mut rows = (asked.embed)([query, gallery].concat())?;
+    let q = rows.places.iter().filter(|&&place| place < queries).count();
+    ensure!(q > 0, "--query: none of its photos can be read: name others");
+    ensure!(q < rows.names.len(), "--gallery: none of its photos can be read: name others");
     let x = &rows.tensors.first().context("no embeddings")?.1;
-    let q = query.len() as i64;
-    let stored = if kept {
-        say(format!("the gallery's embeddings are those of {}", file.display()));
-        let mut named = weights::read(&file)?;
-        ensure!(named.len() == 1, "{}: remove it", file.display());
-        named.remove(0).1
-    } else {
-        let g = x.narrow(0, q, gallery.len() as i64).copy();
-        weights::save(&file, &[("embeddings".into(), g.shallow_clone())], Some(metadata))?;
-        g
-    };
-    let mut all = Vec::new();
-    for part in x.narrow(0, 0, q).split(64, 0) {
-        all.extend(nearest(&asked.metric.matrix(&part, &stored), top)?);
+    let (query, gallery) = (rows.photos[..q].to_vec(), rows.photos.split_off(q));
+    let known = x.narrow(0, q as i64, gallery.len() as i64);
+    let (itself, mut answers) = (Itself::new(&query, &gallery), Vec::new());
+    for part in x.narrow(0, 0, q as i64).split(64, 0) {
+        answers.extend(itself.nearest(&asked.metric.matrix(&part, &known), top, answers.len())?);
     }
-    Ok(all)
+    Ok(Found { query, gallery, answers, left_out: rows })
 }
 
-/// The `top` smallest of each row of `[Q, G]`, the first first.
-fn nearest(distances: &Tensor, top: usize) -> Result<Vec<Answers>> {
-    let (near, places) = distances.to_kind(Kind::Double).topk(top as i64, 1, false, true);
-    let (near, places) = (Vec::<Vec<f64>>::try_from(near)?, Vec::<Vec<i64>>::try_from(places)?);
-    let row = |(near, places): (Vec<f64>, Vec<i64>)| places.into_iter().map(|i| i as usize).zip(near).collect();
-    Ok(near.into_iter().zip(places).map(row).collect())
+/// Where in the gallery each query's own file is, which is no answer.
+struct Itself(Vec<Vec<usize>>);
+
+impl Itself {
+    fn new(query: &[Photo], gallery: &[Photo]) -> Itself {
+        let mut places: HashMap<_, Vec<usize>> = HashMap::new();
+        for (i, path) in gallery.par_iter().map(kept::full).collect::<Vec<_>>().into_iter().enumerate() {
+            path.into_iter().for_each(|path| places.entry(path).or_default().push(i));
+        }
+        Itself(
+            query
+                .iter()
+                .map(|photo| kept::full(photo).and_then(|path| places.get(&path).cloned()).unwrap_or_default())
+                .collect(),
+        )
+    }
+
+    /// The `top` smallest of each row of `[q, G]`, the first first, for the queries from number `from` on.
+    fn nearest(&self, distances: &Tensor, top: usize, from: usize) -> Result<Vec<Answers>> {
+        let more = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let most = (top + more).min(distances.size()[1] as usize);
+        let (near, places) = distances.to_kind(Kind::Double).topk(most as i64, 1, false, true);
+        let (near, places) = (Vec::<Vec<f64>>::try_from(near)?, Vec::<Vec<i64>>::try_from(places)?);
+        let row = |((near, places), itself): ((Vec<f64>, Vec<i64>), &Vec<usize>)| {
+            let all = places.into_iter().map(|i| i as usize).zip(near);
+            all.filter(|(i, _)| !itself.contains(i)).take(top).collect()
+        };
+        Ok(near.into_iter().zip(places).zip(&self.0[from..]).map(row).collect())
+    }
 }

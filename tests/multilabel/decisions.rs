@@ -7,6 +7,7 @@ use rankle::collectives::World;
 use rankle::datasets::drawn::Shapes;
 use rankle::datasets::labels::{Content, Item, LabelSet};
 use rankle::device::machine::Machine;
+use rankle::say::Bar;
 use rankle::tasks::labels::{
     Encoding, MEASURES, Outputs, Passes, candidates, certainty, confusion, judge, measures, over_items, targets,
 };
@@ -207,6 +208,7 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
         name: "cpu".into(),
         workers: 2,
         checkpoint_every: u64::MAX,
+        score_every: None,
         world: World::alone(),
         sync_batch_norm: false,
         skip_unreadable: false,
@@ -216,13 +218,14 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
         tensorboard: false,
     };
     let items: Arc<[Item]> = set.train.clone().into();
-    let [same, sums] = over_items(&items, encoding, &machine, "test", |x| {
+    let [same, sums] = over_items(&items, encoding, &machine, &mut Bar::new("test", 0, 0), |x| {
         [x.shallow_clone(), x.sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Double)]
     })
     .expect("computed");
     assert_eq!(same, whole);
     all_close(&sums, &whole.sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Double), 1e-3);
-    assert!(over_items(&Vec::<Item>::new().into(), encoding, &machine, "test", |x| [x.shallow_clone()]).is_err());
+    let (none, bar) = (Vec::<Item>::new().into(), &mut Bar::new("test", 0, 0));
+    assert!(over_items(&none, encoding, &machine, bar, |x| [x.shallow_clone()]).is_err());
 
     let targets = sets(&targets(&all, 10));
     for (row, item) in targets.iter().zip(&all) {

@@ -94,7 +94,7 @@ impl Paper for Contrastive {
     fn embed(_: &Flags, nets: &Nets<'_, Self>, of: &Brought, _: &NoScoring, run: &Run) -> Result<Rows> {
         people::embed_photos(
             &nets.only()?,
-            &of.photos,
+            of,
             &people::embedding(Recipe::imagenet(SIDE, SIDE), TestViews::Original, run),
         )
     }

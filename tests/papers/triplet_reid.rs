@@ -211,36 +211,41 @@ fn wrong_weights_are_named_before_anything_is_written() {
     assert!(!place.path("run").exists(), "a refused start leaves no claim on the folder");
 }
 
-/// A gallery's embeddings are kept and taken again as long as photos, network and flags are the same.
+/// Nothing is its own answer, and what is kept is taken again as long as photos, network and flags are the same.
 #[test]
-fn search_finds_the_nearest_and_keeps_the_gallery() {
+fn search_finds_the_nearest_and_keeps_what_it_saw() {
     let usual = "--data drawn --net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 4";
     let place = Place::new(Program(env!("CARGO_BIN_EXE_triplet-reid")), usual);
     place.good("train @run");
     (0..6).for_each(|person| place.photo(&format!("gallery/{person}.png"), person, 1, 0));
     place.photo("query/a.png", 2, 1, 0);
+    // Answers, and how many photos were known.
     let search_in = |gallery: &str, more: &str| {
         let line = format!("search @run --query @query @gallery/4.png --gallery {gallery} --top 3 --out @out {more}");
         let output = place.command(&line).output().expect("starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        (place.json("out/answers.json")["queries"].clone(), said.contains("the gallery's embeddings are those of"))
+        let known = said.lines().find(|line| line.contains(" photos are known from"));
+        let known: u32 = known.map_or(0, |line| line.split(' ').next().expect("a count").parse().expect("a count"));
+        (place.json("out/answers.json")["queries"].clone(), known)
     };
     let search = |more: &str| search_in("@gallery", more);
-    let (first, kept) = search("");
-    assert!(!kept);
-    for (query, name) in [(0, "2.png"), (1, "4.png")] {
+    let (first, known) = search("");
+    assert_eq!(known, 0);
+    for (query, own) in [(0, "2.png"), (1, "4.png")] {
         let answers = first[query]["answers"].as_array().expect("answers");
-        assert!(answers.len() == 3 && answers[0]["photo"] == name, "{answers:?}");
         let distances: Vec<f64> = answers.iter().filter_map(|answer| answer["distance"].as_f64()).collect();
-        assert!(distances[0] < 1e-2 && distances.is_sorted() && distances[1] > distances[0], "{distances:?}");
+        assert!(answers.len() == 3 && distances.is_sorted() && distances[1] > distances[0], "{distances:?}");
+        // A copy is an answer, and the photo itself is none.
+        let found = answers.iter().any(|answer| answer["photo"] == own);
+        assert_eq!((found, distances[0] < 1e-2), (query == 0, query == 0), "{answers:?}");
     }
-    assert_eq!(search(""), (first.clone(), true));
-    assert!(!search("--views original").1, "seen in another way");
-    assert!(search("--views original").1);
+    assert_eq!(search(""), (first.clone(), 8));
+    assert_eq!(search("--views original").1, 0, "seen in another way");
+    assert_eq!(search("--views original").1, 8);
     place.photo("gallery/3.png", 2, 1, 0);
-    let (changed, kept) = search("--views original");
-    assert!(!kept);
+    let (changed, known) = search("--views original");
+    assert_eq!(known, 7);
     let distance = |i: usize| changed[0]["answers"][i]["distance"].as_f64().expect("a distance");
     assert!((distance(0) - distance(1)).abs() < 1e-3, "two photos of the query now: {changed}");
     // The same photos in another order, and others of the same names, sizes and times.
@@ -251,20 +256,58 @@ fn search_finds_the_nearest_and_keeps_the_gallery() {
         let time = from.metadata().and_then(|found| found.modified()).expect("a time");
         std::fs::File::options().write(true).open(to).and_then(|file| file.set_modified(time)).expect("set");
     }
-    assert!(!search("").1);
-    assert!(!search_in("@copy", "").1, "another folder");
-    for folders in ["@copy/0.png @gallery/4.png", "@gallery/4.png @copy/0.png"] {
-        let (found, kept) = search_in(folders, "");
+    assert_eq!(search("").1, 7);
+    assert_eq!(search_in("@copy", "").1, 2, "another folder, but for the queries");
+    for folders in ["@copy/0.png @copy/4.png", "@copy/4.png @copy/0.png"] {
+        let (found, known) = search_in(folders, "");
         let name = found[1]["answers"][0]["photo"].as_str().expect("a name");
-        assert!(!kept && name.ends_with("gallery/4.png"), "{found}");
+        assert!(known == 4 && name.ends_with("copy/4.png"), "{found}");
     }
-    std::fs::create_dir(place.path("own")).expect("made");
-    place.good("embed @run --images @gallery --out @own/gallery.safetensors");
+    // A folder is embedded once, whatever verb asks.
+    place.good("embed @run --images @gallery --out @rows.npz --kept @out/kept");
+    assert!(!place.path("rows.npz.kept").exists());
     place.write("gallery/out.txt", "");
     place.bad(&[
         (1, "search @run --query @query --gallery @gallery --out @gallery/out", "--out|beside it"),
-        (1, "search @run --query @query --gallery @gallery --out @own", "--out|did not write"),
+        (1, "search @run --query @gallery/1.png --gallery @gallery/1.png --out @out", "--gallery|--query"),
         (1, "search @run --query @none --gallery @gallery --out @out", "none"),
         (2, "search @run --query @query --gallery @gallery --out @out --top 0", "--top"),
+    ]);
+}
+
+/// Scores while a run trains change none of its weights, go on after a kill as if there had been none, and say which
+/// checkpoint was the best.
+#[test]
+fn the_best_checkpoint_is_kept() {
+    let usual =
+        "--data drawn --net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 6 --validation 4 --checkpoint-every 4";
+    let place = Place::new(Program(env!("CARGO_BIN_EXE_triplet-reid")), usual);
+    let weights =
+        |run: &str, file: &str| rankle::weights::read(&place.path(&format!("{run}/{file}"))).expect("weights");
+    place.good("train @plain");
+    place.good("train @run --score-every 2");
+    assert_eq!(weights("plain", "checkpoint.safetensors"), weights("run", "checkpoint.safetensors"));
+    let lines = place.log("run");
+    let scores: Vec<(u64, f64)> =
+        lines.iter().filter_map(|line| Some((line["step"].as_u64()? + 1, line["score"].as_f64()?))).collect();
+    assert_eq!(scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4, 6]);
+    let most = scores.iter().map(|(_, score)| *score).fold(0., f64::max);
+    let (best, _) = scores.iter().find(|(_, score)| *score == most).expect("one");
+    let said: serde_json::Value = serde_json::from_str(&place.good("evaluate @run --best --json")).expect("JSON");
+    assert_eq!((said["step"].as_u64(), said["scores"]["single query mAP"].as_f64()), (Some(*best), Some(most)));
+    assert!(place.path("run/best/report.html").exists() && !place.path("run/results.json").exists());
+    has(&place.good("report @run"), "trained");
+    has(&place.read("run/report.html"), "Score while it trained");
+    let bytes = || {
+        ["checkpoint", "best"].map(|name| std::fs::read(place.path(&format!("run/{name}.safetensors"))).expect("read"))
+    };
+    let (whole, log) = (bytes(), place.read("run/log.jsonl"));
+    std::fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
+    place.good("train @run --score-every 2");
+    assert!(bytes() == whole && place.read("run/log.jsonl") == log);
+    place.bad(&[
+        (2, "train @none ~--validation --score-every 2", "--score-every 2: say --validation"),
+        (1, "evaluate @plain --best", "no best.safetensors|--score-every"),
+        (2, "evaluate @run --best --untrained", "--untrained"),
     ]);
 }

@@ -1,5 +1,6 @@
 //! What papers of one field share, beside slow twins.
 
 mod detect;
+mod kept;
 mod pairs;
 mod reid;

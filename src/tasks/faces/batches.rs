@@ -24,7 +24,7 @@ use crate::run::{
 use crate::sampler::FaceSampler;
 use crate::say::note;
 use crate::source::View;
-use crate::tasks::{Data, Rows, files, people};
+use crate::tasks::{Brought, Data, Rows, files, people};
 use crate::transfer::stage;
 use crate::transform::{Augment, Recipe};
 
@@ -116,14 +116,14 @@ pub fn embed(net: &dyn Network, photos: &[Photo], recipe: Recipe, how: &Scoring,
     Ok(normalize(&people::embedding(recipe, how.views(), run).photos(net, photos, "embed")?))
 }
 
-/// Embeds a user's photos, each through `view`, or the faces that are detected, as [`embed`]. That
-/// they are cut, and photos without a face, which have no row, are said and stand in the metadata.
+/// Embeds a user's photos, each through `view`, or the faces that are detected, as [`embed`]. That they are cut is said and
+/// stands in the metadata; photos without a face have no row.
 ///
 /// # Errors
 /// Where one cannot be read or is no face crop, or none has a face.
 pub fn embed_photos(
     net: &dyn Network,
-    photos: &[Photo],
+    of: &Brought,
     view: View,
     recipe: Recipe,
     how: &Scoring,
@@ -135,41 +135,35 @@ pub fn embed_photos(
         "--variant {}: the mean of which set? embed takes plain or flip-averaged",
         variant.name()
     );
-    let mut set = FaceSet { test: photos.to_vec(), ..FaceSet::default() }.through(view);
-    let mut metadata = Vec::new();
-    if run.machine.skip_unreadable {
-        let image = |photo: &Photo| if how.detect.is_some() { photo.source.image() } else { faces::image(photo) };
-        (set.test, metadata) = datasets::usable(set.test, image)?;
-    }
+    let image = |photo: &Photo| if how.detect.is_some() { photo.source.image() } else { faces::image(photo) };
+    let mut rows = of.rows(run.machine.skip_unreadable, &image, &|photos, bar| {
+        let (mut seen, count) = (0, photos.len());
+        let mut test = FaceSet { test: photos, ..FaceSet::default() }.through(view).test;
+        let within = bar.within();
+        let mut each = || {
+            seen += 1;
+            bar.message(format!("faces looked for in {seen} of the next {count}"));
+        };
+        let empty = how.detected(&mut test, Some(&run.machine), within, &mut each)?.unwrap_or_default();
+        bar.message(String::new());
+        bar.step(empty.len() as u64);
+        let gone: BTreeSet<usize> = empty.into_iter().collect();
+        let places: Vec<usize> = (0..test.len()).filter(|place| !gone.contains(place)).collect();
+        let test: Vec<Photo> = places.iter().map(|&place| test[place].clone()).collect();
+        faces::check(&test)?;
+        let x = normalize(&people::embedding(recipe, how.views(), run).own(net, &test, bar)?);
+        Ok(Rows { tensors: vec![("embeddings".into(), x)], places, ..Rows::of(test) })
+    })?;
     if view.crop < 1. && how.detect.is_none() {
         note(format!(
             "--crop {} (the run's where it is not typed): each photo's centre square of that share",
             view.crop
         ));
-        metadata.push(("crop".into(), view.crop.to_string()));
+        rows.metadata.push(("crop".into(), view.crop.to_string()));
     } else if view.crop < 1. {
         note("--crop has no effect here: --detect cuts out the faces");
     }
-    let empty = how.detected(&mut set.test, Some(&run.machine))?.unwrap_or_default();
-    let gone: BTreeSet<usize> = empty.iter().copied().collect();
-    let places: Vec<usize> = (0..set.test.len()).filter(|place| !gone.contains(place)).collect();
-    if let Some(&first) = empty.first() {
-        let (all, first) = (set.test.len(), set.test[first].name.clone());
-        let names: Vec<&str> = empty.iter().map(|&place| &*set.test[place].name).collect();
-        metadata.push(("no face".into(), json!(names).to_string()));
-        set.test = places.iter().map(|&place| set.test[place].clone()).collect();
-        ensure!(!set.test.is_empty(), "no face in any of {all} photos, e.g. {first}: give other --images");
-        note(format!("{} of {all} photos have no face and no row, the first {first}", empty.len()));
-    }
-    faces::check(&set.test)?;
-    let x = embed(net, &set.test, recipe, how, run)?;
-    Ok(Rows {
-        what: format!("{} embeddings of width {}", set.test.len(), net.width()),
-        tensors: vec![("embeddings".into(), x)],
-        metadata,
-        places,
-        ..Rows::of(set.test)
-    })
+    Ok(Rows { what: format!("{} embeddings of width {}", rows.names.len(), net.width()), ..rows })
 }
 
 /// The bytes that a training step keeps of a face of `size` pixels a side, at most: of the published networks 1,210 a pixel in

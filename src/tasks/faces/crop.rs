@@ -95,24 +95,30 @@ pub fn chosen(faces: &[Face], size: (u32, u32)) -> Option<usize> {
     (0..faces.len()).max_by(|&a, &b| weight(&faces[a]).total_cmp(&weight(&faces[b])))
 }
 
-/// How the face of each of `photos` is seen in its photo; None of those where `detector` finds none.
+/// How the face of each of `photos` is seen in its photo; None of those where `detector` finds none. `each` is called after
+/// each.
 ///
 /// # Errors
 /// As [`Detector::open`], and where a photo cannot be read.
-pub fn views(photos: &[Photo], form: Form, detector: &Path, machine: Option<&Machine>) -> Result<Vec<Option<View>>> {
+pub fn views(
+    photos: &[Photo],
+    form: Form,
+    detector: &Path,
+    machine: Option<&Machine>,
+    within: Within,
+    each: &mut dyn FnMut(),
+) -> Result<Vec<Option<View>>> {
     let (device, workers) =
         machine.map_or((Device::Cpu, rayon::current_num_threads()), |machine| (machine.device, machine.workers));
     let detector = Detector::open(detector, device)?;
     let photos: Arc<[Photo]> = photos.into();
-    let mut bar = Bar::new("detect", photos.len() as u64, 0);
-    let within = bar.within();
     let loader = Loader::new(0..photos.len() as u64, workers, workers + 1, move |index| {
         let Photo { source, name, .. } = &photos[index as usize];
         let photo = source.origin().image()?;
         let faces = found(&detector, &photo, name, &within);
         Ok(chosen(&faces, photo.dimensions()).map(|face| form.view(&faces[face], photo.dimensions())))
     })?;
-    loader.inspect(|_| bar.step(1)).collect()
+    loader.inspect(|_| each()).collect()
 }
 
 /// The faces of a photo; how far it is with a large one is said.
@@ -322,7 +328,6 @@ impl CropFlags {
     }
 }
 
-/// The length of a photo's file, 0 where there is none.
 /// Length and time of change of a photo's file.
 fn file_of(photo: &Photo) -> (u64, u64) {
     let Some(found) = photo.source.path().and_then(|path| path.metadata().ok()) else { return (0, 0) };

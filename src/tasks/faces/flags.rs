@@ -11,7 +11,7 @@ use crate::bounds::within;
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceSet, folder_names, names};
 use crate::device::machine::Machine;
-use crate::say;
+use crate::say::{self, Bar, Within};
 use crate::source::{Source, View};
 use crate::tasks::bare;
 use crate::transform::TestViews;
@@ -166,19 +166,30 @@ impl Scoring {
     /// As [`views`].
     pub fn seen(&self, set: &FaceSet, machine: Option<&Machine>) -> Result<FaceSet> {
         let mut set = FaceSet { train: set.train.clone(), ..set.clone() };
-        set.detected = self.detected(&mut set.test, machine)?.map(|empty| said(&set.test, &empty));
+        let mut bar = Bar::new("detect", if self.detect.is_some() { set.test.len() as u64 } else { 0 }, 0);
+        let empty = self.detected(&mut set.test, machine, bar.within(), &mut || bar.step(1))?;
+        drop(bar);
+        set.detected = empty.map(|empty| said(&set.test, &empty));
         set.detected.iter().for_each(say::note);
         let view = View { jpeg: self.jpeg, side: self.pixels, ..View::WHOLE };
         Ok(FaceSet { train: set.train.clone(), ..set.through(view) })
     }
 
-    /// With `--detect` every photo becomes its face; the places of those that have none and stay as they are.
+    /// With `--detect` every photo becomes its face; the places of those that have none and stay as they are. `each` is
+    /// called for each photo.
     ///
     /// # Errors
     /// As [`views`].
-    pub fn detected(&self, photos: &mut [Photo], machine: Option<&Machine>) -> Result<Option<Vec<usize>>> {
+    pub fn detected(
+        &self,
+        photos: &mut [Photo],
+        machine: Option<&Machine>,
+        within: Within,
+        each: &mut dyn FnMut(),
+    ) -> Result<Option<Vec<usize>>> {
         let Some(form) = self.detect else { return Ok(None) };
-        let views = views(photos, form, self.detector.as_deref().unwrap_or(Path::new(DETECTOR)), machine)?;
+        let detector = self.detector.as_deref().unwrap_or(Path::new(DETECTOR));
+        let views = views(photos, form, detector, machine, within, each)?;
         let mut empty = Vec::new();
         for (place, (photo, view)) in photos.iter_mut().zip(views).enumerate() {
             match view {

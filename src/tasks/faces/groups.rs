@@ -16,6 +16,7 @@ use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::say::{Bar, line, print};
 use crate::tasks::Rows;
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, check_folder, tile, write_folder};
+use crate::tasks::kept::full;
 
 /// Squared distance up to which two faces are one person's, where no flag says it (Figure 1).
 const CUT: f64 = 1.1;
@@ -57,7 +58,7 @@ struct FindFlags {
     /// Photos of the person, or folders of such
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     person: Vec<PathBuf>,
-    /// Photos to search, or folders that are searched with their subfolders
+    /// Photos to search, or folders that are searched with their subfolders; those of --person are no answers
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     images: Vec<PathBuf>,
     /// Folder to write: found.json and report.html
@@ -86,7 +87,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         ensure!(empty, "--link {}: it is there and not empty: name a new folder", link.display());
         apart("link", link, &flags.images)
     })?;
-    let rows = (asked.embed)(&Brought::of(Brought::photos(&flags.images)?))?;
+    let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
     let (x, cut, count) = (embeddings(&rows)?, cut(of), rows.photos.len());
     let mut bar = Bar::new("cluster", count as u64, 0);
     let mut people: Vec<Vec<usize>> = Vec::new();
@@ -104,7 +105,6 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "cut": cut,
         "photos": count,
         "people": people.iter().map(names).collect::<Vec<_>>(),
-        "no_face": rows.texts("no face").unwrap_or_default(),
     });
     let mut report = Report::new("People", asked.paper.1);
     let facts = [("photos", count), ("people of two or more", several), ("single photos", people.len() - several)];
@@ -120,7 +120,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "{count} photos: {several} people of two photos or more, {} single photos (cut at {cut})",
         people.len() - several
     ))?;
-    write_folder(&flags.out, NAME, &value, &report)
+    write_folder(asked, &flags.out, NAME, value, &rows, &report)
 }
 
 /// The first photos of people, as many of each as fit.
@@ -159,18 +159,17 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let flags = FindFlags::from_arg_matches(of)?;
     check_folder(&flags.out, NAME, &["cut", "found"])?;
     let known = Brought::photos(&flags.person)?;
-    let full = |photo: &Photo| photo.source.path().and_then(|path| path.canonicalize().ok());
     let own: HashSet<PathBuf> = known.iter().filter_map(full).collect();
     let mut all = Brought::photos(&flags.images)?;
     all.retain(|photo| full(photo).is_none_or(|path| !own.contains(&path)));
     ensure!(!all.is_empty(), "--images: all of its photos are those of --person: name others");
     let first = known.len();
     all.splice(0..0, known);
-    let rows = (asked.embed)(&Brought::of(all))?;
-    // Photos without a face have no row.
+    let rows = (asked.embed)(all)?;
+    // What has no face, or cannot be read, has no row.
     let first = rows.places.iter().filter(|&&place| place < first).count();
-    ensure!(first > 0, "--person: no face in any of its photos: name others");
-    ensure!(first < rows.names.len(), "--images: no face in any of its photos: name others");
+    ensure!(first > 0, "--person: none of its photos has a face and can be read: name others");
+    ensure!(first < rows.names.len(), "--images: none of its photos has a face and can be read: name others");
     let (x, cut) = (embeddings(&rows)?, cut(of));
     let (known, others) = (x.narrow(0, 0, first as i64), x.narrow(0, first as i64, x.size()[0] - first as i64));
     let mut distances = Vec::new();
@@ -190,7 +189,6 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "person": &rows.names[..first],
         "cut": cut,
         "found": order.iter().map(found).collect::<Vec<_>>(),
-        "no_face": rows.texts("no face").unwrap_or_default(),
     });
     let nearest = &order[..order.len().min(flags.top)];
     let cell = |(rank, &i): (usize, &usize)| {
@@ -223,5 +221,5 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         ("cut".into(), cut.to_string()),
     ]);
     report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
-    write_folder(&flags.out, NAME, &value, &report)
+    write_folder(asked, &flags.out, NAME, value, &rows, &report)
 }

@@ -14,6 +14,7 @@ use crate::models::label::LabelSystem;
 use crate::real::numbers;
 use crate::report::Table;
 use crate::run::Run;
+use crate::say::Bar;
 
 /// What a network says of N items, on the CPU.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub enum Decision {
 }
 
 impl Outputs {
-    /// Everything that `net` says of `items`; features, which may take far more memory than the rest, where they are `wide`.
+    /// Everything that `net` says of `items` but features.
     ///
     /// # Errors
     /// As [`over_items`].
@@ -54,11 +55,26 @@ impl Outputs {
         classes: usize,
         run: &Run,
         what: &str,
+    ) -> Result<Outputs> {
+        Outputs::told(net, items, encoding, classes, run, &mut Bar::new(what, items.len() as u64, 0), false)
+    }
+
+    /// As [`Outputs::of`]; with features, which may take far more memory than the rest, where they are `wide`.
+    ///
+    /// # Errors
+    /// As [`over_items`].
+    pub fn told(
+        net: &LabelSystem,
+        items: &Arc<[Item]>,
+        encoding: Encoding,
+        classes: usize,
+        run: &Run,
+        bar: &mut Bar,
         wide: bool,
     ) -> Result<Outputs> {
         let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
         run.world().agree("--data (its test items): give every process the same", &names)?;
-        let all = over_items(items, encoding, &run.machine, what, |x| {
+        let all = over_items(items, encoding, &run.machine, bar, |x| {
             let [feature, f] = forward(net, x, run).map(|x| x.to_kind(Kind::Float));
             let x = net.head_input(&feature, &f);
             let kept = if wide { feature.size()[1] } else { 0 };

@@ -219,18 +219,24 @@ pub fn say(
     decision: Decision,
     run: &Run,
 ) -> Result<Rows> {
-    let (photos, mut metadata) = datasets::brought(of.photos.clone(), run.machine.skip_unreadable)?;
-    metadata.push(("classes".into(), serde_json::to_string(classes)?));
     let item = |photo: &datasets::Photo| Item {
         name: photo.name.to_string(),
         content: Content::Image(photo.source.clone()),
         labels: vec![],
         difficult: vec![],
     };
-    let items = photos.iter().map(item).collect();
-    let mut tensors = Outputs::of(net, &items, encoding, classes.len(), run, "embed", of.features)?.tensors(decision);
-    tensors.retain(|(name, _)| of.features || name != "features");
-    Ok(Rows { tensors, metadata, what: format!("scores and labels of {} images", photos.len()), ..Rows::of(photos) })
+    // Rows with features and without are kept apart.
+    let kept = of.kept.clone().map(|at| if of.features { at.join("features") } else { at });
+    let of = &Brought { kept, ..of.clone() };
+    let mut rows = of.rows(run.machine.skip_unreadable, &|photo| photo.source.image(), &|photos, bar| {
+        let items = photos.iter().map(item).collect();
+        let outputs = Outputs::told(net, &items, encoding, classes.len(), run, bar, of.features)?;
+        let mut tensors = outputs.tensors(decision);
+        tensors.retain(|(name, _)| of.features || name != "features");
+        Ok(Rows { tensors, ..Rows::of(photos) })
+    })?;
+    rows.metadata.push(("classes".into(), serde_json::to_string(classes)?));
+    Ok(Rows { what: format!("scores and labels of {} images", rows.names.len()), ..rows })
 }
 
 /// How items become a network's input.
@@ -527,10 +533,10 @@ pub fn over_items<const N: usize>(
     items: &Arc<[Item]>,
     encoding: Encoding,
     machine: &Machine,
-    what: &str,
+    bar: &mut Bar,
     forward: impl Fn(&Tensor) -> [Tensor; N],
 ) -> Result<[Tensor; N]> {
-    ensure!(!items.is_empty(), "{what}: no items");
+    ensure!(!items.is_empty(), "no items to look at");
     let chunk = match encoding {
         Encoding::Images(recipe) => at_once(recipe.height, recipe.width, machine.device),
         Encoding::Features(_) => 64,
@@ -545,7 +551,6 @@ pub fn over_items<const N: usize>(
         let items: Vec<&Item> = shared[from..range.end.min(from + chunk)].iter().collect();
         Ok(stage(encoding.input(&items)?, device))
     })?;
-    let mut bar = Bar::new(what, own.len() as u64, 0);
     let mut parts: [Fetch; N] = std::array::from_fn(|_| Fetch::default());
     let _held = hold_weights();
     for x in loader {
@@ -555,6 +560,7 @@ pub fn over_items<const N: usize>(
         }
         bar.step(x.size()[0] as u64);
     }
+    bar.step((items.len() - own.len()) as u64);
     let mut rows = parts.map(|part| part.all().unwrap_or_default());
     if let Some(shares) = shares {
         for x in &mut rows {
@@ -591,7 +597,7 @@ pub fn features(
     run: &Run,
     what: &str,
 ) -> Result<[Tensor; 2]> {
-    over_items(items, encoding, &run.machine, what, |x| forward(net, x, run))
+    over_items(items, encoding, &run.machine, &mut Bar::new(what, items.len() as u64, 0), |x| forward(net, x, run))
 }
 
 /// fc7 and f of inputs.

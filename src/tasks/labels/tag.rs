@@ -43,7 +43,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     check_folder(&flags.out, NAME, &["classes", "photos"])?;
     let known = lists::has_keys(&flags.out.join(NAME), &["classes", "photos"]);
     let list = check_out(&flags.out.join("tags.csv"), |_| known)?;
-    let rows = (asked.embed)(&Brought::of(Brought::photos(&flags.images)?))?;
+    let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
     let classes = rows.texts("classes").context("no classes")?;
     let tensor = |wanted: &str| -> Result<&Tensor> {
         Ok(&rows.tensors.iter().find(|(name, _)| name == wanted).with_context(|| format!("no {wanted}"))?.1)
@@ -85,7 +85,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &strips,
     );
     print(&table)?;
-    write_folder(&flags.out, NAME, &value, &report)?;
+    write_folder(asked, &flags.out, NAME, value, &rows, &report)?;
     files::atomically(&list, |draft| {
         let mut file = csv::Writer::from_writer(BufWriter::new(files::own(draft)?));
         file.write_record(["photo", "count", "labels", "scores", "thresholds"])?;

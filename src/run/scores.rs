@@ -1,0 +1,77 @@
+//! Scores of a network while it trains, and the best of its checkpoints by them.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tch::nn::VarStore;
+
+use super::history;
+
+/// The best checkpoint: weights alone.
+pub const BEST: &str = "best.safetensors";
+
+/// Scores weights: what the score is called, and it; more is better.
+pub type Scorer<'a> = Box<dyn Fn(&VarStore) -> Result<(String, f64)> + 'a>;
+
+/// When a training is scored, by what, and what came of it so far.
+pub struct Scores<'a> {
+    every: u64,
+    scorer: Scorer<'a>,
+    /// Steps done and score of the best, and of the last.
+    best: Option<(u64, f64)>,
+    last: Option<(u64, f64)>,
+}
+
+impl fmt::Debug for Scores<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scores every {} steps, best {:?}", self.every, self.best)
+    }
+}
+
+impl<'a> Scores<'a> {
+    /// Those of a training in `run`, whose log has what was scored before it was interrupted.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn new(every: u64, scorer: Scorer<'a>, run: &Path) -> Result<Scores<'a>> {
+        let mut scores = Scores { every: every.max(1), scorer, best: None, last: None };
+        for line in history::lines(&run.join("log.jsonl"))? {
+            if let (Some(step), Some(score)) = (line["step"].as_u64(), line["score"].as_f64()) {
+                scores.take(step + 1, score);
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Whether scores are due after `count` of `steps` steps.
+    pub fn due(&self, count: u64, steps: u64) -> bool {
+        count.is_multiple_of(self.every) || count == steps
+    }
+
+    /// Scores the weights of `store` after `count` steps: the line for the log, and whether none was better.
+    ///
+    /// # Errors
+    /// Those of the scorer.
+    pub fn score(&mut self, store: &VarStore, count: u64) -> Result<(Value, bool)> {
+        let (name, score) = (self.scorer)(store)?;
+        let better = self.take(count, score);
+        Ok((json!({"step": count - 1, "score": score, "of": name}), better))
+    }
+
+    fn take(&mut self, count: u64, score: f64) -> bool {
+        self.last = Some((count, score));
+        let better = self.best.is_none_or(|(_, best)| score > best);
+        self.best = if better { self.last } else { self.best };
+        better
+    }
+
+    /// The last score and the best.
+    pub fn words(&self) -> String {
+        match (self.last, self.best) {
+            (Some((_, last)), Some((step, best))) => format!("score {last:.4} (best {best:.4} at {step})"),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Rows of a user's photos, piece by piece. A piece is kept in a file as soon as it is there: what was killed goes on, photos
+//! that did not change are not looked at again, and memory holds what is asked for and no more.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rayon::prelude::*;
+use serde_json::json;
+use tch::{Device, Tensor};
+
+use super::{Brought, Rows};
+use crate::datasets::{self, Decode, Photo, Source};
+use crate::say::{Bar, note, say};
+use crate::source::View;
+use crate::{files, weights};
+
+/// Photos of a piece.
+const PIECE: usize = 256;
+
+/// What the names of photos that cannot be read are called, and of those in which there is no face.
+pub const NOT_READ: &str = "not read";
+/// See there.
+pub const NO_FACE: &str = "no face";
+
+/// What is done with a user's photos, whatever the network.
+#[derive(Args, Debug, Clone)]
+pub struct Keeping {
+    /// Leave out the photos that cannot be used: they have no row, and what is written names them
+    #[arg(long, help_heading = "Machine")]
+    pub skip_unreadable: bool,
+    /// Folder in which what the network says of photos is kept piece by piece: what was interrupted goes on, and photos that did not change are not looked at again; verbs may share it [default: kept in the folder --out, or FILE.kept]
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    pub kept: Option<PathBuf>,
+}
+
+impl Keeping {
+    /// The folder, in the one that is shared, of rows that depend on what the hash `known` is of; `usual` is the shared one where no flag says it.
+    pub fn folder(&self, usual: PathBuf, known: &str) -> PathBuf {
+        self.kept.clone().unwrap_or(usual).join(&known[..16])
+    }
+}
+
+/// What a piece says of a photo: what the file was, its row if it has one, and through what it was seen.
+type Held = (String, Option<usize>, Vec<View>);
+
+/// Metadata of names, where there are any.
+pub fn left_out(what: &str, names: &[impl AsRef<str>]) -> Vec<(String, String)> {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { Vec::new() } else { vec![(what.to_string(), json!(names).to_string())] }
+}
+
+/// A photo's file by its one name.
+pub fn full(photo: &Photo) -> Option<PathBuf> {
+    photo.source.path()?.canonicalize().ok()
+}
+
+/// A photo's file as it is now: its place, length and time of change.
+fn stamp(photo: &Photo) -> String {
+    let path = full(photo);
+    let found = path.as_ref().and_then(|path| path.metadata().ok());
+    let place = path.map_or_else(|| photo.name.to_string(), |path| format!("{path:?}"));
+    let text = format!("{:?}", (place, found.map(|found| (found.len(), found.modified().ok()))));
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
+}
+
+/// Through what a photo is seen, the last first.
+fn views(mut source: &Source) -> Vec<View> {
+    let mut all = Vec::new();
+    while let Source::Through(seen) = source {
+        all.push(seen.1);
+        source = &seen.0;
+    }
+    all
+}
+
+/// Pieces, and where in them is what of which photo.
+struct Pieces {
+    files: Vec<PathBuf>,
+    of: HashMap<String, (usize, Option<usize>, Vec<View>)>,
+}
+
+impl Pieces {
+    fn open(at: &Path) -> Pieces {
+        let entries = std::fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> =
+            entries.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).collect();
+        files.sort();
+        let mut pieces = Pieces { files: Vec::new(), of: HashMap::new() };
+        for file in files {
+            let held =
+                weights::metadata(&file).and_then(|held| serde_json::from_str(held.get("photos")?.as_str()?).ok());
+            held.into_iter().for_each(|held| pieces.take(file.clone(), held));
+        }
+        pieces
+    }
+
+    fn take(&mut self, file: PathBuf, held: Vec<Held>) {
+        let piece = self.files.len();
+        self.files.push(file);
+        self.of.extend(held.into_iter().map(|(stamp, row, views)| (stamp, (piece, row, views))));
+    }
+
+    /// Writes a piece of photos of these stamps into the folder `at`.
+    fn add(&mut self, at: &Path, stamps: Vec<String>, rows: &Rows) -> Result<()> {
+        let mut held: Vec<Held> = stamps.into_iter().map(|stamp| (stamp, None, Vec::new())).collect();
+        for (row, (&place, photo)) in rows.places.iter().zip(&rows.photos).enumerate() {
+            (held[place].1, held[place].2) = (Some(row), views(&photo.source));
+        }
+        let text = serde_json::to_string(&held)?;
+        // By its content: who keeps the same at the same time writes the same.
+        let file = at.join(format!("{}.safetensors", &blake3::hash(text.as_bytes()).to_hex()[..16]));
+        std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
+        weights::save(&file, &rows.tensors, Some(HashMap::from([("photos".to_string(), text)])))?;
+        self.take(file, held);
+        Ok(())
+    }
+}
+
+impl Brought {
+    /// What `work` says of the photos, some at a time, in their order; rows that are kept are not asked for again. With
+    /// `skip`, photos that `image` does not give are left out; those and photos that `work` gives no row of stand in the
+    /// metadata, as [`NOT_READ`] and [`NO_FACE`].
+    ///
+    /// # Errors
+    /// Where a photo cannot be read and may not be left out, none has a row, or nothing can be kept; and those of `work`.
+    pub fn rows(
+        &self,
+        skip: bool,
+        image: &Decode<'_>,
+        work: &dyn Fn(Vec<Photo>, &mut Bar) -> Result<Rows>,
+    ) -> Result<Rows> {
+        let temporary = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
+        let at = self.kept.as_deref().unwrap_or(temporary.path());
+        let stamps: Vec<String> = self.photos.par_iter().map(stamp).collect();
+        let (mut pieces, all) = (Pieces::open(at), self.photos.len());
+        let mut asked = HashSet::new();
+        let mut left: Vec<usize> = (0..all).collect();
+        left.retain(|&i| !pieces.of.contains_key(&stamps[i]) && asked.insert(&stamps[i]));
+        let known = all - left.len();
+        if !pieces.of.is_empty() && known > 0 {
+            say(format!("{known} of {all} photos are known from {}", at.display()));
+        }
+        let photos: Vec<&Photo> = left.iter().map(|&i| &self.photos[i]).collect();
+        if skip {
+            let gone = datasets::unusable(&photos, image);
+            datasets::left_out(&gone, all)?;
+            let mut place = 0..;
+            left.retain(|_| place.next().is_some_and(|place| !gone.contains_key(&place)));
+        } else {
+            datasets::check(photos)?;
+        }
+        let mut bar = Bar::new("embed", all as u64, (all - left.len()) as u64);
+        for part in left.chunks(PIECE) {
+            let rows = work(part.iter().map(|&i| self.photos[i].clone()).collect(), &mut bar)?;
+            pieces.add(at, part.iter().map(|&i| stamps[i].clone()).collect(), &rows)?;
+        }
+        drop(bar);
+        self.collected(&pieces, &stamps)
+    }
+
+    /// All rows out of their pieces.
+    fn collected(&self, pieces: &Pieces, stamps: &[String]) -> Result<Rows> {
+        let (mut rows, mut unread, mut empty) = (Rows::default(), Vec::new(), Vec::new());
+        // Of a piece the rows that are wanted, and where they go.
+        let mut wanted: BTreeMap<usize, (Vec<i64>, Vec<i64>)> = BTreeMap::new();
+        for (place, (photo, stamp)) in self.photos.iter().zip(stamps).enumerate() {
+            match pieces.of.get(stamp) {
+                None => unread.push(&*photo.name),
+                Some((_, None, _)) => empty.push(&*photo.name),
+                Some((piece, Some(row), views)) => {
+                    let (from, to) = wanted.entry(*piece).or_default();
+                    from.push(*row as i64);
+                    to.push(rows.places.len() as i64);
+                    let through = |source: Source, view: &View| Source::Through(Box::new((source, *view)));
+                    let source = views.iter().rev().fold(photo.source.clone(), through);
+                    rows.places.push(place);
+                    rows.names.push(photo.name.to_string());
+                    rows.photos.push(Photo { source, ..photo.clone() });
+                }
+            }
+        }
+        let (count, all) = (rows.places.len() as i64, self.photos.len());
+        if let Some(first) = empty.first() {
+            ensure!(count > 0, "no face in any of {all} photos, e.g. {first}: give other --images");
+            note(format!("{} of {all} photos have no face and no row, the first {first}", empty.len()));
+        }
+        for (piece, (from, to)) in wanted {
+            let [from, to] = [from, to].map(|rows| Tensor::from_slice(&rows));
+            let file = &pieces.files[piece];
+            let named = weights::read(file).with_context(|| format!("{}: remove it", file.display()))?;
+            for (name, x) in named {
+                if !rows.tensors.iter().any(|(known, _)| *known == name) {
+                    let size = [&[count], &x.size()[1..]].concat();
+                    rows.tensors.push((name.clone(), Tensor::zeros(&size[..], (x.kind(), Device::Cpu))));
+                }
+                for (_, into) in rows.tensors.iter_mut().filter(|(known, _)| *known == name) {
+                    let _ = into.index_copy_(0, &to, &x.index_select(0, &from));
+                }
+            }
+        }
+        rows.metadata = [left_out(NOT_READ, &unread), left_out(NO_FACE, &empty)].concat();
+        Ok(rows)
+    }
+}

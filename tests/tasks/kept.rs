@@ -1,0 +1,70 @@
+//! Rows that are kept piece by piece.
+
+use std::cell::Cell;
+use std::fs;
+
+use rankle::datasets::Photo;
+use rankle::datasets::drawn::photo;
+use rankle::say::Bar;
+use rankle::tasks::kept::{NO_FACE, NOT_READ};
+use rankle::tasks::{Brought, Rows};
+use tch::{Kind, Tensor};
+
+/// A work that fails loses the piece in hand alone; photos that changed or came are the only ones that are asked for again;
+/// and rows stand in the order of the photos, whatever pieces they are in.
+#[test]
+fn pieces_are_kept_and_taken_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |i: usize| folder.path().join(format!("photos/{i:03}.png"));
+    fs::create_dir(folder.path().join("photos")).expect("made");
+    let draw = |i: usize, shot: u64| photo(5, i as u64, 1, shot, 8, 8 + i as u32 % 50).save(at(i)).expect("saved");
+    (0..600).for_each(|i| draw(i, 0));
+    // Rows of the numbers in names beside the widths of images, and how many photos were asked for.
+    let rows = |most: usize, skip: bool| {
+        let asked = Cell::new(0);
+        let work = |photos: Vec<Photo>, _: &mut Bar| {
+            asked.set(asked.get() + photos.len());
+            anyhow::ensure!(asked.get() <= most, "killed");
+            // Number 7 has no row.
+            let places: Vec<usize> = (0..photos.len()).filter(|&i| &*photos[i].name != "007.png").collect();
+            let photos: Vec<Photo> = places.iter().map(|&i| photos[i].clone()).collect();
+            let number = |photo: &Photo| {
+                let width = photo.source.dimensions().expect("an image").0;
+                [photo.name[..3].parse::<f64>().expect("a number"), width.into()]
+            };
+            let x = Tensor::from_slice2(&photos.iter().map(number).collect::<Vec<_>>()).to_kind(Kind::Float);
+            Ok(Rows { tensors: vec![("x".into(), x)], places, ..Rows::of(photos) })
+        };
+        let photos = Brought::photos(&[folder.path().join("photos")]).expect("photos");
+        let brought = Brought { photos, kept: Some(folder.path().join("kept")), ..Brought::default() };
+        (brought.rows(skip, &|photo| photo.source.image(), &work), asked.get())
+    };
+    assert!(rows(599, false).0.is_err_and(|error| error.to_string() == "killed"));
+    let (whole, asked) = rows(1000, false);
+    assert_eq!(asked, 600 - 2 * 256);
+    let check = |rows: Rows, count: usize| {
+        let x = Vec::<Vec<f32>>::try_from(&rows.tensors[0].1).expect("rows");
+        assert_eq!((x.len(), rows.names.len(), rows.places.len()), (count, count, count));
+        for (x, name) in x.iter().zip(&rows.names) {
+            let i: usize = name[..3].parse().expect("a number");
+            assert_eq!(x, &[i as f32, 8. + (i % 50) as f32], "{name}");
+        }
+        assert_eq!(rows.texts(NO_FACE), Some(vec!["007.png".to_string()]));
+        rows
+    };
+    check(whole.expect("rows"), 599);
+    draw(300, 1);
+    fs::remove_file(at(100)).expect("removed");
+    draw(700, 0);
+    let (again, asked) = rows(1000, false);
+    assert_eq!(asked, 2);
+    check(again.expect("rows"), 599);
+    // What cannot be read is an error, or has no row; once more, too.
+    fs::write(at(200), "no image").expect("written");
+    assert!(rows(1000, false).0.is_err());
+    for _ in 0..2 {
+        let (some, asked) = rows(1000, true);
+        let unread = check(some.expect("rows"), 598).texts(NOT_READ);
+        assert_eq!((unread, asked), (Some(vec!["200.png".to_string()]), 0));
+    }
+}
