@@ -310,9 +310,9 @@ impl Paper for Facenet {
             let (_, who, left_out) = batches.of(t)?;
             let labels = Tensor::from_slice(&who);
             let images = labels.size()[0];
-            // Other rows drop out otherwise.
-            let draw = (run.seed("dropout") ^ t).wrapping_add((run.world().rank() as u64) << 32);
-            let cut = cached::Chunks { count: chunks, seed: draw, buffers: &buffers };
+            let shares = run.world().shares(images as usize, 1)?;
+            let batch = (images, shares.own().start as i64..shares.own().end as i64);
+            let cut = cached::Chunks { count: chunks, seed: run.seed("dropout") ^ t, batch, buffers: &buffers };
             let next = || -> Result<Option<Tensor>> {
                 let chunk = loader.next().ok_or_else(|| anyhow!("the loader ended early"))??;
                 Ok(chunk.map(|images| channels_last(&upload(&images, run.machine.device))))
@@ -320,7 +320,7 @@ impl Paper for Facenet {
             let embed = |images: &Tensor| run.autocast(|| net.forward(images, true)); // f(x)
             session.zero_grad();
             let (loss, tally, x) = cached::backward(&cut, next, embed, session.gradients(), |x| {
-                let x = run.world().gather(x, &run.world().shares(images as usize, 1)?)?; // of all processes
+                let x = run.world().gather(x, &shares)?; // of all processes
                 // ‖f(a) - f(p)‖² - ‖f(a) - f(n)‖² + α over all pairs (Eq. 3), n by Eq. 4
                 let n = h.mining.by(run.seed("mining") ^ t);
                 let tally = run.world().tally(Loss::EveryPair(h.margin, n), &x, &labels, Metric::SquaredEuclidean)?;

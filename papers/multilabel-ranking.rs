@@ -20,7 +20,7 @@ use rankle::deploy::About;
 use rankle::hyper::{self, Hyper, Idle, positive, usage, within};
 use rankle::losses::{Tally, multilabel as losses};
 use rankle::models::label::{FeatureMlp, Head, HeadInput, LabelNet, LabelSmall, LabelSystem};
-use rankle::models::{Network, Vgg16, layers::Scope};
+use rankle::models::{Network, Vgg16, dropping, layers::Scope};
 use rankle::optim::Rule;
 use rankle::paper::{Departures, Evaluation, Loaded, Nets, NoVerbs, Paper, Plan};
 use rankle::run::session::{Done, Session};
@@ -311,12 +311,8 @@ impl Paper for MultilabelRanking {
             // Labels and what was drawn go with the images: nothing waits for the device later.
             let batch = loader.next().context("the loader ended early")??.on(device);
             let (rows, own) = (batch.labels.size()[0], batch.shares.own());
-            // Dropout draws the same after a resume, and in every process.
-            tch::manual_seed((seed::mix(run.seed("dropout") ^ t) >> 1) as i64);
-            let f = run.autocast(|| {
-                let feature = net.feature(&batch.inputs, true);
-                net.net.scores_in(&feature, rows, own.start as i64..own.end as i64)
-            });
+            let scores = || run.autocast(|| net.net.scores(&net.feature(&batch.inputs, true), true));
+            let f = dropping(run.seed("dropout") ^ t, rows, &[own.start as i64..own.end as i64], scores);
             let f = world.gather(&f.to_kind(Kind::Float), &batch.shares)?; // of all processes
             let tally = terms(h, &f, &batch);
             let (loss, rate) = (tally.mean(), rate(h.lr, t, first));

@@ -539,10 +539,10 @@ struct Step {
 /// The loss of a batch at step `t` (Eq. 1 to 4), of which `images` are this process's share.
 fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> Result<Step> {
     let (images, world, kinds) = (channels_last(images), run.world(), h.model.pairs() as i64);
-    run.seed_dropout(t, world.rank() as u64);
     let shares = world.shares(h.quadruplets, 1)?;
+    let dropping = |parts: i64, work: &dyn Fn() -> Tensor| pairs::dropping(run, t, parts, h.quadruplets, &shares, work);
     if h.model == TripletEmbedding {
-        let x = run.autocast(|| net.forward(&images, true)); // f(x), unit rows
+        let x = dropping(3, &|| net.forward(&images, true)); // f(x), unit rows
         let x = pairs::gather_parts(world, &x, 3, &shares)?.chunk(3, 0);
         let d = |a: usize, b: usize| Metric::SquaredEuclidean.paired(&x[a], &x[b]);
         let (ij, ik) = (d(0, 1), d(0, 2));
@@ -551,7 +551,7 @@ fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> R
     }
     let (left, right) = pairs::random_orders(h.model.pairs(), h.quadruplets, shares.own(), run.seed, t);
     let (left, right) = (upload(&left, images.device()), upload(&right, images.device()));
-    let outputs = run.autocast(|| {
+    let outputs = dropping(kinds, &|| {
         let maps = net.maps(&images, true); // conv1-2, an image once
         net.pair(&maps.index_select(0, &left), &maps.index_select(0, &right), true)
     });

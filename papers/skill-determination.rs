@@ -318,10 +318,10 @@ impl Paper for SkillDetermination {
                 let [a, b] = [0, 1].map(|side| f.select(1, side).contiguous()); // f(p_i), f(p_j)
                 terms(h, &a, &b, &similar.narrow(0, rows.start as i64, rows.len() as i64))
             };
-            let scores = |rows: &Range<usize>| batch.scores(net, rows, run);
+            let scores = |rows: &Range<usize>| batch.scores(net, rows, seed::mix(key ^ t), run);
             let loss = |f: &Tensor, rows: &Range<usize>| terms_of(f, rows).sum() / h.batch as f64;
             session.zero_grad();
-            let f = cached::backward_apart(&passes, seed::mix(key ^ t), scores, session.gradients(), loss)?;
+            let f = cached::backward_apart(&passes, scores, session.gradients(), loss)?;
             session.step(rate.rate(t), 0.);
             let f = run.world().gather(&f, &shares)?; // of all processes
             let tally = terms_of(&f, &(0..h.batch));

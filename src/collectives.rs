@@ -3,9 +3,9 @@
 //!
 //! A batch stays one batch: every process embeds its share of the rows, the embeddings of all are gathered, and the loss
 //! over all of them is shared out by anchors and summed ([`World::tally`]), with a graph through a process's own rows
-//! alone. The gradient of a parameter is then a sum over processes of what flowed through their rows, so that N processes of B rows take the
-//! step that one process of N·B rows takes; batch normalisation alone sees a share, unless it is synchronised, and dropout
-//! draws other masks for another number of processes. A checkpoint resumes with any number.
+//! alone. The gradient of a parameter is then a sum over processes of what flowed through their rows, so that N processes of
+//! B rows take the step that one process of N·B rows takes; batch normalisation alone sees a share, unless it is
+//! synchronised. A checkpoint resumes with any number.
 
 use std::ops::Range;
 use std::sync::Arc;

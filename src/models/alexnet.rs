@@ -4,6 +4,7 @@
 use tch::Tensor;
 
 use super::Network;
+use super::dropout;
 use super::fold::Step;
 use super::layers::{Init, Linear, Scope};
 
@@ -93,7 +94,7 @@ impl Network for AlexNet {
         }
         x = x.adaptive_avg_pool2d([6, 6]).flatten(1, -1);
         for hidden in &self.hidden {
-            x = hidden.forward(&x.dropout(self.dropout, train)).relu_();
+            x = hidden.forward(&dropout(&x, self.dropout, train)).relu_();
         }
         self.score.forward(&x)
     }

@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::alexnet::BiasConv;
+use super::dropout;
 use super::fold::Step;
 use super::layers::{BatchNorm, Init, Linear, Scope};
 
@@ -146,7 +147,7 @@ impl Network for BnInception {
         let x = pool(second.forward(&reduce.forward(&x, false), false));
         let x = self.modules.iter().fold(x, |x, module| module.forward(&x, false));
         let x = x.adaptive_avg_pool2d([1, 1]).flatten(1, -1);
-        self.score.forward(&x.dropout(self.dropout, train))
+        self.score.forward(&dropout(&x, self.dropout, train))
     }
 
     fn width(&self) -> i64 {

@@ -1,14 +1,13 @@
 //! Label prediction and label decision (1704.03135; layers as in the authors' program): scores on a feature, and two heads
 //! that choose how many labels, or which.
 
-use std::ops::Range;
-
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
+use super::dropout;
 use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
 
@@ -35,20 +34,7 @@ impl LabelNet {
 
     /// Scores `[B, K]` of features `[B, F]`, with dropout in training.
     pub fn scores(&self, feature: &Tensor, train: bool) -> Tensor {
-        self.scores.forward(&feature.dropout(self.dropout, train))
-    }
-
-    /// Scores in training of the rows `own` of a batch of `batch`, whose features `[own, F]` are: what drops out is drawn
-    /// for the whole batch, so that it is the same however the rows are shared out among processes. For all rows the
-    /// same numbers as [`LabelNet::scores`] on a CPU.
-    pub fn scores_in(&self, feature: &Tensor, batch: i64, own: Range<i64>) -> Tensor {
-        if self.dropout == 0. {
-            return self.scores.forward(feature);
-        }
-        let shape = [batch, self.feature_width()];
-        let mut kept = Tensor::empty(shape, (feature.kind(), feature.device()));
-        let kept = kept.bernoulli_float_(1. - self.dropout) / (1. - self.dropout);
-        self.scores.forward(&(feature * kept.narrow(0, own.start, own.end - own.start)))
+        self.scores.forward(&dropout(feature, self.dropout, train))
     }
 
     /// F, the width of the feature.

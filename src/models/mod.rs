@@ -9,6 +9,7 @@
 
 pub mod alexnet;
 pub mod bn_inception;
+mod dropout;
 pub mod eigenfaces;
 pub mod face_small;
 pub mod faces;
@@ -28,6 +29,7 @@ use tch::nn::VarStore;
 
 pub use alexnet::AlexNet;
 pub use bn_inception::BnInception;
+pub use dropout::{dropout, dropping};
 pub use face_small::FaceSmall;
 pub use fold::{Held, hold_weights};
 pub use lunet::LuNet;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
+use super::dropout;
 use super::fold::Step;
 use super::inception::local_response_norm;
 use super::layers::{BatchNorm, Init, Linear, Scope};
@@ -245,8 +246,8 @@ impl QuadrupletNet {
 
     fn rest(&self, maps: &Tensor, train: bool) -> Tensor {
         let x = self.stages[2..].iter().fold(maps.shallow_clone(), |x, stage| stage.forward(&x, train));
-        let x = self.fc6.forward(&x.flatten(1, -1).dropout(self.dropout, train)).relu_();
-        let x = self.fc7.forward(&x.dropout(self.dropout, train)).relu_();
+        let x = self.fc6.forward(&dropout(&x.flatten(1, -1), self.dropout, train)).relu_();
+        let x = self.fc7.forward(&dropout(&x, self.dropout, train)).relu_();
         self.fc8.forward(&x)
     }
 

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::Network;
+use super::dropout;
 use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
 
@@ -37,7 +38,7 @@ impl Network for SnippetSmall {
         let x = self.layers.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
             Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train)
         });
-        self.score.forward(&x.adaptive_avg_pool2d([1, 1]).flatten(1, -1).dropout(self.dropout, train))
+        self.score.forward(&dropout(&x.adaptive_avg_pool2d([1, 1]).flatten(1, -1), self.dropout, train))
     }
 
     fn width(&self) -> i64 {
@@ -62,7 +63,7 @@ impl FeatureHead {
 impl Network for FeatureHead {
     /// `[B, inputs]` to `[B, 1]`.
     fn forward(&self, rows: &Tensor, train: bool) -> Tensor {
-        self.score.forward(&rows.dropout(self.dropout, train))
+        self.score.forward(&dropout(&rows, self.dropout, train))
     }
 
     fn width(&self) -> i64 {

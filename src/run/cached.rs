@@ -7,15 +7,17 @@ use anyhow::Result;
 use tch::{Kind, Tensor};
 
 use crate::collectives::Gradients;
+use crate::models::dropping;
 
 /// How a batch is cut, and what must be the same in both passes.
 #[derive(Debug)]
 pub struct Chunks<'a> {
     /// How many chunks the batch has.
     pub count: usize,
-    /// Seeds libtorch's generators before each chunk (with the chunk's number added), so that dropout draws the same in
-    /// both passes and after a resume.
+    /// What dropout draws from (see [`dropping`]): the same in both passes and after a resume.
     pub seed: u64,
+    /// Rows of the whole batch, and which of them are this process's.
+    pub batch: (i64, Range<i64>),
     /// What a forward pass changes beside gradients (running statistics of batch normalisation): put back between the
     /// passes, so that a batch counts once.
     pub buffers: &'a [Tensor],
@@ -42,9 +44,11 @@ pub fn backward<T>(
     gradients: &Gradients,
     loss: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
 ) -> Result<T> {
-    let embed = |chunk: usize, images: &Tensor| {
-        seed_generators(chunks.seed, chunk);
-        forward(images)
+    let (batch, own) = &chunks.batch;
+    // A chunk whose first row is `row` of this process's.
+    let embed = |row: i64, images: &Tensor| {
+        let first = own.start + row;
+        dropping(chunks.seed, *batch, &[first..first + images.size()[0]], || forward(images))
     };
     if chunks.count <= 1 {
         let images = next()?;
@@ -55,9 +59,12 @@ pub fn backward<T>(
         return Ok(other);
     }
     let before: Vec<Tensor> = chunks.buffers.iter().map(Tensor::copy).collect();
-    let mut parts = Vec::with_capacity(chunks.count);
-    for chunk in 0..chunks.count {
-        parts.extend(next()?.map(|images| tch::no_grad(|| embed(chunk, &images))));
+    let mut parts: Vec<Tensor> = Vec::with_capacity(chunks.count);
+    let mut row = 0;
+    for _ in 0..chunks.count {
+        let Some(images) = next()? else { continue };
+        parts.push(tch::no_grad(|| embed(row, &images)));
+        row += images.size()[0];
     }
     let x = Tensor::cat(&parts, 0).set_requires_grad(true);
     let (loss, other) = loss(&x)?;
@@ -67,9 +74,9 @@ pub fn backward<T>(
         chunks.buffers.iter().zip(&before).for_each(|(buffer, before)| buffer.shallow_clone().copy_(before));
     });
     let mut row = 0;
-    for chunk in 0..chunks.count {
+    for _ in 0..chunks.count {
         let Some(images) = next()? else { continue };
-        let part = embed(chunk, &images);
+        let part = embed(row, &images);
         let rows = part.size()[0];
         // The scalar whose gradient with respect to the part is the part's rows of the cached one.
         gradients.backward_alone(&(&part * gradient.narrow(0, row, rows).to_kind(part.kind())).sum(Kind::Float))?;
@@ -83,20 +90,18 @@ pub fn backward<T>(
 /// chunk goes through the network once and its graph is gone before the next one's is made.
 ///
 /// `chunks` are this process's rows; `forward` gives a chunk's outputs, `loss` its part of the sum over the batches of all
-/// processes. Dropout draws from `seed` and a chunk's first row. Returns the outputs of all chunks, without a graph.
+/// processes. Returns the outputs of all chunks, without a graph.
 ///
 /// # Errors
 /// Where another process is gone, or libtorch fails.
 pub fn backward_apart(
     chunks: &[Range<usize>],
-    seed: u64,
     forward: impl Fn(&Range<usize>) -> Tensor,
     gradients: &Gradients,
     loss: impl Fn(&Tensor, &Range<usize>) -> Tensor,
 ) -> Result<Tensor> {
     let mut parts = Vec::with_capacity(chunks.len());
     for rows in chunks {
-        seed_generators(seed, rows.start);
         let x = forward(rows);
         match chunks {
             [_] => gradients.backward(&loss(&x, rows))?,
@@ -108,9 +113,4 @@ pub fn backward_apart(
         gradients.sum()?;
     }
     Ok(Tensor::cat(&parts, 0))
-}
-
-/// What is drawn in chunk `place` is the same in every pass and after a resume.
-fn seed_generators(seed: u64, place: usize) {
-    tch::manual_seed((crate::seed::mix(seed.wrapping_add(place as u64)) >> 1) as i64);
 }

@@ -39,13 +39,6 @@ impl Run {
         crate::seed::named(self.seed, name)
     }
 
-    /// Makes libtorch's own draws, dropout's, a function of the run's seed, the step and a place in the batch (a process, a
-    /// chunk): the same after a resume, and others for other places.
-    pub fn seed_dropout(&self, step: u64, place: u64) {
-        let mix = crate::seed::mix;
-        tch::manual_seed((mix(mix(self.seed("dropout") ^ step).wrapping_add(place)) >> 1) as i64);
-    }
-
     /// The processes at this run.
     pub fn world(&self) -> &World {
         &self.machine.world

@@ -257,6 +257,22 @@ pub fn sampler(
     })
 }
 
+/// A forward pass, in `--amp`'s precision, of this process's share of each of so many `parts` of a batch of `quadruplets`; what
+/// drops out is drawn for the whole batch (see [`crate::models::dropping`]).
+pub fn dropping(
+    run: &Run,
+    step: u64,
+    parts: i64,
+    quadruplets: usize,
+    shares: &Shares,
+    work: &dyn Fn() -> Tensor,
+) -> Tensor {
+    let (own, all) = (shares.own(), quadruplets as i64);
+    let rows: Vec<_> = (0..parts).map(|part| part * all + own.start as i64..part * all + own.end as i64).collect();
+    let seed = crate::seed::mix(run.seed("dropout") ^ step);
+    crate::models::dropping(seed, parts * all, &rows, || run.autocast(work))
+}
+
 /// Prefetched batches `steps` of `photos` with their steps and the photos in whose places others are: the first `images` images of every quadruplet, this process's share
 /// `[images · own, 3, H, W]` on the host, all references before all positives; each mirrored with probability one half.
 ///

@@ -255,7 +255,7 @@ fn cached_gradients(world: &World) {
         let rows = size.min(own.len() - from);
         Ok(Some(inputs(22).narrow(0, (own.start + from) as i64, rows as i64)))
     };
-    let cut = Chunks { count, seed: 1, buffers: &[] };
+    let cut = Chunks { count, seed: 1, batch: (22, own.start as i64..own.end as i64), buffers: &[] };
     let loss = |x: &Tensor| -> anyhow::Result<_> { Ok((of(&world.gather(x, &shares)?, world), ())) };
     cached::backward(&cut, next, part, &together, loss).expect("a gradient");
     for (variable, theirs) in alone.variables() {

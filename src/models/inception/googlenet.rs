@@ -7,8 +7,8 @@ use tch::Tensor;
 use super::Shrink;
 use super::resnet_v1::{Basic, ONE, THREE};
 use crate::distance::normalize;
-use crate::models::Network;
 use crate::models::layers::{Init, Linear, Scope};
+use crate::models::{Network, dropout};
 
 /// A module: name, and the outputs of 1x1, 3x3's reduction and 3x3, "5x5"'s reduction and "5x5", projected pooling.
 type Row = (&'static str, i64, (i64, i64), (i64, i64), i64);
@@ -115,7 +115,7 @@ impl GoogLeNet {
 
 impl Network for GoogLeNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = self.features(images, train).dropout(Self::DROPOUT, train);
+        let x = dropout(&self.features(images, train), Self::DROPOUT, train);
         normalize(&self.embedding.forward(&x))
     }
 

@@ -5,9 +5,9 @@ use tch::Tensor;
 
 use super::{Shrink, max_pool};
 use crate::distance::normalize;
-use crate::models::Network;
 use crate::models::fold::Step;
 use crate::models::layers::{Init, Linear, Scope, normalise};
+use crate::models::{Network, dropout};
 
 /// Convolution without bias, batch normalisation with epsilon 1e-3, ReLU: `conv.weight`, `bn.*`.
 #[derive(Debug)]
@@ -233,7 +233,7 @@ impl Network for InceptionResnetV1 {
         let x = repeat(through(x, &self.stem[3..]), &self.repeat_1);
         let x = repeat(reduce(&self.mixed_6a, &x, train), &self.repeat_2);
         let x = repeat(reduce(&self.mixed_7a, &x, train), &self.repeat_3);
-        let x = x.adaptive_avg_pool2d([1, 1]).flatten(1, -1).dropout(Self::DROPOUT, train);
+        let x = dropout(&x.adaptive_avg_pool2d([1, 1]).flatten(1, -1), Self::DROPOUT, train);
         normalize(&self.last_bn.forward(&self.last_linear.forward(&x), train))
     }
 

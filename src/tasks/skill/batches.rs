@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::bounds::room;
 use crate::datasets::skills::Pair;
 use crate::loader::Loader;
-use crate::models::{Network, channels_last};
+use crate::models::{Network, channels_last, dropping};
 use crate::run::Run;
 use crate::seed;
 use crate::transfer::{stage, upload};
@@ -173,14 +173,18 @@ pub struct PairBatch {
 
 impl PairBatch {
     /// f(p_i) and f(p_j) of this process's pairs `rows`, `[rows, 2]`: of each the mean of its snippets' scores (segmental
-    /// consensus).
-    pub fn scores(&self, net: &dyn Network, rows: &Range<usize>, run: &Run) -> Tensor {
+    /// consensus). Dropout draws from `seed`.
+    pub fn scores(&self, net: &dyn Network, rows: &Range<usize>, seed: u64, run: &Run) -> Tensor {
         let (from, count) = ((rows.start - self.own.start) * self.segments, rows.len() * self.segments);
         let there = |side: &Tensor| upload(&side.narrow(0, from as i64, count as i64), run.machine.device);
         let raw = Tensor::cat(&self.sides.each_ref().map(there), 0).to_kind(Kind::Float);
         let raw = if raw.dim() == 4 { channels_last(&raw) } else { raw };
+        // The whole batch is both sides' snippets, one side after the other.
+        let side = self.similar.size()[0] * self.segments as i64;
+        let part = |first: i64| first + (rows.start * self.segments) as i64..first + (rows.end * self.segments) as i64;
+        let forward = || dropping(seed, 2 * side, &[part(0), part(side)], || net.forward(&raw, true));
         let f = run.autocast(|| {
-            let scores = net.forward(&raw, true).to_kind(Kind::Float);
+            let scores = forward().to_kind(Kind::Float);
             scores.view([-1, self.segments as i64]).mean_dim(1, false, None::<Kind>)
         });
         f.view([2, -1]).transpose(0, 1)
