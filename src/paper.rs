@@ -20,7 +20,7 @@ use crate::distance::Metric;
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::optim::Rule;
 use crate::report::{Report, Table};
-use crate::results::Results;
+use crate::results::{self, Results};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
@@ -601,7 +601,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, steps };
             let (_, how) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
             let all = P::evaluate(&h.own, data, &nets, &how, run)?.scores;
-            let counts = counted(P::COUNT, &all);
+            let counts = results::counted(P::COUNT, &all);
             counts.first().copied().or(all.first()).cloned().context("no score")
         };
         let begin = |store: &VarStore| P::start_on(&h.own, data, &part, store);
@@ -628,11 +628,6 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         }
     }
     Ok(())
-}
-
-/// Those of `scores` that count.
-pub(crate) fn counted<'a>(count: &[&str], scores: &'a [(String, f64)]) -> Vec<&'a (String, f64)> {
-    count.iter().filter_map(|start| scores.iter().find(|(name, _)| name.starts_with(start))).collect()
 }
 
 /// Whether there is something trained to go on from.
@@ -729,7 +724,7 @@ pub(crate) fn evaluate<P: Paper>(
         comparable: comparable.is_ok(),
         not_comparable_because: comparable.err(),
         claims: list,
-        departures: departures::<P>(h),
+        departures: if nets.stand == Stand::Published { Vec::new() } else { departures::<P>(h) },
     };
     // Every process has the same scores; the first one writes.
     if run.leads() {
@@ -749,13 +744,17 @@ pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
 }
 
 /// A page that says what was trained: on which data, with which flags, for how many steps, where.
-pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: String, device: &str) -> Report {
+pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: Option<String>, device: &str) -> Report {
     let mut facts = vec![("data".to_string(), data.to_string())];
-    for heading in ["Network", "Loss", "Batches"] {
+    // Of published weights nobody here knows how they were trained.
+    let trained = steps.is_some();
+    for heading in ["Network", "Loss", "Batches"].iter().take(if trained { 3 } else { 1 }) {
         facts.extend(hyper::looked_at(h, heading).into_iter().map(|(flag, value)| (flag, typed_as(&value))));
     }
-    facts.push(("steps".into(), steps));
-    facts.push(("seed".into(), h.usual.seed.to_string()));
+    if let Some(steps) = steps {
+        facts.push(("steps".into(), steps));
+        facts.push(("seed".into(), h.usual.seed.to_string()));
+    }
     facts.push(("device".into(), device.into()));
     let mut report = Report::new(P::NAME, P::CITATION);
     report.facts(&facts);
@@ -763,7 +762,9 @@ pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: String, devic
 }
 
 fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found: &Evaluation) -> Result<Report> {
-    let mut report = page::<P>(nets.h, &results.data, results.step.to_string(), &nets.run.machine.name);
+    let steps = (nets.stand != Stand::Published).then(|| results.step.to_string());
+    let mut report = page::<P>(nets.h, &results.data, steps, &nets.run.machine.name);
+    results.lead(P::COUNT, &mut report);
     found.tables.iter().for_each(|(title, table)| report.table(title, "", table));
     results.onto(&mut report);
     if !data.notes().is_empty() {
@@ -773,7 +774,9 @@ fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found
     let logs = [&results.at, nets.at].into_iter().find(|folder| folder.join("log.jsonl").exists()).unwrap_or(nets.at);
     crate::report::curves(&mut report, &[("", logs)])?;
     report.append(found.report.clone());
-    report.list("Departures from the paper", &results.departures);
+    if !results.departures.is_empty() {
+        report.list("Departures from the paper", &results.departures);
+    }
     Ok(report)
 }
 

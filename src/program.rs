@@ -218,7 +218,6 @@ pub fn command<P: Paper>() -> Command {
         (false, false) => arg,
     };
     let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("several-splits", several));
-    let sound = Command::new("sound").hide(true).about("Checks what this program says of itself: for its tests");
     // Verbs that print a table, and those that take the flags of a run.
     let command = ["reproduce", "evaluate", "data", "report", "compare"]
         .into_iter()
@@ -233,7 +232,7 @@ pub fn command<P: Paper>() -> Command {
         command.subcommand(seen(published::<P>((verb.flags)(own))))
     });
     // What stands above an enum of verbs would take the place of the citation.
-    P::Own::augment_subcommands(command).subcommand(sound).about(P::CITATION)
+    P::Own::augment_subcommands(command).about(P::CITATION)
 }
 
 /// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.
@@ -299,7 +298,7 @@ fn baselines<P: Paper>(verb: Command) -> Command {
         .mut_group("made", |made| made.arg("baselines"))
 }
 
-/// Checks the rows of a paper's tables: every flag that they name exists and has a place, every recipe is one of its
+/// The verb `sound`, which only tests know. Checks the rows of a paper's tables: every flag that they name exists and has a place, every recipe is one of its
 /// flags'. Prints what a test needs: the names of the scores that claims and tables are of.
 fn sound<P: Paper>() -> Result<()> {
     hyper::sound::<P::Hyper, P::Scoring>()?;
@@ -359,15 +358,15 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
 
 /// A paper's program: its command line, its verb, its end.
 pub fn main<P: Paper>() -> ExitCode {
+    if std::env::args().skip(1).eq(["sound".to_string()]) {
+        return ended(sound::<P>);
+    }
     let matches = command::<P>().try_get_matches().unwrap_or_else(|error| crate::say::misused(&error));
     ended(|| {
         stop::answer()?;
         let (name, of) = matches.subcommand().context("no verb")?;
         if matches!(of.try_get_one::<bool>("json"), Ok(Some(true))) {
             crate::say::answer_alone();
-        }
-        if name == "sound" {
-            return sound::<P>();
         }
         if let Some(verb) = P::USES.iter().find(|verb| verb.name == name) {
             return use_of::<P>(verb, of);
@@ -533,7 +532,7 @@ fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &clap::ArgMatches) ->
         of
     });
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
-    results.show(&found.tables)
+    results.show(&found.tables, &[])
 }
 
 fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatches) -> Result<()> {
@@ -575,10 +574,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     let nets = opened.nets(&run);
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
     let rivals = P::rivals(&opened.h.own, &data, &nets, &found, &args.scoring, &run)?;
-    results.show(&found.tables)?;
-    for (title, table) in rivals {
-        print(format!("{title}\n{table}"))?;
-    }
+    results.show(&found.tables, &rivals)?;
     paper::export_run(&nets, &args.scoring)
 }
 

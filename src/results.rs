@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::claims::Beside;
 use crate::files;
@@ -64,7 +64,25 @@ pub(crate) fn number(value: f64, beside: f64) -> String {
     if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
 }
 
+/// Those of `scores` that count.
+pub(crate) fn counted<'a>(count: &[&str], scores: &'a [(String, f64)]) -> Vec<&'a (String, f64)> {
+    count.iter().filter_map(|start| scores.iter().find(|(name, _)| name.starts_with(start))).collect()
+}
+
 impl Results {
+    /// The scores that `count` first on the page, beside the paper's or with a word on why not.
+    pub fn lead(&self, count: &[&str], report: &mut Report) {
+        let number = |(name, score): &&(String, f64)| {
+            let beside = self.claims.iter().find(|claim| claim.score == *name && claim.ours.is_some());
+            let beside =
+                beside.map_or(String::new(), |claim| format!("{}: {}", claim.place, number(claim.paper, claim.paper)));
+            (name.clone(), format!("{score:.4}"), beside)
+        };
+        let numbers: Vec<_> = counted(count, &self.scores).iter().take(3).map(number).collect();
+        let why = self.not_comparable_because.as_ref().map(|why| format!("Not beside the paper's numbers: {why}."));
+        report.lead(&numbers, &why.unwrap_or_default());
+    }
+
     /// Those in the folder `at`, if there are any of this version.
     pub fn read(at: &Path) -> Option<Results> {
         let text = files::text(&at.join(RESULTS)).ok()?;
@@ -103,9 +121,14 @@ impl Results {
         report.list("Protocol", &self.protocol);
     }
 
-    /// What a verb ends with on standard output; `tables` stand in place of the list of scores, where there are some.
-    pub fn show(&self, tables: &[(String, Table)]) -> Result<()> {
-        answer(self)?;
+    /// What a verb ends with on standard output; `tables` stand in place of the list of scores, where there are some, and
+    /// `rivals` at the end.
+    pub fn show(&self, tables: &[(String, Table)], rivals: &[(String, Table)]) -> Result<()> {
+        let mut value = serde_json::to_value(self)?;
+        for (title, table) in rivals {
+            value["rivals"][title] = json!(table.named());
+        }
+        answer(&value)?;
         print(format!("{}\n", self.citation))?;
         print(format!("{} after {} steps", line(&self.data), self.step))?;
         self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
@@ -121,6 +144,7 @@ impl Results {
         }
         print(format!("departures from the paper: {} (in {RESULTS} and the report)", self.departures.len()))?;
         print(format!("results: {}", self.at.join(RESULTS).display()))?;
-        print(format!("report:  {}", self.at.join(REPORT).display()))
+        print(format!("report:  {}", self.at.join(REPORT).display()))?;
+        rivals.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))
     }
 }

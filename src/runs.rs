@@ -1,6 +1,7 @@
 //! Runs by what their folders tell: the report of one, also while it trains, and several compared. No data are opened, no
 //! lock is taken, and of a run nothing is written but its report.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
@@ -97,7 +98,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     if !path.exists() || results.as_ref().is_none_or(|results| Some(results.step) < kept) {
         let text = |from: &Map<String, Value>, name: &str| from.get(name).map_or(String::new(), typed_as);
         let data = hyper::data_name(&text(&config.flags, "data"));
-        let mut page = paper::page::<P>(&h, &data, step.to_string(), &text(&config.machine, "device"));
+        let mut page = paper::page::<P>(&h, &data, Some(step.to_string()), &text(&config.machine, "device"));
         page.table("Training", "As this page was written.", &table);
         let warnings: Vec<String> = progress.iter().flat_map(|part| part.warnings.clone()).collect();
         if !warnings.is_empty() {
@@ -105,6 +106,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         }
         if let Some(results) = results.as_ref() {
             page.text("Scored", &format!("The scores are of step {}.", results.step));
+            results.lead(P::COUNT, &mut page);
             results.onto(&mut page);
         }
         curves(&mut page, &[("", at)])?;
@@ -126,6 +128,20 @@ struct One {
     /// Every flag, those of scoring among them, and what of the machine may change the outcome.
     facts: Map<String, Value>,
     results: Option<Results>,
+    /// Scores on other data, and of other weights: the folders below, and what stands in them.
+    others: Vec<(String, Results)>,
+}
+
+/// The scores in the folders below a run's.
+fn others(run: &Path) -> Vec<(String, Results)> {
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    let found = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
+        Some((name, Results::read(&entry.path())?))
+    };
+    let mut all: Vec<_> = entries.filter_map(found).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
 }
 
 /// Compares runs of a paper: prints what differs and the scores beside each other, and writes both with the curves over each
@@ -149,7 +165,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
             note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
         }
         facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps"));
-        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results });
+        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others: others(at) });
     }
     let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
     for one in all.iter_mut().filter(|one| names.iter().filter(|name| **name == one.name).count() > 1) {
@@ -193,6 +209,16 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     for name in &scores {
         beside.rows.push(of(&|results| Some(format!("{:.4}", score(results, name)?)), std::slice::from_ref(name)));
     }
+    let mut elsewhere = Table { head: head(&["where", "score"]), rows: Vec::new() };
+    let mut known: Vec<[String; 2]> = Vec::new();
+    for (place, results) in all.iter().flat_map(|one| &one.others) {
+        let new = results.scores.iter().map(|(name, _)| [place.clone(), name.clone()]);
+        known.extend(new.filter(|row| !known.contains(row)).collect::<Vec<_>>());
+    }
+    for [place, name] in &known {
+        let of = |one: &One| score(&one.others.iter().find(|(known, _)| known == place)?.1, name);
+        elsewhere.rows.push(row(&[place.clone(), name.clone()], &|one| Some(format!("{:.4}", of(one)?))));
+    }
     let mut paper = Table { head: head(&["what", "paper"]), rows: Vec::new() };
     for (what, theirs) in &claims {
         let ours = |results: &Results| results.claims.iter().find(|claim| claim.what == *what)?.ours;
@@ -202,13 +228,14 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
 
     let mut page = Report::new(&format!("{}: runs compared", P::NAME), P::CITATION);
     page.facts(&all.iter().map(|one| (one.name.clone(), one.at.display().to_string())).collect::<Vec<_>>());
-    let tables = [("What differs", differs), ("Scores", beside), ("Beside the paper", paper)];
+    let tables =
+        [("What differs", differs), ("Scores", beside), ("Other scores", elsewhere), ("Beside the paper", paper)];
     let tables: Vec<_> = tables.into_iter().filter(|(_, table)| !table.rows.is_empty()).collect();
     tables.iter().for_each(|(title, table)| page.table(title, "", table));
     curves(&mut page, &all.iter().map(|one| (one.name.as_str(), one.at.as_path())).collect::<Vec<_>>())?;
     let out = check_out(out, |at| page.stands_at(at))?;
     page.write(&out)?;
-    let told = |one: &One| json!({"run": shown(&one.at), "facts": one.facts, "results": one.results});
+    let told = |one: &One| json!({"run": shown(&one.at), "facts": one.facts, "results": one.results, "others": one.others.iter().cloned().collect::<BTreeMap<_, _>>()});
     answer(&json!({"page": shown(&out), "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
     tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))?;
     print(format!("page: {}", out.display()))

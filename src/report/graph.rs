@@ -51,7 +51,7 @@ pub fn graph(nodes: &[Node], edges: &[Edge]) -> Markup {
     html! {
         @if nodes.is_empty() { p { "Nothing to show." } } @else {
             div.scroll {
-                svg role="img" viewBox=(format!("0 0 {width:.0} {height:.0}")) width=(format!("{width:.0}")) height=(format!("{height:.0}")) {
+                svg viewBox=(format!("0 0 {width:.0} {height:.0}")) width=(format!("{width:.0}")) height=(format!("{height:.0}")) {
                     @for edge in edges.iter().filter(|edge| edge.from < nodes.len() && edge.to < nodes.len()) {
                         @let ((x1, y1), (x2, y2)) = (place(edge.from), place(edge.to));
                         @let (colour, dashes) = style(edge.right);

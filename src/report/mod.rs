@@ -115,10 +115,11 @@ struct Section {
 }
 
 /// A page in the making: sections in the order in which they are added. Whatever text comes in is escaped.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     title: String,
     subtitle: String,
+    lead: (Vec<(String, String, String)>, String),
     facts: Vec<(String, String)>,
     sections: Vec<Section>,
 }
@@ -126,7 +127,7 @@ pub struct Report {
 impl Report {
     /// An empty page.
     pub fn new(title: &str, subtitle: &str) -> Report {
-        Report { title: title.into(), subtitle: subtitle.into(), facts: Vec::new(), sections: Vec::new() }
+        Report { title: title.into(), subtitle: subtitle.into(), ..Report::default() }
     }
 
     fn add(&mut self, heading: &str, body: maud::Markup) {
@@ -138,14 +139,20 @@ impl Report {
         self.facts.extend_from_slice(facts);
     }
 
+    /// What a reader wants first, in large letters: a name, a number, and what stands beside it; and a sentence on them.
+    pub fn lead(&mut self, numbers: &[(String, String, String)], sentence: &str) {
+        self.lead = (numbers.to_vec(), sentence.into());
+    }
+
     /// A paragraph.
     pub fn text(&mut self, heading: &str, paragraph: &str) {
         self.add(heading, maud::html! { p { (paragraph) } });
     }
 
-    /// A list of sentences.
+    /// A list of sentences, folded away where it is long.
     pub fn list(&mut self, heading: &str, items: &[String]) {
-        self.add(heading, maud::html! { ul { @for item in items { li { (item) } } } });
+        let body = maud::html! { ul { @for item in items { li { (item) } } } };
+        self.add(heading, if items.len() > 4 { page::folded(&format!("{} points", items.len()), body) } else { body });
     }
 
     /// A table under a note.
@@ -156,7 +163,7 @@ impl Report {
     /// A table folded away under its note, or under its heading where there is none.
     pub fn folded_table(&mut self, heading: &str, note: &str, table: &Table) {
         let summary = if note.is_empty() { heading } else { note };
-        self.add(heading, maud::html! { details { summary { (summary) } (page::table("", table)) } });
+        self.add(heading, page::folded(summary, page::table("", table)));
     }
 
     /// Adds the sections of `other` after these; its title, subtitle and facts are left out.
@@ -166,7 +173,7 @@ impl Report {
 
     /// Lines over a common x. Numbers that are not finite are left out, and their count is said.
     pub fn lines(&mut self, heading: &str, note: &str, x_label: &str, y_label: &str, series: &[Series]) {
-        self.add(heading, page::figure(note, plot::lines(x_label, y_label, series)));
+        self.add(heading, page::figure(heading, note, plot::lines(x_label, y_label, series)));
     }
 
     /// Many small lines beside one another on common scales, each under its name.
@@ -176,12 +183,12 @@ impl Report {
 
     /// Histograms of groups over common bins, each as shares of its group.
     pub fn histogram(&mut self, heading: &str, note: &str, x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) {
-        self.add(heading, page::figure(note, plot::histogram(x_label, groups, bins)));
+        self.add(heading, page::figure(heading, note, plot::histogram(x_label, groups, bins)));
     }
 
     /// Groups of bars from left to right, one of each of `bars` in every group; lengths that are not finite are left out.
     pub fn bars(&mut self, heading: &str, note: &str, x_label: &str, groups: &[String], bars: &[Bars]) {
-        self.add(heading, page::figure(note, plot::bars(x_label, groups, bars)));
+        self.add(heading, page::figure(heading, note, plot::bars(x_label, groups, bars)));
     }
 
     /// Rows of pictures, right and wrong answers framed.
@@ -191,7 +198,7 @@ impl Report {
 
     /// A graph in columns under a note.
     pub fn graph(&mut self, heading: &str, note: &str, nodes: &[graph::Node], edges: &[graph::Edge]) {
-        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } (graph::graph(nodes, edges)) });
+        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } div role="img" aria-label=(heading) { (graph::graph(nodes, edges)) } });
     }
 
     /// The page: no scripts, nothing from elsewhere.

@@ -11,6 +11,8 @@ use super::{Frame, GalleryRow, Report, Table, Tile, is_number};
 const STYLE: &str = "
 :root { --ink: #1d2126; --quiet: #5d6773; --paper: #fbfbfa; --card: #ffffff; --rule: #e1e4e8; --link: #0b62a4; --right: #00805a; --wrong: #c4420a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --quiet: #9aa4af; --paper: #16191c; --card: #1f2327; --rule: #343a40; --link: #6cb6f0; --right: #35c08f; --wrong: #ff8a5c; } }
+@media (prefers-color-scheme: dark) { .plot { filter: invert(0.9) hue-rotate(180deg); } }
+@media print { :root { --ink: #000; --quiet: #444; --paper: #fff; --card: #fff; --rule: #bbb; --right: #00734f; --wrong: #b23a06; } .plot { filter: none !important; } nav { display: none !important; } .row { flex-wrap: wrap; } .plot, .row, tr, dl { break-inside: avoid; } h2 { break-after: avoid; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; }
 main { max-width: 980px; margin: 0 auto; padding: 40px 22px 80px; }
@@ -18,6 +20,7 @@ h1 { font-size: 30px; margin: 0; letter-spacing: -0.02em; }
 h2 { font-size: 20px; margin: 52px 0 6px; letter-spacing: -0.01em; }
 header p, .note, summary { color: var(--quiet); margin: 4px 0 14px; }
 nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 22px 0 0; font-size: 14px; } nav a { color: var(--link); text-decoration: none; } nav a:hover { text-decoration: underline; }
+.lead { display: flex; flex-wrap: wrap; gap: 8px 40px; margin: 26px 0 0; } .lead p { margin: 0; color: var(--quiet); font-size: 14px; } .lead b { display: block; color: var(--ink); font-size: 34px; line-height: 1.2; letter-spacing: -0.02em; font-variant-numeric: tabular-nums; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px 22px; margin: 24px 0 0; padding: 18px 20px; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
 dt { font-size: 12px; color: var(--quiet); text-transform: uppercase; letter-spacing: 0.05em; } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
@@ -54,10 +57,14 @@ pub fn page(report: &Report) -> Markup {
                     header {
                         h1 { (report.title) }
                         p { (report.subtitle) }
+                        @if !report.lead.0.is_empty() {
+                            div.lead { @for (name, number, beside) in &report.lead.0 { p { b { (number) } (name) @if !beside.is_empty() { br; (beside) } } } }
+                        }
+                        @if !report.lead.1.is_empty() { p { (report.lead.1) } }
                         @if !report.facts.is_empty() {
                             dl { @for (name, value) in &report.facts { div { dt { (name) } dd { (value) } } } }
                         }
-                        nav { @for (i, section) in report.sections.iter().enumerate() { a href=(format!("#s{i}")) { (section.heading) } } }
+                        nav aria-label="Sections" { @for (i, section) in report.sections.iter().enumerate() { a href=(format!("#s{i}")) { (section.heading) } } }
                     }
                     @for (i, section) in report.sections.iter().enumerate() {
                         section id=(format!("s{i}")) { h2 { (section.heading) } (section.body) }
@@ -72,13 +79,18 @@ fn noted(note: &str) -> Markup {
     html! { @if !note.is_empty() { p.note { (note) } } }
 }
 
+/// What is shown when its summary is clicked.
+pub fn folded(summary: &str, body: Markup) -> Markup {
+    html! { details { summary { (summary) } (body) } }
+}
+
 /// A table under a note.
 pub fn table(note: &str, table: &Table) -> Markup {
     html! {
         (noted(note))
-        div.scroll {
+        div.scroll tabindex="0" role="group" aria-label="table" {
             table {
-                thead { tr { @for cell in &table.head { th { (cell) } } } }
+                thead { tr { @for cell in &table.head { th scope="col" { (cell) } } } }
                 tbody {
                     @for row in &table.rows {
                         tr { @for cell in row { td.number[is_number(cell)] { (cell) } } }
@@ -89,12 +101,12 @@ pub fn table(note: &str, table: &Table) -> Markup {
     }
 }
 
-/// A plot under a note.
-pub fn figure(note: &str, plot: Plot) -> Markup {
+/// A plot under a note, called as its section.
+pub fn figure(heading: &str, note: &str, plot: Plot) -> Markup {
     html! {
         (noted(note))
         @match plot.svg {
-            Some(svg) => { div.plot { (PreEscaped(svg)) } }
+            Some(svg) => { div.plot role="img" aria-label=(heading) { (PreEscaped(svg)) } }
             None => { p { "Nothing to show." } }
         }
         @if plot.dropped > 0 { p.note { (plot.dropped) " numbers that are NaN or infinite are left out." } }
@@ -107,7 +119,7 @@ pub fn gallery(note: &str, rows: &[GalleryRow]) -> Markup {
         (noted(note))
         @if rows.is_empty() { p { "Nothing to show." } }
         @for row in rows {
-            div.row { h3 { (row.title) } @for tile in &row.tiles { (tile_of(tile)) } }
+            div.row tabindex="0" role="group" aria-label=(row.title) { h3 { (row.title) } @for tile in &row.tiles { (tile_of(tile)) } }
         }
     }
 }

@@ -42,7 +42,7 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 fn responsive(svg: &str, size: (u32, u32)) -> String {
     let size = format!("<svg width=\"{}\" height=\"{}\"", size.0, size.1);
     // The namespace is a name and not a place; inline SVG needs none.
-    svg.replacen(&size, "<svg role=\"img\"", 1).replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
+    svg.replacen(&size, "<svg", 1).replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
 }
 
 fn draw(

@@ -1,4 +1,4 @@
-//! TensorBoard's event file of a training: the numbers of `log.jsonl` and `timing.jsonl` by their steps, each at the time
+//! TensorBoard's event file of a training: the numbers and histograms of `log.jsonl` and `timing.jsonl` by their steps, each at the time
 //! when it was logged. A record is its length, that length's checksum, the event as a protocol buffer, its checksum.
 
 use std::collections::BTreeMap;
@@ -70,7 +70,11 @@ impl Board {
             let number = (*number as f32).to_le_bytes();
             bytes(1, &[bytes(1, name.as_bytes()), vec![0x15], number.to_vec()].concat())
         };
-        let summary: Vec<u8> = all.iter().flat_map(of).collect();
+        let mut summary: Vec<u8> = all.iter().flat_map(of).collect();
+        for (name, of) in line.as_object().into_iter().flatten() {
+            let histogram = histogram(of).map(|of| [bytes(1, name.as_bytes()), bytes(5, &of)].concat());
+            summary.extend(histogram.into_iter().flat_map(|value| bytes(1, &value)));
+        }
         self.event(timing["time"].as_f64().unwrap_or_else(now), line["step"].as_u64().unwrap_or(0), &bytes(5, &summary))
     }
 
@@ -90,11 +94,27 @@ fn numbers(name: &str, value: &Value, into: &mut Vec<(String, f64)>) {
         Value::Number(number) => into.extend(number.as_f64().map(|number| (name.to_string(), number))),
         Value::Object(all) => all
             .iter()
-            .filter(|(key, _)| !["step", "time"].contains(&key.as_str()))
+            .filter(|(key, _)| !["step", "time", "bins"].contains(&key.as_str()))
             .for_each(|(key, value)| numbers(&below(key), value, into)),
         Value::Array(all) => all.iter().enumerate().for_each(|(i, value)| numbers(&below(&i.to_string()), value, into)),
         _ => {}
     }
+}
+
+/// The histogram of a log line's "bins", counts in bins of one width from "p0" to "p100": TensorBoard's smallest and largest
+/// number, count, sum and sum of squares (as if all lay in the middle of their bins), upper edges and counts.
+fn histogram(of: &Value) -> Option<Vec<u8>> {
+    let (low, high) = (of.get("p0")?.as_f64()?, of.get("p100")?.as_f64()?);
+    let counts: Vec<f64> = of.get("bins")?.as_array()?.iter().filter_map(Value::as_f64).collect();
+    let edge = |i: usize| low + (high - low) * i as f64 / counts.len() as f64;
+    let sum = |power: i32| -> f64 {
+        counts.iter().enumerate().map(|(i, count)| count * ((edge(i) + edge(i + 1)) / 2.).powi(power)).sum()
+    };
+    let doubles = |all: &mut dyn Iterator<Item = f64>| all.flat_map(f64::to_le_bytes).collect::<Vec<u8>>();
+    let plain = [low, high, sum(0), sum(1), sum(2)].into_iter().enumerate();
+    let plain = plain.flat_map(|(i, x)| [&[(i as u8 + 1) << 3 | 1][..], &x.to_le_bytes()].concat());
+    let edges = bytes(6, &doubles(&mut (1..=counts.len()).map(edge)));
+    Some([plain.collect(), edges, bytes(7, &doubles(&mut counts.iter().copied()))].concat())
 }
 
 /// A protocol buffer's number of variable length.

@@ -5,11 +5,15 @@ use tch::{Kind, Tensor};
 
 use crate::distance::Metric;
 use crate::losses::Tally;
+use crate::real::numbers;
 
 /// Most rows whose distances [`batch`] looks at: a log line must not hold the B² numbers that the loss doesn't.
 const ROWS: i64 = 4096;
 
-/// Percentiles of the distances by `metric` between different rows, of a large batch those of its first 4,096 rows, and the
+/// Bins of a histogram, of one width from the smallest number to the largest.
+const BINS: i64 = 20;
+
+/// Percentiles and a histogram of the distances by `metric` between different rows, of a large batch those of its first 4,096 rows, and the
 /// lengths of the embeddings `x` `[B, D]`, any float kind. Waits for the device.
 pub fn batch(x: &Tensor, metric: Metric) -> Value {
     tch::no_grad(|| {
@@ -22,9 +26,18 @@ pub fn batch(x: &Tensor, metric: Metric) -> Value {
         let count = sorted.size()[0];
         // The nearest rank: a number that occurs.
         let at = |q: f64| (count > 0).then(|| sorted.double_value(&[((count - 1) as f64 * q).round() as i64]));
+        let bins = match (at(0.), at(1.)) {
+            (Some(low), Some(high)) if high > low => {
+                let edges = Tensor::linspace(low, high, BINS + 1, (Kind::Float, dist.device())).narrow(0, 1, BINS - 1);
+                let below = sorted.searchsorted(&edges, false, false, "left", None::<&Tensor>);
+                let below = [vec![0], numbers::<i64>(&below), vec![count]].concat();
+                below.windows(2).map(|pair| pair[1] - pair[0]).collect()
+            }
+            _ => vec![count],
+        };
         let norms = x.norm_scalaropt_dim(2, [1], false);
         json!({
-            "distance": {"p0": at(0.), "p5": at(0.05), "p50": at(0.5), "p95": at(0.95), "p100": at(1.)},
+            "distance": {"p0": at(0.), "p5": at(0.05), "p50": at(0.5), "p95": at(0.95), "p100": at(1.), "bins": bins},
             "norm": {"mean": norms.mean(Kind::Float).double_value(&[]), "max": norms.max().double_value(&[])},
         })
     })

@@ -73,7 +73,9 @@ fn a_module_says_what_it_takes_and_python_embeds_with_it() {
                 ["scripts/embed-photo.py"].into_iter().chain(paths.iter().map(String::as_str)).collect();
             let Some(said) = asked("torch, PIL", &args) else { return };
             for (i, line) in said.lines().enumerate() {
-                let theirs: Vec<f64> = serde_json::from_str(line).expect("numbers");
+                let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                assert_eq!(line["photo"], paths[i + 1]);
+                let theirs: Vec<f64> = serde_json::from_value(line["output"].clone()).expect("numbers");
                 let ours: Vec<f64> = Vec::try_from(ours.get(i as i64)).expect("numbers");
                 let far = |of: &dyn Fn(usize) -> f64| (0..ours.len()).map(|i| of(i).powi(2)).sum::<f64>().sqrt();
                 let off = far(&|i| ours[i] - theirs[i]) / far(&|i| ours[i]);

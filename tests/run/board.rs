@@ -69,7 +69,8 @@ fn scalars(run: &Path) -> Vec<(f64, u64, String, f32)> {
         of(7).iter().for_each(|(_, session, _)| assert_eq!(session, &[0x08, 1]));
         let time = f64::from_le_bytes(of(1).expect("a time").1[..].try_into().expect("eight"));
         for (_, value, _) in of(5).map(|(_, summary, _)| fields(summary)).unwrap_or_default() {
-            let [(1, name, _), (2, number, _)] = &fields(&value)[..] else { panic!("{value:?}") };
+            let value = fields(&value);
+            let [(1, name, _), (2, number, _)] = &value[..] else { panic!("{value:?}") };
             let number = f32::from_le_bytes(number[..].try_into().expect("four"));
             all.push((time, of(2).expect("a step").2, String::from_utf8(name.clone()).expect("UTF-8"), number));
         }
@@ -85,6 +86,7 @@ except ImportError:
     print("skipped: no tensorboard"); sys.exit()
 found = EventAccumulator(sys.argv[1]); found.Reload()
 print([(e.step, round(e.value, 4)) for e in found.Scalars("mean")])
+print([h.histogram_value.num for h in found.Histograms("distance")] if "distance" in found.Tags()["histograms"] else [])
 "#;
 
 #[test]

@@ -255,6 +255,8 @@ fn batch_statistics_are_the_sorted_distances() {
     let rows = crate::common::rows(&d);
     (0..9).for_each(|i| (0..9).filter(|j| *j != i).for_each(|j| all.push(rows[i][j])));
     all.sort_by(f64::total_cmp);
+    let bins: Vec<i64> = serde_json::from_value(said["distance"]["bins"].clone()).expect("counts");
+    assert_eq!((bins.len(), bins.iter().sum::<i64>()), (20, 72));
     for (name, at) in [("p0", 0), ("p5", 4), ("p50", 36), ("p95", 67), ("p100", 71)] {
         assert!((said["distance"][name].as_f64().expect("a number") - all[at]).abs() < 1e-6, "{name}");
     }

@@ -338,6 +338,9 @@ pub struct RankFlags<S: clap::Args> {
     /// Folder of videos (films, or folders of pictures; flow in flow/NAME), or drawn for hands that no run has seen
     #[arg(long, value_name = "DIR|drawn")]
     pub videos: String,
+    /// Print one JSON value alone on standard output, in place of the table
+    #[arg(long)]
+    json: bool,
     /// Also write the ranking as JSON
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -9,7 +9,7 @@ use super::{Ranked, Scored, SkillData, by_split};
 use crate::files;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
-use crate::say::print;
+use crate::say::{answer, print};
 
 /// Pictures of a video in its row.
 const PICTURES: usize = 6;
@@ -44,12 +44,13 @@ pub fn ranking(names: &[String], ranked: &[Ranked], splits: usize) -> Table {
 pub fn announce(names: &[String], ranked: &[Ranked], splits: usize, out: Option<&Path>) -> Result<()> {
     print(ranking(names, ranked, splits))?;
     print("Scores rank videos of the task that was trained on; across tasks they mean nothing.")?;
-    let Some(out) = out else { return Ok(()) };
     let row = |one: &Ranked| {
         let splits = by_split(&one.snippets, splits.min(one.snippets.len()));
         json!({"video": names[one.video], "score": one.score, "splits": splits, "snippets": one.snippets})
     };
     let value = Value::Array(ranked.iter().map(row).collect());
+    answer(&value)?;
+    let Some(out) = out else { return Ok(()) };
     files::write_atomic(out, serde_json::to_string_pretty(&value)?.as_bytes())?;
     print(format!("ranking: {}", out.display()))
 }
