@@ -19,8 +19,8 @@ use rankle::deploy::About;
 use rankle::hyper::{self, Hyper, Idle, count, positive, within};
 use rankle::losses::{Tally, skill};
 use rankle::models::{Network, Prepared, layers::Scope};
+use rankle::outputs::check_out;
 use rankle::paper::{self, Departures, Evaluation, Nets, Paper, Plan};
-use rankle::run::folder::check_out;
 use rankle::run::session::{Done, Session};
 use rankle::run::{Run, cached, stats};
 use rankle::study::{Sheet, Study, silent};
@@ -29,7 +29,7 @@ use rankle::tasks::skill::{
 };
 use rankle::tasks::{Brought, Rows};
 use rankle::video::snippet::{Crops, Stream};
-use rankle::{lists, optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
+use rankle::{optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Kind, Tensor, nn::VarStore};
@@ -499,8 +499,7 @@ fn score(nets: &Nets<'_, SkillDetermination>, part: Part, of: &Material, how: &S
 fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
     ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
-    let ranking = |at: &std::path::Path| lists::has_keys(at, &["video", "score", "snippets"]);
-    let out = args.out.as_deref().map(|out| check_out(out, ranking)).transpose()?;
+    let out = args.out.as_deref().map(|out| check_out(out, task::RANKING)).transpose()?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
     // A fold that lacks a trained stream is said and left out.
     let has = |&fold: &usize| h.streams.iter().filter(|&&stream| nets.has(&Part { fold, stream }.to_string())).count();

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::outputs::{MADE_BY, MODULE, mark};
 use crate::source::View;
 use crate::transform::{Place, Recipe, TestViews};
 use crate::video::snippet::{Crops, Stream};
@@ -154,7 +155,7 @@ impl About {
     /// # Errors
     /// None that is known of.
     pub fn json(&self, paper: &str, network: Map<String, Value>, step: Option<u64>, answer: &[i64]) -> Result<String> {
-        let mut all = json!({"paper": paper, "network": network});
+        let mut all = json!({MADE_BY: mark(MODULE), "paper": paper, "network": network});
         step.into_iter().for_each(|step| all["step"] = json!(step));
         all["input"] = json!(self.input);
         all["inputs"] = json!(self.inputs);

@@ -129,10 +129,18 @@ pub fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
 /// # Errors
 /// As [`atomically`].
 pub fn check(path: &Path) -> Result<()> {
-    let there = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-    let tried =
-        whole_or_into(path).and_then(|into| if into { Ok(()) } else { Ok(tempfile::tempfile_in(there).map(drop)?) });
+    let tried = whole_or_into(path).and_then(|into| if into { Ok(()) } else { check_folder(folder(path)) });
     tried.map_err(|error| cannot(path, error))
+}
+
+/// Whether a file could be made in `folder`, or it in what is there above it.
+fn check_folder(folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|at| at.symlink_metadata().is_ok()).unwrap_or(Path::new("."));
+    match fs::metadata(there) {
+        Err(_) if there.is_symlink() => bail!("{} is a link that leads nowhere: name another", there.display()),
+        Ok(found) if !found.is_dir() => bail!("{} is {}: name a folder", there.display(), kind(&found)),
+        _ => Ok(tempfile::tempfile_in(there).map(drop)?),
+    }
 }
 
 /// As [`check`]; whether a file that holds something would be replaced.
@@ -205,6 +213,28 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|error| cannot(path, error))
 }
 
+/// As [`atomically`], for a folder that is new or empty.
+///
+/// # Errors
+/// As there.
+pub fn folder_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let whole = || -> Result<()> {
+        fs::create_dir_all(folder(path))?;
+        sweep(folder(path));
+        let draft = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(folder(path))?;
+        let lock = File::open(draft.path())?;
+        let _ = lock.try_lock();
+        write(draft.path())?;
+        // As a new folder has them.
+        fs::create_dir_all(path)?;
+        fs::set_permissions(draft.path(), fs::metadata(path)?.permissions())?;
+        fs::rename(draft.path(), path)?;
+        let _ = draft.keep();
+        Ok(())
+    };
+    whole().map_err(|error| cannot(path, error))
+}
+
 /// Whether a file is what this process has open under a number: 0 for standard input.
 fn is_handle(found: &Metadata, number: u32) -> bool {
     let same = |open: Metadata| (open.dev(), open.ino()) == (found.dev(), found.ino());
@@ -246,7 +276,11 @@ pub fn sweep(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
         let path: PathBuf = entry.path();
-        if own(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
+                let _ = fs::remove_dir_all(path);
+            }
+        } else if own(&path).is_ok_and(|file| file.try_lock().is_ok()) {
             let _ = fs::remove_file(path);
         }
     }

@@ -129,7 +129,15 @@ pub fn from_flags<T: DeserializeOwned>(flags: &Flags) -> Result<T> {
 pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<T> {
     let mut all = flags(of);
     all.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
-    from_flags(&all)
+    from_flags(&all).map_err(|error| {
+        let wrong = changes.iter().find(|(name, value)| {
+            let mut one = flags(of);
+            one.insert((*name).clone(), (*value).clone());
+            from_flags::<T>(&one).is_err()
+        });
+        let which = wrong.map_or("flags".into(), |(name, value)| format!("--{name} {value}"));
+        error.context(which)
+    })
 }
 
 /// Holds every flag to the bounds that the command line sets it.

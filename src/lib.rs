@@ -11,7 +11,7 @@
 //!   [`losses`], [`metrics`], [`models`], [`optim`].
 //! - **Floor 2, the world, read-only**: [`files`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
-//! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`deploy`], [`export`].
+//! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`outputs`], [`deploy`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
 //! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`older`], [`paper`], [`needs`], `runs`, `shell`, [`program`].
 //!
@@ -59,6 +59,7 @@ pub mod models;
 pub mod needs;
 pub mod older;
 pub mod optim;
+pub mod outputs;
 pub mod paper;
 pub mod picture;
 pub mod program;

@@ -114,14 +114,6 @@ pub fn parted(path: &Path) -> Result<(char, Vec<Row>)> {
     Ok((mark, rows))
 }
 
-/// Whether `path` holds JSON with these keys, or a list whose first entry has them.
-pub fn has_keys(path: &Path, keys: &[&str]) -> bool {
-    json::<serde_json::Value>(path).is_ok_and(|value| {
-        let first = value.get(0).unwrap_or(&value);
-        keys.iter().all(|key| first.get(key).is_some())
-    })
-}
-
 /// A JSON file; NaN and infinities, which Python writes, stand for null.
 ///
 /// # Errors

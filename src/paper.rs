@@ -37,7 +37,7 @@ use crate::tasks::{
     pairs,
 };
 use crate::weights::{self, Published};
-use crate::{catalog, export, files, older, verbs};
+use crate::{catalog, export, files, older, outputs, verbs};
 
 /// What a training is to be.
 #[derive(Debug, Clone)]
@@ -668,7 +668,7 @@ pub(crate) fn evaluate<P: Paper>(
     // Of several processes the first one alone writes.
     if run.leads() {
         at = place(at, &of, &scoring);
-        [RESULTS, REPORT].iter().try_for_each(|name| files::check(&at.join(name)))?;
+        Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());
         let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let before = before.and_then(|old| Some(old["scored"].as_str()?.to_string()));
@@ -782,14 +782,16 @@ fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found
 
 /// TorchScript with named parameters, compared with the network before it counts as written.
 pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Result<()> {
-    for (part, file) in P::modules(&nets.h.own, how)? {
+    let at = nets.stand.folder(nets.at.to_path_buf());
+    let modules = P::modules(&nets.h.own, how)?;
+    modules.iter().try_for_each(|(_, file)| outputs::check_module(&at.join(file)))?;
+    for (part, file) in modules {
         let Loaded { store, net, step } = nets.part(&part)?;
         let about = P::about(&nets.h.own, nets.shape, &part, how);
         // Not zeros: a zero image has no direction before its normalisation.
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
         let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
         nets.claim()?;
-        let at = nets.stand.folder(nets.at.to_path_buf());
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);

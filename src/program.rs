@@ -12,18 +12,19 @@ use serde_json::{Map, Value, json};
 use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
 use crate::hyper::{self, All, Flags, Hyper, Typed};
 use crate::needs::{self, Planned};
+use crate::outputs::{self, check_out, write_json};
 use crate::paper::{self, Paper, Stand};
 use crate::report::{Report, Table};
 use crate::run::Run;
-use crate::run::config::{Config, typed_as};
-use crate::run::folder::{REPORT, check_out};
+use crate::run::config::typed_as;
+use crate::run::folder::REPORT;
 use crate::run::stop::{self, Stopped};
 use crate::say::{answer, note, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::tasks::brought::{Asked, Brought, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
-use crate::{claims, files, lists, runs, shell, verbs};
+use crate::{claims, runs, shell, verbs};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
@@ -432,8 +433,7 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Man { verb } => shell::man(command::<P>(), verb.as_deref()),
             Verb::Data(args) => {
                 let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
-                let card = |at: &Path| lists::has_keys(at, &["layout", "unreadable", "problems"]);
-                let out = args.out.as_deref().map(|out| check_out(out, card)).transpose()?;
+                let out = args.out.as_deref().map(|out| check_out(out, "card")).transpose()?;
                 let data = P::open(&h.own, h.usual.seed)?;
                 let mut cards = data.cards();
                 if let [card] = &mut cards[..] {
@@ -444,7 +444,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };
                 answer(&value)?;
                 match out {
-                    Some(out) => files::write_atomic(&out, serde_json::to_string_pretty(&value)?.as_bytes()),
+                    Some(out) => write_json(&out, "card", &value),
                     None => Ok(()),
                 }
             }
@@ -751,16 +751,8 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     });
     let path = root.join("table.json");
     let both = [path.clone(), root.join(REPORT)];
-    both.iter().try_for_each(|path| files::check(path))?;
-    if both.iter().any(|path| path.exists()) {
-        let old = files::text(&path).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        let ours = old.is_some_and(|old| old["cells"].is_array() && old["says"].is_array());
-        ensure!(
-            ours || Config::read(&root).is_ok(),
-            "{} has a table.json or report.html that rankle did not write: choose another --run",
-            root.display()
-        );
-    }
+    let page = format!("{}: {}", P::NAME, study.title);
+    outputs::check(&both[0], "table").and_then(|()| outputs::check(&both[1], &page)).context("--run")?;
     let varied: Vec<String> = hyper::varied(&flags).into_iter().filter(|flag| goes_through.contains(flag)).collect();
     let viewed = hyper::varied(&scorings);
     // All runs are known to be sound before the first one trains.
@@ -860,9 +852,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         print(format!("Not comparable with the paper: {}.", reasons.join("; ")))?;
     }
     let value = json!({"title": title, "cells": json_cells, "says": said, "not_comparable_because": reasons, "departures": departures});
-    files::write_atomic(&path, serde_json::to_string_pretty(&value)?.as_bytes())?;
+    write_json(&path, "table", &value)?;
     answer(&value)?;
-    let mut report = Report::new(&format!("{}: {}", P::NAME, study.title), P::CITATION);
+    let mut report = Report::new(&page, P::CITATION);
     report.facts(&[("data".into(), hyper::data_name(&data)), ("device".into(), machine.name.clone())]);
     let why = if reasons.is_empty() { String::new() } else { format!("Not comparable: {}.", reasons.join("; ")) };
     for (title, table, sheet) in &tables {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::claims::Beside;
 use crate::files;
 use crate::hyper::Flags;
+use crate::outputs::{self, write_json};
 use crate::report::{Report, Table};
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, line, print};
@@ -42,6 +43,9 @@ pub(crate) struct Results {
     /// What departs from the paper.
     pub departures: Vec<String>,
 }
+
+/// What the file says that it holds.
+const SCORES: &str = "scores";
 
 /// Scores as an object.
 mod by_name {
@@ -105,9 +109,18 @@ impl Results {
         Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
     }
 
+    /// Errors where they could not stand in `at`, with a page of this title.
+    pub fn check(at: &Path, title: &str) -> Result<()> {
+        let file = at.join(RESULTS);
+        if Results::read(at).is_none() {
+            outputs::check(&file, SCORES)?;
+        }
+        files::check(&file).and_then(|()| outputs::check(&at.join(REPORT), title))
+    }
+
     /// Writes them into their folder.
     pub fn write(&self) -> Result<()> {
-        files::write_atomic(&self.at.join(RESULTS), serde_json::to_string_pretty(self)?.as_bytes())
+        write_json(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
     }
 
     /// Scores, the paper's numbers and the protocol, for a page.

@@ -8,13 +8,14 @@ use anyhow::{Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::hyper;
+use crate::outputs::{self, check_out};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table, curves};
 use crate::results::{Results, number};
 use crate::run::board::now;
 use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::{REPORT, check_out};
+use crate::run::folder::REPORT;
 use crate::run::history::{lines, parts};
 use crate::say::{answer, note, print, span};
 
@@ -45,7 +46,7 @@ fn progress(at: &Path) -> Result<Vec<Progress>> {
         };
         let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
-        let step = line["step"].as_u64().map_or(0, |step| step + 1);
+        let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
         all.push(Progress { part, step, steps, line, timing, warnings });
     }
     Ok(all)
@@ -83,6 +84,7 @@ fn shown(path: &Path) -> String {
 pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
+    checkpoint::check_logs(at)?;
     let (results, progress, path) = (Results::read(at), progress(at)?, at.join(REPORT));
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
     let mut table = Table { head, rows: progress.iter().map(Progress::row).collect() };
@@ -111,6 +113,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         }
         curves(&mut page, &[("", at)])?;
         page.list("Departures from the paper", &paper::departures::<P>(&h));
+        outputs::check(&path, P::NAME)?;
         page.write(&path)?;
     }
     let logged = progress.iter().map(|part| json!({"part": part.part, "step": part.step, "steps": part.steps, "line": part.line, "timing": part.timing, "warnings": part.warnings}));
@@ -150,10 +153,13 @@ fn others(run: &Path) -> Vec<(String, Results)> {
 /// # Errors
 /// Where one is no run of the paper, and where the page cannot be written or something else is there.
 pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
+    let title = format!("{}: runs compared", P::NAME);
+    let out = check_out(out, &title)?;
     let mut all: Vec<One> = Vec::new();
     for at in runs {
         let config = Config::read(at)?;
         paper::check_run::<P>(at, &config)?;
+        checkpoint::check_logs(at)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
         let results = Results::read(at);
@@ -226,14 +232,13 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         paper.rows.push(of(&|results| Some(number(ours(results)?, *theirs)), &first));
     }
 
-    let mut page = Report::new(&format!("{}: runs compared", P::NAME), P::CITATION);
+    let mut page = Report::new(&title, P::CITATION);
     page.facts(&all.iter().map(|one| (one.name.clone(), one.at.display().to_string())).collect::<Vec<_>>());
     let tables =
         [("What differs", differs), ("Scores", beside), ("Other scores", elsewhere), ("Beside the paper", paper)];
     let tables: Vec<_> = tables.into_iter().filter(|(_, table)| !table.rows.is_empty()).collect();
     tables.iter().for_each(|(title, table)| page.table(title, "", table));
     curves(&mut page, &all.iter().map(|one| (one.name.as_str(), one.at.as_path())).collect::<Vec<_>>())?;
-    let out = check_out(out, |at| page.stands_at(at))?;
     page.write(&out)?;
     let told = |one: &One| json!({"run": shown(&one.at), "facts": one.facts, "results": one.results, "others": one.others.iter().cloned().collect::<BTreeMap<_, _>>()});
     answer(&json!({"page": shown(&out), "runs": all.iter().map(told).collect::<Vec<_>>()}))?;

@@ -313,6 +313,31 @@ fn changed(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
     }
 }
 
+/// Sound pictures beside whose pixels something small is packed that is large, or says that it is.
+fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&vec![0; 4 * BOUND]).expect("packed");
+    let packed = packed.finish().expect("packed");
+    let png = |kind: &[u8; 4], head: &[u8]| {
+        let body = [kind, head, &packed].concat();
+        let length = (body.len() as u32 - 4).to_be_bytes();
+        let chunk = [&length[..], &body, &crc32fast::hash(&body).to_be_bytes()].concat();
+        let mut bytes = image(ImageFormat::Png);
+        bytes.splice(33..33, chunk); // behind the first chunk
+        bytes
+    };
+    // A picture of one chunk as the extended kind, of 12 x 9 pixels, that says it has EXIF data of nearly all that 32 bits count.
+    let simple = image(ImageFormat::WebP);
+    let (extended, exif) = (*b"VP8X\x0a\0\0\0\x08\0\0\0\x0b\0\0\x08\0\0", *b"EXIF\xf0\xff\xff\xff");
+    let webp = [&simple[..4], &[0xff; 4], &simple[8..12], &extended, &simple[12..], &exif].concat();
+    vec![
+        ("a profile", png(b"iCCP", b"a\0\0")),
+        ("a text", png(b"zTXt", b"a\0\0")),
+        ("another text", png(b"iTXt", b"a\0\x01\0\0\0")),
+        ("EXIF", webp),
+    ]
+}
+
 #[test]
 fn fuzz() {
     let seconds = std::env::var("RANKLE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
@@ -321,6 +346,12 @@ fn fuzz() {
         let folder = root.path().join(target.name);
         target.files.iter().for_each(|(name, bytes)| target.write(&folder, name, bytes.clone()));
         (target.read)(&folder).unwrap_or_else(|error| panic!("{} is sound: {error:#}", target.name));
+    }
+    for (name, bytes) in bombs() {
+        LARGEST.store(0, Ordering::Relaxed);
+        let read = picture::decode(&bytes, name);
+        assert!(read.is_ok() || name == "EXIF", "{name}: {:?}", read.err());
+        assert!(LARGEST.load(Ordering::Relaxed) <= BOUND, "{name}: {LARGEST:?} bytes at once");
     }
     let mut rounds = 0;
     while begun.elapsed() < Duration::from_secs(seconds) {

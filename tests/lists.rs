@@ -2,26 +2,13 @@
 
 use std::path::PathBuf;
 
-use rankle::lists::{found, has_keys, inside, json, parted, person, rows, spellings, text};
+use rankle::lists::{found, inside, json, parted, person, rows, spellings, text};
 
 fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("list.csv");
     std::fs::write(&path, bytes).expect("written");
     (place, path)
-}
-
-#[test]
-fn what_json_holds_is_known_by_its_keys() {
-    for (bytes, known) in [
-        (r#"{"a": 1, "b": []}"#, true),
-        (r#"[{"a": 1, "b": 2}, 3]"#, true),
-        (r#"{"a": 1}"#, false),
-        ("[]", false),
-        ("a b", false),
-    ] {
-        assert_eq!(has_keys(&written(bytes.as_bytes()).1, &["a", "b"]), known, "{bytes}");
-    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod mining;
 mod models;
 mod multilabel;
 mod optim;
+mod outputs;
 mod papers;
 mod report;
 mod run;

@@ -86,6 +86,7 @@ fn a_run_is_repeated_by_its_file() {
     place.write("unknown.json", r#"{"paper": "triplet-reid", "flags": {"frobs": 1}}"#);
     place.write("bounds.json", r#"{"paper": "triplet-reid", "flags": {"p": -1}}"#);
     place.write("kind.json", r#"{"paper": "triplet-reid", "flags": {"p": [{}]}}"#);
+    place.write("null.json", r#"{"paper": "triplet-reid", "flags": {"p": null, "data": "drawn"}}"#);
     place.write("none.json", "{}");
     place.write("cut.json", r#"{"flags""#);
     place.good("train @run --config @few.json --net lunet --shrink 32 --size 32x32");
@@ -96,6 +97,7 @@ fn a_run_is_repeated_by_its_file() {
         (2, "unknown", "there is no --frobs"),
         (2, "bounds", "--p -1"),
         (2, "kind", "kind.json"),
+        (2, "null", "null.json|--p null"),
         (1, "none", "has no flags"),
         (1, "cut", "cut.json"),
         (1, "missing", "missing.json"),

@@ -2,6 +2,7 @@
 
 mod jpeg;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Once;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use fast_image_resize as fir;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
@@ -114,16 +115,17 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Bo
         image::guess_format(bytes).map_err(|_| anyhow!("{name}: not an image ({READS}): convert it or remove it"))?;
     ensure!(format.reading_enabled(), "{name}: a {format:?} image ({READS}): convert it or remove it");
     let whole = match format {
-        ImageFormat::Png => png_is_whole(bytes),
-        ImageFormat::Bmp => bmp_is_whole(bytes),
-        _ => true,
+        ImageFormat::Png => bare_png(bytes),
+        ImageFormat::Bmp => bmp_is_whole(bytes).then_some(bytes.into()),
+        ImageFormat::WebP => webp_is_whole(bytes).then_some(bytes.into()),
+        _ => Some(bytes.into()),
     };
-    ensure!(whole, "{name}: a truncated {}: {AGAIN}", title(format));
+    let whole = whole.with_context(|| format!("{name}: a truncated {}: {AGAIN}", title(format)))?;
     let wrong = |e: ImageError| anyhow!("{name}: {}", complaint(format, &e));
     let mut decoder: Box<dyn ImageDecoder> = if format == ImageFormat::Jpeg {
         Box::new(Jpeg::new(bytes).map_err(wrong)?)
     } else {
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut reader = ImageReader::with_format(Cursor::new(whole), format);
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(MAX_BYTES);
         reader.limits(limits);
@@ -177,17 +179,39 @@ fn complaint(format: ImageFormat, error: &ImageError) -> String {
     }
 }
 
-/// Whether the PNG's chunks lead to its IEND chunk.
-fn png_is_whole(bytes: &[u8]) -> bool {
-    let mut at = 8; // after the signature
-    while let Some(head) = bytes.get(at..at + 8) {
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        at += 12 + length; // length, type, data, checksum
-        if &head[4..] == b"IEND" {
-            return at <= bytes.len();
+/// The PNG without texts and colour profiles, which a decoder would unpack unasked: of a small file, to gigabytes. None where
+/// its chunks don't lead to its IEND chunk.
+fn bare_png(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let (mut kept, mut from, mut at) = (Vec::new(), 0, 8); // after the signature
+    loop {
+        let head = bytes.get(at..at + 8)?;
+        // Length, type, data, checksum.
+        let next = at + 12 + u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        match &head[4..] {
+            b"iCCP" | b"iTXt" | b"zTXt" => {
+                kept.extend(&bytes[from..at]);
+                from = next;
+            }
+            b"IEND" if next > bytes.len() => return None,
+            b"IEND" if from == 0 => return Some(bytes.into()),
+            b"IEND" => return Some([kept, bytes[from..].to_vec()].concat().into()),
+            _ => {}
         }
+        at = next;
     }
-    false
+}
+
+/// Whether the WebP's chunks end within it: a decoder takes the memory that one says it has.
+fn webp_is_whole(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(12..).unwrap_or_default();
+    while let Some((&[_, _, _, _, a, b, c, d], data)) = rest.split_first_chunk() {
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if length > data.len() {
+            return false;
+        }
+        rest = data.get(length.next_multiple_of(2)..).unwrap_or_default();
+    }
+    true
 }
 
 /// Whether an uncompressed BMP has all its rows; of others the decoder speaks.

@@ -17,7 +17,7 @@ use super::scores::BEST;
 
 use crate::files;
 use crate::optim::Optimizer;
-use crate::say::one_line;
+use crate::say::{one_line, say};
 
 /// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
 const DAMAGED: &str = "checkpoint.damaged.safetensors";
@@ -108,6 +108,46 @@ pub fn step(run: &Path) -> Option<u64> {
     Some(serde_json::from_str::<Progress>(metadata.get("progress")?.as_str()?).ok()?.step)
 }
 
+/// Errors where the log of `run`, or of a part of it, is not what its checkpoints knew, as [`load`] does. What was logged after
+/// the newest one is known to none; where that is damaged it says so, and goes by the one before.
+pub fn check_logs(run: &Path) -> Result<()> {
+    let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
+    for at in std::iter::once(run.to_path_buf()).chain(parts).filter(|at| exists(at)) {
+        let mut damaged = None;
+        for path in [NEWEST, BEFORE].map(|name| at.join(name)).into_iter().filter(|path| path.exists()) {
+            match sealed(&path) {
+                Err(error) => damaged = damaged.or(Some(one_line(&error))),
+                Ok((_, progress)) => {
+                    knows(&progress, &at).map_err(|error| anyhow!("{}: {RESTORE}", one_line(&error)))?;
+                    damaged.iter().for_each(|wrong| say(format!("note: {wrong}: the checkpoint before it is whole")));
+                    damaged = None;
+                    break;
+                }
+            }
+        }
+        damaged.map_or(Ok(()), |wrong| Err(anyhow!("{wrong}: {RESTORE}")))?;
+    }
+    Ok(())
+}
+
+const RESTORE: &str = "restore what was there, or train again into another --run";
+
+/// Errors where the log at `run` is not the one of `progress`, of a training that has ended to its end.
+fn knows(progress: &Progress, run: &Path) -> Result<()> {
+    let log = run.join("log.jsonl");
+    progress.log.check(&log)?;
+    let steps = Config::read(run).ok().and_then(|config| config.machine.get("steps")?.as_u64());
+    let more = log.metadata().is_ok_and(|found| found.len() > progress.log.length);
+    ensure!(!more || steps != Some(progress.step), "{} has more than the training wrote", log.display());
+    Ok(())
+}
+
+fn sealed(path: &Path) -> Result<(Vec<(String, Tensor)>, Progress)> {
+    let (tensors, metadata) = crate::weights::read_sealed(path)?;
+    let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
+    Ok((tensors, progress.with_context(|| format!("{} is no checkpoint", path.display()))?))
+}
+
 /// What [`load`] found.
 #[derive(Debug)]
 pub struct Resumed {
@@ -163,9 +203,7 @@ pub fn load(
 }
 
 fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Resumed> {
-    let (tensors, metadata) = crate::weights::read_sealed(path)?;
-    let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
-    let progress: Progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
+    let (tensors, progress) = sealed(path)?;
     let refused = |why: &str| Refused(format!("{} {why}", path.display()));
     ensure!(
         progress.run == run_of(config),

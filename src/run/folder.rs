@@ -28,6 +28,8 @@ pub const BEST: &str = "best";
 pub const UNTRAINED: &str = "untrained";
 /// Held by who writes, and says who.
 const LOCK: &str = ".lock";
+/// What it says begins with this.
+const HOLDER: &str = "process ";
 
 /// Whether a run folder has a checkpoint, whole or not.
 pub fn trained(run: &Path) -> bool {
@@ -72,6 +74,14 @@ fn held(run: &Path) -> String {
 /// other things, or a folder in a file's place. Names that begin with a dot are not looked at.
 pub fn check_ours(run: &Path) -> Result<()> {
     check_folder(run)?;
+    // Who held it last stands in it.
+    let lock = run.join(LOCK);
+    let ours = || files::read_up_to(&lock, 1 << 10, "a line").is_ok_and(|text| text.starts_with(HOLDER.as_bytes()));
+    ensure!(
+        lock.metadata().map_or(0, |found| found.len()) == 0 || ours(),
+        "{} is none of a run: move it away, or choose another --run",
+        lock.display()
+    );
     if let Some(name) = OWN.into_iter().chain([NEWEST, BEFORE]).find(|name| run.join(name).is_dir()) {
         bail!("{} is a folder where a run keeps a file: move it away", run.join(name).display());
     }
@@ -88,20 +98,14 @@ pub fn check_ours(run: &Path) -> Result<()> {
     }
 }
 
-/// The file to write where a flag names `out`: what a link leads to. Errors where a run keeps it for itself, and where a file
-/// is there that `ours` doesn't know as what the flag's verb writes.
-pub fn check_out(out: &Path, ours: impl FnOnce(&Path) -> bool) -> Result<PathBuf> {
-    let out = files::followed(out);
-    let folder = out.parent().unwrap_or(Path::new(""));
-    let own = OWN.into_iter().chain([NEWEST, BEFORE]).any(|name| out.file_name().is_some_and(|out| out == name));
-    let run = [LOCK, NEWEST, BEFORE].iter().any(|name| folder.join(name).exists()) || Config::read(folder).is_ok();
-    ensure!(!(own && run && out.exists()), "--out {}: the run there needs this file: name another", out.display());
-    ensure!(
-        !files::replaces(&out)? || ours(&out),
-        "--out {}: a file is there that this command did not write: remove it, or name another",
-        out.display()
-    );
-    Ok(out)
+/// Whether `path` lies in a run's folder, or below it, and has a name that a run keeps for itself, there or not.
+pub fn is_own(path: &Path) -> bool {
+    const STEMS: &str = " best checkpoint config events log model photos report results split table timing";
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let run = |at: &Path| at.join("config.json").exists() && Config::read(at).is_ok();
+    let held = || [LOCK, NEWEST, BEFORE].iter().any(|name| folder.join(name).exists());
+    STEMS.split(' ').any(|stem| name.split(['.', '-']).next() == Some(stem)) && (held() || folder.ancestors().any(run))
 }
 
 /// An open run folder, locked against a second writer until it is dropped.
@@ -124,7 +128,7 @@ impl RunFolder {
         ensure!(!matches!(lock.try_lock(), Err(TryLockError::WouldBlock)), held(path));
         // For the message of a second one alone.
         let host = files::text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "process {} on {}", std::process::id(), host.trim_end()));
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{HOLDER}{} on {}", std::process::id(), host.trim_end()));
         files::sweep(path);
         Ok(RunFolder { path: path.to_path_buf(), lock })
     }

@@ -5,7 +5,7 @@
 //! keep them, which is only said.
 
 use std::cmp::Ordering;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -123,7 +123,10 @@ impl Photos {
             return Ok(());
         }
         let file = files::open(&path).with_context(cannot)?;
-        let mut reader = csv::Reader::from_reader(BufReader::new(GzDecoder::new(BufReader::new(file))));
+        // A list hardly packs so well; what does may be one row that no memory holds.
+        let most = file.metadata().with_context(cannot)?.len().saturating_mul(200).saturating_add(1 << 20);
+        let unpacked = GzDecoder::new(BufReader::new(file)).take(most);
+        let mut reader = csv::Reader::from_reader(BufReader::new(unpacked));
         // A damaged list may look like an empty one.
         let head: Vec<&str> = reader.headers().with_context(cannot)?.iter().collect();
         // Older lists say nothing of labels.

@@ -13,10 +13,11 @@ use super::kept::{NO_FACE, NOT_READ};
 use super::pairs::Ranked;
 use crate::datasets::{Photo, Source, folder};
 use crate::distance::Metric;
+use crate::outputs::write_json;
+use crate::picture;
 use crate::report::{Frame, Report, Tile};
-use crate::run::folder::{REPORT, check_out};
+use crate::run::folder::REPORT;
 use crate::say::{answer, print};
-use crate::{files, lists, picture};
 
 /// A verb that does with a network what it is for.
 pub struct Use {
@@ -94,24 +95,15 @@ impl Brought {
     }
 }
 
-/// Checks, before the work, that the folder `out` of results may be written: `name`, which holds `keys` where a verb wrote
-/// it, and the page.
-///
-/// # Errors
-/// One line with `--out`.
-pub fn check_folder(out: &Path, name: &str, keys: &[&str]) -> Result<()> {
-    let known = lists::has_keys(&out.join(name), keys);
-    [name, REPORT].iter().try_for_each(|file| check_out(&out.join(file), |_| known).map(drop))
-}
-
-/// Writes the folder of results: `value`, with what made it and which photos were left out, and the page.
+/// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, with what made it and which photos were
+/// left out, and the page.
 ///
 /// # Errors
 /// One line that names the file.
 pub fn write_folder(
     asked: &Asked<'_>,
     out: &Path,
-    name: &str,
+    (name, what): (&str, &str),
     mut value: Value,
     left_out: &Rows,
     report: &Report,
@@ -122,7 +114,7 @@ pub fn write_folder(
     answer(&value)?;
     std::fs::create_dir_all(out)
         .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
-    files::write_atomic(&out.join(name), serde_json::to_string_pretty(&value)?.as_bytes())?;
+    write_json(&out.join(name), what, &value)?;
     report.write(&out.join(REPORT))?;
     print(format!("results: {}\nreport:  {}", out.join(name).display(), out.join(REPORT).display()))
 }

@@ -1,7 +1,7 @@
 //! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, BufWriter};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,11 +11,10 @@ use tch::{Device, Kind, Tensor};
 use super::Rows;
 use crate::collectives::World;
 use crate::datasets::Photo;
-use crate::files;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last, hold_weights};
+use crate::outputs::{self, MADE_BY, mark};
 use crate::real::numbers;
-use crate::run::folder::check_out as check_run_out;
 use crate::say::Bar;
 use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Recipe, TestViews};
@@ -104,25 +103,11 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
     if ending(out).is_none() || out.is_dir() {
         bail!("--out {}: give the name of a .safetensors, .npz or .csv file", out.display());
     }
-    if out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        bail!("--out {}: there is no such folder: make it, or name another", out.display());
-    }
-    check_run_out(out, |at| match ending(at) {
-        Some("csv") => {
-            let head = files::open(at).map(BufReader::new).map(csv::Reader::from_reader);
-            // Beside the name: tensors and their columns, as `embeddings.0`.
-            let ours = |head: &csv::StringRecord| {
-                head.len() > 1 && &head[0] == "name" && head.iter().skip(1).all(|column| column.contains('.'))
-            };
-            head.is_ok_and(|mut file| file.headers().is_ok_and(ours))
-        }
-        Some("npz") => {
-            let zip = files::open(at).map(BufReader::new).map(zip::ZipArchive::new);
-            zip.is_ok_and(|zip| zip.is_ok_and(|zip| zip.index_for_name("names.npy").is_some()))
-        }
-        _ => crate::weights::metadata(at).is_some_and(|metadata| metadata.contains_key("names")),
-    })
+    outputs::check_out(out, MADE)
 }
+
+/// What it is that is written.
+const MADE: &str = "embeddings";
 
 /// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array "names"; or as .csv, a
 /// line a row, its name first, a column a number, called by its class where it is of one. Which, the file's ending says.
@@ -131,8 +116,8 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
 /// Where it cannot be written.
 pub fn write(out: &Path, rows: &Rows) -> Result<()> {
     match ending(out) {
-        Some("csv") => files::atomically(out, |draft| {
-            let mut file = csv::Writer::from_writer(BufWriter::new(files::own(draft)?));
+        Some("csv") => crate::files::atomically(out, |draft| {
+            let mut file = csv::Writer::from_writer(BufWriter::new(crate::files::own(draft)?));
             let flat = |x: &Tensor| x.to_kind(Kind::Float).reshape([rows.names.len() as i64, -1]);
             let columns: Vec<(&String, Tensor)> = rows.tensors.iter().map(|(name, x)| (name, flat(x))).collect();
             let classes = rows.texts("classes").unwrap_or_default();
@@ -154,11 +139,11 @@ pub fn write(out: &Path, rows: &Rows) -> Result<()> {
         Some("npz") => {
             let mut texts = vec![("names", rows.names.clone())];
             texts.extend(rows.metadata.iter().filter_map(|(name, _)| Some((name.as_str(), rows.texts(name)?))));
-            crate::weights::save_npz(out, &texts, &rows.tensors)
+            crate::weights::save_npz(out, &texts, &rows.tensors, &mark(MADE))
         }
         _ => {
-            let names = ("names".to_string(), serde_json::to_string(&rows.names)?);
-            let metadata = rows.metadata.iter().cloned().chain([names]).collect();
+            let own = [("names".to_string(), serde_json::to_string(&rows.names)?), (MADE_BY.into(), mark(MADE))];
+            let metadata = rows.metadata.iter().cloned().chain(own).collect();
             crate::weights::save(out, &rows.tensors, Some(metadata))
         }
     }

@@ -133,6 +133,7 @@ impl Brought {
     ) -> Result<Rows> {
         let temporary = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
         let at = self.kept.as_deref().unwrap_or(temporary.path());
+        files::check(&at.join("x.safetensors")).context("--kept")?;
         let stamps: Vec<String> = self.photos.par_iter().map(stamp).collect();
         let (mut pieces, all) = (Pieces::open(at), self.photos.len());
         let mut asked = HashSet::new();

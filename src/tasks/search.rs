@@ -10,10 +10,12 @@ use serde_json::json;
 use tch::{Kind, Tensor};
 
 use super::Rows;
-use super::brought::{Asked, Brought, PICTURES, Use, apart, check_folder, tile, write_folder};
+use super::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
 use super::kept::{self, NOT_READ};
 use crate::datasets::{self, Photo};
+use crate::outputs::check_folder;
 use crate::report::{Frame, GalleryRow, Report, Table};
+use crate::run::folder::REPORT;
 use crate::say::{line, print};
 
 /// `search`.
@@ -54,9 +56,10 @@ struct Found {
 }
 
 fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
-    const NAME: &str = "answers.json";
+    const FILE: (&str, &str) = ("answers.json", "answers");
+    const PAGE: (&str, &str) = (REPORT, "Search");
     let flags = SearchFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, NAME, &["gallery", "queries"])?;
+    check_folder(&flags.out, &[FILE, PAGE])?;
     apart("out", &flags.out, &flags.gallery)?;
     let photos = [Brought::photos(&flags.query)?, Brought::photos(&flags.gallery)?];
     let compares = (asked.compare)(&[], &[])?.is_some();
@@ -86,7 +89,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         Ok(GalleryRow { title: photo.name.to_string(), tiles })
     };
     let strips = query.iter().zip(&answers).take(shown).map(strip).collect::<Result<Vec<_>>>()?;
-    let mut report = Report::new("Search", asked.paper.1);
+    let mut report = Report::new(PAGE.1, asked.paper.1);
     let facts = [("queries", query.len()), ("gallery", gallery.len()), ("answers a query", top)];
     report.facts(&facts.map(|(name, value)| (name.to_string(), value.to_string())));
     report.gallery(
@@ -94,7 +97,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &format!("The query first, then its answers with rank and distance; {shown} of {} queries.", query.len()),
         &strips,
     );
-    write_folder(asked, &flags.out, NAME, value, &left_out, &report)
+    write_folder(asked, &flags.out, FILE, value, &left_out, &report)
 }
 
 /// By a network that compares two photos, some queries at a time.

@@ -1,7 +1,8 @@
 //! NumPy's `.npz`: a zip of `.npy` files, each a header that describes one array and its numbers. An array of objects
 //! is a pickle: refused, as is all that is not plain little-endian numbers in C order.
 
-use std::io::{BufWriter, Read, Seek, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -91,14 +92,45 @@ fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     Some(value.trim_start().strip_prefix(':')?.trim_start())
 }
 
+/// A file that fails once: on its way out, a zip's writer would print what comes after its error.
+struct Told {
+    file: BufWriter<File>,
+    failed: bool,
+}
+
+impl Told {
+    fn once<T>(&mut self, done: T, work: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> io::Result<T> {
+        let result = if self.failed { Ok(done) } else { work(&mut self.file) };
+        self.failed |= result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        result
+    }
+}
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.once(bytes.len(), |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.once((), Write::flush)
+    }
+}
+
+impl Seek for Told {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.once(0, |file| file.seek(to))
+    }
+}
+
 /// Writes lists of texts and tensors as arrays that NumPy's `numpy.load` reads them, whole or not at all; nothing is
-/// compressed.
+/// compressed. `comment` is the zip's.
 ///
 /// # Errors
 /// Where it cannot be written, or a kind has no name in NumPy.
-pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)]) -> Result<()> {
+pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)], comment: &str) -> Result<()> {
     files::atomically(path, |draft| {
-        let mut zip = ZipWriter::new(BufWriter::new(files::own(draft)?));
+        let mut zip = ZipWriter::new(Told { file: BufWriter::new(files::own(draft)?), failed: false });
+        zip.set_comment(comment);
         let mut put = |name: &str, kind: &str, shape: String, bytes: &[u8]| -> Result<()> {
             let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
             let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 11;

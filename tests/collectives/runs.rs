@@ -198,6 +198,40 @@ fn a_signal_to_one_process_ends_all_with_a_checkpoint_and_a_line() {
     }
 }
 
+/// What went wrong in one process stands in its own line; the others say that they miss it.
+#[test]
+fn the_error_of_one_process_is_not_hidden_by_its_peers() {
+    let place = quadruplet();
+    for (person, shot) in (1..13).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
+        place.photo(&format!("b/cuhk01/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
+    }
+    // Each with data of its own, by one name.
+    let line = "train --data cuhk01 --test-people 5 --net small --size 32x16 --quadruplets 8 --device cpu --steps 100000 \
+                --log-every 2 --checkpoint-every 10 --run";
+    let breaks: [(usize, &str, fn(&Place)); 2] = [
+        (0, "log.jsonl was changed or removed", |place| fs::remove_file(place.path("a/log.jsonl")).expect("removed")),
+        (1, "no such file", |place| fs::remove_dir_all(place.path("b/cuhk01")).expect("removed")),
+    ];
+    for (rank, words, breaks) in breaks {
+        let run = place.path(["a", "c"][rank]);
+        let processes = Processes::start(2, |rank| {
+            let words: Vec<&str> = line.split_whitespace().chain([run.to_str().expect("UTF-8")]).collect();
+            let mut command = place.program.command(&words);
+            command.current_dir(place.path(["", "b"][rank]));
+            command
+        });
+        assert!(within(60, || run.join("checkpoint.safetensors").exists()), "no checkpoint came");
+        breaks(&place);
+        for (number, output) in processes.end().iter().enumerate() {
+            let errors = errors(output);
+            assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "process {number}: {errors:?}");
+            let words = if number == rank { words } else { &format!("process {rank} of 2 ended") };
+            assert!(errors[0].contains(words), "process {number}: {}", errors[0]);
+            assert!(number != rank || !errors[0].contains("of 2 ended"), "{}", errors[0]);
+        }
+    }
+}
+
 /// Before the first step the first signal ends a process, with a line; in a step that does not end a second one does.
 #[test]
 fn no_process_outlives_a_second_signal_or_one_before_its_first_step() {

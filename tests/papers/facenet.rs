@@ -320,9 +320,21 @@ fn people_are_clustered_and_found() {
         found["found"].as_array().expect("a list").iter().filter_map(|f| f["photo"].as_str()).collect();
     assert!(first.len() == 5 && first[..2] == ["a1.png", "a2.png"], "{first:?}");
     assert!(found["found"][1]["same"] == true && found["found"][2]["same"] == false);
+    // A name may become too long with a number before it: of that, the end.
+    let long = place.path(&format!("photos/deep/{}.png", "é".repeat(125)));
+    fs::copy(place.path("photos/deep/b0.png"), &long).expect("copied");
+    place.good("cluster @run --images @photos --out @out --link @long --cluster-cut 0.00001");
+    let names =
+        fs::read_dir(place.path("long/person-0001")).expect("a folder").flatten().map(|entry| entry.file_name());
+    assert!(names.map(|name| name.into_string().expect("whole letters")).any(|name| name.ends_with("éé.png")));
+    fs::remove_file(long).expect("removed");
+    std::os::unix::fs::symlink("gone/at/all", place.path("nowhere")).expect("linked");
     place.bad(&[
         (1, "cluster @run --images @photos --out @out --link @links", "--link|not empty"),
         (1, "cluster @run --images @photos --out @out --link @photos/links", "--link|beside it"),
+        (1, "cluster @run --images @photos --out @out --link @nowhere", "--link|no folder"),
+        (1, "cluster @run --images @photos --out @nowhere", "--out|leads nowhere"),
+        (1, "data --data @photos --out @missing/card.json", "--out|no such folder"),
         (1, "cluster @run --images @photos @none --out @out", "none"),
         (1, "find @run --person @photos --images @photos --out @found", "--images|--person"),
         (2, "cluster @run --images @photos --out @out --enrolled 1", "--enrolled"),

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use rankle::hyper;
 use rankle::optim::{Optimizer, Rule};
-use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress};
+use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress, check_logs};
 use rankle::run::config::Config;
-use rankle::run::folder::{Log, Mark, RunFolder, check_free, check_ours, check_out};
+use rankle::run::folder::{Log, Mark, RunFolder, check_free, check_ours};
 use rankle::weights::{read, read_safetensors, read_sealed};
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
@@ -183,31 +183,40 @@ fn a_run_folder_is_one_that_rankle_made_or_is_empty() {
 }
 
 #[test]
-fn what_a_flag_writes_spares_the_run() {
+fn a_lock_of_others_is_no_runs() {
+    let place = tempdir().expect("a folder");
+    let lock = place.path().join(".lock");
+    for text in ["mine", "{}", "process"] {
+        fs::write(&lock, text).expect("written");
+        let error = RunFolder::open(place.path()).expect_err("another's").to_string();
+        assert!(error.contains(".lock") && error.contains("--run"), "{error}");
+        assert_eq!(fs::read_to_string(&lock).expect("kept"), text);
+    }
+    for text in ["", "process 1 on a machine\n"] {
+        fs::write(&lock, text).expect("written");
+        RunFolder::open(place.path()).expect("ours");
+    }
+}
+
+/// What reads a log without training: as a training that goes on would.
+#[test]
+fn a_log_that_was_changed_is_noticed_by_who_reads_it() {
     let small = Small::new();
-    for name in ["config.json", "log.jsonl", NEWEST, BEFORE] {
-        let error = check_out(&small.at().join(name), |_| true).expect_err(name).to_string();
-        assert!(error.contains("--out") && error.contains(name) && error.contains("another"), "{error}");
+    let log = small.at().join("log.jsonl");
+    check_logs(small.at()).expect("as it was written");
+    let before = fs::read(&log).expect("a log");
+    let mut changed = before.clone();
+    changed[0] ^= 1;
+    for text in [Some(&changed[..]), Some(&before[..before.len() / 2]), None] {
+        text.map_or_else(|| fs::remove_file(&log), |text| fs::write(&log, text)).expect("changed");
+        let error = format!("{:#}", check_logs(small.at()).expect_err("changed"));
+        assert!(error.contains("log.jsonl") && error.contains("restore"), "{error}");
     }
-    for name in ["embeddings.safetensors", "results.json", "nowhere/config.json"] {
-        check_out(&small.at().join(name), |_| false).expect(name);
-    }
-    let elsewhere = tempdir().expect("a folder");
-    let link = elsewhere.path().join("out.safetensors");
-    symlink(small.at().join(NEWEST), &link).expect("linked");
-    assert!(check_out(&link, |_| true).expect_err("a link").to_string().contains(NEWEST));
-    let mine = elsewhere.path().join("config.json");
-    fs::write(&mine, "mine").expect("written");
-    check_out(&mine, |_| true).expect("no run's");
-    // What is another's stays, also behind a link; what holds nothing is taken.
-    let behind = elsewhere.path().join("behind.json");
-    symlink(&mine, &behind).expect("linked");
-    for at in [&mine, &behind] {
-        let error = check_out(at, |_| false).expect_err("another's").to_string();
-        assert!(error.contains("config.json") && error.contains("name another"), "{error}");
-    }
-    fs::write(&mine, "").expect("written");
-    check_out(&mine, |_| false).expect("empty");
+    fs::write(&log, before).expect("restored");
+    fs::write(small.at().join(NEWEST), "no checkpoint").expect("damaged");
+    check_logs(small.at()).expect("the one before");
+    fs::write(small.at().join(BEFORE), "no checkpoint").expect("damaged");
+    check_logs(small.at()).expect_err("both are damaged");
 }
 
 #[test]

@@ -203,6 +203,25 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let bare = |name: &str| -> Vec<_> { tree(&place.path(name)).into_iter().map(|(_, bytes)| bytes).collect() };
     assert_eq!(bare("out"), bare("other"));
     assert!(!place.path("out/A/a2.png").exists());
+    // A list that was edited is not believed: a face that no detector chose is chosen again, a file that is no crop stays,
+    let (whole, list) = (tree(&place.path("out")), place.read("out/faces.jsonl"));
+    place.write("out/mine.txt", "mine");
+    let gone = r#"{"photo": "gone.png", "bytes": 1, "faces": [], "chosen": 0, "crop": "mine.txt"}"#;
+    place.write("out/faces.jsonl", format!("{}{gone}\n", list.replace(r#""chosen":0"#, r#""chosen":7"#)));
+    crop("--out @out");
+    assert_eq!(place.read("out/mine.txt"), "mine");
+    fs::remove_file(place.path("out/mine.txt")).expect("removed");
+    assert_eq!(tree(&place.path("out")), whole);
+    // and so does one in the place of a crop that is to be written.
+    let head = list.lines().next().expect("a line");
+    place.write("out/faces.jsonl", format!("{head}\n"));
+    crop("--out @out");
+    assert_eq!(tree(&place.path("out")), whole, "crops without a line are ours");
+    place.write("out/faces.jsonl", format!("{head}\n"));
+    place.write("out/A/a1.png", "mine");
+    let line = "crop --images @photos --detector @w.safetensors --out @out";
+    place.bad(&[(1, line, "--out|a1.png|did not write")]);
+    assert_eq!(place.read("out/A/a1.png"), "mine");
     for (form, side) in [("182", 182), ("112", 112)] {
         crop(&format!("--out @{form} --form {form}"));
         assert_eq!(image::image_dimensions(place.path(&format!("{form}/A/a1.png"))).expect("an image"), (side, side));

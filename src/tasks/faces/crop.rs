@@ -18,6 +18,7 @@ use crate::datasets::{Photo, folder};
 use crate::device::machine::{Machine, MachineFlags};
 use crate::files;
 use crate::loader::Loader;
+use crate::outputs;
 use crate::picture::Similarity;
 use crate::say::{Bar, Within, one_line, print};
 use crate::source::{Region, View};
@@ -193,6 +194,8 @@ struct Line {
 }
 
 const FILE: &str = "faces.jsonl";
+/// What a crop's file says that it is.
+const CROP: &str = "crop";
 
 impl CropFlags {
     fn run(&self) -> Result<()> {
@@ -212,6 +215,9 @@ impl CropFlags {
         let head = json!({"crops": self.form, "detector": weights, "images": from}).to_string();
         let (_lock, mut lines) = self.opened(&head)?;
         self.keep(&mut lines, &photos, &names);
+        let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
+        let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
+        there.into_iter().try_for_each(|crop| outputs::check(&crop, CROP)).context("--out")?;
         let place = out.join(FILE);
         let write = |lines: &BTreeMap<String, String>| {
             let text: Vec<&str> = std::iter::once(&head).chain(lines.values()).map(String::as_str).collect();
@@ -221,7 +227,6 @@ impl CropFlags {
         let cannot = |error| files::cannot(&place, error);
         let mut log = files::own(&place).map_err(cannot)?;
         log.seek(SeekFrom::End(0)).map_err(cannot)?;
-        let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let mut bar = Bar::new("crop", photos.len() as u64, lines.len() as u64);
         let (form, at, own, within) = (self.form, out.clone(), photos.clone(), bar.within());
         let loader = Loader::new(0..left.len() as u64, machine.workers, machine.workers + 1, move |index| {
@@ -288,12 +293,15 @@ impl CropFlags {
                 file == (line.bytes, line.changed) && line.crop.as_ref().is_none_or(|crop| crop == name)
             });
             let file = line.crop.as_deref().and_then(path);
+            // What a detector found is not written by hand.
+            let sound = line.chosen == line.size.and_then(|size| chosen(&line.faces, size))
+                && line.chosen.is_some() == line.crop.is_some();
             // A power cut leaves empty files.
             let there = |file: &PathBuf| file.metadata().is_ok_and(|found| found.len() > 0);
-            if same && line.error.is_none() && file.as_ref().is_none_or(there) {
+            if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
                 return true;
             }
-            file.map(fs::remove_file);
+            file.filter(|file| outputs::made(file, CROP)).map(fs::remove_file);
             false
         });
         for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
@@ -376,7 +384,7 @@ fn cut(
         // What is embedded from the file is then what is embedded on the fly.
         let mut bytes = Vec::new();
         crop.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
-        files::write_whole(&out.join(name), &bytes)?;
+        files::write_whole(&out.join(name), &outputs::marked(bytes, CROP))?;
         line.crop = Some(name.into());
     }
     Ok(line)

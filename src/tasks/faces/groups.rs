@@ -1,6 +1,8 @@
 //! People found among photos (1503.03832, Section 5.8): all of a folder's by clusters, and one by what a few photos show.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,12 +12,15 @@ use tch::{Kind, Tensor};
 
 use crate::datasets::Photo;
 use crate::distance::Metric;
+use crate::files;
 use crate::metrics::clustering;
+use crate::outputs::check_folder;
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
+use crate::run::folder::REPORT;
 use crate::say::{Bar, line, print};
 use crate::tasks::Rows;
-use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, check_folder, tile, write_folder};
+use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
 use crate::tasks::kept::full;
 
 /// Squared distance up to which two faces are one person's, where no flag says it (Figure 1).
@@ -79,12 +84,15 @@ fn embeddings(rows: &Rows) -> Result<&Tensor> {
 }
 
 fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
-    const NAME: &str = "clusters.json";
+    const FILE: (&str, &str) = ("clusters.json", "clusters");
+    const PAGE: (&str, &str) = (REPORT, "People");
     let flags = ClusterFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, NAME, &["cut", "people"])?;
+    check_folder(&flags.out, &[FILE, PAGE])?;
     flags.link.iter().try_for_each(|link| {
-        let empty = std::fs::read_dir(link).map_or(!link.exists(), |mut entries| entries.next().is_none());
-        ensure!(empty, "--link {}: it is there and not empty: name a new folder", link.display());
+        let new = link.symlink_metadata().is_err();
+        let empty = new || std::fs::read_dir(link).is_ok_and(|mut entries| entries.next().is_none());
+        ensure!(empty, "--link {}: it is there and not empty, or no folder: name a new one", link.display());
+        files::check(&link.join(PERSON)).context("--link")?;
         apart("link", link, &flags.images)
     })?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
@@ -106,7 +114,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "photos": count,
         "people": people.iter().map(names).collect::<Vec<_>>(),
     });
-    let mut report = Report::new("People", asked.paper.1);
+    let mut report = Report::new(PAGE.1, asked.paper.1);
     let facts = [("photos", count), ("people of two or more", several), ("single photos", people.len() - several)];
     report.facts(&facts.map(|(name, value)| (name.to_string(), value.to_string())));
     report.facts(&[("joined up to a mean squared distance of".into(), cut.to_string())]);
@@ -115,12 +123,12 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &format!("A strip a person, the most photos first; at most {PICTURES} pictures."),
         &strips(&people[..several], &rows.photos)?,
     );
-    flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))?;
     print(format!(
         "{count} photos: {several} people of two photos or more, {} single photos (cut at {cut})",
         people.len() - several
     ))?;
-    write_folder(asked, &flags.out, NAME, value, &rows, &report)
+    write_folder(asked, &flags.out, FILE, value, &rows, &report)?;
+    flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))
 }
 
 /// The first photos of people, as many of each as fit.
@@ -135,29 +143,41 @@ fn strips(people: &[Vec<usize>], photos: &[Photo]) -> Result<Vec<GalleryRow>> {
     shown.map(strip).collect()
 }
 
-/// `person-0001/1-NAME` and so on, links to the photos.
+/// What the folders of links are called, before a number.
+const PERSON: &str = "person-";
+
+/// `person-0001/1-NAME` and so on, links to the photos: all of them or none.
 fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {
-    for (number, rows) in people.iter().enumerate() {
-        let folder = at.join(format!("person-{:04}", number + 1));
-        let write = || -> std::io::Result<()> {
+    files::folder_atomically(at, |draft| {
+        for (number, rows) in people.iter().enumerate() {
+            let folder = draft.join(format!("{PERSON}{:04}", number + 1));
             std::fs::create_dir_all(&folder)?;
             for (place, &row) in rows.iter().enumerate() {
                 let Some(path) = photos[row].source.path() else { continue };
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                std::os::unix::fs::symlink(path.canonicalize()?, folder.join(format!("{}-{name}", place + 1)))?;
+                let (number, name) = ((place + 1).to_string(), path.file_name().unwrap_or_default().as_bytes());
+                // Of a name that is too long now, its end.
+                let mut cut = (name.len() + number.len() + 1).saturating_sub(LONGEST);
+                while name.get(cut).is_some_and(|byte| byte & 0xc0 == 0x80) {
+                    cut += 1; // whole letters
+                }
+                let name = [number.as_bytes(), b"-", &name[cut..]].concat();
+                std::os::unix::fs::symlink(path.canonicalize()?, folder.join(OsStr::from_bytes(&name)))?;
             }
-            Ok(())
-        };
-        write()
-            .with_context(|| format!("--link: cannot write {}: name a folder that can be written", folder.display()))?;
-    }
+        }
+        Ok(())
+    })
+    .context("--link")?;
     print(format!("links:   {}", at.display()))
 }
 
+/// Bytes that a name may have.
+const LONGEST: usize = 255;
+
 fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
-    const NAME: &str = "found.json";
+    const FILE: (&str, &str) = ("found.json", "found");
+    const PAGE: (&str, &str) = (REPORT, "Photos of a person");
     let flags = FindFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, NAME, &["cut", "found"])?;
+    check_folder(&flags.out, &[FILE, PAGE])?;
     let known = Brought::photos(&flags.person)?;
     let own: HashSet<PathBuf> = known.iter().filter_map(full).collect();
     let mut all = Brought::photos(&flags.images)?;
@@ -214,12 +234,12 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     for (i, part) in shown.chunks(14).enumerate() {
         gallery.push(GalleryRow { title: format!("from rank {}", 14 * i + 1), tiles: part.to_vec() });
     }
-    let mut report = Report::new("Photos of a person", asked.paper.1);
+    let mut report = Report::new(PAGE.1, asked.paper.1);
     report.facts(&[
         ("photos".into(), order.len().to_string()),
         ("below the cut".into(), near.to_string()),
         ("cut".into(), cut.to_string()),
     ]);
     report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
-    write_folder(asked, &flags.out, NAME, value, &rows, &report)
+    write_folder(asked, &flags.out, FILE, value, &rows, &report)
 }

@@ -9,12 +9,12 @@ use serde_json::json;
 use tch::Tensor;
 
 use crate::files;
-use crate::lists;
+use crate::outputs::{TAGS, check_folder};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
-use crate::run::folder::check_out;
+use crate::run::folder::REPORT;
 use crate::say::print;
-use crate::tasks::brought::{Asked, Brought, PICTURES, Use, check_folder, tile, write_folder};
+use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 
 /// `tag`.
 pub const TAG: Use = Use {
@@ -38,11 +38,11 @@ struct TagFlags {
 }
 
 fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
-    const NAME: &str = "tags.json";
+    const FILE: (&str, &str) = ("tags.json", "tags");
+    const PAGE: (&str, &str) = (REPORT, "Labels");
     let flags = TagFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, NAME, &["classes", "photos"])?;
-    let known = lists::has_keys(&flags.out.join(NAME), &["classes", "photos"]);
-    let list = check_out(&flags.out.join("tags.csv"), |_| known)?;
+    let list = flags.out.join("tags.csv");
+    check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
     let classes = rows.texts("classes").context("no classes")?;
     let tensor = |wanted: &str| -> Result<&Tensor> {
@@ -76,7 +76,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         Ok(GalleryRow { title: rows.names[row].clone(), tiles: vec![tile(&rows.photos[row], said, Frame::Plain)?] })
     };
     let strips = (0..shown).map(strip).collect::<Result<Vec<_>>>()?;
-    let mut report = Report::new("Labels", asked.paper.1);
+    let mut report = Report::new(PAGE.1, asked.paper.1);
     report.facts(&[("photos".into(), tags.len().to_string()), ("classes".into(), classes.len().to_string())]);
     report.table("How often each label is given", "", &table);
     report.gallery(
@@ -85,10 +85,10 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &strips,
     );
     print(&table)?;
-    write_folder(asked, &flags.out, NAME, value, &rows, &report)?;
+    write_folder(asked, &flags.out, FILE, value, &rows, &report)?;
     files::atomically(&list, |draft| {
         let mut file = csv::Writer::from_writer(BufWriter::new(files::own(draft)?));
-        file.write_record(["photo", "count", "labels", "scores", "thresholds"])?;
+        file.write_record(TAGS)?;
         for ((name, count), tags) in rows.names.iter().zip(&counts).zip(&tags) {
             let joined = |of: &dyn Fn(&(usize, f32, f32)) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
             let (labels, scores) = (joined(&|tag| classes[tag.0].clone()), joined(&|tag| tag.1.to_string()));

@@ -9,6 +9,6 @@ mod scores;
 
 pub use batches::{Batches, Features, Material, PairBatch, Sample, order, places, samples};
 pub use data::{FlowFlags, Inputs, Part, RankFlags, SkillData, brought, clips, sets};
-pub use report::{announce, ranking, show, table};
+pub use report::{RANKING, announce, ranking, show, table};
 pub use scorer::Scorer;
 pub use scores::{Ranked, Scored, Taken, by_split, mean_of, score};

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Ranked, Scored, SkillData, by_split};
-use crate::files;
+use crate::outputs::write_json;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 use crate::say::{answer, print};
@@ -37,6 +37,9 @@ pub fn ranking(names: &[String], ranked: &[Ranked], splits: usize) -> Table {
     }
 }
 
+/// What is written where a ranking goes to a file.
+pub const RANKING: &str = "ranking";
+
 /// Prints who's best, and writes it as JSON where `out` says so: a video's score, those of its splits and its snippets.
 ///
 /// # Errors
@@ -51,7 +54,7 @@ pub fn announce(names: &[String], ranked: &[Ranked], splits: usize, out: Option<
     let value = Value::Array(ranked.iter().map(row).collect());
     answer(&value)?;
     let Some(out) = out else { return Ok(()) };
-    files::write_atomic(out, serde_json::to_string_pretty(&value)?.as_bytes())?;
+    write_json(out, RANKING, &value)?;
     print(format!("ranking: {}", out.display()))
 }
 

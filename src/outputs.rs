@@ -1,0 +1,155 @@
+//! What a verb may write where its flags say so: a new name, a file that holds nothing, or one that the same verb made,
+//! which says so inside. What a run keeps for itself is no verb's.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+use zip::ZipArchive;
+
+use crate::report::Report;
+use crate::run::folder::is_own;
+use crate::{files, lists, weights};
+
+/// The key, of JSON and of a table of texts, under which a file says what it is.
+pub const MADE_BY: &str = "made_by";
+
+/// The head of a list of labels; a list has no other place to say what it is.
+pub const TAGS: [&str; 5] = ["photo", "count", "labels", "scores", "thresholds"];
+
+/// What a TorchScript file of ours holds.
+pub const MODULE: &str = "module";
+
+/// What a file of ours that holds `what` says of itself.
+pub fn mark(what: &str) -> String {
+    format!("rankle {what}")
+}
+
+/// A PNG's chunk that says so.
+fn chunk(what: &str) -> Vec<u8> {
+    let body = [b"tEXtSoftware\0", mark(what).as_bytes()].concat();
+    let length = (body.len() - 4) as u32;
+    [&length.to_be_bytes()[..], &body, &crc32fast::hash(&body).to_be_bytes()].concat()
+}
+
+/// Signature and first chunk of a PNG, behind which ours stands.
+const HEAD: usize = 33;
+
+/// The PNG `bytes`, which say that they are ours of `what`.
+pub fn marked(mut bytes: Vec<u8>, what: &str) -> Vec<u8> {
+    bytes.splice(HEAD..HEAD, chunk(what));
+    bytes
+}
+
+/// Writes JSON that says, in each object of a list or in the one that it is, that it is ours of `what`.
+///
+/// # Errors
+/// As [`files::write_atomic`].
+pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
+    let said = |value: &Value| match value {
+        Value::Object(of) => {
+            let mut all = Map::from_iter([(MADE_BY.to_string(), mark(what).into())]);
+            all.extend(of.clone());
+            Value::Object(all)
+        }
+        other => other.clone(),
+    };
+    let value = if let Value::Array(list) = value { list.iter().map(said).collect() } else { said(value) };
+    files::write_atomic(path, serde_json::to_string_pretty(&value)?.as_bytes())
+}
+
+/// Whether the file at `path` says that it is ours of `what`, of a page its title; a list is known by its head.
+pub fn made(path: &Path, what: &str) -> bool {
+    let says = |found: Option<&Value>| found.and_then(Value::as_str) == Some(&mark(what));
+    let mut start = Vec::new();
+    let read = files::open(path).and_then(|file| file.take(128).read_to_end(&mut start));
+    match (read.is_ok(), &start[..]) {
+        (false, _) => false,
+        (_, [b'{' | b'[', ..]) => {
+            lists::json::<Value>(path).is_ok_and(|value| says(value.get(0).unwrap_or(&value).get(MADE_BY)))
+        }
+        (_, [b'<', ..]) => Report::new(what, "").stands_at(path),
+        (_, [0x89, b'P', ..]) => start.get(HEAD..).is_some_and(|rest| rest.starts_with(&chunk(what))),
+        (_, [b'P', b'K', ..]) => {
+            let Some(mut zip) = unzipped(path) else { return false };
+            zip.comment() == mark(what).as_bytes() || what == MODULE && about(&mut zip).is_some()
+        }
+        _ => match weights::metadata(path) {
+            Some(metadata) => says(metadata.get(MADE_BY)),
+            None => is_list(path, what),
+        },
+    }
+}
+
+fn unzipped(path: &Path) -> Option<ZipArchive<std::fs::File>> {
+    ZipArchive::new(files::open(path).ok()?).ok()
+}
+
+/// What a TorchScript module of ours says of itself.
+fn about(zip: &mut ZipArchive<std::fs::File>) -> Option<String> {
+    const MOST: u64 = 1 << 24;
+    let name = zip.file_names().find(|name| name.ends_with("/extra/model.json"))?.to_string();
+    let mut text = String::new();
+    zip.by_name(&name).ok()?.take(MOST).read_to_string(&mut text).ok()?;
+    serde_json::from_str::<Value>(&text).is_ok_and(|about| about["paper"].is_string()).then_some(text)
+}
+
+fn is_list(path: &Path, what: &str) -> bool {
+    let Ok(file) = files::open(path) else { return false };
+    let mut list = csv::Reader::from_reader(file);
+    let Ok(head) = list.headers() else { return false };
+    match what {
+        "tags" => head == &TAGS[..],
+        // Beside the name: tensors and their columns, as `embeddings.0`.
+        "embeddings" => head.len() > 1 && &head[0] == "name" && head.iter().skip(1).all(|column| column.contains('.')),
+        _ => false,
+    }
+}
+
+/// Errors where `path` cannot be written, or a file is there that holds something and is not ours of `what`.
+pub fn check(path: &Path, what: &str) -> Result<()> {
+    ensure!(
+        !files::replaces(path)? || made(path, what),
+        "{}: a file is there that this command did not write: remove it, or name another",
+        path.display()
+    );
+    Ok(())
+}
+
+/// [`check`] of a TorchScript module, and of the file beside it, which is the module's own text.
+pub fn check_module(path: &Path) -> Result<()> {
+    let beside = path.with_extension("json");
+    if unzipped(path).and_then(|mut zip| about(&mut zip)).is_none_or(|own| files::text(&beside).ok() != Some(own)) {
+        check(&beside, MODULE)?;
+    }
+    files::check(&beside).and_then(|()| check(path, MODULE))
+}
+
+/// The file to write `what` to where `--out` names `out`: what a link leads to. Said before the work.
+///
+/// # Errors
+/// As [`check`]; where its folder is missing, or a run keeps a file of this name there.
+pub fn check_out(out: &Path, what: &str) -> Result<PathBuf> {
+    let (named, out) = (out, files::followed(out));
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let missing = folder.filter(|folder| !folder.is_dir());
+    ensure!(missing.is_none(), "--out {}: there is no such folder: make it, or name another", named.display());
+    check_spared(&out)?;
+    check(&out, what).context("--out")?;
+    Ok(out)
+}
+
+/// Errors, before the work, where one of the files `(name, what)` cannot be written into the folder `--out`, which may be new.
+pub fn check_folder(out: &Path, files: &[(&str, &str)]) -> Result<()> {
+    for (name, what) in files {
+        check_spared(&out.join(name))?;
+        check(&out.join(name), what).context("--out")?;
+    }
+    Ok(())
+}
+
+fn check_spared(out: &Path) -> Result<()> {
+    ensure!(!is_own(out), "--out {}: the run there keeps a file of this name: name another", out.display());
+    Ok(())
+}

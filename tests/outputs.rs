@@ -1,0 +1,150 @@
+//! What a flag writes replaces nothing but what the same verb made, and spares what is a run's.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use image::{ImageFormat, RgbImage};
+use rankle::files::folder_atomically;
+use rankle::outputs::{
+    MADE_BY, MODULE, TAGS, check, check_folder, check_module, check_out, made, mark, marked, write_json,
+};
+use rankle::report::Report;
+use rankle::run::checkpoint::{BEFORE, NEWEST};
+use rankle::run::config::Config;
+use rankle::weights::{save, save_npz};
+use serde_json::json;
+use tch::Tensor;
+use tempfile::tempdir;
+
+/// A file of every kind as ours, and as another program's that has all that ours has but for the mark.
+#[test]
+fn what_others_made_is_not_replaced_however_alike() {
+    let place = tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name);
+    let (x, names) = (vec![("embeddings".to_string(), Tensor::from_slice(&[1_f32]))], ("names", vec!["a".to_string()]));
+    let texts = |made: &str| [("names", "[]"), (MADE_BY, made)].map(|(key, text)| (key.into(), text.into())).into();
+    let module = |path: &Path, about: &str| {
+        let mut zip = zip::ZipWriter::new(fs::File::create(path).expect("made"));
+        zip.start_file("model/extra/model.json", zip::write::SimpleFileOptions::default()).expect("begun");
+        std::io::Write::write_all(&mut zip, about.as_bytes()).expect("written");
+        zip.finish().expect("ended");
+    };
+    let png = || {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        RgbImage::new(2, 2).write_to(&mut bytes, ImageFormat::Png).expect("written");
+        bytes.into_inner()
+    };
+    save(&at("ours.safetensors"), &x, Some(texts(&mark("rows")))).expect("saved");
+    save(&at("other.safetensors"), &x, Some(texts("me"))).expect("saved");
+    save_npz(&at("ours.npz"), &[names.clone()], &x, &mark("rows")).expect("saved");
+    save_npz(&at("other.npz"), &[names], &x, "").expect("saved");
+    let value = json!({"layout": "", "unreadable": [], "problems": []});
+    for (ours, other, value) in [("ours.json", "other.json", value.clone()), ("ours", "other", json!([value]))] {
+        write_json(&at(ours), "rows", &value).expect("written");
+        fs::write(at(other), value.to_string()).expect("written");
+    }
+    Report::new("rows", "").write(&at("ours.html")).expect("written");
+    Report::new("another title", "").write(&at("other.html")).expect("written");
+    fs::write(at("ours.png"), marked(png(), "rows")).expect("written");
+    assert!(image::open(at("ours.png")).is_ok());
+    fs::write(at("other.png"), png()).expect("written");
+    for end in ["safetensors", "npz", "json", "html", "png", ""] {
+        let (ours, other) = (at("ours").with_extension(end), at("other").with_extension(end));
+        check(&ours, "rows").unwrap_or_else(|error| panic!("{error}"));
+        let error = check_out(&other, "rows").expect_err("another's");
+        assert!(format!("{error:#}").contains("--out") && format!("{error:#}").contains("name another"), "{error:#}");
+        // What another verb made is no more this one's.
+        assert!(!made(&ours, "others"), "{}", ours.display());
+    }
+    for (name, what, head) in
+        [("tags.csv", "tags", TAGS.join(",")), ("rows.csv", "embeddings", "name,scores.cat".into())]
+    {
+        fs::write(at(name), format!("{head}\n")).expect("written");
+        check(&at(name), what).expect("ours");
+        fs::write(at(name), format!("{head},mine\n")).expect("written");
+        check(&at(name), what).expect_err("another's");
+    }
+    module(&at("model.pt"), r#"{"paper": "p"}"#);
+    fs::write(at("model.json"), r#"{"paper": "p"}"#).expect("written");
+    check_module(&at("model.pt")).expect("ours, and the text that is in it");
+    fs::write(at("model.json"), r#"{"paper": "q"}"#).expect("written");
+    check_module(&at("model.pt")).expect_err("another text");
+    write_json(&at("model.json"), MODULE, &json!({})).expect("written");
+    check_module(&at("model.pt")).expect("ours");
+    module(&at("model.pt"), "{}");
+    check_module(&at("model.pt")).expect_err("another's");
+    // What holds nothing is taken.
+    fs::write(at("empty.json"), "").expect("written");
+    check_out(&at("empty.json"), "rows").expect("empty");
+}
+
+#[test]
+fn what_a_run_keeps_is_no_verbs_there_or_not() {
+    let place = tempdir().expect("a folder");
+    let (run, elsewhere) = (place.path().join("run"), place.path().join("elsewhere"));
+    fs::create_dir(&run).and_then(|()| fs::create_dir(&elsewhere)).expect("made");
+    let config = Config::new("p", serde_json::Map::new(), serde_json::Value::Null, "cpu").expect("one");
+    config.write_or_match(&run).expect("written");
+    fs::create_dir(run.join("on-other")).expect("made");
+    for name in [
+        NEWEST,
+        BEFORE,
+        "best.safetensors",
+        "config.json",
+        "log.jsonl",
+        "results.json",
+        "report.html",
+        "photos.csv",
+        "model.json",
+        "model-spatial.json",
+        "table.json",
+        "split.json",
+        "on-other/results.json",
+        ".lock",
+    ] {
+        let error = check_out(&run.join(name), "rows").expect_err(name).to_string();
+        assert!(error.contains("--out") && error.contains(name) && error.contains("another"), "{error}");
+        check_out(&elsewhere.join(Path::new(name).file_name().expect("a name")), "rows").expect(name);
+    }
+    check_folder(&run, &[("report.html", "People")]).expect_err("a run's page");
+    check_out(&run.join("embeddings.safetensors"), "rows").expect("a name of its own");
+    fs::write(run.join(NEWEST), "weights").expect("written");
+    symlink(run.join(NEWEST), elsewhere.join("rows.safetensors")).expect("linked");
+    let error = check_out(&elsewhere.join("rows.safetensors"), "rows").expect_err("a link").to_string();
+    assert!(error.contains(NEWEST), "{error}");
+}
+
+/// Before the work: a folder that is missing where a file is named, and what is no folder where one is.
+#[test]
+fn what_leads_nowhere_is_said_before_the_work() {
+    let place = tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name);
+    symlink("nowhere", at("link")).expect("linked");
+    fs::write(at("file"), "mine").expect("written");
+    for name in ["missing/rows.json", "link", "link/rows.json", "file/rows.json"] {
+        let error = format!("{:#}", check_out(&at(name), "rows").expect_err(name));
+        assert!(error.contains("--out") && error.contains("name another"), "{error}");
+    }
+    check_folder(&at("new/folder"), &[("rows.json", "rows")]).expect("made when it is written");
+    for name in ["link", "file", "link/below"] {
+        let error = format!("{:#}", check_folder(&at(name), &[("rows.json", "rows")]).expect_err(name));
+        assert!(error.contains("--out"), "{error}");
+    }
+    assert!(!at("new").exists() && !at("nowhere").exists());
+}
+
+#[test]
+fn a_folder_appears_whole_or_not_at_all() {
+    let place = tempdir().expect("a folder");
+    let at = place.path().join("new/folder");
+    let write = |draft: &Path| Ok(fs::write(draft.join("a"), "a")?);
+    folder_atomically(&at, |draft| write(draft).and_then(|()| anyhow::bail!("midway"))).expect_err("midway");
+    assert!(!at.exists() && fs::read_dir(place.path().join("new")).expect("a folder").next().is_none());
+    // What a killed process left goes with the next one.
+    fs::create_dir(place.path().join("new/.rankle-writing-abc")).expect("made");
+    folder_atomically(&at, write).expect("written");
+    assert_eq!(fs::read_dir(place.path().join("new")).expect("a folder").count(), 1);
+    folder_atomically(&at, write).expect_err("it is there");
+    assert_eq!(fs::read_dir(place.path().join("new")).expect("a folder").count(), 1);
+}
