@@ -96,7 +96,7 @@ struct Flags {
     /// Pairs of clips a batch (the paper)
     #[arg(long, default_value_t = 128, value_parser = within(1..=65_536_usize))]
     batch: usize,
-    /// Pairs of clips in one pass through the network (of each process), by itself the batch: fewer take less memory; the gradient is the same but for batch normalisation, which sees a pass, and dropout, which draws anew for each (ours)
+    /// Pairs of clips in one pass through the network (of each process), by itself the batch: fewer take less memory; the gradient is the same but for batch normalisation, which sees a pass (ours)
     #[arg(long, value_name = "PAIRS", default_value_t = 128, value_parser = within(1..=65_536_usize))]
     chunk: usize,
     /// Scales of the random crops, as shares of a frame's shorter side (temporal segment networks)

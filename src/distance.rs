@@ -91,11 +91,51 @@ fn squared_matrix(a: &Tensor, b: &Tensor) -> Tensor {
     // The shift is a constant for the gradient: the distance does not depend on it.
     let shift = tch::no_grad(|| Tensor::cat(&[a, b], 0).mean_dim(0, true, None::<Kind>));
     let (a, b) = (a - &shift, b - &shift);
-    let aa = a.square().sum_dim_intlist(1, true, None::<Kind>);
-    let bb = b.square().sum_dim_intlist(1, true, None::<Kind>).transpose(0, 1);
-    let lengths = aa + bb;
+    let lengths = squares(&a) + squares(&b).transpose(0, 1);
+    squared_of(&a, &b, lengths)
+}
+
+/// `[N, 1]`.
+fn squares(x: &Tensor) -> Tensor {
+    x.square().sum_dim_intlist(1, true, None::<Kind>)
+}
+
+/// [`squared_matrix`] of centred rows, the sums of whose squared lengths are `lengths` `[A, B]`.
+fn squared_of(a: &Tensor, b: &Tensor, lengths: Tensor) -> Tensor {
     let squared = lengths.addmm(&(a * -2.), &b.transpose(0, 1));
     let rounding = if wide(&[&squared]) == Kind::Double { f64::ROUNDING } else { f32::ROUNDING.into() };
     let noise = tch::no_grad(|| squared.le_tensor(&(lengths * rounding)));
     squared.masked_fill(&noise, 0.)
+}
+
+/// The distances between the rows of one batch, some rows of their matrix at a time: the numbers of [`Metric::matrix`] with
+/// what its rows share computed once.
+pub(crate) struct Among {
+    metric: Metric,
+    /// About their mean; of the cosine as they are, unit rows.
+    rows: Tensor,
+    squares: Tensor,
+}
+
+impl Among {
+    /// Of `x` `[B, D]`, f32 or f64; unit rows for the cosine.
+    pub fn rows(metric: Metric, x: &Tensor) -> Among {
+        let rows = match metric {
+            Metric::Cosine => x.shallow_clone(),
+            // The mean as the whole matrix takes it, to the last bit.
+            _ => x - Tensor::cat(&[x, x], 0).mean_dim(0, true, None::<Kind>),
+        };
+        Among { metric, squares: squares(&rows), rows }
+    }
+
+    /// `[A, B]`: from the rows `of` to all.
+    pub fn distances(&self, of: &std::ops::Range<i64>) -> Tensor {
+        let own = |x: &Tensor| x.narrow(0, of.start, of.end - of.start);
+        let squared = || squared_of(&own(&self.rows), &self.rows, own(&self.squares) + self.squares.transpose(0, 1));
+        match self.metric {
+            Metric::Euclidean => safe_sqrt(&squared()),
+            Metric::SquaredEuclidean => squared(),
+            Metric::Cosine => 1 - own(&self.rows).matmul(&self.rows.transpose(0, 1)),
+        }
+    }
 }

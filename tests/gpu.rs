@@ -72,9 +72,13 @@ fn the_switch_finds_a_wait() {
 type Of = fn(&Tensor, &Tensor) -> Tally;
 
 /// Losses of embeddings `[B, D]` and identities `[B]` without a choice in them.
-const SMOOTH: [(&str, Of); 2] = [
+const SMOOTH: [(&str, Of); 4] = [
     ("batch all, soft", |x, y| triplet::batch_all(&Metric::Euclidean.matrix(x, x), y, Margin::Soft)),
     ("lifted", |x, y| triplet::lifted(&Metric::Euclidean.matrix(x, x), y, 1.)),
+    ("lifted of rows", |x, y| embedded::Loss::Lifted(1.).of(x, y, Metric::Euclidean)),
+    ("batch all, soft, in blocks", |x, y| {
+        embedded::in_blocks(1000, || embedded::batch_all(x, y, Metric::Euclidean, Margin::Soft))
+    }),
 ];
 
 /// Those that choose by distances: of two nearly equal ones another is chosen where a product rounds otherwise, and the

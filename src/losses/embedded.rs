@@ -1,10 +1,9 @@
 //! Triplet losses straight from embeddings: the values and gradients of [`super::triplet`], without a graph through the
 //! `[B, B]` matrix.
 //!
-//! Every loss here is a sum of distances with weights W that do not change under a small step, so its gradient with
-//! respect to the embeddings is known: two matrix products in all, one for the distances and one for the gradient,
-//! and one node for autograd, instead of a graph of a dozen passes over B² numbers. Its gradient has no graph: there is no
-//! second derivative.
+//! Of every loss here the derivative with respect to each distance is known with its value, so that its gradient with
+//! respect to the embeddings is a matrix product (two, block by block) beside the one for the distances, and one node for
+//! autograd, instead of a graph of a dozen passes over B² numbers. Its gradient has no graph: there is no second derivative.
 //!
 //! Every term is one anchor's, so that a loss is the sum of its [`Share`]s: rows of some anchors against all columns. Large
 //! batches are computed so, share after share, in memory that grows with B times a block of anchors, and so do several
@@ -14,11 +13,12 @@ use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
-pub use super::cpu::in_tensors;
 use super::cpu::{self, Form, Outcome, Pull};
+pub use super::cpu::{in_blocks, in_tensors};
 use super::{Margin, Tally, triplet};
-use crate::distance::{Metric, normalize, widen};
+use crate::distance::{Among, Metric, normalize, widen};
 use crate::mining::{Masks, Negative};
+use crate::transfer::upload;
 
 /// A loss of the distances between the rows of `x` `[B, D]`, any float kind, of identities int64 `labels` `[B]`: each of its
 /// terms is one row's, the anchor's.
@@ -146,13 +146,14 @@ fn chosen(all: &Tensor, labels: &Tensor, metric: Metric, margin: Margin, anchors
             (&x * -2., x, squares)
         }
     };
+    let labels = upload(labels, all.device());
     let extremes = cpu::blocks(anchors, all.size()[0] as usize).map(|block| {
         let own = left.narrow(0, block.start, block.end - block.start);
         let order = match metric {
             Metric::Cosine => own.matmul(&right.tr()),
             _ => squares.unsqueeze(0).addmm(&own, &right.tr()),
         };
-        let masks = Masks::of_anchors(labels, all.device(), block);
+        let masks = Masks::of_anchors(&labels, all.device(), block);
         // Both give the first of equals.
         let far = order.masked_fill(&masks.positive.logical_not(), f64::NEG_INFINITY).max_dim(1, false);
         let near = order.masked_fill(&masks.negative.logical_not(), f64::INFINITY).min_dim(1, false);
@@ -215,13 +216,10 @@ fn chosen(all: &Tensor, labels: &Tensor, metric: Metric, margin: Margin, anchors
 /// A sum of weighted distances in tensor operations, block by block of anchors.
 fn weighted(x: &Tensor, labels: &Tensor, metric: Metric, anchors: &Range<i64>, of_matrix: OfMatrix<'_>) -> Outcome {
     let batch = x.size()[0];
+    let (among, labels) = (Among::rows(metric, x), upload(labels, x.device()));
     let block = |block: &Range<i64>| {
-        let own = x.narrow(0, block.start, block.end - block.start);
-        let d = match metric {
-            Metric::Cosine => 1. - own.matmul(&x.tr()),
-            _ => metric.matrix(&own, x),
-        };
-        let (weight, tally) = of_matrix(&d, &Masks::of_anchors(labels, x.device(), block.clone()));
+        let d = among.distances(block);
+        let (weight, tally) = of_matrix(&d, &Masks::of_anchors(&labels, x.device(), block.clone()));
         let pairs = match metric {
             // ∂d/∂x = (x - y) / d, and 0 at d = 0.
             Metric::Euclidean => (weight / &d).masked_fill(&d.eq(0.), 0.),
@@ -233,7 +231,7 @@ fn weighted(x: &Tensor, labels: &Tensor, metric: Metric, anchors: &Range<i64>, o
         (pairs, tally)
     };
     let rows = if metric == Metric::Cosine { x.shallow_clone() } else { centred(x) };
-    if *anchors == (0..batch) && (batch * batch) as usize <= cpu::AT_ONCE {
+    if cpu::whole(anchors, batch as usize) {
         // One product, with the pairs both ways.
         let (pairs, Tally { sum, terms, active }) = block(anchors);
         let both = &pairs + pairs.tr();

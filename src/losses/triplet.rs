@@ -38,8 +38,8 @@ pub fn batch_hard(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
 ///
 /// The hinge takes O(B² log B) time and O(B²) memory: for every entry of `dist` it counts in how many active triplets
 /// it is added or subtracted (sort and bisect), and the sum over triplets is the sum over entries times that count.
-/// The soft margin goes over blocks of anchors in bounded memory, O(B²K) time when `labels` are on the CPU; on a GPU K
-/// cannot be read without a wait, and it takes O(B³): leave labels on the host.
+/// The soft margin goes over blocks of anchors, one of which takes O(BK) memory at least, in O(B²K) time when `labels` are on
+/// the CPU; on a GPU K cannot be read without a wait, and it takes O(B³) time and O(B²) memory: leave labels on the host.
 pub fn batch_all(dist: &Tensor, labels: &Tensor, margin: Margin) -> Tally {
     batch_all_weighted(dist, labels, &Masks::of(labels, dist.device()), margin).1
 }

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
-/// The rows of a whole batch that this thread's forward passes have, and how many the batch has; None of all.
+/// How many rows the whole batch has, and which of them this thread's forward passes have; None outside of [`dropping`].
 type Part = Option<(i64, Vec<Range<i64>>)>;
 
 thread_local! {
@@ -14,11 +14,10 @@ thread_local! {
 
 /// Does `work`, a forward pass of `rows` (one part after another) of a batch of `batch` inputs: dropout draws from `seed` for
 /// the whole batch and takes what those rows have of it. So a row has the same mask in every share and chunk, and after a
-/// resume. Where `rows` are all, libtorch's own dropout draws the same numbers on a CPU.
+/// resume.
 pub fn dropping<T>(seed: u64, batch: i64, rows: &[Range<i64>], work: impl FnOnce() -> T) -> T {
     tch::manual_seed((crate::seed::mix(seed) >> 1) as i64);
-    let all = rows.iter().map(|rows| rows.end - rows.start).sum::<i64>() == batch;
-    let before = PART.replace((!all).then(|| (batch, rows.to_vec())));
+    let before = PART.replace(Some((batch, rows.to_vec())));
     let done = work();
     PART.set(before);
     done
@@ -27,6 +26,8 @@ pub fn dropping<T>(seed: u64, batch: i64, rows: &[Range<i64>], work: impl FnOnce
 /// In training, each number of `x` `[B, ...]` is 0 with probability `p`, else 1 / (1 - p) of itself; see [`dropping`].
 pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
     PART.with_borrow(|part| match part {
+        // On a CPU libtorch's own dropout of all rows draws the same numbers; on a GPU it has an order of its own.
+        Some((batch, _)) if x.device() == Device::Cpu && x.size()[0] == *batch => x.dropout(p, train),
         Some((batch, rows)) if train && p > 0. => {
             let mut shape = x.size();
             shape[0] = *batch;

@@ -187,8 +187,8 @@ def embedding(name, rounds):
         if form == "frozen":
             net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, parts[0])))
         if form == "compile":
-            import torch._inductor.config
-            torch._inductor.config.freezing = True
+            from torch._inductor import config
+            config.freezing = True
             net = torch.compile(net)
         for _ in range(2):
             net(parts[0])
@@ -196,18 +196,21 @@ def embedding(name, rounds):
         return {**measured(rounds, lambda: [net(part) for part in parts] and {"first_s": ready})}
 
 
-def products(rows, rounds):
-    """The three matrix products of a loss of so many rows: its distances, and what both sides of each take, in blocks of 256."""
+def products(rows, distances_alone, rounds):
+    """The matrix products of a loss of so many rows, in our blocks of anchors: its distances, and, but for batch hard, what
+    both sides of each take."""
     torch.manual_seed(3)
     x = torch.randn(rows, 128)
-    out, gradient = torch.zeros(256, rows), torch.zeros(rows, 128)
+    height = max(1, (1 << 24) // rows)
+    out, gradient = torch.zeros(height, rows), torch.zeros(rows, 128)
 
     def all():
-        for start in range(0, rows, 256):
-            own = slice(start, start + 256)
-            torch.mm(x[own], x.T, out=out)
-            gradient[own].addmm_(out, x)
-            gradient.addmm_(out.T, x[own])
+        for start in range(0, rows, height):
+            own = slice(start, start + height)
+            d = torch.mm(x[own], x.T, out=out[: min(height, rows - start)])
+            if not distances_alone:
+                gradient[own].addmm_(d, x)
+                gradient.addmm_(d.T, x[own])
 
     return measured(rounds, all)
 
@@ -230,7 +233,8 @@ def main():
     elif job.startswith("embed-"):
         found = embedding(job.removeprefix("embed-"), rounds)
     elif job.startswith("products-"):
-        found = products(int(job.removeprefix("products-")), rounds)
+        _, kind, rows = job.split("-")
+        found = products(int(rows), kind == "hard", rounds)
     elif job.startswith("adam"):
         found = adam(job.partition("-")[2], rounds)
     else:

@@ -41,7 +41,7 @@ JOBS = [
                   (f"embedding by {title}, two threads against our one", f"embed-{name}", f"embed-{name}@1", 1.9, 3, 2, 1, False))],
     ("TriNet step, against torch.compile", "step-trinet", "step-trinet-compile", 1.2, 3, 1, 1, True),
     ("LuNet step, against torch.compile", "step-lunet", "step-lunet-compile", 1.2, 3, 1, 1, True),
-    *[(f"{loss}, {rows:,} rows, against its bare matrix products", f"blocks-{loss}-{rows}", f"products-{rows}", 1 / 1.5, 1, 2, 2, rows > 20_000)
+    *[(f"{loss}, {rows:,} rows, against its bare matrix products", f"blocks-{loss}-{rows}", f"products-{'hard' if loss == 'batch-hard' else 'all'}-{rows}", 1 / 1.5, 1, 2, 2, rows > 20_000)
       for rows in (16_384, 65_536) for loss in ("batch-hard", "batch-all", "semi-hard", "lifted")],
     ("Adam on TriNet, against eager's default", "adam", "adam", 1.0, 31, 1, 1, False),
     ("Adam on TriNet, against eager's fused", "adam", "adam-fused", 1.0, 31, 1, 1, False),

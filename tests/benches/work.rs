@@ -244,7 +244,7 @@ fn blocks(name: &str, rounds: usize) -> Result<Value> {
     if world.size() > 1 {
         println!("{found}");
         rankle::collectives::finish();
-        std::process::exit(0);
+        rankle::collectives::exit(0);
     }
     Ok(found)
 }

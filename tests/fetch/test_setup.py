@@ -29,6 +29,7 @@ class Setup(Case):
         self.assertIn("libtorch 2.11.0+cpu (.venv, just installed)", run.stdout)
         self.assertIn("CPU only", run.stdout)
         self.assertTrue((place / ".libtorch/lib/libtorch_cpu.so").exists())
+        self.assertEqual((place / ".libtorch/index").read_text().strip(), self.host.url + "/cpu")
 
     def test_an_index_that_cannot_be_reached(self):
         place, run = self.set_up("--cpu", code=1, RANKLE_TORCH_INDEX="http://127.0.0.1:1/cpu")

@@ -267,11 +267,32 @@ fn shares_of_the_anchors_are_the_loss() {
             let whole: Form = Box::new(move |x, l, metric| loss.of(x, l, metric));
             let shares: Form = Box::new(move |x, l, metric| in_shares(loss, x, l, metric));
             let tensors: Form = Box::new(move |x, l, metric| embedded::in_tensors(|| in_shares(loss, x, l, metric)));
-            for parts in [&shares, &tensors] {
+            // Three anchors a block, the last one or two.
+            let few = 3 * labels.len() + 1;
+            let blocks: Form = Box::new(move |x, l, metric| embedded::in_blocks(few, || loss.of(x, l, metric)));
+            let both: Form = Box::new(move |x, l, metric| {
+                embedded::in_tensors(|| embedded::in_blocks(few, || in_shares(loss, x, l, metric)))
+            });
+            for parts in [&shares, &tensors, &blocks, &both] {
                 agree(&format!("{loss:?}, {metric:?}, {set}"), &x, &t, metric, &whole, parts, 1e-9);
                 let single = x.to_kind(Kind::Float);
                 agree(&format!("{loss:?}, {metric:?}, {set}, f32"), &single, &t, metric, &whole, parts, 1e-5);
             }
         }
+    }
+}
+
+/// Many rows of a training's size in single precision, where negatives lie close together: a share chooses as the whole.
+#[test]
+fn near_ties_are_decided_alike_in_every_share() {
+    let labels = Tensor::from_slice(&(0..900_i64).map(|i| i / 20).collect::<Vec<_>>());
+    let x = normalize(&matrix(31, 900, 128).to_kind(Kind::Float));
+    for loss in [Loss::EveryPair(0.2, Negative::SemiHard(Pick::Nearest)), Loss::EveryPair(0.2, Negative::Violating(3))]
+    {
+        let whole = |x: &Tensor| loss.of(x, &labels, Metric::SquaredEuclidean).sum();
+        let shares = |x: &Tensor| in_shares(loss, x, &labels, Metric::SquaredEuclidean).sum();
+        let (theirs, ours) = (gradient(&x, whole), gradient(&x, shares));
+        let apart = value(&((ours - &theirs).abs().max() / theirs.abs().max()));
+        assert!(apart < 1e-4, "{loss:?}: a negative more or less is 1e-2, and shares differ by {apart}");
     }
 }

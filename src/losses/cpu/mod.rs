@@ -79,12 +79,27 @@ fn here(x: &Tensor, labels: &Tensor) -> bool {
     !TENSORS.get() && x.device() == Device::Cpu && labels.device() == Device::Cpu && x.numel() > 0
 }
 
-/// Most numbers of a distance matrix that are held at once.
-pub(super) const AT_ONCE: usize = 1 << 24;
+thread_local! {
+    /// Most numbers of a distance matrix that are held at once.
+    static AT_ONCE: Cell<usize> = const { Cell::new(1 << 24) };
+}
 
-/// `anchors` in blocks whose rows of `batch` distances are at most [`AT_ONCE`] numbers.
+/// Does `work` with blocks of at most `numbers` distances in every loss on this thread: to see that blocks change nothing.
+pub fn in_blocks<T>(numbers: usize, work: impl FnOnce() -> T) -> T {
+    let before = AT_ONCE.replace(numbers);
+    let done = work();
+    AT_ONCE.set(before);
+    done
+}
+
+/// Whether `anchors` are a whole batch whose matrix may be held at once.
+pub(super) fn whole(anchors: &Range<i64>, batch: usize) -> bool {
+    anchors.end - anchors.start == batch as i64 && batch * batch <= AT_ONCE.get()
+}
+
+/// `anchors` in blocks whose rows of `batch` distances may be held at once.
 pub(super) fn blocks(anchors: &Range<i64>, batch: usize) -> impl Iterator<Item = Range<i64>> + use<> {
-    let (end, height) = (anchors.end, (AT_ONCE / batch.max(1)).max(1));
+    let (end, height) = (anchors.end, (AT_ONCE.get() / batch.max(1)).max(1));
     anchors.clone().step_by(height).map(move |start| start..end.min(start + height as i64))
 }
 

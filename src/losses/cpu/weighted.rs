@@ -9,7 +9,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
-use super::{AT_ONCE, LANES, Outcome, Pull, blocks, each_row, finite, first, here, least, total};
+use super::{LANES, Outcome, Pull, blocks, each_row, finite, first, here, least, total, whole};
 use crate::distance::Metric;
 use crate::mining::{Groups, Negative, Pick};
 use crate::real::{Real, in_place};
@@ -84,7 +84,7 @@ fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form, a
         each_row(table, batch, || Scratch::new(batch), each)
     };
     // Scalar products, then distances, then what the gradient takes of each pair of rows.
-    let (gradient, shares) = if anchors.end - anchors.start == batch as i64 && batch * batch <= AT_ONCE {
+    let (gradient, shares) = if whole(anchors, batch) {
         let mut pairs = rows.matmul(&rows.tr());
         let table = in_place::<T>(&mut pairs);
         let squares: Vec<T> = table.iter().step_by(batch + 1).copied().collect();
@@ -92,7 +92,7 @@ fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form, a
         both_ways(table, batch, differences);
         (pairs.matmul(&rows), shares)
     } else {
-        let mut squares = rows.square().sum_dim_intlist(1, false, None::<Kind>);
+        let mut squares = squares(&rows);
         let squares = in_place::<T>(&mut squares);
         let (mut shares, mut pull) = (Vec::new(), Pull::new(&rows));
         for block in blocks(anchors, batch) {
@@ -105,6 +105,18 @@ fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form, a
     let count = |of: fn(&Share) -> i64| shares.iter().map(of).sum();
     let value = shares.iter().map(|share| share.value).sum();
     Outcome::new(gradient, value, count(|share| share.terms), count(|share| share.active))
+}
+
+/// The squared length of each row by the product that distances come from: another sum rounds otherwise, and of nearly equal
+/// negatives a share would choose another than the whole.
+fn squares(rows: &Tensor) -> Tensor {
+    let (n, most) = (rows.size()[0], 64);
+    let tile = |from: i64| {
+        // The last tile is as high as the others: few rows are multiplied, and rounded, in another way.
+        let own = rows.narrow(0, from.min((n - most).max(0)), most.min(n));
+        own.matmul(&own.tr()).diagonal(0, 0, 1).narrow(0, (from - (n - most).max(0)).max(0), most.min(n - from))
+    };
+    Tensor::cat(&(0..n).step_by(most as usize).map(tile).collect::<Vec<_>>(), 0)
 }
 
 /// From p_ij, half of what row i takes from row j, the matrix whose product with the rows is the gradient: -(p_ij +
