@@ -766,7 +766,7 @@ fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found
     let mut report = page::<P>(nets.h, &results.data, steps, &nets.run.machine.name);
     results.lead(P::COUNT, &mut report);
     found.tables.iter().for_each(|(title, table)| report.table(title, "", table));
-    results.onto(&mut report);
+    results.onto(&mut report, !found.tables.is_empty());
     if !data.notes().is_empty() {
         report.list("Data", data.notes());
     }

@@ -123,9 +123,12 @@ impl Results {
         write_json(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
     }
 
-    /// Scores, the paper's numbers and the protocol, for a page.
-    pub fn onto(&self, report: &mut Report) {
-        report.table("Scores", "", &self.score_table());
+    /// Scores, the paper's numbers and the protocol, for a page; the list of scores folded where tables `show` them already.
+    pub fn onto(&self, report: &mut Report, show: bool) {
+        match show {
+            true => report.folded_table("All scores", &format!("{} scores", self.scores.len()), &self.score_table()),
+            false => report.table("Scores", "", &self.score_table()),
+        }
         if !self.claims.is_empty() {
             let why = self.not_comparable_because.as_ref();
             let why = why.map_or(String::new(), |why| format!("Not comparable: {why}."));

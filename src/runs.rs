@@ -109,7 +109,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         if let Some(results) = results.as_ref() {
             page.text("Scored", &format!("The scores are of step {}.", results.step));
             results.lead(P::COUNT, &mut page);
-            results.onto(&mut page);
+            results.onto(&mut page, false);
         }
         curves(&mut page, &[("", at)])?;
         page.list("Departures from the paper", &paper::departures::<P>(&h));

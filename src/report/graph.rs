@@ -23,7 +23,7 @@ pub struct Edge {
 }
 
 /// The drawing; edges that name no node are left out.
-pub fn graph(nodes: &[Node], edges: &[Edge]) -> Markup {
+pub fn graph(heading: &str, nodes: &[Node], edges: &[Edge]) -> Markup {
     let columns = nodes.iter().map(|node| node.column + 1).max().unwrap_or(0);
     let mut filled = vec![0_usize; columns];
     let rows: Vec<usize> = nodes
@@ -50,8 +50,8 @@ pub fn graph(nodes: &[Node], edges: &[Edge]) -> Markup {
     };
     html! {
         @if nodes.is_empty() { p { "Nothing to show." } } @else {
-            div.scroll {
-                svg viewBox=(format!("0 0 {width:.0} {height:.0}")) width=(format!("{width:.0}")) height=(format!("{height:.0}")) {
+            div.scroll tabindex="0" role="group" aria-label=(heading) {
+                svg role="img" aria-label=(heading) viewBox=(format!("0 0 {width:.0} {height:.0}")) width=(format!("{width:.0}")) height=(format!("{height:.0}")) {
                     @for edge in edges.iter().filter(|edge| edge.from < nodes.len() && edge.to < nodes.len()) {
                         @let ((x1, y1), (x2, y2)) = (place(edge.from), place(edge.to));
                         @let (colour, dashes) = style(edge.right);

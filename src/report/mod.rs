@@ -198,7 +198,10 @@ impl Report {
 
     /// A graph in columns under a note.
     pub fn graph(&mut self, heading: &str, note: &str, nodes: &[graph::Node], edges: &[graph::Edge]) {
-        self.add(heading, maud::html! { @if !note.is_empty() { p.note { (note) } } div role="img" aria-label=(heading) { (graph::graph(nodes, edges)) } });
+        self.add(
+            heading,
+            maud::html! { @if !note.is_empty() { p.note { (note) } } (graph::graph(heading, nodes, edges)) },
+        );
     }
 
     /// The page: no scripts, nothing from elsewhere.

@@ -11,7 +11,7 @@ use super::{Frame, GalleryRow, Report, Table, Tile, is_number};
 const STYLE: &str = "
 :root { --ink: #1d2126; --quiet: #5d6773; --paper: #fbfbfa; --card: #ffffff; --rule: #e1e4e8; --link: #0b62a4; --right: #00805a; --wrong: #c4420a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --quiet: #9aa4af; --paper: #16191c; --card: #1f2327; --rule: #343a40; --link: #6cb6f0; --right: #35c08f; --wrong: #ff8a5c; } }
-@media (prefers-color-scheme: dark) { .plot { filter: invert(0.9) hue-rotate(180deg); } }
+@media (prefers-color-scheme: dark) { .plot { border-color: #d4d7da; filter: invert(0.9) hue-rotate(180deg); } }
 @media print { :root { --ink: #000; --quiet: #444; --paper: #fff; --card: #fff; --rule: #bbb; --right: #00734f; --wrong: #b23a06; } .plot { filter: none !important; } nav { display: none !important; } .row { flex-wrap: wrap; } .plot, .row, tr, dl { break-inside: avoid; } h2 { break-after: avoid; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; }

@@ -65,7 +65,11 @@ fn label(value: f64, span: f64) -> String {
         span if span >= 20. => format!("{value:.0}"),
         span if span >= 2. => format!("{value:.1}"),
         span if span >= 0.02 => format!("{value:.3}"),
-        _ => format!("{value:.1e}"),
+        // As many digits as tell two marks apart.
+        span => match (2. - span.log10()).ceil() as usize {
+            digits @ ..9 => format!("{value:.digits$}"),
+            _ => format!("{value:.3e}"),
+        },
     }
 }
 
