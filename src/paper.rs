@@ -639,7 +639,7 @@ fn begun(at: &Path, parts: &[String]) -> bool {
 /// are `of`, or below them by the flags of scoring that differ.
 fn place(at: PathBuf, of: &Value, scoring: &Flags) -> PathBuf {
     let old = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let Some(old) = old else { return at };
+    let Some(old) = old.filter(|old| old["paper"].is_string()) else { return at };
     if old["of"] != *of {
         let hash = blake3::hash(of.to_string().as_bytes()).to_hex();
         return place(

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::claims::Beside;
-use crate::files;
 use crate::hyper::Flags;
 use crate::outputs::{self, write_json};
 use crate::report::{Report, Table};
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, line, print};
+use crate::{files, lists};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -112,7 +112,9 @@ impl Results {
     /// Errors where they could not stand in `at`, with a page of this title.
     pub fn check(at: &Path, title: &str) -> Result<()> {
         let file = at.join(RESULTS);
-        if Results::read(at).is_none() {
+        // Also of an older version, which has another form.
+        let ours = lists::json::<Value>(&file).is_ok_and(|old| old["paper"] == title);
+        if !ours {
             outputs::check(&file, SCORES)?;
         }
         files::check(&file).and_then(|()| outputs::check(&at.join(REPORT), title))
