@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
 use crate::lists::composed;
@@ -95,6 +95,12 @@ const LEFTOVERS: [&str; 15] = [
 fn ends(name: &str, known: &[&str]) -> bool {
     let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or("");
     known.iter().any(|known| end.eq_ignore_ascii_case(known))
+}
+
+/// Whether a file is a kind of photo, by its name, that is not decoded here. What such a file holds is not looked at: raw
+/// ones look like a TIFF of a small picture.
+pub fn is_unread(path: &Path) -> bool {
+    path.to_str().is_some_and(|name| ends(name, &UNREAD))
 }
 
 impl Entry {
@@ -198,6 +204,41 @@ pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     }
     found.sort_by(|a: &Entry, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// The folders in `dir`; none where it cannot be read.
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let all = list(dir, &mut Passed::default()).unwrap_or_default().into_iter();
+    all.filter(|entry| entry.folder).map(|entry| entry.path()).collect()
+}
+
+/// Whether folders in `dir` hold images.
+pub fn is_tree(dir: &Path) -> bool {
+    folders(dir).iter().any(|at| list(at, &mut Passed::default()).is_ok_and(|all| all.iter().any(Entry::is_image)))
+}
+
+/// The folder that was meant where `dir` is no set: of those one or two below it the first that fits `below`, else of those
+/// one or two above the first that fits `above`.
+pub fn near(dir: &Path, below: impl Fn(&Path) -> bool, above: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let once = folders(dir);
+    let twice: Vec<PathBuf> = once.iter().flat_map(|at| folders(at)).collect();
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    let over = || full.ancestors().skip(1).take(2).find(|at| above(at)).map(Path::to_path_buf);
+    once.into_iter().chain(twice).find(|at| below(at)).or_else(over)
+}
+
+/// Refuses what in `dir` has one of `names` but for capitals, which would be passed over.
+///
+/// # Errors
+/// As [`list`]; what is spelt otherwise, and how.
+pub fn spelt(dir: &Path, names: &[&str]) -> Result<()> {
+    let all = list(dir, &mut Passed::default())?;
+    for name in names.iter().filter(|name| all.iter().all(|entry| *entry.name != ***name)) {
+        if let Some(odd) = all.iter().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
+            bail!("{}: call it {name}", odd.path().display());
+        }
+    }
+    Ok(())
 }
 
 /// What tells a folder from every other, by whatever path.

@@ -170,10 +170,20 @@ pub fn composed(name: &str) -> String {
     name.nfc().collect()
 }
 
-/// The path of a file that a list names: where there is none, that of one whose accents are written as other systems
-/// write them, composed or apart (macOS), or of which only the composed name is the same: no form gives back U+FA1B.
+/// The path of a file that a list names: where there is none, that of one whose ending is in capitals or in small letters
+/// (cameras write `1.JPG`), or whose accents are written as other systems write them, composed or apart (macOS), or of
+/// which only the composed name is the same: no form gives back U+FA1B.
 pub fn found(path: PathBuf) -> PathBuf {
-    if path.to_str().is_none_or(str::is_ascii) || path.exists() {
+    if path.exists() {
+        return path;
+    }
+    let end = path.extension().map(|end| end.to_ascii_lowercase()).unwrap_or_default();
+    let other =
+        [end.to_ascii_uppercase(), end].map(|end| path.with_extension(end)).into_iter().find(|other| other.exists());
+    if let Some(other) = other {
+        return other;
+    }
+    if path.to_str().is_none_or(str::is_ascii) {
         return path;
     }
     // Folders and files may come from different systems.

@@ -121,6 +121,15 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     assert_eq!(&*beside.test[beside.pairs[0].left].name, "P00/P00_0001.png");
     picture(&dir.path().join("lfw/P00/P00_0001.bmp"), 24, 24, 9);
     assert!(line(open(dir.path())).contains("pairs.txt:2: P00/P00_0001.bmp and P00/P00_0001.png are both image 1"));
+    std::fs::remove_file(dir.path().join("lfw/P00/P00_0001.bmp")).expect("removed");
+    // The photos alone say where their list is; of two releases none is chosen, whatever they are called.
+    let alone = open(&dir.path().join("lfw")).expect("a set");
+    assert!(alone.notes.iter().any(|note| note.contains("pairs.txt is above this folder")), "{:?}", alone.notes);
+    tree(&dir.path().join("lfw-funneled"), 0..4, 3);
+    let text = line(open(dir.path()));
+    assert!(text.contains("lfw and ") && text.contains("lfw-funneled both hold people"), "{text}");
+    std::fs::remove_dir_all(dir.path().join("lfw")).expect("removed");
+    assert_eq!(open(dir.path()).expect("a set").pairs.len(), 4);
     // A link that leads nowhere is no set without a list.
     std::fs::remove_file(&list).expect("removed");
     std::os::unix::fs::symlink("nowhere", &list).expect("linked");
@@ -173,7 +182,7 @@ fn trees_and_splits_keep_people_apart() {
     }
     assert!(line(open(&dir.path().join("train/none"))).contains("no folder"));
     std::fs::create_dir(dir.path().join("empty")).expect("made");
-    assert!(line(open(&dir.path().join("empty"))).contains("at least 4 needed"));
+    assert!(line(open(&dir.path().join("empty"))).contains("no images under"));
     // Few people are tested all, and not trained on.
     tree(&dir.path().join("few"), 0..3, 2);
     let few = open(&dir.path().join("few")).expect("a set");

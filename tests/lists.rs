@@ -89,7 +89,7 @@ fn names_are_one_as_people_write_them() {
 
 /// Letters that no form gives back, once composed.
 #[test]
-fn a_file_is_found_by_its_composed_name() {
+fn a_file_is_found_by_its_composed_name_and_an_ending_of_either_case() {
     let place = tempfile::tempdir().expect("a folder");
     for (there, listed) in
         [("\u{fa1b}", "\u{798f}"), ("\u{212b}", "\u{c5}"), ("\u{2126}", "\u{3a9}"), ("e\u{301}", "\u{e9}")]
@@ -99,5 +99,9 @@ fn a_file_is_found_by_its_composed_name() {
         std::fs::write(&file, "").expect("written");
         assert_eq!(found(place.path().join(format!("{listed}/{listed}.jpg"))), file);
         assert!(!found(place.path().join(format!("{listed}/{listed}.png"))).exists());
+    }
+    for (there, listed, is) in [("1.JPG", "1.jpg", true), ("2.png", "2.PNG", true), ("A.jpg", "a.jpg", false)] {
+        std::fs::write(place.path().join(there), "").expect("written");
+        assert_eq!(found(place.path().join(listed)).exists(), is, "{listed}");
     }
 }

@@ -12,9 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
-use crate::folders::{Entry, Passed, list};
+use crate::folders::{Entry, Passed, list, near};
 use crate::lists::{Row, rows};
-use crate::video::{Cache, Clip};
+use crate::video::{Cache, Clip, number};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
 const SETS: [(&str, &[&str]); 4] = [
@@ -56,11 +56,15 @@ pub fn open(dir: &Path) -> Result<Vec<SkillSet>> {
         dir.display(),
         crate::catalog::fetch("epic-skills")
     );
-    ensure!(
-        root.is_dir(),
-        "{} is missing: EPIC-Skills has annotations/<Task>/<task>_gt.csv and splits/ beside it",
-        root.display()
-    );
+    if !root.is_dir() {
+        let set = |at: &Path| at.join("annotations").is_dir();
+        let give = |near: PathBuf| format!(": give {}, which looks like a set", near.display());
+        bail!(
+            "{} is missing: EPIC-Skills has annotations/<Task>/<task>_gt.csv and splits/ beside it{}",
+            root.display(),
+            near(dir, set, set).map_or_else(String::new, give)
+        );
+    }
     let folders: BTreeMap<String, PathBuf> = list(&root, &mut Passed::default())?
         .into_iter()
         .filter(|e| e.folder)
@@ -191,11 +195,7 @@ fn place_part(found: &mut crate::video::VideoFiles, part: (usize, usize)) -> Res
 fn by_number(frames: &[PathBuf], part: (usize, usize)) -> Result<(usize, usize)> {
     let mut first = 1;
     for (place, path) in frames.iter().enumerate() {
-        let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let number = stem.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
-        let number: usize = number
-            .and_then(|number| number.parse().ok())
-            .with_context(|| format!("{}: no number in its name", path.display()))?;
+        let number = number(path).with_context(|| format!("{}: no number in its name", path.display()))?;
         if place == 0 {
             first = number;
         }

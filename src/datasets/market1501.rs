@@ -12,6 +12,8 @@ use crate::folders::{Passed, list};
 
 const TRAIN: &str = "bounding_box_train";
 const TEST: &str = "bounding_box_test";
+/// Its folders.
+pub(super) const PARTS: &[&str] = &[TRAIN, TEST, "query", "gt_bbox"];
 
 /// Whether it is this layout: a person may be called query.
 pub(super) fn is_one(dir: &Path) -> bool {

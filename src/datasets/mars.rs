@@ -20,6 +20,11 @@ struct Track {
     camera: i64,
 }
 
+/// Whether it is this layout.
+pub(super) fn is_one(dir: &Path) -> bool {
+    ["bbox_train", "bbox_test"].iter().any(|name| dir.join(name).is_dir())
+}
+
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     need_folder(dir, "bbox_train", Layout::Mars)?;
     need_folder(dir, "bbox_test", Layout::Mars)?;

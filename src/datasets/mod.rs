@@ -19,7 +19,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::folders::{Passed, list};
+use crate::folders::{Entry, Passed, is_tree, list, near, spelt};
 use crate::{catalog, seed};
 
 pub use crate::source::Source;
@@ -204,23 +204,22 @@ pub fn open(dir: &Path) -> Result<ReidSet> {
 pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Result<ReidSet> {
     ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
+    spelt(dir, &[market1501::PARTS, &["bbox_train", "bbox_test", "cam_a", "cam_b", "campus"], &SIDES].concat())?;
     let parts = split::layout(dir);
-    if parts.is_none() {
-        ensure!(
-            split == Split::default() && test_people.is_none(),
-            "{} has one fixed test set: leave out --split and --test-people",
-            dir.display()
-        );
-    }
     let mut set = if let Some(layout) = parts {
         split::open(dir, layout, split, test_people)?
     } else if market1501::is_one(dir) {
         market1501::open(dir)?
-    } else if ["bbox_train", "bbox_test"].iter().any(|name| dir.join(name).is_dir()) {
+    } else if mars::is_one(dir) {
         mars::open(dir)?
     } else {
         tree::open(dir)?
     };
+    ensure!(
+        parts.is_some() || split == Split::default() && test_people.is_none(),
+        "{} has one fixed test set: leave out --split and --test-people",
+        dir.display()
+    );
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
     if set.layout == Layout::Cuhk03 {
@@ -259,13 +258,32 @@ pub(crate) fn too_few(set: &ReidSet) -> String {
 
 /// Folders that hold a part of a set, in small letters and digits alone. One that holds images itself is no person: a layout
 /// of another kind was meant, or this one is misspelt.
-const PARTS: &str = "train training test testing val valid validation query gallery images jpegimages campus cama camb labeled \
-    labelled detected boundingboxtrain boundingboxtest bboxtrain bboxtest boxtrain boxtest gtbbox";
+const PARTS: &str = "train training test testing val valid validation unlabeled query gallery images jpegimages \
+    segmentationclass segmentationobject campus cama camb labeled labelled detected imageslabeled imagesdetected \
+    boundingboxtrain boundingboxtest bboxtrain bboxtest boxtrain boxtest gtbbox";
 
-/// Refuses a tree in which a person has a part's name, or MARS's name for nobody.
+/// The sides of a tree that is parted.
+const SIDES: [&str; 2] = ["train", "test"];
+
+/// Refuses a tree that is a part of a set by the names above it, in which a person has a part's name (of a year, as COCO's),
+/// or MARS's name for nobody.
 fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    for (set, part, deep) in [
+        ("MARS", "bbox_train", 1),
+        ("MARS", "bbox_test", 1),
+        ("YouTube Faces", faces::ALIGNED, 2),
+        ("YouTube Faces", faces::WHOLE, 2),
+    ] {
+        ensure!(
+            !full.ancestors().take(deep).any(|at| at.ends_with(part)),
+            "{}: a part of {set}, by its name: give the folder above {part}, or rename it",
+            dir.display()
+        );
+    }
     let part = |name: &&String| {
         let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let plain = ["2014", "2015", "2017"].iter().find_map(|year| plain.strip_suffix(year)).unwrap_or(&plain);
         PARTS.split(' ').any(|part| plain.eq_ignore_ascii_case(part))
     };
     if let Some(part) = people.keys().find(part) {
@@ -282,6 +300,50 @@ fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
         dir.join("00-1").display()
     );
     Ok(())
+}
+
+/// What a tree of both sides has beside them, where it has folders there.
+fn beside(dir: &Path) -> Result<Option<String>> {
+    let all = list(dir, &mut Passed::default())?.into_iter();
+    let all: Vec<String> = all.filter(|entry| entry.folder).map(|entry| entry.name.to_string()).collect();
+    let all: Vec<String> = all.into_iter().filter(|name| !SIDES.contains(&&**name)).collect();
+    Ok((!all.is_empty()).then(|| format!("passed over beside train and test: {}", all.join(", "))))
+}
+
+/// Whether a folder is a set of a layout other than one folder an identity, or has both sides.
+fn known(dir: &Path) -> bool {
+    split::layout(dir).is_some()
+        || market1501::is_one(dir)
+        || mars::is_one(dir)
+        || SIDES.iter().all(|side| dir.join(side).is_dir())
+}
+
+/// Why a folder is not read as one folder an identity, and what was perhaps meant: a folder that `is` another layout's.
+/// `layouts` names these.
+fn nothing(dir: &Path, is: impl Fn(&Path) -> bool, layouts: &str) -> anyhow::Error {
+    let shown = dir.display();
+    let sides = SIDES.map(|side| dir.join(side).is_dir());
+    if sides[0] != sides[1] {
+        let (here, gone) = if sides[0] { ("train", "test") } else { ("test", "train") };
+        return anyhow!(
+            "{shown} has the folder {here} but not {gone}: add {gone}/ID/*.jpg, or give {shown}/{here} to split it"
+        );
+    }
+    let half = |at: &Path| SIDES.iter().any(|side| at.join(side).is_dir());
+    let below = |at: &Path| is(at) || half(at) || is_tree(at) && no_part::<()>(at, &BTreeMap::new()).is_ok();
+    if let Some(near) = near(dir, below, &is) {
+        return anyhow!("{shown} is no set: give {}, which looks like a set", near.display());
+    }
+    let all = list(dir, &mut Passed::default()).unwrap_or_default();
+    if all.iter().any(|entry| entry.name.ends_with(".rec")) {
+        return anyhow!("{shown} holds record files: scripts/convert recordio {shown} NEW-FOLDER makes photos of them");
+    }
+    let expected = format!("expected {layouts}one folder an identity ({shown}/ID/*.jpg)");
+    match all.iter().filter(|entry| Entry::is_image(entry)).count() {
+        0 => anyhow!("no images under {shown}: {expected}"),
+        1 => anyhow!("{shown}: one image lies in it and none in folders: {expected}"),
+        count => anyhow!("{shown}: {} images lie in it and none in folders: {expected}", thousands(count)),
+    }
 }
 
 /// Whether the names of a folder's files are those of a layout: of one at least, or it has no files.

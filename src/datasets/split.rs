@@ -232,7 +232,7 @@ fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
     let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
         for entry in list(&need_folder(dir, folder, Layout::Viper)?, &mut passed)? {
-            let person = viper_name(&entry.name).filter(|_| !entry.folder).ok_or_else(|| {
+            let person = viper_name(&entry.name).filter(|_| entry.is_image()).ok_or_else(|| {
                 anyhow!(
                     "{}: not a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp): rename or remove it",
                     entry.path().display()
@@ -259,7 +259,7 @@ fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
     let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     let folder = if dir.join("campus").is_dir() { dir.join("campus") } else { dir.to_path_buf() };
     for entry in list(&folder, &mut passed)? {
-        let (person, camera) = cuhk01_name(&entry.name).filter(|_| !entry.folder).ok_or_else(|| {
+        let (person, camera) = cuhk01_name(&entry.name).filter(|_| entry.is_image()).ok_or_else(|| {
             anyhow!("{}: not a CUHK01 name (PPPPNNN.png, as 0001001.png): rename or remove it", entry.path().display())
         })?;
         all.push(photo(&entry, "campus/", person, camera));

@@ -5,25 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
-use super::{Layout, Photo, ReidSet, Source, no_part, plural, thousands};
-use crate::folders::{Identities, Passed, identities, list};
+use super::{Layout, Photo, ReidSet, SIDES, Source, beside, known, no_part, nothing, plural, thousands};
+use crate::folders::{Identities, Passed, identities};
 use crate::lists::composed;
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let mut notes = Vec::new();
     let mut passed = Passed::default();
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    ensure!(
-        !["bbox_train", "bbox_test"].iter().any(|part| full.ends_with(part)),
-        "{}: a part of MARS, by its name: give the folder above it, or rename it",
-        dir.display()
-    );
-    let (train, test) = (dir.join("train").is_dir(), dir.join("test").is_dir());
-    let (train, test, prefix) = if train && test {
+    let (train, test, prefix) = if SIDES.iter().all(|side| dir.join(side).is_dir()) {
         let (train, test) =
             (identities(&dir.join("train"), &[], &mut passed)?, identities(&dir.join("test"), &[], &mut passed)?);
         for (found, name) in [(&train, "train"), (&test, "test")] {
@@ -31,12 +24,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
             ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
             no_part(&folder, found)?;
         }
-        let beside = list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.folder);
-        let beside = beside.map(|entry| entry.name.to_string());
-        let beside: Vec<String> = beside.filter(|name| !["train", "test"].contains(&name.as_str())).collect();
-        if !beside.is_empty() {
-            notes.push(format!("passed over beside train and test: {}", beside.join(", ")));
-        }
+        notes.extend(beside(dir)?);
         let tested: BTreeSet<String> = test.keys().map(|name| composed(name)).collect();
         let both = train.keys().filter(|name| tested.contains(&composed(name))).count();
         if both > 0 {
@@ -48,7 +36,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         let all = identities(dir, &[], &mut passed)?;
         no_part(dir, &all)?;
         if all.is_empty() {
-            return nothing(dir, train, test);
+            return Err(nothing(dir, known, "Market-1501 (bounding_box_train/...), MARS (bbox_train/...) or "));
         }
         let (train, test) = hold_out(all, &mut notes);
         (train, test, ["", ""])
@@ -117,31 +105,4 @@ fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities
     let held = thousands(order.len());
     notes.push(format!("no train and test folders: {held} of {} identities are held out to test", thousands(total)));
     (train.into_iter().collect(), order.into_iter().collect())
-}
-
-/// The error for a folder in which no layout is found, with a hint where one is near.
-fn nothing(dir: &Path, train: bool, test: bool) -> Result<ReidSet> {
-    let shown = dir.display();
-    if train != test {
-        let (here, gone) = if train { ("train", "test") } else { ("test", "train") };
-        bail!("{shown} has the folder {here} but not {gone}: add {gone}/ID/*.jpg, or give {shown}/{here} to split it");
-    }
-    let all = list(dir, &mut Passed::default())?;
-    let images = all.iter().filter(|entry| entry.is_image()).count();
-    if images > 0 {
-        bail!(
-            "{shown}: {} images lie in it and none in folders: expected one folder an identity ({shown}/ID/*.jpg); of a \
-             part of Market-1501 give the folder above, of CUHK03 one with testsets.json beside it",
-            thousands(images)
-        );
-    }
-    for entry in all.into_iter().filter(|entry| entry.folder) {
-        if ["bounding_box_train", "bbox_train", "train"].iter().any(|known| entry.path().join(known).is_dir()) {
-            bail!("no images under {shown}: give {}, which looks like a set", entry.path().display());
-        }
-    }
-    bail!(
-        "no images under {shown}: expected Market-1501 (bounding_box_train/...), MARS (bbox_train/...) or one folder \
-         an identity ({shown}/ID/*.jpg)"
-    )
 }

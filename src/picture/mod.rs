@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::say::note;
 
 use crate::files;
+use crate::folders::is_unread;
 use jpeg::Jpeg;
 
 /// The longest side, in pixels, of an image that is decoded; longer ones are refused from their header.
@@ -40,8 +41,12 @@ const UNREAD: &str = "which is not read: convert it or remove it";
 /// One line that begins with `name`: an empty file, no image, a truncated or broken one, or one above [`MAX_SIDE`] or
 /// [`MAX_BYTES`], which is refused before its pixels are decoded.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
-    let (format, orientation, decoder) = open(bytes, name)?;
-    let image = DynamicImage::from_decoder(decoder).map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
+    let (format, orientation, opened) = open(bytes, name)?;
+    let image = match opened {
+        Opened::Jpeg(decoder) => DynamicImage::from_decoder(decoder),
+        Opened::Other(decoder) => DynamicImage::from_decoder(decoder),
+    };
+    let image = image.map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
     if orientation == Orientation::NoTransforms {
         return Ok(image.into_rgb8());
     }
@@ -59,11 +64,11 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
 /// As [`decode`].
 pub fn probe(bytes: &[u8], name: &str) -> Result<(u32, u32)> {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    let (format, orientation, decoder) = open(bytes, name)?;
-    if format == ImageFormat::Jpeg {
-        Jpeg::new(bytes).and_then(Jpeg::check).map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
+    let (format, orientation, mut opened) = open(bytes, name)?;
+    let (width, height) = opened.header().dimensions();
+    if let Opened::Jpeg(decoder) = opened {
+        decoder.check().map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
     }
-    let (width, height) = decoder.dimensions();
     let lies = matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH);
     Ok(if lies { (height, width) } else { (width, height) })
 }
@@ -79,12 +84,19 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// The bytes of a regular file of at most [`MAX_BYTES`].
 ///
 /// # Errors
-/// One line that names the file: missing, unreadable, not a file, or too big.
+/// One line that names the file: missing, unreadable, not a file, too big, or a kind that is not decoded by its name (see
+/// [`is_unread`]), as in folders.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    files::read_up_to(path, MAX_BYTES, "the limit").map_err(|error| match error.kind() {
+    let bytes = files::read_up_to(path, MAX_BYTES, "the limit").map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => anyhow!("{}: {error} a file: shrink it or remove it", path.display()),
         _ => unreadable(path, &error),
-    })
+    })?;
+    let shown = path.display();
+    ensure!(
+        !is_unread(path),
+        "{shown}: a photo that is not decoded here, by its name: convert it to JPEG, or rename it if it is one"
+    );
+    Ok(bytes)
 }
 
 /// Why a file cannot be read now: the machine's fault (a disk's, say), and none of the picture's.
@@ -108,7 +120,22 @@ fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     }
 }
 
-fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Box<dyn ImageDecoder + 'a>)> {
+/// A decoder that has read the header.
+enum Opened<'a> {
+    Jpeg(Jpeg<'a>),
+    Other(Box<dyn ImageDecoder + 'a>),
+}
+
+impl<'a> Opened<'a> {
+    fn header(&mut self) -> &mut (dyn ImageDecoder + 'a) {
+        match self {
+            Opened::Jpeg(decoder) => decoder,
+            Opened::Other(decoder) => decoder.as_mut(),
+        }
+    }
+}
+
+fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Opened<'a>)> {
     const READS: &str = "JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read";
     ensure!(!bytes.is_empty(), "{name}: an empty file: {AGAIN}");
     let format =
@@ -122,15 +149,16 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Bo
     };
     let whole = whole.with_context(|| format!("{name}: a truncated {}: {AGAIN}", title(format)))?;
     let wrong = |e: ImageError| anyhow!("{name}: {}", complaint(format, &e));
-    let mut decoder: Box<dyn ImageDecoder> = if format == ImageFormat::Jpeg {
-        Box::new(Jpeg::new(bytes).map_err(wrong)?)
+    let mut opened = if format == ImageFormat::Jpeg {
+        Opened::Jpeg(Jpeg::new(bytes).map_err(wrong)?)
     } else {
         let mut reader = ImageReader::with_format(Cursor::new(whole), format);
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(MAX_BYTES);
         reader.limits(limits);
-        Box::new(reader.into_decoder().map_err(wrong)?)
+        Opened::Other(Box::new(reader.into_decoder().map_err(wrong)?))
     };
+    let decoder = opened.header();
     let orientation = decoder.orientation().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "{name}: a broken {} of {width} x {height} pixels: {AGAIN}", title(format));
@@ -141,7 +169,7 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Bo
          remove it",
         MAX_BYTES >> 20
     );
-    Ok((format, orientation, decoder))
+    Ok((format, orientation, opened))
 }
 
 fn title(format: ImageFormat) -> &'static str {

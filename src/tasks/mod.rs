@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::datasets::{Card, Photo};
@@ -68,6 +68,15 @@ fn files<'a>(photos: impl IntoIterator<Item = &'a Photo, IntoIter: 'a>) -> Reads
         Some(Read { name: photo.name.clone(), path, known: Arc::clone(known) })
     };
     Box::new(photos.into_iter().filter_map(read))
+}
+
+/// A hash of who is on the photos by which camera: of each row a value would take more than the photos themselves.
+fn people_of<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Value {
+    let mut hash = blake3::Hasher::new();
+    for photo in photos {
+        hash.update(&[photo.person.to_le_bytes(), photo.camera.to_le_bytes()].concat());
+    }
+    json!(hash.finalize().to_hex().as_str())
 }
 
 /// What a network says of what a user brings.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tch::Tensor;
 
 use super::embed::{Embedding, at_once};
@@ -60,7 +60,7 @@ impl Data for ReidSet {
     }
 
     fn alike(&self) -> Value {
-        json!(self.train.iter().map(|photo| (photo.person, photo.camera)).collect::<Vec<_>>())
+        super::people_of(self.train.iter())
     }
 
     fn cards(&self) -> Vec<Card> {

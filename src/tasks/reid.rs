@@ -270,9 +270,14 @@ pub fn has_cameras(set: &ReidSet) -> Result<()> {
 /// As [`has_cameras`], and where no query has a match in the gallery by another.
 pub fn can_be_scored(set: &ReidSet) -> Result<()> {
     has_cameras(set)?;
-    let cameras =
-        |person: i64| set.gallery.iter().filter(move |photo| photo.person == person).map(|photo| photo.camera);
-    let found = |photo: &Photo| photo.person > 0 && cameras(photo.person).any(|camera| camera != photo.camera);
+    // Of each person the first and the last camera: one of them is another than a query's, or none is.
+    let mut cameras: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    for photo in &set.gallery {
+        let (least, most) = cameras.entry(photo.person).or_insert((photo.camera, photo.camera));
+        (*least, *most) = ((*least).min(photo.camera), (*most).max(photo.camera));
+    }
+    let another = |photo: &Photo| cameras.get(&photo.person).is_some_and(|&ends| ends != (photo.camera, photo.camera));
+    let found = |photo: &Photo| photo.person > 0 && another(photo);
     let cause = if set.layout == Layout::Tree { "of another photo" } else { "by another camera" };
     ensure!(
         set.query.iter().any(found),

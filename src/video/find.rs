@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -122,12 +122,33 @@ fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
     Ok((frames, x.into_iter().zip(y).collect()))
 }
 
+/// The last number in a picture's name.
+pub(crate) fn number(path: &Path) -> Option<usize> {
+    let stem = path.file_stem()?.to_string_lossy().into_owned();
+    stem.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
+}
+
+/// The first two neighbours of `frames` whose numbers are further apart, or nearer, than the first two's.
+pub fn leap(frames: &[PathBuf]) -> Option<[&PathBuf; 2]> {
+    let apart = |pair: &[PathBuf]| Some(number(&pair[1])?.wrapping_sub(number(&pair[0])?));
+    let usual = apart(frames.get(..2)?)?;
+    let odd = frames.windows(2).find(|pair| apart(pair).is_some_and(|apart| apart != usual))?;
+    Some([&odd[0], &odd[1]])
+}
+
 /// A video at `path` (a file or a folder of pictures) with its flow from `flow`, where that folder is there.
 fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
     let mut found = VideoFiles::default();
     if path.is_dir() {
         (found.frames, found.flow) = pictures(path)?;
         ensure!(!found.frames.is_empty(), "{}: no pictures in it (jpg, png)", path.display());
+        if let Some([a, b]) = leap(&found.frames) {
+            static SAID: Once = Once::new();
+            let (at, a, b) = (path.display(), name(a), name(b));
+            SAID.call_once(|| {
+                note(format!("{at}: the numbers of its pictures leap between {a} and {b}: frames are missing there, or were left out (other such videos are not named)"))
+            });
+        }
         if let Some(taken) = read_json::<Taken>(&path.join("frames.json"))? {
             (found.cut, found.resampled) = (taken.segment, taken.fps.is_some());
         }

@@ -20,8 +20,8 @@ use crate::picture;
 use crate::say::Bar;
 
 pub use cache::Cache;
-pub(crate) use find::meant;
-pub use find::{VideoFiles, clips, find, folder};
+pub use find::{VideoFiles, clips, find, folder, leap};
+pub(crate) use find::{meant, number};
 
 /// Pixels of a frame as they come to the cache, the paper's 256 down and 340 across.
 pub const SIZE: (u32, u32) = (256, 340);

@@ -207,7 +207,12 @@ fn a_missing_folder_is_named() {
         (&["cam_b/000_45.jpg", "x/1.jpg"], "cam_a is missing"),
         (&["train/1.jpg", "val/2.jpg", "val/3.jpg"], "train: a part of a set"),
         (&["a/1.jpg", "b/1.jpg", "Gallery/2.jpg", "c/1.jpg"], "Gallery: a part of a set"),
-        (&["cam_A/000_45.bmp", "cam_B/000_90.bmp"], "cam_A: a part of a set"),
+        (&["cam_A/000_45.bmp", "cam_B/000_90.bmp"], "cam_A: call it cam_a"),
+        (&["Bounding_Box_Train/0001_c1s1_1_1.jpg", "bounding_box_test/x", "query/x"], "Bounding_Box_Train: call it"),
+        (&["Train/a/1.jpg", "Test/b/1.jpg"], "Train: call it train"),
+        // COCO's photos and torchreid's CUHK03 are no two people.
+        (&["train2014/1.jpg", "val2014/2.jpg", "annotations/x.json"], "train2014: a part of a set"),
+        (&["images_labeled/1.png", "images_detected/1.png"], "images_detected: a part of a set"),
         (&["labeled/1_001_1_01.png", "detected/1_001_1_01.png"], "detected: a part of a set"),
         (&["bounding-box-train/0001_c1s1_1_1.jpg", "x/1.jpg"], "bounding-box-train: a part of a set"),
         (&["box_train/1.jpg", "x/1.jpg"], "box_train: a part of a set"),
@@ -222,6 +227,8 @@ fn a_missing_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), &["train/1.jpg", "val/2.jpg", "a/1.jpg", "b/1.jpg"]);
     assert!(line(datasets::faces::open(dir.path())).contains("train: a part of a set"));
+    fill(dir.path(), &["both/train/images/1.jpg", "both/train/a/1.jpg", "both/test/b/1.jpg"]);
+    assert!(line(datasets::faces::open(&dir.path().join("both"))).contains("images: a part of a set"));
     fs::write(dir.path().join("splits.txt"), "").unwrap();
     assert!(line(datasets::faces::open(dir.path())).contains("aligned_images_DB is missing"));
 }
@@ -247,15 +254,35 @@ fn what_is_not_as_it_looks_is_named() {
     let dir = dir.path();
     fill(dir, &["mars/bbox_train/0001/0001C1T0001F001.jpg", "mars/bbox_train/0002/0002C1T0001F001.jpg"]);
     fill(dir, &["cuhk/labeled/1_001_1_01.jpg", "market/bounding_box_train/0001_c1s1_000001_00.jpg"]);
+    fill(dir, &["viper/VIPeR/cam_a/000_45.bmp", "viper/VIPeR/cam_b/000_90.bmp", "rec/train.rec", "vgg/train/a/1.jpg"]);
+    fill(dir, &["twice/CUHK01/CUHK01/campus/0001001.png", "casia/webface/1/1.jpg", "casia/webface/2/1.jpg"]);
+    fill(dir, &["ytf/aligned_images_DB/Ann/0/1.jpg", "ytf/aligned_images_DB/Ann/1/1.jpg", "vgg/val/b/1.jpg"]);
     for (given, words) in [
         ("mars", "bbox_test is missing: MARS"),
         ("mars/bbox_train", "a part of MARS, by its name: give the folder above"),
         ("cuhk", "labeled: a part of a set|labeled beside testsets.json"),
-        ("cuhk/labeled", "1 images lie in it|of CUHK03 one with testsets.json beside it"),
+        ("cuhk/labeled", "cuhk/labeled: one image lies in it and none in folders"),
         ("market", "query is missing: Market-1501"),
-        ("market/bounding_box_train", "1 images lie in it|of a part of Market-1501 give the folder above"),
+        // The folder that was meant: above, or one or two below.
+        ("market/bounding_box_train", "give |market, which looks like a set"),
+        ("viper", "give |viper/VIPeR, which looks like a set"),
+        ("viper/VIPeR/cam_a", "give |viper/VIPeR, which looks like a set"),
+        ("twice", "give |twice/CUHK01/CUHK01, which looks like a set"),
+        ("casia", "give |casia/webface, which looks like a set"),
+        ("rec", "scripts/convert recordio"),
     ] {
         crate::common::has(&line(datasets::open(&dir.join(given))), words);
+    }
+    for (given, words) in [
+        ("mars/bbox_train", "a part of MARS, by its name"),
+        ("mars", "no images under|pairs.txt"),
+        ("casia", "give |casia/webface, which looks like a set"),
+        ("casia/webface/1", "one image lies in it and none in folders"),
+        ("ytf/aligned_images_DB", "give |ytf, which looks like a set"),
+        ("ytf/aligned_images_DB/Ann", "a part of YouTube Faces, by its name: give the folder above aligned_images_DB"),
+        ("vgg", "has the folder train but not test"),
+    ] {
+        crate::common::has(&line(datasets::faces::open(&dir.join(given))), words);
     }
     fill(dir, &["tree/a/1.jpg", "tree/a/1 (1).jpg", "tree/b/1.jpg", "tree/b/1 - Copy.jpg", "tree/c/(2).jpg"]);
     picture(1, 1).save(dir.join("tree/c/tiny.png")).unwrap();

@@ -30,6 +30,14 @@ fn decode_reads_content_and_refuses_in_one_line() {
 
     let whole = jpeg(64, 128);
     assert_eq!(picture::decode(&whole, "a.jpg").unwrap().dimensions(), (64, 128));
+    // A file is what its name says, whether it is named or lies in a folder: raw photos look like a TIFF.
+    let dir = tempfile::tempdir().unwrap();
+    for (name, read) in [("a.png", true), ("a.HEIC", false), ("a.nef", false)] {
+        std::fs::write(dir.path().join(name), &whole).unwrap();
+        let loaded = picture::load(&dir.path().join(name));
+        assert_eq!(loaded.is_ok(), read, "{name}");
+        assert!(read || line(loaded).contains("not decoded here, by its name: convert it to JPEG"), "{name}");
+    }
     for cut in [3, 20, whole.len() / 2, whole.len() - 1] {
         assert_eq!(
             line(picture::decode(&whole[..cut], "a.jpg")),

@@ -139,6 +139,10 @@ fn coco_labels_are_the_categories_of_instances() {
         &json(&train, &[one(25, 44), one(25, 1), one(25, 44)].join(",")),
     );
     write(dir, "annotations/instances_val2014.json", &json(&image(1, "c.jpg"), &one(1, 3)));
+    for part in ["train2014", "val2014"] {
+        refused(dir, &[part, " is missing: the photos of "]);
+        fs::create_dir(dir.join(part)).expect("made");
+    }
     let set = open(dir).expect("opens");
     // Classes by their number, whatever their order in the file; no label twice; images without one stay.
     assert_eq!(set.classes, ["person", "car", "bottle"]);
@@ -391,6 +395,16 @@ fn a_plain_list_needs_image_and_labels() {
     }
     let nothing = tempfile::tempdir().expect("a folder");
     refused(nothing.path(), &["no JPEGImages (VOC)"]);
+    // The folder that was meant; one that has all but its photos, or a name in other letters.
+    write(nothing.path(), "a/set/labels.csv", "image,labels\n");
+    fs::create_dir_all(nothing.path().join("a/set/images")).expect("made");
+    refused(nothing.path(), &["give ", "a/set, which looks like a set"]);
+    refused(&nothing.path().join("a/set/images"), &["give ", "a/set, which looks like a set"]);
+    fs::rename(nothing.path().join("a/set/images"), nothing.path().join("a/set/Images")).expect("moved");
+    refused(&nothing.path().join("a/set"), &["Images: call it images"]);
+    write(nothing.path(), "voc/ImageSets/Main/trainval.txt", "");
+    fs::create_dir_all(nothing.path().join("voc/JPEGImages")).expect("made");
+    refused(&nothing.path().join("voc"), &["test.txt is missing: VOC2007 comes in two archives"]);
     refused(Path::new("data/VOC2007-none"), &["no folder"]);
     refused(Path::new("nowhere/VOC2007"), &["scripts/fetch voc2007"]);
     refused(Path::new("nowhere/coco2014"), &["scripts/fetch coco2014"]);

@@ -7,7 +7,9 @@ use rankle::datasets::drawn::Hands;
 use rankle::datasets::drawn::hand::{BOUND, Hand, Performance};
 use rankle::video::snippet::{Crops, Stream, Window, random_starts, split, uniform_starts};
 use rankle::video::tvl1::{Constants, Plane, flow};
-use rankle::video::{Animation, Cache, Clip, FLOW_BOUND, VideoFiles, clips, ffmpeg, find, folder, grey, quantised};
+use rankle::video::{
+    Animation, Cache, Clip, FLOW_BOUND, VideoFiles, clips, ffmpeg, find, folder, grey, leap, quantised,
+};
 use rayon::prelude::*;
 
 use crate::datasets::line;
@@ -326,6 +328,10 @@ fn videos_are_found_by_name() {
     let clip = Clip::open("C2".into(), 0, &still, Cache::new(1)).expect("opens");
     assert!(line(clip.flow(0)).contains("has no optical flow"));
     assert!(line(clip.check_flow()).contains("skill-determination flow"));
+    let named = |all: &[&str]| all.iter().map(std::path::PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(leap(&named(&["f_0", "f_10", "f_20"])), None);
+    let gone = named(&["f_1.jpg", "f_2.jpg", "f_4.jpg"]);
+    assert_eq!(leap(&gone), Some([&gone[1], &gone[2]]));
     let all = folder(dir.path()).expect("videos");
     assert_eq!(all.len(), 8);
     assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));

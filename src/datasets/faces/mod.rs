@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, Source, no_part, plural, thousands};
+use super::{Card, Photo, SIDES, Source, beside, no_part, nothing, plural, thousands};
 use crate::catalog;
-use crate::folders::{Identities, Passed, identities, list};
+use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
 use crate::lists::{Row, composed, person, rows, spellings};
 use crate::seed;
 use crate::source::View;
 
 pub use pairs::Pair;
+pub(crate) use youtube::{ALIGNED, WHOLE};
 
 mod pairs;
 mod youtube;
@@ -288,6 +289,13 @@ fn table(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Whether a folder is a set of a layout other than one folder a person, or has both sides.
+fn known(dir: &Path) -> bool {
+    youtube::frames(dir).is_some()
+        || dir.join("pairs.txt").is_file()
+        || SIDES.iter().all(|side| dir.join(side).is_dir())
+}
+
 /// Opens the face set in `dir`: `aligned_images_DB` (or `frame_images_DB`) makes it YouTube Faces, `train` and `test`
 /// a split, `pairs.txt` LFW's layout, anything else one folder a person, of which a quarter is held out.
 ///
@@ -296,22 +304,16 @@ fn table(path: &Path) -> Result<Vec<Row>> {
 pub fn open(dir: &Path) -> Result<FaceSet> {
     ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
     ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
-    let mut names = list(dir, &mut Passed::default())?.into_iter().filter(|entry| &*entry.name != "pairs.txt");
-    if let Some(odd) = names.find(|entry| entry.name.eq_ignore_ascii_case("pairs.txt")) {
-        bail!("{}: call it pairs.txt", odd.path().display());
-    }
+    spelt(dir, &["pairs.txt", "splits.txt", ALIGNED, WHOLE, "train", "test"])?;
     // Also a link that leads nowhere, and what cannot be read: then reading it says so.
     let there = |path: &Path| path.symlink_metadata().is_ok();
     let list = dir.join("pairs.txt");
     let mut set = if let Some(frames) = youtube::frames(dir) {
         youtube::open(dir, &frames)?
-    } else if dir.join("train").is_dir() && dir.join("test").is_dir() {
+    } else if SIDES.iter().all(|side| dir.join(side).is_dir()) {
         split(dir, there(&list).then_some(list.as_path()))?
     } else if ["splits.txt", "splits_corrected.txt"].iter().any(|name| there(&dir.join(name))) {
-        bail!(
-            "{} is missing: YouTube Faces has it beside splits.txt: unpack the frames",
-            dir.join(youtube::ALIGNED).display()
-        )
+        bail!("{} is missing: YouTube Faces has it beside splits.txt: unpack the frames", dir.join(ALIGNED).display())
     } else if there(&list) {
         lfw(dir, &list)?
     } else {
@@ -341,16 +343,24 @@ fn photos(dir: &Path, people: Identities, first: usize) -> (Vec<Photo>, Vec<Stri
     (photos, names)
 }
 
-fn lfw(dir: &Path, list: &Path) -> Result<FaceSet> {
+fn lfw(dir: &Path, list_of_pairs: &Path) -> Result<FaceSet> {
     let mut passed = Passed::default();
     // The folder of people is named by the archive it came from; the only one there is taken.
-    let known = ["lfw", "lfw-deepfunneled", "lfw_funneled", "images"].iter().map(|name| dir.join(name));
-    let root = known.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| dir.to_path_buf());
+    let all = list(dir, &mut Passed::default())?.into_iter().filter(|entry| entry.folder).map(|entry| entry.path());
+    let roots: Vec<PathBuf> = all.filter(|root| is_tree(root)).collect();
+    let root = match &roots[..] {
+        [root] => root.clone(),
+        _ if is_tree(dir) => dir.to_path_buf(),
+        [a, b, ..] => {
+            let [a, b] = [a, b].map(|root| root.display());
+            bail!("{a} and {b} both hold people, and {} may be of either: move one away", list_of_pairs.display())
+        }
+        [] => return Err(nothing(dir, known, "NAME/NAME_0001.jpg: ")),
+    };
     let people = identities(&root, &["pairs.txt"], &mut passed)?;
-    ensure!(!people.is_empty(), "no images under {}: expected NAME/NAME_0001.jpg", root.display());
     let (test, people) = photos(&root, people, 1);
     let mut notes = Vec::from_iter(passed.note());
-    let (pairs, folds) = pairs::read(list, &test, &root, &mut notes)?;
+    let (pairs, folds) = pairs::read(list_of_pairs, &test, &root, &mut notes)?;
     let mut set = FaceSet { layout: FaceLayout::Lfw, people, test, pairs, folds, notes, ..FaceSet::default() };
     set.notes.extend(pairs::lfw_differs(&set).or_else(|| pairs::lfw_lacks(&set)));
     Ok(set)
@@ -362,9 +372,9 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
         (identities(&dir.join("train"), &[], &mut passed)?, identities(&dir.join("test"), &[], &mut passed)?);
     for (found, name) in [(&train, "train"), (&test, "test")] {
         ensure!(!found.is_empty(), "no images under {}: expected {name}/NAME/*.jpg", dir.join(name).display());
+        no_part(&dir.join(name), found)?;
     }
-    let mut notes = Vec::new();
-    notes.extend(passed.note());
+    let mut notes: Vec<String> = beside(dir)?.into_iter().chain(passed.note()).collect();
     let first = 1 + train.len();
     let ((train_photos, mut people), (test_photos, tested)) =
         (photos(&dir.join("train"), train, 1), photos(&dir.join("test"), test, first));
@@ -390,21 +400,26 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     let all = identities(dir, &[], &mut passed)?;
     no_part(dir, &all)?;
     let total = all.len();
-    if total < 4 {
-        let near = list(dir, &mut Passed::default())?
-            .into_iter()
-            .find(|entry| entry.folder && entry.path().join("pairs.txt").is_file());
-        if let Some(near) = near {
-            bail!("no faces under {}: give {}, which looks like a set", dir.display(), near.path().display());
-        }
-        ensure!(total > 0, "{} has {}", dir.display(), too_few(0));
+    if total == 0 {
+        return Err(nothing(dir, known, "train and test folders, a pairs.txt, or "));
+    }
+    if total < 4
+        && let Some(near) = near(dir, known, |_| false)
+    {
+        bail!("{} has {total} people of its own: give {}, which looks like a set", dir.display(), near.display());
     }
     // By a fixed seed, so that every run on the folder has the same test.
     let mut order: Vec<&String> = all.keys().collect();
     order.shuffle(&mut seed::at(0, 0, 0));
     let held: BTreeSet<String> = order.into_iter().take((total / 4).max(2)).cloned().collect();
-    let mut notes = Vec::new();
-    notes.extend(passed.note());
+    let mut notes = Vec::from_iter(passed.note());
+    let above = dir.canonicalize().ok().and_then(|full| Some(full.parent()?.join("pairs.txt")));
+    if let Some(above) = above.filter(|above| above.is_file()) {
+        notes.push(format!(
+            "{} is above this folder and is not read: give its folder to judge its pairs",
+            above.display()
+        ));
+    }
     if total >= 4 {
         let (held, total) = (thousands(held.len()), thousands(total));
         notes.push(format!("{HELD_OUT}: {held} of {total} people are held out to test"));

@@ -19,11 +19,14 @@ use crate::source::{Region, View};
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
 const FRAMES: usize = 100;
 
-pub(super) const ALIGNED: &str = "aligned_images_DB";
+/// Its folder of aligned faces.
+pub(crate) const ALIGNED: &str = "aligned_images_DB";
+/// Its folder of whole frames.
+pub(crate) const WHOLE: &str = "frame_images_DB";
 
 /// The folder of frames, where this is the layout: aligned faces before whole frames.
 pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
-    [ALIGNED, "frame_images_DB"].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
+    [ALIGNED, WHOLE].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
 }
 
 /// Reads the videos that the list names, each with its first 100 frames.

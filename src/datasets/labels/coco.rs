@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail, ensure};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::super::{Count, compare};
@@ -145,12 +146,19 @@ fn part(dir: &Path, part: &str, known: Option<&BTreeMap<Id, String>>) -> Result<
         })?;
         of.push(*class);
     }
+    ensure!(
+        dir.join(part).is_dir(),
+        "{} is missing: the photos of {} belong there",
+        dir.join(part).display(),
+        path.display()
+    );
     let mut items = Vec::with_capacity(read.images.len());
     for one in read.images {
         let name = inside(&one.file_name)
             .map_err(|why| anyhow!("{}: the file_name {:?} {why}", path.display(), one.file_name))?;
         let of = labels.remove(&one.id).ok_or_else(|| anyhow!("{}: image {} stands twice", path.display(), one.id))?;
-        items.push(image(dir, placed(dir, part, &name), unique(of)));
+        items.push((placed(dir, part, &name), unique(of)));
     }
+    let items = items.into_par_iter().map(|(name, labels)| image(dir, name, labels)).collect();
     Ok((categories, items))
 }

@@ -7,14 +7,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
 use super::super::thousands;
 use super::{Item, LabelLayout, LabelSet, image, placed, unique};
+use crate::folders::spelt;
 use crate::lists::{Row, inside, parted};
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let path = dir.join("labels.csv");
+    spelt(dir, &["images"])?;
     let (mark, mut all) = parted(&path)?;
     ensure!(!all.is_empty(), "{}: an empty file", path.display());
     let head = all.remove(0).fields;
@@ -74,7 +77,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         listed.iter().flat_map(|row| row.1.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |word: &String| classes.binary_search(word).map_or(0, |place| place as u32);
     let items: Vec<(Item, Option<bool>)> = listed
-        .iter()
+        .par_iter()
         .map(|(name, words, test)| (image(dir, name.clone(), unique(words.iter().map(place).collect())), *test))
         .collect();
     let (test, train) = if split.is_some() {

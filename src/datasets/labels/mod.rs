@@ -17,6 +17,7 @@ use serde_json::json;
 use super::card::decode_all;
 use super::{Card, Source, plural, thousands};
 use crate::catalog::{cure, lacks};
+use crate::folders::{near, spelt};
 use crate::seed;
 
 mod arff;
@@ -211,6 +212,23 @@ impl Item {
     }
 }
 
+/// How the set in a folder is opened, and from where, but for Mulan's.
+fn layout(dir: &Path) -> Option<(PathBuf, fn(&Path) -> Result<LabelSet>)> {
+    let at = |name: &str| dir.join(name);
+    if at("JPEGImages").is_dir() {
+        return Some((dir.into(), voc::open));
+    }
+    let inner = ["VOCdevkit/VOC2007", "VOC2007"].map(at).into_iter().find(|inner| inner.is_dir());
+    let open = match inner {
+        Some(inner) => return Some((inner, voc::open)),
+        None if at("annotations").is_dir() => coco::open,
+        None if at("ConceptsList").is_dir() => nus_wide::open,
+        None if at("labels.csv").exists() => csv::open,
+        None => return None,
+    };
+    Some((dir.into(), open))
+}
+
 /// Opens the set in `dir`: `JPEGImages` makes it VOC, `annotations` COCO, `ConceptsList` NUS-WIDE, `labels.csv` a plain
 /// list; `DIR/NAME` where `DIR/NAME-train.arff` lies is Mulan's.
 ///
@@ -228,26 +246,19 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
             anyhow::bail!("{} is one file of a Mulan set: say {}", dir.display(), name.display());
         }
         ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the set", dir.display());
-        let inner =
-            ["VOCdevkit/VOC2007", "VOC2007"].map(|name| dir.join(name)).into_iter().find(|inner| inner.is_dir());
-        if dir.join("JPEGImages").is_dir() {
-            voc::open(dir)?
-        } else if let Some(inner) = inner {
-            voc::open(&inner)?
-        } else if dir.join("annotations").is_dir() {
-            coco::open(dir)?
-        } else if dir.join("ConceptsList").is_dir() {
-            nus_wide::open(dir)?
-        } else if dir.join("labels.csv").exists() {
-            csv::open(dir)?
+        if let Some((at, open)) = layout(dir) {
+            open(&at)?
         } else if let Some(names) = arff::names(dir) {
             let many = if names.len() == 1 { "a set" } else { "several sets" };
             anyhow::bail!("{} holds {many}: say {}", dir.display(), names.join(" or "))
         } else {
+            spelt(dir, &["JPEGImages", "ConceptsList", "labels.csv"])?;
+            let set = |at: &Path| layout(at).is_some() || arff::names(at).is_some();
+            let give = |near: PathBuf| format!("give {}, which looks like a set", near.display());
             anyhow::bail!(
                 "{}: no JPEGImages (VOC), annotations (COCO), ConceptsList (NUS-WIDE), labels.csv or NAME-train.arff in it: {}",
                 dir.display(),
-                cure(dir)
+                near(dir, set, set).map_or_else(|| cure(dir), give)
             )
         }
     };

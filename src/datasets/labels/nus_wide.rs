@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::super::{Count, compare, thousands};
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once};
 use crate::catalog::count;
+use crate::folders::spelt;
 use crate::lists::{found, inside, lines};
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
@@ -56,6 +57,7 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
     notes.extend(columns.iter().flat_map(|(_, defects)| defects.iter().cloned()));
     let (images, flickr) = (dir.join("images"), dir.join("Flickr"));
     ensure!(images.is_dir() || !flickr.is_dir(), "{}: rename this folder of photos to images", flickr.display());
+    spelt(dir, &["images"])?;
     let items: Vec<Option<Item>> = names
         .par_iter()
         .enumerate()
@@ -64,7 +66,16 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
             found(images.join(name)).is_file().then(|| image(dir, format!("images/{name}"), labels))
         })
         .collect();
-    Ok((items.into_iter().flatten().collect(), names.len()))
+    let items: Vec<Item> = items.into_iter().flatten().collect();
+    ensure!(
+        !items.is_empty(),
+        "none of the {} images of {} is in {}: unpack them there, as {} is named",
+        thousands(names.len()),
+        list.display(),
+        images.display(),
+        names.first().map_or("each", String::as_str)
+    );
+    Ok((items, names.len()))
 }
 
 /// A concept's 0 and 1, a line an image, and what else stands there, which counts as 0.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use rayon::prelude::*;
 
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once, unique};
-use crate::catalog::count;
+use crate::catalog::{count, cure};
 use crate::lists::{found, lines, text};
 
 /// The classes in the development kit's order.
@@ -59,7 +59,15 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 
 fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {
     let list = dir.join("ImageSets/Main").join(format!("{name}.txt"));
-    lines(needed(&list)?)?
+    let photos = dir.join("JPEGImages");
+    ensure!(
+        list.exists(),
+        "{} is missing: VOC2007 comes in two archives, trainval and test, that unpack into one folder (VOC2012's test has no labels): {}",
+        list.display(),
+        cure(dir)
+    );
+    ensure!(photos.is_dir(), "{} is missing: the photos belong there", photos.display());
+    lines(&list)?
         .par_iter()
         .map(|(line, id)| {
             // A list of one class has a second column; and a name must stay inside the folder.

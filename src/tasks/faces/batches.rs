@@ -24,7 +24,7 @@ use crate::run::{
 use crate::sampler::FaceSampler;
 use crate::say::note;
 use crate::source::View;
-use crate::tasks::{Brought, Data, Rows, files, people};
+use crate::tasks::{Brought, Data, Rows, files, people, people_of};
 use crate::transfer::stage;
 use crate::transform::{Augment, Recipe};
 
@@ -75,7 +75,7 @@ impl Data for FaceSet {
     }
 
     fn alike(&self) -> Value {
-        json!(self.trains().iter().map(|photo| photo.person).collect::<Vec<_>>())
+        people_of(self.trains())
     }
 
     fn cards(&self) -> Vec<Card> {

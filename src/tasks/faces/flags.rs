@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::crop::{DETECTOR, Form, views};
 use crate::bounds::within;
 use crate::datasets::Photo;
-use crate::datasets::faces::{FaceSet, folder_names, names};
+use crate::datasets::faces::{FaceLayout, FaceSet, folder_names, names};
 use crate::device::machine::Machine;
 use crate::say::{self, Bar, Within};
 use crate::source::{Source, View};
@@ -163,8 +163,11 @@ impl Scoring {
     /// 5.6, which [`FaceSet::detected`] says.
     ///
     /// # Errors
-    /// As [`views`].
+    /// As [`views`]; flags that have no effect on pairs of videos.
     pub fn seen(&self, set: &FaceSet, machine: Option<&Machine>) -> Result<FaceSet> {
+        if set.layout == FaceLayout::YoutubeFaces {
+            self.pairs_alone(&set.name)?;
+        }
         let mut set = FaceSet { train: set.train.clone(), ..set.clone() };
         let mut bar = Bar::new("detect", if self.detect.is_some() { set.test.len() as u64 } else { 0 }, 0);
         let empty = self.detected(&mut set.test, machine, bar.within(), &mut || bar.step(1))?;
@@ -173,6 +176,22 @@ impl Scoring {
         set.detected.iter().for_each(say::note);
         let view = View { jpeg: self.jpeg, side: self.pixels, ..View::WHOLE };
         Ok(FaceSet { train: set.train.clone(), ..set.through(view) })
+    }
+
+    /// Refuses flags of what videos are not: recognised and clustered.
+    fn pairs_alone(&self, name: &str) -> Result<()> {
+        let usual = Self::augment_args(Command::new("")).no_binary_name(true).try_get_matches_from([""; 0])?;
+        let usual = Scoring::from_arg_matches(&usual)?;
+        let flags = [
+            ("enrolled", !self.enrolled.is_empty() && self.enrolled != usual.enrolled),
+            ("neighbours", self.neighbours != usual.neighbours),
+            ("cluster-cut", self.cluster_cut.is_some()),
+            ("cluster-images", ![0, usual.cluster_images].contains(&self.cluster_images)),
+        ];
+        let typed = flags.iter().find(|(_, typed)| *typed);
+        typed.map_or(Ok(()), |(flag, _)| {
+            bail!("--{flag} has no effect on {name}: pairs of videos alone are scored there: leave it out")
+        })
     }
 
     /// With `--detect` every photo becomes its face; the places of those that have none and stay as they are. `each` is
@@ -204,7 +223,11 @@ impl Scoring {
 fn said(photos: &[Photo], empty: &[usize]) -> String {
     let rest = match empty {
         [] => String::new(),
-        [first, ..] => format!("; {} without one are seen whole, the first {}", empty.len(), photos[*first].name),
+        [first, ..] => format!(
+            "; {} without one are seen whole (crop leaves such photos out), the first {}",
+            empty.len(),
+            photos[*first].name
+        ),
     };
     let count = photos.len();
     format!("--detect: a face found in {} of {count} test photos{rest}", count - empty.len())

@@ -92,9 +92,10 @@ pub fn named_fold(set: &FaceSet, name: &str, least: usize) -> Result<FaceSet> {
     };
     ensure!(
         !set.train.is_empty(),
-        "{} has no training faces ({}): train on other --data and test on it with --test, or reproduce --protocol lfw-no-outside-data",
+        "{} has no training faces ({}): train on other --data and test on it with --test{}",
         set.name,
-        set.layout
+        set.layout,
+        if set.pairs_images() { ", or reproduce --protocol lfw-no-outside-data" } else { "" }
     );
     set.pruned(least)
 }
