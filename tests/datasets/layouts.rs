@@ -252,6 +252,8 @@ fn trees_beside_the_names_of_layouts_are_trees() {
 fn what_is_not_as_it_looks_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
+    // Two folders above are looked at, too.
+    let dir = &dir.join("one/two");
     fill(dir, &["mars/bbox_train/0001/0001C1T0001F001.jpg", "mars/bbox_train/0002/0002C1T0001F001.jpg"]);
     fill(dir, &["cuhk/labeled/1_001_1_01.jpg", "market/bounding_box_train/0001_c1s1_000001_00.jpg"]);
     fill(dir, &["viper/VIPeR/cam_a/000_45.bmp", "viper/VIPeR/cam_b/000_90.bmp", "rec/train.rec", "vgg/train/a/1.jpg"]);
@@ -278,7 +280,7 @@ fn what_is_not_as_it_looks_is_named() {
         ("mars", "no images under|pairs.txt"),
         ("casia", "give |casia/webface, which looks like a set"),
         ("casia/webface/1", "one image lies in it and none in folders"),
-        ("ytf/aligned_images_DB", "give |ytf, which looks like a set"),
+        ("ytf/aligned_images_DB", "a part of YouTube Faces, by its name: give the folder above aligned_images_DB"),
         ("ytf/aligned_images_DB/Ann", "a part of YouTube Faces, by its name: give the folder above aligned_images_DB"),
         ("vgg", "has the folder train but not test"),
     ] {

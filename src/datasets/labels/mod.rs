@@ -218,7 +218,7 @@ fn layout(dir: &Path) -> Option<(PathBuf, fn(&Path) -> Result<LabelSet>)> {
     if at("JPEGImages").is_dir() {
         return Some((dir.into(), voc::open));
     }
-    let inner = ["VOCdevkit/VOC2007", "VOC2007"].map(at).into_iter().find(|inner| inner.is_dir());
+    let inner = ["VOCdevkit/VOC2007", "VOC2007"].map(at).into_iter().find(|inner| inner.join("JPEGImages").is_dir());
     let open = match inner {
         Some(inner) => return Some((inner, voc::open)),
         None if at("annotations").is_dir() => coco::open,

@@ -59,14 +59,12 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
 
 fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {
     let list = dir.join("ImageSets/Main").join(format!("{name}.txt"));
-    let photos = dir.join("JPEGImages");
     ensure!(
         list.exists(),
         "{} is missing: VOC2007 comes in two archives, trainval and test, that unpack into one folder (VOC2012's test has no labels): {}",
         list.display(),
         cure(dir)
     );
-    ensure!(photos.is_dir(), "{} is missing: the photos belong there", photos.display());
     lines(&list)?
         .par_iter()
         .map(|(line, id)| {
