@@ -11,34 +11,18 @@
 //! momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells is ours,
 //! and every flag's help says which it is. What this did reach, on which data, stands in papers/multilabel-ranking.md.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Args, ValueEnum};
-use rankle::deploy::About;
-use rankle::hyper::{self, Hyper, Idle, positive, usage, within};
-use rankle::losses::{Tally, multilabel as losses};
+use rankle::losses::multilabel as losses;
+use rankle::models::Vgg16;
+use rankle::models::dropping;
 use rankle::models::label::{FeatureMlp, Head, HeadInput, LabelNet, LabelSmall, LabelSystem};
-use rankle::models::{Network, Vgg16, dropping, layers::Scope};
-use rankle::optim::Rule;
-use rankle::paper::{Departures, Evaluation, Loaded, Nets, NoVerbs, Paper, Plan};
-use rankle::run::session::{Done, Session};
-use rankle::run::{Run, stats};
-use rankle::say::say;
-use rankle::study::{Grid, Sheet, Study};
+use rankle::paper::prelude::*;
+use rankle::seed;
+use rankle::tasks::bare;
 use rankle::tasks::labels::{
     self, Batches, Decision, Drawing, Encoding, LabelBatch, LabelData, LabelShape, Outputs, Passes,
 };
-use rankle::tasks::{Brought, Rows, Use, bare};
-use rankle::transform::{Augment, Recipe};
-use rankle::{
-    program, seed,
-    weights::{self, Published},
-};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tch::{Kind, Tensor, nn::VarStore};
 
 // ---- Hyperparameters: the place in parentheses is what is known of the paper's ------------------------------------
 
@@ -77,10 +61,10 @@ use Net::{Mlp, Small, Vgg16 as Vgg};
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
     /// Data set folder (VOC2007, COCO, NUS-WIDE, a folder with labels.csv), a Mulan set as DIR/NAME, or drawn for the built-in set (ours)
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare)]
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare, help_heading = "Data")]
     data: String,
     /// Network (readers' notes: VGG16)
-    #[arg(long, value_enum, default_value_t = Vgg)]
+    #[arg(long, value_enum, default_value_t = Vgg, help_heading = "Network")]
     net: Net,
     /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none (readers' notes: ImageNet's)
     #[arg(long, value_name = "FILE|none")]
@@ -101,7 +85,7 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64))]
     most: i64,
     /// Loss of the first stage (the paper's abstract: lsep)
-    #[arg(long, value_enum, default_value_t = Lsep)]
+    #[arg(long, value_enum, default_value_t = Lsep, help_heading = "Loss")]
     loss: Loss,
     /// Pairs an image that lsep takes at most, t (authors' program: 1000)
     #[arg(long, value_name = "T", default_value_t = 1000, value_parser = within(1..=1_000_000_i64))]
@@ -110,7 +94,7 @@ struct Flags {
     #[arg(long, value_name = "ALPHA", default_value_t = 1., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
     margin: f64,
     /// Images a batch at most; 2 may be 3 once a pass, so that none is alone (ours)
-    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize))]
+    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize), help_heading = "Batches")]
     batch: usize,
     /// Training augmentation (ours)
     #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
@@ -119,7 +103,7 @@ struct Flags {
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5))]
     dev: f64,
     /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which (ours)
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), help_heading = "Optimisation")]
     epochs: u64,
     /// Passes of the second stage, which trains the heads on the frozen network; see --epochs (ours)
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = within(1..=1_000_000_u64))]
@@ -140,21 +124,10 @@ struct Flags {
 
 impl Hyper for Flags {
     const AXES: &'static [&'static str] = &["net"];
-    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
-        ("Data", &["data"]),
-        ("Network", &["net", "weights", "hidden", "dropout", "size", "head-input", "most"]),
-        ("Loss", &["loss", "pairs", "margin"]),
-        ("Batches", &["batch", "augment", "dev"]),
-        ("Optimisation", &["epochs", "epochs2", "lr", "lr2", "weight-decay", "clip"]),
-    ];
     const LENGTH: &'static [&'static str] = &["epochs", "epochs2"];
     const NAMED: &'static [&'static str] = &["data", "net", "loss", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
-        |h| {
-            if h.data == "drawn" {
-                h.net = Small
-            }
-        },
+        |h| when(h.data == "drawn", || h.net = Small),
         |h| match h.net {
             Vgg => (),
             Small => {
@@ -169,15 +142,13 @@ impl Hyper for Flags {
         (&["margin"], |h| matches!(h.loss, Hinge | Warp)),
         (&["hidden"], |h| h.net == Mlp),
         (&["size", "augment"], |h| h.net != Mlp),
-        (&["weights"], |h| h.net == Vgg || h.weights.as_deref() == Some("none")),
     ];
 
+    fn weights(&self) -> Weights {
+        if self.net == Vgg { Weights::Must(Published::VGG16) } else { Weights::None }
+    }
+
     fn check(&self) -> Result<()> {
-        if self.net == Vgg && self.weights.is_none() {
-            bail!(
-                "VGG16 starts from ImageNet weights: say --weights FILE (scripts/fetch vgg16 gets data/weights/vgg16-397923af.pth), --weights none to train it from scratch, or --net mlp where the data are features"
-            );
-        }
         ensure!(self.net != Vgg || self.size >= 32, "--size {}: say 32 to 1024 pixels, e.g. 224", self.size);
         Ok(())
     }
@@ -200,35 +171,29 @@ impl Paper for MultilabelRanking {
     const COUNT: &'static [&'static str] = &["class mAP (step)", "label count: OV-F1", "label count: 0-1 exact"];
     const START: &'static str = "Quick start: multilabel-ranking reproduce --data drawn\nThe paper:   multilabel-ranking train --data data/VOC2007 --weights data/weights/vgg16-397923af.pth, then evaluate --run DIR\nThe losses:  multilabel-ranking reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5\n\nThe paper's text was not at hand: help says which defaults are from the authors' program or from readers' notes on the paper, and which are ours.";
     const USES: &'static [Use] = &[labels::TAG];
-    const DEPARTURES: &'static [Departures<Flags>] = &[
-        (
-            |_| true,
-            &[
-                "the paper's text was not at hand: what is known comes from the authors' program and from readers' notes on the paper",
-                "batch size, image size, augmentation and the second stage's rate are not known: chosen here",
-                "readers' notes disagree whether the ranking has 10 passes and the decision 50, or the other way round: the former was chosen here",
-                "the rate is divided by ten for the last quarter of each stage: chosen here, the paper's schedule is not known",
-                "sigmoid cross-entropy is summed over classes, as a rival loss and in the threshold head: the authors' reduction is not known",
-                "both heads are trained at once: they share nothing, so each learns what it would alone",
-                "the last state of each stage is kept; the authors' program keeps the best one on dev images",
-                "f - theta instead of f + theta': the same function",
-                "images without a label are left out of training and test, as the authors' reader cannot pass them",
-            ],
-        ),
-        (
-            |h| h.net == Vgg,
-            &[
-                "VGG16 and its input are torchvision's (RGB, its mean and deviation)",
-                "dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too",
-            ],
-        ),
-        (|h| h.net != Vgg, &["small and mlp, their rates, passes, dropout and clipping are not the paper's but ours"]),
-        (|h| h.net != Mlp, &["the second stage reads plain views of the training images, without augmentation"]),
-        (|h| h.dev == 0., &["k and the one threshold of the rivals are chosen on what was trained on"]),
+    const DEPARTURES: &'static [&'static str] = &[
+        "the paper's text was not at hand: what is known comes from the authors' program and from readers' notes on the paper",
+        "batch size, image size, augmentation and the second stage's rate are not known: chosen here",
+        "readers' notes disagree whether the ranking has 10 passes and the decision 50, or the other way round: the former was chosen here",
+        "the rate is divided by ten for the last quarter of each stage: chosen here, the paper's schedule is not known",
+        "sigmoid cross-entropy is summed over classes, as a rival loss and in the threshold head: the authors' reduction is not known",
+        "both heads are trained at once: they share nothing, so each learns what it would alone",
+        "the last state of each stage is kept; the authors' program keeps the best one on dev images",
+        "f - theta instead of f + theta': the same function",
+        "images without a label are left out of training and test, as the authors' reader cannot pass them",
     ];
+    #[rustfmt::skip] // a line a sentence
+    const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
+        (|h| h.net == Vgg, "VGG16 and its input are torchvision's (RGB, its mean and deviation)"),
+        (|h| h.net == Vgg, "dropout stands on fc7 alone, as in the authors' program; torchvision's VGG16 has it on fc6 too"),
+        (|h| h.net != Vgg, "small and mlp, their rates, passes, dropout and clipping are not the paper's but ours"),
+        (|h| h.net != Mlp, "the second stage reads plain views of the training images, without augmentation"),
+        (|h| h.dev == 0., "k and the one threshold of the rivals are chosen on what was trained on"),
+    ];
+    const UNLIKE: &'static [Departure<Flags>] =
+        &[(|_| true, "its tables could not be read, and remembered numbers are not shown")];
     type Hyper = Flags;
     type Scoring = Scoring;
-    type Own = NoVerbs;
     type Data = LabelData;
     type Shape = LabelShape;
     type Net = LabelSystem;
@@ -245,7 +210,7 @@ impl Paper for MultilabelRanking {
     fn shape(h: &Flags, data: &LabelData) -> Result<LabelShape> {
         let (shape, name, left) = (LabelShape::of(&data.set), &data.set.name, data.train.len());
         let k = shape.k();
-        Err(usage(anyhow!(match (h.net, shape.features) {
+        Err(hyper::usage(anyhow!(match (h.net, shape.features) {
             (Mlp, None) => format!("--net mlp reads ready-made features, and {name} has images: say --net vgg16"),
             (Vgg | Small, Some(_)) => format!("{name} has ready-made features, no images: say --net mlp"),
             _ if h.most > k.max(4) => format!("--most {}: say 2 to {k}, the number of classes", h.most),
@@ -273,16 +238,8 @@ impl Paper for MultilabelRanking {
         })
     }
 
-    /// ImageNet weights below the scores.
-    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
-        let Some(file) = h.weights.as_deref().filter(|file| *file != "none") else { return Ok(()) };
-        say(weights::start(store, Path::new(file), &Published::VGG16)?);
-        Ok(())
-    }
-
-    /// Also the mean and deviation of ready-made features.
-    fn start_on(h: &Flags, data: &LabelData, part: &str, store: &VarStore) -> Result<()> {
-        Self::start(h, part, store)?;
+    /// The mean and deviation of ready-made features.
+    fn start_on(h: &Flags, data: &LabelData, store: &VarStore) -> Result<()> {
         match encoding(h, &LabelShape::of(&data.set)) {
             Encoding::Images(_) => Ok(()),
             features => labels::normalise(store, &data.train, features),
@@ -293,8 +250,7 @@ impl Paper for MultilabelRanking {
 
     fn plan(h: &Flags, data: &LabelData, _: &str, run: &Run) -> Result<Plan> {
         let steps = (h.epochs + h.epochs2) * passes(h, data, run, "order").batches();
-        let what = format!("{} with {}, batches of {}", hyper::shown(h, "net"), hyper::shown(h, "loss"), h.batch);
-        Ok(Plan { steps, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: h.weight_decay, what })
+        Ok(Plan { steps, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: h.weight_decay })
     }
 
     fn train(h: &Flags, data: &LabelData, _: &str, net: &LabelSystem, session: &mut Session, run: &Run) -> Result<()> {
@@ -322,7 +278,7 @@ impl Paper for MultilabelRanking {
             session.step(rate, 0.9);
             session.left_out(|| batch.left_out)?;
             let done = Done { step: t, loss: &loss, images: rows, waited: loader.waited() };
-            let line = || stats::joined(stats::tally(t, &loss, &tally), json!({"stage": 1, "lr": rate}));
+            let line = || stats::tally(t, &loss, &tally, json!({"stage": 1, "lr": rate}));
             session.after(done, || (line(), None))?;
         }
 
@@ -371,7 +327,7 @@ impl Paper for MultilabelRanking {
         shape.fits(set, &format!("{} has changed since the run was trained", h.data))?;
         let Loaded { store, net, step } = nets.part("")?;
         if step == 0 {
-            Self::start_on(h, data, "", &store)?;
+            Self::start_on(h, data, &store)?;
         }
         let (items, (dev, chosen_on)) = (set.test.clone().into(), data.chosen_on());
         let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what);
@@ -407,23 +363,17 @@ impl Paper for MultilabelRanking {
 
     // ---- The paper's numbers: none, and its comparison of the losses ---------------------------------------------
 
-    fn unlike(_: &Flags, _: &LabelData) -> Option<String> {
-        Some("its tables could not be read, and remembered numbers are not shown".into())
-    }
-
     const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
         name: "losses",
         title: "Every loss with every decision, in per cent",
-        fixed: |_, _| (),
         rows: &[
-            ("softmax", |h, _| h.loss = Softmax),
-            ("sigmoid", |h, _| h.loss = Sigmoid),
-            ("bp-mll", |h, _| h.loss = BpMll),
-            ("hinge", |h, _| h.loss = Hinge),
-            ("warp", |h, _| h.loss = Warp),
-            ("lsep", |h, _| h.loss = Lsep),
+            ("softmax", |h, _| h.loss = Softmax, &[]),
+            ("sigmoid", |h, _| h.loss = Sigmoid, &[]),
+            ("bp-mll", |h, _| h.loss = BpMll, &[]),
+            ("hinge", |h, _| h.loss = Hinge, &[]),
+            ("warp", |h, _| h.loss = Warp, &[]),
+            ("lsep", |h, _| h.loss = Lsep, &[]),
         ],
-        columns: &[],
         sheets: &[
             sheet("PC-F1", labels::PC_F1),
             sheet("OV-F1", labels::OV_F1),
@@ -431,11 +381,12 @@ impl Paper for MultilabelRanking {
             sheet("Ranking, before any decision", labels::RANKING),
         ],
         says: who_wins,
+        ..Study::PLAIN
     }];
 }
 
 const fn sheet(title: &'static str, cells: labels::Columns) -> Sheet {
-    Sheet { title, cells, unit: 100., digits: 2, paper: &[], bars: false }
+    Sheet { title, cells, ..Sheet::PLAIN }
 }
 
 /// Of the ranking and the learned decisions: the losses, the best one first.
@@ -504,9 +455,4 @@ fn batches(h: &Flags, data: &LabelData, run: &Run) -> Batches {
     }
 }
 
-#[global_allocator]
-static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
-
-fn main() -> std::process::ExitCode {
-    program::main::<MultilabelRanking>()
-}
+rankle::program!(MultilabelRanking);

@@ -9,30 +9,17 @@
 //! should reach rank-1, 5, 10 of 75.53, 95.15, 99.16 % on CUHK03 (Table 1), and on its training set pairs of one person at a mean
 //! distance of 0.000374 and of two people at 0.99746 (Figure 5). What it did reach stands in papers/quadruplet.md.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use clap::{Args, ValueEnum};
 use rankle::datasets::{Photo, ReidSet, Split};
-use rankle::deploy::About;
-use rankle::hyper::{self, Hyper, Idle, Size, count, positive, within};
 use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
-use rankle::losses::{Margin, Tally, triplet};
+use rankle::losses::{Margin, triplet};
+use rankle::models::QuadrupletNet;
 use rankle::models::quadruplet::{Form, Input, Regroup, Start};
-use rankle::models::{Network, QuadrupletNet, channels_last, layers::Scope};
-use rankle::paper::{Departures, Evaluation, Nets, NoVerbs, Paper, Plan};
-use rankle::run::session::{Done, Session};
-use rankle::run::{Run, stats, watch::Reading};
-use rankle::study::{Grid, Sheet, Study, Variant};
+use rankle::paper::prelude::*;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
-use rankle::tasks::reid::{self, Compared, Draws, ReidData};
-use rankle::tasks::{Brought, Rows, Use, embed::Embedding, people};
-use rankle::transform::TestViews;
-use rankle::weights::{self, Published};
-use rankle::{catalog, claims::Claims, distance::Metric, optim::Rule, program, say::say, transfer::upload};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tch::{Tensor, nn::VarStore};
+use rankle::tasks::reid::{self, Draws, ReidData};
+use rankle::{say::say, study, transfer::upload, weights};
 
 // ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
@@ -55,23 +42,20 @@ enum Model {
     /// Quadruplet+MargOHNM: then adaptive margins (Eq. 4)
     QuadrupletMargohnm,
 }
+use Classifier::{Contrastive, CrossEntropy};
 use Model::{
     Classification, Quadruplet, QuadrupletMargohnm, TripletEmbedding, TripletImproved, TripletLearnedMetric,
     TripletWithoutSfx,
 };
 
 impl Model {
-    /// What the outputs of fc8 say of a pair, and how many they are (Figure 2).
-    fn outputs(self) -> (Dissimilarity, i64) {
-        match self {
-            TripletEmbedding => (Dissimilarity::Embedding, 512),
-            TripletLearnedMetric => (Dissimilarity::Unbounded, 1),
-            _ => (Dissimilarity::Softmax, 2),
-        }
-    }
-
+    /// What the outputs of fc8 say of a pair (Figure 2).
     fn by(self) -> Dissimilarity {
-        self.outputs().0
+        match self {
+            TripletEmbedding => Dissimilarity::Embedding,
+            TripletLearnedMetric => Dissimilarity::Unbounded,
+            _ => Dissimilarity::Softmax,
+        }
     }
 
     /// Whether the softmax loss stands beside the ranking loss (Section 3.2).
@@ -106,7 +90,7 @@ struct Flags {
     #[serde(flatten)]
     data: ReidData,
     /// Model (Table 1)
-    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm)]
+    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm, help_heading = "Network")]
     model: Model,
     /// Layers (Section 5.1; which AlexNet is ours)
     #[arg(long, value_enum, default_value_t = Form::Alexnet)]
@@ -130,7 +114,7 @@ struct Flags {
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true)]
     dropout: f64,
     /// Margin of the triplet models and of the contrastive loss (not in the paper; taken for it)
-    #[arg(long, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    #[arg(long, help_heading = "Loss", value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
     margin: f64,
     /// Fixed margins alpha1,alpha2 of the quadruplet models (Eq. 3, Section 5.1)
     #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true)]
@@ -145,10 +129,10 @@ struct Flags {
     #[arg(long, value_name = "WEIGHT", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
     softmax_loss: f64,
     /// Loss of --model classification (Eq. 7)
-    #[arg(long, value_enum, default_value_t = Classifier::Contrastive)]
+    #[arg(long, value_enum, default_value_t = Contrastive)]
     classifier: Classifier,
     /// Quadruplets (or triplets) a batch, M (Section 5.1)
-    #[arg(long, value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
+    #[arg(long, help_heading = "Batches", value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
     quadruplets: usize,
     /// Draw pairs without a look at cameras; else two cameras see every pair (not in the paper)
     #[arg(long)]
@@ -157,7 +141,7 @@ struct Flags {
     #[arg(long, conflicts_with = "any_camera")]
     listed: bool,
     /// Learning rate of the first stage (Section 5.1)
-    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    #[arg(long, help_heading = "Optimisation", default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
     /// Learning rate of the second stage, a tenth of --lr (not in the paper; taken for it)
     #[arg(long, default_value_t = 1e-4, value_parser = positive)]
@@ -175,12 +159,6 @@ struct Flags {
 
 impl Hyper for Flags {
     const AXES: &'static [&'static str] = &["model"];
-    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
-        ("Network", &["model", "net", "weights", "start", "pairing", "init", "size", "dropout"]),
-        ("Loss", &["margin", "margins", "adaptive", "margin-gradient", "softmax-loss", "classifier"]),
-        ("Batches", &["quadruplets", "any-camera", "listed"]),
-        ("Optimisation", &["lr", "lr2", "tenth-after", "steps", "steps2"]),
-    ];
     const LENGTH: &'static [&'static str] = &["steps", "steps2"];
     const NAMED: &'static [&'static str] = &["data", "?test-people", "?split", "net", "model", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
@@ -198,24 +176,21 @@ impl Hyper for Flags {
         |h| h.steps2 = if (h.net, h.steps) == (Form::Small, 300) { 150 } else { h.steps },
     ];
     const IDLE: &'static [Idle<Flags>] = &[
-        (&["weights"], |h| h.net != Form::Small || h.weights.as_deref() == Some("none")),
         (&["pairing", "order"], |h| h.model != TripletEmbedding),
-        (&["margin"], |h| {
-            !h.model.takes_quadruplets() && (h.model != Classification || h.classifier == Classifier::Contrastive)
-        }),
+        (&["margin"], |h| !h.model.takes_quadruplets() && (h.model, h.classifier) != (Classification, CrossEntropy)),
         (&["margins"], |h| h.model.takes_quadruplets()),
         (&["adaptive", "margin-gradient", "lr2", "steps2"], |h| h.model == QuadrupletMargohnm),
         (&["softmax-loss"], |h| h.model.has_softmax_loss()),
         (&["classifier"], |h| h.model == Classification),
     ];
 
-    fn check(&self) -> Result<()> {
-        ensure!(
-            self.net == Form::Small || self.weights.is_some() || self.start.is_some(),
-            "conv1 and conv2 start from ImageNet weights: say --weights FILE ({} gets data/weights/alexnet-owt-7be5be79.pth), --weights none to train from scratch, --start RUN, or --net small",
-            catalog::fetch("alexnet")
-        );
-        Ok(())
+    /// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
+    fn weights(&self) -> Weights {
+        match (self.net, &self.start) {
+            (Form::Small, _) => Weights::None,
+            (_, Some(_)) => Weights::May(Published::ALEXNET_CONV2),
+            _ => Weights::Must(Published::ALEXNET_CONV2),
+        }
     }
 }
 
@@ -235,65 +210,43 @@ struct Scoring {
 
 struct QuadrupletPaper;
 
-/// The recipe of a model, on CUHK01 with so many people to test.
-macro_rules! of {
-    ($model:ident $(, $people:literal)?) => { |h, _| { h.model = $model; $(h.data.test_people = Some($people);)? } };
-}
-
-/// Claims of Table 1: a model a row, a data set a column.
-macro_rules! table_1 {
-    ($($model:ident $cuhk03:tt $half:tt $hundred:tt $viper:tt;)+) => { &[$(
-        ("Table 1", "CUHK03", of!($model), "single shot", &$cuhk03),
-        ("Table 1", "CUHK01", of!($model), "single shot", &$half),
-        ("Table 1", "CUHK01", of!($model, 100), "single shot", &$hundred),
-        ("Table 1", "VIPeR", of!($model), "single shot", &$viper),
-    )+] };
-}
-
 impl Paper for QuadrupletPaper {
     const NAME: &'static str = "quadruplet";
     const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
     const COUNT: &'static [&'static str] = &["single shot rank-1", "whole gallery mAP"];
     const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     quadruplet reproduce --table 1 --weights FILE (all seven models, the table's numbers beside ours; --table fig5 for Figure 5)\nCUHK03's 20 test sets: add --splits 1-20";
     const USES: &'static [Use] = &[reid::SEARCH];
-    const DEPARTURES: &'static [Departures<Flags>] = &[
-        (
-            |_| true,
-            &[
-                "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",
-                "a batch's number counts quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
-                "the paper doesn't say how pairs are drawn: here anew for each batch, people before images, by two cameras unless --any-camera; the authors' sibling code has a list (--listed)",
-                "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
-                "the second stage starts at a tenth of the first one's rate; the paper gives neither a schedule nor a number of steps",
-                "biases descend at the rate and with the decay of weights; the authors' sibling code doubles the one and leaves out the other",
-                "rank-k is the mean over random galleries, unless --draws first; the paper's cells fit one gallery (Table 1)",
-                "whether the paper's CUHK03 is of labelled or of detected boxes is not said",
-            ],
-        ),
-        (|h| h.net == Form::Alexnet, &["conv1 and conv2 are torchvision's: one tower, RGB, no response normalisation"]),
-        (
-            |h| h.net != Form::Small,
-            &[
-                "momentum, decay, dropout, widths, first values: those of Caffe and of the authors' sibling code; the paper gives none",
-            ],
-        ),
-        (|h| h.net == Form::Small, &["a small network of ours with batch normalisation; the paper's is AlexNet"]),
-        (|h| h.start.is_some(), &["--start: all layers start from another run's"]),
-        (
-            |h| h.model != TripletEmbedding,
-            &[
-                "\"regroup\" is taken for a concatenation of channels, unless --pairing width",
-                "the order of a pair is random in training, and both orders are averaged in tests unless --order one",
-            ],
-        ),
-        (|h| h.model.by() == Dissimilarity::Softmax, &["pairs are ranked by g's logit, which doesn't tie as g does"]),
-        (|h| h.model == QuadrupletMargohnm, &["no gradient flows through margins, unless --margin-gradient eq5"]),
-        (|h| !h.model.takes_quadruplets(), &["the margin is 1; the paper gives none"]),
-        (|h| h.model.has_softmax_loss(), &["the softmax loss has the ranking loss's weight; the paper gives none"]),
+    const DEPARTURES: &'static [&'static str] = &[
+        "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",
+        "a batch's number counts quadruplets (Eq. 4 has N_p = M); the three identities of one differ pairwise, as under Eq. 3",
+        "the paper doesn't say how pairs are drawn: here anew for each batch, people before images, by two cameras unless --any-camera; the authors' sibling code has a list (--listed)",
+        "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
+        "the second stage starts at a tenth of the first one's rate; the paper gives neither a schedule nor a number of steps",
+        "biases descend at the rate and with the decay of weights; the authors' sibling code doubles the one and leaves out the other",
+        "rank-k is the mean over random galleries, unless --draws first; the paper's cells fit one gallery (Table 1)",
+        "whether the paper's CUHK03 is of labelled or of detected boxes is not said",
+    ];
+    #[rustfmt::skip] // a line a sentence
+    const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
+        (|h| h.net == Form::Alexnet, "conv1 and conv2 are torchvision's: one tower, RGB, no response normalisation"),
+        (|h| h.net != Form::Small, "momentum, decay, dropout, widths, first values: those of Caffe and of the authors' sibling code; the paper gives none"),
+        (|h| h.net == Form::Small, "a small network of ours with batch normalisation; the paper's is AlexNet"),
+        (|h| h.start.is_some(), "--start: all layers start from another run's"),
+        (|h| h.model != TripletEmbedding, "\"regroup\" is taken for a concatenation of channels, unless --pairing width"),
+        (|h| h.model != TripletEmbedding, "the order of a pair is random in training, and both orders are averaged in tests unless --order one"),
+        (|h| h.model.by() == Dissimilarity::Softmax, "pairs are ranked by g's logit, which doesn't tie as g does"),
+        (|h| h.model == QuadrupletMargohnm, "no gradient flows through margins, unless --margin-gradient eq5"),
+        (|h| !h.model.takes_quadruplets(), "the margin is 1; the paper gives none"),
+        (|h| h.model.has_softmax_loss(), "the softmax loss has the ranking loss's weight; the paper gives none"),
+    ];
+    const UNLIKE: &'static [Departure<Flags>] = &[
+        (|h| h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
+        (|h| h.data.validation > 0, "these are held-out training people"),
+        (|h| h.net == Form::Small, "--net small is a network of ours"),
+        (|h| h.start.is_some(), "--start: it started from another run"),
     ];
     type Hyper = Flags;
     type Scoring = Scoring;
-    type Own = NoVerbs;
     type Data = ReidSet;
     type Shape = ();
     type Net = QuadrupletNet;
@@ -311,39 +264,27 @@ impl Paper for QuadrupletPaper {
     /// Figure 2: per image (a), or two convolutions per image and the rest per pair (b, c).
     fn network(h: &Flags, _: &(), _: &str, store: &VarStore, run: &Run) -> Result<QuadrupletNet> {
         let input = if h.model == TripletEmbedding { Input::Image } else { Input::Pair(h.pairing) };
-        let (at, size, (_, units)) = (Scope::root(store, run.seed), h.size, h.model.outputs());
+        let (at, size, units) = (Scope::root(store, run.seed), h.size, h.model.by().units());
         let net = QuadrupletNet::new(&at, h.net, input, (size.0.into(), size.1.into()), units, h.dropout, h.init);
         net.with_context(|| format!("--size {size}"))
     }
 
-    /// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
-    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
-        if let Some(run) = &h.start {
-            let loaded = weights::start(store, &run.join("checkpoint.safetensors"), &Published::CHECKPOINT);
-            say(loaded.context("--start (a run folder that train made)")?);
-        }
-        if let Some(file) = h.weights.as_deref().filter(|file| *file != "none") {
-            say(weights::start(store, Path::new(file), &Published::ALEXNET_CONV2)?);
-        }
-        Ok(())
+    fn start(h: &Flags, store: &VarStore) -> Result<()> {
+        let Some(run) = &h.start else { return Ok(()) };
+        let loaded = weights::start(store, &run.join("checkpoint.safetensors"), &Published::CHECKPOINT);
+        loaded.map(say).context("--start (a run folder that train made)")
     }
 
     /// Refuses photos that give no quadruplet before the run's folder is claimed.
     fn parts(h: &Flags, set: &ReidSet) -> Result<Vec<String>> {
-        pairs::sampler(set, h.quadruplets, h.any_camera, h.listed, 0)?;
-        Ok(vec![String::new()])
+        pairs::sampler(set, h.quadruplets, h.any_camera, h.listed, 0).map(|_| vec![String::new()])
     }
 
     // ---- Section 5.1: training ------------------------------------------------------------------------------------
 
-    fn plan(h: &Flags, _: &ReidSet, _: &str, run: &Run) -> Result<Plan> {
-        ensure!(
-            !run.machine.sync_batch_norm || h.net == Form::Small,
-            hyper::usage(anyhow!("--sync-batch-norm: the paper's networks have no batch normalisation: leave it out"))
-        );
-        let what = format!("{}, {} quadruplets a batch", hyper::shown(h, "model"), h.quadruplets);
-        let second = if h.model == QuadrupletMargohnm { h.steps2 } else { 0 };
-        Ok(Plan { steps: h.steps + second, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: 5e-4, what })
+    fn plan(h: &Flags, _: &ReidSet, _: &str, _: &Run) -> Result<Plan> {
+        let steps = h.steps + u64::from(h.model == QuadrupletMargohnm) * h.steps2;
+        Ok(Plan { steps, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: 5e-4 })
     }
 
     fn train(h: &Flags, set: &ReidSet, _: &str, net: &QuadrupletNet, session: &mut Session, run: &Run) -> Result<()> {
@@ -358,8 +299,8 @@ impl Paper for QuadrupletPaper {
             let now = step(h, net, &upload(&pixels, run.machine.device), t, run)?;
             session.descend(&now.loss, rate(h, t), 0.9)?;
             session.left_out(|| left_out)?;
-            let count = (images * h.quadruplets) as i64;
-            let done = Done { step: t, loss: &now.loss, images: count, waited: loader.waited() };
+            let count = images * h.quadruplets;
+            let done = Done { step: t, loss: &now.loss, images: count as i64, waited: loader.waited() };
             session.after(done, || log_line(h, t, &now))?;
         }
         Ok(())
@@ -368,20 +309,7 @@ impl Paper for QuadrupletPaper {
     // ---- Section 5: evaluation ------------------------------------------------------------------------------------
 
     fn evaluate(h: &Flags, set: &ReidSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
-        reid::can_be_scored(set)?;
-        let (net, comparison, test) = (nets.only()?, comparison(h, how, run), reid::middle_photos(set));
-        let dist = comparison.matrix(&net, &test.query, &test.gallery)?;
-        let compared = Compared::of(&test, dist, how.draws, run.seed);
-        let reader = people::reader(&set.train, run);
-        let training = comparison.distances(&net, &set.train, &reader, how.pairs, !h.any_camera)?;
-        let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
-        found.scores.extend(training.iter().flat_map(Distances::scores));
-        found.protocol = [compared.protocol(), comparison.protocol(training.as_ref()), test.notes.clone()].concat();
-        if run.leads() {
-            training.iter().for_each(|distances| distances.show(&mut found.report));
-            compared.show(&mut found.report, |ranked| h.model.by().shown(ranked))?;
-        }
-        Ok(found)
+        comparison(h, how, run).evaluate(&nets.only()?, set, how.draws, (how.pairs, !h.any_camera), run)
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {
@@ -393,15 +321,7 @@ impl Paper for QuadrupletPaper {
     }
 
     fn about(h: &Flags, _: &(), _: &str, _: &Scoring) -> About {
-        let (inputs, what) = match h.model.by() {
-            Dissimilarity::Embedding => (1, "model(images) is f, unit rows: rank by their squared distance"),
-            Dissimilarity::Unbounded => (2, "model(a, b) is |g| for pairs of images: rank by it"),
-            Dissimilarity::Softmax => {
-                (2, "model(a, b) is the logit of g of two images: rank by it; sigmoid(model(a, b)) is g")
-            }
-        };
-        let about = About::photos(pairs::recipe(h.net, (h.size.0, h.size.1)), TestViews::Original, what);
-        if inputs == 1 { about.unit() } else { About { inputs, ..about } }
+        pairs::about(pairs::recipe(h.net, (h.size.0, h.size.1)), h.model.by())
     }
 
     fn export(h: &Flags, net: &QuadrupletNet, how: &Scoring, inputs: &[Tensor]) -> Tensor {
@@ -411,16 +331,6 @@ impl Paper for QuadrupletPaper {
         }
     }
 
-    fn unlike(h: &Flags, _: &ReidSet) -> Option<String> {
-        let reasons = [
-            (h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
-            (h.data.validation > 0, "these are held-out training people"),
-            (h.net == Form::Small, "--net small is a network of ours"),
-            (h.start.is_some(), "--start: it started from another run"),
-        ];
-        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why.into())
-    }
-
     // ---- The paper's numbers --------------------------------------------------------------------------------------
 
     #[rustfmt::skip]
@@ -428,68 +338,82 @@ impl Paper for QuadrupletPaper {
         Claims {
             unit: 100.,
             metrics: &["rank-1", "rank-5", "rank-10"],
-            rows: table_1!(
-                //                    CUHK03                CUHK01, p = 486       CUHK01, p = 100       VIPeR
-                TripletEmbedding     [60.13, 90.51, 95.15] [44.24, 67.08, 77.57] [63.50, 80.00, 89.50] [28.16, 52.22, 65.19];
-                TripletLearnedMetric [61.60, 92.41, 97.47] [58.74, 80.35, 88.07] [77.00, 94.00, 97.50] [40.19, 70.25, 82.91];
-                TripletWithoutSfx    [70.25, 95.97, 98.10] [58.85, 82.61, 88.37] [77.50, 95.00, 96.50] [44.30, 72.47, 80.06];
-                TripletImproved      [72.78, 95.97, 97.68] [59.26, 82.41, 88.27] [78.00, 95.50, 98.00] [44.30, 71.84, 81.96];
-                Quadruplet           [74.47, 96.62, 98.95] [62.55, 83.02, 88.79] [79.00, 96.00, 97.00] [48.42, 74.05, 84.49];
-                Classification       [68.35, 93.46, 97.47] [58.74, 79.01, 87.14] [76.50, 94.00, 97.00] [44.30, 69.94, 81.96];
-                QuadrupletMargohnm   [75.53, 95.15, 99.16] [62.55, 83.44, 89.71] [81.00, 96.50, 98.00] [49.05, 73.10, 81.96];
-            ),
+            columns: &[
+                ("CUHK03", "single shot", as_usual),
+                ("CUHK01", "single shot", as_usual), // p = 486
+                ("CUHK01", "single shot", |h, _| h.data.test_people = Some(100)),
+                ("VIPeR", "single shot", as_usual),
+            ],
+            rows: &[
+                ("Table 1", "", BL1.1, &[&[60.13, 90.51, 95.15], &[44.24, 67.08, 77.57], &[63.50, 80.00, 89.50], &[28.16, 52.22, 65.19]]),
+                ("Table 1", "", BL2.1, &[&[61.60, 92.41, 97.47], &[58.74, 80.35, 88.07], &[77.00, 94.00, 97.50], &[40.19, 70.25, 82.91]]),
+                ("Table 1", "", BARE.1, &[&[70.25, 95.97, 98.10], &[58.85, 82.61, 88.37], &[77.50, 95.00, 96.50], &[44.30, 72.47, 80.06]]),
+                ("Table 1", "", TRI.1, &[&[72.78, 95.97, 97.68], &[59.26, 82.41, 88.27], &[78.00, 95.50, 98.00], &[44.30, 71.84, 81.96]]),
+                ("Table 1", "", QUAD.1, &[&[74.47, 96.62, 98.95], &[62.55, 83.02, 88.79], &[79.00, 96.00, 97.00], &[48.42, 74.05, 84.49]]),
+                ("Table 1", "", BL3.1, &[&[68.35, 93.46, 97.47], &[58.74, 79.01, 87.14], &[76.50, 94.00, 97.00], &[44.30, 69.94, 81.96]]),
+                ("Table 1", "", as_usual, &[&[75.53, 95.15, 99.16], &[62.55, 83.44, 89.71], &[81.00, 96.50, 98.00], &[49.05, 73.10, 81.96]]),
+            ],
         },
         Claims {
             unit: 1.,
             metrics: &["same person: mean distance", "different people: mean distance"],
+            columns: &[("CUHK03", "training pairs,", as_usual)],
             rows: &[
-                ("Figure 5", "CUHK03", of!(TripletEmbedding), "training pairs,", &[0.051118, 0.51677]),
-                ("Figure 5", "CUHK03", of!(TripletLearnedMetric), "training pairs,", &[0.054675, 0.34093]),
-                ("Figure 5", "CUHK03", of!(TripletWithoutSfx), "training pairs,", &[0.005917, 0.97232]),
-                ("Figure 5", "CUHK03", of!(TripletImproved), "training pairs,", &[0.001109, 0.98242]),
-                ("Figure 5", "CUHK03", of!(Quadruplet), "training pairs,", &[0.000793, 0.98959]),
-                ("Figure 5", "CUHK03", of!(QuadrupletMargohnm), "training pairs,", &[0.000374, 0.99746]),
+                ("Figure 5", "", BL1.1, &[&[0.051118, 0.51677]]),
+                ("Figure 5", "", BL2.1, &[&[0.054675, 0.34093]]),
+                ("Figure 5", "", BARE.1, &[&[0.005917, 0.97232]]),
+                ("Figure 5", "", TRI.1, &[&[0.001109, 0.98242]]),
+                ("Figure 5", "", QUAD.1, &[&[0.000793, 0.98959]]),
+                ("Figure 5", "", as_usual, &[&[0.000374, 0.99746]]),
             ],
         },
     ];
 
-    #[rustfmt::skip]
     const STUDIES: &'static [Study<Flags, Scoring>] = &[
         Study {
-            name: "1", title: "Table 1", fixed: |_, _| (), columns: &[], says: rank_rises,
-            rows: ROWS,
+            name: "1",
+            title: "Table 1",
+            says: rank_rises,
+            rows: &[BL3, BL1, BL2, BARE, TRI, QUAD, OHNM],
             sheets: &[RANKS],
+            ..Study::PLAIN
         },
         Study {
-            name: "fig5", title: "Figure 5", fixed: |_, _| (), columns: &[], says: in_the_expected_order,
-            rows: ROWS.split_at(1).1,
+            name: "fig5",
+            title: "Figure 5",
+            says: in_the_expected_order,
+            rows: &[BL1, BL2, BARE, TRI, QUAD, OHNM],
             sheets: &[
                 Sheet {
                     title: "Mean distance of training pairs; the figure is of CUHK03's training set",
                     cells: &[("same person", &[Distances::MEANS[0]]), ("different people", &[Distances::MEANS[1]])],
-                    unit: 1., digits: 6, paper: &[], bars: true,
+                    unit: 1.,
+                    digits: 6,
+                    bars: true,
                 },
                 Sheet {
                     title: "Standard deviation over training pairs",
                     cells: &[("same person", &[Distances::SPREADS[0]]), ("different people", &[Distances::SPREADS[1]])],
-                    unit: 1., digits: 3, paper: &[], bars: false,
+                    unit: 1.,
+                    digits: 3,
+                    ..Sheet::PLAIN
                 },
                 RANKS,
             ],
+            ..Study::PLAIN
         },
     ];
 }
 
-/// BL3, which Figure 5 lacks, and the models in the order in which they improve on each other.
-const ROWS: &[Variant<Flags, Scoring>] = &[
-    ("Classification", of!(Classification)),
-    ("Triplet(Embedding)", of!(TripletEmbedding)),
-    ("Triplet(Learned Metric)", of!(TripletLearnedMetric)),
-    ("Triplet(Improved w/o sfx)", of!(TripletWithoutSfx)),
-    ("Triplet(Improved)", of!(TripletImproved)),
-    ("Quadruplet", of!(Quadruplet)),
-    ("Quadruplet+MargOHNM", of!(QuadrupletMargohnm)),
-];
+type Row = study::Row<Flags, Scoring>;
+// The models in the order in which they improve on each other; Figure 5 lacks BL3.
+const BL3: Row = ("Classification", |h, _| h.model = Classification, &[]);
+const BL1: Row = ("Triplet(Embedding)", |h, _| h.model = TripletEmbedding, &[]);
+const BL2: Row = ("Triplet(Learned Metric)", |h, _| h.model = TripletLearnedMetric, &[]);
+const BARE: Row = ("Triplet(Improved w/o sfx)", |h, _| h.model = TripletWithoutSfx, &[]);
+const TRI: Row = ("Triplet(Improved)", |h, _| h.model = TripletImproved, &[]);
+const QUAD: Row = ("Quadruplet", |h, _| h.model = Quadruplet, &[]);
+const OHNM: Row = ("Quadruplet+MargOHNM", |h, _| h.model = QuadrupletMargohnm, &[]);
 
 /// Single-shot ranks as Table 1 has them.
 #[rustfmt::skip]
@@ -499,30 +423,24 @@ const RANKS: Sheet = Sheet {
         ("rank-1", &["single shot rank-1"]), ("rank-5", &["single shot rank-5"]),
         ("rank-10", &["single shot rank-10"]), ("whole gallery mAP", &["whole gallery mAP"]),
     ],
-    unit: 100., digits: 2, paper: &[], bars: false,
+    ..Sheet::PLAIN
 };
 
 /// What Table 1 leads to expect of rank-1.
 fn rank_rises(grid: &Grid) -> Vec<String> {
-    let rows = grid.rows.iter().enumerate().filter(|(_, name)| *name != ROWS[0].0);
-    let steps = rows.filter_map(|(row, name)| Some((name.as_str(), grid.mean(row, "single shot rank-1")?)));
     let what = "single-shot rank-1 rises from row to row (Table 1)";
-    pairs::in_order(what, &steps.collect::<Vec<_>>(), true).into_iter().collect()
+    grid.ordered(&[BL1, BL2, BARE, TRI, QUAD, OHNM], what, "single shot rank-1", true).into_iter().collect()
 }
 
 /// What the figure and the text lead to expect: from "w/o sfx" on, where one distance is measured.
 fn in_the_expected_order(grid: &Grid) -> Vec<String> {
-    let last = grid.rows.iter().enumerate().filter(|(_, name)| name.starts_with('Q') || name.contains("Improved"));
-    let check = |(what, score, rises): (&str, &str, bool)| {
-        let steps = last.clone().filter_map(|(row, name)| Some((name.as_str(), grid.mean(row, score)?)));
-        pairs::in_order(what, &steps.collect::<Vec<_>>(), rises)
-    };
     let list = [
         ("distance of one person falls from w/o sfx to MargOHNM (Figure 5)", Distances::MEANS[0], false),
         ("distance of two people rises from w/o sfx to MargOHNM (Figure 5)", Distances::MEANS[1], true),
         ("its spread for one person falls (Figure 5)", Distances::SPREADS[0], false),
         ("its spread for two people falls (Figure 5)", Distances::SPREADS[1], false),
     ];
+    let check = |(what, score, rises)| grid.ordered(&[BARE, TRI, QUAD, OHNM], what, score, rises);
     list.into_iter().filter_map(check).chain(rank_rises(grid)).collect()
 }
 
@@ -565,7 +483,7 @@ fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> R
             (tally, Some(margins)) // Eq. 4
         }
         Quadruplet | QuadrupletMargohnm => (quadruplet::pairs(&g[0], &g[1], &g[2], margins), None), // Eq. 3
-        Classification if h.classifier == Classifier::CrossEntropy => (softmax_loss(), None),
+        Classification if h.classifier == CrossEntropy => (softmax_loss(), None),
         Classification => (quadruplet::contrastive(&g[0], &g[1], h.margin), None), // Eq. 7
         _ => (quadruplet::triplet(&g[0], &g[1], h.margin), None),                  // Eq. 2
     };
@@ -578,20 +496,16 @@ fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> R
 
 /// The line of a logged step, and what the watch over collapse reads where margins stand still.
 fn log_line(h: &Flags, t: u64, Step { g, tally, loss, adaptive }: &Step) -> (Value, Option<Reading>) {
-    let mut line = stats::joined(stats::tally(t, loss, tally), json!({"lr": rate(h, t)}));
-    line = stats::joined(line, pairs::batch_line(g));
+    let mut rates = json!({"lr": rate(h, t)});
     if h.model.takes_quadruplets() {
         let numbers = |m: &Margins| [m.strong.double_value(&[]), m.weak.double_value(&[])];
-        let margins = adaptive.as_ref().map_or(h.margins, numbers);
-        line = stats::joined(line, json!({"stage": 1 + u64::from(t >= h.steps), "margins": margins}));
+        rates["stage"] = json!(1 + u64::from(t >= h.steps));
+        rates["margins"] = json!(adaptive.as_ref().map_or(h.margins, numbers));
     }
-    if h.model.by() == Dissimilarity::Softmax {
-        line["saturated"] = pairs::saturated(g).into();
-    }
+    let line = stats::joined(stats::tally(t, loss, tally, rates), pairs::batch_line(g, h.model.by()));
     let collapsed = if h.model.takes_quadruplets() { h.margins[0] + h.margins[1] } else { h.margin };
     let stands = adaptive.is_none() && !matches!(h.model, TripletEmbedding | Classification);
-    let reading = stands.then(|| Reading::of_metric(&line, collapsed));
-    (line, reading)
+    (line.clone(), stands.then(|| Reading::of_metric(&line, collapsed)))
 }
 
 /// Learning rate at step `t`: `lr`, then `lr2` in the second stage, each a tenth after `tenth_after` of its stage.
@@ -601,15 +515,7 @@ fn rate(h: &Flags, t: u64) -> f64 {
 }
 
 fn comparison(h: &Flags, how: &Scoring, run: &Run) -> Comparison {
-    let images = people::embedding(pairs::recipe(h.net, (h.size.0, h.size.1)), TestViews::Original, run);
-    let of_pairs = if h.net == Form::Small { 1024 } else { 256 };
-    let batch = if h.model == TripletEmbedding { images.batch } else { of_pairs };
-    Comparison { images: Embedding { batch, ..images }, by: h.model.by(), order: how.order }
+    Comparison::new(h.net, (h.size.0, h.size.1), h.model.by(), how.order, run)
 }
 
-#[global_allocator]
-static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
-
-fn main() -> std::process::ExitCode {
-    program::main::<QuadrupletPaper>()
-}
+rankle::program!(QuadrupletPaper);

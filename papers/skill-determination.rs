@@ -11,28 +11,18 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
-use rankle::claims::Claims;
 use rankle::datasets::skills::SkillSet;
-use rankle::deploy::About;
-use rankle::hyper::{self, Hyper, Idle, count, positive, within};
-use rankle::losses::{Tally, skill};
-use rankle::models::{Network, Prepared, layers::Scope};
+use rankle::losses::skill;
+use rankle::models::Prepared;
 use rankle::outputs::check_out;
-use rankle::paper::{self, Departures, Evaluation, Nets, Paper, Plan};
-use rankle::run::session::{Done, Session};
-use rankle::run::{Run, cached, stats};
-use rankle::study::{Sheet, Study, silent};
+use rankle::paper::{self, prelude::*};
+use rankle::run::cached;
+use rankle::tasks::bare;
 use rankle::tasks::skill::{
-    self as task, Batches, FlowFlags, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
+    self as task, Batches, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
 };
-use rankle::tasks::{Brought, Rows};
 use rankle::video::snippet::{Crops, Stream};
-use rankle::{optim::Rule, program, say::say, schedule::Stairs, seed, transfer::upload};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tch::{Kind, Tensor, nn::VarStore};
+use rankle::{say::say, schedule::Stairs, seed, transfer::upload};
 
 // ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
@@ -55,13 +45,13 @@ use Stream::{Spatial, Temporal};
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
     /// EPIC-Skills' folder, any folder of its layout, or drawn for the built-in set (ours)
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills", value_parser = |text: &str| Ok::<_, String>(text.trim_end_matches('/').to_string()))]
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills", value_parser = bare, help_heading = "Data")]
     data: String,
     /// Which of its sets: surgery, dough, drawing or chopsticks, the columns of Table 2 (ours)
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
     /// Backbone (the paper)
-    #[arg(long, value_enum, default_value_t = Alexnet)]
+    #[arg(long, value_enum, default_value_t = Alexnet, help_heading = "Network")]
     net: Scorer,
     /// ImageNet weights for both streams, torchvision's alexnet or Cadene's bn_inception as .pth or .safetensors, or none (the paper: ImageNet)
     #[arg(long, value_name = "FILE|none")]
@@ -76,7 +66,7 @@ struct Flags {
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
     side: u32,
     /// Loss (Table 2)
-    #[arg(long, value_enum, default_value_t = Rank3)]
+    #[arg(long, value_enum, default_value_t = Rank3, help_heading = "Loss")]
     loss: Loss,
     /// Margin m (Eq. 3, 5 and 7)
     #[arg(long, default_value_t = 1., value_parser = within(0. ..=1e6))]
@@ -91,7 +81,7 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = within(1..=100_usize))]
     segments: usize,
     /// Folds to train and test, all where it is not given (ours)
-    #[arg(long, value_name = "K,K", value_delimiter = ',')]
+    #[arg(long, help_heading = "Batches", value_name = "K,K", value_delimiter = ',')]
     folds: Option<Vec<usize>>,
     /// Pairs of clips a batch (the paper)
     #[arg(long, default_value_t = 128, value_parser = within(1..=65_536_usize))]
@@ -106,7 +96,7 @@ struct Flags {
     #[arg(long)]
     no_augment: bool,
     /// Learning rate of the spatial stream (the paper)
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
+    #[arg(long, help_heading = "Optimisation", value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
     lr_spatial: f64,
     /// Learning rate of the temporal stream (the paper)
     #[arg(long, value_name = "RATE", default_value_t = 5e-3, value_parser = positive)]
@@ -130,14 +120,6 @@ struct Flags {
 
 impl Hyper for Flags {
     const AXES: &'static [&'static str] = &["net", "loss"];
-    const HEADINGS: &'static [(&'static str, &'static [&'static str])] = &[
-        ("Data", &["data", "task"]),
-        ("Network", &["net", "weights", "dropout", "streams", "side"]),
-        ("Loss", &["loss", "margin", "beta", "splits", "segments"]),
-        ("Batches", &["folds", "batch", "chunk", "scales", "no-augment"]),
-        ("Optimisation", &["lr-spatial", "lr-temporal", "steps-spatial", "steps-temporal"]),
-        ("Optimisation", &["decay-spatial", "decay-temporal", "weight-decay"]),
-    ];
     const LENGTH: &'static [&'static str] = &["steps-spatial", "steps-temporal"];
     const NAMED: &'static [&'static str] = &["task|data", "net", "loss", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
@@ -147,14 +129,8 @@ impl Hyper for Flags {
                 (h.lr_spatial, h.lr_temporal, h.steps_spatial, h.steps_temporal) = (0.02, 0.02, 120, 120);
             }
         },
-        |h| {
-            if h.net == BnInception {
-                h.dropout = vec![0.8, 0.7]; // the first version's
-            }
-            if h.data == "drawn" {
-                h.side = if h.net == Small { 32 } else { 64 };
-            }
-        },
+        |h| when(h.net == BnInception, || h.dropout = vec![0.8, 0.7]), // the first version's
+        |h| when(h.data == "drawn", || h.side = if h.net == Small { 32 } else { 64 }),
         |h| {
             let drawn = h.data == "drawn";
             let moved = |at: &[u64], of: u64, steps: u64| match drawn {
@@ -173,15 +149,18 @@ impl Hyper for Flags {
         (&["side", "scales", "no-augment"], |h| h.net != Features),
         (&["scales"], |h| !h.no_augment),
         (&["alpha"], |h| h.streams.len() == 2),
-        (&["weights"], |h| h.net.has_weights() || h.weights.as_deref() == Some("none")),
     ];
+
+    fn weights(&self) -> Weights {
+        match self.net {
+            Alexnet => Weights::Must(Published::ALEXNET),
+            BnInception => Weights::Must(Published::BN_INCEPTION),
+            Small | Features => Weights::None,
+        }
+    }
 
     fn check(&self) -> Result<()> {
         let (own, drawn) = (self.net, self.data == "drawn");
-        if own.has_weights() && self.weights.is_none() {
-            let fetch = own.fetch();
-            bail!("it starts from ImageNet weights: say --weights FILE ({fetch} gets them), or --weights none");
-        }
         let known = [&[Spatial][..], &[Temporal], &[Spatial, Temporal]].contains(&&self.streams[..]);
         ensure!(known, "--streams: say spatial, temporal or spatial,temporal");
         ensure!(self.dropout.len() == 2, "--dropout: say two numbers, spatial and temporal, e.g. 0.5,0.5");
@@ -215,16 +194,14 @@ struct Scoring {
     fold: usize,
 }
 
-#[derive(Subcommand)]
-enum Own {
-    /// Who's best: the ranking of a folder of videos with a score for each split
-    Rank(RankFlags<Scoring>),
-    /// Compute TV-L1 optical flow once, for the temporal stream
-    Flow(FlowFlags),
-}
-
 struct SkillDetermination;
-const V1: &str = "Table 2 of the first version"; // whose fusion has another alpha a set
+
+/// A score of both streams fused and of each.
+macro_rules! of_streams {
+    ($what:literal) => {
+        &[concat!("fused, ", $what), concat!("spatial, ", $what), concat!("temporal, ", $what)]
+    };
+}
 
 impl Paper for SkillDetermination {
     const NAME: &'static str = "skill-determination";
@@ -232,25 +209,39 @@ impl Paper for SkillDetermination {
     const COUNT: &'static [&'static str] = &["fused", "spatial", "temporal"];
     const START: &'static str = "Quick start: skill-determination reproduce --data drawn\nThe paper:   skill-determination train --data data/epic-skills --task drawing --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR (with Figures 4 to 6)\nTable 1:     skill-determination data --data data/epic-skills\nTable 2:     skill-determination reproduce --data drawn --table 2\nYour videos: skill-determination rank --run DIR --videos FOLDER\n\nVideos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as scripts/convert frames makes them), with a video's name as a part of theirs;\nTASK is a folder of DIR/annotations. flow writes DIR/flow/TASK/VIDEO/. Ready-made features: DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md.";
     const BRINGS: &'static str = "videos";
+    const OWN: &'static [Own] = &[
+        (
+            "rank",
+            "Who's best: the ranking of a folder of videos with a score for each split",
+            RankFlags::<Scoring>::augment_args,
+            |of| rank(&RankFlags::from_arg_matches(of)?),
+        ),
+        task::FLOW,
+    ];
+    const DEPARTURES: &'static [&'static str] =
+        &["a batch's number counts (pair, split) samples, and the loss is the mean over them; the paper writes sums"];
     #[rustfmt::skip] // a line a sentence
-    const DEPARTURES: &'static [Departures<Flags>] = &[
-        (|h| h.net == Alexnet, &["AlexNet is torchvision's (one tower, no local response normalisation), not Caffe's",
-            "dropout stands before fc6 and fc7, as in torchvision's AlexNet; Caffe's has it behind them"]),
-        (|h| h.net == BnInception, &["BN-Inception trains with the running statistics of all its batch normalisations but the first"]),
-        (|h| h.net == Small, &["--net small (the paper: alexnet)"]), (|h| h.net == Features, &["--net features (the paper: alexnet)"]),
-        (|_| true, &["a batch's number counts (pair, split) samples, and the loss is the mean over them; the paper writes sums"]),
-        (|h| h.loss == Rank3, &["strict and similar samples are shuffled together, weighted beta and 1 - beta",
-            "similar pairs to train on are those whose two videos are both training videos of the fold"]),
-        (|h| h.weights.as_deref().is_some_and(|file| file != "none") && h.streams.contains(&Temporal), &["the temporal stream starts from ImageNet weights with its first layer averaged over the colours (temporal segment networks'; the paper does not say)"]),
-        (|h| h.net.has_weights(), &["weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 (there of the RGB stream; the flow stream lacks the last) and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; their windows have 13 places and here 5 (corners and centre), their multipliers of rates and decays by layer are not used, gradients are not clipped"]),
-        (|h| h.net != Features, &["a test snippet is its centre crop: the paper does not say whether it took ten"]),
-        (|h| h.net != Features && !h.no_augment, &["all snippets of a clip share one random window"]),
-        (|h| h.net != Features && h.data != "drawn", &["frames are taken at the video's own rate; the paper names none"]),
-        (|h| h.net != Features && h.data != "drawn" && h.streams.contains(&Temporal), &["flow is this library's TV-L1, or whatever flow lies beside the frames"]),
+    const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
+        (|h| h.net == Alexnet, "AlexNet is torchvision's (one tower, no local response normalisation), not Caffe's"),
+        (|h| h.net == Alexnet, "dropout stands before fc6 and fc7, as in torchvision's AlexNet; Caffe's has it behind them"),
+        (|h| h.net == BnInception, "BN-Inception trains with the running statistics of all its batch normalisations but the first"),
+        (|h| h.net == Small, "--net small (the paper: alexnet)"),
+        (|h| h.net == Features, "--net features (the paper: alexnet)"),
+        (|h| h.loss == Rank3, "strict and similar samples are shuffled together, weighted beta and 1 - beta"),
+        (|h| h.loss == Rank3, "similar pairs to train on are those whose two videos are both training videos of the fold"),
+        (|h| h.weights.as_deref().is_some_and(|file| file != "none") && h.streams.contains(&Temporal), "the temporal stream starts from ImageNet weights with its first layer averaged over the colours (temporal segment networks'; the paper does not say)"),
+        (|h| h.weights() != Weights::None, "weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 (there of the RGB stream; the flow stream lacks the last) and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; their windows have 13 places and here 5 (corners and centre), their multipliers of rates and decays by layer are not used, gradients are not clipped"),
+        (|h| h.net != Features, "a test snippet is its centre crop: the paper does not say whether it took ten"),
+        (|h| h.net != Features && !h.no_augment, "all snippets of a clip share one random window"),
+        (|h| h.net != Features && h.data != "drawn", "frames are taken at the video's own rate; the paper names none"),
+        (|h| h.net != Features && h.data != "drawn" && h.streams.contains(&Temporal), "flow is this library's TV-L1, or whatever flow lies beside the frames"),
+    ];
+    const UNLIKE: &'static [Departure<Flags>] = &[
+        (|h| h.net == BnInception && h.loss == Rank3, "the first version, which has BN-Inception, has no L_rank3"),
+        (|h| h.folds.is_some(), "the paper pools all four folds: train without --folds"),
     ];
     type Hyper = Flags;
     type Scoring = Scoring;
-    type Own = Own;
     type Data = SkillData;
     /// A network's inputs, by stream.
     type Shape = Vec<(Stream, i64)>;
@@ -279,20 +270,14 @@ impl Paper for SkillDetermination {
         Ok(h.net.build(&at, inputs, stream, h.dropout[stream as usize]))
     }
 
-    /// The backbone from ImageNet weights.
-    fn start(h: &Flags, _: &str, store: &VarStore) -> Result<()> {
-        h.net.start(store, h.weights.as_deref())
-    }
-
     // ---- Training -------------------------------------------------------------------------------------------------
 
     fn plan(h: &Flags, data: &SkillData, part: &str, _: &Run) -> Result<Plan> {
         let (Part { fold, stream }, set) = (part.parse()?, data.set()?);
         let samples = fold_samples(h, set, fold).len();
         ensure!(samples > 0, "fold {} of {} has no pairs to train on", fold + 1, set.name);
-        let what = format!("{}, {samples} samples, batches of {}", h.net, h.batch);
         let steps = if stream == Spatial { h.steps_spatial } else { h.steps_temporal };
-        Ok(Plan { steps, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: h.weight_decay, what })
+        Ok(Plan { steps, rule: Rule::Sgd { momentum: 0.9 }, weight_decay: h.weight_decay })
     }
 
     fn train(h: &Flags, data: &SkillData, part: &str, net: &Prepared, session: &mut Session, run: &Run) -> Result<()> {
@@ -327,7 +312,7 @@ impl Paper for SkillDetermination {
             let tally = terms_of(&f, &(0..h.batch));
             let (loss, images) = (tally.mean(), (2 * h.batch * h.segments) as i64);
             session.after(Done { step: t, loss: &loss, images, waited: loader.waited() }, || {
-                let line = stats::joined(stats::tally(t, &loss, &tally), json!({"lr": rate.rate(t)}));
+                let line = stats::tally(t, &loss, &tally, json!({"lr": rate.rate(t)}));
                 (stats::joined(line, task::order(&f, &similar)), None)
             })?;
         }
@@ -342,24 +327,7 @@ impl Paper for SkillDetermination {
         let folds = set.chosen(only.as_deref()).map_err(hyper::usage)?;
         ensure!(folds.iter().any(|&fold| !set.folds[fold].test.is_empty()), "{} has no test pairs", set.name);
         let scored = Scored::new(&folds, &h.streams, |part| score(nets, part, data.material(part.stream)?, how))?;
-        let mut found = Evaluation::default();
-        let (points, figures) = scored.figures(set, how.alpha, how.sigma);
-        found.scores = scored.named(set, how.alpha, h.splits, h.margin);
-        found.tables = [vec![("Scores".into(), task::table(&found.scores))], figures].concat();
-        found.scores.extend(points);
-        found.protocol = scored.protocol(set, how.sigma, how.alpha, h.splits, h.margin);
-        if run.leads() {
-            task::show(&mut found.report, data, &scored, how.alpha, h.splits)?;
-        }
-        Ok(found)
-    }
-
-    fn unlike(h: &Flags, _: &SkillData) -> Option<String> {
-        match (h.net, h.loss, &h.folds) {
-            (BnInception, Rank3, _) => Some("the paper's first version, which has BN-Inception, has no L_rank3".into()),
-            (_, _, Some(_)) => Some("the paper pools all four folds: train without --folds".into()),
-            _ => None,
-        }
+        scored.evaluation(data, how.sigma, how.alpha, h.splits, h.margin, run)
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, _: &Run) -> Result<Rows> {
@@ -378,90 +346,118 @@ impl Paper for SkillDetermination {
     }
 
     fn about(h: &Flags, shape: &Self::Shape, part: &str, _: &Scoring) -> About {
-        let own = shape.iter().find(|(stream, _)| part.ends_with(stream.name()));
-        own.map_or_else(
-            || About::features(1, ""),
-            |&(stream, inputs)| About::snippets(stream, h.inputs().crops.as_ref(), inputs, "a snippet's score"),
-        )
-    }
-
-    fn export(_: &Flags, net: &Prepared, _: &Scoring, inputs: &[Tensor]) -> Tensor {
-        net.forward(&inputs[0], false)
-    }
-
-    fn own(verb: Own) -> Result<()> {
-        match verb {
-            Own::Rank(args) => paper::with_run::<Self>(&args.run, args.machine.resolve()?, |nets| rank(nets, &args)),
-            Own::Flow(args) => args.compute(),
-        }
+        let of =
+            |&(stream, inputs): &_| About::snippets(stream, h.inputs().crops.as_ref(), inputs, "a snippet's score");
+        shape.iter().find(|(stream, _)| part.ends_with(stream.name())).map_or_else(|| About::features(1, ""), of)
     }
 
     // ---- The paper's numbers --------------------------------------------------------------------------------------
 
     #[rustfmt::skip]
     const CLAIMS: &'static [Claims<Flags, Scoring>] = &[
-        Claims { unit: 100., metrics: &["spatial", "temporal", "fused"], rows: &[
-            ("Table 2", "surgery", |h, _| h.loss = Rank1, "", &[64.7, 72.8, 69.1]), ("Table 2", "surgery", |h, _| h.loss = Rank2, "", &[64.4, 73.3, 69.0]),
-            ("Table 2", "dough", |h, _| h.loss = Rank1, "", &[77.6, 79.4, 78.5]), ("Table 2", "dough", |h, _| h.loss = Rank2, "", &[79.1, 80.4, 78.5]),
-            ("Table 2", "drawing", |h, _| h.loss = Rank1, "", &[75.6, 77.4, 78.0]), ("Table 2", "drawing", |h, _| h.loss = Rank2, "", &[74.9, 81.8, 79.1]),
-            ("Table 2", "chopsticks", |h, _| h.loss = Rank1, "", &[67.2, 67.9, 68.8]), ("Table 2", "chopsticks", |h, _| h.loss = Rank2, "", &[67.2, 69.9, 68.8]),
-            ("Table 2", "surgery", |_, _| (), "", &[66.4, 72.5, 70.2]), ("Table 2", "dough", |_, _| (), "", &[79.5, 79.5, 79.4]),
-            ("Table 2", "drawing", |_, _| (), "", &[77.6, 82.7, 83.2]), ("Table 2", "chopsticks", |_, _| (), "", &[70.8, 70.6, 71.5]),
-            (V1, "surgery", |h, _| (h.net, h.loss) = (BnInception, Rank1), "", &[66.5, 74.4]), (V1, "surgery", |h, _| (h.net, h.loss) = (BnInception, Rank2), "", &[66.5, 75.3]),
-            (V1, "dough", |h, _| (h.net, h.loss) = (BnInception, Rank1), "", &[73.9, 76.7]), (V1, "dough", |h, _| (h.net, h.loss) = (BnInception, Rank2), "", &[77.0, 76.1]),
-            (V1, "drawing", |h, _| (h.net, h.loss) = (BnInception, Rank1), "", &[75.6, 76.5]), (V1, "drawing", |h, _| (h.net, h.loss) = (BnInception, Rank2), "", &[76.7, 79.0]),
-            (V1, "chopsticks", |h, _| (h.net, h.loss) = (BnInception, Rank1), "", &[67.7, 67.4]), (V1, "chopsticks", |h, _| (h.net, h.loss) = (BnInception, Rank2), "", &[66.8, 69.8]),
-        ] },
-        Claims { unit: 100., metrics: &["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1"], rows: &[
-            ("Fig. 4 (its curve)", "surgery", |_, _| (), "fused, alpha", &[72.5, 72.3, 71.4, 70.6, 70.2, 69.4, 68.6, 68.6, 68.0, 67.6, 66.4]),
-            ("Fig. 4 (its curve)", "dough", |_, _| (), "fused, alpha", &[79.4, 78.2, 78.2, 77.8, 79.4, 79.7, 79.4, 80.0, 79.7, 80.0, 79.1]),
-            ("Fig. 4 (its curve)", "drawing", |_, _| (), "fused, alpha", &[82.7, 82.7, 82.7, 82.5, 83.2, 82.5, 82.5, 82.1, 80.7, 78.9, 77.6]),
-            ("Fig. 4 (its curve)", "chopsticks", |_, _| (), "fused, alpha", &[70.7, 71.2, 71.5, 71.3, 71.5, 71.2, 71.3, 71.6, 71.3, 71.2, 70.9]),
-        ] },
-        Claims { unit: 100., metrics: &["1", "3", "5", "10", "15", "20", "25"], rows: &[
-            ("Fig. 5 (its curve)", "surgery", |_, _| (), "fused, snippets from the start:", &[59.1, 66.4, 68.6, 70.0, f64::NAN, 70.4, 70.2]),
-            ("Fig. 5 (its curve)", "surgery", |_, _| (), "fused, snippets from the end:", &[62.2, 63.5, 65.0, 68.1, 69.5, 69.6, 70.2]),
-            ("Fig. 5 (its curve)", "surgery", |_, _| (), "fused, snippets at random:", &[63.0, 67.8, 67.4, 69.7, 70.7, 70.5, 70.2]),
-            ("Fig. 5 (its curve)", "dough", |_, _| (), "fused, snippets from the start:", &[68.9, 73.9, 75.7, 80.3, 79.3, 80.3, 79.4]),
-            ("Fig. 5 (its curve)", "dough", |_, _| (), "fused, snippets from the end:", &[67.6, 73.6, 76.9, 78.8, 79.4, 79.7, 79.4]),
-            ("Fig. 5 (its curve)", "dough", |_, _| (), "fused, snippets at random:", &[72.7, 73.9, 76.0, 80.3, 79.1, 80.3, 79.4]),
-            ("Fig. 5 (its curve)", "drawing", |_, _| (), "fused, snippets from the start:", &[77.1, 80.3, 82.7, 83.9, 83.5, 83.6, 83.2]),
-            ("Fig. 5 (its curve)", "drawing", |_, _| (), "fused, snippets from the end:", &[73.1, 78.5, 81.2, 82.1, 82.7, 82.5, 83.2]),
-            ("Fig. 5 (its curve)", "drawing", |_, _| (), "fused, snippets at random:", &[78.0, 81.4, 82.3, 83.2, 83.2, 83.0, 83.2]),
-            ("Fig. 5 (its curve)", "chopsticks", |_, _| (), "fused, snippets from the start:", &[60.7, 64.2, 66.0, 66.5, 69.2, 70.7, 71.5]),
-            ("Fig. 5 (its curve)", "chopsticks", |_, _| (), "fused, snippets from the end:", &[72.8, 68.3, 74.0, 74.6, 73.9, 72.8, 71.5]),
-            ("Fig. 5 (its curve)", "chopsticks", |_, _| (), "fused, snippets at random:", &[68.7, 71.3, 69.5, 71.0, 71.9, 71.6, 71.5]),
-        ] },
-        Claims { unit: 100., metrics: &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18"], rows: &[
-            ("Fig. 6 (its bars)", "surgery", |_, _| (), "fused, separation", &[52.8, 57.6, 60.1, 59.5, 69.2, 71.3, 78.6, 82.3, 85.4, 91.6, 92.9, 91.9, 94.2, 96.6, 93.8, 100.]),
-            ("Fig. 6 (its bars)", "dough", |_, _| (), "fused, separation", &[64.5, 80.0, 79.5, 83.8, 91.7, 91.7, 95.0, 100., 93.3, 100.]),
-            ("Fig. 6 (its bars)", "drawing", |_, _| (), "fused, separation", &[73.7, 81.7, 93.3, 100., 100., 100.]),
-            ("Fig. 6 (its bars)", "chopsticks", |_, _| (), "fused, separation", &[53.0, 52.8, 59.0, 68.2, 66.2, 75.0, 76.6, 84.6, 83.3, 80.0, 81.4, 87.5, 92.6, 96.2, 100., 100., 100., 100.]),
-        ] },
+        Claims {
+            unit: 100.,
+            metrics: &["spatial", "temporal", "fused"],
+            columns: SETS,
+            rows: &[
+                ("Table 2", "", |h, _| h.loss = Rank1, &[&[64.7, 72.8, 69.1], &[77.6, 79.4, 78.5], &[75.6, 77.4, 78.0], &[67.2, 67.9, 68.8]]),
+                ("Table 2", "", |h, _| h.loss = Rank2, &[&[64.4, 73.3, 69.0], &[79.1, 80.4, 78.5], &[74.9, 81.8, 79.1], &[67.2, 69.9, 68.8]]),
+                ("Table 2", "", as_usual, &[&[66.4, 72.5, 70.2], &[79.5, 79.5, 79.4], &[77.6, 82.7, 83.2], &[70.8, 70.6, 71.5]]),
+                (V1, "", |h, _| (h.net, h.loss) = (BnInception, Rank1), &[&[66.5, 74.4], &[73.9, 76.7], &[75.6, 76.5], &[67.7, 67.4]]),
+                (V1, "", |h, _| (h.net, h.loss) = (BnInception, Rank2), &[&[66.5, 75.3], &[77.0, 76.1], &[76.7, 79.0], &[66.8, 69.8]]),
+            ],
+        },
+        Claims {
+            unit: 100.,
+            metrics: &["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1"],
+            columns: SETS,
+            rows: &[
+                ("Fig. 4 (its curve)", "fused, alpha", as_usual, &[
+                    &[72.5, 72.3, 71.4, 70.6, 70.2, 69.4, 68.6, 68.6, 68.0, 67.6, 66.4],
+                    &[79.4, 78.2, 78.2, 77.8, 79.4, 79.7, 79.4, 80.0, 79.7, 80.0, 79.1],
+                    &[82.7, 82.7, 82.7, 82.5, 83.2, 82.5, 82.5, 82.1, 80.7, 78.9, 77.6],
+                    &[70.7, 71.2, 71.5, 71.3, 71.5, 71.2, 71.3, 71.6, 71.3, 71.2, 70.9],
+                ]),
+            ],
+        },
+        Claims {
+            unit: 100.,
+            metrics: &["1", "3", "5", "10", "15", "20", "25"],
+            columns: SETS,
+            rows: &[
+                ("Fig. 5 (its curve)", "fused, snippets from the start:", as_usual, &[
+                    &[59.1, 66.4, 68.6, 70.0, f64::NAN, 70.4, 70.2],
+                    &[68.9, 73.9, 75.7, 80.3, 79.3, 80.3, 79.4],
+                    &[77.1, 80.3, 82.7, 83.9, 83.5, 83.6, 83.2],
+                    &[60.7, 64.2, 66.0, 66.5, 69.2, 70.7, 71.5],
+                ]),
+                ("Fig. 5 (its curve)", "fused, snippets from the end:", as_usual, &[
+                    &[62.2, 63.5, 65.0, 68.1, 69.5, 69.6, 70.2],
+                    &[67.6, 73.6, 76.9, 78.8, 79.4, 79.7, 79.4],
+                    &[73.1, 78.5, 81.2, 82.1, 82.7, 82.5, 83.2],
+                    &[72.8, 68.3, 74.0, 74.6, 73.9, 72.8, 71.5],
+                ]),
+                ("Fig. 5 (its curve)", "fused, snippets at random:", as_usual, &[
+                    &[63.0, 67.8, 67.4, 69.7, 70.7, 70.5, 70.2],
+                    &[72.7, 73.9, 76.0, 80.3, 79.1, 80.3, 79.4],
+                    &[78.0, 81.4, 82.3, 83.2, 83.2, 83.0, 83.2],
+                    &[68.7, 71.3, 69.5, 71.0, 71.9, 71.6, 71.5],
+                ]),
+            ],
+        },
+        Claims {
+            unit: 100.,
+            metrics: &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18"],
+            columns: SETS,
+            rows: &[
+                ("Fig. 6 (its bars)", "fused, separation", as_usual, &[
+                    &[52.8, 57.6, 60.1, 59.5, 69.2, 71.3, 78.6, 82.3, 85.4, 91.6, 92.9, 91.9, 94.2, 96.6, 93.8, 100.],
+                    &[64.5, 80.0, 79.5, 83.8, 91.7, 91.7, 95.0, 100., 93.3, 100.],
+                    &[73.7, 81.7, 93.3, 100., 100., 100.],
+                    &[53.0, 52.8, 59.0, 68.2, 66.2, 75.0, 76.6, 84.6, 83.3, 80.0, 81.4, 87.5, 92.6, 96.2, 100., 100., 100., 100.],
+                ]),
+            ],
+        },
     ];
 
-    #[rustfmt::skip]
     const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
-        name: "2", title: "Table 2: the losses, test pairs pooled over the folds",
-        fixed: |_, _| (), columns: &[], says: silent,
-        rows: &[("L_rank1", |h, _| h.loss = Rank1), ("L_rank2", |h, _| h.loss = Rank2), ("L_rank3", |h, _| h.loss = Rank3)],
+        name: "2",
+        title: "Table 2: the losses, test pairs pooled over the folds",
+        rows: &[
+            ("L_rank1", |h, _| h.loss = Rank1, &[]),
+            ("L_rank2", |h, _| h.loss = Rank2, &[]),
+            ("L_rank3", |h, _| h.loss = Rank3, &[]),
+        ],
         sheets: &[
             Sheet {
                 title: "Pairs in the right order, % (single splits one by one, Eq. 5), and held-out similar pairs within the margin, % (Eq. 6)",
-                cells: &[("spatial", &["spatial"]), ("temporal", &["temporal"]), ("fused", &["fused"]),
-                    ("single splits", &["fused, single splits", "spatial, single splits", "temporal, single splits"]),
-                    ("similar within m", &["fused, similar pairs within the margin", "spatial, similar pairs within the margin", "temporal, similar pairs within the margin"]),
+                cells: &[
+                    ("spatial", &["spatial"]),
+                    ("temporal", &["temporal"]),
+                    ("fused", &["fused"]),
+                    ("single splits", of_streams!("single splits")),
+                    ("similar within m", of_streams!("similar pairs within the margin")),
                 ],
-                unit: 100., digits: 1, paper: &[], bars: false,
+                digits: 1,
+                ..Sheet::PLAIN
             },
             Sheet {
                 title: "Mean distance of held-out similar pairs in units of the strict pairs' (less is better)",
-                cells: &[("gap of similar pairs", &["fused, gap of similar pairs", "spatial, gap of similar pairs", "temporal, gap of similar pairs"])],
-                unit: 1., digits: 3, paper: &[], bars: false,
+                cells: &[("gap of similar pairs", of_streams!("gap of similar pairs"))],
+                unit: 1.,
+                digits: 3,
+                ..Sheet::PLAIN
             },
         ],
+        ..Study::PLAIN
     }];
 }
+
+const V1: &str = "Table 2 of the first version"; // whose fusion has another alpha a set
+
+/// The tasks of EPIC-Skills, the columns of Table 2 and the panels of Figures 4 to 6.
+const SETS: &[Column<Flags, Scoring>] =
+    &[("surgery", "", as_usual), ("dough", "", as_usual), ("drawing", "", as_usual), ("chopsticks", "", as_usual)];
 
 // ---- Section 3: the losses ----------------------------------------------------------------------------------------
 
@@ -496,7 +492,11 @@ fn score(nets: &Nets<'_, SkillDetermination>, part: Part, of: &Material, how: &S
 }
 
 /// Who's best: all videos by descending f(p), each with its splits' scores.
-fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
+fn rank(args: &RankFlags<Scoring>) -> Result<()> {
+    paper::with_run(&args.run, args.machine.resolve()?, |nets| ranking(nets, args))
+}
+
+fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
     ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
     let out = args.out.as_deref().map(|out| check_out(out, task::RANKING)).transpose()?;
@@ -518,9 +518,4 @@ fn rank(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Resul
     task::announce(&names, &scored.ranking(how.alpha), h.splits, out.as_deref())
 }
 
-#[global_allocator]
-static MEMORY: rankle::device::memory::Spoken = rankle::device::memory::Spoken;
-
-fn main() -> std::process::ExitCode {
-    program::main::<SkillDetermination>()
-}
+rankle::program!(SkillDetermination);

@@ -6,34 +6,55 @@ use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::hyper::{self, All, Hyper};
+use crate::hyper::{self, All, Hyper, Sets};
 use crate::tasks::Data;
 
-/// A row: where the paper says so, the data set by its [`Data::published`] name, what makes the recipe out of the paper's
-/// defaults, the score before the metric's name, and a number a metric (NaN where the paper has none).
-pub type Row<H, S> = (&'static str, &'static str, fn(&mut H, &mut S), &'static str, &'static [f64]);
+/// Names and scores.
+type Scores = [(String, f64)];
 
-/// Numbers that the paper prints, a recipe a row.
+/// A column: the data set by its [`Data::published`] name, what is measured on it, and what its recipes have in common.
+pub type Column<H, S> = (&'static str, &'static str, Sets<H, S>);
+
+/// A row: where the paper says so, what is measured besides, what makes its recipe out of the paper's defaults, and for
+/// each column a number a metric (none at the end, or NaN, where the paper has none).
+pub type Row<H, S> = (&'static str, &'static str, Sets<H, S>, &'static [&'static [f64]]);
+
+/// A table of numbers as the paper prints it.
 pub struct Claims<H: 'static, S: 'static> {
     /// What ours is multiplied by to be in the paper's unit: 100 for per cent.
     pub unit: f64,
-    /// The metrics; one without a name is the score itself.
+    /// The metrics of a cell; one without a name is what the column measures.
     pub metrics: &'static [&'static str],
-    /// Place, data, recipe, score, numbers.
+    /// Data, what is measured, recipe.
+    pub columns: &'static [Column<H, S>],
+    /// Place, what is measured besides, recipe, numbers.
     pub rows: &'static [Row<H, S>],
 }
 
-/// The names of a row's scores, with the paper's numbers.
-pub fn scores<'a>(metrics: &'a [&str], score: &'a str, numbers: &'a [f64]) -> impl Iterator<Item = (String, f64)> + 'a {
-    let named = move |metric: &&str| {
-        [score, *metric]
-            .iter()
-            .filter(|part| !part.is_empty())
-            .map(|part| part.to_string())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    metrics.iter().map(named).zip(numbers.iter().copied()).filter(|(_, number)| number.is_finite())
+/// A cell of a table of claims.
+pub(crate) struct Cell<H: 'static, S: 'static> {
+    place: &'static str,
+    set: &'static str,
+    unit: f64,
+    /// The column's recipe and the row's.
+    pub sets: [Sets<H, S>; 2],
+    /// The names of scores, with the paper's numbers.
+    pub numbers: Vec<(String, f64)>,
+}
+
+/// All cells of some tables.
+pub(crate) fn cells<H, S>(claims: &'static [Claims<H, S>]) -> impl Iterator<Item = Cell<H, S>> {
+    let rows = claims.iter().flat_map(|table| table.rows.iter().map(move |row| (table, row)));
+    rows.flat_map(|(table, &(place, besides, row, cells))| {
+        table.columns.iter().zip(cells).map(move |(&(set, what, column), numbers)| {
+            let named = |metric: &&str| {
+                [what, besides, *metric].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+            };
+            let numbers = table.metrics.iter().map(named).zip(numbers.iter().copied());
+            let numbers = numbers.filter(|(_, number)| number.is_finite()).collect();
+            Cell { place, set, unit: table.unit, sets: [column, row], numbers }
+        })
+    })
 }
 
 /// A number of the paper's and, where ours may stand beside it, ours.
@@ -50,26 +71,33 @@ pub struct Beside {
     /// The score's name.
     #[serde(skip)]
     pub score: String,
+    /// The data set.
+    #[serde(skip)]
+    set: String,
+    /// What ours was multiplied by.
+    #[serde(skip)]
+    unit: f64,
+    /// Whether it is of the paper's defaults.
+    #[serde(skip)]
+    usual: bool,
 }
 
-/// A score that others published of their weights: a part of the file's name, the place, the data set by its
-/// [`Data::published`] name, the score, and its number in per cent.
-pub type Scored = (&'static str, &'static str, &'static str, &'static str, f64);
+/// Weights that the authors published, by a part of the file's name, and the data set by its [`Data::published`] name on
+/// which the paper's numbers for its defaults are theirs.
+pub type Theirs = (&'static str, &'static str);
 
-/// What was published of the weights in `file`, with ours beside it where the data are the published ones.
-pub fn published(of: &[Scored], file: &Path, data: &dyn Data, scores: &[(String, f64)]) -> Vec<Beside> {
+/// What the paper says of the published weights in `file`, with ours beside it where the data are the published ones.
+pub(crate) fn published(of: &[Theirs], all: &[Beside], file: &Path, data: &dyn Data, scores: &Scores) -> Vec<Beside> {
     let (file, set) = (file.to_string_lossy(), data.published().ok());
-    let ours = |name: &str| scores.iter().find(|(known, _)| known == name).map(|(_, score)| 100. * score);
-    let here = of.iter().filter(|row| file.contains(row.0) && set.as_deref() == Some(row.2));
-    here.map(|&(_, place, set, score, paper)| Beside {
-        what: format!("{set}, {score} (published weights)"),
-        place: place.into(),
-        paper,
-        ours: ours(score),
-        score: score.into(),
-    })
-    .filter(|row| row.ours.is_some())
-    .collect()
+    let known = of.iter().any(|(name, on)| file.contains(name) && set.as_deref() == Some(on));
+    all.iter()
+        .filter(|row| known && row.usual && Some(&row.set) == set.as_ref())
+        .filter_map(|row| {
+            let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
+            let what = format!("{} (published weights)", row.what);
+            Some(Beside { what, ours: Some(row.unit * ours), ..row.clone() })
+        })
+        .collect()
 }
 
 /// All of the paper's numbers with ours beside those whose recipe and data are ours; and, where there are none of ours,
@@ -77,25 +105,24 @@ pub fn published(of: &[Scored], file: &Path, data: &dyn Data, scores: &[(String,
 ///
 /// # Errors
 /// Where a claim's recipe is not one of the paper's flags.
-pub fn beside<H: Hyper, S: Args + Serialize>(
-    claims: &[Claims<H, S>],
+pub(crate) fn beside<H: Hyper, S: Args + Serialize + Clone>(
+    claims: &'static [Claims<H, S>],
     h: &All<H>,
     s: &S,
     data: &dyn Data,
-    scores: &[(String, f64)],
+    scores: &Scores,
 ) -> Result<(Vec<Beside>, std::result::Result<(), String>)> {
     let (mut list, mut nearest) = (Vec::new(), None::<Vec<String>>);
     let published = data.published();
-    for (block, &(place, set, at, score, numbers)) in
-        claims.iter().flat_map(|block| block.rows.iter().map(move |row| (block, row)))
-    {
-        let off = hyper::off_recipe(h, s, at)?;
+    for Cell { place, set, unit, sets, numbers } in cells(claims) {
+        let off = hyper::off_recipe(h, s, &sets)?;
         let right = published.as_ref().is_ok_and(|name| *name == set);
-        for (name, paper) in self::scores(block.metrics, score, numbers) {
-            let own = scores.iter().find(|(known, _)| *known == name).map(|(_, score)| block.unit * score);
-            let what = format!("{set}, {name}{}", told(at));
-            let ours = own.filter(|_| right && off.is_empty());
-            list.push(Beside { what, place: place.into(), paper, ours, score: name });
+        let told = told(&sets);
+        for (score, paper) in numbers {
+            let own = scores.iter().find(|(known, _)| *known == score).map(|(_, score)| unit * score);
+            let (what, ours) = (format!("{set}, {score}{told}"), own.filter(|_| right && off.is_empty()));
+            let usual = told.is_empty();
+            list.push(Beside { what, place: place.into(), paper, ours, score, set: set.into(), unit, usual });
         }
         if right && nearest.as_ref().is_none_or(|known| off.len() < known.len()) {
             nearest = Some(off);
@@ -112,9 +139,8 @@ pub fn beside<H: Hyper, S: Args + Serialize>(
 }
 
 /// A recipe in words: where it differs from the paper's defaults.
-fn told<H: Hyper, S: Args + Serialize>(at: fn(&mut H, &mut S)) -> String {
-    let Ok((h, s)) = hyper::paper(at) else { return String::new() };
-    let Ok((h0, s0)) = hyper::paper(|_: &mut H, _: &mut S| ()) else { return String::new() };
+fn told<H: Hyper, S: Args + Serialize + Clone>(sets: &[Sets<H, S>]) -> String {
+    let (Ok((h, s)), Ok((h0, s0))) = (hyper::paper(sets), hyper::paper::<H, S>(&[])) else { return String::new() };
     let differs = |own: &hyper::Flags, usual: &hyper::Flags| -> Vec<String> {
         let changed = hyper::varied(&[usual.clone(), own.clone()]).into_iter().filter(|name| name != "data");
         changed.map(|name| format!("--{name} {}", crate::run::config::typed_as(&own[&name]))).collect()

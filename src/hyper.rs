@@ -4,22 +4,26 @@
 //! the paper (or begins with "ours"), its `default_value_t` is the paper's value. From this follow the help with every conditional default, `config.json`, the folder's name, the refusal of an
 //! idle or changed flag, and the sentence about a departure.
 //!
-//! What depends on other flags stands in rows of Rust: [`Hyper::PRESETS`], [`Hyper::IDLE`].
+//! What depends on other flags stands in rows of Rust: [`Hyper::PRESETS`], [`Hyper::IDLE`]. The first flag of a group of the
+//! help has its `help_heading`, and those below it follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use crate::bounds::{count, positive, within};
+use crate::catalog;
 use crate::run::config::typed_as as text;
+use crate::weights::Published;
 
 /// Flags of training or scoring that some runs do not look at, and which runs do.
 pub type Idle<H> = (&'static [&'static str], fn(&H) -> bool);
@@ -33,9 +37,6 @@ pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::
     const IDLE: &'static [Idle<Self>] = &[];
     /// Flags whose values are choices that the paper itself has: no departures, and the help shows their defaults.
     const AXES: &'static [&'static str] = &[];
-    /// The groups of the help, with their flags; a flag may also have its own `help_heading`. `evaluate` takes those under
-    /// "Data" for other data, and the report states those under "Network", "Loss" and "Batches".
-    const HEADINGS: &'static [(&'static str, &'static [&'static str])];
     /// The flags that say how long a training is.
     const LENGTH: &'static [&'static str] = &["steps"];
     /// The flags that make a run folder's name; one that begins with `?` counts where it is not the default, of `a|b` the
@@ -47,9 +48,35 @@ pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::
         self
     }
 
+    /// What `--weights` is to a network of these flags.
+    fn weights(&self) -> Weights {
+        Weights::None
+    }
+
     /// Refuses what cannot train, beyond what each flag refuses by itself. The error names a flag and what to type.
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What the file that `--weights` names is to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// Nothing: the flag is idle.
+    None,
+    /// It may start from such a file.
+    May(Published),
+    /// It starts from one, unless `none` is typed.
+    Must(Published),
+}
+
+impl Weights {
+    /// How a file fits.
+    pub fn published(self) -> Option<Published> {
+        match self {
+            Weights::None => None,
+            Weights::May(published) | Weights::Must(published) => Some(published),
+        }
     }
 }
 
@@ -254,8 +281,25 @@ pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> 
     let mut both = beside.clone();
     both.extend(typed.clone());
     let h = resolve::<H>(&both, &|_| ()).map_err(usage)?;
-    refuse_idle(&h.own, typed, Typed::Here).and_then(|()| h.own.check()).map_err(usage)?;
+    refuse_idle(&h.own, typed, Typed::Here).and_then(|()| check(&h.own)).map_err(usage)?;
     Ok(h)
+}
+
+/// Refuses what cannot train, missing weights too.
+///
+/// # Errors
+/// The flag, and what to type.
+pub fn check<H: Hyper>(h: &H) -> Result<()> {
+    if let (Weights::Must(published), Some(Value::Null)) = (h.weights(), flags(h).get("weights")) {
+        let network = under::<H>("Network");
+        let others = choices(h, |flag| network.iter().any(|own| own == flag), |h| h.weights() == Weights::None);
+        bail!(
+            "training starts from ImageNet weights: say --weights FILE ({} gets it into data/weights), --weights none to train from scratch{}",
+            catalog::fetch(published.fetch.first().copied().unwrap_or_default()),
+            others.iter().map(|other| format!(", or {other}")).collect::<String>()
+        );
+    }
+    h.check()
 }
 
 /// Those of the flags `wanted` that have to be typed to get all of them: the others follow from presets.
@@ -309,7 +353,8 @@ pub fn looked_at<H: Hyper>(h: &All<H>, heading: &str) -> Vec<(String, Value)> {
 
 /// Whether a run with these flags does not look at `flag`.
 pub fn is_idle<H: Hyper>(h: &H, flag: &str) -> bool {
-    H::IDLE.iter().any(|(flags, counts)| flags.contains(&flag) && !counts(h))
+    let unread = || h.weights() == Weights::None && flags(h).get("weights").is_none_or(|file| file != "none");
+    (flag == "weights" && unread()) || H::IDLE.iter().any(|(flags, counts)| flags.contains(&flag) && !counts(h))
 }
 
 /// The choices of one other flag that would make `flag` count.
@@ -353,25 +398,28 @@ pub fn places<A: Args>() -> Vec<(String, String)> {
     args::<A>().iter().filter_map(of).collect()
 }
 
-/// The group of the help that a flag stands in.
-fn heading<H: Hyper>(arg: &Arg) -> Option<String> {
-    let flag = name(arg);
-    let row = H::HEADINGS.iter().find(|(_, flags)| flags.contains(&flag.as_str()));
-    row.map(|(heading, _)| heading.to_string()).or_else(|| arg.get_help_heading().map(String::from))
+/// The group of the help that each flag of `A` stands in: its `help_heading`, or that of the flag above it. `evaluate` takes
+/// those under "Data" for other data, and the report states those under "Network", "Loss" and "Batches".
+fn headings<A: Args>() -> BTreeMap<String, String> {
+    let mut last = String::new();
+    let of = |arg: &Arg| {
+        arg.get_help_heading().into_iter().for_each(|own| last = own.into());
+        (name(arg), last.clone())
+    };
+    args::<A>().iter().map(of).collect()
 }
 
 /// The flags under a heading of the help.
 pub fn under<H: Hyper>(wanted: &str) -> Vec<String> {
-    args::<H>().iter().filter(|arg| heading::<H>(arg).as_deref() == Some(wanted)).map(name).collect()
+    let headings = headings::<H>();
+    args::<H>().iter().map(name).filter(|flag| headings[flag] == wanted).collect()
 }
 
 /// `of` with the flags of `H` under a heading that it `takes`: without defaults, for another verb of the same program.
-pub fn optional<H: Hyper>(mut of: Command, wanted: &'static str, takes: impl Fn(&str) -> bool) -> Command {
-    let under = |arg: &Arg| heading::<H>(arg).as_deref() == Some(wanted) && takes(&name(arg));
-    for arg in args::<H>().into_iter().filter(under) {
-        of = of.arg(arg.default_value(clap::builder::Resettable::Reset).required(false).help_heading(wanted));
-    }
-    of
+pub fn optional<H: Hyper>(of: Command, wanted: &'static str, takes: impl Fn(&str) -> bool) -> Command {
+    let headings = headings::<H>();
+    let under = args::<H>().into_iter().filter(|arg| headings[&name(arg)] == wanted && takes(&name(arg)));
+    of.args(under.map(|arg| arg.default_value(Resettable::Reset).required(false).help_heading(wanted)))
 }
 
 /// `of` with some of the flags of `A`.
@@ -393,9 +441,10 @@ pub fn explained<H: Hyper>(command: Command) -> Command {
         }
     }
     others.push(("drawn".into(), of(&[("data", "drawn".into())])));
+    let headings = headings::<H>();
     command.mut_args(|arg| {
         let flag = name(&arg);
-        let heading = heading::<H>(&arg);
+        let heading = headings.get(&flag).cloned();
         let arg = if let Some(heading) = heading { arg.help_heading(&*heading.leak()) } else { arg };
         let Some(usual) = paper.get(&flag) else { return arg };
         if !arg.get_action().takes_values() {
@@ -455,27 +504,43 @@ pub fn departures<H: Hyper>(h: &All<H>) -> Vec<String> {
     }
 }
 
-/// The recipe that `at` makes of the paper's defaults: training's flags, scoring's flags.
+/// What makes a recipe out of other flags of training and scoring.
+pub type Sets<H, S> = fn(&mut H, &mut S);
+
+/// Sets nothing.
+pub fn as_usual<H, S>(_: &mut H, _: &mut S) {}
+
+/// The recipe that `sets` make, one after the other, of the paper's defaults and of what is `typed`, which wins: training's
+/// flags, scoring's flags.
 ///
 /// # Errors
-/// Where a flag has no default.
-pub fn paper<H: Hyper, S: Args>(at: fn(&mut H, &mut S)) -> Result<(All<H>, S)> {
-    let mut s = blank::<S>()?;
-    let h = resolve::<H>(&Map::new(), &|h| {
-        if let Ok(mut s) = blank::<S>() {
-            at(h, &mut s);
-        }
-    })?;
-    at(&mut h.own.clone(), &mut s);
-    Ok((h, s))
+/// Where a flag has no default, or does not take its value.
+pub fn recipe<H: Hyper, S: Args + Clone>(typed: &Flags, sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
+    let mut blank = blank::<S>()?;
+    let set = |h: &mut H, s: &mut S| sets.iter().for_each(|set| set(h, s));
+    let h = resolve::<H>(typed, &|h| set(h, &mut blank.clone()))?;
+    set(&mut h.own.clone(), &mut blank);
+    Ok((h, blank))
 }
 
-/// Where the run of `h` scored by `s` leaves the recipe that `at` makes of the paper's, in words.
+/// [`recipe`] of the paper alone.
+///
+/// # Errors
+/// As [`recipe`].
+pub fn paper<H: Hyper, S: Args + Clone>(sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
+    recipe(&Map::new(), sets)
+}
+
+/// Where the run of `h` scored by `s` leaves the recipe that `sets` make of the paper's, in words.
 ///
 /// # Errors
 /// As [`paper`].
-pub fn off_recipe<H: Hyper, S: Args + Serialize>(h: &All<H>, s: &S, at: fn(&mut H, &mut S)) -> Result<Vec<String>> {
-    let (paper, scoring) = paper(at)?;
+pub fn off_recipe<H: Hyper, S: Args + Serialize + Clone>(
+    h: &All<H>,
+    s: &S,
+    sets: &[Sets<H, S>],
+) -> Result<Vec<String>> {
+    let (paper, scoring) = paper(sets)?;
     let h = All { own: h.own.clone().claimed(), usual: h.usual.clone() };
     let mut list = differences::<All<H>>(&flags(&h), &flags(&paper), &|flag| is_idle(&h.own, flag));
     list.extend(differences::<S>(&flags(s), &flags(&scoring), &|_| false));
@@ -588,14 +653,12 @@ pub fn sound<H: Hyper, S: Args>() -> Result<()> {
     let all = args::<All<H>>();
     placed::<All<H>>()?;
     placed::<S>()?;
-    for arg in &all {
-        ensure!(heading::<H>(arg).is_some(), "--{} has no heading", name(arg));
-    }
+    let bare = headings::<All<H>>().into_iter().find(|(_, heading)| heading.is_empty());
+    bare.map_or(Ok(()), |(flag, _)| Err(anyhow!("--{flag} has no heading")))?;
     let known: BTreeSet<String> = all.iter().chain(&args::<S>()).map(name).collect();
     let named = H::NAMED.iter().flat_map(|flag| flag.trim_start_matches('?').split('|'));
     let idle = H::IDLE.iter().flat_map(|(flags, _)| flags.iter().copied()).chain(H::LENGTH.iter().copied());
-    let headings = H::HEADINGS.iter().flat_map(|(_, flags)| flags.iter().copied());
-    for flag in named.chain(idle).chain(headings).chain(H::AXES.iter().copied()) {
+    for flag in named.chain(idle).chain(H::AXES.iter().copied()) {
         ensure!(known.contains(flag), "a row names --{flag}, which does not exist");
     }
     resolve::<H>(&Map::new(), &|_| ()).map(drop)

@@ -13,7 +13,7 @@
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`outputs`], [`deploy`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
-//! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`older`], [`paper`], [`needs`], `runs`, `shell`, [`program`].
+//! - **Floor 5, a paper's frame**: [`hyper`], [`verbs`], [`claims`], [`study`], `results`, [`older`], [`paper`], [`needs`], `tables`, `runs`, `shell`, [`program`].
 //!
 //! # Invariants
 //!
@@ -75,6 +75,7 @@ pub mod seed;
 mod shell;
 pub mod source;
 pub mod study;
+mod tables;
 pub mod tasks;
 pub mod transfer;
 pub mod transform;

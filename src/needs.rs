@@ -66,7 +66,7 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
         }
         let mut row = vec![words.to_string(), say::line(&at.display().to_string())];
         match opened.as_ref().map(|(_, data)| data) {
-            Some(Ok(data)) if h.own.check().is_ok() => {
+            Some(Ok(data)) if hyper::check(&h.own).is_ok() => {
                 here.insert(format!("data {}", say::line(data.name())));
                 let all = paper::steps::<P>(h, data, &run)?;
                 let kind = of(&["Network", "Batches"]);

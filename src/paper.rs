@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, nn::VarStore};
 
-use crate::claims::{self, Beside, Claims, Scored};
+use crate::claims::{self, Claims, Theirs};
 use crate::datasets::Photo;
 use crate::deploy::About;
 use crate::device::machine::Machine;
 use crate::distance::Metric;
 use crate::hyper::{self, All, Flags, Hyper};
+use crate::models::Network;
 use crate::optim::Rule;
 use crate::report::{Report, Table};
 use crate::results::{self, Results};
@@ -34,10 +35,37 @@ use crate::study::Study;
 use crate::tasks::{
     Data, Rows,
     brought::{Brought, Use},
-    pairs,
+    pairs, people,
 };
+use crate::transform::{Recipe, TestViews};
 use crate::weights::{self, Published};
 use crate::{catalog, export, files, older, outputs, verbs};
+
+pub use crate::tasks::{Evaluation, Own};
+
+/// What a paper's file begins with: `use rankle::paper::prelude::*`.
+pub mod prelude {
+    pub use anyhow::{Context, Result, anyhow, bail, ensure};
+    pub use clap::{Args, FromArgMatches, ValueEnum};
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::{Value, json};
+    pub use tch::{Kind, Tensor, nn::VarStore};
+
+    pub use super::{Departure, Evaluation, Loaded, Nets, NoScoring, Own, Paper, Plan, Sees};
+    pub use crate::claims::{Claims, Column, Theirs};
+    pub use crate::deploy::About;
+    pub use crate::distance::Metric;
+    pub use crate::hyper::{self, Hyper, Idle, Size, Weights, as_usual, count, positive, shown, when, within};
+    pub use crate::losses::Tally;
+    pub use crate::models::{Network, channels_last, layers::Scope};
+    pub use crate::optim::Rule;
+    pub use crate::run::session::{Done, Session};
+    pub use crate::run::{Run, stats, watch::Reading};
+    pub use crate::study::{Grid, Sheet, Study, Variant};
+    pub use crate::tasks::{Brought, Rows, Use};
+    pub use crate::transform::{Augment, Recipe, TestViews};
+    pub use crate::weights::Published;
+}
 
 /// What a training is to be.
 #[derive(Debug, Clone)]
@@ -48,27 +76,6 @@ pub struct Plan {
     pub rule: Rule,
     /// L2 weight decay.
     pub weight_decay: f64,
-    /// Network and batch in a few words, for the first line.
-    pub what: String,
-}
-
-/// What an evaluation found.
-#[derive(Debug, Clone)]
-pub struct Evaluation {
-    /// Name and score, fractions unless the name says otherwise.
-    pub scores: Vec<(String, f64)>,
-    /// How they were computed, in words and counts.
-    pub protocol: Vec<String>,
-    /// What is printed in place of the list of scores, with titles; empty prints that list.
-    pub tables: Vec<(String, Table)>,
-    /// Pictures, behind scores and protocol.
-    pub report: Report,
-}
-
-impl Default for Evaluation {
-    fn default() -> Evaluation {
-        Evaluation { scores: Vec::new(), protocol: Vec::new(), tables: Vec::new(), report: Report::new("", "") }
-    }
 }
 
 /// A network with its weights.
@@ -139,7 +146,7 @@ impl<P: Paper> Nets<'_, P> {
                 let best = self.stand == Stand::Best;
                 session::load(&at, &part_config(self.config, part), &mut store, best, self.run.world())?
             }
-            Stand::Untrained => P::start(&self.h.own, part, &store).map(|()| 0)?,
+            Stand::Untrained => started::<P>(&self.h.own, &store).map(|()| 0)?,
             Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole).map(|()| 0)?,
         };
         self.steps.borrow_mut().push((part.to_string(), step));
@@ -211,12 +218,11 @@ impl<P: Paper> Nets<'_, P> {
 #[derive(Args, Debug, Clone, Serialize, Deserialize)]
 pub struct NoScoring {}
 
-/// Sentences about what departs from a paper, and the runs for which they hold.
-pub type Departures<H> = (fn(&H) -> bool, &'static [&'static str]);
+/// A sentence about what departs from a paper, and the runs for which it holds.
+pub type Departure<H> = (fn(&H) -> bool, &'static str);
 
-/// No verbs beside those of every paper.
-#[derive(Subcommand, Debug)]
-pub enum NoVerbs {}
+/// How a network that embeds photos sees them.
+pub type Sees<P> = fn(&<P as Paper>::Hyper, &<P as Paper>::Scoring) -> (Recipe, TestViews);
 
 /// A paper.
 pub trait Paper: Sized + 'static {
@@ -232,6 +238,8 @@ pub trait Paper: Sized + 'static {
     const SEEN: &'static [&'static str] = &[];
     /// Verbs that do with a network what it is for.
     const USES: &'static [Use] = &[];
+    /// Verbs beside those of every paper.
+    const OWN: &'static [Own] = &[];
     /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing, and the flags of scoring
     /// that it looks at.
     const BASELINES: Option<(&'static str, &'static [&'static str])> = None;
@@ -239,25 +247,31 @@ pub trait Paper: Sized + 'static {
     type Hyper: Hyper;
     /// Flags of scoring, of `embed` and of `export`.
     type Scoring: Args + Serialize + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static;
-    /// Verbs beside those of every paper; [`NoVerbs`] where there are none.
-    type Own: Subcommand;
     /// The data set.
     type Data: Data;
     /// What the network is built for beside the flags: of most papers nothing, `()`.
     type Shape: Serialize + DeserializeOwned + PartialEq + Default;
     /// The network.
-    type Net;
+    type Net: Network;
+    /// How its network sees photos, where it is one that embeds them: `embed` and `about` follow from it. Else they are the
+    /// paper's own.
+    const SEES: Option<Sees<Self>> = None;
+    /// How embeddings are compared.
+    const METRIC: fn(&Self::Hyper) -> Metric = |_| Metric::SquaredEuclidean;
     /// The scores that count, what their names begin with, the first first: by that one the best checkpoint is known.
     const COUNT: &'static [&'static str] = &[];
-    /// What departs from the paper, or fills a gap in it, by the runs for which it holds; what flags change is added.
-    const DEPARTURES: &'static [Departures<Self::Hyper>] = &[];
+    /// What departs from the paper, or fills a gap in it, in all runs; what flags change is added.
+    const DEPARTURES: &'static [&'static str] = &[];
+    /// The same of some runs.
+    const DEPARTURES_WHERE: &'static [Departure<Self::Hyper>] = &[];
+    /// Why some runs cannot stand beside the paper whatever their data.
+    const UNLIKE: &'static [Departure<Self::Hyper>] = &[];
     /// The paper's numbers.
     const CLAIMS: &'static [Claims<Self::Hyper, Self::Scoring>] = &[];
-    /// How published weights fit the network of some flags, one of which is `--weights` under "Network"; where it is there,
-    /// a file that has all of a network is scored, embedded with and exported in place of a run.
-    const PUBLISHED: Option<fn(&Self::Hyper) -> Published> = None;
-    /// What others published of their weights, by the protocol of the usual flags of scoring.
-    const SCORED: &'static [Scored] = &[];
+    /// Whether a file for `--weights` that has all of a network is scored, embedded with and exported in place of a run.
+    const PUBLISHED: bool = false;
+    /// Weights that the authors published.
+    const THEIRS: &'static [Theirs] = &[];
     /// The paper's tables that compare runs.
     const STUDIES: &'static [Study<Self::Hyper, Self::Scoring>] = &[];
 
@@ -286,15 +300,15 @@ pub trait Paper: Sized + 'static {
     fn plan(h: &Self::Hyper, data: &Self::Data, part: &str, run: &Run) -> Result<Plan>;
     /// The network as the seed makes it.
     fn network(h: &Self::Hyper, shape: &Self::Shape, part: &str, store: &VarStore, run: &Run) -> Result<Self::Net>;
-    /// Weights from outside, where the flags name some: what training finds.
-    fn start(h: &Self::Hyper, part: &str, store: &VarStore) -> Result<()> {
-        let _ = part;
-        from_outside::<Self>(h, store, |published| published)
+    /// What training finds beside the file of `--weights`.
+    fn start(h: &Self::Hyper, store: &VarStore) -> Result<()> {
+        let _ = (h, store);
+        Ok(())
     }
-    /// As [`Paper::start`], for what depends on the training data.
-    fn start_on(h: &Self::Hyper, data: &Self::Data, part: &str, store: &VarStore) -> Result<()> {
-        let _ = data;
-        Self::start(h, part, store)
+    /// The same of the training data.
+    fn start_on(h: &Self::Hyper, data: &Self::Data, store: &VarStore) -> Result<()> {
+        let _ = (h, data, store);
+        Ok(())
     }
     /// The training loop. The session holds weights and optimiser, logs, saves, and begins where the run was interrupted.
     fn train(
@@ -305,11 +319,6 @@ pub trait Paper: Sized + 'static {
         session: &mut Session,
         run: &Run,
     ) -> Result<()>;
-    /// Why no run of these flags can stand beside the paper, whatever its data, if so.
-    fn unlike(h: &Self::Hyper, data: &Self::Data) -> Option<String> {
-        let _ = (h, data);
-        None
-    }
     /// Why these flags cannot score a run of `h`, if they cannot; said before any work.
     fn check_scoring(h: &Self::Hyper, how: &Self::Scoring) -> Result<()> {
         let _ = (h, how);
@@ -352,11 +361,9 @@ pub trait Paper: Sized + 'static {
         Ok(Vec::new())
     }
     /// Rows for what a user brings.
-    fn embed(h: &Self::Hyper, nets: &Nets<'_, Self>, of: &Brought, how: &Self::Scoring, run: &Run) -> Result<Rows>;
-    /// How embeddings are compared.
-    fn metric(h: &Self::Hyper) -> Metric {
-        let _ = h;
-        Metric::SquaredEuclidean
+    fn embed(h: &Self::Hyper, nets: &Nets<'_, Self>, of: &Brought, how: &Self::Scoring, run: &Run) -> Result<Rows> {
+        let (recipe, views) = Self::SEES.context("a paper that says not how it sees photos")?(h, how);
+        people::embed_photos(&nets.only()?, of, &people::embedding(recipe, views, run))
     }
     /// What a user's photos are ranked by against a gallery, where the network compares two photos.
     fn search(
@@ -374,13 +381,17 @@ pub trait Paper: Sized + 'static {
         Ok(vec![(String::new(), "model.pt".into())])
     }
     /// What the exported function takes and gives.
-    fn about(h: &Self::Hyper, shape: &Self::Shape, part: &str, how: &Self::Scoring) -> About;
-    /// The exported function.
-    fn export(h: &Self::Hyper, net: &Self::Net, how: &Self::Scoring, inputs: &[Tensor]) -> Tensor;
-    /// A verb of the paper's own.
-    fn own(verb: Self::Own) -> Result<()> {
-        let _ = verb;
-        Ok(())
+    fn about(h: &Self::Hyper, shape: &Self::Shape, part: &str, how: &Self::Scoring) -> About {
+        let _ = (shape, part);
+        match Self::SEES.map(|sees| sees(h, how)) {
+            Some((recipe, views)) => About::photos(recipe, views, "embeddings"),
+            None => About::features(0, ""),
+        }
+    }
+    /// The exported function: by itself the network.
+    fn export(h: &Self::Hyper, net: &Self::Net, how: &Self::Scoring, inputs: &[Tensor]) -> Tensor {
+        let _ = (h, how);
+        net.forward(&inputs[0], false)
     }
 }
 
@@ -424,9 +435,15 @@ pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
 
 /// The network of `store` from the file that `--weights` names, if it does.
 fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<()> {
-    let (Some(published), Some(file)) = (P::PUBLISHED, file_of(h)) else { return Ok(()) };
-    say(weights::start(store, &file, &fit(published(h))).with_context(|| taken_for::<P>(h, &file))?);
+    let (Some(published), Some(file)) = (h.weights().published(), file_of(h)) else { return Ok(()) };
+    say(weights::start(store, &file, &fit(published)).with_context(|| taken_for::<P>(h, &file))?);
     Ok(())
+}
+
+/// The network of `store` as training finds it, but for what it takes from its data.
+fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<()> {
+    P::start(h, store)?;
+    from_outside::<P>(h, store, |published| published)
 }
 
 /// Which network a file was taken for, and which one it is of where its name says it.
@@ -440,7 +457,8 @@ fn taken_for<P: Paper>(h: &P::Hyper, file: &Path) -> String {
     };
     let taken: Vec<String> = ours.iter().filter(|(flag, _)| axis(flag)).map(shown).collect();
     let own = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
-    let knows = |h: &P::Hyper| P::PUBLISHED.is_some_and(|of| of(h).fetch.iter().any(|name| own == Some(name)));
+    let fetched = |h: &P::Hyper| h.weights().published().map_or(&[][..], |published| published.fetch);
+    let knows = |h: &P::Hyper| fetched(h).iter().any(|name| own == Some(name));
     let fits = if knows(h) { Vec::new() } else { hyper::choices(h, axis, knows) };
     let fits = fits.first().map_or(String::new(), |fits| format!("; a file of this name is for {fits}"));
     format!("{}{fits}", taken.join(" "))
@@ -498,7 +516,7 @@ pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Res
 pub(crate) fn check_run<P: Paper>(at: &Path, config: &Config) -> Result<()> {
     config.check_paper(at, P::NAME)?;
     let Ok(h) = hyper::from_flags::<All<P::Hyper>>(&config.flags) else { return Ok(()) };
-    if let (Some(file), true) = (file_of(&h.own), P::PUBLISHED.is_some() && hyper::shown(&h, "data").is_empty()) {
+    if let (Some(file), true) = (file_of(&h.own), P::PUBLISHED && hyper::shown(&h, "data").is_empty()) {
         let (at, file, network) = (at.display(), file.display(), taken_for::<P>(&h.own, &file));
         bail!(
             "{at} holds what published weights gave, and no run: say --weights {file} with {network} in place of --run"
@@ -521,7 +539,7 @@ pub(crate) fn understood<P: Paper>(at: &Path, config: &Config) -> Result<(All<P:
     let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
     ensure!(hyper::flags(&h) == config.flags, other());
     check_run::<P>(at, config)?;
-    h.own.check().with_context(restore)?;
+    hyper::check(&h.own).with_context(restore)?;
     Ok((h, serde_json::from_value(config.data.clone()).with_context(other)?))
 }
 
@@ -592,19 +610,21 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     for part in parts {
         let store = run.store();
         let net = P::network(&h.own, &shape, &part, &store, run)?;
-        let Plan { steps, rule, weight_decay, what } = P::plan(&h.own, data, &part, run)?;
+        let Plan { steps, rule, weight_decay } = P::plan(&h.own, data, &part, run)?;
         let (config, folder) = (part_config(&config, &part), folder_of(at, &part));
         let plan =
             session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
         let score = |store: &VarStore| {
             let (stand, steps, config) = (Stand::Trained, RefCell::default(), &of_run);
             let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, steps };
-            let (_, how) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
-            let all = P::evaluate(&h.own, data, &nets, &how, run)?.scores;
+            let all = P::evaluate(&h.own, data, &nets, &hyper::blank()?, run)?.scores;
             let counts = results::counted(P::COUNT, &all);
             counts.first().copied().or(all.first()).cloned().context("no score")
         };
-        let begin = |store: &VarStore| P::start_on(&h.own, data, &part, store);
+        let begin = |store: &VarStore| {
+            started::<P>(&h.own, store)?;
+            P::start_on(&h.own, data, store)
+        };
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
         let mut session = Session::open(plan, &run.machine, store, begin)?;
@@ -613,10 +633,10 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
-        if session.announce(&format!("{what} on {}{named}, {place}", data.name()))? {
+        if session.announce(&format!("{} on {}{named}, {place}", what(h), data.name()))? {
             if run.leads() {
-                let (_, how) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
-                let models: Vec<String> = P::modules(&h.own, &how)?.into_iter().map(|(_, file)| file).collect();
+                let models: Vec<String> =
+                    P::modules(&h.own, &hyper::blank()?)?.into_iter().map(|(_, file)| file).collect();
                 older::set_aside(at, session.steps().start, &models)?;
             }
             // Only now is the folder the run's, and something trained on them.
@@ -628,6 +648,13 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         }
     }
     Ok(())
+}
+
+/// What is trained in a few words: the paper's own choices, and what makes a batch.
+fn what<H: Hyper>(h: &All<H>) -> String {
+    let axes = H::AXES.iter().map(|flag| hyper::shown(h, flag));
+    let batches = hyper::looked_at(h, "Batches").into_iter().filter(|(_, value)| *value != false);
+    axes.chain(batches.map(|(flag, value)| format!("{flag} {}", typed_as(&value)))).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether there is something trained to go on from.
@@ -677,7 +704,7 @@ pub(crate) fn evaluate<P: Paper>(
         }
     }
     let found = P::evaluate(&h.own, data, nets, how, run)?;
-    let (list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
+    let (mut list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
     let mut short = None;
     for (part, step) in nets.steps.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
         let steps = P::plan(&h.own, data, part, run)?.steps;
@@ -692,19 +719,19 @@ pub(crate) fn evaluate<P: Paper>(
         Stand::Published => Some("these weights are from outside".into()),
     };
     let elsewhere = nets.elsewhere.as_ref().map(|_| "this run was trained on other data".to_string());
-    let mut comparable = match P::unlike(&h.own, data).or(untrained).or(short).or(elsewhere) {
+    let unlike = P::UNLIKE.iter().find(|(holds, _)| holds(&h.own)).map(|(_, why)| why.to_string());
+    let mut comparable = match unlike.or(untrained).or(short).or(elsewhere) {
         Some(why) => Err(why),
         None => comparable,
     };
-    let hide = |row: Beside| Beside { ours: row.ours.filter(|_| comparable.is_ok()), ..row };
-    let mut list: Vec<Beside> = list.into_iter().map(hide).collect();
+    list.iter_mut().filter(|_| comparable.is_err()).for_each(|row| row.ours = None);
     let mut protocol = found.protocol.clone();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
         // Their protocol is that of the usual flags.
-        let (_, usual) = hyper::paper::<P::Hyper, P::Scoring>(|_, _| ())?;
-        let as_usual = hyper::flags(how) == hyper::flags(&usual);
-        let known = claims::published(if as_usual { P::SCORED } else { &[] }, &file, data, &found.scores);
+        let as_usual = hyper::flags(how) == hyper::flags(&hyper::blank::<P::Scoring>()?);
+        let known = if as_usual { P::THEIRS } else { &[] };
+        let known = claims::published(known, &list, &file, data, &found.scores);
         if !known.is_empty() {
             comparable = Ok(());
         }
@@ -739,8 +766,8 @@ pub(crate) fn evaluate<P: Paper>(
 
 /// All that departs from the paper in a run with these flags.
 pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
-    let fixed = P::DEPARTURES.iter().filter(|(holds, _)| holds(&h.own)).flat_map(|(_, texts)| texts.iter());
-    fixed.map(|text| text.to_string()).chain(hyper::departures(h)).collect()
+    let some = P::DEPARTURES_WHERE.iter().filter(|(holds, _)| holds(&h.own)).map(|(_, text)| text);
+    P::DEPARTURES.iter().chain(some).map(|text| text.to_string()).chain(hyper::departures(h)).collect()
 }
 
 /// A page that says what was trained: on which data, with which flags, for how many steps, where.

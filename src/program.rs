@@ -7,24 +7,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Command, FromArgMatches, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
-use crate::hyper::{self, All, Flags, Hyper, Typed};
-use crate::needs::{self, Planned};
-use crate::outputs::{self, check_out, write_json};
+use crate::hyper::{self, All, Flags, Typed};
+use crate::outputs::{check_out, write_json};
 use crate::paper::{self, Paper, Stand};
-use crate::report::{Report, Table};
 use crate::run::Run;
 use crate::run::config::typed_as;
-use crate::run::folder::REPORT;
 use crate::run::stop::{self, Stopped};
-use crate::say::{answer, note, print, say};
-use crate::study::{self, Grid, Sheet, Study, Variant};
+use crate::say::{answer, note, print};
 use crate::tasks::brought::{Asked, Brought, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
-use crate::{claims, runs, shell, verbs};
+use crate::{claims, runs, shell, tables, verbs};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
@@ -232,13 +228,13 @@ pub fn command<P: Paper>() -> Command {
         let own = own.arg(shell::json_flag());
         command.subcommand(seen(published::<P>((verb.flags)(own))))
     });
-    // What stands above an enum of verbs would take the place of the citation.
-    P::Own::augment_subcommands(command).about(P::CITATION)
+    let own = P::OWN.iter().map(|&(name, what, flags, _)| flags(Command::new(name)).about(what));
+    command.subcommands(own).about(P::CITATION)
 }
 
 /// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.
 fn published<P: Paper>(verb: Command) -> Command {
-    if P::PUBLISHED.is_none() {
+    if !P::PUBLISHED {
         let refused = |_: &str| {
             Err::<String, _>("such are a backbone, not the whole network: train with --weights, then say --run DIR")
         };
@@ -281,13 +277,8 @@ fn chosen<P: Paper>(
     } else if made.best {
         opened.stand = Stand::Best;
     }
-    scorable::<P>(&opened.h.own, how, &scoring, whose)?;
+    tables::scorable::<P>(&opened.h.own, how, &scoring, whose)?;
     Ok((opened, run))
-}
-
-/// Refuses flags of scoring that do not go with a run of `h`.
-fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, whose: Typed) -> Result<()> {
-    hyper::refuse_idle(h, typed, whose).and_then(|()| P::check_scoring(h, how)).map_err(hyper::usage)
 }
 
 /// `evaluate` with `--baselines` in place of `--run`, where the paper has any.
@@ -305,18 +296,16 @@ fn sound<P: Paper>() -> Result<()> {
     hyper::sound::<P::Hyper, P::Scoring>()?;
     verbs::sound::<P::Scoring>()?;
     let mut named = std::collections::BTreeSet::new();
-    for block in P::CLAIMS {
-        for &(_, _, at, score, numbers) in block.rows {
-            hyper::paper(at)?;
-            named.extend(claims::scores(block.metrics, score, numbers).map(|(name, _)| name));
-        }
+    for cell in claims::cells(P::CLAIMS) {
+        hyper::paper(&cell.sets)?;
+        named.extend(cell.numbers.into_iter().map(|(name, _)| name));
     }
     for study in P::STUDIES {
         for cells in study.sheets.iter().flat_map(|sheet| sheet.cells) {
             named.extend(cells.1.iter().map(|name| name.to_string()));
         }
-        for row in study.rows.iter().chain(study.columns) {
-            hyper::paper(row.1).with_context(|| format!("table {}: {}", study.name, row.0))?;
+        for row in study.variants().iter().chain(study.columns) {
+            hyper::paper(&[row.1]).with_context(|| format!("table {}: {}", study.name, row.0))?;
         }
     }
     let flags: Vec<String> =
@@ -372,8 +361,8 @@ pub fn main<P: Paper>() -> ExitCode {
         if let Some(verb) = P::USES.iter().find(|verb| verb.name == name) {
             return use_of::<P>(verb, of);
         }
-        if !Verb::<P::Hyper, P::Scoring>::has_subcommand(name) {
-            return P::own(P::Own::from_arg_matches(&matches)?);
+        if let Some((_, _, _, work)) = P::OWN.iter().find(|verb| verb.0 == name) {
+            return work(of);
         }
         if matches!(of.try_get_one::<bool>("baselines"), Ok(Some(true))) {
             let looks = |flag: &&String| P::BASELINES.is_some_and(|(_, flags)| flags.contains(&&***flag));
@@ -483,7 +472,7 @@ fn use_of<P: Paper>(verb: &Use, of: &clap::ArgMatches) -> Result<()> {
         paper: (P::NAME, P::CITATION),
         embed: &|photos| P::embed(&opened.h.own, &nets, &brought(photos), &how, &run),
         compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
-        metric: P::metric(&opened.h.own),
+        metric: (P::METRIC)(&opened.h.own),
         skip_unreadable: args.keeping.skip_unreadable,
         made,
     };
@@ -545,7 +534,7 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
                 typed.entry(name).or_insert(value);
             }
         }
-        let wish = Wish {
+        let wish = tables::Wish {
             run: args.training.run,
             typed,
             scoring: hyper::typed::<P::Scoring>(of)?,
@@ -556,16 +545,16 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
         };
         let known = || P::STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
         return match args.table {
-            None => one::<P>(&wish, &machine),
+            None => tables::one::<P>(&wish, &machine),
             Some(name) => match P::STUDIES.iter().find(|study| study.name == name) {
-                Some(study) => grid::<P>(study, &wish, &machine),
+                Some(study) => tables::grid::<P>(study, &wish, &machine),
                 None => Err(hyper::usage(anyhow::anyhow!("--table {name}: this paper has {}", known()))),
             },
         };
     }
     let h = shell::asked::<P>(of)?;
     let scoring = hyper::typed::<P::Scoring>(of)?;
-    scorable::<P>(&h.own, &args.scoring, &scoring, Typed::Here)?;
+    tables::scorable::<P>(&h.own, &args.scoring, &scoring, Typed::Here)?;
     let run = paper::run_of(&h, machine);
     let at = args.training.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
     let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
@@ -578,317 +567,15 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
     paper::export_run(&nets, &args.scoring)
 }
 
-/// What the command line asks of a study.
-#[derive(Debug, Clone)]
-struct Wish {
-    run: Option<PathBuf>,
-    typed: Flags,
-    scoring: Flags,
-    seeds: Option<String>,
-    splits: Option<String>,
-    only: Vec<String>,
-    plan: bool,
-}
+/// The `main` of a paper's binary.
+#[macro_export]
+macro_rules! program {
+    ($paper:ty) => {
+        #[global_allocator]
+        static MEMORY: $crate::device::memory::Spoken = $crate::device::memory::Spoken;
 
-/// One row: the run of the command line, over seeds and splits.
-fn one<P: Paper>(wish: &Wish, machine: &Machine) -> Result<()> {
-    let study = Study::<P::Hyper, P::Scoring> {
-        name: "runs",
-        title: "Mean ± standard deviation over seeds and splits",
-        fixed: |_, _| (),
-        rows: &[("ours", |_, _| ())],
-        columns: &[],
-        sheets: &[],
-        says: study::silent,
-    };
-    grid::<P>(&study, wish, machine)
-}
-
-/// The seeds or splits of a list: numbers, ranges as 1-10, other words as they are.
-fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
-    const MOST: usize = 1000;
-    ensure!(!list.contains(';'), hyper::usage(anyhow!("--{flag} {list}: put commas between, as 1,2,5-9")));
-    let mut all = Vec::new();
-    for part in list.split(',') {
-        match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
-            Some((Ok(from), Ok(to))) if from > 0 && from <= to && to - from < MOST => {
-                all.extend((from..=to).map(|number| number.to_string()));
-            }
-            Some(_) => return Err(hyper::usage(anyhow!("--{flag} {part}: say a range as 1-10"))),
-            None => all.push(part.to_string()),
-        }
-    }
-    match (1..all.len()).find(|&i| all[..i].contains(&all[i])) {
-        Some(i) => Err(hyper::usage(anyhow!("--{flag}: {} comes twice", all[i]))),
-        None => Ok(all),
-    }
-}
-
-/// The flags of a cell.
-struct Cell<H: Hyper, S> {
-    h: All<H>,
-    scoring: S,
-}
-
-/// A run of a study.
-struct Job<H: Hyper, S> {
-    /// Among the rows that are wanted.
-    place: usize,
-    column: usize,
-    /// Its row and column.
-    words: String,
-    split: Option<String>,
-    h: All<H>,
-    scoring: S,
-    /// The run's folder.
-    at: PathBuf,
-    /// That of its scores.
-    into: PathBuf,
-    /// What it lacks to be begun, where a plan alone is wanted.
-    lacks: Option<String>,
-}
-
-/// The first refusal, where every cell refuses.
-fn some_takes<C>(cells: &[C], refuses: impl Fn(&C) -> Result<()>) -> Result<()> {
-    let refused: Vec<_> = cells.iter().map_while(|cell| refuses(cell).err()).collect();
-    let all = refused.len() == cells.len();
-    refused.into_iter().next().filter(|_| all).map_or(Ok(()), |error| Err(hyper::usage(error)))
-}
-
-/// Trains, scores and prints all cells.
-fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
-    let nothing: Variant<P::Hyper, P::Scoring> = ("", |_, _| ());
-    let columns: Vec<_> = if study.columns.is_empty() { vec![nothing] } else { study.columns.to_vec() };
-    let seeds: Vec<Option<u64>> = match &wish.seeds {
-        None => vec![None],
-        Some(list) => {
-            let number = |seed: &String| {
-                seed.parse().map(Some).map_err(|_| hyper::usage(anyhow!("--seeds {seed}: say a number")))
-            };
-            listed("seeds", list)?.iter().map(number).collect::<Result<_>>()?
+        fn main() -> std::process::ExitCode {
+            $crate::program::main::<$paper>()
         }
     };
-    let splits: Vec<Option<String>> = match &wish.splits {
-        None => vec![None],
-        Some(list) => {
-            let known = hyper::under::<P::Hyper>("Data").contains(&"split".to_string());
-            ensure!(known, hyper::usage(anyhow!("--splits: these data have one split: leave it out")));
-            ensure!(!wish.typed.contains_key("split"), hyper::usage(anyhow!("--split and --splits: give one of them")));
-            let list = listed("splits", list)?;
-            for split in &list {
-                let one = Map::from_iter([("split".to_string(), Value::from(split.as_str()))]);
-                hyper::resolve::<P::Hyper>(&one, &|_| ())
-                    .with_context(|| format!("--splits {split}"))
-                    .map_err(hyper::usage)?;
-            }
-            list.into_iter().map(Some).collect()
-        }
-    };
-    let cell = |row: &Variant<P::Hyper, P::Scoring>, column: &Variant<P::Hyper, P::Scoring>, typed: &Flags| {
-        let set =
-            |h: &mut P::Hyper, s: &mut P::Scoring| [study.fixed, row.1, column.1].iter().for_each(|set| set(h, s));
-        let blank = hyper::blank::<P::Scoring>()?;
-        let h = hyper::resolve::<P::Hyper>(typed, &|h| set(h, &mut blank.clone()))?;
-        let mut scoring = blank;
-        set(&mut h.own.clone(), &mut scoring);
-        let scoring = hyper::with(&scoring, &wish.scoring)?;
-        Ok::<_, anyhow::Error>(Cell { h, scoring })
-    };
-    // What the study goes through may not be typed.
-    let all: Vec<Cell<_, _>> = study
-        .rows
-        .iter()
-        .flat_map(|row| columns.iter().map(move |column| (row, column)))
-        .map(|(row, column)| cell(row, column, &Map::new()))
-        .collect::<Result<_>>()?;
-    let flags: Vec<Flags> = all.iter().map(|cell| hyper::flags(&cell.h)).collect();
-    let scorings: Vec<Flags> = all.iter().map(|cell| hyper::flags(&cell.scoring)).collect();
-    let set = [study.rows, study.columns].concat();
-    let goes_through = through::<P::Hyper, P::Scoring>(&set)?;
-    let both = wish.typed.keys().chain(wish.scoring.keys()).find(|name| goes_through.contains(name));
-    if let Some(flag) = both {
-        let rows = if study.columns.is_empty() { " (--only takes some of its rows)" } else { "" };
-        return Err(hyper::usage(anyhow!("--table {} goes through --{flag}: leave it out{rows}", study.name)));
-    }
-    let named = |name: &str| {
-        let same = |row: &&Variant<P::Hyper, P::Scoring>| study::slug(row.0) == study::slug(name);
-        study.rows.iter().position(|row| same(&row)).or_else(|| {
-            let by_value = |i: &usize| {
-                goes_through
-                    .iter()
-                    .any(|flag| flags[i * columns.len()].get(flag).is_some_and(|value| typed_as(value) == name))
-            };
-            (0..study.rows.len()).find(by_value)
-        })
-    };
-    let mut rows: Vec<usize> = Vec::new();
-    for name in &wish.only {
-        let number = name.parse::<usize>().ok().filter(|n| (1..=study.rows.len()).contains(n)).map(|n| n - 1);
-        let known = study.rows.iter().map(|row| study::slug(row.0)).collect::<Vec<_>>().join(", ");
-        let row = number.or_else(|| named(name)).with_context(|| format!("--only {name}: the rows are {known}"));
-        rows.push(row.map_err(hyper::usage)?);
-    }
-    if rows.is_empty() {
-        rows = (0..study.rows.len()).collect();
-    }
-    rows.sort_unstable();
-    rows.dedup();
-
-    // Refused before hours of training: what no row looks at.
-    let chosen = || rows.iter().flat_map(|&r| columns.iter().map(move |column| (&study.rows[r], column)));
-    let typed: Vec<Cell<_, _>> =
-        chosen().map(|(row, column)| cell(row, column, &wish.typed)).collect::<Result<_>>().map_err(hyper::usage)?;
-    for (flag, value) in &wish.typed {
-        let one = Map::from_iter([(flag.clone(), value.clone())]);
-        some_takes(&typed, |cell| hyper::refuse_idle(&cell.h.own, &one, Typed::Here))?;
-    }
-    some_takes(&typed, |cell| scorable::<P>(&cell.h.own, &cell.scoring, &wish.scoring, Typed::Here))?;
-
-    let data = wish.typed.get("data").or_else(|| flags[0].get("data")).map_or(String::new(), typed_as);
-    let root = wish.run.clone().unwrap_or_else(|| {
-        let name = format!("table-{}-{}", study.name, hyper::data_name(&data));
-        Path::new("data/runs").join(P::NAME).join(if study.sheets.is_empty() { hyper::data_name(&data) } else { name })
-    });
-    let path = root.join("table.json");
-    let both = [path.clone(), root.join(REPORT)];
-    let page = format!("{}: {}", P::NAME, study.title);
-    outputs::check(&both[0], "table").and_then(|()| outputs::check(&both[1], &page)).context("--run")?;
-    let varied: Vec<String> = hyper::varied(&flags).into_iter().filter(|flag| goes_through.contains(flag)).collect();
-    let viewed = hyper::varied(&scorings);
-    // All runs are known to be sound before the first one trains.
-    let mut jobs = Vec::new();
-    for (place, &r) in rows.iter().enumerate() {
-        let row = &study.rows[r];
-        for (c, column) in columns.iter().enumerate() {
-            for (split, seed) in splits.iter().flat_map(|split| seeds.iter().map(move |seed| (split, seed))) {
-                let mut typed = wish.typed.clone();
-                typed.extend(split.clone().map(|split| ("split".to_string(), Value::from(split))));
-                typed.extend(seed.map(|seed| ("seed".to_string(), Value::from(seed))));
-                // What this row does not look at is for the others.
-                let all = cell(row, column, &typed).map_err(hyper::usage)?;
-                typed.retain(|name, _| !hyper::is_idle(&all.h.own, name));
-                let Cell { h, scoring } = cell(row, column, &typed).map_err(hyper::usage)?;
-                let mut lacks = None;
-                if let Err(error) = h.own.check() {
-                    // A dash is what does not go together by itself, not what was typed.
-                    let blank = cell(row, column, &Map::new())?.h.own.check().is_err();
-                    if blank && !study.columns.is_empty() {
-                        continue;
-                    }
-                    ensure!(blank && wish.plan, hyper::usage(error));
-                    lacks = Some(crate::say::one_line(&error));
-                }
-                let own = hyper::flags(&h);
-                let mut name: Vec<String> = varied.iter().map(|flag| typed_as(&own[flag])).collect();
-                name.extend(split.as_ref().map(|split| format!("split{split}")));
-                name.push(h.usual.seed.to_string());
-                let at = root.join(name.join("-").replace('/', "-"));
-                let views = hyper::flags(&scoring);
-                let views: Vec<String> =
-                    viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
-                let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
-                let words: Vec<&str> = [row.0, column.0].into_iter().filter(|word| !word.is_empty()).collect();
-                let words = words.join(", ");
-                jobs.push(Job { place, column: c, words, split: split.clone(), h, scoring, at, into, lacks });
-            }
-        }
-    }
-
-    if wish.plan {
-        let planned = |job| {
-            let Job { words, at, h, lacks, .. }: &Job<_, _> = job;
-            Planned { words, at, h, lacks: lacks.as_deref() }
-        };
-        return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
-    }
-    let (mut json_cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
-    let mut grid = Grid {
-        rows: rows.iter().map(|&r| study.rows[r].0.to_string()).collect(),
-        cells: vec![vec![Vec::new(); columns.len()]; rows.len()],
-    };
-    let mut claimed = vec![Vec::new(); rows.len()];
-    for Job { place, column, words, split, h, scoring, at, into, .. } in &jobs {
-        say(format!("{words}: {}", at.display()));
-        let run = paper::run_of(h, machine.clone());
-        let data = paper::opened_data::<P>(h, machine, Some(at))?;
-        paper::train::<P>(h, &data, at, &run)?;
-        let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
-        reasons.extend(results.not_comparable_because.clone().filter(|why| !reasons.contains(why)));
-        let new: Vec<_> = results.departures.iter().filter(|text| !departures.contains(text)).cloned().collect();
-        departures.extend(new);
-        json_cells.push(json!({
-            "row": grid.rows[*place], "column": columns[*column].0, "seed": h.usual.seed, "split": split, "run": at.display().to_string(),
-            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
-            "flags": hyper::flags(h), "departures": results.departures,
-        }));
-        let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
-        claimed[*place].extend(fair.map(|claim| (claim.score, claim.paper)));
-        grid.cells[*place][*column].push(results.scores);
-    }
-
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let title = format!(
-        "{} on {}{}, {}",
-        study.title,
-        hyper::data_name(&data),
-        if wish.splits.is_some() { format!(", {}", count(splits.len(), "split")) } else { String::new() },
-        count(seeds.len(), "seed")
-    );
-    let tables: Vec<(String, Table, Option<&Sheet>)> = if study.sheets.is_empty() {
-        vec![("Scores".into(), study::spread_table(&grid), None)]
-    } else {
-        let of = |sheet: &'static Sheet| {
-            (sheet.title.to_string(), study::sheet_table(sheet, study, (&grid, &claimed), &rows), Some(sheet))
-        };
-        study.sheets.iter().map(of).collect()
-    };
-    let said = (study.says)(&grid);
-    print(&title)?;
-    for (title, table, _) in &tables {
-        print(format!("{title}\n{table}"))?;
-    }
-    said.iter().try_for_each(print)?;
-    if !reasons.is_empty() {
-        print(format!("Not comparable with the paper: {}.", reasons.join("; ")))?;
-    }
-    let value = json!({"title": title, "cells": json_cells, "says": said, "not_comparable_because": reasons, "departures": departures});
-    write_json(&path, "table", &value)?;
-    answer(&value)?;
-    let mut report = Report::new(&page, P::CITATION);
-    report.facts(&[("data".into(), hyper::data_name(&data)), ("device".into(), machine.name.clone())]);
-    let why = if reasons.is_empty() { String::new() } else { format!("Not comparable: {}.", reasons.join("; ")) };
-    for (title, table, sheet) in &tables {
-        report.table(title, &why, table);
-        if let Some(sheet) = sheet.filter(|sheet| sheet.bars) {
-            report.bars(
-                &format!("{title}, drawn"),
-                "The thin line is a standard deviation to either side.",
-                "",
-                &grid.rows,
-                &study::bars(sheet, &grid),
-            );
-        }
-    }
-    report.list("What came out", &said);
-    report.list("Departures from the paper", &departures);
-    report.write(&root.join(REPORT))?;
-    print(format!("results: {}", path.display()))?;
-    print(format!("report:  {}", root.join(REPORT).display()))?;
-    // The last row is what a user takes along.
-    jobs.last().map_or(Ok(()), |job| paper::exported::<P>(&job.at, machine, &job.scoring))
-}
-
-/// The flags that some variants set: those that differ among them.
-fn through<H: Hyper, S: clap::Args + serde::Serialize + serde::de::DeserializeOwned + Clone>(
-    variants: &[Variant<H, S>],
-) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    for (_, set) in variants {
-        let (mut h, mut s) = (hyper::blank::<H>()?, hyper::blank::<S>()?);
-        set(&mut h, &mut s);
-        let mut flags = hyper::flags(&h);
-        flags.extend(hyper::flags(&s));
-        all.push(flags);
-    }
-    Ok(hyper::varied(&all))
 }

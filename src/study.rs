@@ -1,11 +1,16 @@
 //! A table of the paper that compares runs: rows and columns are flags, every cell is a run in a folder of its own, which
 //! resumes as any run does.
 
+use crate::hyper::{Sets, as_usual};
 use crate::metrics::mean_and_spread;
 use crate::report::{Bars, Table};
 
 /// What a row or a column sets, under its name in the table.
-pub type Variant<H, S> = (&'static str, fn(&mut H, &mut S));
+pub type Variant<H, S> = (&'static str, Sets<H, S>);
+
+/// A row, with the paper's cells of the first sheet as it prints them; where it has none, those of the paper's claims that
+/// ours may stand beside are shown.
+pub type Row<H, S> = (&'static str, Sets<H, S>, &'static [&'static str]);
 
 /// A table that a study prints.
 pub struct Sheet {
@@ -18,9 +23,6 @@ pub struct Sheet {
     pub unit: f64,
     /// Digits behind the point.
     pub digits: usize,
-    /// The paper's cells, row after row, as it prints them; where none stand here, those of the paper's claims that ours may
-    /// stand beside.
-    pub paper: &'static [&'static [&'static str]],
     /// Whether the report draws it as bars.
     pub bars: bool,
 }
@@ -32,9 +34,9 @@ pub struct Study<H: 'static, S: 'static> {
     /// Above the tables.
     pub title: &'static str,
     /// What all cells have in common.
-    pub fixed: fn(&mut H, &mut S),
+    pub fixed: Sets<H, S>,
     /// A row each.
-    pub rows: &'static [Variant<H, S>],
+    pub rows: &'static [Row<H, S>],
     /// A column each; empty where the columns are scores.
     pub columns: &'static [Variant<H, S>],
     /// The tables.
@@ -63,6 +65,21 @@ impl Grid {
         runs.iter().filter_map(of).collect()
     }
 
+    /// Whether the means of a score rise (or fall) from one of these rows to the next, equal ones allowed: `WHAT: yes`, or no
+    /// and where. None where fewer than two are there.
+    pub fn ordered<H, S>(&self, rows: &[Row<H, S>], what: &str, score: &str, rises: bool) -> Option<String> {
+        let place = |row: &Row<H, S>| self.rows.iter().position(|name| name == row.0);
+        let steps: Vec<(&str, f64)> =
+            rows.iter().filter_map(|row| Some((row.0, self.mean(place(row)?, score)?))).collect();
+        // Negated, so that a NaN breaks the order.
+        let breaks = |pair: &&[(&str, f64)]| !if rises { pair[1].1 >= pair[0].1 } else { pair[1].1 <= pair[0].1 };
+        let broken = steps.windows(2).filter(breaks);
+        let broken = broken.map(|pair| format!("{} {:.4} to {} {:.4}", pair[0].0, pair[0].1, pair[1].0, pair[1].1));
+        let broken = broken.collect::<Vec<_>>().join("; ");
+        let verdict = if broken.is_empty() { "yes".into() } else { format!("no: {broken}") };
+        (steps.len() > 1).then(|| format!("{what}: {verdict}"))
+    }
+
     /// The mean of a score over the runs of a row's first cell; None where there is none.
     pub fn mean(&self, row: usize, score: &str) -> Option<f64> {
         let values = self.values(row, 0, score);
@@ -70,9 +87,20 @@ impl Grid {
     }
 }
 
-/// Nothing to say.
-pub fn silent(_: &Grid) -> Vec<String> {
-    Vec::new()
+impl Sheet {
+    /// Per cent with two digits, without the paper's cells.
+    pub const PLAIN: Sheet = Sheet { title: "", cells: &[], unit: 100., digits: 2, bars: false };
+}
+
+impl<H, S> Study<H, S> {
+    /// The rows without the paper's cells.
+    pub(crate) fn variants(&self) -> Vec<Variant<H, S>> {
+        self.rows.iter().map(|&(name, set, _)| (name, set)).collect()
+    }
+
+    /// A run a row, of which nothing is said.
+    pub const PLAIN: Study<H, S> =
+        Study { name: "", title: "", fixed: as_usual, rows: &[], columns: &[], sheets: &[], says: |_| Vec::new() };
 }
 
 /// A name as a folder or a flag's value has it.
@@ -132,9 +160,10 @@ pub(crate) fn sheet_table<H: 'static, S: 'static>(
             let known = claimed[place].iter().find(|(name, _)| scores.contains(&name.as_str()));
             known.map_or(String::new(), |(_, number)| format!("{number:.*}", sheet.digits))
         };
-        let paper: Vec<String> = match sheet.paper.get(r) {
-            Some(paper) => (0..heads.len()).map(|i| paper.get(i).map_or(String::new(), ToString::to_string)).collect(),
-            None => (0..heads.len()).map(claim).collect(),
+        let printed = if sheet.title == study.sheets[0].title { study.rows[r].2 } else { &[] };
+        let paper: Vec<String> = match printed {
+            [] => (0..heads.len()).map(claim).collect(),
+            _ => (0..heads.len()).map(|i| printed.get(i).map_or(String::new(), ToString::to_string)).collect(),
         };
         if paper.iter().any(|cell| !cell.is_empty()) {
             table.rows.push(["  the paper".to_string()].into_iter().chain(paper).collect());

@@ -117,6 +117,17 @@ pub struct LabelSystem {
     pub normal: Option<[Tensor; 2]>,
 }
 
+/// f, the scores.
+impl Network for LabelSystem {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        self.net.scores(&self.feature(images, train), train)
+    }
+
+    fn width(&self) -> i64 {
+        self.net.scores.outputs()
+    }
+}
+
 impl LabelSystem {
     /// Mean and deviation of `features` ready-made features, 0 and 1 until they are known.
     pub fn normal(at: &Scope, features: i64) -> [Tensor; 2] {

@@ -250,6 +250,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// The numbers of a row that it gives.
+    pub fn outputs(&self) -> i64 {
+        self.weight.size()[0]
+    }
+
     /// `[B, inputs]` to `[B, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())

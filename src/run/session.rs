@@ -22,6 +22,7 @@ use crate::bounds::resident;
 use crate::collectives::{Gradients, World};
 use crate::device::Captured;
 use crate::device::machine::Machine;
+use crate::losses::Tally;
 use crate::optim::{Optimizer, Rule};
 use crate::say::{Bar, say};
 use crate::transfer::{peak_memory, upload};
@@ -300,20 +301,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// A whole step: `work` goes from `inputs`, which it gets on the device, to the loss and what the log is to read; then
+    /// A whole step: `work` goes from `inputs`, which it gets on the device, to the loss, its terms and embeddings; then
     /// its gradient, and a step against it at learning rate and β₁ `rates`. What is `fixed` but for inputs (of one shape)
     /// and rates is launched as one CUDA graph from its fourth time on, where a GPU serves one process; `work` then gets
     /// what else it uses as it was at that time. Elsewhere inputs but the first stay where they are.
     ///
     /// # Errors
     /// Those of `work`, and as [`Session::descend`].
-    pub fn descend_from<const N: usize>(
+    pub fn descend_from(
         &mut self,
         inputs: &[&Tensor],
         fixed: bool,
         rates: (f64, f64),
-        work: impl Fn(&[Tensor]) -> Result<[Tensor; N]>,
-    ) -> Result<[Tensor; N]> {
+        work: impl Fn(&[Tensor]) -> Result<(Tensor, Tally, Tensor)>,
+    ) -> Result<(Tensor, Tally, Tensor)> {
         let fits = self.optimizer.prepare(rates.0, rates.1);
         if fixed && let (true, beta1, graph) = &mut self.graph {
             let Session { optimizer, store, .. } = self;
@@ -327,15 +328,19 @@ impl<'a> Session<'a> {
             };
             let done = done.and_then(|graph| {
                 graph.run(&inputs, |inputs| {
-                    let found = work(inputs).unwrap_or_else(|error| panic!("{error:#}"));
+                    let (loss, Tally { sum, terms, active }, x) =
+                        work(inputs).unwrap_or_else(|error| panic!("{error:#}"));
                     optimizer.zero_grad();
-                    found[0].backward();
+                    loss.backward();
                     optimizer.apply();
-                    found.into()
+                    vec![loss, sum, terms, active, x]
                 })
             });
-            match done {
-                Ok(found) => return found.try_into().map_err(|_| anyhow!("a step left other tensors than it said")),
+            match done.map(<[Tensor; 5]>::try_from) {
+                Ok(found) => {
+                    let found = found.map_err(|_| anyhow!("a step left other tensors than it said"));
+                    return found.map(|[loss, sum, terms, active, x]| (loss, Tally { sum, terms, active }, x));
+                }
                 Err(error) => {
                     say(format!("note: this step is not one CUDA graph ({error:#}): training goes on without"))
                 }
@@ -350,7 +355,7 @@ impl<'a> Session<'a> {
             .collect();
         let found = work(&inputs)?;
         self.zero_grad();
-        self.gradients().backward(&found[0])?;
+        self.gradients().backward(&found.0)?;
         self.optimizer.apply();
         Ok(found)
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
+use super::watch::Reading;
 use crate::distance::Metric;
 use crate::losses::Tally;
 use crate::real::numbers;
@@ -44,17 +45,18 @@ pub fn batch(x: &Tensor, metric: Metric) -> Value {
 }
 
 /// The start of a logged step's line: the loss that was minimised, both means of its terms, how many there are and
-/// which share is above 0. Waits for the device.
-pub fn tally(step: u64, loss: &Tensor, tally: &Tally) -> Value {
+/// which share is above 0, then `rates`. Waits for the device.
+pub fn tally(step: u64, loss: &Tensor, tally: &Tally, rates: Value) -> Value {
     let (terms, active) = (tally.terms.int64_value(&[]), tally.active.int64_value(&[]));
-    json!({
+    let line = json!({
         "step": step,
         "loss": loss.double_value(&[]),
         "mean": tally.mean().double_value(&[]),
         "mean_active": tally.mean_active().double_value(&[]),
         "terms": terms,
         "active": active as f64 / terms.max(1) as f64,
-    })
+    });
+    joined(line, rates)
 }
 
 /// The entries of `more` after those of `line`, both objects.
@@ -65,8 +67,20 @@ pub fn joined(mut line: Value, more: Value) -> Value {
     line
 }
 
-/// The line of a logged step of embeddings `x` `[B, D]` at distances by `metric`: [`tally`], then `rates`, then [`batch`].
-/// Waits for the device.
-pub fn line(step: u64, loss: &Tensor, of: &Tally, rates: Value, x: &Tensor, metric: Metric) -> Value {
-    joined(joined(tally(step, loss, of), rates), batch(x, metric))
+/// The line of a logged step of embeddings `x` `[B, D]` that are compared by `metric`: [`tally`], then `rates`, then
+/// [`batch`]; and what the watch over collapse reads of it, where equal embeddings have the mean loss `collapsed`. Waits for
+/// the device.
+pub fn line(
+    step: u64,
+    loss: &Tensor,
+    of: &Tally,
+    rates: Value,
+    x: &Tensor,
+    metric: Metric,
+    collapsed: f64,
+) -> (Value, Option<Reading>) {
+    let x = x.detach();
+    let line = joined(tally(step, loss, of, rates), batch(&x, metric));
+    let reading = Reading::of(&line, collapsed);
+    (line, Some(reading))
 }

@@ -18,11 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::datasets::{Card, Photo};
+use crate::report::{Report, Table};
 use crate::run::photos::{Read, Reads};
+
+/// A verb of a paper's own: its name, what it does, its flags, and the work.
+pub type Own = (&'static str, &'static str, fn(Command) -> Command, fn(&ArgMatches) -> Result<()>);
 
 /// A data set, as the verbs of every paper meet it.
 pub trait Data {
@@ -77,6 +82,25 @@ fn people_of<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Value {
         hash.update(&[photo.person.to_le_bytes(), photo.camera.to_le_bytes()].concat());
     }
     json!(hash.finalize().to_hex().as_str())
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Name and score, fractions unless the name says otherwise.
+    pub scores: Vec<(String, f64)>,
+    /// How they were computed, in words and counts.
+    pub protocol: Vec<String>,
+    /// What is printed in place of the list of scores, with titles; empty prints that list.
+    pub tables: Vec<(String, Table)>,
+    /// Pictures, behind scores and protocol.
+    pub report: Report,
+}
+
+impl Default for Evaluation {
+    fn default() -> Evaluation {
+        Evaluation { scores: Vec::new(), protocol: Vec::new(), tables: Vec::new(), report: Report::new("", "") }
+    }
 }
 
 /// What a network says of what a user brings.

@@ -13,9 +13,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::embed::Embedding;
 use super::kept::{self, NOT_READ};
-use super::{Brought, Rows, people, reid};
+use super::reid::{self, Compared, Draws};
+use super::{Brought, Evaluation, Rows, people};
 use crate::collectives::{Shares, World};
 use crate::datasets::{self, Fits, Photo, Reader, ReidSet};
+use crate::deploy::About;
 use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::losses::quadruplet::Dissimilarity;
@@ -60,6 +62,17 @@ pub enum Order {
 }
 
 impl Comparison {
+    /// How a network of this form compares photos of `size` (height and width).
+    pub fn new(form: Form, size: (u32, u32), by: Dissimilarity, order: Order, run: &Run) -> Comparison {
+        let images = people::embedding(recipe(form, size), TestViews::Original, run);
+        let batch = match (by, form) {
+            (Dissimilarity::Embedding, _) => images.batch,
+            (_, Form::Small) => 1024,
+            _ => 256,
+        };
+        Comparison { images: Embedding { batch, ..images }, by, order }
+    }
+
     /// Every query with every gallery photo: what they are ranked by ([`Dissimilarity::ranked`]), f32 `[Q, G]` on the CPU.
     /// Errors name the photo that cannot be read.
     pub fn matrix(&self, network: &QuadrupletNet, query: &[Photo], gallery: &[Photo]) -> Result<Tensor> {
@@ -151,6 +164,33 @@ impl Comparison {
         let all: Vec<f64> = all.into_iter().map(|x| self.by.shown(x.into())).collect();
         let (same, different) = all.split_at(count);
         Ok(Some(Distances { same: same.to_vec(), different: different.to_vec(), across }))
+    }
+
+    /// The set's test people ranked single shot and as a whole gallery, and Figure 5's distances of `count` training pairs of
+    /// each kind, seen `across` cameras or not.
+    ///
+    /// # Errors
+    /// Where the set cannot be scored, a photo cannot be read, or another process is gone.
+    pub fn evaluate(
+        &self,
+        network: &QuadrupletNet,
+        set: &ReidSet,
+        draws: Draws,
+        (count, across): (usize, bool),
+        run: &Run,
+    ) -> Result<Evaluation> {
+        reid::can_be_scored(set)?;
+        let test = reid::middle_photos(set);
+        let compared = Compared::of(&test, self.matrix(network, &test.query, &test.gallery)?, draws, run.seed);
+        let training = self.distances(network, &set.train, &people::reader(&set.train, run), count, across)?;
+        let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
+        found.scores.extend(training.iter().flat_map(Distances::scores));
+        found.protocol = [compared.protocol(), self.protocol(training.as_ref()), test.notes.clone()].concat();
+        if run.leads() {
+            training.iter().for_each(|distances| distances.show(&mut found.report));
+            compared.show(&mut found.report, |ranked| self.by.shown(ranked))?;
+        }
+        Ok(found)
     }
 
     /// How it compares, in words, and what [`Comparison::distances`] measured.
@@ -326,6 +366,17 @@ pub fn compared(network: &QuadrupletNet, a: &Tensor, b: &Tensor, by: Dissimilari
     ranked(network, &viewed(network, a, order), &viewed(network, b, order), by, order)
 }
 
+/// What a module that embeds an image or compares two takes and gives.
+pub fn about(recipe: Recipe, by: Dissimilarity) -> About {
+    let what = match by {
+        Dissimilarity::Embedding => "model(images) is f, unit rows: rank by their squared distance",
+        Dissimilarity::Unbounded => "model(a, b) is |g| for pairs of images: rank by it",
+        Dissimilarity::Softmax => "model(a, b) is the logit of g of two images: rank by it; sigmoid(model(a, b)) is g",
+    };
+    let about = About::photos(recipe, TestViews::Original, what);
+    if by == Dissimilarity::Embedding { about.unit() } else { About { inputs: 2, ..about } }
+}
+
 /// `count` pairs of one person and then as many of two, as places in `photos`, drawn as a batch of quadruplets is:
 /// (reference, positive), then (reference, negative); with `across`, each of two cameras. One seed for every model and
 /// run, so that they are measured on the same pairs. None where the photos give no quadruplet.
@@ -435,33 +486,16 @@ pub fn gather_parts(world: &World, own: &Tensor, parts: i64, shares: &Shares) ->
 }
 
 /// What a log line says of a batch's pairs, `g` `[M]` of each kind, one person's first: the mean of g and of g² of one
-/// person's pairs and of two people's. Waits for the device.
-pub fn batch_line(g: &[Tensor]) -> Value {
+/// person's pairs and of two people's; of a softmax also the share of pairs with g(1 - g) below 0.001, to which it passes
+/// nothing on (Section 3.2). Waits for the device.
+pub fn batch_line(g: &[Tensor], by: Dissimilarity) -> Value {
     let all = Tensor::cat(&g.iter().map(|g| g.detach().to_kind(Kind::Double)).collect::<Vec<_>>(), 0);
-    let same = g[0].size()[0];
-    let both = |x: &Tensor| {
-        let mean = |x: Tensor| x.mean(Kind::Double).double_value(&[]);
-        json!({"same": mean(x.narrow(0, 0, same)), "different": mean(x.narrow(0, same, x.size()[0] - same))})
-    };
-    json!({"distance": both(&all), "square": both(&all.square())})
-}
-
-/// The share of pairs with g(1 - g) below 0.001, to which the softmax passes nothing on (Section 3.2). Waits for the
-/// device.
-pub fn saturated(g: &[Tensor]) -> f64 {
-    let all = Tensor::cat(&g.iter().map(|g| g.detach().to_kind(Kind::Double)).collect::<Vec<_>>(), 0);
-    (&all - all.square()).lt(1e-3).to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
-}
-
-/// Whether the numbers of `steps` rise (or fall) from one to the next, equal ones allowed: `WHAT: yes`, or no and where.
-/// None of fewer than two.
-pub fn in_order(what: &str, steps: &[(&str, f64)], rises: bool) -> Option<String> {
-    let broken = steps
-        .windows(2)
-        // Negated, so that a NaN breaks the order.
-        .filter(|pair| !if rises { pair[1].1 >= pair[0].1 } else { pair[1].1 <= pair[0].1 })
-        .map(|pair| format!("{} {:.4} to {} {:.4}", pair[0].0, pair[0].1, pair[1].0, pair[1].1));
-    let broken: Vec<String> = broken.collect();
-    let verdict = if broken.is_empty() { "yes".into() } else { format!("no: {}", broken.join("; ")) };
-    (steps.len() > 1).then(|| format!("{what}: {verdict}"))
+    let (same, square) = (g[0].size()[0], all.square());
+    let mean = |x: Tensor| x.mean(Kind::Double).double_value(&[]);
+    let both = |x: &Tensor| json!({"same": mean(x.narrow(0, 0, same)), "different": mean(x.narrow(0, same, x.size()[0] - same))});
+    let mut line = json!({"distance": both(&all), "square": both(&square)});
+    if by == Dissimilarity::Softmax {
+        line["saturated"] = json!(mean((&all - square).lt(1e-3).to_kind(Kind::Double)));
+    }
+    line
 }

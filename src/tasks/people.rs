@@ -9,13 +9,12 @@ use serde_json::Value;
 use tch::Tensor;
 
 use super::embed::{Embedding, at_once};
-use super::reid::{Embedded, has_cameras};
+use super::reid::has_cameras;
 use super::{Brought, Data, Rows};
 use crate::collectives::Shares;
 use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet};
 use crate::distance::Metric;
 use crate::loader::Loader;
-use crate::metrics::retrieval::{Ap, Retrieval};
 use crate::models::{Network, channels_last};
 use crate::run::{Run, photos::Reads};
 use crate::sampler::{PkSampler, TripletSampler};
@@ -94,9 +93,6 @@ impl Batch {
         [&self.images, &self.labels]
     }
 }
-
-/// Names and scores, fractions.
-pub type Scores = Vec<(String, f64)>;
 
 /// Which rows of the training photos make the batch of a step.
 pub type Sampler = Box<dyn Fn(u64) -> Vec<usize> + Send + Sync>;
@@ -203,31 +199,6 @@ pub fn embed_photos(network: &dyn Network, of: &Brought, embedding: &Embedding) 
     Ok(Rows { what: format!("{} embeddings of width {}", rows.names.len(), network.width()), ..rows })
 }
 
-impl Embedded {
-    /// mAP by both rules and rank-1, 5 and 10, with `name` before them; after re-ranking too, where that is asked for.
-    /// And what they were computed from, before re-ranking.
-    ///
-    /// # Errors
-    /// Where another process is gone, or no query has a match.
-    pub fn scores(&self, name: &str, metric: Metric, rerank: bool, run: &Run) -> Result<(Scores, Retrieval)> {
-        let of = |name: &str, scored: &Retrieval| -> Scores {
-            let maps = [("mAP", Ap::Trapezoid), ("mAP (step)", Ap::Step)];
-            let maps = maps.map(|(metric, ap)| (format!("{name} {metric}"), scored.map_of(ap)));
-            maps.into_iter().chain([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k)))).collect()
-        };
-        let scored = self.score(metric, Ap::Trapezoid, run.world())?;
-        ensure!(
-            scored.skipped < self.q.len(),
-            "no query has a match in the gallery under the Market-1501 rule: give other --data"
-        );
-        let mut all = of(name, &scored);
-        if rerank && run.leads() {
-            all.extend(of(&format!("{name} re-ranked"), &self.score_reranked(Ap::Trapezoid)));
-        }
-        Ok((all, scored))
-    }
-}
-
 /// For every photo of `photos` the hardest negative among `pool` random ones under `network`, int64 `[N]`: offline hard
 /// mining at `step` (1703.07737, Section 2).
 ///
@@ -236,7 +207,7 @@ impl Embedded {
 pub fn mine_offline(
     network: &dyn Network,
     photos: &Arc<Vec<Photo>>,
-    embedding: &Embedding,
+    recipe: Recipe,
     metric: Metric,
     pool: usize,
     step: u64,
@@ -246,7 +217,7 @@ pub fn mine_offline(
     // Someone without a usable photo is somebody else here, and nobody's negative.
     let chosen = reader(photos, run).usable((0..photos.len()).collect(), &[same, &|_, _, _| true])?;
     let shown: Vec<Photo> = chosen.iter().map(|&row| photos[row].clone()).collect();
-    let x = embedding.photos(network, &shown, "mine offline")?;
+    let x = embedding(recipe, TestViews::Original, run).photos(network, &shown, "mine offline")?;
     let people = Tensor::from_slice(&shown.iter().map(|photo| photo.person).collect::<Vec<_>>());
     let mut rng = crate::seed::at(run.seed("offline mining"), step, 0);
     let rows = rand::seq::index::sample(&mut rng, photos.len(), pool.min(photos.len()));

@@ -10,17 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::bare;
 use super::embed::{Embedding, average_by};
 pub use super::search::SEARCH;
-use crate::collectives::World;
+use super::{Evaluation, bare};
 use crate::datasets::{self, Layout, Photo, ReidSet, Split};
 use crate::distance::Metric;
 use crate::files;
 use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Retrieval, SingleShot};
 use crate::models::Network;
-pub use crate::report::curves;
 use crate::report::{Frame, GalleryRow, Report, Series, Tile};
+use crate::run::Run;
 use crate::seed;
 
 /// Which people are trained on and which are tested, as flags.
@@ -101,20 +100,19 @@ impl ReidData {
 }
 
 /// Query and gallery of a set as embeddings; a tracklet is one row, the mean of its frames.
-#[derive(Debug)]
-pub struct Embedded {
+struct Embedded {
     /// f32 `[Q, D]`.
-    pub query: Tensor,
+    query: Tensor,
     /// f32 `[G, D]`.
-    pub gallery: Tensor,
+    gallery: Tensor,
     /// Who the queries are.
-    pub q: Vec<Identity>,
+    q: Vec<Identity>,
     /// Who the gallery is.
-    pub g: Vec<Identity>,
+    g: Vec<Identity>,
     /// For each query its photo (a tracklet's first) in the set.
-    pub query_photo: Vec<usize>,
+    query_photo: Vec<usize>,
     /// For each gallery row its photo.
-    pub gallery_photo: Vec<usize>,
+    gallery_photo: Vec<usize>,
 }
 
 /// The rows of `photos` with tracklets averaged.
@@ -134,78 +132,77 @@ fn rows(
     Ok((x, who, firsts))
 }
 
-/// Embeds query and gallery.
-pub fn embed(network: &dyn Network, set: &ReidSet, embedding: &Embedding) -> Result<Embedded> {
-    let (query, q, query_photo) = rows(network, &set.query, embedding, "embed queries")?;
-    let (gallery, g, gallery_photo) = rows(network, &set.gallery, embedding, "embed gallery")?;
-    Ok(Embedded { query, gallery, q, g, query_photo, gallery_photo })
-}
-
-/// Multi-query embeddings (1703.07737, Section 4.3): each query replaced by the mean of all `multi_query` photos of
-/// its person and camera. None where the set has no multi-query boxes; a query without any is an error.
-pub fn multi_query(
+/// Query and gallery embedded and scored by the Market-1501 rule (same person in the same camera dropped, junk dropped,
+/// distractors kept): mAP by both rules and rank-1, 5 and 10 of a single query; of multiple queries (each the mean of all
+/// photos of its person and camera; 1703.07737, Section 4.3) where the set has boxes for them; and of both after
+/// k-reciprocal re-ranking with its authors' k1 = 20, k2 = 6, λ = 0.3, where that is asked for. Several processes take a
+/// part of the gallery each.
+///
+/// # Errors
+/// Where a photo cannot be read, no query has a match, a query has no multi-query box, or another process is gone.
+pub fn retrieval(
     network: &dyn Network,
     set: &ReidSet,
     embedding: &Embedding,
-    embedded: &Embedded,
-) -> Result<Option<Embedded>> {
-    if set.multi_query.is_empty() {
-        return Ok(None);
-    }
-    let (x, who, _) = rows(network, &set.multi_query, embedding, "embed multi-query")?;
-    let query = retrieval::multi_query(&x, &who, &embedded.q)?;
-    Ok(Some(Embedded {
-        query,
-        gallery: embedded.gallery.shallow_clone(),
-        q: embedded.q.clone(),
-        g: embedded.g.clone(),
-        ..Embedded::empty()
-    }))
-}
-
-impl Embedded {
-    fn empty() -> Embedded {
-        let none = || Tensor::zeros([0, 0], (tch::Kind::Float, tch::Device::Cpu));
-        Embedded { query: none(), gallery: none(), q: vec![], g: vec![], query_photo: vec![], gallery_photo: vec![] }
-    }
-
-    /// Scores under the Market rule: same person in the same camera dropped, junk dropped, distractors kept. Several
-    /// processes take a part of the gallery each. Errors where another process is gone.
-    pub fn score(&self, metric: Metric, ap: Ap, world: &World) -> Result<Retrieval> {
-        let Embedded { query, gallery, q, g, .. } = self;
-        if world.is_alone() {
-            return Ok(retrieval::evaluate(query, gallery, q, g, metric, Exclude::SameCamera, ap));
+    metric: Metric,
+    rerank: bool,
+    run: &Run,
+) -> Result<Evaluation> {
+    let (query, q, query_photo) = rows(network, &set.query, embedding, "embed queries")?;
+    let (gallery, g, gallery_photo) = rows(network, &set.gallery, embedding, "embed gallery")?;
+    let embedded = Embedded { query, gallery, q, g, query_photo, gallery_photo };
+    let Embedded { query, gallery, q, g, .. } = &embedded;
+    let mut found = Evaluation::default();
+    let mut score = |name: &str, query: &Tensor| -> Result<Retrieval> {
+        let mut add = |name: String, scored: &Retrieval| {
+            for (metric, ap) in [("mAP", Ap::Trapezoid), ("mAP (step)", Ap::Step)] {
+                found.scores.push((format!("{name} {metric}"), scored.map_of(ap)));
+            }
+            found.scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
+        };
+        let (rule, ap, world) = (Exclude::SameCamera, Ap::Trapezoid, run.world());
+        let scored = match world.is_alone() {
+            true => retrieval::evaluate(query, gallery, q, g, metric, rule, ap),
+            false => retrieval::evaluate_shared(query, gallery, q, g, metric, rule, ap, world)?,
+        };
+        let none = "no query has a match in the gallery under the Market-1501 rule: give other --data";
+        ensure!(scored.skipped < q.len(), none);
+        add(name.into(), &scored);
+        if rerank && run.leads() {
+            let dist = retrieval::rerank(query, gallery, 20, 6, 0.3);
+            add(format!("{name} re-ranked"), &retrieval::evaluate_distances(&dist, q, g, rule, ap));
         }
-        retrieval::evaluate_shared(query, gallery, q, g, metric, Exclude::SameCamera, ap, world)
+        Ok(scored)
+    };
+    let single = score("single query", query)?;
+    if !set.multi_query.is_empty() {
+        let (x, who, _) = rows(network, &set.multi_query, embedding, "embed multi-query")?;
+        score("multi query", &retrieval::multi_query(&x, &who, q)?)?;
     }
-
-    /// Scores after k-reciprocal re-ranking with the authors' k1 = 20, k2 = 6, λ = 0.3.
-    pub fn score_reranked(&self, ap: Ap) -> Retrieval {
-        let dist = retrieval::rerank(&self.query, &self.gallery, 20, 6, 0.3);
-        retrieval::evaluate_distances(&dist, &self.q, &self.g, Exclude::SameCamera, ap)
+    let count = |wanted: fn(i64) -> bool| g.iter().filter(|identity| wanted(identity.person)).count();
+    let people: std::collections::BTreeSet<_> = q.iter().map(|identity| identity.person).collect();
+    let (known, distractors, junk) =
+        (count(|person| person > 0), count(|person| person == 0), count(|person| person < 0));
+    let (views, kind) = (embedding.views.count(), embedding.views.name());
+    found.protocol = vec![
+        format!(
+            "{} queries of {} people; {} of them have no match in the gallery and are left out",
+            q.len(),
+            people.len(),
+            single.skipped
+        ),
+        format!(
+            "gallery of {}: {known} of known people, {distractors} distractors (kept), {junk} junk (dropped)",
+            g.len()
+        ),
+        "Market-1501 rule: gallery items of the query's person in the query's camera are dropped".into(),
+        format!("--metric {metric} of embeddings of {views} view(s) a photo ({kind}), averaged"),
+        "mAP by the trapezoid rule of the official script; (step) is the mean precision at hits".into(),
+    ];
+    if run.leads() {
+        retrieval_sections(&mut found.report, set, &embedded, &single, metric, run.seed)?;
     }
-
-    /// The counts that a score rests on.
-    pub fn protocol(&self, scored: &Retrieval) -> Vec<String> {
-        let count = |wanted: fn(i64) -> bool| self.g.iter().filter(|identity| wanted(identity.person)).count();
-        let people: std::collections::BTreeSet<_> = self.q.iter().map(|identity| identity.person).collect();
-        vec![
-            format!(
-                "{} queries of {} people; {} of them have no match in the gallery and are left out",
-                self.q.len(),
-                people.len(),
-                scored.skipped
-            ),
-            format!(
-                "gallery of {}: {} of known people, {} distractors (kept), {} junk (dropped)",
-                self.g.len(),
-                count(|person| person > 0),
-                count(|person| person == 0),
-                count(|person| person < 0)
-            ),
-            "Market-1501 rule: gallery items of the query's person in the query's camera are dropped".into(),
-        ]
-    }
+    Ok(found)
 }
 
 /// Who the photos show.
@@ -444,7 +441,7 @@ impl<'a> Compared<'a> {
 }
 
 /// CMC, distance histograms and a gallery of queries with their first ten answers.
-pub fn retrieval_sections(
+fn retrieval_sections(
     report: &mut Report,
     set: &ReidSet,
     embedded: &Embedded,

@@ -504,7 +504,7 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         (
             "triplet-reid",
             "",
-            "--t1 25000|missing: TriNet starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
+            "--t1 25000|missing: training starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
         ),
         ("triplet-reid", "--weights w.pth", "--t1 25000|missing: --weights w.pth|scripts/fetch market1501 gets it"),
         ("quadruplet", "", "--steps 25000 --steps2 25000|scripts/fetch alexnet|missing: no folder data/cuhk03"),

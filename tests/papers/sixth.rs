@@ -1,19 +1,11 @@
 //! Dimensionality Reduction by Learning an Invariant Mapping.
 //! R. Hadsell, S. Chopra, Y. LeCun. CVPR 2006. The contrastive loss, on faces: what a further paper takes.
 
-use anyhow::{Context, Result};
-use clap::Args;
 use rankle::datasets::{drawn, faces::FaceSet};
-use rankle::deploy::About;
-use rankle::hyper::{Hyper, count, positive, within};
-use rankle::models::{FaceSmall, Network, layers::Scope};
-use rankle::paper::{Departures, Evaluation, Nets, NoScoring, NoVerbs, Paper, Plan};
-use rankle::run::{Run, session::Done, session::Session, stats};
-use rankle::tasks::{Rows, brought::Brought, faces, people};
-use rankle::transform::{Augment, Recipe, TestViews};
-use rankle::{distance::Metric, losses::Tally, optim::Rule, program, sampler::PkSampler};
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor, nn::VarStore};
+use rankle::models::FaceSmall;
+use rankle::paper::prelude::*;
+use rankle::sampler::PkSampler;
+use rankle::tasks::{faces, people};
 
 /// Pixels a side.
 const SIDE: u32 = 32;
@@ -21,23 +13,21 @@ const SIDE: u32 = 32;
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
     /// The drawn faces (ours)
-    #[arg(long, value_name = "drawn", default_value = "drawn", value_parser = ["drawn"])]
+    #[arg(long, value_name = "drawn", default_value = "drawn", value_parser = ["drawn"], help_heading = "Data")]
     data: String,
     /// Margin m (Eq. 4)
-    #[arg(long, default_value_t = 1., value_parser = positive)]
+    #[arg(long, default_value_t = 1., value_parser = positive, help_heading = "Loss")]
     margin: f64,
     /// People a batch, four faces each (ours)
-    #[arg(long, default_value_t = 12, value_parser = within(2..=1000_usize))]
+    #[arg(long, default_value_t = 12, value_parser = within(2..=1000_usize), help_heading = "Batches")]
     people: usize,
     /// Steps (ours)
-    #[arg(long, default_value_t = 120, value_parser = count)]
+    #[arg(long, default_value_t = 120, value_parser = count, help_heading = "Optimisation")]
     steps: u64,
 }
 
 impl Hyper for Flags {
     const NAMED: &'static [&'static str] = &["data", "margin", "seed"];
-    const HEADINGS: &'static [(&'static str, &'static [&'static str])] =
-        &[("Data", &["data"]), ("Loss", &["margin"]), ("Batches", &["people"]), ("Optimisation", &["steps"])];
 }
 
 struct Contrastive;
@@ -45,10 +35,10 @@ struct Contrastive;
 impl Paper for Contrastive {
     const NAME: &'static str = "sixth";
     const CITATION: &'static str = "Hadsell, Chopra, LeCun: Dimensionality Reduction by Learning an Invariant Mapping";
-    const DEPARTURES: &'static [Departures<Flags>] = &[(|_| true, &["the faces are drawn; the paper has digits"])];
+    const DEPARTURES: &'static [&'static str] = &["the faces are drawn; the paper has digits"];
+    const SEES: Option<Sees<Self>> = Some(|_, _| (Recipe::imagenet(SIDE, SIDE), TestViews::Original));
     type Hyper = Flags;
     type Scoring = NoScoring;
-    type Own = NoVerbs;
     type Data = FaceSet;
     type Shape = ();
     type Net = FaceSmall;
@@ -62,7 +52,7 @@ impl Paper for Contrastive {
     }
 
     fn plan(h: &Flags, _: &FaceSet, _: &str, _: &Run) -> Result<Plan> {
-        Ok(Plan { steps: h.steps, rule: Rule::ADAM, weight_decay: 0., what: "a small network".into() })
+        Ok(Plan { steps: h.steps, rule: Rule::ADAM, weight_decay: 0. })
     }
 
     fn train(h: &Flags, set: &FaceSet, _: &str, net: &FaceSmall, session: &mut Session, run: &Run) -> Result<()> {
@@ -79,7 +69,7 @@ impl Paper for Contrastive {
             let loss = tally.mean();
             session.descend(&loss, 1e-3, 0.9)?;
             let done = Done { step: batch.step, loss: &loss, images: x.size()[0], waited: loader.waited() };
-            session.after(done, || (stats::tally(batch.step, &loss, &tally), None))?;
+            session.after(done, || (stats::tally(batch.step, &loss, &tally, json!({})), None))?;
         }
         Ok(())
     }
@@ -89,22 +79,6 @@ impl Paper for Contrastive {
         let x = how.photos(&nets.only()?, &set.test, "embed")?;
         let scores = faces::judge(set, &x, faces::Variant::Plain, 1e-3)?.scores(1e-3);
         Ok(Evaluation { scores, ..Evaluation::default() })
-    }
-
-    fn embed(_: &Flags, nets: &Nets<'_, Self>, of: &Brought, _: &NoScoring, run: &Run) -> Result<Rows> {
-        people::embed_photos(
-            &nets.only()?,
-            of,
-            &people::embedding(Recipe::imagenet(SIDE, SIDE), TestViews::Original, run),
-        )
-    }
-
-    fn about(_: &Flags, _: &(), _: &str, _: &NoScoring) -> About {
-        About::photos(Recipe::imagenet(SIDE, SIDE), TestViews::Original, "points")
-    }
-
-    fn export(_: &Flags, net: &FaceSmall, _: &NoScoring, inputs: &[Tensor]) -> Tensor {
-        net.forward(&inputs[0], false)
     }
 }
 
@@ -116,6 +90,4 @@ fn contrastive(x: &Tensor, labels: &Tensor, margin: f64) -> Tally {
     Tally::over(&terms, Some(&d.ones_like().triu(1).to_kind(Kind::Bool))) // every pair once
 }
 
-fn main() -> std::process::ExitCode {
-    program::main::<Contrastive>()
-}
+rankle::program!(Contrastive);

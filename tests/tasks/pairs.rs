@@ -1,10 +1,12 @@
 //! 1704.01719: photos compared two by two, and the pairs that are compared.
 
 use rankle::datasets::{Photo, Reader, drawn::People};
+use rankle::hyper::{Sets, as_usual};
 use rankle::losses::quadruplet::{self, Dissimilarity};
 
 use rankle::models::layers::Scope;
 use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
+use rankle::study::{Grid, Row};
 use rankle::tasks::embed::Embedding;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::transform::{Recipe, TestViews};
@@ -170,7 +172,7 @@ fn means_and_spreads_are_named_as_figure_5s() {
 fn a_log_line_has_the_means_of_both_kinds_of_pairs() {
     let g = [vec![0.1, 0.9999], vec![0.5, 0.7], vec![1., 0.2]];
     let tensors = g.clone().map(|g| Tensor::from_slice(&g));
-    let line = pairs::batch_line(&tensors);
+    let line = pairs::batch_line(&tensors, Dissimilarity::Softmax);
     let number = |pointer: &str| line.pointer(pointer).and_then(|x| x.as_f64()).expect("a number");
     let mean = |values: &[f64], power: i32| values.iter().map(|x| x.powi(power)).sum::<f64>() / values.len() as f64;
     let negative = [&g[1][..], &g[2]].concat();
@@ -178,14 +180,16 @@ fn a_log_line_has_the_means_of_both_kinds_of_pairs() {
         close(number(&format!("/{name}/same")), mean(&g[0], power), 1e-12);
         close(number(&format!("/{name}/different")), mean(&negative, power), 1e-12);
     }
-    close(pairs::saturated(&tensors), 2. / 6., 1e-12);
+    close(number("/saturated"), 2. / 6., 1e-12);
 }
 
 #[test]
 fn an_order_holds_or_is_said_to_break_and_where() {
     let of = |steps: &[f64], rises: bool| {
-        let steps: Vec<(&str, f64)> = ["a", "b", "c"].into_iter().zip(steps.iter().copied()).collect();
-        pairs::in_order("it rises", &steps, rises)
+        let cells = steps.iter().map(|&step| vec![vec![vec![("score".to_string(), step)]]]).collect();
+        let grid = Grid { rows: ["a", "b", "c"].map(String::from).to_vec(), cells };
+        let rows: [Row<(), ()>; 3] = ["a", "b", "c"].map(|name| (name, as_usual as Sets<(), ()>, &[] as &[&str]));
+        grid.ordered(&rows, "it rises", "score", rises)
     };
     assert_eq!(of(&[1., 1., 2.], true).as_deref(), Some("it rises: yes"));
     assert_eq!(of(&[2., 1., 1.], false).as_deref(), Some("it rises: yes"));

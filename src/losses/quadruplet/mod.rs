@@ -131,6 +131,15 @@ impl std::fmt::Display for Dissimilarity {
 }
 
 impl Dissimilarity {
+    /// Outputs of fc8, a pair's or an image's (Figure 2).
+    pub fn units(self) -> i64 {
+        match self {
+            Self::Embedding => 512,
+            Self::Unbounded => 1,
+            Self::Softmax => 2,
+        }
+    }
+
     /// g as the losses take it: `outputs` `[N, units]` to `[N]`.
     pub fn g(self, outputs: &Tensor) -> Tensor {
         if self == Self::Softmax { dissimilarity(outputs) } else { outputs.select(1, 0) }

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, ValueEnum};
 use image::{ImageFormat, RgbImage};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,6 +22,7 @@ use crate::outputs;
 use crate::picture::Similarity;
 use crate::say::{Bar, Within, one_line, print};
 use crate::source::{Region, View};
+use crate::tasks::Own;
 
 /// Where the detector's weights lie by themselves.
 pub const DETECTOR: &str = "data/weights/mtcnn.safetensors";
@@ -133,23 +134,13 @@ fn found(detector: &Detector, photo: &RgbImage, name: &str, within: &Within) -> 
     })
 }
 
-/// The verbs that facenet has beside those of every paper.
-#[derive(Subcommand, Debug)]
-pub enum Verbs {
-    /// Find faces in photos (MTCNN) and cut them out: a PNG a photo, and all faces as JSON
-    Crop(CropFlags),
-}
-
-impl Verbs {
-    /// Does it.
-    ///
-    /// # Errors
-    /// Those of the verb.
-    pub fn run(&self) -> Result<()> {
-        let Verbs::Crop(flags) = self;
-        flags.run()
-    }
-}
+/// The verb that cuts faces out of photos.
+pub const CROP: Own = (
+    "crop",
+    "Find faces in photos (MTCNN) and cut them out: a PNG a photo, and all faces as JSON",
+    CropFlags::augment_args,
+    |of| CropFlags::from_arg_matches(of)?.run(),
+);
 
 /// Which photos are cut, and how.
 #[derive(Args, Debug)]
@@ -195,7 +186,7 @@ struct Line {
 
 const FILE: &str = "faces.jsonl";
 /// What a crop's file says that it is.
-const CROP: &str = "crop";
+const KIND: &str = "crop";
 
 impl CropFlags {
     fn run(&self) -> Result<()> {
@@ -217,7 +208,7 @@ impl CropFlags {
         self.keep(&mut lines, &photos, &names);
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
-        there.into_iter().try_for_each(|crop| outputs::check(&crop, CROP)).context("--out")?;
+        there.into_iter().try_for_each(|crop| outputs::check(&crop, KIND)).context("--out")?;
         let place = out.join(FILE);
         let write = |lines: &BTreeMap<String, String>| {
             let text: Vec<&str> = std::iter::once(&head).chain(lines.values()).map(String::as_str).collect();
@@ -301,7 +292,7 @@ impl CropFlags {
             if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
                 return true;
             }
-            file.filter(|file| outputs::made(file, CROP)).map(fs::remove_file);
+            file.filter(|file| outputs::made(file, KIND)).map(fs::remove_file);
             false
         });
         for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
@@ -384,7 +375,7 @@ fn cut(
         // What is embedded from the file is then what is embedded on the fly.
         let mut bytes = Vec::new();
         crop.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
-        files::write_whole(&out.join(name), &outputs::marked(bytes, CROP))?;
+        files::write_whole(&out.join(name), &outputs::marked(bytes, KIND))?;
         line.crop = Some(name.into());
     }
     Ok(line)

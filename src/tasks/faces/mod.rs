@@ -16,7 +16,7 @@ use crate::metrics::{clustering, recognition};
 
 pub use baselines::{BASELINES, baselines, beside, comparison};
 pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_photos, open, part, parts, sampler};
-pub use crop::{CropFlags, DETECTOR, Form, Verbs, chosen, views};
+pub use crop::{CROP, CropFlags, DETECTOR, Form, chosen, views};
 pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
 pub use folds::{

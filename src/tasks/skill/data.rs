@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, FromArgMatches};
 use serde_json::{Value, json};
 use tch::Kind;
 
@@ -18,7 +19,7 @@ use crate::datasets::skills::{Fold, SkillSet};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
 use crate::say::print;
-use crate::tasks::Data;
+use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
 use crate::video::{self, Cache, Clip};
 use crate::weights;
@@ -330,8 +331,8 @@ impl FromStr for Part {
 }
 
 /// Whose videos are to be ranked, by which run, and how they are scored (`S`).
-#[derive(Debug, clap::Args)]
-pub struct RankFlags<S: clap::Args> {
+#[derive(Debug, Args)]
+pub struct RankFlags<S: Args> {
     /// Run folder that train made
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
@@ -352,8 +353,14 @@ pub struct RankFlags<S: clap::Args> {
     pub how: S,
 }
 
+/// The verb that computes optical flow.
+pub const FLOW: Own =
+    ("flow", "Compute TV-L1 optical flow once, for the temporal stream", FlowFlags::augment_args, |of| {
+        FlowFlags::from_arg_matches(of)?.compute()
+    });
+
 /// Whose optical flow is to be computed.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Args)]
 pub struct FlowFlags {
     /// EPIC-Skills' folder: reads videos/, writes flow/
     #[arg(long, value_name = "DIR", conflicts_with = "videos")]

@@ -9,7 +9,9 @@ use super::{Ranked, Scored, SkillData, by_split};
 use crate::outputs::write_json;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
+use crate::run::Run;
 use crate::say::{answer, print};
+use crate::tasks::Evaluation;
 
 /// Pictures of a video in its row.
 const PICTURES: usize = 6;
@@ -58,11 +60,38 @@ pub fn announce(names: &[String], ranked: &[Ranked], splits: usize, out: Option<
     print(format!("ranking: {}", out.display()))
 }
 
+impl Scored {
+    /// Scores, figures, protocol and pictures of networks that were trained on `splits` splits with `margin`.
+    ///
+    /// # Errors
+    /// A frame that cannot be read, by name.
+    pub fn evaluation(
+        &self,
+        data: &SkillData,
+        sigma: usize,
+        alpha: f64,
+        splits: usize,
+        margin: f64,
+        run: &Run,
+    ) -> Result<Evaluation> {
+        let set = data.set()?;
+        let (points, figures) = self.figures(set, alpha, sigma);
+        let mut found = Evaluation { scores: self.named(set, alpha, splits, margin), ..Evaluation::default() };
+        found.tables = [vec![("Scores".into(), table(&found.scores))], figures].concat();
+        found.scores.extend(points);
+        found.protocol = self.protocol(set, sigma, alpha, splits, margin);
+        if run.leads() {
+            show(&mut found.report, data, self, alpha, splits)?;
+        }
+        Ok(found)
+    }
+}
+
 /// Adds the pictures of an evaluation to `report`.
 ///
 /// # Errors
 /// A frame that cannot be read, by name.
-pub fn show(report: &mut Report, data: &SkillData, scored: &Scored, alpha: f64, splits: usize) -> Result<()> {
+fn show(report: &mut Report, data: &SkillData, scored: &Scored, alpha: f64, splits: usize) -> Result<()> {
     let (set, clips) = (data.set()?, data.clips()?);
     let held = scored.held_out(set, alpha);
     for task in &set.tasks {

@@ -1,0 +1,341 @@
+//! `reproduce` of several runs: a table of the paper, or one run over seeds and splits. Every cell is a run in a folder of
+//! its own, which resumes as any run does.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::device::machine::Machine;
+use crate::hyper::{self, All, Flags, Hyper, Typed};
+use crate::needs::{self, Planned};
+use crate::outputs;
+use crate::paper::{self, Paper};
+use crate::report::{Report, Table};
+use crate::run::config::typed_as;
+use crate::run::folder::REPORT;
+use crate::say::{answer, one_line, print, say};
+use crate::study::{self, Grid, Sheet, Study, Variant};
+
+/// Refuses flags of scoring that do not go with a run of `h`.
+pub(crate) fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, whose: Typed) -> Result<()> {
+    hyper::refuse_idle(h, typed, whose).and_then(|()| P::check_scoring(h, how)).map_err(hyper::usage)
+}
+
+/// What the command line asks of a study.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub run: Option<PathBuf>,
+    pub typed: Flags,
+    pub scoring: Flags,
+    pub seeds: Option<String>,
+    pub splits: Option<String>,
+    pub only: Vec<String>,
+    pub plan: bool,
+}
+
+/// One row: the run of the command line, over seeds and splits.
+pub(crate) fn one<P: Paper>(wish: &Wish, machine: &Machine) -> Result<()> {
+    let title = "Mean ± standard deviation over seeds and splits";
+    let study = Study { name: "runs", title, rows: &[("ours", hyper::as_usual, &[])], ..Study::PLAIN };
+    grid::<P>(&study, wish, machine)
+}
+
+/// The seeds or splits of a list: numbers, ranges as 1-10, other words as they are.
+fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
+    const MOST: usize = 1000;
+    ensure!(!list.contains(';'), hyper::usage(anyhow!("--{flag} {list}: put commas between, as 1,2,5-9")));
+    let mut all = Vec::new();
+    for part in list.split(',') {
+        match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
+            Some((Ok(from), Ok(to))) if from > 0 && from <= to && to - from < MOST => {
+                all.extend((from..=to).map(|number| number.to_string()));
+            }
+            Some(_) => return Err(hyper::usage(anyhow!("--{flag} {part}: say a range as 1-10"))),
+            None => all.push(part.to_string()),
+        }
+    }
+    match (1..all.len()).find(|&i| all[..i].contains(&all[i])) {
+        Some(i) => Err(hyper::usage(anyhow!("--{flag}: {} comes twice", all[i]))),
+        None => Ok(all),
+    }
+}
+
+/// The flags of a cell, of training and of scoring.
+type Cell<P> = (All<<P as Paper>::Hyper>, <P as Paper>::Scoring);
+
+/// A row or a column.
+type Side<P> = Variant<<P as Paper>::Hyper, <P as Paper>::Scoring>;
+
+/// A study as the command line asks for it.
+struct Asked<'a, P: Paper> {
+    study: &'a Study<P::Hyper, P::Scoring>,
+    wish: &'a Wish,
+    rows: Vec<Side<P>>,
+    columns: Vec<Side<P>>,
+    /// The flags of all cells with nothing typed, a row after the other.
+    flags: Vec<Flags>,
+    /// The flags that rows and columns set.
+    through: Vec<String>,
+}
+
+/// A run of a study.
+struct Job<P: Paper> {
+    /// Among the rows that are wanted.
+    place: usize,
+    column: usize,
+    /// Its row and column.
+    words: String,
+    split: Option<String>,
+    h: All<P::Hyper>,
+    scoring: P::Scoring,
+    /// The run's folder.
+    at: PathBuf,
+    /// That of its scores.
+    into: PathBuf,
+    /// What it lacks to be begun, where a plan alone is wanted.
+    lacks: Option<String>,
+}
+
+/// The first refusal, where every cell refuses.
+fn some_takes<C>(cells: &[C], refuses: impl Fn(&C) -> Result<()>) -> Result<()> {
+    let refused: Vec<_> = cells.iter().map_while(|cell| refuses(cell).err()).collect();
+    let all = refused.len() == cells.len();
+    refused.into_iter().next().filter(|_| all).map_or(Ok(()), |error| Err(hyper::usage(error)))
+}
+
+/// The names and values of two structs of flags.
+fn both(cell: &(impl serde::Serialize, impl serde::Serialize)) -> Flags {
+    hyper::flags(&cell.0).into_iter().chain(hyper::flags(&cell.1)).collect()
+}
+
+impl<'a, P: Paper> Asked<'a, P> {
+    /// What the study goes through may not be typed.
+    fn new(study: &'a Study<P::Hyper, P::Scoring>, wish: &'a Wish) -> Result<Asked<'a, P>> {
+        let nothing = [("", hyper::as_usual::<P::Hyper, P::Scoring> as hyper::Sets<_, _>)];
+        let columns = if study.columns.is_empty() { nothing.to_vec() } else { study.columns.to_vec() };
+        let mut asked = Asked { study, wish, rows: study.variants(), columns, flags: vec![], through: vec![] };
+        for (row, column) in asked.pairs(0..asked.rows.len()) {
+            asked.flags.push(both(&asked.cell(row, column, &Map::new())?));
+        }
+        // A side alone, from what nothing typed gives: presets hang much on some flags.
+        let alone = |(_, set): &Side<P>| {
+            let mut cell = (hyper::blank::<P::Hyper>()?, hyper::blank::<P::Scoring>()?);
+            set(&mut cell.0, &mut cell.1);
+            Ok(both(&cell))
+        };
+        let sides: Vec<Flags> = asked.rows.iter().chain(study.columns).map(alone).collect::<Result<_>>()?;
+        asked.through = hyper::varied(&sides);
+        let typed = wish.typed.keys().chain(wish.scoring.keys()).find(|name| asked.through.contains(name));
+        if let Some(flag) = typed {
+            let rows = if study.columns.is_empty() { " (--only takes some of its rows)" } else { "" };
+            return Err(hyper::usage(anyhow!("--table {} goes through --{flag}: leave it out{rows}", study.name)));
+        }
+        Ok(asked)
+    }
+
+    /// All cells of some rows.
+    fn pairs(&self, rows: impl IntoIterator<Item = usize>) -> Vec<(Side<P>, Side<P>)> {
+        let of = |r: usize| self.columns.iter().map(move |&column| (self.rows[r], column));
+        rows.into_iter().flat_map(of).collect()
+    }
+
+    fn cell(&self, row: Side<P>, column: Side<P>, typed: &Flags) -> Result<Cell<P>> {
+        let (h, scoring) = hyper::recipe(typed, &[self.study.fixed, row.1, column.1])?;
+        Ok((h, hyper::with(&scoring, &self.wish.scoring)?))
+    }
+
+    /// The rows that are wanted, by number, name, or the value that they set.
+    fn wanted(&self) -> Result<Vec<usize>> {
+        let names: Vec<String> = self.rows.iter().map(|row| study::slug(row.0)).collect();
+        let mut rows = BTreeSet::new();
+        for name in &self.wish.only {
+            let number = name.parse::<usize>().ok().filter(|n| (1..=names.len()).contains(n)).map(|n| n - 1);
+            let named = || names.iter().position(|known| *known == study::slug(name));
+            let sets = |i: &usize| {
+                let own = &self.flags[i * self.columns.len()];
+                self.through.iter().any(|flag| own.get(flag).is_some_and(|value| typed_as(value) == *name))
+            };
+            let row = number.or_else(named).or_else(|| (0..names.len()).find(sets));
+            let row = row.with_context(|| format!("--only {name}: the rows are {}", names.join(", ")));
+            rows.insert(row.map_err(hyper::usage)?);
+        }
+        Ok(if rows.is_empty() { (0..names.len()).collect() } else { rows.into_iter().collect() })
+    }
+
+    /// Refuses, before hours of training, what none of these rows looks at.
+    fn refuse_idle(&self, rows: &[usize]) -> Result<()> {
+        let of = |(row, column)| self.cell(row, column, &self.wish.typed);
+        let typed: Vec<Cell<P>> =
+            self.pairs(rows.iter().copied()).into_iter().map(of).collect::<Result<_>>().map_err(hyper::usage)?;
+        for (flag, value) in &self.wish.typed {
+            let one = Map::from_iter([(flag.clone(), value.clone())]);
+            some_takes(&typed, |(h, _)| hyper::refuse_idle(&h.own, &one, Typed::Here))?;
+        }
+        some_takes(&typed, |(h, scoring)| scorable::<P>(&h.own, scoring, &self.wish.scoring, Typed::Here))
+    }
+
+    /// All runs of some rows, in folders below `root`; each is known to be sound before the first one trains.
+    fn jobs(
+        &self,
+        rows: &[usize],
+        root: &Path,
+        seeds: &[Option<u64>],
+        splits: &[Option<String>],
+    ) -> Result<Vec<Job<P>>> {
+        let scoring = hyper::flags(&hyper::blank::<P::Scoring>()?);
+        let (viewed, trained): (Vec<String>, Vec<String>) =
+            hyper::varied(&self.flags).into_iter().partition(|flag| scoring.contains_key(flag));
+        let trained: Vec<String> = trained.into_iter().filter(|flag| self.through.contains(flag)).collect();
+        let mut jobs = Vec::new();
+        let cells = rows.iter().enumerate().flat_map(|(place, &r)| (0..self.columns.len()).map(move |c| (place, r, c)));
+        for (place, r, column) in cells {
+            let sides = (self.rows[r], self.columns[column]);
+            for (split, seed) in splits.iter().flat_map(|split| seeds.iter().map(move |seed| (split, seed))) {
+                let mut typed = self.wish.typed.clone();
+                typed.extend(split.clone().map(|split| ("split".to_string(), Value::from(split))));
+                typed.extend(seed.map(|seed| ("seed".to_string(), Value::from(seed))));
+                // What this row does not look at is for the others.
+                let (all, _) = self.cell(sides.0, sides.1, &typed).map_err(hyper::usage)?;
+                typed.retain(|name, _| !hyper::is_idle(&all.own, name));
+                let (h, scoring) = self.cell(sides.0, sides.1, &typed).map_err(hyper::usage)?;
+                let mut lacks = None;
+                if let Err(error) = hyper::check(&h.own) {
+                    // A dash is what does not go together by itself, not what was typed.
+                    let blank = hyper::check(&self.cell(sides.0, sides.1, &Map::new())?.0.own).is_err();
+                    if blank && !self.study.columns.is_empty() {
+                        continue;
+                    }
+                    ensure!(blank && self.wish.plan, hyper::usage(error));
+                    lacks = Some(one_line(&error));
+                }
+                let (own, views) = (hyper::flags(&h), hyper::flags(&scoring));
+                let mut name: Vec<String> = trained.iter().map(|flag| typed_as(&own[flag])).collect();
+                name.extend(split.as_ref().map(|split| format!("split{split}")));
+                name.push(h.usual.seed.to_string());
+                let at = root.join(name.join("-").replace('/', "-"));
+                let views: Vec<String> =
+                    viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
+                let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
+                let words = [sides.0.0, sides.1.0].into_iter().filter(|word| !word.is_empty());
+                let words = words.collect::<Vec<_>>().join(", ");
+                jobs.push(Job { place, column, words, split: split.clone(), h, scoring, at, into, lacks });
+            }
+        }
+        Ok(jobs)
+    }
+}
+
+/// The seeds that are asked for; None is that of the flags.
+fn seeds(wish: &Wish) -> Result<Vec<Option<u64>>> {
+    let Some(list) = &wish.seeds else { return Ok(vec![None]) };
+    let number =
+        |seed: &String| seed.parse().map(Some).map_err(|_| hyper::usage(anyhow!("--seeds {seed}: say a number")));
+    listed("seeds", list)?.iter().map(number).collect()
+}
+
+/// The splits that are asked for; None is that of the flags.
+fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
+    let Some(list) = &wish.splits else { return Ok(vec![None]) };
+    let known = hyper::under::<H>("Data").contains(&"split".to_string());
+    ensure!(known, hyper::usage(anyhow!("--splits: these data have one split: leave it out")));
+    ensure!(!wish.typed.contains_key("split"), hyper::usage(anyhow!("--split and --splits: give one of them")));
+    let list = listed("splits", list)?;
+    for split in &list {
+        let one = Map::from_iter([("split".to_string(), Value::from(split.as_str()))]);
+        let taken = hyper::resolve::<H>(&one, &|_| ()).with_context(|| format!("--splits {split}"));
+        taken.map_err(hyper::usage)?;
+    }
+    Ok(list.into_iter().map(Some).collect())
+}
+
+/// Trains, scores and prints all cells.
+pub(crate) fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
+    let (seeds, splits, asked) = (seeds(wish)?, splits::<P::Hyper>(wish)?, Asked::<P>::new(study, wish)?);
+    let rows = asked.wanted()?;
+    asked.refuse_idle(&rows)?;
+    let data = wish.typed.get("data").or_else(|| asked.flags[0].get("data")).map_or(String::new(), typed_as);
+    let data = hyper::data_name(&data);
+    let root = wish.run.clone().unwrap_or_else(|| {
+        let table = if study.sheets.is_empty() { String::new() } else { format!("table-{}-", study.name) };
+        Path::new("data/runs").join(P::NAME).join(format!("{table}{data}"))
+    });
+    let path = root.join("table.json");
+    let page = format!("{}: {}", P::NAME, study.title);
+    let sound = outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page));
+    sound.context("--run")?;
+    let jobs = asked.jobs(&rows, &root, &seeds, &splits)?;
+    if wish.plan {
+        let planned = |job| {
+            let Job { words, at, h, lacks, .. }: &Job<P> = job;
+            Planned { words, at, h, lacks: lacks.as_deref() }
+        };
+        return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
+    }
+    let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
+    let mut grid = Grid {
+        rows: rows.iter().map(|&r| asked.rows[r].0.to_string()).collect(),
+        cells: vec![vec![Vec::new(); asked.columns.len()]; rows.len()],
+    };
+    let mut claimed = vec![Vec::new(); rows.len()];
+    for Job { place, column, words, split, h, scoring, at, into, .. } in &jobs {
+        say(format!("{words}: {}", at.display()));
+        let run = paper::run_of(h, machine.clone());
+        let data = paper::opened_data::<P>(h, machine, Some(at))?;
+        paper::train::<P>(h, &data, at, &run)?;
+        let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
+        reasons.extend(results.not_comparable_because.clone().filter(|why| !reasons.contains(why)));
+        let new: Vec<_> = results.departures.iter().filter(|text| !departures.contains(text)).cloned().collect();
+        departures.extend(new);
+        cells.push(json!({
+            "row": grid.rows[*place], "column": asked.columns[*column].0, "seed": h.usual.seed, "split": split,
+            "run": at.display().to_string(), "flags": hyper::flags(h), "departures": results.departures,
+            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
+        }));
+        let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
+        claimed[*place].extend(fair.map(|claim| (claim.score, claim.paper)));
+        grid.cells[*place][*column].push(results.scores);
+    }
+
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let splits = wish.splits.as_ref().map_or(String::new(), |_| format!(", {}", count(splits.len(), "split")));
+    let title = format!("{} on {data}{splits}, {}", study.title, count(seeds.len(), "seed"));
+    let of = |sheet: &'static Sheet| {
+        (sheet.title.to_string(), study::sheet_table(sheet, study, (&grid, &claimed), &rows), Some(sheet))
+    };
+    let mut tables: Vec<(String, Table, Option<&Sheet>)> = study.sheets.iter().map(of).collect();
+    if tables.is_empty() {
+        tables.push(("Scores".into(), study::spread_table(&grid), None));
+    }
+    let said = (study.says)(&grid);
+    print(&title)?;
+    tables.iter().try_for_each(|(title, table, _)| print(format!("{title}\n{table}")))?;
+    said.iter().try_for_each(print)?;
+    let why = reasons.join("; ");
+    if !why.is_empty() {
+        print(format!("Not comparable with the paper: {why}."))?;
+    }
+    let value = json!({
+        "title": title, "cells": cells, "says": said, "not_comparable_because": reasons, "departures": departures,
+    });
+    outputs::write_json(&path, "table", &value)?;
+    answer(&value)?;
+    let mut report = Report::new(&page, P::CITATION);
+    report.facts(&[("data".into(), data), ("device".into(), machine.name.clone())]);
+    let why = if why.is_empty() { why } else { format!("Not comparable: {why}.") };
+    for (title, table, sheet) in &tables {
+        report.table(title, &why, table);
+        if let Some(sheet) = sheet.filter(|sheet| sheet.bars) {
+            let line = "The thin line is a standard deviation to either side.";
+            report.bars(&format!("{title}, drawn"), line, "", &grid.rows, &study::bars(sheet, &grid));
+        }
+    }
+    report.list("What came out", &said);
+    report.list("Departures from the paper", &departures);
+    report.write(&root.join(REPORT))?;
+    print(format!("results: {}", path.display()))?;
+    print(format!("report:  {}", root.join(REPORT).display()))?;
+    // The last row is what a user takes along.
+    jobs.last().map_or(Ok(()), |job| paper::exported::<P>(&job.at, machine, &job.scoring))
+}
