@@ -100,7 +100,7 @@ fn is_list(path: &Path, what: &str) -> bool {
     let mut list = csv::Reader::from_reader(file);
     let Ok(head) = list.headers() else { return false };
     match what {
-        "tags" => head == &TAGS[..],
+        "tags" => *head == TAGS[..],
         // Beside the name: tensors and their columns, as `embeddings.0`.
         "embeddings" => head.len() > 1 && &head[0] == "name" && head.iter().skip(1).all(|column| column.contains('.')),
         _ => false,

@@ -202,11 +202,8 @@ fn chosen(all: &Tensor, labels: &Tensor, metric: Metric, margin: Margin, anchors
         }
     };
     let mut gradient = all.zeros_like();
-    let _ = gradient.narrow(0, anchors.start, anchors.end - anchors.start).copy_(&pull.sum_dim_intlist(
-        0,
-        false,
-        None::<Kind>,
-    ));
+    let own = pull.sum_dim_intlist(0, false, None::<Kind>);
+    gradient.narrow(0, anchors.start, anchors.end - anchors.start).copy_(&own);
     let gradient = gradient.index_add_(0, &others, &back.flatten(0, 1));
     // What is not finite, also in a row that nobody chose, or in a square alone, is seen in the sum and in the gradient.
     let poison = (squares * 0.).sum(rows.kind());

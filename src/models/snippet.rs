@@ -63,7 +63,7 @@ impl FeatureHead {
 impl Network for FeatureHead {
     /// `[B, inputs]` to `[B, 1]`.
     fn forward(&self, rows: &Tensor, train: bool) -> Tensor {
-        self.score.forward(&dropout(&rows, self.dropout, train))
+        self.score.forward(&dropout(rows, self.dropout, train))
     }
 
     fn width(&self) -> i64 {

@@ -122,14 +122,14 @@ fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
 
 /// A decoder that has read the header.
 enum Opened<'a> {
-    Jpeg(Jpeg<'a>),
+    Jpeg(Box<Jpeg<'a>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
 impl<'a> Opened<'a> {
     fn header(&mut self) -> &mut (dyn ImageDecoder + 'a) {
         match self {
-            Opened::Jpeg(decoder) => decoder,
+            Opened::Jpeg(decoder) => decoder.as_mut(),
             Opened::Other(decoder) => decoder.as_mut(),
         }
     }

@@ -2,6 +2,7 @@
 //! that a batch of 1800 (1503.03832, Section 3.2) trains on any machine.
 
 use std::ops::Range;
+use std::slice::from_ref;
 
 use anyhow::Result;
 use tch::{Kind, Tensor};
@@ -47,8 +48,8 @@ pub fn backward<T>(
     let (batch, own) = &chunks.batch;
     // A chunk whose first row is `row` of this process's.
     let embed = |row: i64, images: &Tensor| {
-        let first = own.start + row;
-        dropping(chunks.seed, *batch, &[first..first + images.size()[0]], || forward(images))
+        let rows = own.start + row..own.start + row + images.size()[0];
+        dropping(chunks.seed, *batch, from_ref(&rows), || forward(images))
     };
     if chunks.count <= 1 {
         let images = next()?;

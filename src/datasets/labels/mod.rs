@@ -212,8 +212,11 @@ impl Item {
     }
 }
 
+/// Reads a set in a folder.
+type Open = fn(&Path) -> Result<LabelSet>;
+
 /// How the set in a folder is opened, and from where, but for Mulan's.
-fn layout(dir: &Path) -> Option<(PathBuf, fn(&Path) -> Result<LabelSet>)> {
+fn layout(dir: &Path) -> Option<(PathBuf, Open)> {
     let at = |name: &str| dir.join(name);
     if at("JPEGImages").is_dir() {
         return Some((dir.into(), voc::open));
