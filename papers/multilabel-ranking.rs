@@ -268,7 +268,8 @@ impl Paper for MultilabelRanking {
             let batch = loader.next().context("the loader ended early")??.on(device);
             let (rows, own) = (batch.labels.size()[0], batch.shares.own());
             let scores = || run.autocast(|| net.net.scores(&net.feature(&batch.inputs, true), true));
-            let f = dropping(run.seed("dropout") ^ t, rows, &[own.start as i64..own.end as i64], scores);
+            let own = own.start as i64..own.end as i64;
+            let f = dropping(run.seed("dropout") ^ t, rows, std::slice::from_ref(&own), scores);
             let f = world.gather(&f.to_kind(Kind::Float), &batch.shares)?; // of all processes
             let tally = terms(h, &f, &batch);
             let (loss, rate) = (tally.mean(), rate(h.lr, t, first));

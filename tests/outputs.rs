@@ -37,7 +37,7 @@ fn what_others_made_is_not_replaced_however_alike() {
     };
     save(&at("ours.safetensors"), &x, Some(texts(&mark("rows")))).expect("saved");
     save(&at("other.safetensors"), &x, Some(texts("me"))).expect("saved");
-    save_npz(&at("ours.npz"), &[names.clone()], &x, &mark("rows")).expect("saved");
+    save_npz(&at("ours.npz"), std::slice::from_ref(&names), &x, &mark("rows")).expect("saved");
     save_npz(&at("other.npz"), &[names], &x, "").expect("saved");
     let value = json!({"layout": "", "unreadable": [], "problems": []});
     for (ours, other, value) in [("ours.json", "other.json", value.clone()), ("ours", "other", json!([value]))] {

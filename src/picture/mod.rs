@@ -43,7 +43,7 @@ const UNREAD: &str = "which is not read: convert it or remove it";
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
     let (format, orientation, opened) = open(bytes, name)?;
     let image = match opened {
-        Opened::Jpeg(decoder) => DynamicImage::from_decoder(decoder),
+        Opened::Jpeg(decoder) => DynamicImage::from_decoder(*decoder),
         Opened::Other(decoder) => DynamicImage::from_decoder(decoder),
     };
     let image = image.map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
@@ -150,7 +150,7 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Op
     let whole = whole.with_context(|| format!("{name}: a truncated {}: {AGAIN}", title(format)))?;
     let wrong = |e: ImageError| anyhow!("{name}: {}", complaint(format, &e));
     let mut opened = if format == ImageFormat::Jpeg {
-        Opened::Jpeg(Jpeg::new(bytes).map_err(wrong)?)
+        Opened::Jpeg(Box::new(Jpeg::new(bytes).map_err(wrong)?))
     } else {
         let mut reader = ImageReader::with_format(Cursor::new(whole), format);
         let mut limits = Limits::no_limits();

@@ -208,7 +208,8 @@ fn the_error_of_one_process_is_not_hidden_by_its_peers() {
     // Each with data of its own, by one name.
     let line = "train --data cuhk01 --test-people 5 --net small --size 32x16 --quadruplets 8 --device cpu --steps 100000 \
                 --log-every 2 --checkpoint-every 10 --run";
-    let breaks: [(usize, &str, fn(&Place)); 2] = [
+    type Breaks = (usize, &'static str, fn(&Place));
+    let breaks: [Breaks; 2] = [
         (0, "log.jsonl was changed or removed", |place| fs::remove_file(place.path("a/log.jsonl")).expect("removed")),
         (1, "no such file", |place| fs::remove_dir_all(place.path("b/cuhk01")).expect("removed")),
     ];
