@@ -462,8 +462,7 @@ fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> R
     if h.model == TripletEmbedding {
         let x = dropping(3, &|| net.forward(&images, true)); // f(x), unit rows
         let x = pairs::gather_parts(world, &x, 3, &shares)?.chunk(3, 0);
-        let d = |a: usize, b: usize| Metric::SquaredEuclidean.paired(&x[a], &x[b]);
-        let (ij, ik) = (d(0, 1), d(0, 2));
+        let [ij, ik] = [1, 2].map(|other: usize| Metric::SquaredEuclidean.paired(&x[0], &x[other]));
         let tally = triplet::hinge(&ij, &ik, Margin::Hard(h.margin)); // Eq. 1
         return Ok(Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None });
     }

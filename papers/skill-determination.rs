@@ -17,12 +17,11 @@ use rankle::models::Prepared;
 use rankle::outputs::check_out;
 use rankle::paper::{self, prelude::*};
 use rankle::run::cached;
-use rankle::tasks::bare;
 use rankle::tasks::skill::{
     self as task, Batches, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
 };
 use rankle::video::snippet::{Crops, Stream};
-use rankle::{say::say, schedule::Stairs, seed, transfer::upload};
+use rankle::{say::say, schedule::Stairs, seed, tasks::bare, transfer::upload};
 
 // ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
