@@ -207,9 +207,9 @@ impl Paper for Facenet {
         (|h| h.data.crop.is_some(), "--crop: the paper crops LFW's thumbnails by a size it does not give"),
     ];
     #[rustfmt::skip]
-    const UNLIKE: &'static [Departure<Flags>] = &[
-        (|h| h.protocol.is_some(), "the paper trains on outside data and has no number for this protocol"),
-        (|_| true, "the paper trained on 100 to 200 million private faces; the test protocol is the same"),
+    const UNLIKE: &'static [Unlike<Self>] = &[
+        (|h, _| h.protocol.is_some(), "the paper trains on outside data and has no number for this protocol"),
+        (|_, set| set.is_published(), "the paper trained on 100 to 200 million private faces; the test protocol is the same"),
     ];
     const PUBLISHED: bool = true;
     type Hyper = Flags;

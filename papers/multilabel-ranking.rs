@@ -190,8 +190,8 @@ impl Paper for MultilabelRanking {
         (|h| h.net != Mlp, "the second stage reads plain views of the training images, without augmentation"),
         (|h| h.dev == 0., "k and the one threshold of the rivals are chosen on what was trained on"),
     ];
-    const UNLIKE: &'static [Departure<Flags>] =
-        &[(|_| true, "its tables could not be read, and remembered numbers are not shown")];
+    const UNLIKE: &'static [Unlike<Self>] =
+        &[(|_, _| true, "its tables could not be read, and remembered numbers are not shown")];
     type Hyper = Flags;
     type Scoring = Scoring;
     type Data = LabelData;

@@ -239,11 +239,11 @@ impl Paper for QuadrupletPaper {
         (|h| !h.model.takes_quadruplets(), "the margin is 1; the paper gives none"),
         (|h| h.model.has_softmax_loss(), "the softmax loss has the ranking loss's weight; the paper gives none"),
     ];
-    const UNLIKE: &'static [Departure<Flags>] = &[
-        (|h| h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
-        (|h| h.data.validation > 0, "these are held-out training people"),
-        (|h| h.net == Form::Small, "--net small is a network of ours"),
-        (|h| h.start.is_some(), "--start: it started from another run"),
+    const UNLIKE: &'static [Unlike<Self>] = &[
+        (|h, _| h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
+        (|h, _| h.data.validation > 0, "these are held-out training people"),
+        (|h, _| h.net == Form::Small, "--net small is a network of ours"),
+        (|h, _| h.start.is_some(), "--start: it started from another run"),
     ];
     type Hyper = Flags;
     type Scoring = Scoring;

@@ -235,9 +235,9 @@ impl Paper for SkillDetermination {
         (|h| h.net != Features && h.data != "drawn", "frames are taken at the video's own rate; the paper names none"),
         (|h| h.net != Features && h.data != "drawn" && h.streams.contains(&Temporal), "flow is this library's TV-L1, or whatever flow lies beside the frames"),
     ];
-    const UNLIKE: &'static [Departure<Flags>] = &[
-        (|h| h.net == BnInception && h.loss == Rank3, "the first version, which has BN-Inception, has no L_rank3"),
-        (|h| h.folds.is_some(), "the paper pools all four folds: train without --folds"),
+    const UNLIKE: &'static [Unlike<Self>] = &[
+        (|h, _| h.net == BnInception && h.loss == Rank3, "the first version, which has BN-Inception, has no L_rank3"),
+        (|h, _| h.folds.is_some(), "the paper pools all four folds: train without --folds"),
     ];
     type Hyper = Flags;
     type Scoring = Scoring;

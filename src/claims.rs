@@ -16,7 +16,7 @@ type Scores = [(String, f64)];
 pub type Column<H, S> = (&'static str, &'static str, Sets<H, S>);
 
 /// A row: where the paper says so, what is measured besides, what makes its recipe out of the paper's defaults, and for
-/// each column a number a metric (none at the end, or NaN, where the paper has none).
+/// each column a number a metric (none, or NaN, where the paper has none).
 pub type Row<H, S> = (&'static str, &'static str, Sets<H, S>, &'static [&'static [f64]]);
 
 /// A table of numbers as the paper prints it.
@@ -86,12 +86,20 @@ pub struct Beside {
 /// which the paper's numbers for its defaults are theirs.
 pub type Theirs = (&'static str, &'static str);
 
-/// What the paper says of the published weights in `file`, with ours beside it where the data are the published ones.
-pub(crate) fn published(of: &[Theirs], all: &[Beside], file: &Path, data: &dyn Data, scores: &Scores) -> Vec<Beside> {
+/// What the paper says of the published weights in `file` by the scores that `count`, with ours beside it where the data are
+/// the published ones.
+pub(crate) fn published(
+    of: &[Theirs],
+    count: &[&str],
+    all: &[Beside],
+    file: &Path,
+    data: &dyn Data,
+    scores: &Scores,
+) -> Vec<Beside> {
     let (file, set) = (file.to_string_lossy(), data.published().ok());
     let known = of.iter().any(|(name, on)| file.contains(name) && set.as_deref() == Some(on));
     all.iter()
-        .filter(|row| known && row.usual && Some(&row.set) == set.as_ref())
+        .filter(|row| known && row.usual && Some(&row.set) == set.as_ref() && count.contains(&row.score.as_str()))
         .filter_map(|row| {
             let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
             let what = format!("{} (published weights)", row.what);
@@ -117,14 +125,14 @@ pub(crate) fn beside<H: Hyper, S: Args + Serialize + Clone>(
     for Cell { place, set, unit, sets, numbers } in cells(claims) {
         let off = hyper::off_recipe(h, s, &sets)?;
         let right = published.as_ref().is_ok_and(|name| *name == set);
-        let told = told(&sets);
+        let (told, numbered) = (told(&sets), !numbers.is_empty());
         for (score, paper) in numbers {
             let own = scores.iter().find(|(known, _)| *known == score).map(|(_, score)| unit * score);
             let (what, ours) = (format!("{set}, {score}{told}"), own.filter(|_| right && off.is_empty()));
-            let usual = told.is_empty();
+            let usual = told.is_empty() && off.is_empty();
             list.push(Beside { what, place: place.into(), paper, ours, score, set: set.into(), unit, usual });
         }
-        if right && nearest.as_ref().is_none_or(|known| off.len() < known.len()) {
+        if right && numbered && nearest.as_ref().is_none_or(|known| off.len() < known.len()) {
             nearest = Some(off);
         }
     }

@@ -294,8 +294,12 @@ pub fn check<H: Hyper>(h: &H) -> Result<()> {
         let network = under::<H>("Network");
         let others = choices(h, |flag| network.iter().any(|own| own == flag), |h| h.weights() == Weights::None);
         bail!(
-            "training starts from ImageNet weights: say --weights FILE ({} gets it into data/weights), --weights none to train from scratch{}",
-            catalog::fetch(published.fetch.first().copied().unwrap_or_default()),
+            "training starts from ImageNet weights: say --weights FILE{}, --weights none to train from scratch{}{}",
+            published
+                .fetch
+                .first()
+                .map_or(String::new(), |name| format!(" ({} gets it into data/weights)", catalog::fetch(name))),
+            if flags(h).contains_key("start") { ", --start RUN" } else { "" },
             others.iter().map(|other| format!(", or {other}")).collect::<String>()
         );
     }

@@ -45,13 +45,13 @@ pub use crate::tasks::{Evaluation, Own};
 
 /// What a paper's file begins with: `use rankle::paper::prelude::*`.
 pub mod prelude {
-    pub use anyhow::{Context, Result, anyhow, bail, ensure};
+    pub use anyhow::{Context, Result, anyhow, ensure};
     pub use clap::{Args, FromArgMatches, ValueEnum};
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};
     pub use tch::{Kind, Tensor, nn::VarStore};
 
-    pub use super::{Departure, Evaluation, Loaded, Nets, NoScoring, Own, Paper, Plan, Sees};
+    pub use super::{Departure, Evaluation, Loaded, Nets, NoScoring, Own, Paper, Plan, Sees, Unlike};
     pub use crate::claims::{Claims, Column, Theirs};
     pub use crate::deploy::About;
     pub use crate::distance::Metric;
@@ -61,7 +61,7 @@ pub mod prelude {
     pub use crate::optim::Rule;
     pub use crate::run::session::{Done, Session};
     pub use crate::run::{Run, stats, watch::Reading};
-    pub use crate::study::{Grid, Sheet, Study, Variant};
+    pub use crate::study::{Grid, Sheet, Study};
     pub use crate::tasks::{Brought, Rows, Use};
     pub use crate::transform::{Augment, Recipe, TestViews};
     pub use crate::weights::Published;
@@ -221,6 +221,9 @@ pub struct NoScoring {}
 /// A sentence about what departs from a paper, and the runs for which it holds.
 pub type Departure<H> = (fn(&H) -> bool, &'static str);
 
+/// Why runs cannot stand beside a paper, and which, on which data.
+pub type Unlike<P> = (fn(&<P as Paper>::Hyper, &<P as Paper>::Data) -> bool, &'static str);
+
 /// How a network that embeds photos sees them.
 pub type Sees<P> = fn(&<P as Paper>::Hyper, &<P as Paper>::Scoring) -> (Recipe, TestViews);
 
@@ -264,8 +267,8 @@ pub trait Paper: Sized + 'static {
     const DEPARTURES: &'static [&'static str] = &[];
     /// The same of some runs.
     const DEPARTURES_WHERE: &'static [Departure<Self::Hyper>] = &[];
-    /// Why some runs cannot stand beside the paper whatever their data.
-    const UNLIKE: &'static [Departure<Self::Hyper>] = &[];
+    /// Which runs on which data cannot stand beside the paper whatever their numbers, and why.
+    const UNLIKE: &'static [Unlike<Self>] = &[];
     /// The paper's numbers.
     const CLAIMS: &'static [Claims<Self::Hyper, Self::Scoring>] = &[];
     /// Whether a file for `--weights` that has all of a network is scored, embedded with and exported in place of a run.
@@ -383,10 +386,8 @@ pub trait Paper: Sized + 'static {
     /// What the exported function takes and gives.
     fn about(h: &Self::Hyper, shape: &Self::Shape, part: &str, how: &Self::Scoring) -> About {
         let _ = (shape, part);
-        match Self::SEES.map(|sees| sees(h, how)) {
-            Some((recipe, views)) => About::photos(recipe, views, "embeddings"),
-            None => About::features(0, ""),
-        }
+        let (recipe, views) = Self::SEES.expect("SEES, or an about of the paper's own")(h, how);
+        About::photos(recipe, views, "embeddings")
     }
     /// The exported function: by itself the network.
     fn export(h: &Self::Hyper, net: &Self::Net, how: &Self::Scoring, inputs: &[Tensor]) -> Tensor {
@@ -436,7 +437,9 @@ pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
 /// The network of `store` from the file that `--weights` names, if it does.
 fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<()> {
     let (Some(published), Some(file)) = (h.weights().published(), file_of(h)) else { return Ok(()) };
-    say(weights::start(store, &file, &fit(published)).with_context(|| taken_for::<P>(h, &file))?);
+    let started = weights::start(store, &file, &fit(published));
+    // Of a network whose file has the first layers alone no other was meant.
+    say(if P::PUBLISHED { started.with_context(|| taken_for::<P>(h, &file)) } else { started }?);
     Ok(())
 }
 
@@ -652,7 +655,8 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
 
 /// What is trained in a few words: the paper's own choices, and what makes a batch.
 fn what<H: Hyper>(h: &All<H>) -> String {
-    let axes = H::AXES.iter().map(|flag| hyper::shown(h, flag));
+    let axes = H::AXES.iter().chain(Some(&"loss").filter(|flag| !H::AXES.contains(flag)));
+    let axes = axes.map(|flag| hyper::shown(h, flag)).filter(|value| !value.is_empty());
     let batches = hyper::looked_at(h, "Batches").into_iter().filter(|(_, value)| *value != false);
     axes.chain(batches.map(|(flag, value)| format!("{flag} {}", typed_as(&value)))).collect::<Vec<_>>().join(", ")
 }
@@ -719,7 +723,7 @@ pub(crate) fn evaluate<P: Paper>(
         Stand::Published => Some("these weights are from outside".into()),
     };
     let elsewhere = nets.elsewhere.as_ref().map(|_| "this run was trained on other data".to_string());
-    let unlike = P::UNLIKE.iter().find(|(holds, _)| holds(&h.own)).map(|(_, why)| why.to_string());
+    let unlike = P::UNLIKE.iter().find(|(holds, _)| holds(&h.own, data)).map(|(_, why)| why.to_string());
     let mut comparable = match unlike.or(untrained).or(short).or(elsewhere) {
         Some(why) => Err(why),
         None => comparable,
@@ -731,7 +735,7 @@ pub(crate) fn evaluate<P: Paper>(
         // Their protocol is that of the usual flags.
         let as_usual = hyper::flags(how) == hyper::flags(&hyper::blank::<P::Scoring>()?);
         let known = if as_usual { P::THEIRS } else { &[] };
-        let known = claims::published(known, &list, &file, data, &found.scores);
+        let known = claims::published(known, P::COUNT, &list, &file, data, &found.scores);
         if !known.is_empty() {
             comparable = Ok(());
         }

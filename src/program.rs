@@ -1,4 +1,4 @@
-//! A paper's program: the command line, the verbs, and the tables that compare runs. The verbs stand here, once.
+//! A paper's program: the command line and the verbs, which stand here, once.
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -296,6 +296,12 @@ fn sound<P: Paper>() -> Result<()> {
     hyper::sound::<P::Hyper, P::Scoring>()?;
     verbs::sound::<P::Scoring>()?;
     let mut named = std::collections::BTreeSet::new();
+    for table in P::CLAIMS {
+        for (place, besides, _, cells) in table.rows {
+            let fits = cells.len() <= table.columns.len() && cells.iter().all(|cell| cell.len() <= table.metrics.len());
+            ensure!(fits, "{place} {besides}: more numbers than the table has columns or metrics");
+        }
+    }
     for cell in claims::cells(P::CLAIMS) {
         hyper::paper(&cell.sets)?;
         named.extend(cell.numbers.into_iter().map(|(name, _)| name));
@@ -303,6 +309,10 @@ fn sound<P: Paper>() -> Result<()> {
     for study in P::STUDIES {
         for cells in study.sheets.iter().flat_map(|sheet| sheet.cells) {
             named.extend(cells.1.iter().map(|name| name.to_string()));
+        }
+        let heads = if study.columns.is_empty() { study.sheets[0].cells.len() } else { study.columns.len() };
+        for (name, _, cells) in study.rows {
+            ensure!(cells.len() <= heads, "table {}: {name}: more cells than the table has columns", study.name);
         }
         for row in study.variants().iter().chain(study.columns) {
             hyper::paper(&[row.1]).with_context(|| format!("table {}: {}", study.name, row.0))?;

@@ -88,7 +88,7 @@ impl Grid {
 }
 
 impl Sheet {
-    /// Per cent with two digits, without the paper's cells.
+    /// Per cent with two digits, without bars.
     pub const PLAIN: Sheet = Sheet { title: "", cells: &[], unit: 100., digits: 2, bars: false };
 }
 
