@@ -197,7 +197,12 @@ fn targets() -> Vec<Target> {
         ),
         Target::new(
             "COCO",
-            texts(&[("annotations/instances_train2014.json", coco), ("annotations/instances_val2014.json", coco)]),
+            texts(&[
+                ("annotations/instances_train2014.json", coco),
+                ("annotations/instances_val2014.json", coco),
+                ("train2014/a.jpg", ""),
+                ("val2014/a.jpg", ""),
+            ]),
             read_labels,
         ),
         Target::new(
