@@ -13,7 +13,10 @@ except (OSError, RuntimeError, ValueError, KeyError):
     sys.exit(f"{sys.argv[1]} is no module that export wrote, or none of single photos")
 for path in sys.argv[2:]:
     try:
-        photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        photo = ImageOps.exif_transpose(Image.open(path))
+        if photo.mode.startswith("I"):  # 16 bits of grey, which convert would cut off at white
+            photo = photo.convert("I").point(lambda grey: grey * (1 / 257) + 0.5).convert("L")
+        photo = photo.convert("RGB")
     except OSError as error:
         sys.exit(f"{path} is no photo: {error}")
     side = int(min(photo.size) * (see["crop"] or 0) + 0.5)  # of the centre square

@@ -191,7 +191,7 @@ impl<P: Paper> Nets<'_, P> {
         };
         let made = made.iter().map(|name| self.at.join(name)).find(|file| file.exists());
         let file = made.or_else(|| file_of(&self.h.own));
-        let weights = file.as_ref().map(|file| files::read(file).map_err(|error| files::cannot(file, error)));
+        let weights = file.as_ref().map(|file| files::read(file).map_err(|error| weights::unread(file, error)));
         let hash = blake3::hash(&weights.transpose()?.unwrap_or_default()).to_hex();
         let how = verbs::embedding::<P::Scoring>(hyper::flags(how));
         let known = json!([hash.as_str(), format!("{:?}", self.stand), hyper::flags(self.h), how]);

@@ -184,6 +184,11 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         first.iter().cloned().chain(all.iter().map(|one| cell(one).unwrap_or("–".into()))).collect()
     };
 
+    let held_out = |one: &One| one.facts.get("validation").is_some_and(|count| *count != 0 && !count.is_null());
+    if all.iter().any(|one| held_out(one) && one.facts.get("seed") != all[0].facts.get("seed")) {
+        note("who is held out (--validation) follows from --seed: these runs' scores are of different people");
+    }
+
     let mut differs = Table { head: head(&["flag"]), rows: Vec::new() };
     let (mut names, mut scores, mut claims) = (Vec::new(), Vec::new(), Vec::new());
     for one in &all {

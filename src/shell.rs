@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
@@ -67,10 +68,15 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
     let other = flags.keys().find(|name| !known.contains_key(*name));
     let refused = |flag: &String| anyhow!("--config {at}: there is no --{}: leave it out", foreign(flag));
     other.map_or(Ok(()), |flag| Err(usage(refused(flag))))?;
-    for flag in ["skip-unreadable", "sync-batch-norm", "tf32"] {
-        let typed = of.try_get_one::<bool>(&flag.replace('-', "_")).ok().flatten().is_some_and(|typed| *typed);
-        if config["machine"][flag] == true && !typed {
-            note(format!("--config {at}: its run had --{flag} too, which is the machine's: say it where it is wanted"));
+    for flag in ["skip-unreadable", "sync-batch-norm", "tf32", "score-every"] {
+        let id = flag.replace('-', "_");
+        let typed = of.try_contains_id(&id).unwrap_or(false) && of.value_source(&id) == Some(ValueSource::CommandLine);
+        let had = &config["machine"][flag];
+        if !had.is_null() && had != false && !typed {
+            let value = if had == true { String::new() } else { format!(" {}", foreign(&had.to_string())) };
+            note(format!(
+                "--config {at}: its run had --{flag}{value} too, which is the machine's: say it where it is wanted"
+            ));
         }
     }
     let fits = || hyper::check_bounds::<All<P::Hyper>>(flags).and_then(|()| hyper::needed::<P::Hyper>(flags));

@@ -156,6 +156,7 @@ impl<'a> Session<'a> {
         config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
         config.machine.insert("tf32".into(), machine.tf32.into());
         config.machine.insert("skip-unreadable".into(), machine.skip_unreadable.into());
+        config.machine.insert("score-every".into(), machine.score_every.into());
         world.agree("flags: give every process the same ones", &config.flags)?;
         let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
         ensure!(

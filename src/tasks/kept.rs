@@ -91,7 +91,10 @@ impl Pieces {
         for file in files {
             let held =
                 weights::metadata(&file).and_then(|held| serde_json::from_str(held.get("photos")?.as_str()?).ok());
-            held.into_iter().for_each(|held| pieces.take(file.clone(), held));
+            match held.filter(|_| weights::read(&file).is_ok()) {
+                Some(held) => pieces.take(file, held),
+                None => note(format!("{} is damaged: its photos are looked at again", file.display())),
+            }
         }
         pieces
     }

@@ -61,6 +61,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let flags = SearchFlags::from_arg_matches(of)?;
     check_folder(&flags.out, &[FILE, PAGE])?;
     apart("out", &flags.out, &flags.gallery)?;
+    apart("out", &flags.out, &flags.query)?;
     let photos = [Brought::photos(&flags.query)?, Brought::photos(&flags.gallery)?];
     let compares = (asked.compare)(&[], &[])?.is_some();
     let found = if compares { compared(asked, photos, flags.top)? } else { embedded(asked, photos, flags.top)? };

@@ -13,10 +13,10 @@ mod start;
 mod storage;
 mod torch;
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tch::Tensor;
 
 use crate::{catalog, files};
@@ -54,18 +54,21 @@ enum Format {
 /// torch.save's first pickle before its zip: protocol 2, and the number 0x1950a86a20f9469cfc6c.
 const LEGACY: [u8; 14] = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
+/// Why a file of weights cannot be read, and what gets it where it is not there.
+pub(crate) fn unread(path: &Path, error: io::Error) -> anyhow::Error {
+    if error.kind() != ErrorKind::NotFound {
+        return anyhow::Error::from(error).context(format!("cannot read {}", path.display()));
+    }
+    let command = path.file_name().and_then(|name| catalog::fetch_for(Path::new(name)));
+    let cure = command.map_or("name the file of weights".into(), |command| format!("{command} gets it"));
+    anyhow!("cannot read {}: no such file; {cure}", path.display())
+}
+
 /// What the first bytes of a file say it is.
 fn format(path: &Path) -> Result<Format> {
     let cannot = || format!("cannot read {}", path.display());
     let mut head = Vec::new();
-    let file = match files::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let command = path.file_name().and_then(|name| catalog::fetch_for(Path::new(name)));
-            let cure = command.map_or("name the file of weights".into(), |command| format!("{command} gets it"));
-            bail!("cannot read {}: no such file; {cure}", path.display())
-        }
-        opened => opened.with_context(cannot)?,
-    };
+    let file = files::open(path).map_err(|error| unread(path, error))?;
     file.take(512).read_to_end(&mut head).with_context(cannot)?;
     if head.starts_with(b"PK\x03\x04") {
         return Ok(Format::Zip);

@@ -88,6 +88,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const PAGE: (&str, &str) = (REPORT, "People");
     let flags = ClusterFlags::from_arg_matches(of)?;
     check_folder(&flags.out, &[FILE, PAGE])?;
+    apart("out", &flags.out, &flags.images)?;
     flags.link.iter().try_for_each(|link| {
         let new = link.symlink_metadata().is_err();
         let empty = new || std::fs::read_dir(link).is_ok_and(|mut entries| entries.next().is_none());
@@ -178,6 +179,8 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const PAGE: (&str, &str) = (REPORT, "Photos of a person");
     let flags = FindFlags::from_arg_matches(of)?;
     check_folder(&flags.out, &[FILE, PAGE])?;
+    apart("out", &flags.out, &flags.images)?;
+    apart("out", &flags.out, &flags.person)?;
     let known = Brought::photos(&flags.person)?;
     let own: HashSet<PathBuf> = known.iter().filter_map(full).collect();
     let mut all = Brought::photos(&flags.images)?;

@@ -14,7 +14,7 @@ use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
 use crate::say::print;
-use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
+use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
 
 /// `tag`.
 pub const TAG: Use = Use {
@@ -43,6 +43,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let flags = TagFlags::from_arg_matches(of)?;
     let list = flags.out.join("tags.csv");
     check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
+    apart("out", &flags.out, &flags.images)?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
     let classes = rows.texts("classes").context("no classes")?;
     let tensor = |wanted: &str| -> Result<&Tensor> {
