@@ -22,8 +22,9 @@ use crate::say;
 
 /// What ends a training.
 const ENDS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
-/// So long what several processes hear is one signal.
+/// So long what several processes hear is one signal, and what one does: `timeout` signals a program and then its group.
 const ECHO: Duration = Duration::from_secs(2);
+const ECHO_ALONE: Duration = Duration::from_millis(200);
 /// A step that takes longer is said to be waited for; a last word is not.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -111,8 +112,9 @@ pub fn answer() -> Result<()> {
             if i32::from(signal) == SIGUSR1 {
                 SAVE.store(true, SeqCst);
             } else if let Some(first) = first {
-                if !several || (first.elapsed() > ECHO && !LAST.load(SeqCst)) {
-                    let kept = "at once, with what the newest checkpoint holds".into();
+                let echo = if several { ECHO } else { ECHO_ALONE };
+                if first.elapsed() > echo && !(several && LAST.load(SeqCst)) {
+                    let kept = "at once, with what the newest checkpoint holds, where there is one".into();
                     Stopped { signal, kept, several }.say();
                     exit(128 + i32::from(signal));
                 }

@@ -65,6 +65,11 @@ fn stamp(photo: &Photo) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
 }
 
+/// What the rows that are kept in the folder `at` depend on: its name, see [`Keeping::folder`].
+fn known(at: &Path) -> String {
+    at.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Through what a photo is seen, the last first.
 fn views(mut source: &Source) -> Vec<View> {
     let mut all = Vec::new();
@@ -89,11 +94,17 @@ impl Pieces {
         files.sort();
         let mut pieces = Pieces { files: Vec::new(), of: HashMap::new() };
         for file in files {
-            let held =
-                weights::metadata(&file).and_then(|held| serde_json::from_str(held.get("photos")?.as_str()?).ok());
+            // Of this network, whatever folder it was copied into.
+            let of =
+                |held: &serde_json::Map<String, serde_json::Value>| held.get("of").is_some_and(|of| *of == known(at));
+            let held = weights::metadata(&file).filter(of);
+            let held = held.and_then(|held| serde_json::from_str(held.get("photos")?.as_str()?).ok());
             match held.filter(|_| weights::read(&file).is_ok()) {
                 Some(held) => pieces.take(file, held),
-                None => note(format!("{} is damaged: its photos are looked at again", file.display())),
+                None => note(format!(
+                    "{} is damaged, or of another network: its photos are looked at again",
+                    file.display()
+                )),
             }
         }
         pieces
@@ -115,7 +126,8 @@ impl Pieces {
         // By its content: who keeps the same at the same time writes the same.
         let file = at.join(format!("{}.safetensors", &blake3::hash(text.as_bytes()).to_hex()[..16]));
         std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
-        weights::save(&file, &rows.tensors, Some(HashMap::from([("photos".to_string(), text)])))?;
+        let metadata = HashMap::from([("photos".to_string(), text), ("of".to_string(), known(at))]);
+        weights::save(&file, &rows.tensors, Some(metadata))?;
         self.take(file, held);
         Ok(())
     }

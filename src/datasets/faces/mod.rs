@@ -252,7 +252,8 @@ impl FaceSet {
     }
 }
 
-/// A list of names, a line each; what follows a comma or a tab is kept behind a comma, `#` begins a comment.
+/// A list of names, a line each; what follows a comma or a tab is kept behind a comma; a `#` at the start or
+/// between blanks begins a comment.
 ///
 /// # Errors
 /// One line that names the file.
@@ -279,10 +280,13 @@ pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
 fn table(path: &Path) -> Result<Vec<Row>> {
     let mut rows = rows(path)?;
     for row in &mut rows {
-        if let Some(at) = row.fields.iter().position(|field| field.contains('#')) {
+        // A name may have one too, as in "Ann #2".
+        let comment = |field: &String| if field.starts_with('#') { Some(0) } else { field.find(" # ") };
+        if let Some((at, from)) = row.fields.iter().enumerate().find_map(|(at, field)| Some((at, comment(field)?))) {
             row.fields.truncate(at + 1);
             let field = &mut row.fields[at];
-            *field = field.split('#').next().unwrap_or("").trim().to_string();
+            field.truncate(from);
+            *field = field.trim().to_string();
         }
     }
     rows.retain(|row| !row.fields[0].is_empty());

@@ -2,7 +2,7 @@
 //! columns) and, where the author chose,
 //! `split` (`train` or `test`); images lie under `images/`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -80,6 +80,11 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         .par_iter()
         .map(|(name, words, test)| (image(dir, name.clone(), unique(words.iter().map(place).collect())), *test))
         .collect();
+    let mut files = HashSet::with_capacity(items.len());
+    if let Some((twice, _)) = items.iter().find(|(item, _)| !files.insert(&*item.name)) {
+        bail!("{}: {} stands twice, in other letters: leave one row of it", path.display(), twice.name);
+    }
+    drop(files);
     let (test, train) = if split.is_some() {
         items.into_iter().partition::<Vec<_>, _>(|(_, test)| *test == Some(true))
     } else {

@@ -297,9 +297,10 @@ fn placed(dir: &Path, folder: &str, name: &str) -> String {
     if below && crate::lists::found(dir.join(name)).is_file() { name.to_string() } else { format!("{folder}/{name}") }
 }
 
-/// An image file of a set.
+/// An image file of a set, by the name that it has there: a list may write its ending in other letters.
 fn image(dir: &Path, name: String, labels: Vec<u32>) -> Item {
     let path = crate::lists::found(dir.join(&name));
+    let name = path.strip_prefix(dir).map_or(name, |there| there.to_string_lossy().into_owned());
     Item { name, content: Content::Image(path.into()), labels, difficult: Vec::new() }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use tch::Device;
 
 use super::detect::{Detector, Face};
-use crate::datasets::{Photo, folder};
+use crate::datasets::{Photo, Source, folder};
 use crate::device::machine::{Machine, MachineFlags};
 use crate::files;
 use crate::loader::Loader;
@@ -246,8 +246,9 @@ impl CropFlags {
             Err(_) => {
                 let other = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
                 let other = fs::read_dir(out).into_iter().flatten().flatten().find(other);
-                let other = other.map(|entry| entry.file_name());
-                ensure!(other.is_none(), "--out {} holds {other:?} and no {FILE}: name a new folder", out.display());
+                if let Some(other) = other {
+                    bail!("--out {} holds {} and no {FILE}: name a new folder", out.display(), other.path().display());
+                }
                 String::new()
             }
         };
@@ -287,8 +288,8 @@ impl CropFlags {
             // What a detector found is not written by hand.
             let sound = line.chosen == line.size.and_then(|size| chosen(&line.faces, size))
                 && line.chosen.is_some() == line.crop.is_some();
-            // A power cut leaves empty files.
-            let there = |file: &PathBuf| file.metadata().is_ok_and(|found| found.len() > 0);
+            // Whole: a power cut leaves empty files.
+            let there = |file: &PathBuf| outputs::made(file, KIND) && Source::from(file.clone()).check().is_ok();
             if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
                 return true;
             }
