@@ -30,7 +30,7 @@ pub fn batch(x: &Tensor, metric: Metric) -> Value {
         let bins = match (at(0.), at(1.)) {
             (Some(low), Some(high)) if high > low => {
                 let edges = Tensor::linspace(low, high, BINS + 1, (Kind::Float, dist.device())).narrow(0, 1, BINS - 1);
-                let below = sorted.searchsorted(&edges, false, false, "left", None::<&Tensor>);
+                let below = edges.searchsorted(&sorted, false, false, "left", None::<&Tensor>);
                 let below = [vec![0], numbers::<i64>(&below), vec![count]].concat();
                 below.windows(2).map(|pair| pair[1] - pair[0]).collect()
             }
