@@ -376,18 +376,14 @@ impl Paper for MultilabelRanking {
             ("lsep", |h, _| h.loss = Lsep, &[]),
         ],
         sheets: &[
-            sheet("PC-F1", labels::PC_F1),
-            sheet("OV-F1", labels::OV_F1),
-            sheet("0-1 exact", labels::EXACT),
-            sheet("Ranking, before any decision", labels::RANKING),
+            Sheet::of("PC-F1", labels::PC_F1),
+            Sheet::of("OV-F1", labels::OV_F1),
+            Sheet::of("0-1 exact", labels::EXACT),
+            Sheet::of("Ranking, before any decision", labels::RANKING),
         ],
         says: who_wins,
         ..Study::PLAIN
     }];
-}
-
-const fn sheet(title: &'static str, cells: labels::Columns) -> Sheet {
-    Sheet { title, cells, ..Sheet::PLAIN }
 }
 
 /// Of the ranking and the learned decisions: the losses, the best one first.

@@ -417,14 +417,10 @@ const OHNM: Row = ("Quadruplet+MargOHNM", |h, _| h.model = QuadrupletMargohnm, &
 
 /// Single-shot ranks as Table 1 has them.
 #[rustfmt::skip]
-const RANKS: Sheet = Sheet {
-    title: "Ranking of test people, per cent",
-    cells: &[
-        ("rank-1", &["single shot rank-1"]), ("rank-5", &["single shot rank-5"]),
-        ("rank-10", &["single shot rank-10"]), ("whole gallery mAP", &["whole gallery mAP"]),
-    ],
-    ..Sheet::PLAIN
-};
+const RANKS: Sheet = Sheet::of("Ranking of test people, per cent", &[
+    ("rank-1", &["single shot rank-1"]), ("rank-5", &["single shot rank-5"]),
+    ("rank-10", &["single shot rank-10"]), ("whole gallery mAP", &["whole gallery mAP"]),
+]);
 
 /// What Table 1 leads to expect of rank-1.
 fn rank_rises(grid: &Grid) -> Vec<String> {

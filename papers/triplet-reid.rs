@@ -256,16 +256,13 @@ impl Paper for TripletReid {
                 let step = |inputs: &[Tensor]| {
                     let x = run.autocast(|| net.forward(&channels_last(&inputs[0]), true)); // f_θ(x)
                     let x = run.world().gather(&x, &batch.shares)?; // of all processes
-                    let (loss, tally) = loss(h, &x, &inputs[1], run.world())?;
-                    Ok((loss, tally, x))
+                    loss(h, &x, &inputs[1], run.world()).map(|(loss, tally)| (loss, tally, x))
                 };
                 let (mean, tally, x) = session.descend_from(&batch.inputs(), fixed, rates, step)?; // Eq. 8
                 session.left_out(|| batch.left_out)?;
                 let done = Done { step: t, loss: &mean, images: batch.labels.size()[0], waited: loader.waited() };
-                session.after(done, || {
-                    let rates = json!({"lr": rates.0, "beta1": rates.1});
-                    stats::line(t, &mean, &tally, rates, &x, h.metric, collapsed(h))
-                })?;
+                let said = |rates: (f64, f64)| json!({"lr": rates.0, "beta1": rates.1});
+                session.after(done, || stats::line(t, &mean, &tally, said(rates), &x, h.metric, collapsed(h)))?;
             }
         }
         Ok(())
@@ -274,22 +271,19 @@ impl Paper for TripletReid {
     // ---- Sections 4.3 and 6: evaluation ---------------------------------------------------------------------------
 
     fn evaluate(h: &Flags, set: &ReidSet, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
-        let seen = people::embedding(recipe(h), how.views, run);
-        reid::retrieval(&nets.only()?, set, &seen, h.metric, how.rerank, run)
+        reid::retrieval(&nets.only()?, set, &people::embedding(recipe(h), how.views, run), h.metric, how.rerank, run)
     }
 
     // ---- The paper's numbers --------------------------------------------------------------------------------------
 
+    #[rustfmt::skip]
     const CLAIMS: &'static [Claims<Flags, Scoring>] = &[Claims {
         unit: 100.,
         metrics: &["mAP", "rank-1", "rank-5"],
         columns: &[
-            ("Market-1501", "single query", as_usual),
-            ("Market-1501", "single query", |h, _| h.net = Lunet),
-            ("Market-1501", "multi query", as_usual),
-            ("MARS", "single query", as_usual),
+            ("Market-1501", "single query", as_usual), ("Market-1501", "single query", |h, _| h.net = Lunet),
+            ("Market-1501", "multi query", as_usual), ("MARS", "single query", as_usual),
         ],
-        #[rustfmt::skip]
         rows: &[
             ("Table 2", "", as_usual, &[&[69.14, 84.92, 94.21], &[], &[76.42, 90.53, 96.29], &[67.70, 79.80, 91.36]]),
             ("Table 2", "", |h, _| h.net = Lunet, &[&[60.71, 81.38, 92.34], &[], &[69.07, 87.11, 95.16], &[60.48, 75.56, 89.70]]),
@@ -304,6 +298,7 @@ impl Paper for TripletReid {
         ],
     }];
 
+    #[rustfmt::skip]
     const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
         name: "1",
         title: "Table 1: LuNet by loss and margin, held-out people of MARS (* trapped in a bad optimum)",
@@ -312,7 +307,6 @@ impl Paper for TripletReid {
             (h.net, h.augment, h.data.validation, s.views) = (Lunet, Augment::None, 150, Original);
             when(h.data.data == "drawn", || (h.data.validation, h.t1, h.shrink) = (16, 80, 8));
         },
-        #[rustfmt::skip]
         rows: &[
             ("Triplet", |h, _| h.loss = Triplet, &["40.80/59.23", "41.71/60.78", "43.51/60.87", "43.61/61.63", "48.40/66.37"]),
             ("Triplet + OHM", |h, _| h.loss = TripletOhm, &["16.6*/36.6*", "61.40/82.95", "32.0*/57.1*", "41.45/59.42", "46.63/65.43"]),
@@ -324,17 +318,11 @@ impl Paper for TripletReid {
             ("Lifted 1-pos.", |h, _| h.loss = LiftedPairs, &["61.95/81.35", "63.68/81.73", "63.01/82.48", "62.28/82.34", "–"]),
         ],
         columns: &[
-            ("m = 0.1", |h, _| h.margin = Margin::Hard(0.1)),
-            ("m = 0.2", |h, _| h.margin = Margin::Hard(0.2)),
-            ("m = 0.5", |h, _| h.margin = Margin::Hard(0.5)),
-            ("m = 1.0", |h, _| h.margin = Margin::Hard(1.)),
+            ("m = 0.1", |h, _| h.margin = Margin::Hard(0.1)), ("m = 0.2", |h, _| h.margin = Margin::Hard(0.2)),
+            ("m = 0.5", |h, _| h.margin = Margin::Hard(0.5)), ("m = 1.0", |h, _| h.margin = Margin::Hard(1.)),
             ("soft", |h, _| h.margin = Margin::Soft),
         ],
-        sheets: &[Sheet {
-            title: "mAP/rank-1",
-            cells: &[("", &["single query mAP", "single query rank-1"])],
-            ..Sheet::PLAIN
-        }],
+        sheets: &[Sheet::of("mAP/rank-1", &[("", &["single query mAP", "single query rank-1"])])],
         ..Study::PLAIN
     }];
 }
@@ -376,16 +364,16 @@ fn collapsed(h: &Flags) -> f64 {
 
 /// P people with K images each, or triplets, whose negatives are the `mined` ones where there are such.
 fn rows(h: &Flags, set: &ReidSet, mined: Option<&Tensor>, seed: u64) -> Result<(usize, people::Sampler)> {
-    match h.loss.takes_triplets() {
-        true => people::triplets(set, h.triplets, mined, seed),
-        false => people::pk(set, h.p, h.k, seed),
+    if h.loss.takes_triplets() {
+        people::triplets(set, h.triplets, mined, seed)
+    } else {
+        people::pk(set, h.p, h.k, seed)
     }
 }
 
 fn recipe(h: &Flags) -> Recipe {
     let recipe = Recipe::imagenet(h.size.0, h.size.1);
-    let mean = || TriNet::CAFFE_MEAN.map(|mean| (mean / 255.) as f32);
-    if h.net == TrinetCaffe { Recipe { mean: mean(), std: [1. / 255.; 3], ..recipe } } else { recipe }
+    if h.net == TrinetCaffe { recipe.less(TriNet::CAFFE_MEAN) } else { recipe }
 }
 
 rankle::program!(TripletReid);

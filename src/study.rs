@@ -90,6 +90,11 @@ impl Grid {
 impl Sheet {
     /// Per cent with two digits, without bars.
     pub const PLAIN: Sheet = Sheet { title: "", cells: &[], unit: 100., digits: 2, bars: false };
+
+    /// The plain one of these scores.
+    pub const fn of(title: &'static str, cells: &'static [(&'static str, &'static [&'static str])]) -> Sheet {
+        Sheet { title, cells, ..Sheet::PLAIN }
+    }
 }
 
 impl<H, S> Study<H, S> {

@@ -107,6 +107,11 @@ impl Recipe {
         Recipe { height, width, mean: Recipe::IMAGENET_MEAN, std: Recipe::IMAGENET_STD }
     }
 
+    /// An input of this size, of pixels in 0..255 less `mean`, as networks out of Caffe have it.
+    pub fn less(self, mean: [f64; 3]) -> Recipe {
+        Recipe { mean: mean.map(|mean| (mean / 255.) as f32), std: [1. / 255.; 3], ..self }
+    }
+
     /// Numbers in one view: 3 x height x width.
     pub fn len(&self) -> usize {
         3 * self.height as usize * self.width as usize

@@ -270,7 +270,7 @@ impl Comparison {
 /// How photos become the input of a network of this form, as its ImageNet weights expect them; `size` is height and width.
 pub fn recipe(form: Form, size: (u32, u32)) -> Recipe {
     let recipe = Recipe::imagenet(size.0, size.1);
-    if form.is_caffe() { Recipe { mean: [0.; 3], std: [1. / 255.; 3], ..recipe } } else { recipe }
+    if form.is_caffe() { recipe.less([0.; 3]) } else { recipe }
 }
 
 /// The sampler of a set's training photos: `quadruplets` a batch, every pair seen by two cameras unless `any_camera`, drawn
