@@ -162,8 +162,8 @@ pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<
             one.insert((*name).clone(), (*value).clone());
             from_flags::<T>(&one).is_err()
         });
-        let which = wrong.map_or("flags".into(), |(name, value)| format!("--{name} {value}"));
-        error.context(which)
+        let said = |(name, value)| anyhow!("--{name} {value}: say a value like {}", flags(of)[name]);
+        wrong.map_or(error.context("flags"), said)
     })
 }
 

@@ -20,7 +20,7 @@ use crate::say::say;
 /// # Errors
 /// Where one cannot be renamed.
 pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
-    let scored = Results::read(run).map_or(step, |results| results.step);
+    let scored = Results::read(run).ok().flatten().map_or(step, |results| results.step);
     let mut older = vec![(vec![RESULTS.to_string()], scored), (vec![REPORT.into()], scored)];
     for model in models {
         let about = Path::new(model).with_extension("json");
@@ -53,7 +53,7 @@ pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
         let path = entry.path();
         let scores =
             entry.file_type()?.is_dir() && entry.file_name() != UNTRAINED && !path.join("config.json").exists();
-        if scores && Results::read(&path).is_some() {
+        if scores && Results::read(&path).is_ok_and(|found| found.is_some()) {
             set_aside(&path, step, &[])?;
         }
     }

@@ -1,10 +1,11 @@
 //! What a verb may write where its flags say so: a new name, a file that holds nothing, or one that the same verb made,
 //! which says so inside. What a run keeps for itself is no verb's.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use zip::ZipArchive;
 
@@ -40,6 +41,42 @@ const HEAD: usize = 33;
 pub fn marked(mut bytes: Vec<u8>, what: &str) -> Vec<u8> {
     bytes.splice(HEAD..HEAD, chunk(what));
     bytes
+}
+
+/// The key of the BLAKE3 hash of a text of JSON, in which the hash itself counts as zeros.
+const HASH: &str = "blake3";
+const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// As [`write_json`], of one object, for what is read again: it carries a hash of its text.
+///
+/// # Errors
+/// As there.
+pub fn write_sealed(path: &Path, what: &str, value: &Value) -> Result<()> {
+    let mut value = value.clone();
+    (value[MADE_BY], value[HASH]) = (mark(what).into(), UNKNOWN.into());
+    let text = serde_json::to_string_pretty(&value)?;
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    files::write_atomic(path, text.replacen(UNKNOWN, &hash, 1).as_bytes())
+}
+
+/// What [`write_sealed`] wrote; None where there is no file.
+///
+/// # Errors
+/// One line: it is not as it was written, or of an older version, which gave no hash.
+pub fn read_sealed<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match files::text(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let whole = || {
+        let value: Value = serde_json::from_str(&text).ok()?;
+        let hash = value.get(HASH)?.as_str()?;
+        let bare = text.replacen(hash, UNKNOWN, 1);
+        (blake3::hash(bare.as_bytes()).to_hex().as_str() == hash).then(|| serde_json::from_value(value).ok())?
+    };
+    let whole =
+        whole().with_context(|| format!("{} is not as it was written, or of another version", path.display()))?;
+    Ok(Some(whole))
 }
 
 /// Writes JSON that says, in each object of a list or in the one that it is, that it is ours of `what`.

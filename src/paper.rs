@@ -22,7 +22,7 @@ use crate::models::Network;
 use crate::optim::Rule;
 use crate::report::{Report, Table};
 use crate::results::{self, Results};
-use crate::run::config::{Config, typed_as};
+use crate::run::config::{self, Config, typed_as};
 use crate::run::{
     Run, checkpoint,
     folder::{self, BEFORE, NEWEST, REPORT, RESULTS, UNTRAINED, check_free, check_ours},
@@ -560,7 +560,7 @@ pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opene
 
 /// The flags, and what they leave to the machine: process 0 says it for all.
 fn settled<P: Paper>(h: &All<P::Hyper>, at: &Path, run: &Run) -> Result<All<P::Hyper>> {
-    run.world().agree("flags: give every process the same ones", &hyper::flags(h))?;
+    config::agree(run.world(), &hyper::flags(h))?;
     let mut h = h.clone();
     if run.leads() {
         let begun = Config::read(at).and_then(|config| hyper::from_flags::<All<P::Hyper>>(&config.flags));

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::claims::Beside;
 use crate::hyper::Flags;
-use crate::outputs::{self, write_json};
+use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, line, print};
@@ -87,10 +87,14 @@ impl Results {
         report.lead(&numbers, &why.unwrap_or_default());
     }
 
-    /// Those in the folder `at`, if there are any of this version.
-    pub fn read(at: &Path) -> Option<Results> {
-        let text = files::text(&at.join(RESULTS)).ok()?;
-        Some(Results { at: at.into(), ..serde_json::from_str(&text).ok()? })
+    /// Those in the folder `at`, if there are any.
+    ///
+    /// # Errors
+    /// Where they are not as they were written, or of another version.
+    pub fn read(at: &Path) -> Result<Option<Results>> {
+        let found = outputs::read_sealed(&at.join(RESULTS))
+            .map_err(|error| anyhow!("{error:#}: remove it, and evaluate again"))?;
+        Ok(found.map(|found| Results { at: at.into(), ..found }))
     }
 
     /// Name and value.
@@ -122,7 +126,7 @@ impl Results {
 
     /// Writes them into their folder.
     pub fn write(&self) -> Result<()> {
-        write_json(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
+        outputs::write_sealed(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
     }
 
     /// Scores, the paper's numbers and the protocol, for a page; the list of scores folded where tables `show` them already.

@@ -85,7 +85,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
     checkpoint::check_logs(at)?;
-    let (results, progress, path) = (Results::read(at), progress(at)?, at.join(REPORT));
+    let (results, progress, path) = (Results::read(at)?, progress(at)?, at.join(REPORT));
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
     let mut table = Table { head, rows: progress.iter().map(Progress::row).collect() };
     let step = progress.iter().map(|part| part.step).max().unwrap_or(0);
@@ -136,15 +136,14 @@ struct One {
 }
 
 /// The scores in the folders below a run's.
-fn others(run: &Path) -> Vec<(String, Results)> {
-    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
-    let found = |entry: std::fs::DirEntry| {
+fn others(run: &Path) -> Result<Vec<(String, Results)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(run).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
         let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
-        Some((name, Results::read(&entry.path())?))
-    };
-    let mut all: Vec<_> = entries.filter_map(found).collect();
+        all.extend(Results::read(&entry.path())?.map(|found| (name, found)));
+    }
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    all
+    Ok(all)
 }
 
 /// Compares runs of a paper: prints what differs and the scores beside each other, and writes both with the curves over each
@@ -162,7 +161,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         checkpoint::check_logs(at)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
-        let results = Results::read(at);
+        let results = Results::read(at)?;
         let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
         let mut facts = config.flags;
         if let Some(results) = &results {
@@ -171,7 +170,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
             note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
         }
         facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps"));
-        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others: others(at) });
+        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others: others(at)? });
     }
     let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
     for one in all.iter_mut().filter(|one| names.iter().filter(|name| **name == one.name).count() > 1) {

@@ -59,7 +59,7 @@ pub(crate) fn man(mut of: Command, verb: Option<&str>) -> Result<()> {
 pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
     let Some(file) = of.get_one::<PathBuf>("config") else { return Ok(Flags::new()) };
     let at = file.display();
-    let config: Value = lists::json(file).with_context(|| format!("--config {at}"))?;
+    let config: Value = lists::json(file).with_context(|| format!("--config {at}: give a run's config.json"))?;
     let flags =
         config["flags"].as_object().with_context(|| format!("--config {at} has no flags: give a run's config.json"))?;
     let paper = config["paper"].as_str().map_or("of no paper".into(), foreign);

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use rankle::older::set_aside;
+use rankle::outputs::write_sealed;
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -59,9 +60,26 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     assert_eq!(place.read("run/report.html"), page);
     let mut results = place.json("run/results.json");
     results["step"] = json!(3);
-    place.write("run/results.json", results.to_string());
+    write_sealed(&place.path("run/results.json"), "scores", &results).expect("written");
     place.good("report @run");
     has(&place.read("run/report.html"), "The scores are of step 3.|Protocol|<dd>8</dd>");
+
+    // A number that was edited, or a file that is cut: said, and scored again.
+    let whole = place.read("run/results.json");
+    for changed in [whole.replacen("\"step\": 3", "\"step\": 4", 1), whole[..whole.len() / 2].to_string()] {
+        assert_ne!(changed, whole);
+        let (run, words) = (place.text("run"), "results.json is not as it was written|remove it, and evaluate again");
+        for place_of in ["run/results.json", "run/on-other/results.json"] {
+            place.write(place_of, &changed);
+            place.bad(&[(1, &format!("compare {run} {run}/../run --out @page.html"), words)]);
+            fs::remove_file(place.path(place_of)).expect("removed");
+        }
+        place.write("run/results.json", &changed);
+        place.bad(&[(1, "report @run", words)]);
+    }
+    fs::remove_file(place.path("run/results.json")).expect("removed");
+    has(&place.good("evaluate @run"), "results: ");
+    place.good("report @run");
 
     place.bad(&[(1, "report @nowhere", "no run at|nowhere"), (2, "report", "required")]);
     let mut config = place.json("run/config.json");
@@ -96,7 +114,10 @@ fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
             "model.json" => json!({"step": 3}),
             _ => scores.clone(),
         };
-        fs::write(at(name), text.to_string()).expect("written");
+        match name {
+            "other/results.json" | "model.json" => fs::write(at(name), text.to_string()).expect("written"),
+            _ => write_sealed(&at(name), "scores", &text).expect("written"),
+        }
     }
     let models = ["model.pt", "model-spatial.pt"].map(String::from);
     for _ in 0..2 {

@@ -87,7 +87,9 @@ fn a_run_is_repeated_by_its_file() {
     place.write("bounds.json", r#"{"paper": "triplet-reid", "flags": {"p": -1}}"#);
     place.write("kind.json", r#"{"paper": "triplet-reid", "flags": {"p": [{}]}}"#);
     place.write("null.json", r#"{"paper": "triplet-reid", "flags": {"p": null, "data": "drawn"}}"#);
+    place.write("list.json", r#"{"paper": "triplet-reid", "flags": {"lr": [1]}}"#);
     place.write("none.json", "{}");
+    place.write("array.json", "[1]");
     place.write("cut.json", r#"{"flags""#);
     place.good("train @run --config @few.json --net lunet --shrink 32 --size 32x32");
     let flags = place.json("run/config.json")["flags"].clone();
@@ -97,9 +99,11 @@ fn a_run_is_repeated_by_its_file() {
         (2, "unknown", "there is no --frobs"),
         (2, "bounds", "--p -1"),
         (2, "kind", "kind.json"),
-        (2, "null", "null.json|--p null"),
+        (2, "null", "null.json|--p null: say a value like 32"),
+        (2, "list", "list.json|--lr [1]: say a value like 0.0003"),
         (1, "none", "has no flags"),
-        (1, "cut", "cut.json"),
+        (1, "array", "has no flags: give a run's config.json"),
+        (1, "cut", "cut.json: give a run's config.json"),
         (1, "missing", "missing.json"),
     ] {
         place.bad(&[(code, &format!("train @no --config @{name}.json"), words)]);

@@ -164,7 +164,7 @@ impl ReidSet {
         );
         persons.shuffle(&mut seed::at(seed, 0, 0));
         let held: BTreeSet<i64> = persons.into_iter().take(people).collect();
-        let (gallery, train): (Vec<Photo>, Vec<Photo>) =
+        let (mut gallery, train): (Vec<Photo>, Vec<Photo>) =
             self.train.iter().cloned().partition(|photo| held.contains(&photo.person));
         let train = train.into();
         // Runs of photos that the protocol counts as one.
@@ -176,7 +176,13 @@ impl ReidSet {
             let mut rng = seed::at(seed, person as u64, camera as u64);
             runs[rng.random_range(0..runs.len())].iter().cloned()
         });
-        let query = query.collect();
+        let query: Vec<Photo> = query.collect();
+        if self.layout == Layout::Tree {
+            // No cameras: as in its test set.
+            let asked: BTreeSet<&str> = query.iter().map(|photo| &*photo.name).collect();
+            gallery.retain(|photo| !asked.contains(&*photo.name));
+            gallery.iter_mut().for_each(|photo| photo.camera = 2);
+        }
         let mut notes = self.notes.clone();
         notes.push(format!("{people} of the {total} training persons are held out to validate (seed {seed})"));
         let name = format!("{} (validation)", self.name);

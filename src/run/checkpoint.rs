@@ -17,7 +17,7 @@ use super::scores::BEST;
 
 use crate::files;
 use crate::optim::Optimizer;
-use crate::say::{one_line, say};
+use crate::say::{foreign, one_line, say};
 
 /// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
 const DAMAGED: &str = "checkpoint.damaged.safetensors";
@@ -72,13 +72,11 @@ pub fn save(
     tensors.extend(optimizer.state().into_iter().map(|(name, x)| (format!("optimizer.{name}"), x)));
     tensors.extend(extra.iter().map(|(name, x)| (format!("extra.{name}"), x.shallow_clone())));
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    // One entry: the format orders several at random, and a checkpoint's bytes are a function of the run.
-    let metadata = HashMap::from([("progress".to_string(), serde_json::to_string(progress)?)]);
     let (newest, before) = (folder.file(NEWEST), folder.file(BEFORE));
     let fresh = folder.file(".checkpoint.fresh.safetensors");
     // Of a killed process, or what is no file of ours.
     let _ = std::fs::remove_file(&fresh);
-    crate::weights::save(&fresh, &tensors, Some(metadata))?;
+    crate::weights::save(&fresh, &tensors, Some(about(progress, NEWEST)?))?;
     let shift = || -> std::io::Result<()> {
         if newest.exists() {
             std::fs::rename(&newest, &before)?;
@@ -91,8 +89,14 @@ pub fn save(
 /// Saves the weights alone, as the best so far.
 pub fn save_best(folder: &RunFolder, store: &VarStore, progress: &Progress) -> Result<()> {
     let named = store.variables().into_iter().map(|(name, x)| (format!("model.{name}"), x)).collect::<BTreeMap<_, _>>();
-    let metadata = HashMap::from([("progress".to_string(), serde_json::to_string(progress)?)]);
-    crate::weights::save(&folder.file(BEST), &named.into_iter().collect::<Vec<_>>(), Some(metadata))
+    crate::weights::save(&folder.file(BEST), &named.into_iter().collect::<Vec<_>>(), Some(about(progress, BEST)?))
+}
+
+/// The metadata of a checkpoint: [`BEST`], or [`NEWEST`] also where it has become the one before.
+fn about(progress: &Progress, which: &str) -> Result<HashMap<String, String>> {
+    Ok([("progress", serde_json::to_string(progress)?), ("which", which.into())]
+        .map(|(key, of)| (key.into(), of))
+        .into())
 }
 
 /// Loads the best weights of `run` into the store: the steps that they had been trained.
@@ -144,6 +148,10 @@ fn knows(progress: &Progress, run: &Path) -> Result<()> {
 
 fn sealed(path: &Path) -> Result<(Vec<(String, Tensor)>, Progress)> {
     let (tensors, metadata) = crate::weights::read_sealed(path)?;
+    let wanted = if path.ends_with(BEST) { BEST } else { NEWEST };
+    // Of an older version it says nothing.
+    let which = metadata.get("which").map_or(wanted, String::as_str);
+    ensure!(which == wanted, "{} is a copy of {}: restore it", path.display(), foreign(which));
     let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
     Ok((tensors, progress.with_context(|| format!("{} is no checkpoint", path.display()))?))
 }

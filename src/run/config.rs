@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tch::Tensor;
 
+use crate::collectives::World;
 use crate::files::{text, write_atomic};
 use crate::say::foreign;
 
@@ -143,6 +145,21 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Errors, in every process, where one has other flags than process 0, and names them.
+pub fn agree(world: &World, flags: &Map<String, Value>) -> Result<()> {
+    if world.is_alone() {
+        return Ok(());
+    }
+    let first = world.told(flags)?;
+    let differs: Vec<i64> = first.iter().map(|(name, value)| i64::from(flags.get(name) != Some(value))).collect();
+    let differs = Vec::<i64>::try_from(world.sum(&Tensor::from_slice(&differs))?)?;
+    let named = first.keys().zip(differs).filter(|(_, count)| *count > 0);
+    let own = |name: &String| typed_as(flags.get(name).unwrap_or(&Value::Null));
+    let named: Vec<String> = named.map(|(name, _)| format!("--{name} (here {})", own(name))).collect();
+    ensure!(named.is_empty(), "flags: give every process the same ones: they differ in {}", named.join(", "));
+    Ok(())
 }
 
 /// How files of weights end.

@@ -116,6 +116,13 @@ pub struct RunFolder {
     lock: File,
 }
 
+impl Drop for RunFolder {
+    /// To close it would not do: a child that another thread just forked holds what is locked until it becomes its program.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 impl RunFolder {
     /// Opens or makes the folder and locks it. Errors where it cannot be written, is not a run's, or another process
     /// holds it.
@@ -215,7 +222,7 @@ pub struct Log {
 
 impl Log {
     /// Opens `path`, keeping what `mark` knows: what an interrupted run wrote after its last checkpoint goes, and is
-    /// written again. Without a mark all of it stays. Errors, and leaves the file as it is, where it does not begin as the
+    /// written again. Without a mark all whole lines stay. Errors, and leaves the file as it is, where it does not begin as the
     /// mark says, and where it is no file of the run's alone: what a link leads to is not cut.
     pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Log> {
         let hasher = mark.map_or_else(|| Ok(Hasher::new()), |mark| mark.check(path))?;
@@ -225,7 +232,11 @@ impl Log {
             if found.nlink() > 1 {
                 return Err(std::io::Error::other("it has another name too (a hard link), put a copy in its place"));
             }
-            let length = mark.map_or(found.len(), |mark| mark.length);
+            let whole = || -> std::io::Result<u64> {
+                let text = files::read(path)?;
+                Ok(text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end as u64 + 1))
+            };
+            let length = mark.map_or_else(whole, |mark| Ok(mark.length))?;
             file.set_len(length)?;
             file.seek(SeekFrom::Start(length))?;
             Ok((file, length))

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::say::note;
+
 /// The folders of a run that have a log: its own, without a name, or, where it is made of parts, theirs by their names.
 ///
 /// # Errors
@@ -23,7 +25,7 @@ pub fn parts(run: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(parts)
 }
 
-/// The whole lines of a file of JSON lines; none where there is no file.
+/// The whole lines of a file of JSON lines; none where there is no file. A damaged one is left out, and it is said.
 ///
 /// # Errors
 /// Where it cannot be read.
@@ -32,6 +34,22 @@ pub fn lines(path: &Path) -> Result<Vec<Value>> {
         return Ok(Vec::new());
     }
     let bytes = crate::files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    // The last one may be there in part alone: then it is no JSON yet.
-    Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    // The last one may be there in part alone.
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(&[][..], |end| &bytes[..end]);
+    let (mut all, mut damaged) = (Vec::new(), Vec::new());
+    for (i, line) in whole.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        match serde_json::from_slice(line).ok().filter(Value::is_object) {
+            Some(line) => all.push(line),
+            None => damaged.push(i + 1),
+        }
+    }
+    if let Some(first) = damaged.first() {
+        let lines = if damaged.len() > 1 {
+            format!("{} lines, the first line {first},", damaged.len())
+        } else {
+            format!("line {first}")
+        };
+        note(format!("{}: {lines} damaged, and left out of what is shown", path.display()));
+    }
+    Ok(all)
 }

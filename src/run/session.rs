@@ -13,7 +13,7 @@ use tch::{Tensor, nn::VarStore};
 
 use super::board::{Board, now};
 use super::checkpoint;
-use super::config::Config;
+use super::config::{self, Config};
 use super::folder::{Log, Mark, RunFolder};
 use super::scores::Scores;
 use super::stop::{Signals, Stopped};
@@ -157,7 +157,7 @@ impl<'a> Session<'a> {
         config.machine.insert("tf32".into(), machine.tf32.into());
         config.machine.insert("skip-unreadable".into(), machine.skip_unreadable.into());
         config.machine.insert("score-every".into(), machine.score_every.into());
-        world.agree("flags: give every process the same ones", &config.flags)?;
+        config::agree(&world, &config.flags)?;
         let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
         ensure!(
             normalises || !machine.sync_batch_norm,

@@ -12,12 +12,16 @@ use tch::{Device, Tensor};
 
 use super::{Brought, Rows};
 use crate::datasets::{self, Decode, Photo, Source};
+use crate::outputs::{self, MADE_BY, mark};
 use crate::say::{Bar, note, say};
 use crate::source::View;
 use crate::{files, weights};
 
 /// Photos of a piece.
 const PIECE: usize = 256;
+
+/// What a piece's file says that it is.
+const KIND: &str = "piece";
 
 /// What the names of photos that cannot be read are called, and of those in which there is no face.
 pub const NOT_READ: &str = "not read";
@@ -123,10 +127,16 @@ impl Pieces {
             (held[place].1, held[place].2) = (Some(row), views(&photo.source));
         }
         let text = serde_json::to_string(&held)?;
-        // By its content: who keeps the same at the same time writes the same.
-        let file = at.join(format!("{}.safetensors", &blake3::hash(text.as_bytes()).to_hex()[..16]));
+        // By its content: who keeps the same at the same time writes the same. What is there and not ours stays.
+        let named = |count: u64| {
+            let more = if count > 1 { format!("-{count}") } else { String::new() };
+            at.join(format!("{}{more}.safetensors", &blake3::hash(text.as_bytes()).to_hex()[..16]))
+        };
+        let free = |file: &PathBuf| outputs::check(file, KIND).is_ok();
+        let file = (1..100).map(named).find(free).unwrap_or_else(|| named(1));
         std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
-        let metadata = HashMap::from([("photos".to_string(), text), ("of".to_string(), known(at))]);
+        let metadata = [("photos", text.clone()), ("of", known(at)), (MADE_BY, mark(KIND))];
+        let metadata = HashMap::from(metadata.map(|(key, text)| (key.to_string(), text)));
         weights::save(&file, &rows.tensors, Some(metadata))?;
         self.take(file, held);
         Ok(())

@@ -42,10 +42,10 @@ pub struct ReidData {
 
 impl ReidData {
     /// The set of a run with this `seed`, lists without pixels: `validation` training people, drawn from it, take the place
-    /// of the test people (1703.07737, Table 1). That it cannot be scored is a note, said before hours of training.
+    /// of the test people (1703.07737, Table 1). That a test set cannot be scored is a note, said before hours of training.
     ///
     /// # Errors
-    /// As [`datasets::open_split`]; a split of the drawn set, which has none; too few people to hold out.
+    /// As [`datasets::open_split`]; a split of the drawn set, which has none; people held out who are too few, or cannot be scored.
     pub fn open(&self, seed: u64) -> Result<ReidSet> {
         let set = if self.data != "drawn" {
             datasets::open_split(Path::new(&self.data), self.split, self.test_people)?
@@ -61,7 +61,10 @@ impl ReidData {
             people => set.hold_out(people, seed::named(seed, "validation")).context("--validation")?,
         };
         set.notes.extend(single(&set));
-        set.notes.extend(can_be_scored(&set).err().map(|why| why.to_string()));
+        match can_be_scored(&set) {
+            Err(why) if self.validation > 0 => return Err(why.context("--validation")),
+            scored => set.notes.extend(scored.err().map(|why| why.to_string())),
+        }
         Ok(set)
     }
 

@@ -376,7 +376,8 @@ fn processes_that_differ_are_told_so() {
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
     assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
     assert!(
-        !said.is_empty() && said.iter().all(|line| line.contains("flags: give every process the same ones")),
+        !said.is_empty()
+            && said.iter().all(|line| line.contains("flags: give every process the same ones: they differ in --seed")),
         "{said:?}"
     );
     assert!(!place.path("run/config.json").exists(), "a run that nobody began");

@@ -354,6 +354,16 @@ fn hold_out_makes_the_loss_study() {
         assert!((0..20).any(|seed| people(&set.hold_out(2, seed).unwrap().gallery) != people(&held.gallery)));
         assert!(line(set.hold_out(5, 7)).contains("from 2 to 4") && line(set.hold_out(1, 7)).contains("hold out 1"));
     }
+    // One folder an identity has no cameras: a photo of each is asked for, the others are to be found.
+    let mut set = ReidSet { layout: Layout::Tree, ..ReidSet::default() };
+    for (person, shot) in (1..=6).flat_map(|person| (0..3).map(move |shot| (person, shot))) {
+        let named = datasets::Photo { name: format!("{person}/{shot}").into(), ..photo(person, 1, -1) };
+        Arc::make_mut(&mut set.train).push(named);
+    }
+    let held = set.hold_out(2, 7).unwrap();
+    assert_eq!((held.train.len(), held.query.len(), held.gallery.len()), (12, 2, 4));
+    assert!(held.query.iter().all(|photo| photo.camera == 1) && held.gallery.iter().all(|photo| photo.camera == 2));
+    rankle::tasks::reid::can_be_scored(&held).unwrap();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a run can trust of its folder, and what of a user's it leaves alone.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use rankle::hyper;
@@ -9,6 +10,7 @@ use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress, check_logs};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, Mark, RunFolder, check_free, check_ours};
+use rankle::run::scores::BEST;
 use rankle::weights::{read, read_safetensors, read_sealed};
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
@@ -90,6 +92,24 @@ fn a_flipped_bit_in_any_byte_of_a_checkpoint_is_noticed() {
     fs::copy(&newest, small.at().join(BEFORE)).expect("copied");
     let error = small.load().expect_err("none");
     assert!(error.contains("no whole checkpoint") && error.contains("hash"), "{error}");
+}
+
+/// Either is a whole file of the same run; each says inside which it is.
+#[test]
+fn the_best_checkpoint_is_not_taken_for_the_newest_nor_the_other_way_round() {
+    let mut small = Small::new();
+    let (newest, best) = (small.at().join(NEWEST), small.at().join(BEST));
+    let folder = RunFolder::open(small.at()).expect("open");
+    let progress = Progress::new(1, Mark::default(), String::new(), &small.config);
+    checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
+    assert_eq!(checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("loaded"), 1);
+    let whole = fs::read(&newest).expect("read");
+    fs::copy(&best, &newest).expect("copied");
+    let (step, note) = small.load().expect("the one before");
+    assert!(step == 1 && note.contains("checkpoint.safetensors is a copy of best.safetensors"), "{note}");
+    fs::write(&best, whole).expect("written");
+    let error = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect_err("the newest");
+    assert!(error.to_string().contains("best.safetensors is a copy of checkpoint.safetensors: restore"), "{error}");
 }
 
 #[test]
@@ -316,6 +336,22 @@ fn a_run_that_is_held_or_is_no_folder_is_refused_at_once() {
             assert!(error.to_string().contains(words) && error.to_string().contains("--run"), "{error}");
         }
     }
+}
+
+/// A child that was just forked has all that is open, and holds what is locked until it becomes another program.
+#[test]
+fn what_a_run_locked_is_free_when_it_ends() {
+    let place = tempdir().expect("a folder");
+    let folder = RunFolder::open(place.path()).expect("open");
+    let lock = fs::metadata(place.path().join(".lock")).expect("a lock").ino();
+    let open = fs::read_dir("/proc/self/fd").expect("a folder").flatten().map(|entry| entry.path());
+    let ours = open.filter(|path| fs::metadata(path).is_ok_and(|found| found.ino() == lock));
+    let number = ours.last().and_then(|path| path.file_name()?.to_str()?.parse().ok()).expect("an open lock");
+    // SAFETY: `folder` is open.
+    let held = unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned().expect("a second one, as a child has");
+    drop(folder);
+    RunFolder::open(place.path()).expect("free");
+    drop(held);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, Progress};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, Mark, RunFolder};
+use rankle::run::history;
 use rankle::run::photos::{Photos, Read};
 use rankle::run::stats;
 use rankle::run::watch::{Collapse, Finite, Reading, Watch};
@@ -107,6 +108,19 @@ fn a_log_is_cut_back_to_what_the_checkpoint_knew() {
     }
     std::fs::write(&path, whole).expect("restored");
     Log::open(&path, Some(&known)).expect("whole");
+}
+
+/// What a kill left half goes when the next line comes; what is damaged is left out where it is shown.
+#[test]
+fn lines_that_are_half_there_or_damaged_are_no_lines() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("timing.jsonl");
+    std::fs::write(&path, "{\"step\":0}\n{\"st").expect("written");
+    Log::open(&path, None).expect("open").line(&json!({"step": 1})).expect("written");
+    let whole = "{\"step\":0}\n{\"step\":1}\n";
+    assert_eq!(std::fs::read_to_string(&path).expect("text"), whole);
+    std::fs::write(&path, format!("{{\"stup\":\n7\n{whole}{{\"step\": 2}}")).expect("damaged");
+    assert_eq!(history::lines(&path).expect("read"), [json!({"step": 0}), json!({"step": 1})]);
 }
 
 #[test]

@@ -193,9 +193,17 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let other = fs::read(place.path("out/A/a1.png")).expect("read");
     crop("--out @out --workers 3");
     assert_eq!(fs::read(place.path("out/A/a1.png")).expect("read"), other, "what is done is not done again");
-    // But what is cut off is.
+    // But what is cut off or damaged is: one bit anywhere.
     fs::write(place.path("out/A/a1.png"), &other[..120]).expect("written");
     crop("--out @out");
+    let sound = fs::read(place.path("out/A/a1.png")).expect("read");
+    for at in [100, sound.len() / 2, sound.len() - 20] {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 4;
+        place.write("out/A/a1.png", damaged);
+        crop("--out @out");
+        assert!(fs::read(place.path("out/A/a1.png")).expect("read") == sound, "byte {at}");
+    }
     // A photo that changed is cut again, that of one that is gone goes.
     assert_eq!(tree(&place.path("out")), whole, "as from one start, by any number of threads");
     fs::remove_file(place.path("photos/A/a2.png")).expect("removed");
@@ -277,6 +285,7 @@ fn what_cannot_be_cut_is_said_in_one_line() {
     RgbImage::new(1, 1).save(place.made("small/one.png")).expect("saved");
     RgbImage::new(20_000, 30).save(place.made("wide/wide.png")).expect("saved");
     place.write("full/mine.txt", "mine");
+    place.write("lines/faces.jsonl", "{\"face\": 1}\n");
     let with = "--detector @w.safetensors";
     place.good(&format!("crop --images @photos --out @done {with}"));
     place.bad(&[
@@ -308,6 +317,7 @@ fn what_cannot_be_cut_is_said_in_one_line() {
         (1, &format!("crop --images @photos --out @photos {with}"), "--out|lies in --images"),
         (1, &format!("crop --images @photos --out /proc/rankle-crops {with}"), "--out /proc/rankle-crops"),
         (1, &format!("crop --images @photos --out @full {with}"), "--out|mine.txt|name a new folder"),
+        (1, &format!("crop --images @photos --out @lines {with}"), "faces.jsonl is none of this command's|--out"),
         (1, &format!("crop --images @photos --out @done --form 112 {with}"), "--out|--form|name a new folder"),
         (2, &format!("crop --images @photos --out @x --form 100 {with}"), "--form"),
         (2, "embed --run x --images @photos --out @x.safetensors --detector @w.safetensors", "required"),

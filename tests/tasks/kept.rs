@@ -59,6 +59,21 @@ fn pieces_are_kept_and_taken_again() {
     let (again, asked) = rows(1000, false);
     assert_eq!(asked, 2);
     check(again.expect("rows"), 599);
+    // What has the very name of a piece and is not ours stays as it is.
+    let pieces = || -> Vec<_> {
+        let mut all: Vec<_> =
+            fs::read_dir(folder.path().join("kept")).expect("a folder").flatten().map(|entry| entry.path()).collect();
+        all.sort();
+        all
+    };
+    let before = pieces();
+    before.iter().for_each(|piece| fs::write(piece, "mine").expect("written"));
+    for asked in [600, 0] {
+        let (again, count) = rows(1000, false);
+        assert_eq!(count, asked);
+        check(again.expect("rows"), 599);
+    }
+    assert!(before.iter().all(|piece| fs::read(piece).expect("kept") == b"mine") && pieces().len() > before.len());
     // What cannot be read is an error, or has no row; once more, too.
     fs::write(at(200), "no image").expect("written");
     assert!(rows(1000, false).0.is_err());

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, FromArgMatches, ValueEnum};
 use image::{ImageFormat, RgbImage};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::Device;
 
 use super::detect::{Detector, Face};
@@ -255,6 +256,12 @@ impl CropFlags {
         // The last line may be cut.
         let mut whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         let before = whole.next();
+        let ours = |head: &str| serde_json::from_str::<Value>(head).is_ok_and(|head| head["crops"].is_string());
+        ensure!(
+            before.map_or(text.is_empty(), ours),
+            "{} is none of this command's: name another --out, or move it away",
+            out.join(FILE).display()
+        );
         ensure!(
             before.unwrap_or(head) == head,
             "--out {}: its crops are of another --images, --form or --detector (the first line of {FILE} says which): name a \
@@ -279,7 +286,7 @@ impl CropFlags {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             ours.then(|| self.out.join(name))
         };
-        lines.retain(|photo, text| {
+        let stays = |(photo, text): &(String, String)| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
             let same = now.get(photo.as_str()).is_some_and(|&(file, name)| {
                 file == (line.bytes, line.changed) && line.crop.as_ref().is_none_or(|crop| crop == name)
@@ -288,14 +295,15 @@ impl CropFlags {
             // What a detector found is not written by hand.
             let sound = line.chosen == line.size.and_then(|size| chosen(&line.faces, size))
                 && line.chosen.is_some() == line.crop.is_some();
-            // Whole: a power cut leaves empty files.
-            let there = |file: &PathBuf| outputs::made(file, KIND) && Source::from(file.clone()).check().is_ok();
+            // Whole, by the sums in it: a power cut leaves empty files.
+            let there = |file: &PathBuf| outputs::made(file, KIND) && Source::from(file.clone()).image().is_ok();
             if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
                 return true;
             }
             file.filter(|file| outputs::made(file, KIND)).map(fs::remove_file);
             false
-        });
+        };
+        *lines = std::mem::take(lines).into_par_iter().filter(stays).collect();
         for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
             files::sweep(&at);
         }
