@@ -27,9 +27,11 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Unread,
+    Unnamed,
     Film,
     Outside,
     Deeper,
+    Empty,
     Beside,
     Sidecar,
     Leftover,
@@ -40,15 +42,17 @@ enum Kind {
 }
 
 /// One of the kind, and several.
-const WORDS: [(Kind, &str, &str); 11] = [
+const WORDS: [(Kind, &str, &str); 13] = [
     (
         Kind::Unread,
         "photo that is not decoded here: convert it to JPEG",
         "photos that are not decoded here: convert them to JPEG",
     ),
+    (Kind::Unnamed, "name that is not UTF-8: rename it", "names that are not UTF-8: rename them"),
     (Kind::Film, "film", "films"),
     (Kind::Outside, "image beside the folders", "images beside the folders"),
-    (Kind::Deeper, "folder inside a folder of images", "folders inside folders of images"),
+    (Kind::Deeper, "image nested too deep", "images nested too deep"),
+    (Kind::Empty, "folder inside a folder of images", "folders inside folders of images"),
     (Kind::Beside, "folder without images", "folders without images"),
     (Kind::Sidecar, "sidecar or text", "sidecars or texts"),
     (Kind::Leftover, "leftover of a file manager", "leftovers of file managers"),
@@ -136,20 +140,36 @@ pub struct Passed(BTreeMap<Kind, (usize, BTreeSet<String>)>);
 
 impl Passed {
     fn count(&mut self, kind: Kind, entry: &Entry) {
+        self.counts(kind, entry, 1);
+    }
+
+    fn counts(&mut self, kind: Kind, entry: &Entry, some: usize) {
         let (count, names) = self.0.entry(kind).or_default();
-        *count += 1;
+        *count += some;
         if names.len() < 3 {
             let end =
                 Path::new(&*entry.name).extension().map(|end| format!(".{}", end.to_string_lossy().to_lowercase()));
-            let by_end = matches!(kind, Kind::Unread | Kind::Film | Kind::Sidecar);
-            names.insert(end.filter(|_| by_end).unwrap_or_else(|| entry.name.to_string()));
+            names.insert(match kind {
+                Kind::Unread | Kind::Film | Kind::Sidecar => end.unwrap_or_else(|| entry.name.to_string()),
+                Kind::Unnamed | Kind::Deeper => entry.path().display().to_string(),
+                _ => entry.name.to_string(),
+            });
         }
     }
 
-    /// Counts an entry of a folder in which it has no place.
+    /// Counts an entry of a folder in which it has no place; of a folder the images in it.
     pub fn add(&mut self, entry: &Entry) {
+        self.folder(entry, Kind::Beside);
+    }
+
+    /// As [`Passed::add`]; a folder without images is of the kind `empty`.
+    fn folder(&mut self, entry: &Entry, empty: Kind) {
         let kind = match &*entry.name {
-            _ if entry.folder => Kind::Beside,
+            _ if entry.folder && entry.link => empty,
+            _ if entry.folder => match held(&entry.path()) {
+                0 => empty,
+                images => return self.counts(Kind::Deeper, entry, images),
+            },
             _ if entry.is_image() => Kind::Outside,
             name if ends(name, &UNREAD) => Kind::Unread,
             _ if entry.is_film() => Kind::Film,
@@ -180,24 +200,40 @@ impl Passed {
     }
 }
 
+/// How many images a folder and its folders hold, as far as they can be read.
+pub fn held(dir: &Path) -> usize {
+    images(dir, &mut Passed::default()).map_or(0, |found| found.len())
+}
+
 /// A folder's entries by name, without hidden ones and what systems leave behind, which `passed` counts.
 ///
 /// # Errors
 /// Where the folder cannot be read, or a name in it is not UTF-8: two such names could be taken for one.
 pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
+    let mut here = Passed::default();
+    let found = named(dir, &mut here)?;
+    if let Some(name) = here.0.get(&Kind::Unnamed).and_then(|(_, names)| names.first()) {
+        bail!("{name}: a name that is not UTF-8: rename it");
+    }
+    passed.join(here);
+    Ok(found)
+}
+
+/// As [`list`], where names that are not UTF-8 are passed over, too.
+fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let cannot = || format!("cannot read the folder {}", dir.display());
     let (root, mut found) = (Arc::new(dir.to_path_buf()), Vec::new());
     for entry in std::fs::read_dir(dir).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
         let path = entry.path();
-        let name = entry.file_name().into_string();
-        let name = name.map_err(|_| anyhow!("{}: a name that is not UTF-8: rename it", path.display()))?;
+        let name = entry.file_name();
         let kind = entry.file_type().map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
         // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
         let link = kind.is_symlink();
         let folder = if link { path.is_dir() } else { kind.is_dir() };
-        let entry = Entry { name: name.into(), root: root.clone(), folder, link };
-        match entry.unasked() {
+        let odd = name.to_str().is_none().then_some(Kind::Unnamed);
+        let entry = Entry { name: name.to_string_lossy().into(), root: root.clone(), folder, link };
+        match odd.or_else(|| entry.unasked()) {
             Some(kind) => passed.count(kind, &entry),
             None => found.push(entry),
         }
@@ -208,31 +244,44 @@ pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
 
 /// The folders in `dir`; none where it cannot be read.
 fn folders(dir: &Path) -> Vec<PathBuf> {
-    let all = list(dir, &mut Passed::default()).unwrap_or_default().into_iter();
+    let all = named(dir, &mut Passed::default()).unwrap_or_default().into_iter();
     all.filter(|entry| entry.folder).map(|entry| entry.path()).collect()
 }
 
 /// Whether folders in `dir` hold images.
 pub fn is_tree(dir: &Path) -> bool {
-    folders(dir).iter().any(|at| list(at, &mut Passed::default()).is_ok_and(|all| all.iter().any(Entry::is_image)))
+    folders(dir).iter().any(|at| named(at, &mut Passed::default()).is_ok_and(|all| all.iter().any(Entry::is_image)))
 }
 
-/// The folder that was meant where `dir` is no set: of those one or two below it the first that fits `below`, else of those
-/// one or two above the first that fits `above`.
-pub fn near(dir: &Path, below: impl Fn(&Path) -> bool, above: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+/// What to give where `dir` is no set, in words: of the folders one below it those that fit `below`, else of those two
+/// below, else of those one or two above the first that fits `above`.
+pub fn near(dir: &Path, below: impl Fn(&Path) -> bool, above: impl Fn(&Path) -> bool) -> Option<String> {
     let once = folders(dir);
-    let twice: Vec<PathBuf> = once.iter().flat_map(|at| folders(at)).collect();
+    let fitting = |all: Vec<PathBuf>| all.into_iter().filter(|at| below(at)).collect::<Vec<_>>();
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let over = || full.ancestors().skip(1).take(2).find(|at| above(at)).map(Path::to_path_buf);
-    once.into_iter().chain(twice).find(|at| below(at)).or_else(over)
+    let mut found = fitting(once.clone());
+    if found.is_empty() {
+        found = fitting(once.iter().flat_map(|at| folders(at)).collect());
+    }
+    found.extend(if found.is_empty() { over() } else { None });
+    let (first, rest) = found.split_first()?;
+    Some(match rest {
+        [] => format!("give {}, which looks like a set", first.display()),
+        [other] => format!("give {} or {}: each looks like a set", first.display(), other.display()),
+        _ => {
+            let last = rest[rest.len() - 1].display();
+            format!("give one of {} folders, {} to {last}: each looks like a set", found.len(), first.display())
+        }
+    })
 }
 
 /// Refuses what in `dir` has one of `names` but for capitals, which would be passed over.
 ///
 /// # Errors
-/// As [`list`]; what is spelt otherwise, and how.
+/// Where the folder cannot be read; what is spelt otherwise, and how.
 pub fn spelt(dir: &Path, names: &[&str]) -> Result<()> {
-    let all = list(dir, &mut Passed::default())?;
+    let all = named(dir, &mut Passed::default())?;
     for name in names.iter().filter(|name| all.iter().all(|entry| *entry.name != ***name)) {
         if let Some(odd) = all.iter().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
             bail!("{}: call it {name}", odd.path().display());
@@ -255,10 +304,10 @@ fn above(dir: &Path) -> HashSet<Id> {
 }
 
 /// Every image under `dir` and its folders, in order of its name relative to `dir`. A folder is walked once, at its own
-/// place where it has one under `dir`, else at the first link to it.
+/// place where it has one under `dir`, else at the first link to it. A name that is not UTF-8 is passed over.
 ///
 /// # Errors
-/// As [`list`].
+/// Where a folder cannot be read.
 pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let (root, mut seen) = (Arc::new(dir.to_path_buf()), above(dir));
     let (mut real, mut links, mut found) = (vec![(String::new(), dir.to_path_buf())], Vec::new(), Vec::new());
@@ -266,7 +315,7 @@ pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
         while !real.is_empty() {
             let read = |(prefix, at): &(String, PathBuf)| {
                 let mut passed = Passed::default();
-                let mut entries = list(at, &mut passed)?;
+                let mut entries = named(at, &mut passed)?;
                 for entry in &mut entries {
                     (entry.name, entry.root) = ([prefix, &*entry.name].concat().into(), root.clone());
                 }
@@ -308,9 +357,10 @@ pub type Identities = BTreeMap<String, Vec<Arc<str>>>;
 /// decides who is held out. A folder stands once, whatever links lead to it; files of `known` names are not passed over but read elsewhere.
 ///
 /// # Errors
-/// As [`list`]; two folders whose names differ only in how accents are written.
+/// As [`images`]; two folders whose names differ only in how accents are written.
 pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<Identities> {
-    let (mut folders, files): (Vec<Entry>, Vec<Entry>) = list(dir, passed)?.into_iter().partition(|entry| entry.folder);
+    let (mut folders, files): (Vec<Entry>, Vec<Entry>) =
+        named(dir, passed)?.into_iter().partition(|entry| entry.folder);
     files.iter().filter(|entry| !known.contains(&&*entry.name)).for_each(|entry| passed.add(entry));
     if folders.iter().any(|entry| entry.link) {
         let mut seen = above(dir);
@@ -326,18 +376,13 @@ pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<Ide
     let read = |entry: Entry| {
         let mut passed = Passed::default();
         let (images, rest): (Vec<Entry>, Vec<Entry>) =
-            list(&entry.path(), &mut passed)?.into_iter().partition(Entry::is_image);
+            named(&entry.path(), &mut passed)?.into_iter().partition(Entry::is_image);
         // By reference: else the names would keep the place of the entries.
         let images: Vec<Arc<str>> =
             images.iter().map(|image| [&entry.name, "/", &image.name].concat().into()).collect();
-        for other in &rest {
-            match other.folder {
-                true => passed.count(Kind::Deeper, other),
-                false => passed.add(other),
-            }
-        }
-        if images.is_empty() {
-            passed.add(&entry);
+        rest.iter().for_each(|other| passed.folder(other, Kind::Empty));
+        if images.is_empty() && !passed.0.contains_key(&Kind::Deeper) {
+            passed.count(Kind::Beside, &entry);
         }
         Ok((entry.name, images, passed))
     };

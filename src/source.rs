@@ -24,7 +24,7 @@ pub enum Source {
     /// In memory: drawn by code.
     Memory(Arc<RgbImage>),
     /// Another source's image, cropped or degraded when asked for.
-    Through(Box<(Source, View)>),
+    Through(Box<(Source, Arc<View>)>),
 }
 
 impl From<PathBuf> for Source {

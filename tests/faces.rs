@@ -174,6 +174,30 @@ fn trees_and_splits_keep_people_apart() {
     assert_eq!(left, BTreeSet::from(["P00", "P03"]));
     assert!(clean.notes.iter().any(|note| note.starts_with("3 training people (6 images)")), "{:?}", clean.notes);
     assert!(clean.notes.iter().any(|note| note.starts_with("1 of 3 excluded names are nobody's")), "{:?}", clean.notes);
+    let nameless = "4 of 5 training people have no name in the list of names, as \"P00\"";
+    assert!(clean.notes.iter().any(|note| note == nameless), "{:?}", clean.notes);
+    // A column of counts is none of the name.
+    for (row, left) in [("P01\t12", 4), ("P01, 12", 4), ("P01,12,f", 4), ("P01", 4), ("12", 5)] {
+        let list = dir.path().join("exclude.txt");
+        std::fs::write(&list, format!("{row}\n")).expect("written");
+        let set = open(&dir.path().join("split")).expect("a set");
+        let set = FaceSet { test: Vec::new(), ..set }.disjoint(&BTreeMap::new(), &names(&list).expect("names"));
+        let people = set.train.iter().map(|photo| photo.person).collect::<BTreeSet<_>>();
+        assert_eq!(people.len(), left, "{row}: {:?}", set.notes);
+        let nobody = set.notes.iter().any(|note| note.starts_with("1 of 1 excluded names are nobody's"));
+        assert_eq!(nobody, left == 5, "{row}: {:?}", set.notes);
+    }
+    // Train and test perhaps swapped, and nobody left.
+    tree(&dir.path().join("turned/train"), 0..4, 2);
+    tree(&dir.path().join("turned/test"), 0..8, 2);
+    let turned = open(&dir.path().join("turned")).expect("a set");
+    assert!(
+        turned.notes.iter().any(|note| note.starts_with("train has 4 identities and test 8: ")),
+        "{:?}",
+        turned.notes
+    );
+    let trees = FaceSet { layout: FaceLayout::Tree, ..turned };
+    assert!(line(trees.disjoint(&BTreeMap::new(), &[]).trainable()).contains("has nobody left to train on"));
     // Another set's test, its people numbered after ours.
     let both = open(&dir.path().join("tree")).expect("a set").tested_on(clean.clone());
     assert_eq!((both.train.len(), both.test.len(), both.people.len()), (18, 8, 12 + 9));
@@ -299,12 +323,25 @@ fn youtube_faces_has_videos_with_their_first_hundred_frames() {
         (good.replace("C/0, 0, 0\n2", "C/0, 2, 0\n2"), "splits.txt:3"),
         (good.replace("2, 2, C/0, D/5, 0, 0\n", ""), "split 2 has 1 pairs and the first 2"),
         (good.replace("A_B/0, C/0", "../A_B/0, C/0"), "is no video"),
+        (good.replace("A_B/1, D/5", "A_B/1, A_B/1"), "splits.txt:4: a video is paired with itself"),
         (good.replace("1, 2, A_B/0, C/0, 0, 0", "1, 2, A_B/0"), "3 columns"),
     ] {
         std::fs::write(&list, &bad).expect("written");
         let text = line(open(dir.path()));
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
+    // What the list says against the names, and whole frames in the place of aligned ones.
+    std::fs::write(&list, good).expect("written");
+    let against = |set: &FaceSet| set.notes.iter().find(|note| note.contains("says otherwise than the names")).cloned();
+    let said = against(&open(dir.path()).expect("a set"));
+    assert_eq!(
+        said.as_deref(),
+        Some("splits.txt says otherwise than the names of 1 pairs, as that A_B/1 and D/5 are one person")
+    );
+    let boxes = dir.path().join("aligned_images_DB/A_B.labeled_faces.txt");
+    std::fs::write(&boxes, "").expect("written");
+    assert!(line(open(dir.path())).contains("is beside whole frames: call their folder frame_images_DB"));
+    std::fs::remove_file(&boxes).expect("removed");
     std::fs::remove_file(&list).expect("removed");
     assert!(line(open(dir.path())).contains("splits.txt is missing"));
 }
@@ -346,6 +383,9 @@ fn whole_frames_of_youtube_faces_are_cut_to_their_boxes() {
     assert!(error.contains("5/0.1.png: its box, 20 x 18 pixels around (90, 15), lies outside"), "{error}");
     std::fs::write(root.join("D.labeled_faces.txt"), "D\\5\\0.1.png,0,forty,15,20,18\n").expect("written");
     assert!(line(open(dir.path())).contains("D.labeled_faces.txt:1"));
+    std::fs::write(root.join("D.labeled_faces.txt"), "D\\5\\0.1.png,0,40,15,20,18\nD\\5\\0.1.png,0,41,15,20,18\n")
+        .expect("written");
+    assert!(line(open(dir.path())).contains("D.labeled_faces.txt:2: a second box of "));
     // Aligned faces, where they are, are taken first.
     for video in ["A_B/0", "A_B/1", "C/0", "D/5"] {
         picture(&dir.path().join(format!("aligned_images_DB/{video}/0.1.png")), 16, 16, 1);
@@ -382,6 +422,16 @@ fn lists_of_names_are_read() {
     std::fs::write(&path, "n000001, \"A_B,_Jr.\", 12\nn000002,C D # her own\n").expect("written");
     let map = folder_names(&path).expect("a map");
     assert_eq!((map["n000001"].as_str(), map["n000002"].as_str()), ("A_B,_Jr.", "C D"));
+    for (text, words) in [
+        ("a,Ann B\nb,Ann B\na,ann_b\n", None),
+        ("a,Ann\nb,Bo\na,Zed\n", Some("names.csv:3: a is Zed here and Ann above: leave one")),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        match words {
+            Some(words) => assert!(line(folder_names(&path)).contains(words)),
+            None => assert_eq!(folder_names(&path).expect("a map").len(), 2),
+        }
+    }
     std::fs::write(&path, "alone\n").expect("written");
     assert!(line(folder_names(&path)).contains("expected FOLDER,NAME"));
     assert!(line(names(&dir.path().join("none.txt"))).contains("none.txt"));
@@ -420,8 +470,7 @@ fn views_crop_shrink_and_encode() {
         through.as_raw().iter().zip(image.as_raw()).map(|(&a, &b)| f64::from(a.abs_diff(b))).sum::<f64>()
     };
     assert!(error(10) > 2. * error(95), "a low quality loses more");
-    let source =
-        Source::Through(Box::new((Source::Memory(std::sync::Arc::new(image)), View { crop: 0.5, ..View::WHOLE })));
+    let source = Source::Through(Box::new((Source::Memory(image.into()), View { crop: 0.5, ..View::WHOLE }.into())));
     assert_eq!(source.image().expect("an image").dimensions(), (10, 10));
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rankle::folders::{Entry, Passed, identities, images};
+use rankle::folders::{Entry, Passed, identities, images, list, near};
 
 fn touch(dir: &Path, names: &[&str]) {
     for name in names {
@@ -42,7 +42,8 @@ fn a_folder_is_walked_once_whatever_links_lead_to_it() {
     assert_eq!(people.keys().collect::<Vec<_>>(), ["b", "x"]);
     let note = passed.note().unwrap();
     assert!(note.starts_with("passed over 2 images beside the folders (3.jpg, latest.jpg), "), "{note}");
-    assert!(note.contains("3 folders inside folders of images (deep, top, up), 3 links to "), "{note}");
+    assert!(note.contains("1 image nested too deep (") && note.contains("/b/deep), "), "{note}");
+    assert!(note.contains("2 folders inside folders of images (top, up), 3 links to "), "{note}");
 }
 
 #[test]
@@ -86,11 +87,54 @@ fn a_folder_s_name_is_one_however_accents_are_written() {
 }
 
 #[test]
-fn names_that_are_not_utf_8_are_refused() {
+fn names_that_are_not_utf_8_are_counted_among_photos_and_refused_elsewhere() {
     use std::os::unix::ffi::OsStrExt;
     let place = tempfile::tempdir().expect("a folder");
     touch(place.path(), &["ann/1.jpg"]);
-    std::fs::create_dir(place.path().join(std::ffi::OsStr::from_bytes(b"Jos\xe9"))).expect("made");
-    let error = identities(place.path(), &[], &mut Passed::default()).expect_err("refused").to_string();
-    assert!(error.contains("not UTF-8: rename it"), "{error}");
+    for odd in [&b"Jos\xe9"[..], b"ann/\xe9.jpg"] {
+        std::fs::create_dir(place.path().join(std::ffi::OsStr::from_bytes(odd))).expect("made");
+    }
+    let mut passed = Passed::default();
+    assert_eq!(names(&images(place.path(), &mut passed).expect("walked")), ["ann/1.jpg"]);
+    let mut again = Passed::default();
+    assert_eq!(identities(place.path(), &[], &mut again).expect("walked").len(), 1);
+    for note in [passed.note().unwrap(), again.note().unwrap()] {
+        assert!(note.starts_with("passed over 2 names that are not UTF-8: rename them ("), "{note}");
+        assert!(note.contains("/Jos\u{fffd}"), "{note}");
+    }
+    let error = list(place.path(), &mut Passed::default()).expect_err("refused").to_string();
+    assert!(error.ends_with("/Jos\u{fffd}: a name that is not UTF-8: rename it"), "{error}");
+}
+
+#[test]
+fn images_nested_too_deep_are_counted() {
+    let place = tempfile::tempdir().expect("a folder");
+    touch(place.path(), &["a/1.jpg", "a/x/2.jpg", "a/x/y/3.jpg", "a/x/notes.txt", "b/x/4.jpg", "c/x/y", "d/e.txt"]);
+    let mut passed = Passed::default();
+    let found = identities(place.path(), &[], &mut passed).expect("walked");
+    assert!(found.keys().eq(["a"]), "{found:?}");
+    let note = passed.note().unwrap();
+    assert!(note.starts_with("passed over 3 images nested too deep ("), "{note}");
+    assert!(note.contains("/a/x, ") && note.contains("/b/x), 1 folder inside a folder of images (x)"), "{note}");
+    assert!(note.contains("2 folders without images (c, d)"), "{note}");
+}
+
+#[test]
+fn every_folder_that_may_be_meant_is_offered() {
+    let place = tempfile::tempdir().expect("a folder");
+    let dir = place.path();
+    let is = |at: &Path| at.join("set").is_dir();
+    for (made, wanted) in [
+        ("deep/b/set/1.jpg", "give DIR/deep/b, which looks like a set"),
+        ("deep/a/set/1.jpg", "give DIR/deep/a or DIR/deep/b: each looks like a set"),
+        ("one/set/1.jpg", "give DIR/one, which looks like a set"),
+        ("two/set/1.jpg", "give DIR/one or DIR/two: each looks like a set"),
+        ("six/set/1.jpg", "give one of 3 folders, DIR/one to DIR/two: each looks like a set"),
+    ] {
+        touch(dir, &[made]);
+        let said = near(dir, is, |_| false).expect(made);
+        assert_eq!(said.replace(&dir.display().to_string(), "DIR"), wanted);
+    }
+    let said = near(&dir.join("deep/a/set"), is, is).expect("above");
+    assert!(said.ends_with("/deep/a, which looks like a set"), "{said}");
 }

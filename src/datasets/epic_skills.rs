@@ -14,6 +14,7 @@ use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
 use crate::folders::{Entry, Passed, list, near};
 use crate::lists::{Row, rows};
+use crate::say::note;
 use crate::video::{Cache, Clip, number};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
@@ -58,11 +59,10 @@ pub fn open(dir: &Path) -> Result<Vec<SkillSet>> {
     );
     if !root.is_dir() {
         let set = |at: &Path| at.join("annotations").is_dir();
-        let give = |near: PathBuf| format!(": give {}, which looks like a set", near.display());
         bail!(
             "{} is missing: EPIC-Skills has annotations/<Task>/<task>_gt.csv and splits/ beside it{}",
             root.display(),
-            near(dir, set, set).map_or_else(String::new, give)
+            near(dir, set, set).map_or_else(String::new, |give| format!(": {give}"))
         );
     }
     let folders: BTreeMap<String, PathBuf> = list(&root, &mut Passed::default())?
@@ -113,11 +113,17 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
         ensure!(count == 1, "{count} of {} videos cannot be used, the first: {first:#}", set.videos.len());
         return Err(first);
     }
+    leaps(&wanted).iter().for_each(note);
     Clip::open_all(wanted, cache)
 }
 
+/// What [`crate::video::leaps`] says of found videos.
+pub fn leaps(found: &Found) -> Option<String> {
+    crate::video::leaps(found.iter().map(|(title, _, files)| (&**title, files)))
+}
+
 /// Videos with their titles and places.
-type Found = Vec<(String, u32, crate::video::VideoFiles)>;
+pub type Found = Vec<(String, u32, crate::video::VideoFiles)>;
 
 /// The files of all videos of a set, and why those that cannot be used cannot.
 ///

@@ -19,7 +19,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::folders::{Entry, Passed, is_tree, list, near, spelt};
+use crate::folders::{Entry, Passed, held, is_tree, list, near, spelt};
 use crate::{catalog, seed};
 
 pub use crate::source::Source;
@@ -232,8 +232,16 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         set.name = format!("{up}-{}", set.name);
     }
+    let own: &[&str] = match set.layout {
+        Layout::Market1501 => &[market1501::PARTS, &["gt_query"]].concat(),
+        Layout::Mars => &["bbox_train", "bbox_test", "info"],
+        Layout::Viper => &["cam_a", "cam_b"],
+        Layout::Cuhk01 if dir.join("campus").is_dir() => &["campus"],
+        _ => &[],
+    };
+    let beside = if own.is_empty() { None } else { beside(dir, own)? };
     let copies = copies(set.photos());
-    set.notes.extend(copies);
+    set.notes.extend(beside.into_iter().chain(copies));
     Ok(set)
 }
 
@@ -308,12 +316,26 @@ fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
     Ok(())
 }
 
-/// What a tree of both sides has beside them, where it has folders there.
-fn beside(dir: &Path) -> Result<Option<String>> {
+/// What folders a set has beside its own, and how many images in them.
+fn beside(dir: &Path, own: &[&str]) -> Result<Option<String>> {
     let all = list(dir, &mut Passed::default())?.into_iter();
-    let all: Vec<String> = all.filter(|entry| entry.folder).map(|entry| entry.name.to_string()).collect();
-    let all: Vec<String> = all.into_iter().filter(|name| !SIDES.contains(&&**name)).collect();
-    Ok((!all.is_empty()).then(|| format!("passed over beside train and test: {}", all.join(", "))))
+    let others = all.filter(|entry| entry.folder && !own.contains(&&*entry.name));
+    let others: Vec<String> = others
+        .map(|entry| match held(&entry.path()) {
+            0 => entry.name.to_string(),
+            count => format!("{} ({} {})", entry.name, thousands(count), plural(count, "image", "images")),
+        })
+        .collect();
+    let own = own.iter().take(2).copied().collect::<Vec<_>>().join(" and ");
+    Ok((!others.is_empty()).then(|| format!("passed over beside {own}: {}", others.join(", "))))
+}
+
+/// A note where more are tested than trained on: perhaps the folders were swapped.
+fn turned(train: usize, test: usize) -> Option<String> {
+    let [less, more] = [train, test].map(thousands);
+    (train < test).then(|| {
+        format!("train has {less} identities and test {more}: if that is not meant, the two are in each other's place")
+    })
 }
 
 /// Whether a folder is a set of a layout other than one folder an identity, or has both sides.
@@ -337,8 +359,8 @@ fn nothing(dir: &Path, is: impl Fn(&Path) -> bool, layouts: &str) -> anyhow::Err
     }
     let half = |at: &Path| SIDES.iter().any(|side| at.join(side).is_dir());
     let below = |at: &Path| is(at) || half(at) || is_tree(at) && no_part::<()>(at, &BTreeMap::new()).is_ok();
-    if let Some(near) = near(dir, below, &is) {
-        return anyhow!("{shown} is no set: give {}, which looks like a set", near.display());
+    if let Some(give) = near(dir, below, &is) {
+        return anyhow!("{shown} is no set: {give}");
     }
     let all = list(dir, &mut Passed::default()).unwrap_or_default();
     if all.iter().any(|entry| entry.name.ends_with(".rec")) {
@@ -413,8 +435,13 @@ struct Count {
     here: usize,
 }
 
-/// The counts that differ, in words, or nothing.
+/// The counts that differ, in words, or nothing; two that are each other's say what happened.
 fn compare(name: &str, counts: &[Count]) -> Option<String> {
+    let swapped = |a: &Count, b: &Count| (a.here, b.here) == (b.published, a.published) && a.here != b.here;
+    if let Some((a, b)) = counts.iter().find_map(|a| Some((a, counts.iter().find(|b| swapped(a, b))?))) {
+        let (a, b, here, there) = (a.what, b.what, thousands(a.here), thousands(b.here));
+        return Some(format!("not the published {name}: {here} {a} and {there} {b}, which are in each other's place"));
+    }
     let off = counts.iter().filter(|count| count.here != count.published);
     let off: Vec<String> = off
         .map(|count| format!("{} {} (published {})", thousands(count.here), count.what, thousands(count.published)))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
-use super::{Layout, Photo, ReidSet, SIDES, Source, beside, known, no_part, nothing, plural, thousands};
+use super::{Layout, Photo, ReidSet, SIDES, Source, beside, known, no_part, nothing, plural, thousands, turned};
 use crate::folders::{Identities, Passed, identities};
 use crate::lists::composed;
 use crate::seed;
@@ -24,7 +24,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
             ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
             no_part(&folder, found)?;
         }
-        notes.extend(beside(dir)?);
+        notes.extend(beside(dir, &SIDES)?.into_iter().chain(turned(train.len(), test.len())));
         let tested: BTreeSet<String> = test.keys().map(|name| composed(name)).collect();
         let both = train.keys().filter(|name| tested.contains(&composed(name))).count();
         if both > 0 {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -78,7 +79,7 @@ fn known(at: &Path) -> String {
 fn views(mut source: &Source) -> Vec<View> {
     let mut all = Vec::new();
     while let Source::Through(seen) = source {
-        all.push(seen.1);
+        all.push(*seen.1);
         source = &seen.0;
     }
     all
@@ -199,7 +200,7 @@ impl Brought {
                     let (from, to) = wanted.entry(*piece).or_default();
                     from.push(*row as i64);
                     to.push(rows.places.len() as i64);
-                    let through = |source: Source, view: &View| Source::Through(Box::new((source, *view)));
+                    let through = |source: Source, view: &View| Source::Through(Box::new((source, Arc::new(*view))));
                     let source = views.iter().rev().fold(photo.source.clone(), through);
                     rows.places.push(place);
                     rows.names.push(photo.name.to_string());

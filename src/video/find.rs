@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -136,19 +136,26 @@ pub fn leap(frames: &[PathBuf]) -> Option<[&PathBuf; 2]> {
     Some([&odd[0], &odd[1]])
 }
 
+/// In words, of how many of some videos, with their titles, the numbers of the pictures leap.
+pub fn leaps<'a>(all: impl IntoIterator<Item = (&'a str, &'a VideoFiles)>) -> Option<String> {
+    let mut odd = all.into_iter().filter_map(|(title, found)| Some((title, leap(&found.frames)?)));
+    let (title, [a, b]) = odd.next()?;
+    let rest = match odd.count() {
+        0 => String::new(),
+        more => format!("; so do those of {more} more"),
+    };
+    let (a, b) = (name(a), name(b));
+    Some(format!(
+        "{title}: the numbers of its pictures leap between {a} and {b}: frames are missing there, or were left out{rest}"
+    ))
+}
+
 /// A video at `path` (a file or a folder of pictures) with its flow from `flow`, where that folder is there.
 fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
     let mut found = VideoFiles::default();
     if path.is_dir() {
         (found.frames, found.flow) = pictures(path)?;
         ensure!(!found.frames.is_empty(), "{}: no pictures in it (jpg, png)", path.display());
-        if let Some([a, b]) = leap(&found.frames) {
-            static SAID: Once = Once::new();
-            let (at, a, b) = (path.display(), name(a), name(b));
-            SAID.call_once(|| {
-                note(format!("{at}: the numbers of its pictures leap between {a} and {b}: frames are missing there, or were left out (other such videos are not named)"))
-            });
-        }
         if let Some(taken) = read_json::<Taken>(&path.join("frames.json"))? {
             (found.cut, found.resampled) = (taken.segment, taken.fps.is_some());
         }
@@ -227,6 +234,7 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
         passed.note().iter().for_each(note);
     }
     ensure!(!found.is_empty(), "no videos in {}: expected {}", dir.display(), kinds());
+    leaps(found.iter().map(|(title, found)| (&**title, found))).iter().for_each(note);
     Ok(found)
 }
 

@@ -20,7 +20,7 @@ use crate::picture;
 use crate::say::Bar;
 
 pub use cache::Cache;
-pub use find::{VideoFiles, clips, find, folder, leap};
+pub use find::{VideoFiles, clips, find, folder, leap, leaps};
 pub(crate) use find::{meant, number};
 
 /// Pixels of a frame as they come to the cache, the paper's 256 down and 340 across.

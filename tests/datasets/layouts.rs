@@ -37,8 +37,11 @@ fn market_names_give_person_and_camera() {
     assert!(line(datasets::open(dir)).contains("no images in"));
     fill(dir, &["bounding_box_test/-1_c1s1_000401_03.jpg", "bounding_box_test/0000_c4s6_000401_00.jpg"]);
     fill(dir, &["bounding_box_test/1501_c5s1_000401_03.jpg", "gt_bbox/1501_c6s1_000002_00.jpg"]);
+    fill(dir, &["images/0001.jpg", "images/deep/0002.jpg", "gt_query/0002_c1s1_000451_03_good.mat", "empty/x.txt"]);
     let set = datasets::open(dir).unwrap();
     assert_eq!(set.layout, Layout::Market1501);
+    let beside = "passed over beside bounding_box_train and bounding_box_test: empty, images (2 images)";
+    assert_eq!(set.notes.last().unwrap(), beside);
     assert_eq!(rows(&set.train), [("bounding_box_train/0002_c1s1_000451_03.jpg", 2, 1, -1), (train, 7, 2, -1)]);
     assert_eq!(rows(&set.query), [("query/1501_c6s1_000001_00.jpg.jpg", 1501, 6, -1)]);
     let people: Vec<_> = set.gallery.iter().map(|p| (p.person, p.camera)).collect();
@@ -46,7 +49,7 @@ fn market_names_give_person_and_camera() {
     assert_eq!(set.multi_query.len(), 1);
     assert!(!set.is_published());
     assert!(set.notes.iter().any(|n| n.starts_with("passed over 2 leftovers of file managers")), "{:?}", set.notes);
-    let note = set.notes.last().unwrap();
+    let note = &set.notes[set.notes.len() - 2];
     assert!(note.starts_with("not the published Market-1501: 2 training images (published 12,936)"), "{note}");
     assert_eq!(set.query[0].source.image().unwrap().dimensions(), (8, 16));
     for bad in ["photo.jpg", "0001_c0s1_1_1.jpg", "0001_cs1.jpg", "-2_c1s1_0_0.jpg", "+1_c1s1_0_0.jpg", "0001_c1s1.txt"]
@@ -244,7 +247,7 @@ fn trees_beside_the_names_of_layouts_are_trees() {
     assert_eq!(datasets::open(&dir.join("campus")).unwrap().layout, Layout::Tree);
     let set = datasets::open(&dir.join("tree")).unwrap();
     assert_eq!(set.layout, Layout::Tree);
-    assert!(set.notes.iter().any(|note| note == "passed over beside train and test: val"), "{:?}", set.notes);
+    assert!(set.notes.iter().any(|note| note == "passed over beside train and test: val (1 image)"), "{:?}", set.notes);
 }
 
 /// A part of a set given for the whole, photos of nothing, and what a file manager copied.

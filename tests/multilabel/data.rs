@@ -37,6 +37,11 @@ fn a_known_mulan_set_is_compared_with_its_published_counts() {
             && notes.contains("2 labels (published 6)"),
         "{notes}"
     );
+    for (part, rows) in [("train", 1196), ("test", 1211)] {
+        write(dir, &format!("scene-{part}.arff"), &format!("{HEAD}{}", "1,0.5,red,0,1\n".repeat(rows)));
+    }
+    let notes = open(&dir.join("scene")).expect("opens").notes.join("\n");
+    assert!(notes.contains("1,196 training rows and 1,211 test rows, which are in each other's place"), "{notes}");
 }
 
 /// The error's only line.
@@ -169,6 +174,27 @@ fn coco_labels_are_the_categories_of_instances() {
         );
         assert_eq!(labels(&open(dir).expect(name).test), [("val2014/x/c.jpg", &[1][..])]);
     }
+    // Numbers as programs write them: read where they are whole, refused by name where not.
+    for (id, words) in [
+        ("1.0", None),
+        ("1e0", None),
+        ("\"1\"", None),
+        ("\"1.0\"", None),
+        ("1.5", Some("the id 1.5 is neither a whole number nor a text")),
+        ("1e300", Some("the id 1e+300 is neither")),
+        ("null", Some("the id null is neither")),
+        ("[1]", Some("the id [1] is neither")),
+        ("\"one\"", Some("an annotation of image one, which is not listed")),
+    ] {
+        let odd = json(&image(1, "c.jpg"), &one(1, 3)).replace("\"image_id\":1", &format!("\"image_id\":{id}"));
+        write(dir, val, &odd);
+        match words {
+            Some(words) => refused(dir, &["instances_val2014.json", words]),
+            None => assert_eq!(labels(&open(dir).expect(id).test), [("val2014/c.jpg", &[1][..])]),
+        }
+    }
+    write(dir, val, &json(&image(1, "COCO_train2014_000000000001.jpg"), &one(1, 3)));
+    refused(dir, &["instances_val2014.json: its images are COCO_train2014_*, those of the other part"]);
     write(dir, val, &json(&[image(1, "c.jpg"), image(1, "d.jpg")].join(","), ""));
     refused(dir, &["image 1 stands twice"]);
     write(dir, val, &json(&image(1, "c.jpg"), "").replace("\"id\":44", "\"id\":3"));
@@ -376,7 +402,13 @@ fn a_plain_list_needs_image_and_labels() {
     write(dir, "labels.csv", &format!("image,labels\n{rows}"));
     let set = open(dir).expect("opens");
     assert_eq!((set.train.len(), set.test.len()), (6, 2));
-    assert!(set.notes[0].contains("2 of 8 images held out"));
+    assert!(set.notes.iter().any(|note| note.contains("2 of 8 images held out")), "{:?}", set.notes);
+    // What no row names; what is missing is named when it is looked for.
+    let unnamed = "labels.csv has no row for 2 images in images: e\u{301}.jpg";
+    assert!(set.notes.iter().any(|note| note == unnamed), "{:?}", set.notes);
+    let card = set.card();
+    assert_eq!(card.unreadable, 8);
+    assert!(card.problems.iter().any(|problem| problem.contains("images/0.jpg: no such file")), "{:?}", card.problems);
     for (bad, words) in [
         ("name,labels\na.jpg,x\n", "no column image"),
         ("image,labels,split\na.jpg,x,dev\n", "labels.csv:2: the split is \"dev\""),

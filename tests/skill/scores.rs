@@ -311,4 +311,18 @@ fn ready_made_features_are_read_and_refused_by_name() {
         let text = line(open().expect("judgements").clips().map(<[_]>::len));
         assert!(text.contains(words) && text.contains("B.safetensors"), "{text}");
     }
+    // Of pictures the card says where frames are missing.
+    for (video, numbers) in [("A", &[1, 2, 3][..]), ("B", &[1, 2, 4]), ("C", &[1, 2, 3, 7])] {
+        let folder = dir.path().join("videos/Task").join(video);
+        std::fs::create_dir_all(&folder).expect("made");
+        for number in numbers {
+            image::RgbImage::new(8, 6).save(folder.join(format!("{number}.png"))).expect("saved");
+        }
+    }
+    let crops = Some(Crops { side: 32, scales: vec![1.] });
+    let inputs = Inputs { streams: vec![Stream::Spatial], crops, augment: true };
+    let card = SkillData::open(&dir.path().to_string_lossy(), None, inputs).expect("pictures").cards().remove(0);
+    let said = "Task/B: the numbers of its pictures leap between 2.png and 4.png: frames are missing there, or were left \
+                out; so do those of 1 more";
+    assert!(card.refused.is_none() && card.notes.iter().any(|note| note == said), "{:?}", card.notes);
 }

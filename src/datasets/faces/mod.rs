@@ -14,7 +14,7 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, SIDES, Source, beside, no_part, nothing, plural, thousands};
+use super::{Card, Photo, SIDES, Source, beside, no_part, nothing, plural, thousands, turned};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
 use crate::lists::{Row, composed, person, rows, spellings};
@@ -123,8 +123,10 @@ impl FaceSet {
     /// Every photo seen through `view` (a crop, a degradation); nothing is decoded yet.
     pub fn through(mut self, view: View) -> FaceSet {
         if view != View::WHOLE {
+            // One for all: there may be millions.
+            let view = Arc::new(view);
             let wrap = |photo: &mut Photo| {
-                photo.source = Source::Through(Box::new((photo.source.clone(), view)));
+                photo.source = Source::Through(Box::new((photo.source.clone(), view.clone())));
             };
             Arc::make_mut(&mut self.train).iter_mut().for_each(wrap);
             self.test.iter_mut().for_each(wrap);
@@ -190,6 +192,15 @@ impl FaceSet {
             let (nobody, all) = (thousands(nobody.len()), thousands(exclude.len()));
             format!("{nobody} of {all} excluded names are nobody's in the training, as {first:?}")
         });
+        let nameless: Vec<&String> = training
+            .iter()
+            .map(|&person| &self.people[person as usize - 1])
+            .filter(|folder| !names.is_empty() && !names.contains_key(&composed(folder)))
+            .collect();
+        let nameless = nameless.first().map(|first| {
+            let (some, all) = (thousands(nameless.len()), thousands(training.len()));
+            format!("{some} of {all} training people have no name in the list of names, as {first:?}")
+        });
         gone.extend(exclude.iter().flat_map(asked));
         let out: BTreeSet<i64> =
             training.iter().copied().filter(|&person| known(person).any(|name| gone.contains(&name))).collect();
@@ -205,7 +216,7 @@ impl FaceSet {
                 thousands(before - self.train.len())
             ));
         }
-        self.notes.extend(strangers);
+        self.notes.extend(strangers.into_iter().chain(nameless));
         self
     }
 
@@ -264,14 +275,15 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
 /// Folder to person: lines of `folder,name` (or a tab between), as VGGFace2's identity_meta.csv begins.
 ///
 /// # Errors
-/// One line that names the file and the line without a second column.
+/// One line that names the file and the line without a second column, or with another name for a folder.
 pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
-    for row in table(path)? {
-        let [folder, name, ..] = &row.fields[..] else {
-            bail!("{}:{}: expected FOLDER,NAME", path.display(), row.line)
-        };
-        map.insert(folder.clone(), name.clone());
+    for Row { line, fields } in table(path)? {
+        let [folder, name, ..] = &fields[..] else { bail!("{}:{line}: expected FOLDER,NAME", path.display()) };
+        let other = map.insert(folder.clone(), name.clone()).filter(|other| person(other) != person(name));
+        if let Some(other) = other {
+            bail!("{}:{line}: {folder} is {name} here and {other} above: leave one", path.display());
+        }
     }
     Ok(map)
 }
@@ -378,7 +390,8 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
         ensure!(!found.is_empty(), "no images under {}: expected {name}/NAME/*.jpg", dir.join(name).display());
         no_part(&dir.join(name), found)?;
     }
-    let mut notes: Vec<String> = beside(dir)?.into_iter().chain(passed.note()).collect();
+    let mut notes: Vec<String> = beside(dir, &SIDES)?.into_iter().chain(passed.note()).collect();
+    notes.extend(turned(train.len(), test.len()));
     let first = 1 + train.len();
     let ((train_photos, mut people), (test_photos, tested)) =
         (photos(&dir.join("train"), train, 1), photos(&dir.join("test"), test, first));
@@ -408,9 +421,9 @@ fn tree(dir: &Path) -> Result<FaceSet> {
         return Err(nothing(dir, known, "train and test folders, a pairs.txt, or "));
     }
     if total < 4
-        && let Some(near) = near(dir, known, |_| false)
+        && let Some(give) = near(dir, known, |_| false)
     {
-        bail!("{} has {total} people of its own: give {}, which looks like a set", dir.display(), near.display());
+        bail!("{} has {total} people of its own: {give}", dir.display());
     }
     // By a fixed seed, so that every run on the folder has the same test.
     let mut order: Vec<&String> = all.keys().collect();
@@ -444,8 +457,11 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     })
 }
 
-/// Why so few people cannot be trained on.
+/// Why nobody of so many people can be trained on.
 pub(crate) fn too_few(people: usize) -> String {
+    if people >= 4 {
+        return "nobody left to train on: all are also in the test, or excluded by name".into();
+    }
     let word = plural(people, "person", "people");
     format!(
         "{people} {word} (one folder a person, DIR/NAME/*.jpg): at least 4 needed, or train and test folders, or a pairs.txt"

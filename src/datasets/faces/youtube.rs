@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -23,6 +24,9 @@ const FRAMES: usize = 100;
 pub(crate) const ALIGNED: &str = "aligned_images_DB";
 /// Its folder of whole frames.
 pub(crate) const WHOLE: &str = "frame_images_DB";
+
+/// How the lists of boxes beside whole frames end.
+const BOXES: &str = ".labeled_faces.txt";
 
 /// The folder of frames, where this is the layout: aligned faces before whole frames.
 pub(super) fn frames(dir: &Path) -> Option<PathBuf> {
@@ -54,6 +58,10 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
             "0" => false,
             other => bail!("{at}: {other:?} where 0 or 1 says whether the two are one person"),
         };
+        ensure!(
+            columns[2] != columns[3],
+            "{at}: a video is paired with itself, which is always right: correct the list"
+        );
         for video in &columns[2..4] {
             ensure!(
                 video.split('/').count() == 2 && !video.split('/').any(|part| part.is_empty() || part.starts_with('.')),
@@ -72,6 +80,10 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         videos.keys().filter_map(|video| video.split_once('/')).map(|(p, _)| p.into()).collect();
     people.dedup();
     let whole = !frames.ends_with(ALIGNED);
+    let boxed = list(frames, &mut Passed::default())?.into_iter().find(|entry| entry.name.ends_with(BOXES));
+    if let Some(boxed) = boxed.filter(|_| !whole) {
+        bail!("{}: {} is beside whole frames: call their folder {WHOLE}", frames.display(), boxed.name);
+    }
     let mut boxes: BTreeMap<String, BTreeMap<String, Region>> = BTreeMap::new();
     let (mut test, mut passed) = (Vec::new(), Passed::default());
     for (number, (video, place)) in videos.iter_mut().enumerate() {
@@ -85,12 +97,12 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         let name = video.split_once('/').map_or("", |(person, _)| person);
         if whole {
             if !boxes.contains_key(name) {
-                boxes.insert(name.into(), faces(&lists::found(frames.join(format!("{name}.labeled_faces.txt"))))?);
+                boxes.insert(name.into(), faces(&lists::found(frames.join(format!("{name}{BOXES}"))))?);
             }
             images.retain(|entry| boxes[name].contains_key(&composed(&format!("{video}/{}", entry.name))));
             ensure!(
                 !images.is_empty(),
-                "{}: none of its frames has a box in {name}.labeled_faces.txt: unpack frame_images_DB again, or take {ALIGNED}",
+                "{}: none of its frames has a box in {name}{BOXES}: unpack frame_images_DB again, or take {ALIGNED}",
                 folder.display()
             );
         }
@@ -100,7 +112,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
             let region = boxes.get(name).and_then(|boxes| boxes.get(&composed(&file))).copied();
             let mut source = Source::from(&entry);
             if region.is_some() {
-                source = Source::Through(Box::new((source, View { region, ..View::WHOLE })));
+                source = Source::Through(Box::new((source, Arc::new(View { region, ..View::WHOLE }))));
             }
             Photo { name: file.into(), source, person, camera: 1, tracklet: number as i64 + 1 }
         }));
@@ -117,6 +129,17 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
         thousands(videos.len()),
         if whole { "frames with a box, cut to it," } else { "frames" }
     ));
+    let named = |(left, right, same): &&(String, String, bool)| {
+        let [left, right] = [left, right].map(|video| video.split_once('/').map(|(person, _)| person));
+        (left == right) != *same
+    };
+    let mut odd = splits.values().flatten().filter(named);
+    if let Some((left, right, same)) = odd.next() {
+        let (count, word) = (1 + odd.count(), if *same { "one person" } else { "two people" });
+        set.notes.push(format!(
+            "{list_name} says otherwise than the names of {count} pairs, as that {left} and {right} are {word}"
+        ));
+    }
     let names: Vec<&String> = videos.keys().collect();
     set.notes.extend(repeated(&path, &set.pairs, set.folds, |video| names[video].clone())?);
     if found_both {
@@ -137,7 +160,9 @@ fn faces(list: &Path) -> Result<BTreeMap<String, Region>> {
         let (Some(x), Some(y), Some(width), Some(height)) = (value(2), value(3), value(4), value(5)) else {
             bail!("{}:{}: expected frame, _, x, y, width, height: {cure}", list.display(), line)
         };
-        boxes.insert(composed(&columns[0].replace('\\', "/")), Region { x, y, width, height });
+        let region = Region { x, y, width, height };
+        let other = boxes.insert(composed(&columns[0].replace('\\', "/")), region).is_some_and(|other| other != region);
+        ensure!(!other, "{}:{line}: a second box of {}: leave one", list.display(), columns[0]);
     }
     Ok(boxes)
 }

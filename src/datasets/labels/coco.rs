@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::{Count, compare};
 use super::{Item, LabelLayout, LabelSet, image, needed, once, placed, unique};
@@ -38,27 +39,26 @@ struct Category {
     name: String,
 }
 
-/// A number, which some programs write as a text, or a text.
+/// A whole number, which some programs write as a text or with a point, or a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(from = "Written")]
+#[serde(try_from = "serde_json::Value")]
 enum Id {
     Number(i64),
     Text(String),
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Number(i64),
-    Text(String),
-}
+impl TryFrom<Value> for Id {
+    type Error = String;
 
-impl From<Written> for Id {
-    fn from(written: Written) -> Id {
-        match written {
-            Written::Number(number) => Id::Number(number),
-            Written::Text(text) => text.trim().parse().map_or(Id::Text(text), Id::Number),
+    fn try_from(written: Value) -> Result<Id, String> {
+        let whole = |number: f64| (number.fract() == 0. && number.abs() < 2_f64.powi(53)).then_some(number as i64);
+        let read = |text: &str| text.parse().ok().or_else(|| whole(text.parse().ok()?));
+        match &written {
+            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)).map(Id::Number),
+            Value::String(text) => Some(read(text.trim()).map_or_else(|| Id::Text(text.clone()), Id::Number)),
+            _ => None,
         }
+        .ok_or_else(|| format!("the id {written} is neither a whole number nor a text"))
     }
 }
 
@@ -150,6 +150,14 @@ fn part(dir: &Path, part: &str, known: Option<&BTreeMap<Id, String>>) -> Result<
         dir.join(part).is_dir(),
         "{} is missing: the photos of {} belong there",
         dir.join(part).display(),
+        path.display()
+    );
+    let other = format!("COCO_{}_", if part == "train2014" { "val2014" } else { "train2014" });
+    let of_other =
+        |image: &Image| image.file_name.rsplit(['/', '\\']).next().is_some_and(|name| name.starts_with(&other));
+    ensure!(
+        read.images.is_empty() || !read.images.iter().all(of_other),
+        "{}: its images are {other}*, those of the other part: put each list and its photos in their own place",
         path.display()
     );
     let mut items = Vec::with_capacity(read.images.len());

@@ -257,11 +257,10 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
         } else {
             spelt(dir, &["JPEGImages", "ConceptsList", "labels.csv"])?;
             let set = |at: &Path| layout(at).is_some() || arff::names(at).is_some();
-            let give = |near: PathBuf| format!("give {}, which looks like a set", near.display());
             anyhow::bail!(
                 "{}: no JPEGImages (VOC), annotations (COCO), ConceptsList (NUS-WIDE), labels.csv or NAME-train.arff in it: {}",
                 dir.display(),
-                near(dir, set, set).map_or_else(|| cure(dir), give)
+                near(dir, set, set).unwrap_or_else(|| cure(dir))
             )
         }
     };

@@ -1,6 +1,7 @@
 //! Which faces train and which are tested, and how they are scored, as flags.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
@@ -212,7 +213,7 @@ impl Scoring {
         let mut empty = Vec::new();
         for (place, (photo, view)) in photos.iter_mut().zip(views).enumerate() {
             match view {
-                Some(view) => photo.source = Source::Through(Box::new((photo.source.origin().clone(), view))),
+                Some(view) => photo.source = Source::Through(Box::new((photo.source.origin().clone(), Arc::new(view)))),
                 None => empty.push(place),
             }
         }

@@ -116,18 +116,21 @@ impl SkillData {
         Ok(set)
     }
 
-    /// Why each video of a set that cannot be used cannot.
-    fn missing(&self, set: &SkillSet) -> Vec<anyhow::Error> {
+    /// Why each video of a set that cannot be used cannot, and where frames of the others leap.
+    fn missing(&self, set: &SkillSet) -> (Vec<anyhow::Error>, Option<String>) {
         let dir = Path::new(&self.data);
         let has = |folder: &str| dir.join(folder).is_dir();
         // Of features alone, what they lack.
         match self.inputs.crops.as_ref().filter(|_| has("videos") || !has("features")) {
-            _ if self.data == "drawn" => Vec::new(),
-            Some(_) => epic_skills::found(dir, set).map_or_else(|error| vec![error], |(_, missing)| missing),
+            _ if self.data == "drawn" => (Vec::new(), None),
+            Some(_) => match epic_skills::found(dir, set) {
+                Ok((found, missing)) => (missing, epic_skills::leaps(&found)),
+                Err(error) => (vec![error], None),
+            },
             None => {
                 let all =
                     self.inputs.streams.iter().flat_map(|&stream| (0..set.videos.len()).map(move |i| (stream, i)));
-                all.filter_map(|(stream, i)| features_of(dir, set, stream, i).err()).collect()
+                (all.filter_map(|(stream, i)| features_of(dir, set, stream, i).err()).collect(), None)
             }
         }
     }
@@ -244,8 +247,9 @@ impl Data for SkillData {
 
     fn cards(&self) -> Vec<Card> {
         let card = |set: &SkillSet| {
-            let mut card = set.card();
-            card.lacks(self.missing(set).iter().map(|error| format!("{error:#}")).collect());
+            let (mut card, (missing, leaps)) = (set.card(), self.missing(set));
+            card.notes.extend(leaps);
+            card.lacks(missing.iter().map(|error| format!("{error:#}")).collect());
             card
         };
         self.sets.iter().map(card).collect()
