@@ -49,10 +49,6 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         }
     }
     ensure!(!gallery.is_empty(), "no images in {}: unpack the set again", dir.join(TEST).display());
-    let both = persons(&train).intersection(&persons(&query)).count();
-    if both > 0 {
-        notes.push(format!("{} persons are both in {TRAIN} and in query: a score measures memory", thousands(both)));
-    }
     notes.extend(passed.note());
     if alone {
         notes.push(format!("no {TRAIN} in it: a test set alone, nothing to train on"));

@@ -232,6 +232,11 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         set.name = format!("{up}-{}", set.name);
     }
+    let both = persons(&*set.train).intersection(&persons(&set.query)).count();
+    if both > 0 && set.layout != Layout::Tree {
+        let both = thousands(both);
+        set.notes.push(format!("{both} persons are both in the training and in the queries: a score measures memory"));
+    }
     let own: &[&str] = match set.layout {
         Layout::Market1501 => &[market1501::PARTS, &["gt_query"]].concat(),
         Layout::Mars => &["bbox_train", "bbox_test", "info"],

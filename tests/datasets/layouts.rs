@@ -58,6 +58,10 @@ fn market_names_give_person_and_camera() {
         assert!(line(datasets::open(dir)).contains(&format!("{bad}: not a Market-1501 name")));
         fs::remove_file(dir.join("query").join(bad)).unwrap();
     }
+    fill(dir, &["query/0002_c3s1_000001_00.jpg"]);
+    let notes = datasets::open(dir).unwrap().notes;
+    assert!(notes.iter().any(|note| note.starts_with("1 persons are both in the training and")), "{notes:?}");
+    fs::remove_file(dir.join("query/0002_c3s1_000001_00.jpg")).unwrap();
     fs::remove_file(dir.join(train)).unwrap();
     assert!(
         line(datasets::open(dir).unwrap().trainable()).ends_with("training images of 1 identity: at least 2 needed")

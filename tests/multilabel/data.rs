@@ -86,6 +86,7 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     assert_eq!(set.train[0].difficult, [0]);
     assert_eq!(labels(&set.test), [("JPEGImages/000001.jpg", &[11, 14][..])]);
     assert!(set.notes.iter().any(|note| note.contains("2 trainval images (published 5,011)")), "{:?}", set.notes);
+    assert!(!set.notes.iter().any(|note| note.contains("no list names")), "{:?}", set.notes);
     set.check(true, Duration::MAX).expect("all images are there");
     let set = set.without_unlabelled();
     assert_eq!(set.train.len(), 1);
@@ -154,6 +155,11 @@ fn coco_labels_are_the_categories_of_instances() {
     assert_eq!(labels(&set.train), [("train2014/a.jpg", &[][..]), ("train2014/b.jpg", &[0, 2])]);
     assert_eq!(labels(&set.test), [("val2014/c.jpg", &[1][..])]);
     assert!(set.notes.iter().any(|note| note.contains("not the published COCO 2014")));
+    picture(dir, "val2014/odd.jpg");
+    write(dir, "train2014/odd.heic", "");
+    let notes = open(dir).expect("opens").notes;
+    assert!(notes.iter().any(|note| note == "no list names 1 image in val2014: odd.jpg"), "{notes:?}");
+    assert!(notes.iter().any(|note| note.starts_with("passed over 1 photo that is not decoded here")), "{notes:?}");
     let val = "annotations/instances_val2014.json";
     write(dir, val, &json(&image(1, "c.jpg"), &one(1, 2)));
     refused(dir, &["instances_val2014.json", "unknown category 2"]);
@@ -404,7 +410,7 @@ fn a_plain_list_needs_image_and_labels() {
     assert_eq!((set.train.len(), set.test.len()), (6, 2));
     assert!(set.notes.iter().any(|note| note.contains("2 of 8 images held out")), "{:?}", set.notes);
     // What no row names; what is missing is named when it is looked for.
-    let unnamed = "labels.csv has no row for 2 images in images: e\u{301}.jpg";
+    let unnamed = "no list names 2 images in images: e\u{301}.jpg";
     assert!(set.notes.iter().any(|note| note == unnamed), "{:?}", set.notes);
     let card = set.card();
     assert_eq!(card.unreadable, 8);

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use super::super::thousands;
 use super::{Item, LabelLayout, LabelSet, image, placed, unique};
-use crate::folders::{self, Passed, spelt};
-use crate::lists::{Row, composed, inside, parted};
+use crate::folders::spelt;
+use crate::lists::{Row, inside, parted};
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
@@ -81,18 +81,10 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         .map(|(name, words, test)| (image(dir, name.clone(), unique(words.iter().map(place).collect())), *test))
         .collect();
     let mut files = HashSet::with_capacity(items.len());
-    if let Some((twice, _)) = items.iter().find(|(item, _)| !files.insert(composed(&item.name))) {
+    if let Some((twice, _)) = items.iter().find(|(item, _)| !files.insert(&*item.name)) {
         bail!("{}: {} stands twice, in other letters: leave one row of it", path.display(), twice.name);
     }
-    // Where there is no such folder, the rows' photos are missed.
-    let (folder, mut passed) = (dir.join("images"), Passed::default());
-    let there = if folder.is_dir() { folders::images(&folder, &mut passed)? } else { Vec::new() };
-    notes.extend(passed.note());
-    let mut unnamed = there.iter().filter(|there| !files.contains(&composed(&format!("images/{}", there.name))));
-    if let Some(first) = unnamed.next() {
-        let count = 1 + unnamed.count();
-        notes.push(format!("labels.csv has no row for {} in images: {}", super::images(count), first.name));
-    }
+    drop(files);
     let (test, train) = if split.is_some() {
         items.into_iter().partition::<Vec<_>, _>(|(_, test)| *test == Some(true))
     } else {

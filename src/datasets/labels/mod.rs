@@ -17,7 +17,8 @@ use serde_json::json;
 use super::card::decode_all;
 use super::{Card, Source, plural, thousands};
 use crate::catalog::{cure, lacks};
-use crate::folders::{near, spelt};
+use crate::folders::{Passed, near, spelt};
+use crate::lists::composed;
 use crate::seed;
 
 mod arff;
@@ -250,7 +251,9 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
         }
         ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the set", dir.display());
         if let Some((at, open)) = layout(dir) {
-            open(&at)?
+            let mut set = open(&at)?;
+            unlisted(&at, &mut set)?;
+            set
         } else if let Some(names) = arff::names(dir) {
             let many = if names.len() == 1 { "a set" } else { "several sets" };
             anyhow::bail!("{} holds {many}: say {}", dir.display(), names.join(" or "))
@@ -288,6 +291,28 @@ fn needed(path: &Path) -> Result<&Path> {
     let set = path.parent().and_then(Path::parent).unwrap_or(path);
     ensure!(path.exists(), "{} is missing: {}", path.display(), cure(set));
     Ok(path)
+}
+
+/// Notes which images of a set's folders no list names, and what else is passed over there.
+fn unlisted(dir: &Path, set: &mut LabelSet) -> Result<()> {
+    let folders: &[&str] = match set.layout {
+        LabelLayout::Voc2007 => &["JPEGImages"],
+        LabelLayout::Coco2014 => &["train2014", "val2014"],
+        _ => &["images"],
+    };
+    let known: HashSet<String> = set.train.iter().chain(&set.test).map(|item| composed(&item.name)).collect();
+    let mut passed = Passed::default();
+    // Where there is no such folder, what the lists name is missed.
+    for folder in folders.iter().filter(|folder| dir.join(folder).is_dir()) {
+        let all = crate::folders::images(&dir.join(folder), &mut passed)?;
+        let mut odd = all.iter().filter(|image| !known.contains(&composed(&format!("{folder}/{}", image.name))));
+        if let Some(first) = odd.next() {
+            let count = images(1 + odd.count());
+            set.notes.push(format!("no list names {count} in {folder}: {}", first.name));
+        }
+    }
+    set.notes.extend(passed.note());
+    Ok(())
 }
 
 /// Where the image `name` of a list lies in the set: under `folder`, which some write before the name.
