@@ -157,7 +157,7 @@ impl Hyper for Flags {
 /// Whose labels are shown and written.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
-    /// The head whose decision the report's pictures show, whose labels embed writes, and whose numbers an exported model gives after the scores (ours)
+    /// The head whose decision the report's pictures show, whose labels tag and embed write, and whose numbers an exported model gives after the scores (ours)
     #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = "Scoring, embedding and export")]
     decision: Decision,
 }

@@ -27,7 +27,7 @@ pub struct About {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Input {
-    /// A photo, upright by its EXIF orientation: cropped, resized by [`FILTER`], cut into views, normalised.
+    /// A photo, upright by its EXIF orientation: cropped, resized by `FILTER`, cut into views, normalised.
     Photo {
         /// Side of the centre square that is kept, as a share of the shorter side, rounded to nearest; none keeps all.
         crop: Option<f64>,

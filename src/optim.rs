@@ -1,7 +1,7 @@
 //! Optimisers whose state has names and can be saved: SGD, Adam, AdaGrad.
 //!
 //! libtorch's own are reachable from Rust, but their state is not, and a resumed run must equal an unbroken one.
-//! Steps are [`fused`] on CPUs and libtorch's for lists of tensors ([`native`]) elsewhere.
+//! Steps are `fused` on CPUs and libtorch's for lists of tensors (`native`) elsewhere.
 
 use std::collections::BTreeMap;
 

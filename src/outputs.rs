@@ -1,12 +1,14 @@
 //! What a verb may write where its flags say so: a new name, a file that holds nothing, or one that the same verb made,
 //! which says so inside. What a run keeps for itself is no verb's.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
 use crate::report::Report;
@@ -17,7 +19,8 @@ use crate::{files, lists, weights};
 pub const MADE_BY: &str = "made_by";
 
 /// The head of a list of labels; a list has no other place to say what it is.
-pub const TAGS: [&str; 5] = ["photo", "count", "labels", "scores", "thresholds"];
+pub const TAGS: [&str; 8] =
+    ["photo", "count", "labels", "scores", "thresholds", "highest", "highest_scores", "highest_thresholds"];
 
 /// What a TorchScript file of ours holds.
 pub const MODULE: &str = "module";
@@ -119,7 +122,7 @@ pub fn made(path: &Path, what: &str) -> bool {
     }
 }
 
-fn unzipped(path: &Path) -> Option<ZipArchive<std::fs::File>> {
+fn unzipped(path: &Path) -> Option<ZipArchive<fs::File>> {
     ZipArchive::new(files::open(path).ok()?).ok()
 }
 
@@ -189,4 +192,62 @@ pub fn check_folder(out: &Path, files: &[(&str, &str)]) -> Result<()> {
 fn check_spared(out: &Path) -> Result<()> {
     ensure!(!is_own(out), "--out {}: the run there keeps a file of this name: name another", out.display());
     Ok(())
+}
+
+/// In a folder of links of ours, the list of them.
+const LINKS: &str = "links.json";
+
+/// Says in the folder `at` that the links in folders of it, by their paths there, are ours.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn links_made(at: &Path, links: &[PathBuf]) -> Result<()> {
+    write_json(&at.join(LINKS), LINKS, &json!({"links": links}))
+}
+
+/// The links in the folder `at`, all of which are ours: those that the list of them has and that are still there. None of a
+/// folder that is new or empty.
+///
+/// # Errors
+/// Where something else is there.
+pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
+    let other =
+        |path: &Path| format!("{}: this command did not make it: move it away, or name another folder", path.display());
+    if at.symlink_metadata().is_err() {
+        return Ok(Vec::new());
+    }
+    ensure!(at.is_dir() && !at.is_symlink(), "{} is no folder: name a new one", at.display());
+    let list = at.join(LINKS);
+    let ours = made(&list, LINKS);
+    let known = if ours { lists::json::<Value>(&list)? } else { Value::Null };
+    let known = known["links"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let known: BTreeSet<PathBuf> = known.map(|link| at.join(link)).collect();
+    let folders: BTreeSet<&Path> = known.iter().filter_map(|link| link.parent()).collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(at)?.map(|entry| entry.map(|entry| entry.path())) {
+        let folder = entry?;
+        if ours && folder == list {
+            continue;
+        }
+        // A folder of ours that was renamed is its user's.
+        ensure!(folders.contains(&*folder) && !folder.is_symlink() && folder.is_dir(), other(&folder));
+        for link in fs::read_dir(&folder)? {
+            let link = link?.path();
+            ensure!(known.contains(&link) && link.is_symlink(), other(&link));
+            found.push(link);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what [`links_of`] finds, and their folders, the list of them last.
+///
+/// # Errors
+/// As there, where nothing is removed; where the system refuses.
+pub fn remove_links(at: &Path) -> Result<()> {
+    let links = links_of(at)?;
+    links.iter().try_for_each(fs::remove_file)?;
+    let folders = fs::read_dir(at).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+    folders.map(|entry| fs::remove_dir(entry.path())).collect::<std::io::Result<Vec<()>>>()?;
+    if at.join(LINKS).exists() { Ok(fs::remove_file(at.join(LINKS))?) } else { Ok(()) }
 }

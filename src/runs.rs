@@ -15,9 +15,10 @@ use crate::results::{Results, number};
 use crate::run::board::now;
 use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::REPORT;
+use crate::run::folder::{REPORT, written};
 use crate::run::history::{lines, parts};
-use crate::say::{answer, note, print, span};
+use crate::run::stop::typed;
+use crate::say::{answer, moment, note, print, span};
 
 /// How far the training of a run, or of a part of it, has come.
 struct Progress {
@@ -32,6 +33,7 @@ struct Progress {
     timing: Value,
     /// What the log warns of.
     warnings: Vec<String>,
+    folder: PathBuf,
 }
 
 /// How far a run has come, part by part; what has not logged a step is not there yet.
@@ -47,13 +49,19 @@ fn progress(at: &Path) -> Result<Vec<Progress>> {
         let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
-        all.push(Progress { part, step, steps, line, timing, warnings });
+        all.push(Progress { part, step, steps, line, timing, warnings, folder });
     }
     Ok(all)
 }
 
 impl Progress {
-    fn row(&self) -> Vec<String> {
+    /// Whether steps are left to do.
+    fn is_short(&self) -> bool {
+        self.steps.is_some_and(|steps| self.step < steps)
+    }
+
+    /// As a row of a table, of a run that `trains` or that nobody trains.
+    fn row(&self, trains: bool) -> Vec<String> {
         let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_f64);
         let dash = |text: Option<String>| text.unwrap_or("–".into());
         let left = self.steps.map(|steps| steps.saturating_sub(self.step));
@@ -65,10 +73,33 @@ impl Progress {
             dash(number(&self.line, "mean").or(number(&self.line, "loss")).map(|loss| format!("{loss:.4}"))),
             dash(number(&self.line, "active").map(|share| format!("{:.0}%", 100. * share))),
             dash(number(&self.timing, "images_per_second").map(|speed| format!("{speed:.0}"))),
-            dash(left.map(|(left, time)| if left == 0 { "trained".into() } else { span(time) })),
+            dash(left.map(|(left, time)| match left {
+                0 => "trained".into(),
+                _ if trains => span(time),
+                _ => "stopped".into(),
+            })),
             dash(number(&self.timing, "time").map(|time| format!("{} ago", span(now() - time)))),
         ]
     }
+}
+
+/// What becomes of a run in a word, and in a sentence where it is to be gone on with or still trains.
+fn state(at: &Path, config: &Config, progress: &[Progress]) -> (&'static str, String) {
+    if written(at).is_some() {
+        return ("training", "A process is training it.".into());
+    }
+    let short = progress.iter().find(|part| part.is_short());
+    let (part, step) = match short {
+        None if progress.is_empty() => (String::new(), 0),
+        None => return ("trained", String::new()),
+        Some(part) => (if part.part.is_empty() { String::new() } else { format!(" of {}", part.part) }, part.step),
+    };
+    let time =
+        short.and_then(|part| part.timing["time"].as_f64()).map_or(String::new(), |time| format!(", {}", moment(time)));
+    let kept = short.and_then(|part| checkpoint::step(&part.folder));
+    let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
+    let command = typed(config.argv.iter().cloned());
+    ("stopped", format!("Stopped at step {step}{part}{time} ({kept}); go on with: {command}"))
 }
 
 /// A path as JSON has it, which knows text alone.
@@ -87,7 +118,8 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     checkpoint::check_logs(at)?;
     let (results, progress, path) = (Results::read(at)?, progress(at)?, at.join(REPORT));
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
-    let mut table = Table { head, rows: progress.iter().map(Progress::row).collect() };
+    let (word, sentence) = state(at, &config, &progress);
+    let mut table = Table { head, rows: progress.iter().map(|part| part.row(word == "training")).collect() };
     let step = progress.iter().map(|part| part.step).max().unwrap_or(0);
     if progress.iter().all(|part| part.part.is_empty()) {
         table.head.remove(0);
@@ -101,7 +133,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         let text = |from: &Map<String, Value>, name: &str| from.get(name).map_or(String::new(), typed_as);
         let data = hyper::data_name(&text(&config.flags, "data"));
         let mut page = paper::page::<P>(&h, &data, Some(step.to_string()), &text(&config.machine, "device"));
-        page.table("Training", "As this page was written.", &table);
+        page.table("Training", format!("As this page was written. {sentence}").trim_end(), &table);
         let warnings: Vec<String> = progress.iter().flat_map(|part| part.warnings.clone()).collect();
         if !warnings.is_empty() {
             page.list("Warnings", &warnings);
@@ -117,9 +149,14 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         page.write(&path)?;
     }
     let logged = progress.iter().map(|part| json!({"part": part.part, "step": part.step, "steps": part.steps, "line": part.line, "timing": part.timing, "warnings": part.warnings}));
-    answer(&json!({"run": shown(at), "report": shown(&path), "parts": logged.collect::<Vec<_>>()}))?;
+    answer(
+        &json!({"run": shown(at), "report": shown(&path), "state": word, "says": sentence, "parts": logged.collect::<Vec<_>>()}),
+    )?;
     if !table.rows.is_empty() {
         print(&table)?;
+    }
+    if !sentence.is_empty() {
+        print(&sentence)?;
     }
     print(format!("report: {}", path.display()))
 }

@@ -147,7 +147,7 @@ pub fn answer_alone() {
 /// What a verb found, as JSON on standard output where a machine is to read that ([`answer_alone`]); nothing elsewhere.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn answer(value: &impl serde::Serialize) -> Result<()> {
     if !MACHINE.load(Ordering::SeqCst) {
         return Ok(());
@@ -163,10 +163,10 @@ pub fn answer(value: &impl serde::Serialize) -> Result<()> {
     raw(&(text + "\n"))
 }
 
-/// What another program is to read, as it stands, on standard output; see [`print`].
+/// What another program is to read, as it stands, on standard output; see [`print()`].
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn raw(text: &str) -> Result<()> {
     if !speaks() {
         return Ok(());
@@ -189,6 +189,12 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
 /// A span of time in words: "3 minutes".
 pub fn span(seconds: f64) -> String {
     HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or_default()).to_string()
+}
+
+/// A time in seconds since 1970, as `2026-11-27 10:12 UTC`.
+pub fn moment(seconds: f64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds as i64)
+        .map_or("at an unknown time".into(), |at| format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute()))
 }
 
 /// An error and its causes on one line, without libtorch's C++ frames, and without a cause that the one above it has quoted.
@@ -337,9 +343,11 @@ impl Bar {
         match &self.bar {
             Some(bar) => bar.inc(by),
             None => now_and_then(&self.said, || {
-                let pace = self.began.0.elapsed().as_secs_f64() / (self.done - self.began.1).max(1) as f64;
-                let left = span(pace * self.total.saturating_sub(self.done) as f64);
-                let words = format!("{}: {} of {}  {left} left  {}", self.what, self.done, self.total, self.message);
+                let new = self.done - self.began.1;
+                let pace = self.began.0.elapsed().as_secs_f64() / new as f64;
+                let left = format!("{} left", span(pace * self.total.saturating_sub(self.done) as f64));
+                let left = if new > 0 { &left } else { "" };
+                let words = format!("{}: {} of {}  {left}  {}", self.what, self.done, self.total, self.message);
                 words.trim_end().to_string()
             }),
         }

@@ -159,7 +159,7 @@ fn some(path: &Path, (width, height): (u32, u32)) -> Result<()> {
     Ok(())
 }
 
-/// What is done to a whole image before a [`Recipe`] sees it: a centre crop, then the degradations of 1503.03832's
+/// What is done to a whole image before a [`crate::transform::Recipe`] sees it: a centre crop, then the degradations of 1503.03832's
 /// Table 4.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct View {

@@ -1,13 +1,15 @@
 //! What a flag writes replaces nothing but what the same verb made, and spares what is a run's.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 use rankle::files::folder_atomically;
 use rankle::outputs::{
-    MADE_BY, MODULE, TAGS, check, check_folder, check_module, check_out, made, mark, marked, write_json,
+    MADE_BY, MODULE, TAGS, check, check_folder, check_module, check_out, links_made, links_of, made, mark, marked,
+    remove_links, write_json,
 };
 use rankle::report::Report;
 use rankle::run::checkpoint::{BEFORE, NEWEST};
@@ -113,6 +115,62 @@ fn what_a_run_keeps_is_no_verbs_there_or_not() {
     symlink(run.join(NEWEST), elsewhere.join("rows.safetensors")).expect("linked");
     let error = check_out(&elsewhere.join("rows.safetensors"), "rows").expect_err("a link").to_string();
     assert!(error.contains(NEWEST), "{error}");
+}
+
+/// Links of ours are replaced as often as one likes; what a user put among them, or made of them, stays, and so do the links.
+#[test]
+fn links_of_ours_alone_are_removed() {
+    let place = tempdir().expect("a folder");
+    let at = place.path().join("links");
+    let names = ["person-0001/1-a", "person-0001/2-b", "person-0002/1-c"];
+    let make = |names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(at.join(name).parent().expect("a folder")).expect("made");
+            symlink("/nowhere", at.join(name)).expect("linked");
+        }
+        links_made(&at, &names.iter().map(Into::into).collect::<Vec<_>>()).expect("said");
+    };
+    assert!(links_of(&at).expect("new").is_empty());
+    fs::create_dir(&at).expect("made");
+    assert!(links_of(&at).expect("empty").is_empty());
+    for names in [&names[..], &[], &names[..2]] {
+        make(names);
+        assert_eq!(links_of(&at).expect("ours").len(), names.len());
+        remove_links(&at).expect("removed");
+        assert!(fs::read_dir(&at).expect("a folder").next().is_none());
+    }
+    make(&names);
+    fs::remove_file(at.join(names[1])).expect("removed by its user");
+    assert_eq!(links_of(&at).expect("ours").len(), 2);
+    type Spoil = fn(&Path);
+    let spoiled: [(&str, Spoil); 5] = [
+        ("note", |at| fs::write(at.join("note"), "mine").expect("written")),
+        ("3-mine", |at| symlink("/mine", at.join("person-0001/3-mine")).expect("linked")),
+        ("2-b", |at| fs::write(at.join("person-0001/2-b"), "a photo in its place").expect("written")),
+        ("Anna", |at| fs::rename(at.join("person-0002"), at.join("Anna")).expect("renamed")),
+        ("person-", |at| fs::remove_file(at.join("links.json")).expect("removed")),
+    ];
+    for (name, spoil) in spoiled {
+        spoil(&at);
+        let count = || walk(&at);
+        let before = count();
+        let error = remove_links(&at).expect_err(name).to_string();
+        assert!(error.contains(name) && error.contains("name another"), "{error}");
+        assert_eq!(count(), before);
+        fs::remove_dir_all(&at).expect("removed");
+        make(&names);
+        if name == "3-mine" {
+            fs::remove_file(at.join("person-0001/2-b")).expect("removed by its user");
+        }
+    }
+    symlink(&at, place.path().join("link")).expect("linked");
+    links_of(&place.path().join("link")).expect_err("a link");
+}
+
+/// All paths below a folder.
+fn walk(at: &Path) -> BTreeSet<PathBuf> {
+    let below = |path: PathBuf| if path.is_dir() && !path.is_symlink() { walk(&path) } else { BTreeSet::from([path]) };
+    fs::read_dir(at).expect("a folder").flatten().flat_map(|entry| below(entry.path())).collect()
 }
 
 /// Before the work: a folder that is missing where a file is named, and what is no folder where one is.

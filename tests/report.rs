@@ -84,6 +84,29 @@ fn odd_numbers_do_not_break_a_plot() {
     assert!(report.html().contains("Nothing to show"));
 }
 
+/// 200 pictures, of noise or plain, tall or wide, a row each, are less than 2 MB.
+#[test]
+fn a_page_of_many_pictures_is_light() {
+    let size = |wide: u32, high: u32, noise: bool| {
+        let mut x = 1_u32;
+        let image = RgbImage::from_fn(wide, high, |i, j| {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            image::Rgb(if noise { [(x >> 24) as u8, (x >> 16) as u8, (x >> 8) as u8] } else { [i as u8, j as u8, 9] })
+        });
+        let tile = || Tile { image: image.clone(), caption: "a/name/of/a/photo.jpg".into(), frame: Frame::Plain };
+        let mut report = Report::new("t", "s");
+        let empty = report.html().len();
+        report.gallery("h", "", &[GalleryRow { title: "person 1: 10 photos".into(), tiles: vec![tile()] }]);
+        empty + 200 * (report.html().len() - empty)
+    };
+    for (wide, high) in [(250, 250), (1000, 200), (30, 900)] {
+        for noise in [false, true] {
+            let bytes = size(wide, high, noise);
+            assert!(bytes < 2_000_000, "{wide}x{high}, noise {noise}: {bytes}");
+        }
+    }
+}
+
 #[test]
 fn a_page_is_written_whole_or_not_at_all() {
     let place = tempfile::tempdir().expect("a folder");

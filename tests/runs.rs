@@ -42,13 +42,21 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     };
     let before = held(&place);
     for _ in 0..2 {
-        has(&place.good("report @run"), "step|of|loss|images/s| ago|report: ");
-        has(&place.read("run/report.html"), "<svg|Loss|step 2: collapsed: &lt;all&gt;");
+        has(&place.good("report @run"), "step|of|loss|images/s| ago|is training it|report: ");
+        has(&place.read("run/report.html"), "<svg|Loss|step 2: collapsed: &lt;all&gt;|is training it");
     }
     assert!(held(&place) == before);
     let said: serde_json::Value = serde_json::from_str(&place.good("report @run --json")).expect("JSON alone");
     assert_eq!(said["parts"][0]["step"], 4);
     assert_eq!(said["parts"][0]["steps"], 1000);
+
+    assert_eq!(said["state"], "training");
+
+    // And as one that was killed: nobody holds its lock.
+    lock.unlock().expect("unlocked");
+    let dead = "stopped|Stopped at step 4, 20| UTC (its checkpoint is of step 4); go on with: |sixth train";
+    has(&place.good("report @run"), dead);
+    has(&place.read("run/report.html"), dead);
 
     // The page of the newest checkpoint's scores stays while training goes on; that of an earlier one does not.
     drop(lock);
@@ -80,6 +88,14 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     fs::remove_file(place.path("run/results.json")).expect("removed");
     has(&place.good("evaluate @run"), "results: ");
     place.good("report @run");
+
+    // Without a checkpoint there is nothing to go on from, which is said.
+    for name in ["checkpoint.safetensors", "checkpoint.before.safetensors"] {
+        let _ = fs::remove_file(place.path("run").join(name));
+    }
+    has(&place.good("report @run"), "no checkpoint: it begins again");
+    let output = place.command("train @run").output().expect("starts");
+    has(&String::from_utf8_lossy(&output.stderr), "was stopped before its first checkpoint: it starts again");
 
     place.bad(&[(1, "report @nowhere", "no run at|nowhere"), (2, "report", "required")]);
     let mut config = place.json("run/config.json");

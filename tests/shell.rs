@@ -1,11 +1,14 @@
 //! What a shell and other programs want: completions, manual pages, JSON, the flags of a run from its file.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{Place, has};
+use crate::common::{Place, Program, has};
 use crate::papers::papers;
 
 #[test]
@@ -109,4 +112,48 @@ fn a_run_is_repeated_by_its_file() {
         place.bad(&[(code, &format!("train @no --config @{name}.json"), words)]);
     }
     assert!(!place.path("no").exists());
+}
+
+/// Every command of the pages, in blocks and in lines, names a verb that is there and flags that it has; and a script that
+/// is there.
+#[test]
+fn commands_of_the_pages_are_known() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let programs: BTreeMap<String, Program> = papers()
+        .into_iter()
+        .map(|case| (case.program.path().file_name().expect("a name").to_string_lossy().into_owned(), case.program))
+        .collect();
+    let mut helps: BTreeMap<(String, String), String> = BTreeMap::new();
+    let pages = fs::read_dir(root.join("papers")).expect("papers").flatten().map(|entry| entry.path());
+    let pages = pages.chain([root.join("README.md"), root.join("data/README.md")]);
+    let mut seen = 0;
+    for page in pages.filter(|page| page.extension().is_some_and(|end| end == "md")) {
+        let text = fs::read_to_string(&page).expect("a page").replace("\\\n", " ");
+        // Blocks by their lines; elsewhere what stands between backquotes.
+        for (i, part) in text.split("```").enumerate() {
+            let of: Vec<&str> =
+                if i % 2 == 1 { part.lines().collect() } else { part.split('`').skip(1).step_by(2).collect() };
+            for command in of.into_iter().flat_map(|line| line.split(['#', ';', '|'])) {
+                let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "--").collect();
+                for script in words.iter().filter(|word| word.starts_with("scripts/")) {
+                    assert!(root.join(script).exists(), "{}: {command}", page.display());
+                }
+                let Some(at) = words.iter().position(|word| programs.contains_key(*word)) else { continue };
+                let Some(verb) = words.get(at + 1).filter(|verb| verb.starts_with(char::is_lowercase)) else {
+                    continue;
+                };
+                let program = &programs[words[at]];
+                let help = helps
+                    .entry((words[at].into(), verb.to_string()))
+                    .or_insert_with(|| program.good(&[verb, "--help"]));
+                for flag in words[at + 2..].iter().filter(|word| word.starts_with("--")) {
+                    let flag = flag.split('=').next().expect("a flag").trim_end_matches([',', ']', '.']);
+                    let known = help.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == flag);
+                    assert!(known, "{}: {command}: {verb} has no {flag}", page.display());
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
 }

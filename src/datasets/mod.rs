@@ -389,7 +389,7 @@ fn agrees(dir: &Path, fits: impl Fn(&str) -> bool) -> bool {
 /// Checks every file (see [`Source::check`]), on all cores.
 ///
 /// # Errors
-/// As [`look`].
+/// As `look`.
 pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
     look(photos, Duration::MAX, |photo| photo.source.check())
 }

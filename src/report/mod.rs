@@ -144,6 +144,12 @@ impl Report {
         self.lead = (numbers.to_vec(), sentence.into());
     }
 
+    /// [`Report::lead`] of counts.
+    pub fn counts(&mut self, counts: &[(&str, usize)]) {
+        let numbers = counts.iter().map(|(name, count)| (name.to_string(), count.to_string(), String::new()));
+        self.lead(&numbers.collect::<Vec<_>>(), "");
+    }
+
     /// A paragraph.
     pub fn text(&mut self, heading: &str, paragraph: &str) {
         self.add(heading, maud::html! { p { (paragraph) } });

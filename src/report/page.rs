@@ -12,7 +12,7 @@ const STYLE: &str = "
 :root { --ink: #1d2126; --quiet: #5d6773; --paper: #fbfbfa; --card: #ffffff; --rule: #e1e4e8; --link: #0b62a4; --right: #00805a; --wrong: #c4420a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --quiet: #9aa4af; --paper: #16191c; --card: #1f2327; --rule: #343a40; --link: #6cb6f0; --right: #35c08f; --wrong: #ff8a5c; } }
 @media (prefers-color-scheme: dark) { .plot { border-color: #d4d7da; filter: invert(0.9) hue-rotate(180deg); } }
-@media print { :root { --ink: #000; --quiet: #444; --paper: #fff; --card: #fff; --rule: #bbb; --right: #00734f; --wrong: #b23a06; } .plot { filter: none !important; } nav { display: none !important; } .row { flex-wrap: wrap; } .plot, .row, tr, dl { break-inside: avoid; } h2 { break-after: avoid; } }
+@media print { :root { --ink: #000; --quiet: #444; --paper: #fff; --card: #fff; --rule: #bbb; --right: #00734f; --wrong: #b23a06; } .plot { filter: none !important; } nav { display: none !important; } .plot, .row, tr, dl { break-inside: avoid; } h2 { break-after: avoid; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; }
 main { max-width: 980px; margin: 0 auto; padding: 40px 22px 80px; }
@@ -22,23 +22,27 @@ header p, .note, summary { color: var(--quiet); margin: 4px 0 14px; }
 nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 22px 0 0; font-size: 14px; } nav a { color: var(--link); text-decoration: none; } nav a:hover { text-decoration: underline; }
 .lead { display: flex; flex-wrap: wrap; gap: 8px 40px; margin: 26px 0 0; } .lead p { margin: 0; color: var(--quiet); font-size: 14px; } .lead b { display: block; color: var(--ink); font-size: 34px; line-height: 1.2; letter-spacing: -0.02em; font-variant-numeric: tabular-nums; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px 22px; margin: 24px 0 0; padding: 18px 20px; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
-dt { font-size: 12px; color: var(--quiet); text-transform: uppercase; letter-spacing: 0.05em; } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+dt { font-size: 12px; color: var(--quiet); text-transform: uppercase; letter-spacing: 0.05em; } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; } dl div.long { grid-column: 1 / -1; }
 summary { cursor: pointer; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 22px 6px 0; border-bottom: 1px solid var(--rule); } th { color: var(--quiet); font-weight: 600; } td.number { text-align: right; }
 .plot { background: #ffffff; border: 1px solid var(--rule); border-radius: 10px; padding: 6px; } .plot svg { display: block; width: 100%; height: auto; }
-.row { display: flex; gap: 8px; align-items: flex-start; overflow-x: auto; padding: 10px 0; border-bottom: 1px solid var(--rule); }
-.row h3 { flex: 0 0 96px; margin: 0; font-size: 13px; font-weight: 600; color: var(--quiet); }
-figure.tile { margin: 0; text-align: center; font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
+.row, .tiles { display: flex; gap: 8px; align-items: flex-start; } .tiles { flex-wrap: wrap; }
+.row { padding: 10px 0; border-bottom: 1px solid var(--rule); }
+.row h3 { flex: 0 0 96px; margin: 0; font-size: 13px; font-weight: 600; color: var(--quiet); overflow-wrap: anywhere; }
+figure.tile { margin: 0; width: min-content; min-width: 96px; overflow-wrap: anywhere; text-align: center; font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
 .tile img { display: block; height: 96px; min-width: 24px; width: auto; border: 3px solid var(--rule); border-radius: 5px; image-rendering: auto; margin: 0 auto 3px; }
 .tile.right img { border-color: var(--right); } .tile.wrong img { border-color: var(--wrong); border-style: dashed; }
-.tile.right b { color: var(--right); } .tile.wrong b { color: var(--wrong); } .tile.query { margin-right: 14px; }
+.tile.right b { color: var(--right); } .tile.wrong b { color: var(--wrong); } .tile.query { margin-right: 14px; } figure.tile:only-child { width: auto; text-align: left; } .tile:only-child img { margin-left: 0; }
 .sparks { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 10px 14px; }
 .sparks figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 4px 6px; } .sparks svg { display: block; width: 100%; height: auto; }
 .sparks figcaption { font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
 ul { padding-left: 20px; } li { margin: 3px 0; }
 ";
+
+/// Bytes of a fact that has a line of its own.
+const LONG: usize = 60;
 
 /// The whole page.
 pub fn page(report: &Report) -> Markup {
@@ -62,7 +66,7 @@ pub fn page(report: &Report) -> Markup {
                         }
                         @if !report.lead.1.is_empty() { p { (report.lead.1) } }
                         @if !report.facts.is_empty() {
-                            dl { @for (name, value) in &report.facts { div { dt { (name) } dd { (value) } } } }
+                            dl { @for (name, value) in &report.facts { div.long[value.len() > LONG] { dt { (name) } dd { (value) } } } }
                         }
                         nav aria-label="Sections" { @for (i, section) in report.sections.iter().enumerate() { a href=(format!("#s{i}")) { (section.heading) } } }
                     }
@@ -119,7 +123,7 @@ pub fn gallery(note: &str, rows: &[GalleryRow]) -> Markup {
         (noted(note))
         @if rows.is_empty() { p { "Nothing to show." } }
         @for row in rows {
-            div.row tabindex="0" role="group" aria-label=(row.title) { h3 { (row.title) } @for tile in &row.tiles { (tile_of(tile)) } }
+            div.row role="group" aria-label=(row.title) { h3 { (row.title) } div.tiles { @for tile in &row.tiles { (tile_of(tile)) } } }
         }
     }
 }
@@ -139,14 +143,27 @@ fn tile_of(tile: &Tile) -> Markup {
     }
 }
 
-/// A picture as a data address, at most 192 pixels high: twice what is shown, for fine screens.
+/// Bytes of a picture at most, of all but the smallest: a page of 200 stays below 2 MB.
+const PICTURE: usize = 6800;
+
+/// A picture as a data address, at most 192 pixels high: twice what is shown, for fine screens. What is rich in detail is
+/// made coarser, then smaller.
 fn jpeg(image: &RgbImage) -> String {
+    const SIZES: [(u32, u8); 6] = [(192, 85), (192, 70), (144, 70), (96, 60), (64, 50), (40, 40)];
     let (w, h) = image.dimensions();
-    let small = if h > 192 { crate::picture::resize(image, 192, (w * 192 / h).max(1)) } else { image.clone() };
     let mut bytes = Vec::new();
-    // Into memory, with known dimensions: nothing that can fail but the encoder itself.
-    if JpegEncoder::new_with_quality(&mut bytes, 85).encode_image(&small).is_err() {
-        return "data:,".into();
+    for (most, quality) in SIZES {
+        let high = h.min(most);
+        let wide = (u64::from(w) * u64::from(high) / u64::from(h.max(1))).clamp(1, 4 * u64::from(most)) as u32;
+        let small = if (wide, high) == (w, h) { image.clone() } else { crate::picture::resize(image, high, wide) };
+        bytes.clear();
+        // Into memory, with known dimensions: nothing that can fail but the encoder itself.
+        if JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&small).is_err() {
+            return "data:,".into();
+        }
+        if bytes.len() <= PICTURE {
+            break;
+        }
     }
     format!("data:image/jpeg;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }

@@ -55,12 +55,17 @@ pub fn check_folder(run: &Path) -> Result<()> {
 /// process writes there, or into the folder of a part.
 pub fn check_free(run: &Path) -> Result<()> {
     check_ours(run)?;
+    written(run).map_or(Ok(()), |at| bail!(held(&at)))
+}
+
+/// Which of the folders of a run, its own and those of its parts, another process writes into, if it does.
+pub fn written(run: &Path) -> Option<PathBuf> {
     let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
-    for at in std::iter::once(run.to_path_buf()).chain(parts).filter(|at| at.join(LOCK).exists()) {
-        let lock = files::own(&at.join(LOCK)).map(|lock| lock.try_lock_shared());
-        ensure!(!matches!(lock, Ok(Err(TryLockError::WouldBlock))), held(&at));
-    }
-    Ok(())
+    let locked = |at: &PathBuf| {
+        let lock = files::open(&at.join(LOCK)).map(|lock| lock.try_lock_shared());
+        matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    };
+    std::iter::once(run.to_path_buf()).chain(parts).find(locked)
 }
 
 /// Says that another process holds `run`, and which.

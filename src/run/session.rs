@@ -170,7 +170,13 @@ impl<'a> Session<'a> {
             }
             // Only now: a start that was refused leaves no claim on the folder.
             let folder = RunFolder::open(at)?;
-            config.write_or_match(at)?;
+            let begun = config.write_or_match(at)?;
+            if begun && !checkpoint::exists(at) {
+                say(format!(
+                    "note: {} was stopped before its first checkpoint: it starts again from step 0",
+                    at.display()
+                ));
+            }
             let mut mark = Mark::default();
             if let Some(loaded) = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))? {
                 loaded.note.iter().for_each(say);

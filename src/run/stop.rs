@@ -1,6 +1,6 @@
 //! Signals. The first of SIGTERM, SIGINT and SIGHUP lets a training finish the step in hand and keep it; a second one ends the
 //! process at once, and so does the first where no step is in hand, with a line. SIGUSR1 has a training keep what there is
-//! and go on. Of several processes any may hear one, and all end together; what follows within [`ECHO`] is no second one,
+//! and go on. Of several processes any may hear one, and all end together; what follows within `ECHO` is no second one,
 //! since a launcher repeats what a terminal has sent.
 
 use std::fmt;
@@ -58,7 +58,7 @@ impl Stopped {
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let command = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
+        let command = typed(std::env::args_os().map(|word| word.to_string_lossy().into_owned()));
         let (name, kept) = (name(self.signal), &self.kept);
         match self.several {
             true => write!(f, "stopped by {name}: {kept}; to go on, start all processes again as before"),
@@ -68,6 +68,11 @@ impl fmt::Display for Stopped {
 }
 
 impl std::error::Error for Stopped {}
+
+/// A command line as a shell takes it.
+pub fn typed(words: impl IntoIterator<Item = String>) -> String {
+    words.into_iter().map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+}
 
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {

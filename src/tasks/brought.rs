@@ -16,8 +16,11 @@ use crate::distance::Metric;
 use crate::outputs::write_json;
 use crate::picture;
 use crate::report::{Frame, Report, Tile};
+use crate::run::board::now;
+use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
-use crate::say::{answer, print};
+use crate::run::stop::typed;
+use crate::say::{answer, moment, print};
 
 /// A verb that does with a network what it is for.
 pub struct Use {
@@ -95,8 +98,8 @@ impl Brought {
     }
 }
 
-/// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, with what made it and which photos were
-/// left out, and the page.
+/// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, and the page; both say when and by
+/// what they were made and which (how many) photos were left out.
 ///
 /// # Errors
 /// One line that names the file.
@@ -106,11 +109,23 @@ pub fn write_folder(
     (name, what): (&str, &str),
     mut value: Value,
     left_out: &Rows,
-    report: &Report,
+    mut report: Report,
 ) -> Result<()> {
-    value["not_read"] = json!(left_out.texts(NOT_READ).unwrap_or_default());
-    value["no_face"] = json!(left_out.texts(NO_FACE).unwrap_or_default());
-    value["made"] = asked.made.clone();
+    let [unread, empty] = [NOT_READ, NO_FACE].map(|what| left_out.texts(what).unwrap_or_default());
+    let (made, time) = (&asked.made, moment(now()));
+    let words = made["command"].as_array().into_iter().flatten().map(typed_as);
+    let mut facts = vec![("photos that cannot be read", unread.len().to_string())];
+    let detects = !made["scoring"]["detect"].is_null();
+    facts.extend(detects.then(|| ("photos without a face", empty.len().to_string())));
+    facts.extend([("made", time.clone()), ("by", typed_as(&made["program"])), ("weights", typed_as(&made["weights"]))]);
+    let network = made["network"].as_object().into_iter().flatten().filter(|(flag, _)| *flag != "weights");
+    let network = network.map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect::<Vec<_>>().join(", ");
+    facts.extend([("network", network), ("command", typed(words))]);
+    report.facts(&facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect::<Vec<_>>());
+    value["not_read"] = json!(unread);
+    value["no_face"] = json!(empty);
+    value["made"] = made.clone();
+    value["made"]["time"] = json!(time);
     answer(&value)?;
     std::fs::create_dir_all(out)
         .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;

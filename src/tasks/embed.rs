@@ -98,7 +98,7 @@ fn ending(out: &Path) -> Option<&str> {
     out.extension()?.to_str().filter(|end| ["safetensors", "npz", "csv"].contains(end))
 }
 
-/// The file that [`write`] is to write where `--out` names `out`; refuses, before the work is done, what it could not write.
+/// The file that [`write()`] is to write where `--out` names `out`; refuses, before the work is done, what it could not write.
 pub fn check_out(out: &Path) -> Result<PathBuf> {
     if ending(out).is_none() || out.is_dir() {
         bail!("--out {}: give the name of a .safetensors, .npz or .csv file", out.display());

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -18,8 +19,16 @@ use crate::say::{Bar, note, say};
 use crate::source::View;
 use crate::{files, weights};
 
-/// Photos of a piece.
-const PIECE: usize = 256;
+/// Photos of the first piece, and of a later one at most.
+const PIECE: (usize, usize) = (16, 256);
+/// So long the work on a piece is to take at most: what a kill loses.
+const KEPT_AFTER: Duration = Duration::from_secs(20);
+
+/// Photos of the next piece, after so many `photos` took so long.
+pub fn next_piece(photos: usize, took: Duration) -> usize {
+    let each = took.as_secs_f64() / photos as f64;
+    ((KEPT_AFTER.as_secs_f64() / each) as usize).clamp(1, PIECE.1)
+}
 
 /// What a piece's file says that it is.
 const KIND: &str = "piece";
@@ -179,9 +188,12 @@ impl Brought {
             datasets::check(photos)?;
         }
         let mut bar = Bar::new("embed", all as u64, (all - left.len()) as u64);
-        for part in left.chunks(PIECE) {
+        let (mut rest, mut size) = (&left[..], PIECE.0);
+        while !rest.is_empty() {
+            let (part, begun) = (&rest[..size.min(rest.len())], Instant::now());
             let rows = work(part.iter().map(|&i| self.photos[i].clone()).collect(), &mut bar)?;
             pieces.add(at, part.iter().map(|&i| stamps[i].clone()).collect(), &rows)?;
+            (rest, size) = (&rest[part.len()..], next_piece(part.len(), begun.elapsed()));
         }
         drop(bar);
         self.collected(&pieces, &stamps)

@@ -424,7 +424,7 @@ impl<'a> Compared<'a> {
         ]
     }
 
-    /// As [`retrieval_sections`]; `shown` makes of what is ranked by the distance that is read.
+    /// As `retrieval_sections`; `shown` makes of what is ranked by the distance that is read.
     pub fn show(&self, report: &mut Report, shown: impl Fn(f64) -> f64) -> Result<()> {
         let Compared { set, q, g, dist, .. } = self;
         let paired = |pairs: &[(usize, usize)]| {

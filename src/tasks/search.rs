@@ -91,14 +91,13 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let strips = query.iter().zip(&answers).take(shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
-    let facts = [("queries", query.len()), ("gallery", gallery.len()), ("answers a query", top)];
-    report.facts(&facts.map(|(name, value)| (name.to_string(), value.to_string())));
+    report.counts(&[("queries", query.len()), ("photos searched", gallery.len()), ("answers a query", top)]);
     report.gallery(
         "Queries and their nearest photos",
         &format!("The query first, then its answers with rank and distance; {shown} of {} queries.", query.len()),
         &strips,
     );
-    write_folder(asked, &flags.out, FILE, value, &left_out, &report)
+    write_folder(asked, &flags.out, FILE, value, &left_out, report)
 }
 
 /// By a network that compares two photos, some queries at a time.

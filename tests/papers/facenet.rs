@@ -314,6 +314,10 @@ fn people_are_clustered_and_found() {
     let link = fs::read_link(place.path("links/person-0002/3-b2.png")).expect("a link");
     assert!(link.is_absolute() && link.ends_with("photos/deep/b2.png"), "{link:?}");
     has(&place.read("out/report.html"), "person 1: 3 photos|deep/b1.png");
+    // A second start puts new links in the place of its own.
+    place.good("cluster @run --images @photos/deep --out @out --link @links --cluster-cut 0.00001");
+    assert!(place.path("links/person-0001/3-b2.png").is_symlink() && !place.path("links/person-0002").exists());
+    place.write("links/person-0001/mine", "");
     place.good("find @run --person @photos/a0.png --images @photos --top 3 --out @found --cluster-cut 0.00001");
     let found = place.json("found/found.json");
     let first: Vec<&str> =
@@ -330,7 +334,7 @@ fn people_are_clustered_and_found() {
     fs::remove_file(long).expect("removed");
     std::os::unix::fs::symlink("gone/at/all", place.path("nowhere")).expect("linked");
     place.bad(&[
-        (1, "cluster @run --images @photos --out @out --link @links", "--link|not empty"),
+        (1, "cluster @run --images @photos --out @out --link @links", "--link|person-0001/mine|did not make it"),
         (1, "cluster @run --images @photos --out @out --link @photos/links", "--link|beside it"),
         (1, "cluster @run --images @photos --out @out --link @nowhere", "--link|no folder"),
         (1, "cluster @run --images @photos --out @nowhere", "--out|leads nowhere"),

@@ -183,6 +183,10 @@ impl Case {
     }
 }
 
+fn verb_of(line: &str) -> &str {
+    line.split(' ').next().expect("a verb")
+}
+
 /// Every flag that a row names exists and has a place in the paper or is marked ours; every score of a claim or table is
 /// one that `evaluate` gives.
 #[test]
@@ -268,13 +272,17 @@ fn programs_are_sound_and_every_verb_works() {
             assert_eq!(said, kept); // Its own results are replaced,
             assert!(said["made"]["weights_blake3"].is_string() && said["not_read"] == serde_json::json!([]), "{said}");
             let page = place.path(file).with_file_name("report.html");
-            has(&fs::read_to_string(&page).expect("a page"), "data:image/jpeg;base64,");
+            // What made it and when, and of how much, before all pictures.
+            let html = fs::read_to_string(&page).expect("a page");
+            let (first, pictures) = html.split_once("<nav").expect("a first screen");
+            let command = format!("{} --run ", verb_of(line));
+            has(first, &format!("<b>3</b>|photos that cannot be read| UTC|checkpoint.safetensors|network|{command}"));
+            has(pictures, "data:image/jpeg;base64,");
             // and nobody else's.
             fs::write(place.path(file), "{}").expect("written");
-            let verb = line.split(' ').next().expect("a verb");
             place.bad(&[(1, line, "--out|did not write")]);
             assert_eq!(place.read(file), "{}");
-            has(&case.program.good(&[verb, "--help"]), "--out|--run|--device");
+            has(&case.program.good(&[verb_of(line), "--help"]), "--out|--run|--device");
             fs::remove_file(place.path(file)).expect("removed");
             fs::remove_file(page).expect("removed");
         }

@@ -300,12 +300,19 @@ fn tags_are_what_embed_says() {
         let mut lines = csv::Reader::from_path(place.path("tags/tags.csv")).expect("a list");
         let lines: Vec<csv::StringRecord> = lines.records().map(|line| line.expect("a line")).collect();
         assert_eq!(lines.len(), 4);
+        assert_eq!(said["decision"], decision);
+        has(&place.read("tags/report.html"), "labels are|count is|whatever the decision");
         for (row, line) in lines.iter().enumerate() {
             let photo = &said["photos"][row];
             assert!(photo["photo"] == line[0] && photo["count"] == line[1].parse::<i64>().expect("a count"), "{photo}");
             assert_eq!(photo["count"], tensors["counts"].int64_value(&[row as i64]));
             let labels = photo["labels"].as_array().expect("labels");
             assert_eq!(labels.len() as i64, tensors["labels"].get(row as i64).sum(tch::Kind::Int64).int64_value(&[]));
+            // Of a photo without a label too there are scores.
+            let highest = photo["highest"].as_array().expect("scores");
+            assert!(highest.len() == 5 && highest.is_sorted_by(|a, b| a["score"].as_f64() >= b["score"].as_f64()));
+            assert_eq!(line[5].split(';').collect::<Vec<_>>(), highest.iter().map(|k| &k["label"]).collect::<Vec<_>>());
+            assert!(labels.iter().all(|label| labels.len() > 5 || highest.contains(label)));
             assert!(decision == "threshold" || photo["count"] == labels.len());
             for label in labels {
                 let class = said["classes"].as_array().expect("classes").iter().position(|k| *k == label["label"]);

@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::time::Duration;
 
 use rankle::datasets::Photo;
 use rankle::datasets::drawn::photo;
 use rankle::say::Bar;
-use rankle::tasks::kept::{NO_FACE, NOT_READ};
+use rankle::tasks::kept::{NO_FACE, NOT_READ, next_piece};
 use rankle::tasks::{Brought, Rows};
 use tch::{Kind, Tensor};
 
@@ -41,7 +42,7 @@ fn pieces_are_kept_and_taken_again() {
     };
     assert!(rows(599, false).0.is_err_and(|error| error.to_string() == "killed"));
     let (whole, asked) = rows(1000, false);
-    assert_eq!(asked, 600 - 2 * 256);
+    assert_eq!(asked, 600 - 16 - 2 * 256);
     let check = |rows: Rows, count: usize| {
         let x = Vec::<Vec<f32>>::try_from(&rows.tensors[0].1).expect("rows");
         assert_eq!((x.len(), rows.names.len(), rows.places.len()), (count, count, count));
@@ -81,5 +82,15 @@ fn pieces_are_kept_and_taken_again() {
         let (some, asked) = rows(1000, true);
         let unread = check(some.expect("rows"), 598).texts(NOT_READ);
         assert_eq!((unread, asked), (Some(vec!["200.png".to_string()]), 0));
+    }
+}
+
+/// However slow a machine is, a kill loses about twenty seconds of work, and never less than a photo is kept.
+#[test]
+fn pieces_follow_the_machines_speed() {
+    for (photos, milliseconds, next) in
+        [(16, 0, 256), (16, 100, 256), (16, 16_000, 20), (20, 40_000, 10), (1, 3_600_000, 1)]
+    {
+        assert_eq!(next_piece(photos, Duration::from_millis(milliseconds)), next);
     }
 }

@@ -14,7 +14,7 @@ use crate::datasets::Photo;
 use crate::distance::Metric;
 use crate::files;
 use crate::metrics::clustering;
-use crate::outputs::check_folder;
+use crate::outputs::{check_folder, links_made, links_of, remove_links};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
@@ -53,7 +53,7 @@ struct ClusterFlags {
     /// Folder to write: clusters.json and report.html
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// New folder to write, too: a folder of links to photos for each person of two or more
+    /// Folder to write, too: a folder of links to photos for each person of two or more; one that this verb made is made anew
     #[arg(long, value_name = "DIR")]
     link: Option<PathBuf>,
 }
@@ -90,9 +90,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     check_folder(&flags.out, &[FILE, PAGE])?;
     apart("out", &flags.out, &flags.images)?;
     flags.link.iter().try_for_each(|link| {
-        let new = link.symlink_metadata().is_err();
-        let empty = new || std::fs::read_dir(link).is_ok_and(|mut entries| entries.next().is_none());
-        ensure!(empty, "--link {}: it is there and not empty, or no folder: name a new one", link.display());
+        links_of(link).context("--link")?;
         files::check(&link.join(PERSON)).context("--link")?;
         apart("link", link, &flags.images)
     })?;
@@ -116,8 +114,8 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "people": people.iter().map(names).collect::<Vec<_>>(),
     });
     let mut report = Report::new(PAGE.1, asked.paper.1);
-    let facts = [("photos", count), ("people of two or more", several), ("single photos", people.len() - several)];
-    report.facts(&facts.map(|(name, value)| (name.to_string(), value.to_string())));
+    let counts = [("photos", count), ("people of two or more", several), ("single photos", people.len() - several)];
+    report.counts(&counts);
     report.facts(&[("joined up to a mean squared distance of".into(), cut.to_string())]);
     report.gallery(
         "People",
@@ -128,7 +126,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "{count} photos: {several} people of two photos or more, {} single photos (cut at {cut})",
         people.len() - several
     ))?;
-    write_folder(asked, &flags.out, FILE, value, &rows, &report)?;
+    write_folder(asked, &flags.out, FILE, value, &rows, report)?;
     flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))
 }
 
@@ -147,9 +145,10 @@ fn strips(people: &[Vec<usize>], photos: &[Photo]) -> Result<Vec<GalleryRow>> {
 /// What the folders of links are called, before a number.
 const PERSON: &str = "person-";
 
-/// `person-0001/1-NAME` and so on, links to the photos: all of them or none.
+/// `person-0001/1-NAME` and so on, links to the photos: all of them or none, in place of those that stood there.
 fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {
     files::folder_atomically(at, |draft| {
+        let mut made = Vec::new();
         for (number, rows) in people.iter().enumerate() {
             let folder = draft.join(format!("{PERSON}{:04}", number + 1));
             std::fs::create_dir_all(&folder)?;
@@ -162,10 +161,13 @@ fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {
                     cut += 1; // whole letters
                 }
                 let name = [number.as_bytes(), b"-", &name[cut..]].concat();
-                std::os::unix::fs::symlink(path.canonicalize()?, folder.join(OsStr::from_bytes(&name)))?;
+                let link = folder.join(OsStr::from_bytes(&name));
+                std::os::unix::fs::symlink(path.canonicalize()?, &link)?;
+                made.push(link.strip_prefix(draft)?.to_owned());
             }
         }
-        Ok(())
+        links_made(draft, &made)?;
+        remove_links(at)
     })
     .context("--link")?;
     print(format!("links:   {}", at.display()))
@@ -238,11 +240,8 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         gallery.push(GalleryRow { title: format!("from rank {}", 14 * i + 1), tiles: part.to_vec() });
     }
     let mut report = Report::new(PAGE.1, asked.paper.1);
-    report.facts(&[
-        ("photos".into(), order.len().to_string()),
-        ("below the cut".into(), near.to_string()),
-        ("cut".into(), cut.to_string()),
-    ]);
+    report.counts(&[("photos searched", order.len()), ("below the cut", near), ("photos of the person", first)]);
+    report.facts(&[("cut".into(), cut.to_string())]);
     report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
-    write_folder(asked, &flags.out, FILE, value, &rows, &report)
+    write_folder(asked, &flags.out, FILE, value, &rows, report)
 }

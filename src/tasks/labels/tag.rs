@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use serde::Deserialize;
 use serde_json::json;
 use tch::Tensor;
 
+use super::Decision;
 use crate::files;
 use crate::outputs::{TAGS, check_folder};
 use crate::real::numbers;
@@ -21,7 +23,7 @@ pub const TAG: Use = Use {
     name: "tag",
     flags: |verb: Command| {
         TagFlags::augment_args(verb)
-            .about("Labels for photos, with scores, thresholds and counts: tags.csv, tags.json, a page")
+            .about("Labels for photos, with scores and thresholds, by one of two decisions (--decision): tags.csv, tags.json, a page")
     },
     scoring: &["decision"],
     work: tag,
@@ -32,9 +34,28 @@ struct TagFlags {
     /// Photos, or folders that are searched with their subfolders
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     images: Vec<PathBuf>,
-    /// Folder to write: tags.csv, tags.json and report.html
+    /// Folder to write: tags.csv, tags.json and report.html. A photo's labels are what --decision gives; its count is what the count head says, whatever the decision; its highest are the five classes of the highest scores, labels or not
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+/// Class, score, threshold.
+type Tag = (usize, f32, f32);
+
+/// So many classes of the highest scores are told of every photo.
+const HIGHEST: usize = 5;
+
+/// What the count of a photo is.
+const COUNT: &str = "how many labels the count head expects, whatever the decision";
+
+/// What a decision's labels are.
+fn says(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Threshold => {
+            "the classes whose scores lie above their thresholds, which the threshold head says of each photo"
+        }
+        Decision::Count => "as many classes of the highest scores as the count head says",
+    }
 }
 
 fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
@@ -51,20 +72,24 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let (scores, thresholds, labels) = (tensor("scores")?, tensor("thresholds")?, tensor("labels")?);
     let counts = numbers::<i64>(tensor("counts")?);
-    // The labels of each photo, the highest score first: class, score, threshold.
-    let mut tags: Vec<Vec<(usize, f32, f32)>> = Vec::new();
+    let decision: Decision = Deserialize::deserialize(&asked.made["scoring"]["decision"]).context("no decision")?;
+    // The labels of each photo, and whatever has high scores, the highest first: class, score, threshold.
+    let (mut tags, mut highest) = (Vec::<Vec<Tag>>::new(), Vec::<Vec<Tag>>::new());
     for row in 0..rows.names.len() as i64 {
         let (f, theta, own) =
             (numbers::<f32>(&scores.get(row)), numbers::<f32>(&thresholds.get(row)), numbers::<u8>(&labels.get(row)));
-        let mut found: Vec<_> = (0..classes.len()).filter(|&k| own[k] != 0).map(|k| (k, f[k], theta[k])).collect();
-        found.sort_by(|a, b| b.1.total_cmp(&a.1));
-        tags.push(found);
+        let mut all: Vec<Tag> = (0..classes.len()).map(|k| (k, f[k], theta[k])).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        tags.push(all.iter().filter(|tag| own[tag.0] != 0).copied().collect());
+        highest.push(all.into_iter().take(HIGHEST).collect());
     }
     let photo = |row: usize| {
-        let label = |&(k, score, threshold): &(usize, f32, f32)| json!({"label": classes[k], "score": score, "threshold": threshold});
-        json!({"photo": rows.names[row], "count": counts[row], "labels": tags[row].iter().map(label).collect::<Vec<_>>()})
+        let label = |&(k, score, threshold): &Tag| json!({"label": classes[k], "score": score, "threshold": threshold});
+        let [tags, highest] = [&tags[row], &highest[row]].map(|of| of.iter().map(label).collect::<Vec<_>>());
+        json!({"photo": rows.names[row], "count": counts[row], "labels": tags, "highest": highest})
     };
-    let value = json!({"classes": classes, "photos": (0..tags.len()).map(photo).collect::<Vec<_>>()});
+    let photos = (0..tags.len()).map(photo).collect::<Vec<_>>();
+    let value = json!({"decision": decision, "labels_are": says(decision), "count_is": COUNT, "classes": classes, "photos": photos});
     let mut each = vec![0; classes.len()];
     tags.iter().flatten().for_each(|&(k, ..)| each[k] += 1);
     let row = |k: usize| vec![classes[k].clone(), each[k].to_string()];
@@ -72,28 +97,43 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let shown = tags.len().min(PICTURES);
     let strip = |i: usize| {
         let row = i * tags.len() / shown;
-        let said = tags[row].iter().map(|&(k, score, _)| format!("{} {score:.2}", classes[k])).collect::<Vec<_>>();
-        let said = if said.is_empty() { "no label".into() } else { said.join(", ") };
+        let said = |of: &[Tag]| {
+            let words = of.iter().map(|&(k, score, threshold)| format!("{} {score:.2} ({threshold:.2})", classes[k]));
+            words.collect::<Vec<_>>().join(", ")
+        };
+        let (labels, highest, count) = (said(&tags[row]), said(&highest[row]), counts[row]);
+        let said = match tags[row].is_empty() {
+            true => format!("no label; highest scores: {highest}; count {count}"),
+            false => format!("{labels}; count {count}"),
+        };
         Ok(GalleryRow { title: rows.names[row].clone(), tiles: vec![tile(&rows.photos[row], said, Frame::Plain)?] })
     };
     let strips = (0..shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
-    report.facts(&[("photos".into(), tags.len().to_string()), ("classes".into(), classes.len().to_string())]);
+    let bare = tags.iter().filter(|tags| tags.is_empty()).count();
+    report.counts(&[("photos", tags.len()), ("without a label", bare), ("classes", classes.len())]);
+    report.facts(&[("labels are".into(), says(decision).into()), ("count is".into(), COUNT.into())]);
     report.table("How often each label is given", "", &table);
     report.gallery(
         "Photos and their labels",
-        &format!("With scores, the highest first; {shown} of {} photos.", tags.len()),
+        &format!("Each with its score and its threshold, the highest score first; {shown} of {} photos.", tags.len()),
         &strips,
     );
     print(&table)?;
-    write_folder(asked, &flags.out, FILE, value, &rows, &report)?;
+    write_folder(asked, &flags.out, FILE, value, &rows, report)?;
     files::atomically(&list, |draft| {
         let mut file = csv::Writer::from_writer(BufWriter::new(files::own(draft)?));
         file.write_record(TAGS)?;
-        for ((name, count), tags) in rows.names.iter().zip(&counts).zip(&tags) {
-            let joined = |of: &dyn Fn(&(usize, f32, f32)) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
-            let (labels, scores) = (joined(&|tag| classes[tag.0].clone()), joined(&|tag| tag.1.to_string()));
-            file.write_record([name, &count.to_string(), &labels, &scores, &joined(&|tag| tag.2.to_string())])?;
+        for (row, name) in rows.names.iter().enumerate() {
+            let lists = [&tags[row], &highest[row]].map(|tags| {
+                let joined = |of: &dyn Fn(&Tag) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
+                [
+                    joined(&|tag| classes[tag.0].clone()),
+                    joined(&|tag| tag.1.to_string()),
+                    joined(&|tag| tag.2.to_string()),
+                ]
+            });
+            file.write_record([name.clone(), counts[row].to_string()].into_iter().chain(lists.into_iter().flatten()))?;
         }
         Ok(file.flush()?)
     })?;
