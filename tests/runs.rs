@@ -63,7 +63,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     place.write("run/log.jsonl", log);
     place.good("evaluate @run");
     let page = place.read("run/report.html");
-    place.write("run/log.jsonl", format!("{}{{\"step\":7,\"mean\":1}}\n", place.read("run/log.jsonl")));
+    place.write("run/log.jsonl", format!("{}{{\"step\":7,\"loss\":1}}\n", place.read("run/log.jsonl")));
     place.good("report @run");
     assert_eq!(place.read("run/report.html"), page);
     let mut results = place.json("run/results.json");
