@@ -192,7 +192,7 @@ fn curves_of(files: &[(&str, &str)]) -> (Vec<String>, String) {
     for (name, text) in files {
         let path = place.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, text).expect("written");
+        std::fs::write(path, format!("{text}\n")).expect("written");
     }
     let mut report = Report::new("t", "s");
     curves(&mut report, &[("", place.path())]).expect("readable");
