@@ -17,7 +17,7 @@ use rankle::models::faces::FaceNet;
 use rankle::paper::prelude::*;
 use rankle::report::Table;
 use rankle::run::cached;
-use rankle::tasks::faces::{self, FaceData, Scoring};
+use rankle::tasks::faces::{self, FaceData, Scoring, Variant};
 use rankle::transfer::upload;
 
 // ---- Hyperparameters: the place in parentheses and the default are the paper's ----------------------------------
@@ -176,6 +176,8 @@ impl Flags {
 
 struct Facenet;
 
+const FACENET: &str = "the README of facenet: faces cut out by its MTCNN, 182 pixels, margin 44";
+
 impl Paper for Facenet {
     const NAME: &'static str = "facenet";
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
@@ -183,6 +185,12 @@ impl Paper for Facenet {
     const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
     const SEEN: &'static [&'static str] = &["crop"];
     const USES: &'static [Use] = &[faces::CLUSTER, faces::FIND];
+    #[rustfmt::skip]
+    const THEIRS: &'static [Theirs<Scoring>] = &[
+        Theirs { file: "20180402", set: "LFW", score: Some(("accuracy", 99.65, FACENET)), seen: |how| how.variant() == Variant::FlipMeanSubtracted },
+        Theirs { file: "20180408", set: "LFW", score: Some(("accuracy", 99.05, FACENET)), seen: |how| how.variant() == Variant::FlipMeanSubtracted },
+        Theirs { file: "nn4.small2", set: "LFW", score: Some(("accuracy", 92.92, "OpenFace's page of its models: faces aligned by 68 landmarks")), seen: |how| how.variant() == Variant::Plain },
+    ];
     const OWN: &'static [Own] = &[faces::CROP];
     const BASELINES: Option<(&'static str, &'static [&'static str])> = Some(faces::BASELINES);
     const DEPARTURES: &'static [&'static str] = &[

@@ -95,7 +95,7 @@ struct Flags {
     /// Layers (Section 5.1; which AlexNet is ours)
     #[arg(long, value_enum, default_value_t = Form::Alexnet)]
     net: Form,
-    /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names, or none (Section 5.1)
+    /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names (features.0 and features.3), or none (Section 5.1)
     #[arg(long, value_name = "FILE|none")]
     weights: Option<String>,
     /// Start from the weights of this run instead, as small sets may from CUHK03's (ours)
@@ -110,7 +110,7 @@ struct Flags {
     /// Input height x width in pixels (Section 5.1)
     #[arg(long, value_name = "HxW", default_value_t = Size(227, 227))]
     size: Size,
-    /// Dropout before fc6 and fc7, as in the authors' sibling code (not in the paper; taken for it)
+    /// Dropout of what enters fc6 and fc7, as torchvision's AlexNet; with --net caffe and caffe-alexnet of what leaves them, as the authors' sibling code (not in the paper; taken for it)
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true)]
     dropout: f64,
     /// Margin of the triplet models and of the contrastive loss (not in the paper; taken for it)
@@ -149,7 +149,7 @@ struct Flags {
     /// Share of a stage after which its rate is a tenth; 1 keeps it (not in the paper; taken for it)
     #[arg(long, value_name = "SHARE", default_value_t = 1., value_parser = within(0. ..=1.), allow_negative_numbers = true)]
     tenth_after: f64,
-    /// Steps with fixed margins (not in the paper; taken for it)
+    /// Steps with fixed margins; the authors' sibling code takes 200,000 on CUHK03 and 20,000 more on a small set (not in the paper; taken for it)
     #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
     steps: u64,
     /// Then steps with adaptive margins, as many (not in the paper; taken for it)
@@ -184,12 +184,17 @@ impl Hyper for Flags {
         (&["classifier"], |h| h.model == Classification),
     ];
 
+    fn claimed(self) -> Flags {
+        Flags { net: if self.net.is_caffe() { Form::Alexnet } else { self.net }, ..self }
+    }
+
     /// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
     fn weights(&self) -> Weights {
         match (self.net, &self.start) {
             (Form::Small, _) => Weights::None,
-            (_, Some(_)) => Weights::May(Published::ALEXNET_CONV2),
-            _ => Weights::Must(Published::ALEXNET_CONV2),
+            (net, None) if net.is_caffe() => Weights::Must(Published::CAFFE_CONV2),
+            (_, None) => Weights::Must(Published::ALEXNET_CONV2),
+            _ => Weights::May(Published::ALEXNET_CONV2),
         }
     }
 }
@@ -223,17 +228,19 @@ impl Paper for QuadrupletPaper {
         "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
         "the second stage starts at a tenth of the first one's rate; the paper gives neither a schedule nor a number of steps",
         "biases descend at the rate and with the decay of weights; the authors' sibling code doubles the one and leaves out the other",
+        "photos are squashed to the input at once; the authors' sibling code first makes them 64x128 (CUHK03), 60x160 (CUHK01) or 48x128 (VIPeR) and saves them as JPEG",
         "rank-k is the mean over random galleries, unless --draws first; the paper's cells fit one gallery (Table 1)",
         "whether the paper's CUHK03 is of labelled or of detected boxes is not said",
     ];
     #[rustfmt::skip] // a line a sentence
     const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
-        (|h| h.net == Form::Alexnet, "conv1 and conv2 are torchvision's: one tower, RGB, no response normalisation"),
+        (|h| h.net == Form::Alexnet, "conv1 and conv2 are torchvision's: one tower, RGB less ImageNet's mean, no response normalisation; the authors' sibling code takes BGR from 0 to 255"),
         (|h| h.net != Form::Small, "momentum, decay, dropout, widths, first values: those of Caffe and of the authors' sibling code; the paper gives none"),
         (|h| h.net == Form::Small, "a small network of ours with batch normalisation; the paper's is AlexNet"),
         (|h| h.start.is_some(), "--start: all layers start from another run's"),
+        (|h| h.model == TripletEmbedding, "squared distances of unit rows lie between 0 and 4; the paper says [0, 1] and not how (Figure 5)"),
         (|h| h.model != TripletEmbedding, "\"regroup\" is taken for a concatenation of channels, unless --pairing width"),
-        (|h| h.model != TripletEmbedding, "the order of a pair is random in training, and both orders are averaged in tests unless --order one"),
+        (|h| h.model != TripletEmbedding, "the order of a pair is random in training, and the outputs of both orders are averaged in tests, before the softmax, unless --order one"),
         (|h| h.model.by() == Dissimilarity::Softmax, "pairs are ranked by g's logit, which doesn't tie as g does"),
         (|h| h.model == QuadrupletMargohnm, "no gradient flows through margins, unless --margin-gradient eq5"),
         (|h| !h.model.takes_quadruplets(), "the margin is 1; the paper gives none"),

@@ -51,7 +51,7 @@ enum Loss {
 }
 use Loss::{BatchAll, BatchAllNonzero, BatchHard, BatchHardNonzero, Lifted, LiftedPairs, Triplet, TripletOhm};
 use Net::{Lunet, Trinet, TrinetCaffe};
-use TestViews::{Centre, CentreFlip, FiveCrops, Original};
+use TestViews::{Centre, CentreFlip, FiveCrops, Original, TenCrops};
 
 impl Loss {
     /// Batches of separate triplets instead of P people with K images each.
@@ -164,7 +164,7 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Test-time augmentation (Table 5)
-    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring, embedding and export")]
+    #[arg(long, value_enum, default_value_t = TenCrops, help_heading = "Scoring, embedding and export")]
     views: TestViews,
     /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
     #[arg(long, help_heading = "Scoring")]
@@ -197,7 +197,10 @@ impl Paper for TripletReid {
         (|h| h.data.validation > 0, "who is held out follows from the seed; a person and camera has one random query"),
     ];
     const PUBLISHED: bool = true;
-    const THEIRS: &'static [Theirs] = &[("trinet-market1501", "Market-1501"), ("trinet-mars", "MARS")];
+    const THEIRS: &'static [Theirs<Scoring>] = &[
+        Theirs { file: "trinet-market1501", set: "Market-1501", score: None, seen: |how| how.views == TenCrops },
+        Theirs { file: "trinet-mars", set: "MARS", score: None, seen: |how| how.views == TenCrops },
+    ];
     type Hyper = Flags;
     type Scoring = Scoring;
     type Data = ReidSet;
@@ -278,8 +281,7 @@ impl Paper for TripletReid {
 
     #[rustfmt::skip]
     const CLAIMS: &'static [Claims<Flags, Scoring>] = &[Claims {
-        unit: 100.,
-        metrics: &["mAP", "rank-1", "rank-5"],
+        unit: 100., metrics: &["mAP", "rank-1", "rank-5"],
         columns: &[
             ("Market-1501", "single query", as_usual), ("Market-1501", "single query", |h, _| h.net = Lunet),
             ("Market-1501", "multi query", as_usual), ("MARS", "single query", as_usual),

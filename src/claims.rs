@@ -82,30 +82,47 @@ pub struct Beside {
     usual: bool,
 }
 
-/// Weights that the authors published, by a part of the file's name, and the data set by its [`Data::published`] name on
-/// which the paper's numbers for its defaults are theirs.
-pub type Theirs = (&'static str, &'static str);
+/// Published weights whose scores are known.
+pub struct Theirs<S: 'static> {
+    /// A part of the file's name.
+    pub file: &'static str,
+    /// The data set of the scores, by its [`Data::published`] name.
+    pub set: &'static str,
+    /// A score's name, their number of it in per cent, and where that stands; None where the paper's numbers for its
+    /// defaults are theirs.
+    pub score: Option<(&'static str, f64, &'static str)>,
+    /// Whether test data were seen and compared so.
+    pub seen: fn(&S) -> bool,
+}
 
-/// What the paper says of the published weights in `file` by the scores that `count`, with ours beside it where the data are
-/// the published ones.
-pub(crate) fn published(
-    of: &[Theirs],
+/// What is known of the published weights in `file`, scored as `how` says, with ours beside it where the data are theirs; of
+/// the paper's numbers those by the scores that `count`.
+pub(crate) fn published<S>(
+    of: &[Theirs<S>],
     count: &[&str],
     all: &[Beside],
-    file: &Path,
+    (file, how): (&Path, &S),
     data: &dyn Data,
     scores: &Scores,
 ) -> Vec<Beside> {
-    let (file, set) = (file.to_string_lossy(), data.published().ok());
-    let known = of.iter().any(|(name, on)| file.contains(name) && set.as_deref() == Some(on));
-    all.iter()
-        .filter(|row| known && row.usual && Some(&row.set) == set.as_ref() && count.contains(&row.score.as_str()))
-        .filter_map(|row| {
-            let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
-            let what = format!("{} (published weights)", row.what);
-            Some(Beside { what, ours: Some(row.unit * ours), ..row.clone() })
-        })
-        .collect()
+    let (file, set) = (file.to_string_lossy(), data.published().unwrap_or_default());
+    let of = of.iter().find(|known| file.contains(known.file) && known.set == set && (known.seen)(how));
+    let rows: Vec<Beside> = match of.map(|known| known.score) {
+        None => Vec::new(),
+        Some(Some((score, paper, place))) => {
+            let (what, place) = (format!("{set}, {score}"), place.to_string());
+            vec![Beside { what, place, paper, ours: None, score: score.into(), set, unit: 100., usual: true }]
+        }
+        Some(None) => {
+            let theirs = |row: &&Beside| row.usual && row.set == set && count.contains(&row.score.as_str());
+            all.iter().filter(theirs).cloned().collect()
+        }
+    };
+    let ours = |row: Beside| {
+        let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
+        Some(Beside { what: format!("{} (published weights)", row.what), ours: Some(row.unit * ours), ..row })
+    };
+    rows.into_iter().filter_map(ours).collect()
 }
 
 /// All of the paper's numbers with ours beside those whose recipe and data are ours; and, where there are none of ours,

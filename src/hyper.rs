@@ -579,12 +579,23 @@ pub fn folder<H: Hyper>(paper: &str, h: &All<H>) -> PathBuf {
         let (flag, value) = flags.find_map(|flag| Some((flag, all.get(flag).filter(|value| !value.is_null())?)))?;
         match named.starts_with('?') {
             true if usual.get(flag) == Some(value) => None,
-            true => Some(format!("{}{}", flag.rsplit('-').next().unwrap_or(flag), text(value))),
+            true => Some(with_flag(flag, value)),
             false if flag == "data" => Some(data_name(&text(value))),
             false => Some(text(value)),
         }
     };
     Path::new("data/runs").join(paper).join(H::NAMED.iter().filter_map(part).collect::<Vec<_>>().join("-"))
+}
+
+/// A value with its flag's last word before it, as folders have it.
+fn with_flag(flag: &str, value: &Value) -> String {
+    format!("{}{}", flag.rsplit('-').next().unwrap_or(flag), text(value))
+}
+
+/// The values of those flags `typed` that a run's folder has only where they are not the paper's.
+pub(crate) fn named<H: Hyper>(typed: &Flags) -> Vec<String> {
+    let of = H::NAMED.iter().filter_map(|named| named.strip_prefix('?')).flat_map(|named| named.split('|'));
+    of.filter_map(|flag| Some(with_flag(flag, typed.get(flag)?))).collect()
 }
 
 /// Runs `set` where `holds`: a preset in one line.

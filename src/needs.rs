@@ -77,6 +77,9 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
                 let Tried { seconds, bytes } = times[&kind];
                 let own = seconds * all as f64 / 3600.;
                 let begun = if checkpoint::exists(at) { " (begun)" } else { "" };
+                if !begun.is_empty() {
+                    lacks.extend(paper::check_begun::<P>(h, data, at, &run).err().map(|error| one_line(&error)));
+                }
                 (hours, steps) = (hours + own, steps + all);
                 let memory =
                     bytes.map_or("–".into(), |bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));
@@ -84,7 +87,8 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
             }
             data => {
                 lacks.extend(data.and_then(|data| data.as_ref().err()).cloned());
-                let length = P::Hyper::LENGTH.iter().map(|flag| format!("--{flag} {}", typed_as(&flags[*flag])));
+                let looked_at = P::Hyper::LENGTH.iter().filter(|flag| !hyper::is_idle(&h.own, flag));
+                let length = looked_at.map(|flag| format!("--{flag} {}", typed_as(&flags[*flag])));
                 row.push(length.collect::<Vec<_>>().join(" "));
                 row.extend(["–"; 3].map(String::from));
             }

@@ -273,8 +273,8 @@ pub trait Paper: Sized + 'static {
     const CLAIMS: &'static [Claims<Self::Hyper, Self::Scoring>] = &[];
     /// Whether a file for `--weights` that has all of a network is scored, embedded with and exported in place of a run.
     const PUBLISHED: bool = false;
-    /// Weights that the authors published.
-    const THEIRS: &'static [Theirs] = &[];
+    /// Published weights whose scores are known.
+    const THEIRS: &'static [Theirs<Self::Scoring>] = &[];
     /// The paper's tables that compare runs.
     const STUDIES: &'static [Study<Self::Hyper, Self::Scoring>] = &[];
 
@@ -584,6 +584,12 @@ pub(crate) fn steps<P: Paper>(h: &All<P::Hyper>, data: &P::Data, run: &Run) -> R
     P::parts(&h.own, data)?.iter().map(|part| Ok(P::plan(&h.own, data, part, run)?.steps)).sum()
 }
 
+/// Errors where the run at `at`, which was begun, is of other flags or data.
+pub(crate) fn check_begun<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
+    let h = &settled::<P>(h, at, run)?;
+    config_of::<P>(h, &P::shape(&h.own, data)?, run)?.match_folder(at)
+}
+
 /// Trains all parts, or goes on; what is trained already is passed over.
 pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
     train_in::<P>(h, data, at, run, false)
@@ -732,10 +738,7 @@ pub(crate) fn evaluate<P: Paper>(
     let mut protocol = found.protocol.clone();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
-        // Their protocol is that of the usual flags.
-        let as_usual = hyper::flags(how) == hyper::flags(&hyper::blank::<P::Scoring>()?);
-        let known = if as_usual { P::THEIRS } else { &[] };
-        let known = claims::published(known, P::COUNT, &list, &file, data, &found.scores);
+        let known = claims::published(P::THEIRS, P::COUNT, &list, (&file, how), data, &found.scores);
         if !known.is_empty() {
             comparable = Ok(());
         }

@@ -259,7 +259,8 @@ pub(crate) fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, m
     let data = hyper::data_name(&data);
     let root = wish.run.clone().unwrap_or_else(|| {
         let table = if study.sheets.is_empty() { String::new() } else { format!("table-{}-", study.name) };
-        Path::new("data/runs").join(P::NAME).join(format!("{table}{data}"))
+        let name = [vec![format!("{table}{data}")], hyper::named::<P::Hyper>(&wish.typed)].concat();
+        Path::new("data/runs").join(P::NAME).join(name.join("-").replace('/', "-"))
     });
     let path = root.join("table.json");
     let page = format!("{}: {}", P::NAME, study.title);

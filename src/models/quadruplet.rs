@@ -167,7 +167,8 @@ pub struct QuadrupletNet {
     input: Input,
     dropout: f64,
     outputs: i64,
-    bgr: bool,
+    /// Whether it takes BGR, and drops what leaves a layer.
+    caffe: bool,
 }
 
 impl QuadrupletNet {
@@ -175,7 +176,7 @@ impl QuadrupletNet {
     pub const FROM_IMAGENET: [&'static str; 2] = ["features.0", "features.3"];
 
     /// For images of `size` (height, width); `outputs` units in fc8 (2 with softmax, 1 for a plain learned metric, 512
-    /// for an embedding); `dropout` before fc6 and fc7; biases start at 0, weights as `start` says.
+    /// for an embedding); `dropout` of what enters fc6 and fc7, of Caffe's forms of what leaves them; biases start at 0, weights as `start` says.
     ///
     /// # Errors
     /// Where the images are too small for the layers.
@@ -221,13 +222,13 @@ impl QuadrupletNet {
             input,
             dropout,
             outputs,
-            bgr: form.is_caffe(),
+            caffe: form.is_caffe(),
         })
     }
 
     /// conv1 and conv2: images, f32 `[B, 3, H, W]`, to maps `[B, C, H', W']`.
     pub fn maps(&self, images: &Tensor, train: bool) -> Tensor {
-        let images = if self.bgr { images.flip([1]) } else { images.shallow_clone() };
+        let images = if self.caffe { images.flip([1]) } else { images.shallow_clone() };
         self.stages[..2].iter().fold(images, |x, stage| stage.forward(&x, train))
     }
 
@@ -246,9 +247,11 @@ impl QuadrupletNet {
 
     fn rest(&self, maps: &Tensor, train: bool) -> Tensor {
         let x = self.stages[2..].iter().fold(maps.shallow_clone(), |x, stage| stage.forward(&x, train));
-        let x = self.fc6.forward(&dropout(&x.flatten(1, -1), self.dropout, train)).relu_();
-        let x = self.fc7.forward(&dropout(&x, self.dropout, train)).relu_();
-        self.fc8.forward(&x)
+        let dropped = |x: Tensor| dropout(&x, self.dropout, train);
+        // Caffe's models drop what leaves fc6 and fc7, torchvision's what enters them.
+        let [before, behind] = [!self.caffe, self.caffe].map(|here| move |x| if here { dropped(x) } else { x });
+        let x = dropped(self.fc6.forward(&before(x.flatten(1, -1))).relu_());
+        self.fc8.forward(&behind(self.fc7.forward(&x).relu_()))
     }
 
     /// Whether it takes pairs.

@@ -149,7 +149,8 @@ impl Comparison {
     }
 
     /// Figure 5's distances: `count` pairs of one person and as many of two, drawn from `photos` by [`drawn`] and seen
-    /// without mirroring, others in the places of what `reader` may leave out. None where the photos give no quadruplet.
+    /// without mirroring, others in the places of what `reader` may leave out; where g has no bound, in units of the largest,
+    /// as the figure scales them into [0, 1]. None where the photos give no quadruplet.
     pub fn distances(
         &self,
         network: &QuadrupletNet,
@@ -161,7 +162,11 @@ impl Comparison {
         let Some(draw) = triples(photos, count, across) else { return Ok(None) };
         let pairs = ends(&usable(reader, photos, draw(0), draw, 3)?);
         let all: Vec<f32> = self.pairs(network, photos, &pairs)?.try_into()?;
-        let all: Vec<f64> = all.into_iter().map(|x| self.by.shown(x.into())).collect();
+        let mut all: Vec<f64> = all.into_iter().map(|x| self.by.shown(x.into())).collect();
+        if self.by == Dissimilarity::Unbounded {
+            let largest = all.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+            all.iter_mut().for_each(|g| *g /= largest);
+        }
         let (same, different) = all.split_at(count);
         Ok(Some(Distances { same: same.to_vec(), different: different.to_vec(), across }))
     }
@@ -204,7 +209,8 @@ impl Comparison {
         let pairs = match distances {
             Some(Distances { same, across, .. }) => {
                 let across = if *across { ", each seen by two cameras" } else { "" };
-                format!("{} pairs of each kind{across}, compared as in the test", same.len())
+                let scaled = if self.by == Dissimilarity::Unbounded { ", in units of the largest" } else { "" };
+                format!("{} pairs of each kind{across}, compared as in the test{scaled}", same.len())
             }
             None => "none, for the training photos give no quadruplet".into(),
         };

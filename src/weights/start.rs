@@ -94,6 +94,8 @@ impl Published {
     /// conv1 and conv2 of torchvision's AlexNet (1704.01719, Section 5.1).
     pub const ALEXNET_CONV2: Published =
         Published { fetch: &["alexnet"], only: &QuadrupletNet::FROM_IMAGENET, ..Published::WHOLE };
+    /// conv1 and conv2 of Caffe's AlexNet or CaffeNet under the same names; no file that is known has them so.
+    pub const CAFFE_CONV2: Published = Published { fetch: &[], ..Published::ALEXNET_CONV2 };
     /// torchvision's AlexNet as a scorer of snippets, below a new score.
     pub const ALEXNET: Published = Published {
         fetch: &["alexnet"],

@@ -519,6 +519,7 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         ),
         ("triplet-reid", "--weights w.pth", "--t1 25000|missing: --weights w.pth|scripts/fetch market1501 gets it"),
         ("quadruplet", "", "--steps 25000 --steps2 25000|scripts/fetch alexnet|missing: no folder data/cuhk03"),
+        ("quadruplet", "--table 1 --test-people 100", "table-1-cuhk03-labeled-people100/| --steps 25000  |missing: "),
         ("multilabel-ranking", "", "--epochs |scripts/fetch vgg16|missing: no folder data/"),
         ("skill-determination", "", "--steps-spatial |scripts/fetch alexnet|missing: "),
     ] {

@@ -10,10 +10,11 @@ use rankle::models::Mtcnn;
 use rankle::models::layers::Scope;
 use rankle::picture::{self, Similarity, area};
 use rankle::tasks::faces::{Detector, Overlap, chosen, suppress};
+use rankle::weights::Published;
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
-use crate::common::{Place, Program, close, has, numbers, rows};
+use crate::common::{Place, Program, all_close, close, has, numbers, rows};
 use crate::export::ask;
 
 #[test]
@@ -355,6 +356,14 @@ for name in sorted(os.listdir(which)):
     if boxes is not None:
         one, _, _ = net.select_boxes(boxes, probabilities, points, image, method="center_weighted_size")
         answer[name + " chosen"] = torch.tensor([[i for i, box in enumerate(boxes) if (box == one[0]).all()][0]])
+draws = torch.Generator().manual_seed(1)
+for stage, side in (("pnet", 31), ("rnet", 24), ("onet", 48)):
+    windows = torch.rand(5, 3, side, side, generator=draws) * 2 - 1
+    with torch.no_grad():
+        said = getattr(net, stage)(windows)
+    # The probabilities of no face and of a face come last.
+    said = dict(zip(["shifts", "points", "probabilities"] if stage == "onet" else ["shifts", "probabilities"], said))
+    answer.update({f"{stage} {what}": x.contiguous() for what, x in {"windows": windows, **said}.items()})
 save_file(answer, folder + "/answer.safetensors")
 "#;
 
@@ -374,8 +383,24 @@ fn faces_are_those_of_facenet_pytorch() {
     let Some((folder, answer)) = ask(PEER, &photos.path().display().to_string(), &[]) else { return };
     let detector =
         Detector::open(&folder.path().join("mtcnn.safetensors"), Device::Cpu).expect("the package's weights");
+    // Each network by itself.
+    let mut store = VarStore::new(Device::Cpu);
+    let net = Mtcnn::new(&Scope::root(&store, 1));
+    rankle::weights::start(&store, &folder.path().join("mtcnn.safetensors"), &Published::MTCNN).expect("all of it");
+    store.freeze();
+    let of = |what: &str| &answer[what];
+    for (stage, (probability, shifts)) in
+        [("pnet", net.propose(of("pnet windows"))), ("rnet", net.refine(of("rnet windows")))]
+    {
+        all_close(&probability, &of(&format!("{stage} probabilities")).select(1, 1), 1e-4);
+        all_close(&shifts, of(&format!("{stage} shifts")), 1e-4);
+    }
+    let (probability, shifts, points) = net.decide(of("onet windows"));
+    all_close(&probability, &of("onet probabilities").select(1, 1), 1e-4);
+    all_close(&shifts, of("onet shifts"), 1e-4);
+    all_close(&points, of("onet points"), 1e-4);
     let mut faces = 0;
-    for (name, theirs) in answer.iter().filter(|(name, _)| !name.ends_with(" chosen")) {
+    for (name, theirs) in answer.iter().filter(|(name, _)| name.ends_with(".jpg") || name.ends_with(".png")) {
         let photo = picture::load(&photos.path().join(name)).expect("a photo");
         let ours = detector.faces(&photo);
         let theirs = if theirs.numel() == 0 { Vec::new() } else { rows(theirs) };
