@@ -243,8 +243,8 @@ impl Paper for QuadrupletPaper {
         (|h| h.model != TripletEmbedding, "the order of a pair is random in training, and the outputs of both orders are averaged in tests, before the softmax, unless --order one"),
         (|h| h.model.by() == Dissimilarity::Softmax, "pairs are ranked by g's logit, which doesn't tie as g does"),
         (|h| h.model == QuadrupletMargohnm, "no gradient flows through margins, unless --margin-gradient eq5"),
-        (|h| !h.model.takes_quadruplets(), "the margin is 1; the paper gives none"),
-        (|h| h.model.has_softmax_loss(), "the softmax loss has the ranking loss's weight; the paper gives none"),
+        (|h| !h.model.takes_quadruplets(), "the paper gives no margin"),
+        (|h| h.model.has_softmax_loss(), "the paper gives the softmax loss no weight"),
     ];
     const UNLIKE: &'static [Unlike<Self>] = &[
         (|h, _| h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),

@@ -84,7 +84,7 @@ pub struct Beside {
 
 /// Published weights whose scores are known.
 pub struct Theirs<S: 'static> {
-    /// A part of the file's name.
+    /// A part of the file's name, without its folders.
     pub file: &'static str,
     /// The data set of the scores, by its [`Data::published`] name.
     pub set: &'static str,
@@ -105,7 +105,8 @@ pub(crate) fn published<S>(
     data: &dyn Data,
     scores: &Scores,
 ) -> Vec<Beside> {
-    let (file, set) = (file.to_string_lossy(), data.published().unwrap_or_default());
+    let file = file.file_name().unwrap_or_default().to_string_lossy();
+    let set = data.published().unwrap_or_default();
     let of = of.iter().find(|known| file.contains(known.file) && known.set == set && (known.seen)(how));
     let rows: Vec<Beside> = match of.map(|known| known.score) {
         None => Vec::new(),

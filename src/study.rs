@@ -165,7 +165,7 @@ pub(crate) fn sheet_table<H: 'static, S: 'static>(
             let known = claimed[place].iter().find(|(name, _)| scores.contains(&name.as_str()));
             known.map_or(String::new(), |(_, number)| format!("{number:.*}", sheet.digits))
         };
-        let printed = if sheet.title == study.sheets[0].title { study.rows[r].2 } else { &[] };
+        let printed = if std::ptr::eq(sheet, &study.sheets[0]) { study.rows[r].2 } else { &[] };
         let paper: Vec<String> = match printed {
             [] => (0..heads.len()).map(claim).collect(),
             _ => (0..heads.len()).map(|i| printed.get(i).map_or(String::new(), ToString::to_string)).collect(),

@@ -108,6 +108,8 @@ impl Program {
     pub fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(self.path());
         command.args(args).env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+        // As many tests as cores run at once: a program with a thread a core of its own waits for the others at every step.
+        command.env("OMP_NUM_THREADS", "1");
         // A shell's background job ignores some, and so would its children.
         // SAFETY: sets signals' answers, between fork and exec.
         unsafe {

@@ -11,16 +11,27 @@ use rankle::weights::{self, Published};
 #[test]
 fn python_tests_of_fetching() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fetch");
-    let run = Command::new("python3")
-        .args(["-B", "-W", "error::SyntaxWarning", "-m", "unittest", "discover", "-s", "."])
-        .current_dir(folder)
-        .output()
-        .expect("python3, which scripts/fetch and scripts/setup need");
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{said}");
-    let skipped: Vec<&str> = said.lines().filter(|line| line.contains("skipped: ")).collect();
-    println!("{}", skipped.join("\n"));
-    assert!(said.contains("\nRan "), "{said}");
+    let names = std::fs::read_dir(&folder).expect("its files").flatten().map(|entry| entry.file_name());
+    let files: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    let run = &|file: &String| {
+        let run = Command::new("python3")
+            .args(["-B", "-W", "error::SyntaxWarning", "-m", "unittest", file.trim_end_matches(".py")])
+            .current_dir(&folder)
+            .output()
+            .expect("python3, which scripts/fetch and scripts/setup need");
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success() && said.contains("\nRan "), "{file}: {said}");
+        said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{line}"));
+    };
+    // Side by side, for they wait most of the time.
+    std::thread::scope(|scope| {
+        let tests = files.iter().filter(|file| file.starts_with("test_") && file.ends_with(".py"));
+        let runs: Vec<_> = tests.map(|file| (file, scope.spawn(move || run(file)))).collect();
+        assert!(!runs.is_empty());
+        for (file, run) in runs {
+            run.join().unwrap_or_else(|_| panic!("{file}: see above"));
+        }
+    });
 }
 
 /// The error's only line.

@@ -54,7 +54,16 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         notes.push(format!("no {TRAIN} in it: a test set alone, nothing to train on"));
     }
     let name = String::new();
-    let mut set = ReidSet { name, layout: Layout::Market1501, train: train.into(), query, gallery, multi_query, notes };
+    let mut set = ReidSet {
+        name,
+        layout: Layout::Market1501,
+        train: train.into(),
+        query,
+        gallery,
+        multi_query,
+        notes,
+        ..ReidSet::default()
+    };
     set.notes.extend(differs(&set));
     Ok(set)
 }

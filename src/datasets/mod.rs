@@ -108,6 +108,10 @@ pub struct ReidSet {
     pub gallery: Vec<Photo>,
     /// More photos of a query's person by the query's camera, to be averaged with it (Market-1501's `gt_bbox`).
     pub multi_query: Vec<Photo>,
+    /// Whether it is divided by CUHK03's new protocol.
+    pub new_protocol: bool,
+    /// What the folder lacks of the published set, where its divided parts don't tell.
+    pub unlike: Option<String>,
     /// What the reader of a score must know: counts that differ from the published set, files passed over.
     pub notes: Vec<String>,
 }
@@ -186,7 +190,8 @@ impl ReidSet {
         let mut notes = self.notes.clone();
         notes.push(format!("{people} of the {total} training persons are held out to validate (seed {seed})"));
         let name = format!("{} (validation)", self.name);
-        Ok(ReidSet { name, layout: self.layout, train, query, gallery, multi_query: Vec::new(), notes })
+        let of_all = self.clone();
+        Ok(ReidSet { name, train, query, gallery, multi_query: Vec::new(), notes, ..of_all })
     }
 }
 

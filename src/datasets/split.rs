@@ -132,15 +132,12 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
         Layout::Cuhk01 => known("cuhk01", "CUHK01"),
         Layout::Cuhk03 => {
             let test = persons(&set.query).union(&persons(&set.gallery)).count();
-            let new = set.notes.iter().any(|note| note.contains("new protocol"));
-            let (train, tested) = if new { (767, 700) } else { (1160, 100) };
+            let (train, tested) = if set.new_protocol { (767, 700) } else { (1160, 100) };
             let counts = [
                 Count { what: "training persons", published: train, here: persons(&*set.train).len() },
                 Count { what: "test persons", published: tested, here: test },
             ];
-            // What is left of the photos on both sides depends on the split; the folder's own count is in a note.
-            let whole = || set.notes.iter().find(|note| note.starts_with("not the published CUHK03")).cloned();
-            compare("CUHK03", &counts).or_else(whole)
+            compare("CUHK03", &counts).or_else(|| set.unlike.clone())
         }
         _ => None,
     }
@@ -295,11 +292,13 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
     }
     ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
     notes.extend(passed.note());
-    notes.extend(census(&all, &kind));
-    match split {
-        Split::Number(number) => old_protocol(all, up, number, notes),
-        Split::NewProtocol => new_protocol(all, up, &kind, notes),
-    }
+    let unlike = census(&all, &kind);
+    notes.extend(unlike.clone());
+    let set = match split {
+        Split::Number(number) => old_protocol(all, up, number, notes)?,
+        Split::NewProtocol => new_protocol(all, up, &kind, notes)?,
+    };
+    Ok(ReidSet { new_protocol: split == Split::NewProtocol, unlike, ..set })
 }
 
 /// What differs between a folder of CUHK03 and the published one, before a split takes its part: people by camera pair,

@@ -80,15 +80,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         let word = plural(single, "identity has", "identities have");
         notes.push(format!("{} test {word} one image: in the gallery, without a query", thousands(single)));
     }
-    Ok(ReidSet {
-        name: String::new(),
-        layout: Layout::Tree,
-        train: trained.into(),
-        query,
-        gallery,
-        multi_query: Vec::new(),
-        notes,
-    })
+    Ok(ReidSet { layout: Layout::Tree, train: trained.into(), query, gallery, notes, ..ReidSet::default() })
 }
 
 /// A quarter of the identities, at least two, drawn by a fixed seed, so that every run on the folder has the same test.

@@ -82,8 +82,8 @@ impl People {
             train: train.into(),
             query,
             gallery,
-            multi_query: Vec::new(),
             notes: vec![format!("people drawn by code from seed {}: no photographs", self.seed)],
+            ..ReidSet::default()
         }
     }
 }
