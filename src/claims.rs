@@ -95,24 +95,32 @@ pub struct Theirs<S: 'static> {
     pub seen: fn(&S) -> bool,
 }
 
-/// What is known of the published weights in `file`, scored as `how` says, with ours beside it where the data are theirs; of
-/// the paper's numbers those by the scores that `count`.
-pub(crate) fn published<S>(
+/// What is known of the published weights in `file` on the whole published `set`, seen and compared as `how` says, with ours
+/// (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`.
+pub fn published<S>(
     of: &[Theirs<S>],
     count: &[&str],
     all: &[Beside],
     (file, how): (&Path, &S),
-    data: &dyn Data,
-    scores: &Scores,
+    set: &str,
+    scores: &[(String, f64)],
 ) -> Vec<Beside> {
     let file = file.file_name().unwrap_or_default().to_string_lossy();
-    let set = data.published().unwrap_or_default();
     let of = of.iter().find(|known| file.contains(known.file) && known.set == set && (known.seen)(how));
     let rows: Vec<Beside> = match of.map(|known| known.score) {
         None => Vec::new(),
         Some(Some((score, paper, place))) => {
             let (what, place) = (format!("{set}, {score}"), place.to_string());
-            vec![Beside { what, place, paper, ours: None, score: score.into(), set, unit: 100., usual: true }]
+            vec![Beside {
+                what,
+                place,
+                paper,
+                ours: None,
+                score: score.into(),
+                set: set.into(),
+                unit: 100.,
+                usual: true,
+            }]
         }
         Some(None) => {
             let theirs = |row: &&Beside| row.usual && row.set == set && count.contains(&row.score.as_str());

@@ -738,7 +738,14 @@ pub(crate) fn evaluate<P: Paper>(
     let mut protocol = found.protocol.clone();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
-        let known = claims::published(P::THEIRS, P::COUNT, &list, (&file, how), data, &found.scores);
+        let known = claims::published(
+            P::THEIRS,
+            P::COUNT,
+            &list,
+            (&file, how),
+            &data.published().unwrap_or_default(),
+            &found.scores,
+        );
         if !known.is_empty() {
             comparable = Ok(());
         }

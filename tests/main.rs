@@ -1,6 +1,7 @@
 //! One test binary: slow, obviously right twins beside the fast code; edges; the binaries end to end.
 
 mod bundle;
+mod claims;
 mod collectives;
 mod common;
 mod datasets;
