@@ -43,10 +43,7 @@ enum Model {
     QuadrupletMargohnm,
 }
 use Classifier::{Contrastive, CrossEntropy};
-use Model::{
-    Classification, Quadruplet, QuadrupletMargohnm, TripletEmbedding, TripletImproved, TripletLearnedMetric,
-    TripletWithoutSfx,
-};
+use Model::*;
 
 impl Model {
     /// What the outputs of fc8 say of a pair (Figure 2).

@@ -139,7 +139,6 @@ impl Hyper for Flags {
         (&["shrink"], |h| h.net == Lunet),
     ];
 
-    /// ImageNet's below a new head, or the authors' arrays.
     fn weights(&self) -> Weights {
         match self.net {
             Trinet => Weights::Must(Published::RESNET50),
