@@ -192,6 +192,7 @@ pub fn command<P: Paper>() -> Command {
         .mut_subcommand("evaluate", published::<P>)
         .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data", |_| true)))
         .mut_subcommand("embed", |verb| seen(verb.arg(brings)))
+        .mut_subcommand("export", seen)
         .mut_subcommand("data", |verb| {
             hyper::optional::<P::Hyper>(verb, "Data", |_| true).mut_arg("data", |arg| arg.required(true))
         });
@@ -423,7 +424,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 print(format!("{}: {}", found.what, args.out.display()))
             }
             Verb::Export(args) => {
-                let (opened, run) = chosen::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
+                let (opened, run) = to_embed::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
                 paper::export_run(&opened.nets(&run), &args.scoring)
             }
             Verb::Report(args) => runs::report::<P>(&args.run),
@@ -451,7 +452,7 @@ pub fn main<P: Paper>() -> ExitCode {
     })
 }
 
-/// [`chosen`] for what embeds: a photo is seen as typed, or as the run saw it.
+/// [`chosen`] for what embeds or will: a photo is seen as typed, or as the run saw it.
 fn to_embed<P: Paper>(
     made: Made,
     machine: Machine,

@@ -83,6 +83,10 @@ fn a_module_says_what_it_takes_and_python_embeds_with_it() {
             }
             assert_eq!(said.lines().count(), 3);
         }
+        if !more.is_empty() {
+            // As typed, in place of as the run saw photos.
+            has(&place.good(&format!("export @run {how} --crop 0.5")), "centre square of 0.5 ");
+        }
     }
 }
 

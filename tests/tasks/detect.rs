@@ -309,10 +309,10 @@ fn what_cannot_be_cut_is_said_in_one_line() {
         (
             1,
             "crop --images @photos --out @o --detector @none.safetensors",
-            "no face in any of 5 photos|the first A/a1.png",
+            "none of 5 photos|the first A/a1.png|--images",
         ),
-        (1, &format!("crop --images @small --out @s {with}"), "no face in any of 1 photos|one.png"),
-        (1, &format!("crop --images @wide --out @w {with}"), "no face in any of 1 photos|wide.png|20000 x 30|16384"),
+        (1, &format!("crop --images @small --out @s {with}"), "none of 1 photos|one.png"),
+        (1, &format!("crop --images @wide --out @w {with}"), "none of 1 photos|not read|wide.png|20000 x 30|16384"),
         (1, &format!("crop --images @photos/one.png --out @x {with}"), "one.png|give the folder"),
         (1, &format!("crop --images @photos --out @photos/crops {with}"), "--out|lies in --images"),
         (1, &format!("crop --images @photos --out @photos {with}"), "--out|lies in --images"),

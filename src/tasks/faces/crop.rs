@@ -324,13 +324,9 @@ impl CropFlags {
             [only] => format!("; {what}: {only}"),
             [first, ..] => format!("; {what}: {}, the first {first}", of.len()),
         };
-        let first = empty.first().or(unread.first()).map_or("", String::as_str);
-        ensure!(
-            cut > 0,
-            "no face in any of {count} photos under {}, the first {first}: name another folder",
-            self.images.display()
-        );
         let rest = [some(&empty, "no face"), some(&unread, "not read")].concat();
+        let images = self.images.display();
+        ensure!(cut > 0, "none of {count} photos under {images} gave a face{rest}: name other --images");
         let (side, out) = (self.form.side(), self.out.display());
         print(format!("{cut} faces of {side} x {side} pixels out of {count} photos, and {FILE}, in {out}{rest}"))
     }
