@@ -122,15 +122,15 @@ impl Entry {
     pub fn is_film(&self) -> bool {
         !self.folder && ends(&self.name, &FILMS)
     }
+}
 
-    /// Whether nobody asks for it, by its name alone.
-    fn unasked(&self) -> Option<Kind> {
-        let left = self.name.starts_with("._") || LEFTOVERS.contains(&self.name.to_lowercase().as_str());
-        match (left, self.name.starts_with('.')) {
-            (true, _) => Some(Kind::Leftover),
-            (_, true) => Some(if self.folder { Kind::HiddenFolder } else { Kind::Hidden }),
-            _ => None,
-        }
+/// Whether nobody asks for what has this name.
+fn unasked(name: &str, folder: bool) -> Option<Kind> {
+    let left = name.starts_with("._") || LEFTOVERS.contains(&name.to_lowercase().as_str());
+    match (left, name.starts_with('.')) {
+        (true, _) => Some(Kind::Leftover),
+        (_, true) => Some(if folder { Kind::HiddenFolder } else { Kind::Hidden }),
+        _ => None,
     }
 }
 
@@ -166,7 +166,7 @@ impl Passed {
     fn folder(&mut self, entry: &Entry, empty: Kind) {
         let kind = match &*entry.name {
             _ if entry.folder && entry.link => empty,
-            _ if entry.folder => match held(&entry.path()) {
+            _ if entry.folder => match held(&entry.path(), usize::MAX) {
                 0 => empty,
                 images => return self.counts(Kind::Deeper, entry, images),
             },
@@ -177,6 +177,12 @@ impl Passed {
             _ => Kind::Other,
         };
         self.count(kind, entry);
+    }
+
+    /// Of it the names that are not UTF-8.
+    pub fn unnamed(mut self) -> Passed {
+        self.0.retain(|kind, _| *kind == Kind::Unnamed);
+        self
     }
 
     /// Adds what another walk passed over.
@@ -200,9 +206,24 @@ impl Passed {
     }
 }
 
-/// How many images a folder and its folders hold, as far as they can be read.
-pub fn held(dir: &Path) -> usize {
-    images(dir, &mut Passed::default()).map_or(0, |found| found.len())
+/// How many images a folder and its folders hold, as far as they can be read; what links lead to is not theirs. Behind `most`
+/// it counts no further.
+pub fn held(dir: &Path, most: usize) -> usize {
+    let (mut count, mut left) = (0, vec![dir.to_path_buf()]);
+    while let Some(at) = left.pop() {
+        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+            let (name, folder) = (entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            match name.to_str().filter(|name| unasked(name, folder).is_none()) {
+                Some(_) if folder => left.push(entry.path()),
+                Some(name) if ends(name, &IMAGES) => count += 1,
+                _ => {}
+            }
+            if count > most {
+                return count;
+            }
+        }
+    }
+    count
 }
 
 /// A folder's entries by name, without hidden ones and what systems leave behind, which `passed` counts.
@@ -220,7 +241,7 @@ pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
 }
 
 /// As [`list`], where names that are not UTF-8 are passed over, too.
-fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
+pub fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let cannot = || format!("cannot read the folder {}", dir.display());
     let (root, mut found) = (Arc::new(dir.to_path_buf()), Vec::new());
     for entry in std::fs::read_dir(dir).with_context(cannot)? {
@@ -233,7 +254,7 @@ fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
         let folder = if link { path.is_dir() } else { kind.is_dir() };
         let odd = name.to_str().is_none().then_some(Kind::Unnamed);
         let entry = Entry { name: name.to_string_lossy().into(), root: root.clone(), folder, link };
-        match odd.or_else(|| entry.unasked()) {
+        match odd.or_else(|| unasked(&entry.name, folder)) {
             Some(kind) => passed.count(kind, &entry),
             None => found.push(entry),
         }

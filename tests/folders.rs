@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rankle::folders::{Entry, Passed, identities, images, list, near};
+use rankle::folders::{Entry, Passed, held, identities, images, list, near};
 
 fn touch(dir: &Path, names: &[&str]) {
     for name in names {
@@ -104,6 +104,17 @@ fn names_that_are_not_utf_8_are_counted_among_photos_and_refused_elsewhere() {
     }
     let error = list(place.path(), &mut Passed::default()).expect_err("refused").to_string();
     assert!(error.ends_with("/Jos\u{fffd}: a name that is not UTF-8: rename it"), "{error}");
+}
+
+#[test]
+fn images_beside_are_counted_no_further_than_needed() {
+    let place = tempfile::tempdir().expect("a folder");
+    touch(
+        place.path(),
+        &["a/1.jpg", "a/x/2.PNG", "a/x/3.jpg", "a/x/._3.jpg", "a/.x/4.jpg", "b/5.jpg", "a/x/notes.txt"],
+    );
+    std::os::unix::fs::symlink(place.path(), place.path().join("a/round")).expect("linked");
+    assert_eq!([0, 1, 3, 9].map(|most| held(&place.path().join("a"), most)), [1, 2, 3, 3]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::folders::{Entry, Passed, held, is_tree, list, near, spelt};
+use crate::folders::{Entry, Passed, held, is_tree, list, named, near, spelt};
 use crate::{catalog, seed};
 
 pub use crate::source::Source;
@@ -114,6 +114,8 @@ pub struct ReidSet {
     pub unlike: Option<String>,
     /// What the reader of a score must know: counts that differ from the published set, files passed over.
     pub notes: Vec<String>,
+    /// The same of how the test is divided off, which holds no more where others are held out.
+    pub division: Vec<String>,
 }
 
 impl ReidSet {
@@ -139,7 +141,8 @@ impl ReidSet {
 
     /// The data card; decodes every image on all cores.
     pub fn card(&self) -> Card {
-        let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &self.notes);
+        let notes = [&self.notes[..], &self.division].concat();
+        let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &notes);
         card.photos(
             &[
                 ("train", &self.train),
@@ -176,22 +179,27 @@ impl ReidSet {
         for run in gallery.chunk_by(|a, b| a.tracklet != -1 && a.tracklet == b.tracklet) {
             units.entry((run[0].person, run[0].camera)).or_default().push(run);
         }
-        let query = units.iter().flat_map(|(&(person, camera), runs)| {
+        let tree = self.layout == Layout::Tree;
+        let asked = units.iter().filter(|(_, runs)| !tree || runs.len() > 1);
+        let single = units.len() - asked.clone().count();
+        let query = asked.flat_map(|(&(person, camera), runs)| {
             let mut rng = seed::at(seed, person as u64, camera as u64);
             runs[rng.random_range(0..runs.len())].iter().cloned()
         });
         let query: Vec<Photo> = query.collect();
-        if self.layout == Layout::Tree {
+        let mut division =
+            vec![format!("{people} of the {total} training persons are held out to validate (seed {seed})")];
+        if tree {
             // No cameras: as in its test set.
+            division.push(tree::cameras("an image of each, drawn by the seed,"));
+            division.extend(tree::without_query(single));
             let asked: BTreeSet<&str> = query.iter().map(|photo| &*photo.name).collect();
             gallery.retain(|photo| !asked.contains(&*photo.name));
             gallery.iter_mut().for_each(|photo| photo.camera = 2);
         }
-        let mut notes = self.notes.clone();
-        notes.push(format!("{people} of the {total} training persons are held out to validate (seed {seed})"));
         let name = format!("{} (validation)", self.name);
         let of_all = self.clone();
-        Ok(ReidSet { name, train, query, gallery, multi_query: Vec::new(), notes, ..of_all })
+        Ok(ReidSet { name, train, query, gallery, multi_query: Vec::new(), division, ..of_all })
     }
 }
 
@@ -240,7 +248,8 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
     let both = persons(&*set.train).intersection(&persons(&set.query)).count();
     if both > 0 && set.layout != Layout::Tree {
         let both = thousands(both);
-        set.notes.push(format!("{both} persons are both in the training and in the queries: a score measures memory"));
+        set.division
+            .push(format!("{both} persons are both in the training and in the queries: a score measures memory"));
     }
     let own: &[&str] = match set.layout {
         Layout::Market1501 => &[market1501::PARTS, &["gt_query"]].concat(),
@@ -249,7 +258,7 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         Layout::Cuhk01 if dir.join("campus").is_dir() => &["campus"],
         _ => &[],
     };
-    let beside = if own.is_empty() { None } else { beside(dir, own)? };
+    let beside = if own.is_empty() { Vec::new() } else { beside(dir, own)? };
     let copies = copies(set.photos());
     set.notes.extend(beside.into_iter().chain(copies));
     Ok(set)
@@ -326,18 +335,22 @@ fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
     Ok(())
 }
 
-/// What folders a set has beside its own, and how many images in them.
-fn beside(dir: &Path, own: &[&str]) -> Result<Option<String>> {
-    let all = list(dir, &mut Passed::default())?.into_iter();
-    let others = all.filter(|entry| entry.folder && !own.contains(&&*entry.name));
+/// What folders a set has beside its own, and how many images in them; and the names there that are not UTF-8.
+fn beside(dir: &Path, own: &[&str]) -> Result<Vec<String>> {
+    // As many are counted: a folder beside may be a whole disk.
+    const MOST: usize = 10_000;
+    let mut passed = Passed::default();
+    let others = named(dir, &mut passed)?.into_iter().filter(|entry| entry.folder && !own.contains(&&*entry.name));
     let others: Vec<String> = others
-        .map(|entry| match held(&entry.path()) {
+        .map(|entry| match held(&entry.path(), MOST) {
             0 => entry.name.to_string(),
+            count if count > MOST => format!("{} (more than {} images)", entry.name, thousands(MOST)),
             count => format!("{} ({} {})", entry.name, thousands(count), plural(count, "image", "images")),
         })
         .collect();
     let own = own.iter().take(2).copied().collect::<Vec<_>>().join(" and ");
-    Ok((!others.is_empty()).then(|| format!("passed over beside {own}: {}", others.join(", "))))
+    let folders = (!others.is_empty()).then(|| format!("passed over beside {own}: {}", others.join(", ")));
+    Ok(folders.into_iter().chain(passed.unnamed().note()).collect())
 }
 
 /// A note where more are tested than trained on: perhaps the folders were swapped.

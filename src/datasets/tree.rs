@@ -14,7 +14,7 @@ use crate::lists::composed;
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
-    let mut notes = Vec::new();
+    let (mut notes, mut division) = (Vec::new(), Vec::new());
     let mut passed = Passed::default();
     let (train, test, prefix) = if SIDES.iter().all(|side| dir.join(side).is_dir()) {
         let (train, test) =
@@ -24,11 +24,12 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
             ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
             no_part(&folder, found)?;
         }
-        notes.extend(beside(dir, &SIDES)?.into_iter().chain(turned(train.len(), test.len())));
+        notes.extend(beside(dir, &SIDES)?);
+        division.extend(turned(train.len(), test.len()));
         let tested: BTreeSet<String> = test.keys().map(|name| composed(name)).collect();
         let both = train.keys().filter(|name| tested.contains(&composed(name))).count();
         if both > 0 {
-            notes
+            division
                 .push(format!("{} identities are both in train and in test: a score measures memory", thousands(both)));
         }
         (train, test, ["train/", "test/"])
@@ -38,7 +39,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         if all.is_empty() {
             return Err(nothing(dir, known, "Market-1501 (bounding_box_train/...), MARS (bbox_train/...) or "));
         }
-        let (train, test) = hold_out(all, &mut notes);
+        let (train, test) = hold_out(all, &mut division);
         (train, test, ["", ""])
     };
     notes.extend(passed.note());
@@ -72,15 +73,20 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         }
         gallery.extend(one.map(|photo| Photo { camera: 2, ..photo }));
     }
-    notes.push(
-        "no cameras: the first image of each test identity is the query (camera 1), the rest the gallery (camera 2)"
-            .into(),
-    );
-    if single > 0 {
-        let word = plural(single, "identity has", "identities have");
-        notes.push(format!("{} test {word} one image: in the gallery, without a query", thousands(single)));
-    }
-    Ok(ReidSet { layout: Layout::Tree, train: trained.into(), query, gallery, notes, ..ReidSet::default() })
+    division.push(cameras("the first image of each test identity"));
+    division.extend(without_query(single));
+    Ok(ReidSet { layout: Layout::Tree, train: trained.into(), query, gallery, notes, division, ..ReidSet::default() })
+}
+
+/// Says which image is the query.
+pub(super) fn cameras(query: &str) -> String {
+    format!("no cameras: {query} is the query (camera 1), the rest the gallery (camera 2)")
+}
+
+/// Says of how many of the test there is a `single` image.
+pub(super) fn without_query(single: usize) -> Option<String> {
+    let word = plural(single, "identity has", "identities have");
+    (single > 0).then(|| format!("{} test {word} one image: in the gallery, without a query", thousands(single)))
 }
 
 /// A quarter of the identities, at least two, drawn by a fixed seed, so that every run on the folder has the same test.

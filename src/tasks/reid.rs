@@ -60,7 +60,8 @@ impl ReidData {
             0 => set,
             people => set.hold_out(people, seed::named(seed, "validation")).context("--validation")?,
         };
-        set.notes.extend(single(&set));
+        let division = std::mem::take(&mut set.division);
+        set.notes.extend(division.into_iter().chain(single(&set)));
         match can_be_scored(&set) {
             Err(why) if self.validation > 0 => return Err(why.context("--validation")),
             scored => set.notes.extend(scored.err().map(|why| why.to_string())),

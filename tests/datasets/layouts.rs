@@ -42,6 +42,11 @@ fn market_names_give_person_and_camera() {
     assert_eq!(set.layout, Layout::Market1501);
     let beside = "passed over beside bounding_box_train and bounding_box_test: empty, images (2 images)";
     assert_eq!(set.notes.last().unwrap(), beside);
+    let odd = dir.join(std::os::unix::ffi::OsStrExt::from_bytes(b"Jos\xe9" as &[u8]) as &std::ffi::OsStr);
+    fs::create_dir(&odd).unwrap();
+    let note = datasets::open(dir).unwrap().notes.pop().unwrap();
+    assert!(note.starts_with("passed over 1 name that is not UTF-8: rename it ("), "{note}");
+    fs::remove_dir(&odd).unwrap();
     assert_eq!(rows(&set.train), [("bounding_box_train/0002_c1s1_000451_03.jpg", 2, 1, -1), (train, 7, 2, -1)]);
     assert_eq!(rows(&set.query), [("query/1501_c6s1_000001_00.jpg.jpg", 1501, 6, -1)]);
     let people: Vec<_> = set.gallery.iter().map(|p| (p.person, p.camera)).collect();
@@ -59,7 +64,7 @@ fn market_names_give_person_and_camera() {
         fs::remove_file(dir.join("query").join(bad)).unwrap();
     }
     fill(dir, &["query/0002_c3s1_000001_00.jpg"]);
-    let notes = datasets::open(dir).unwrap().notes;
+    let notes = datasets::open(dir).unwrap().division;
     assert!(notes.iter().any(|note| note.starts_with("1 persons are both in the training and")), "{notes:?}");
     fs::remove_file(dir.join("query/0002_c3s1_000001_00.jpg")).unwrap();
     fs::remove_file(dir.join(train)).unwrap();
@@ -193,7 +198,7 @@ fn tree_queries_are_the_first_images() {
         rows(&read.gallery),
         [("test/aa/1.jpg", 2, 2, -1), ("test/c/8.jpg", 4, 2, -1), ("test/c/9.PNG", 4, 2, -1)]
     );
-    assert!(read.notes.iter().any(|n| n.contains("1 test identity has one image")), "{:?}", read.notes);
+    assert!(read.division.iter().any(|n| n.contains("1 test identity has one image")), "{:?}", read.division);
     assert!(datasets::check(read.photos()).is_ok(), "a JPEG called PNG is a JPEG");
 
     fill(dir, &["one/a/1.jpg", "one/a/2.jpg", "flat.jpg/x"]);
@@ -201,7 +206,7 @@ fn tree_queries_are_the_first_images() {
     fill(dir, &["one/b/1.jpg"]);
     let two = datasets::open(&dir.join("one")).unwrap();
     assert_eq!((two.train.len(), two.query.len(), two.gallery.len()), (3, 1, 2));
-    assert!(two.notes.iter().any(|n| n.contains("measures memory")), "{:?}", two.notes);
+    assert!(two.division.iter().any(|n| n.contains("measures memory")), "{:?}", two.division);
 }
 
 /// One folder of a layout that is missing makes no other layout of the rest.
@@ -371,6 +376,18 @@ fn hold_out_makes_the_loss_study() {
     assert_eq!((held.train.len(), held.query.len(), held.gallery.len()), (12, 2, 4));
     assert!(held.query.iter().all(|photo| photo.camera == 1) && held.gallery.iter().all(|photo| photo.camera == 2));
     rankle::tasks::reid::can_be_scored(&held).unwrap();
+    // Who has one photo is in the gallery alone, as in its test set, of whose division nothing is said any more.
+    let single: Vec<_> =
+        set.train.iter().filter(|photo| photo.person > 2 || photo.name.ends_with("/0")).cloned().collect();
+    let set = ReidSet { train: single.into(), division: vec!["of the test".into()], ..set };
+    for seed in 0..20 {
+        let held = set.hold_out(4, seed).unwrap();
+        let singles = held.gallery.iter().filter(|photo| photo.person <= 2).count();
+        assert_eq!((held.query.len(), held.gallery.len()), (4 - singles, 2 * (4 - singles) + singles));
+        assert!(held.query.iter().all(|photo| photo.person > 2));
+        assert_eq!(held.division.len(), 2 + usize::from(singles > 0), "{:?}", held.division);
+        assert!(held.division.iter().all(|note| note != "of the test") && held.notes.is_empty());
+    }
 }
 
 #[test]

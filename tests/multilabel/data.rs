@@ -1,6 +1,7 @@
 //! VOC, COCO, NUS-WIDE, Mulan, labels.csv: what is read, and what is refused in one line.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -160,6 +161,18 @@ fn coco_labels_are_the_categories_of_instances() {
     let notes = open(dir).expect("opens").notes;
     assert!(notes.iter().any(|note| note == "no list names 1 image in val2014: odd.jpg"), "{notes:?}");
     assert!(notes.iter().any(|note| note.starts_with("passed over 1 photo that is not decoded here")), "{notes:?}");
+    // What may not be read is none of the lists' photos; the first user reads all.
+    let closed = dir.join("val2014/closed");
+    fs::create_dir(&closed).expect("made");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("closed");
+    if fs::read_dir(&closed).is_err() {
+        let notes = open(dir).expect("opens").notes;
+        let said = |note: &String| {
+            note.contains("val2014/closed") && note.ends_with("what no list names in val2014 is not known")
+        };
+        assert!(notes.iter().any(said), "{notes:?}");
+    }
+    fs::remove_dir(&closed).expect("removed");
     let val = "annotations/instances_val2014.json";
     write(dir, val, &json(&image(1, "c.jpg"), &one(1, 2)));
     refused(dir, &["instances_val2014.json", "unknown category 2"]);
@@ -186,6 +199,8 @@ fn coco_labels_are_the_categories_of_instances() {
         ("1e0", None),
         ("\"1\"", None),
         ("\"1.0\"", None),
+        ("\"001\"", None),
+        ("\"1e0\"", Some("an annotation of image 1e0, which is not listed")),
         ("1.5", Some("the id 1.5 is neither a whole number nor a text")),
         ("1e300", Some("the id 1e+300 is neither")),
         ("null", Some("the id null is neither")),

@@ -131,6 +131,14 @@ fn two_processes_cannot_write_one_run() {
     assert!(error.to_string().contains("another process"), "{error}");
     drop(first);
     RunFolder::open(place.path()).expect("free again");
+    // Who only looks holds it for an instant.
+    let lock = std::fs::File::open(place.path().join(".lock")).expect("a lock");
+    lock.lock_shared().expect("locked");
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| RunFolder::open(place.path()).map(drop));
+        lock.unlock().expect("unlocked");
+        second.join().expect("joined").expect("waits");
+    });
 }
 
 #[test]

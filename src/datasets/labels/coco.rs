@@ -39,7 +39,7 @@ struct Category {
     name: String,
 }
 
-/// A whole number, which some programs write as a text or with a point, or a text.
+/// A whole number, which some programs write as a text of digits or with a point and zeros, or a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 enum Id {
@@ -52,7 +52,11 @@ impl TryFrom<Value> for Id {
 
     fn try_from(written: Value) -> Result<Id, String> {
         let whole = |number: f64| (number.fract() == 0. && number.abs() < 2_f64.powi(53)).then_some(number as i64);
-        let read = |text: &str| text.parse().ok().or_else(|| whole(text.parse().ok()?));
+        let read = |text: &str| {
+            let (digits, zeros) = text.split_once('.').unwrap_or((text, ""));
+            let all = digits.bytes().all(|byte| byte.is_ascii_digit()) && zeros.bytes().all(|byte| byte == b'0');
+            if all { digits.parse().ok() } else { None }
+        };
         match &written {
             Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)).map(Id::Number),
             Value::String(text) => Some(read(text.trim()).map_or_else(|| Id::Text(text.clone()), Id::Number)),

@@ -252,7 +252,7 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
         ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the set", dir.display());
         if let Some((at, open)) = layout(dir) {
             let mut set = open(&at)?;
-            unlisted(&at, &mut set)?;
+            unlisted(&at, &mut set);
             set
         } else if let Some(names) = arff::names(dir) {
             let many = if names.len() == 1 { "a set" } else { "several sets" };
@@ -294,7 +294,7 @@ fn needed(path: &Path) -> Result<&Path> {
 }
 
 /// Notes which images of a set's folders no list names, and what else is passed over there.
-fn unlisted(dir: &Path, set: &mut LabelSet) -> Result<()> {
+fn unlisted(dir: &Path, set: &mut LabelSet) {
     let folders: &[&str] = match set.layout {
         LabelLayout::Voc2007 => &["JPEGImages"],
         LabelLayout::Coco2014 => &["train2014", "val2014"],
@@ -304,7 +304,13 @@ fn unlisted(dir: &Path, set: &mut LabelSet) -> Result<()> {
     let mut passed = Passed::default();
     // Where there is no such folder, what the lists name is missed.
     for folder in folders.iter().filter(|folder| dir.join(folder).is_dir()) {
-        let all = crate::folders::images(&dir.join(folder), &mut passed)?;
+        let all = match crate::folders::images(&dir.join(folder), &mut passed) {
+            Ok(all) => all,
+            Err(error) => {
+                set.notes.push(format!("{error:#}: what no list names in {folder} is not known"));
+                continue;
+            }
+        };
         let mut odd = all.iter().filter(|image| !known.contains(&composed(&format!("{folder}/{}", image.name))));
         if let Some(first) = odd.next() {
             let count = images(1 + odd.count());
@@ -312,7 +318,6 @@ fn unlisted(dir: &Path, set: &mut LabelSet) -> Result<()> {
         }
     }
     set.notes.extend(passed.note());
-    Ok(())
 }
 
 /// Where the image `name` of a list lies in the set: under `folder`, which some write before the name.
