@@ -9,13 +9,10 @@
 //! should reach rank-1, 5, 10 of 75.53, 95.15, 99.16 % on CUHK03 (Table 1), and on its training set pairs of one person at a mean
 //! distance of 0.000374 and of two people at 0.99746 (Figure 5). What it did reach stands in papers/quadruplet.md.
 
-use std::path::PathBuf;
-
 use rankle::datasets::{Photo, ReidSet, Split};
 use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
 use rankle::losses::{Margin, triplet};
-use rankle::models::QuadrupletNet;
-use rankle::models::quadruplet::{Form, Input, Regroup, Start};
+use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
 use rankle::paper::prelude::*;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::tasks::reid::{self, Draws, ReidData};
@@ -97,7 +94,7 @@ struct Flags {
     weights: Option<String>,
     /// Start from the weights of this run instead, as small sets may from CUHK03's (ours)
     #[arg(long, value_name = "DIR", conflicts_with = "weights")]
-    start: Option<PathBuf>,
+    start: Option<std::path::PathBuf>,
     /// How a pair's maps enter conv3, "regroup" (Figure 3)
     #[arg(long, value_enum, default_value_t = Regroup::Channels)]
     pairing: Regroup,
@@ -224,20 +221,21 @@ impl Paper for QuadrupletPaper {
         "the paper doesn't say how pairs are drawn: here anew for each batch, people before images, by two cameras unless --any-camera; the authors' sibling code has a list (--listed)",
         "\"fourfold by mirroring\" is an independent mirroring of every image with probability one half",
         "the second stage starts at a tenth of the first one's rate; the paper gives neither a schedule nor a number of steps",
-        "biases descend at the rate and with the decay of weights; the authors' sibling code doubles the one and leaves out the other",
+        "momentum and decay are those of the authors' sibling code, and hold for biases too, where it doubles the rate and has no decay",
         "photos are squashed to the input at once; the authors' sibling code first makes them 64x128 (CUHK03), 60x160 (CUHK01) or 48x128 (VIPeR) and saves them as JPEG",
         "rank-k is the mean over random galleries, unless --draws first; the paper's cells fit one gallery (Table 1)",
         "whether the paper's CUHK03 is of labelled or of detected boxes is not said",
     ];
     #[rustfmt::skip] // a line a sentence
     const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
-        (|h| h.net == Form::Alexnet, "conv1 and conv2 are torchvision's: one tower, RGB less ImageNet's mean, no response normalisation; the authors' sibling code takes BGR from 0 to 255"),
-        (|h| h.net != Form::Small, "momentum, decay, dropout, widths, first values: those of Caffe and of the authors' sibling code; the paper gives none"),
+        (|h| h.net == Form::Alexnet, "layers, widths and dropout are those of torchvision's AlexNet: one tower, RGB by ImageNet's mean and deviation, no response normalisation"),
+        (|h| h.net.is_caffe(), "widths, dropout, and BGR from 0 to 255 are those of the authors' sibling code; the paper gives none"),
+        (|h| h.init == Start::Gaussian, "first values are those of the authors' sibling code; the paper gives none"),
         (|h| h.net == Form::Small, "a small network of ours with batch normalisation; the paper's is AlexNet"),
         (|h| h.start.is_some(), "--start: all layers start from another run's"),
-        (|h| h.model == TripletEmbedding, "squared distances of unit rows lie between 0 and 4; the paper says [0, 1] and not how (Figure 5)"),
+        (|h| h.model.by() != Dissimilarity::Softmax, "Figure 5's distances lie in [0, 1], the paper does not say how: here squared distances of unit rows from 0 to 4, or |g| in units of the largest"),
         (|h| h.model != TripletEmbedding, "\"regroup\" is taken for a concatenation of channels, unless --pairing width"),
-        (|h| h.model != TripletEmbedding, "the order of a pair is random in training, and the outputs of both orders are averaged in tests, before the softmax, unless --order one"),
+        (|h| h.model != TripletEmbedding, "the order of a pair is random in training; in tests what pairs are ranked by, g's logit or |g|, is averaged over both orders unless --order says otherwise"),
         (|h| h.model.by() == Dissimilarity::Softmax, "pairs are ranked by g's logit, which doesn't tie as g does"),
         (|h| h.model == QuadrupletMargohnm, "no gradient flows through margins, unless --margin-gradient eq5"),
         (|h| !h.model.takes_quadruplets(), "the paper gives no margin"),

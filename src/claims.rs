@@ -68,6 +68,9 @@ pub struct Beside {
     pub paper: f64,
     /// Ours in the same unit; None is "not run".
     pub ours: Option<f64>,
+    /// Whether who made the weights says so, and not the paper.
+    #[serde(default)]
+    pub of_weights: bool,
     /// The score's name.
     #[serde(skip)]
     pub score: String,
@@ -91,23 +94,31 @@ pub struct Theirs<S: 'static> {
     /// A score's name, their number of it in per cent, and where that stands; None where the paper's numbers for its
     /// defaults are theirs.
     pub score: Option<(&'static str, f64, &'static str)>,
-    /// Whether test data were seen and compared so.
-    pub seen: fn(&S) -> bool,
+    /// How test data were seen and compared, from the defaults.
+    pub how: fn(&mut S),
 }
 
 /// What is known of the published weights in `file` on the whole published `set`, seen and compared as `how` says, with ours
 /// (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`.
-pub fn published<S>(
+///
+/// # Errors
+/// Where a flag has no default.
+pub fn published<S: Args + Serialize>(
     of: &[Theirs<S>],
     count: &[&str],
     all: &[Beside],
     (file, how): (&Path, &S),
     set: &str,
     scores: &[(String, f64)],
-) -> Vec<Beside> {
+) -> Result<Vec<Beside>> {
     let file = file.file_name().unwrap_or_default().to_string_lossy();
-    let of = of.iter().find(|known| file.contains(known.file) && known.set == set && (known.seen)(how));
-    let rows: Vec<Beside> = match of.map(|known| known.score) {
+    let mut found = None;
+    for known in of.iter().filter(|known| file.contains(known.file) && known.set == set) {
+        let mut theirs = hyper::blank::<S>()?;
+        (known.how)(&mut theirs);
+        found = found.or((hyper::flags(&theirs) == hyper::flags(how)).then_some(known));
+    }
+    let rows: Vec<Beside> = match found.map(|known| known.score) {
         None => Vec::new(),
         Some(Some((score, paper, place))) => {
             let (what, place) = (format!("{set}, {score}"), place.to_string());
@@ -116,6 +127,7 @@ pub fn published<S>(
                 place,
                 paper,
                 ours: None,
+                of_weights: true,
                 score: score.into(),
                 set: set.into(),
                 unit: 100.,
@@ -131,7 +143,7 @@ pub fn published<S>(
         let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
         Some(Beside { what: format!("{} (published weights)", row.what), ours: Some(row.unit * ours), ..row })
     };
-    rows.into_iter().filter_map(ours).collect()
+    Ok(rows.into_iter().filter_map(ours).collect())
 }
 
 /// All of the paper's numbers with ours beside those whose recipe and data are ours; and, where there are none of ours,
@@ -156,7 +168,8 @@ pub(crate) fn beside<H: Hyper, S: Args + Serialize + Clone>(
             let own = scores.iter().find(|(known, _)| *known == score).map(|(_, score)| unit * score);
             let (what, ours) = (format!("{set}, {score}{told}"), own.filter(|_| right && off.is_empty()));
             let usual = told.is_empty() && off.is_empty();
-            list.push(Beside { what, place: place.into(), paper, ours, score, set: set.into(), unit, usual });
+            let place = place.into();
+            list.push(Beside { what, place, paper, ours, of_weights: false, score, set: set.into(), unit, usual });
         }
         if right && numbered && nearest.as_ref().is_none_or(|known| off.len() < known.len()) {
             nearest = Some(off);

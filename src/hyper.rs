@@ -162,8 +162,12 @@ pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<
             one.insert((*name).clone(), (*value).clone());
             from_flags::<T>(&one).is_err()
         });
-        let said = |(name, value)| anyhow!("--{name} {value}: say a value like {}", flags(of)[name]);
-        wrong.map_or(error.context("flags"), said)
+        let known = |name: &str| flags(of).get(name).filter(|value| !value.is_null()).map(text);
+        let like = |name: &str| known(name).map_or(String::new(), |known| format!(", say a value like {known}"));
+        match wrong {
+            Some((name, value)) => error.context(format!("--{name} {}{}", text(value), like(name))),
+            None => error.context("flags"),
+        }
     })
 }
 

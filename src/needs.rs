@@ -77,7 +77,8 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
                 let Tried { seconds, bytes } = times[&kind];
                 let own = seconds * all as f64 / 3600.;
                 let begun = if checkpoint::exists(at) { " (begun)" } else { "" };
-                if !begun.is_empty() {
+                // Of other weights than the run's, which are not here, all that can be said is that.
+                if !begun.is_empty() && lacks.is_empty() {
                     lacks.extend(paper::check_begun::<P>(h, data, at, &run).err().map(|error| one_line(&error)));
                 }
                 (hours, steps) = (hours + own, steps + all);

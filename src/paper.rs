@@ -738,15 +738,12 @@ pub(crate) fn evaluate<P: Paper>(
     let mut protocol = found.protocol.clone();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
-        let known = claims::published(
-            P::THEIRS,
-            P::COUNT,
-            &list,
-            (&file, how),
-            &data.published().unwrap_or_default(),
-            &found.scores,
-        );
-        if !known.is_empty() {
+        // A photo seen otherwise is none of theirs.
+        let cropped = P::SEEN.iter().any(|flag| nets.elsewhere.iter().any(|typed| typed.contains_key(*flag)));
+        let known = if cropped { &[] } else { P::THEIRS };
+        let set = data.published().unwrap_or_default();
+        let known = claims::published(known, P::COUNT, &list, (&file, how), &set, &found.scores)?;
+        if known.iter().any(|row| !row.of_weights) {
             comparable = Ok(());
         }
         list.extend(known);

@@ -109,7 +109,7 @@ impl Results {
             let ours = row.ours.map_or("–".to_string(), |ours| number(ours, row.paper));
             vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours]
         };
-        let head = ["what", "place", "paper", "ours"].map(String::from).to_vec();
+        let head = ["what", "place", "published", "ours"].map(String::from).to_vec();
         Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
     }
 
@@ -138,7 +138,10 @@ impl Results {
         if !self.claims.is_empty() {
             let why = self.not_comparable_because.as_ref();
             let why = why.map_or(String::new(), |why| format!("Not comparable: {why}."));
-            report.folded_table("The paper's numbers", &why, &self.claim_table(|_| true));
+            report.folded_table("The paper's numbers", &why, &self.claim_table(|row| !row.of_weights));
+        }
+        if self.claims.iter().any(|row| row.of_weights) {
+            report.table("Who made these weights says", "", &self.claim_table(|row| row.of_weights));
         }
         report.list("Protocol", &self.protocol);
     }
@@ -162,7 +165,10 @@ impl Results {
         }
         match &self.not_comparable_because {
             Some(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,
-            None => print(self.claim_table(|row| row.ours.is_some()))?,
+            None => print(self.claim_table(|row| row.ours.is_some() && !row.of_weights))?,
+        }
+        if self.claims.iter().any(|row| row.of_weights) {
+            print(format!("Who made these weights says\n{}", self.claim_table(|row| row.of_weights)))?;
         }
         print(format!("departures from the paper: {} (in {RESULTS} and the report)", self.departures.len()))?;
         print(format!("results: {}", self.at.join(RESULTS).display()))?;

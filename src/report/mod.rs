@@ -13,6 +13,7 @@ use anyhow::Result;
 use image::RgbImage;
 
 pub use curves::curves;
+pub(crate) use page::within;
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]

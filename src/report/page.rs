@@ -143,7 +143,14 @@ fn tile_of(tile: &Tile) -> Markup {
     }
 }
 
-/// Bytes of a picture at most, of all but the smallest: a page of 200 stays below 2 MB.
+/// Width and height of a picture made `most` high and four times as wide at most, its shape kept.
+pub(crate) fn within((w, h): (u32, u32), most: u32) -> (u32, u32) {
+    let share = (f64::from(most) / f64::from(h.max(1))).min(4. * f64::from(most) / f64::from(w.max(1))).min(1.);
+    let side = |side: u32| ((f64::from(side) * share) as u32).max(1);
+    (side(w), side(h))
+}
+
+/// Bytes of a picture: what takes more is made coarser, but for the smallest size. So a page of 200 stays below 2 MB.
 const PICTURE: usize = 6800;
 
 /// A picture as a data address, at most 192 pixels high: twice what is shown, for fine screens. What is rich in detail is
@@ -153,8 +160,7 @@ fn jpeg(image: &RgbImage) -> String {
     let (w, h) = image.dimensions();
     let mut bytes = Vec::new();
     for (most, quality) in SIZES {
-        let high = h.min(most);
-        let wide = (u64::from(w) * u64::from(high) / u64::from(h.max(1))).clamp(1, 4 * u64::from(most)) as u32;
+        let (wide, high) = within((w, h), most);
         let small = if (wide, high) == (w, h) { image.clone() } else { crate::picture::resize(image, high, wide) };
         bytes.clear();
         // Into memory, with known dimensions: nothing that can fail but the encoder itself.

@@ -15,7 +15,7 @@ use crate::datasets::{Photo, Source, folder};
 use crate::distance::Metric;
 use crate::outputs::write_json;
 use crate::picture;
-use crate::report::{Frame, Report, Tile};
+use crate::report::{Frame, Report, Tile, within};
 use crate::run::board::now;
 use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
@@ -159,14 +159,8 @@ pub const PICTURES: usize = 200;
 /// # Errors
 /// Where it cannot be read.
 pub fn tile(photo: &Photo, caption: String, frame: Frame) -> Result<Tile> {
-    const HIGH: u32 = 192;
     let image = photo.source.image()?;
-    let (width, height) = image.dimensions();
-    let small = |wide: u64| picture::resize(&image, HIGH, wide.clamp(1, 4 * u64::from(HIGH)) as u32);
-    let image = if height > HIGH {
-        small(u64::from(width) * u64::from(HIGH) / u64::from(height))
-    } else {
-        image.as_ref().clone()
-    };
+    let (wide, high) = within(image.dimensions(), 192);
+    let image = if (wide, high) == image.dimensions() { (*image).clone() } else { picture::resize(&image, high, wide) };
     Ok(Tile { image, caption, frame })
 }
