@@ -20,7 +20,7 @@ use crate::say::say;
 /// # Errors
 /// Where one cannot be renamed.
 pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
-    let scored = Results::read(run).ok().flatten().map_or(step, |results| results.step);
+    let scored = Results::read(run).ok().flatten().map_or(step, |(results, _)| results.step);
     let mut older = vec![(vec![RESULTS.to_string()], scored), (vec![REPORT.into()], scored)];
     for model in models {
         let about = Path::new(model).with_extension("json");

@@ -7,7 +7,6 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
@@ -62,24 +61,26 @@ pub fn write_sealed(path: &Path, what: &str, value: &Value) -> Result<()> {
     files::write_atomic(path, text.replacen(UNKNOWN, &hash, 1).as_bytes())
 }
 
-/// What [`write_sealed`] wrote; None where there is no file.
+/// What [`write_sealed`] wrote, and whether it carries its hash: of an older version it has none. None where there is no file.
 ///
 /// # Errors
-/// One line: it is not as it was written, or of an older version, which gave no hash.
-pub fn read_sealed<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+/// One line: it cannot be read, or is not as it was written.
+pub fn read_sealed(path: &Path) -> Result<Option<(Value, bool)>> {
     let text = match files::text(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let whole = || {
-        let value: Value = serde_json::from_str(&text).ok()?;
-        let hash = value.get(HASH)?.as_str()?;
-        let bare = text.replacen(hash, UNKNOWN, 1);
-        (blake3::hash(bare.as_bytes()).to_hex().as_str() == hash).then(|| serde_json::from_value(value).ok())?
-    };
-    let whole =
-        whole().with_context(|| format!("{} is not as it was written, or of another version", path.display()))?;
-    Ok(Some(whole))
+    let value = serde_json::from_str::<Value>(&text).ok().filter(|value| match value.get(HASH).map(Value::as_str) {
+        None => true,
+        Some(hash) => hash.is_some_and(|hash| {
+            let bare = text.replacen(hash, UNKNOWN, 1);
+            blake3::hash(bare.as_bytes()).to_hex().as_str() == hash
+        }),
+    });
+    let value =
+        value.with_context(|| format!("{} is not as it was written: remove it, and evaluate again", path.display()))?;
+    let sealed = value.get(HASH).is_some();
+    Ok(Some((value, sealed)))
 }
 
 /// Writes JSON that says, in each object of a list or in the one that it is, that it is ours of `what`.
@@ -140,7 +141,8 @@ fn is_list(path: &Path, what: &str) -> bool {
     let mut list = csv::Reader::from_reader(file);
     let Ok(head) = list.headers() else { return false };
     match what {
-        "tags" => *head == TAGS[..],
+        // The first five alone are an older version's.
+        "tags" => *head == TAGS[..] || *head == TAGS[..5],
         // Beside the name: tensors and their columns, as `embeddings.0`.
         "embeddings" => head.len() > 1 && &head[0] == "name" && head.iter().skip(1).all(|column| column.contains('.')),
         _ => false,
@@ -194,6 +196,18 @@ fn check_spared(out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What the folders of links are called, before a number.
+pub const PERSON: &str = "person-";
+
+/// Whether all in the folder `at` are folders of links that are called as ours: an older version made no list of them.
+fn unlisted_links(at: &Path) -> bool {
+    let entries = |at: &Path| fs::read_dir(at).into_iter().flatten().flatten();
+    entries(at).all(|entry| {
+        let links = entries(&entry.path()).all(|link| link.path().is_symlink());
+        entry.file_name().to_string_lossy().starts_with(PERSON) && entry.path().is_dir() && links
+    })
+}
+
 /// In a folder of links of ours, the list of them.
 const LINKS: &str = "links.json";
 
@@ -219,6 +233,11 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
     ensure!(at.is_dir() && !at.is_symlink(), "{} is no folder: name a new one", at.display());
     let list = at.join(LINKS);
     let ours = made(&list, LINKS);
+    ensure!(
+        ours || fs::read_dir(at)?.next().is_none() || !unlisted_links(at),
+        "{}: this command did not make it, or an older version made it: move it away, or name another folder",
+        at.display()
+    );
     let known = if ours { lists::json::<Value>(&list)? } else { Value::Null };
     let known = known["links"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let known: BTreeSet<PathBuf> = known.map(|link| at.join(link)).collect();

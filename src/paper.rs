@@ -610,7 +610,9 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     if several && run.leads() {
         let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
         std::fs::create_dir_all(at).with_context(advice)?;
-        config.write_or_match(at)?;
+        let mut whole = config.clone();
+        whole.machine.insert("parts".into(), json!(parts));
+        whole.write_or_match(at)?;
     }
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.data_changed) {
         config.match_folder(at)?;

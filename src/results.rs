@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ pub(crate) struct Results {
     pub citation: String,
     pub data: String,
     /// What data they are of, where not the run's own: the flags that name them.
+    #[serde(default)]
     pub of: Value,
     /// A hash of what was scored, where it comes from files.
     pub scored: Option<String>,
@@ -87,14 +88,24 @@ impl Results {
         report.lead(&numbers, &why.unwrap_or_default());
     }
 
-    /// Those in the folder `at`, if there are any.
+    /// Those in the folder `at`, if there are any, and whether they carry their hash: those of an older version have none. None
+    /// too where what has none is of another form: of a version before, or not ours.
     ///
     /// # Errors
-    /// Where they are not as they were written, or of another version.
-    pub fn read(at: &Path) -> Result<Option<Results>> {
-        let found = outputs::read_sealed(&at.join(RESULTS))
-            .map_err(|error| anyhow!("{error:#}: remove it, and evaluate again"))?;
-        Ok(found.map(|found| Results { at: at.into(), ..found }))
+    /// Where they cannot be read, or are not as they were written.
+    pub fn read(at: &Path) -> Result<Option<(Results, bool)>> {
+        let path = at.join(RESULTS);
+        let Some((value, sealed)) = outputs::read_sealed(&path)? else { return Ok(None) };
+        match serde_json::from_value(value) {
+            Ok(found) => Ok(Some((Results { at: at.into(), ..found }, sealed))),
+            Err(_) if !sealed => Ok(None),
+            Err(error) => bail!("{} is of another version ({error}): evaluate again", path.display()),
+        }
+    }
+
+    /// Whether the file at `path` says that it holds scores of ours, or, as an older version's does, of this `paper`.
+    pub fn are_ours(path: &Path, paper: &str) -> bool {
+        lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper) || outputs::made(path, SCORES)
     }
 
     /// Name and value.
@@ -116,9 +127,7 @@ impl Results {
     /// Errors where they could not stand in `at`, with a page of this title.
     pub fn check(at: &Path, title: &str) -> Result<()> {
         let file = at.join(RESULTS);
-        // Also of an older version, which has another form.
-        let ours = lists::json::<Value>(&file).is_ok_and(|old| old["paper"] == title);
-        if !ours {
+        if !Results::are_ours(&file, title) {
             outputs::check(&file, SCORES)?;
         }
         files::check(&file).and_then(|()| outputs::check(&at.join(REPORT), title))

@@ -2,6 +2,7 @@
 //! lock is taken, and of a run nothing is written but its report.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
@@ -15,8 +16,8 @@ use crate::results::{Results, number};
 use crate::run::board::now;
 use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::{REPORT, written};
-use crate::run::history::{lines, parts};
+use crate::run::folder::{REPORT, RESULTS, written};
+use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
 use crate::say::{answer, moment, note, print, span};
 
@@ -27,7 +28,7 @@ struct Progress {
     step: u64,
     /// Steps in all, where the run says so.
     steps: Option<u64>,
-    /// Its last log line.
+    /// Its last log line; null before the first.
     line: Value,
     /// What the clock said then.
     timing: Value,
@@ -36,16 +37,27 @@ struct Progress {
     folder: PathBuf,
 }
 
-/// How far a run has come, part by part; what has not logged a step is not there yet.
-fn progress(at: &Path) -> Result<Vec<Progress>> {
+/// The parts of a run that have no log yet: of those that its configuration lists, or, where an older version wrote that,
+/// of those that have a configuration.
+fn unbegun(at: &Path, config: &Config) -> Vec<(String, PathBuf)> {
+    let entries = || std::fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let of_run = |name: &OsString| Config::read(&at.join(name)).is_ok_and(|own| own.flags.contains_key("part"));
+    let mut names: Vec<OsString> = match config.machine.get("parts").and_then(Value::as_array) {
+        Some(listed) => listed.iter().filter_map(|part| Some(part.as_str()?.into())).collect(),
+        None => entries().filter(of_run).collect(),
+    };
+    names.retain(|name| !at.join(name).join("log.jsonl").exists());
+    names.into_iter().map(|name| (shown_part(&name), at.join(name))).collect()
+}
+
+/// How far a run has come, part by part, those that have not begun last.
+fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
     let mut all = Vec::new();
-    for (part, folder) in parts(at)? {
+    for (part, folder) in parts(at)?.into_iter().chain(unbegun(at, config)) {
         let log = lines(&folder.join("log.jsonl"))?;
         let warning = |line: &Value| Some(format!("step {}: {}", line["step"], line.get("warning")?.as_str()?));
         let warnings = log.iter().filter_map(warning).collect();
-        let Some(line) = log.into_iter().rfind(|line| line["loss"].is_number() && line["step"].is_u64()) else {
-            continue;
-        };
+        let line = log.into_iter().rfind(|line| line["loss"].is_number() && line["step"].is_u64()).unwrap_or_default();
         let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
@@ -57,7 +69,7 @@ fn progress(at: &Path) -> Result<Vec<Progress>> {
 impl Progress {
     /// Whether steps are left to do.
     fn is_short(&self) -> bool {
-        self.steps.is_some_and(|steps| self.step < steps)
+        self.line.is_null() || self.steps.is_some_and(|steps| self.step < steps)
     }
 
     /// As a row of a table, of a run that `trains` or that nobody trains.
@@ -116,7 +128,12 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
     checkpoint::check_logs(at)?;
-    let (results, progress, path) = (Results::read(at)?, progress(at)?, at.join(REPORT));
+    let (progress, path) = (progress(at, &config)?, at.join(REPORT));
+    let (results, unread) = match scores(at) {
+        Ok(results) => (results, None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    unread.iter().for_each(note);
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
     let (word, sentence) = state(at, &config, &progress);
     let mut table = Table { head, rows: progress.iter().map(|part| part.row(word == "training")).collect() };
@@ -137,6 +154,9 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         let warnings: Vec<String> = progress.iter().flat_map(|part| part.warnings.clone()).collect();
         if !warnings.is_empty() {
             page.list("Warnings", &warnings);
+        }
+        if let Some(why) = &unread {
+            page.text("Scored", why);
         }
         if let Some(results) = results.as_ref() {
             page.text("Scored", &format!("The scores are of step {}.", results.step));
@@ -172,12 +192,27 @@ struct One {
     others: Vec<(String, Results)>,
 }
 
-/// The scores in the folders below a run's.
-fn others(run: &Path) -> Result<Vec<(String, Results)>> {
+/// The scores in the folder `at`, as [`Results::read`]; those of an older version with a note.
+fn scores(at: &Path) -> Result<Option<Results>> {
+    let Some((found, sealed)) = Results::read(at)? else { return Ok(None) };
+    if !sealed {
+        note(format!("{} has no checksum (an older version wrote it)", at.join(RESULTS).display()));
+    }
+    Ok(Some(found))
+}
+
+/// The scores in the folders below a run's. Users put folders there too: what does not say that it is of this `paper` is
+/// passed over.
+fn others(run: &Path, paper: &str) -> Result<Vec<(String, Results)>> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(run).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
-        let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
-        all.extend(Results::read(&entry.path())?.map(|found| (name, found)));
+    for entry in std::fs::read_dir(run).into_iter().flatten().flatten() {
+        let (at, file) = (entry.path(), entry.path().join(RESULTS));
+        if Results::are_ours(&file, paper) {
+            let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
+            all.extend(scores(&at)?.map(|found| (name, found)));
+        } else if file.exists() {
+            note(format!("{} does not say that it is of {paper}, or is damaged: passed over", file.display()));
+        }
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(all)
@@ -198,7 +233,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         checkpoint::check_logs(at)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
-        let results = Results::read(at)?;
+        let results = scores(at)?;
         let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
         let mut facts = config.flags;
         if let Some(results) = &results {
@@ -206,8 +241,8 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         } else {
             note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
         }
-        facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps"));
-        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others: others(at)? });
+        facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps" && name != "parts"));
+        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others: others(at, P::NAME)? });
     }
     let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
     for one in all.iter_mut().filter(|one| names.iter().filter(|name| **name == one.name).count() > 1) {

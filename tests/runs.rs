@@ -21,6 +21,44 @@ fn trained() -> Place {
     place
 }
 
+/// All that a command prints that ends well.
+fn all_said(place: &Place, line: &str) -> String {
+    let output = place.command(line).output().expect("starts");
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn a_run_whose_parts_were_not_all_begun_is_stopped() {
+    let place = trained();
+    let (config, log) = (place.json("run/config.json"), place.read("run/log.jsonl"));
+    let mut of_part = config.clone();
+    of_part["flags"]["part"] = json!("a-1");
+    let mut root = config;
+    root["machine"].as_object_mut().expect("a table").remove("steps");
+    place.write("several/config.json", root.to_string());
+    place.write("several/a-1/config.json", of_part.to_string());
+    place.write("several/a-1/log.jsonl", log);
+    // Of an older version, which has no list of the parts: by those that are there.
+    has(&place.good("report @several --json"), "\"state\": \"trained\"");
+    place.write("several/a-2/config.json", of_part.to_string());
+    has(
+        &place.good("report @several"),
+        "a 1|a 2|Stopped at step 0 of a 2 (no checkpoint: it begins again); go on with: ",
+    );
+    fs::remove_dir_all(place.path("several/a-2")).expect("removed");
+    root["machine"]["parts"] = json!(["a-1", "a-2"]);
+    place.write("several/config.json", root.to_string());
+    has(
+        &place.good("report @several"),
+        "a 1|a 2|Stopped at step 0 of a 2 (no checkpoint: it begins again); go on with: ",
+    );
+    root["machine"]["parts"] = json!(["a-1"]);
+    place.write("several/config.json", root.to_string());
+    has(&place.good("report @several --json"), "\"state\": \"trained\"");
+}
+
 #[test]
 fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     let place = trained();
@@ -77,13 +115,10 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     for changed in [whole.replacen("\"step\": 3", "\"step\": 4", 1), whole[..whole.len() / 2].to_string()] {
         assert_ne!(changed, whole);
         let (run, words) = (place.text("run"), "results.json is not as it was written|remove it, and evaluate again");
-        for place_of in ["run/results.json", "run/on-other/results.json"] {
-            place.write(place_of, &changed);
-            place.bad(&[(1, &format!("compare {run} {run}/../run --out @page.html"), words)]);
-            fs::remove_file(place.path(place_of)).expect("removed");
-        }
         place.write("run/results.json", &changed);
-        place.bad(&[(1, "report @run", words)]);
+        place.bad(&[(1, &format!("compare {run} {run}/../run --out @page.html"), words)]);
+        has(&all_said(&place, "report @run"), &format!("note: |{words}"));
+        has(&place.read("run/report.html"), &format!("<svg|Loss|{words}"));
     }
     fs::remove_file(place.path("run/results.json")).expect("removed");
     has(&place.good("evaluate @run"), "results: ");
@@ -131,7 +166,9 @@ fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
             _ => scores.clone(),
         };
         match name {
-            "other/results.json" | "model.json" => fs::write(at(name), text.to_string()).expect("written"),
+            "other/results.json" | "model.json" | "on-x/results.json" => {
+                fs::write(at(name), text.to_string()).expect("written")
+            }
             _ => write_sealed(&at(name), "scores", &text).expect("written"),
         }
     }
@@ -155,6 +192,25 @@ fn runs_are_compared_by_what_differs() {
     place.good("train @b/run --seed 2 --people 4");
     place.good("evaluate @run");
     let [a, b, out] = ["run", "b/run", "page.html"].map(|name| place.text(name));
+    // Beside the runs' own what their user put there, what is damaged, and what an older version wrote; an edited one is refused.
+    let whole = place.read("run/results.json");
+    let mut older = place.json("run/results.json");
+    older.as_object_mut().expect("a table").remove("blake3").expect("a hash");
+    let older = older.to_string();
+    for (folder, text) in [("mine", "{\"accuracy\": 1}"), ("cut", &whole[..whole.len() / 2]), ("on-older", &older)] {
+        place.write(&format!("run/{folder}/results.json"), text);
+    }
+    let all = all_said(&place, &format!("compare {a} {b} --out {out}"));
+    has(
+        &all,
+        "mine/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older",
+    );
+    place.write("run/on-older/results.json", whole.replacen("\"step\": 4", "\"step\": 5", 1));
+    place.bad(&[(1, &format!("compare {a} {b} --out {out}"), "on-older/results.json is not as it was written")]);
+    place.write("run/results.json", &older);
+    fs::remove_dir_all(place.path("run/on-older")).expect("removed");
+    has(&all_said(&place, "report @run"), "run/results.json has no checksum (an older version wrote it)");
+    place.write("run/results.json", &whole);
     let said = place.good(&format!("compare {a} {b} --out {out}"));
     has(&said, &format!("What differs|seed|people|{a}|{b}|page: {out}"));
     assert!(!said.contains("log-every") && !said.contains("threads"), "{said}");

@@ -1,11 +1,17 @@
 //! What a run has written so far, read without its lock: it may be writing.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::say::note;
+
+/// A part's name, for people, by that of its folder.
+pub fn shown(folder: &OsStr) -> String {
+    folder.to_string_lossy().replace('-', " ")
+}
 
 /// The folders of a run that have a log: its own, without a name, or, where it is made of parts, theirs by their names.
 ///
@@ -17,7 +23,7 @@ pub fn parts(run: &Path) -> Result<Vec<(String, PathBuf)>> {
         parts.clear();
         for entry in std::fs::read_dir(run).with_context(|| format!("cannot read {}", run.display()))? {
             let entry = entry?;
-            parts.push((entry.file_name().to_string_lossy().replace('-', " "), entry.path()));
+            parts.push((shown(&entry.file_name()), entry.path()));
         }
     }
     parts.retain(|(_, folder)| folder.join("log.jsonl").exists());

@@ -64,10 +64,15 @@ impl Embedding {
         self.world.gather(&own(&photos[shares.own()])?, &shares)
     }
 
+    /// Photos that go through the network at once.
+    pub(super) fn photos_at_once(&self) -> usize {
+        (self.batch / self.views.count()).max(1)
+    }
+
     /// As [`Embedding::photos`], by this process alone.
     pub(super) fn own(&self, network: &dyn Network, photos: &[Photo], bar: &mut Bar) -> Result<Tensor> {
         let views = self.views.count();
-        let chunk = (self.batch / views).max(1);
+        let chunk = self.photos_at_once();
         let mut rows = Fetch::default();
         let _held = hold_weights();
         for images in self.chunks(photos, self.views, chunk)? {

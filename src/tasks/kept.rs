@@ -19,15 +19,18 @@ use crate::say::{Bar, note, say};
 use crate::source::View;
 use crate::{files, weights};
 
-/// Photos of the first piece, and of a later one at most.
-const PIECE: (usize, usize) = (16, 256);
-/// So long the work on a piece is to take at most: what a kill loses.
+/// Photos of a piece, the first one's first. There are few sizes, so that the same photos mostly give the same pieces on an
+/// idle machine and on a busy one.
+const PIECES: [usize; 3] = [16, 64, 256];
+/// So long the work on a piece is to take, where it is not of the least size: what a kill loses.
 const KEPT_AFTER: Duration = Duration::from_secs(20);
 
-/// Photos of the next piece, after so many `photos` took so long.
-pub fn next_piece(photos: usize, took: Duration) -> usize {
-    let each = took.as_secs_f64() / photos as f64;
-    ((KEPT_AFTER.as_secs_f64() / each) as usize).clamp(1, PIECE.1)
+/// Photos of the next piece, after so many `photos` took so long: a multiple of `batch`, as they go through the network, so
+/// that batches lie alike whatever the pieces.
+pub fn next_piece(photos: usize, took: Duration, batch: usize) -> usize {
+    let (each, sizes) = (took.as_secs_f64() / photos as f64, PIECES.map(|size| size.next_multiple_of(batch)));
+    let fits = |size: &&usize| **size as f64 * each <= KEPT_AFTER.as_secs_f64();
+    *sizes.iter().rfind(fits).unwrap_or(&sizes[0])
 }
 
 /// What a piece's file says that it is.
@@ -98,6 +101,25 @@ fn views(mut source: &Source) -> Vec<View> {
 struct Pieces {
     files: Vec<PathBuf>,
     of: HashMap<String, (usize, Option<usize>, Vec<View>)>,
+    /// Those that cannot be used, and the photos in them where they tell.
+    unusable: Vec<(PathBuf, Option<Vec<Held>>)>,
+}
+
+/// Whether a piece that cannot be read whole is one of ours for the rows in the folder `at`, by what its head says.
+fn is_damaged(file: &Path, at: &Path) -> bool {
+    let ours = match weights::metadata(file) {
+        Some(said) => {
+            said.get(MADE_BY).is_some_and(|by| *by == mark(KIND)) && said.get("of").is_some_and(|of| *of == known(at))
+        }
+        None => {
+            let name = file.file_stem().unwrap_or_default().as_encoded_bytes();
+            let mark = json!({MADE_BY: mark(KIND)}).to_string();
+            let mark = mark.trim_matches(['{', '}']).as_bytes();
+            let named = name.len() >= 16 && name[..16].iter().all(u8::is_ascii_hexdigit);
+            named && files::read(file).is_ok_and(|bytes| bytes.windows(mark.len()).any(|part| part == mark))
+        }
+    };
+    ours && weights::read(file).is_err()
 }
 
 impl Pieces {
@@ -106,22 +128,30 @@ impl Pieces {
         let mut files: Vec<PathBuf> =
             entries.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).collect();
         files.sort();
-        let mut pieces = Pieces { files: Vec::new(), of: HashMap::new() };
+        let mut pieces = Pieces { files: Vec::new(), of: HashMap::new(), unusable: Vec::new() };
         for file in files {
             // Of this network, whatever folder it was copied into.
             let of =
                 |held: &serde_json::Map<String, serde_json::Value>| held.get("of").is_some_and(|of| *of == known(at));
-            let held = weights::metadata(&file).filter(of);
-            let held = held.and_then(|held| serde_json::from_str(held.get("photos")?.as_str()?).ok());
-            match held.filter(|_| weights::read(&file).is_ok()) {
-                Some(held) => pieces.take(file, held),
-                None => note(format!(
-                    "{} is damaged, or of another network: its photos are looked at again",
-                    file.display()
-                )),
+            let said = weights::metadata(&file);
+            let whole = said.as_ref().is_some_and(of) && weights::read(&file).is_ok();
+            let held = said.and_then(|said| serde_json::from_str(said.get("photos")?.as_str()?).ok());
+            match held {
+                Some(held) if whole => pieces.take(file, held),
+                held => pieces.unusable.push((file, held)),
             }
         }
         pieces
+    }
+
+    /// Says which pieces cannot be used, where photos of these stamps are looked at for it.
+    fn say_unusable(&self, again: &HashSet<&String>) {
+        let missed = |held: &Vec<Held>| held.iter().any(|(stamp, ..)| again.contains(stamp));
+        for (file, held) in &self.unusable {
+            if held.as_ref().map_or(!again.is_empty(), missed) {
+                note(format!("{} is damaged, or of another network: its photos are looked at again", file.display()));
+            }
+        }
     }
 
     fn take(&mut self, file: PathBuf, held: Vec<Held>) {
@@ -156,7 +186,7 @@ impl Pieces {
 impl Brought {
     /// What `work` says of the photos, some at a time, in their order; rows that are kept are not asked for again. With
     /// `skip`, photos that `image` does not give are left out; those and photos that `work` gives no row of stand in the
-    /// metadata, as [`NOT_READ`] and [`NO_FACE`].
+    /// metadata, as [`NOT_READ`] and [`NO_FACE`]. The network takes `batch` photos at once.
     ///
     /// # Errors
     /// Where a photo cannot be read and may not be left out, none has a row, or nothing can be kept; and those of `work`.
@@ -164,6 +194,7 @@ impl Brought {
         &self,
         skip: bool,
         image: &Decode<'_>,
+        batch: usize,
         work: &dyn Fn(Vec<Photo>, &mut Bar) -> Result<Rows>,
     ) -> Result<Rows> {
         let temporary = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
@@ -174,6 +205,7 @@ impl Brought {
         let mut asked = HashSet::new();
         let mut left: Vec<usize> = (0..all).collect();
         left.retain(|&i| !pieces.of.contains_key(&stamps[i]) && asked.insert(&stamps[i]));
+        pieces.say_unusable(&left.iter().map(|&i| &stamps[i]).collect());
         let known = all - left.len();
         if !pieces.of.is_empty() && known > 0 {
             say(format!("{known} of {all} photos are known from {}", at.display()));
@@ -188,14 +220,18 @@ impl Brought {
             datasets::check(photos)?;
         }
         let mut bar = Bar::new("embed", all as u64, (all - left.len()) as u64);
-        let (mut rest, mut size) = (&left[..], PIECE.0);
+        let (mut rest, mut size) = (&left[..], PIECES[0].next_multiple_of(batch));
         while !rest.is_empty() {
             let (part, begun) = (&rest[..size.min(rest.len())], Instant::now());
             let rows = work(part.iter().map(|&i| self.photos[i].clone()).collect(), &mut bar)?;
             pieces.add(at, part.iter().map(|&i| stamps[i].clone()).collect(), &rows)?;
-            (rest, size) = (&rest[part.len()..], next_piece(part.len(), begun.elapsed()));
+            (rest, size) = (&rest[part.len()..], next_piece(part.len(), begun.elapsed(), batch));
         }
         drop(bar);
+        // Their photos stand in other pieces now.
+        for (file, _) in pieces.unusable.iter().filter(|(file, _)| is_damaged(file, at)) {
+            let _ = std::fs::remove_file(file);
+        }
         self.collected(&pieces, &stamps)
     }
 

@@ -192,7 +192,8 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
 /// # Errors
 /// Where one cannot be read.
 pub fn embed_photos(network: &dyn Network, of: &Brought, embedding: &Embedding) -> Result<Rows> {
-    let rows = of.rows(embedding.skip_unreadable, &|photo| photo.source.image(), &|photos, bar| {
+    let batch = embedding.photos_at_once();
+    let rows = of.rows(embedding.skip_unreadable, &|photo| photo.source.image(), batch, &|photos, bar| {
         let x = embedding.own(network, &photos, bar)?;
         Ok(Rows { tensors: vec![("embeddings".into(), x)], ..Rows::of(photos) })
     })?;

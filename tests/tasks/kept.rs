@@ -38,7 +38,7 @@ fn pieces_are_kept_and_taken_again() {
         };
         let photos = Brought::photos(&[folder.path().join("photos")]).expect("photos");
         let brought = Brought { photos, kept: Some(folder.path().join("kept")), ..Brought::default() };
-        (brought.rows(skip, &|photo| photo.source.image(), &work), asked.get())
+        (brought.rows(skip, &|photo| photo.source.image(), 1, &work), asked.get())
     };
     assert!(rows(599, false).0.is_err_and(|error| error.to_string() == "killed"));
     let (whole, asked) = rows(1000, false);
@@ -67,6 +67,16 @@ fn pieces_are_kept_and_taken_again() {
         all.sort();
         all
     };
+    // In the head and at the end, a piece of ours that was damaged is made again, once.
+    for (piece, place) in pieces().iter().zip([8, usize::MAX]) {
+        let mut bytes = fs::read(piece).expect("a piece");
+        let place = place.min(bytes.len() - 1);
+        bytes[place] ^= 0x55;
+        fs::write(piece, bytes).expect("damaged");
+    }
+    assert!(rows(1000, false).1 > 0);
+    assert_eq!(rows(1000, false).1, 0);
+    assert!(pieces().iter().all(|piece| rankle::weights::read(piece).is_ok()));
     let before = pieces();
     before.iter().for_each(|piece| fs::write(piece, "mine").expect("written"));
     for asked in [600, 0] {
@@ -85,12 +95,19 @@ fn pieces_are_kept_and_taken_again() {
     }
 }
 
-/// However slow a machine is, a kill loses about twenty seconds of work, and never less than a photo is kept.
+/// A kill loses about twenty seconds of work, or a least piece; there are few sizes, of whole batches.
 #[test]
 fn pieces_follow_the_machines_speed() {
-    for (photos, milliseconds, next) in
-        [(16, 0, 256), (16, 100, 256), (16, 16_000, 20), (20, 40_000, 10), (1, 3_600_000, 1)]
-    {
-        assert_eq!(next_piece(photos, Duration::from_millis(milliseconds)), next);
+    for (photos, milliseconds, batch, next) in [
+        (16, 0, 16, 256),
+        (16, 100, 1, 256),
+        (16, 4_000, 16, 64),
+        (64, 80_000, 16, 16),
+        (1, 3_600_000, 1, 16),
+        (20, 100, 20, 260),
+        (20, 10_000, 20, 20),
+        (128, 100, 128, 256),
+    ] {
+        assert_eq!(next_piece(photos, Duration::from_millis(milliseconds), batch), next);
     }
 }

@@ -136,7 +136,8 @@ pub fn embed_photos(
         variant.name()
     );
     let image = |photo: &Photo| if how.detect.is_some() { photo.source.image() } else { faces::image(photo) };
-    let mut rows = of.rows(run.machine.skip_unreadable, &image, &|photos, bar| {
+    let embedding = people::embedding(recipe, how.views(), run);
+    let mut rows = of.rows(run.machine.skip_unreadable, &image, embedding.photos_at_once(), &|photos, bar| {
         let (mut seen, count) = (0, photos.len());
         let mut test = FaceSet { test: photos, ..FaceSet::default() }.through(view).test;
         let within = bar.within();
@@ -151,7 +152,7 @@ pub fn embed_photos(
         let places: Vec<usize> = (0..test.len()).filter(|place| !gone.contains(place)).collect();
         let test: Vec<Photo> = places.iter().map(|&place| test[place].clone()).collect();
         faces::check(&test)?;
-        let x = normalize(&people::embedding(recipe, how.views(), run).own(net, &test, bar)?);
+        let x = normalize(&embedding.own(net, &test, bar)?);
         Ok(Rows { tensors: vec![("embeddings".into(), x)], places, ..Rows::of(test) })
     })?;
     if view.crop < 1. && how.detect.is_none() {

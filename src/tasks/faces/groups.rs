@@ -14,7 +14,7 @@ use crate::datasets::Photo;
 use crate::distance::Metric;
 use crate::files;
 use crate::metrics::clustering;
-use crate::outputs::{check_folder, links_made, links_of, remove_links};
+use crate::outputs::{PERSON, check_folder, links_made, links_of, remove_links};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
@@ -141,9 +141,6 @@ fn strips(people: &[Vec<usize>], photos: &[Photo]) -> Result<Vec<GalleryRow>> {
     };
     shown.map(strip).collect()
 }
-
-/// What the folders of links are called, before a number.
-const PERSON: &str = "person-";
 
 /// `person-0001/1-NAME` and so on, links to the photos: all of them or none, in place of those that stood there.
 fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {

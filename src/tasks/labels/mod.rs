@@ -228,7 +228,8 @@ pub fn say(
     // Rows with features and without are kept apart.
     let kept = of.kept.clone().map(|at| if of.features { at.join("features") } else { at });
     let of = &Brought { kept, ..of.clone() };
-    let mut rows = of.rows(run.machine.skip_unreadable, &|photo| photo.source.image(), &|photos, bar| {
+    let batch = items_at_once(encoding, &run.machine);
+    let mut rows = of.rows(run.machine.skip_unreadable, &|photo| photo.source.image(), batch, &|photos, bar| {
         let items = photos.iter().map(item).collect();
         let outputs = Outputs::told(net, &items, encoding, classes.len(), run, bar, of.features)?;
         let mut tensors = outputs.tensors(decision);
@@ -524,6 +525,14 @@ impl Batches {
     }
 }
 
+/// Items that go through a network at once.
+fn items_at_once(encoding: Encoding, machine: &Machine) -> usize {
+    match encoding {
+        Encoding::Images(recipe) => at_once(recipe.height, recipe.width, machine.device),
+        Encoding::Features(_) => 64,
+    }
+}
+
 /// What `forward` gives for the input of `items` in plain views, in chunks: f32 on the CPU, a row an item. Each process
 /// computes a share, and all have all rows in the end.
 ///
@@ -537,10 +546,7 @@ pub fn over_items<const N: usize>(
     forward: impl Fn(&Tensor) -> [Tensor; N],
 ) -> Result<[Tensor; N]> {
     ensure!(!items.is_empty(), "no items to look at");
-    let chunk = match encoding {
-        Encoding::Images(recipe) => at_once(recipe.height, recipe.width, machine.device),
-        Encoding::Features(_) => 64,
-    };
+    let chunk = items_at_once(encoding, machine);
     // Fewer items than processes: each computes them all.
     let shares = machine.world.shares(items.len(), 1).ok();
     let own = shares.as_ref().map_or(0..items.len(), Shares::own);
