@@ -164,7 +164,7 @@ fn coco_labels_are_the_categories_of_instances() {
     // What may not be read is none of the lists' photos; the first user reads all.
     let closed = dir.join("val2014/closed");
     fs::create_dir(&closed).expect("made");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("closed");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("closed");
     if fs::read_dir(&closed).is_err() {
         let notes = open(dir).expect("opens").notes;
         let said = |note: &String| {
