@@ -1,6 +1,10 @@
 """What `embed` gives of each photo (about 1 % off where it is resized), by torch and Pillow alone: python scripts/embed-photo.py model.pt PHOTO ..."""
-import json, sys, torch
-from PIL import Image, ImageOps
+import json, sys
+try:
+    import torch
+    from PIL import Image, ImageOps
+except ImportError as error:
+    sys.exit(f"{error}: python -m pip install torch pillow")
 if len(sys.argv) < 3:
     sys.exit(__doc__)
 try:
