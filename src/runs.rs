@@ -19,7 +19,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, RESULTS, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
-use crate::say::{answer, moment, note, print, span};
+use crate::say::{answer, foreign, moment, note, print, span};
 
 /// How far the training of a run, or of a part of it, has come.
 struct Progress {
@@ -28,13 +28,14 @@ struct Progress {
     step: u64,
     /// Steps in all, where the run says so.
     steps: Option<u64>,
+    /// The step of its checkpoint; what was logged after it is lost with the process.
+    kept: Option<u64>,
     /// Its last log line; null before the first.
     line: Value,
     /// What the clock said then.
     timing: Value,
     /// What the log warns of.
     warnings: Vec<String>,
-    folder: PathBuf,
 }
 
 /// The parts of a run that have no log yet: of those that its configuration lists, or, where an older version wrote that,
@@ -53,7 +54,14 @@ fn unbegun(at: &Path, config: &Config) -> Vec<(String, PathBuf)> {
 /// How far a run has come, part by part, those that have not begun last.
 fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
     let mut all = Vec::new();
-    for (part, folder) in parts(at)?.into_iter().chain(unbegun(at, config)) {
+    // Users put folders there too.
+    let listed = config.machine.get("parts").and_then(Value::as_array);
+    let ours = |folder: &Path| {
+        let is = |part: &Value| part.as_str().is_some_and(|part| at.join(part) == folder);
+        listed.is_none_or(|listed| folder == at || listed.iter().any(is))
+    };
+    let begun = parts(at)?.into_iter().filter(|(_, folder)| ours(folder));
+    for (part, folder) in begun.chain(unbegun(at, config)) {
         let log = lines(&folder.join("log.jsonl"))?;
         let warning = |line: &Value| Some(format!("step {}: {}", line["step"], line.get("warning")?.as_str()?));
         let warnings = log.iter().filter_map(warning).collect();
@@ -61,22 +69,24 @@ fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
         let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
-        all.push(Progress { part, step, steps, line, timing, warnings, folder });
+        let kept = checkpoint::step(&folder);
+        all.push(Progress { part, step, steps, kept, line, timing, warnings });
     }
     Ok(all)
 }
 
 impl Progress {
-    /// Whether steps are left to do.
+    /// Whether steps are left to do, by what is kept.
     fn is_short(&self) -> bool {
-        self.line.is_null() || self.steps.is_some_and(|steps| self.step < steps)
+        self.kept.is_none_or(|kept| self.steps.is_some_and(|steps| kept < steps))
     }
 
     /// As a row of a table, of a run that `trains` or that nobody trains.
     fn row(&self, trains: bool) -> Vec<String> {
         let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_f64);
         let dash = |text: Option<String>| text.unwrap_or("–".into());
-        let left = self.steps.map(|steps| steps.saturating_sub(self.step));
+        let done = if trains { self.step } else { self.kept.unwrap_or(0) };
+        let left = self.steps.map(|steps| steps.saturating_sub(done));
         let left = left.and_then(|left| Some((left, left as f64 * number(&self.timing, "seconds_per_step")?)));
         vec![
             self.part.clone(),
@@ -104,11 +114,15 @@ fn state(at: &Path, config: &Config, progress: &[Progress]) -> (&'static str, St
     let (part, step) = match short {
         None if progress.is_empty() => (String::new(), 0),
         None => return ("trained", String::new()),
-        Some(part) => (if part.part.is_empty() { String::new() } else { format!(" of {}", part.part) }, part.step),
+        // What is kept may be newer than what was logged.
+        Some(part) => {
+            let of = if part.part.is_empty() { String::new() } else { format!(" of {}", part.part) };
+            (of, part.step.max(part.kept.unwrap_or(0)))
+        }
     };
     let time =
         short.and_then(|part| part.timing["time"].as_f64()).map_or(String::new(), |time| format!(", {}", moment(time)));
-    let kept = short.and_then(|part| checkpoint::step(&part.folder));
+    let kept = short.and_then(|part| part.kept);
     let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
     let command = typed(config.argv.iter().cloned());
     ("stopped", format!("Stopped at step {step}{part}{time} ({kept}); go on with: {command}"))
@@ -129,7 +143,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let (h, _) = paper::understood::<P>(at, &config)?;
     checkpoint::check_logs(at)?;
     let (progress, path) = (progress(at, &config)?, at.join(REPORT));
-    let (results, unread) = match scores(at) {
+    let (results, unread) = match scores(at, P::NAME) {
         Ok(results) => (results, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
@@ -192,9 +206,16 @@ struct One {
     others: Vec<(String, Results)>,
 }
 
-/// The scores in the folder `at`, as [`Results::read`]; those of an older version with a note.
-fn scores(at: &Path) -> Result<Option<Results>> {
+/// The scores of this `paper` in the folder `at`, as [`Results::read`]; those of an older version with a note.
+fn scores(at: &Path, paper: &str) -> Result<Option<Results>> {
     let Some((found, sealed)) = Results::read(at)? else { return Ok(None) };
+    let file = at.join(RESULTS);
+    ensure!(
+        found.paper == paper,
+        "{} is of {}: move it away, and evaluate again",
+        file.display(),
+        foreign(&found.paper)
+    );
     if !sealed {
         note(format!("{} has no checksum (an older version wrote it)", at.join(RESULTS).display()));
     }
@@ -209,7 +230,7 @@ fn others(run: &Path, paper: &str) -> Result<Vec<(String, Results)>> {
         let (at, file) = (entry.path(), entry.path().join(RESULTS));
         if Results::are_ours(&file, paper) {
             let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
-            all.extend(scores(&at)?.map(|found| (name, found)));
+            all.extend(scores(&at, paper)?.map(|found| (name, found)));
         } else if file.exists() {
             note(format!("{} does not say that it is of {paper}, or is damaged: passed over", file.display()));
         }
@@ -233,7 +254,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         checkpoint::check_logs(at)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
-        let results = scores(at)?;
+        let results = scores(at, P::NAME)?;
         let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
         let mut facts = config.flags;
         if let Some(results) = &results {

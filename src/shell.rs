@@ -62,7 +62,8 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
     let config: Value = lists::json(file).with_context(|| format!("--config {at}: give a run's config.json"))?;
     let flags =
         config["flags"].as_object().with_context(|| format!("--config {at} has no flags: give a run's config.json"))?;
-    let paper = config["paper"].as_str().map_or("of no paper".into(), foreign);
+    let paper = config["paper"].as_str().map(foreign);
+    let paper = paper.with_context(|| format!("--config {at} names no paper: give a run's config.json"))?;
     ensure!(paper == P::NAME, usage(anyhow!("--config {at} is of {paper}: say {paper} instead")));
     let known = hyper::flags(&hyper::blank::<All<P::Hyper>>()?);
     let other = flags.keys().find(|name| !known.contains_key(*name));

@@ -92,6 +92,7 @@ fn a_run_is_repeated_by_its_file() {
     place.write("null.json", r#"{"paper": "triplet-reid", "flags": {"p": null, "data": "drawn"}}"#);
     place.write("list.json", r#"{"paper": "triplet-reid", "flags": {"lr": [1]}}"#);
     place.write("none.json", "{}");
+    place.write("nobody.json", r#"{"flags": {}}"#);
     place.write("array.json", "[1]");
     place.write("cut.json", r#"{"flags""#);
     place.good("train @run --config @few.json --net lunet --shrink 32 --size 32x32");
@@ -105,6 +106,7 @@ fn a_run_is_repeated_by_its_file() {
         (2, "null", "null.json|--p |say a value like"),
         (2, "list", "list.json|--lr |say a value like"),
         (1, "none", "has no flags"),
+        (1, "nobody", "nobody.json names no paper"),
         (1, "array", "has no flags: give a run's config.json"),
         (1, "cut", "cut.json: give a run's config.json"),
         (1, "missing", "missing.json"),

@@ -299,6 +299,8 @@ fn programs_are_sound_and_every_verb_works() {
         // What it needs, before anything is trained.
         has(&place.good("reproduce @planned --plan --seeds 1,2"), "s/step|2 run(s)|hours of training on cpu");
         assert!(!place.path("planned").exists());
+        // Of a run that has scores and a page.
+        place.good("reproduce @run --plan");
         has(&place.good("reproduce @again"), "Not comparable");
         assert!(place.json("again/results.json")["scores"].as_object().is_some_and(|scores| !scores.is_empty()));
         assert!(place.path("again").join(case.model).exists());
