@@ -40,6 +40,8 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
     place.write("several/config.json", root.to_string());
     place.write("several/a-1/config.json", of_part.to_string());
     place.write("several/a-1/log.jsonl", log);
+    fs::copy(place.path("run/checkpoint.safetensors"), place.path("several/a-1/checkpoint.safetensors"))
+        .expect("copied");
     // Of an older version, which has no list of the parts: by those that are there.
     has(&place.good("report @several --json"), "\"state\": \"trained\"");
     place.write("several/a-2/config.json", of_part.to_string());
