@@ -706,6 +706,7 @@ pub(crate) fn evaluate<P: Paper>(
     let (mut at, mut scored) = (at.to_path_buf(), None);
     // Of several processes the first one alone writes.
     if run.leads() {
+        Results::check_paper(&at, P::NAME)?;
         at = place(at, &of, &scoring);
         Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());

@@ -11,7 +11,7 @@ use crate::hyper::Flags;
 use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::folder::{REPORT, RESULTS};
-use crate::say::{answer, line, print};
+use crate::say::{answer, foreign, line, print};
 use crate::{files, lists};
 
 /// What an evaluation found.
@@ -103,9 +103,19 @@ impl Results {
         }
     }
 
-    /// Whether the file at `path` says that it holds scores of ours, or, as an older version's does, of this `paper`.
+    /// Whether the file at `path` says that it holds scores of this `paper`.
     pub fn are_ours(path: &Path, paper: &str) -> bool {
-        lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper) || outputs::made(path, SCORES)
+        lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper)
+    }
+
+    /// Errors where the scores in the folder `at` are another paper's.
+    pub fn check_paper(at: &Path, paper: &str) -> Result<()> {
+        let file = at.join(RESULTS);
+        let said = lists::json::<Value>(&file).unwrap_or_default();
+        match said["paper"].as_str().filter(|found| *found != paper) {
+            Some(other) => bail!("{} is of {}: move it away, and evaluate again", file.display(), foreign(other)),
+            None => Ok(()),
+        }
     }
 
     /// Name and value.

@@ -19,7 +19,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, RESULTS, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
-use crate::say::{answer, foreign, moment, note, print, span};
+use crate::say::{answer, moment, note, print, span};
 
 /// How far the training of a run, or of a part of it, has come.
 struct Progress {
@@ -208,14 +208,8 @@ struct One {
 
 /// The scores of this `paper` in the folder `at`, as [`Results::read`]; those of an older version with a note.
 fn scores(at: &Path, paper: &str) -> Result<Option<Results>> {
+    Results::check_paper(at, paper)?;
     let Some((found, sealed)) = Results::read(at)? else { return Ok(None) };
-    let file = at.join(RESULTS);
-    ensure!(
-        found.paper == paper,
-        "{} is of {}: move it away, and evaluate again",
-        file.display(),
-        foreign(&found.paper)
-    );
     if !sealed {
         note(format!("{} has no checksum (an older version wrote it)", at.join(RESULTS).display()));
     }

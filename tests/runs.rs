@@ -204,10 +204,18 @@ fn runs_are_compared_by_what_differs() {
     for (folder, text) in [("mine", "{\"accuracy\": 1}"), ("cut", &whole[..whole.len() / 2]), ("on-older", &older)] {
         place.write(&format!("run/{folder}/results.json"), text);
     }
+    let mut theirs = place.json("run/results.json");
+    theirs["paper"] = json!("facenet");
+    for folder in ["run/theirs", "b/run"] {
+        write_sealed(&place.made(&format!("{folder}/results.json")), "scores", &theirs).expect("written");
+    }
+    let words = "results.json is of facenet: move it away";
+    place.bad(&[(1, &format!("compare {a} {b} --out {out}"), words), (1, &format!("evaluate --run {b}"), words)]);
+    fs::remove_file(place.path("b/run/results.json")).expect("removed");
     let all = all_said(&place, &format!("compare {a} {b} --out {out}"));
     has(
         &all,
-        "mine/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older",
+        "mine/results.json does not say|theirs/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older",
     );
     place.write("run/on-older/results.json", whole.replacen("\"step\": 4", "\"step\": 5", 1));
     place.bad(&[(1, &format!("compare {a} {b} --out {out}"), "on-older/results.json is not as it was written")]);

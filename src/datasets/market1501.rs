@@ -53,9 +53,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     if alone {
         notes.push(format!("no {TRAIN} in it: a test set alone, nothing to train on"));
     }
-    let name = String::new();
     let mut set = ReidSet {
-        name,
         layout: Layout::Market1501,
         train: train.into(),
         query,

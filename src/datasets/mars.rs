@@ -48,17 +48,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     }
     ensure!(!query.is_empty(), "{path}: no query of a person above 0: take the file from {FROM}");
     let gallery = test.into_iter().flatten().collect();
-    let multi_query = Vec::new();
-    let mut set = ReidSet {
-        name: String::new(),
-        layout: Layout::Mars,
-        train: train.into(),
-        query,
-        gallery,
-        multi_query,
-        notes,
-        ..ReidSet::default()
-    };
+    let mut set = ReidSet { layout: Layout::Mars, train: train.into(), query, gallery, notes, ..ReidSet::default() };
     set.notes.push("query tracklets stay in the gallery, as in the official protocol".to_string());
     set.notes.extend(differs(&set));
     Ok(set)
