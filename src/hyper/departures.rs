@@ -1,0 +1,90 @@
+//! Where flags leave the paper's recipe, in words.
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::flags::{Flags, blank, flags};
+use super::help::places;
+use super::resolve::{is_idle, resolve};
+use super::{All, Hyper};
+use crate::run::config::typed_as as text;
+
+/// Whether two values of a flag are the same recipe: of files (a value that may be left out) only whether there is one.
+fn same(ours: &Value, theirs: &Value) -> bool {
+    ours == theirs || (theirs.is_null() && ours.as_str().is_some_and(|ours| ours != "none"))
+}
+
+/// What of `ours` is not the recipe of `theirs`: flags that have a place in the paper and are looked at, with both values.
+fn differences<A: Args>(ours: &Flags, theirs: &Flags, passed: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut list = Vec::new();
+    for (flag, place) in places::<A>() {
+        let (Some(own), Some(paper)) = (ours.get(&flag), theirs.get(&flag)) else { continue };
+        if passed(&flag) || same(own, paper) {
+            continue;
+        }
+        list.push(match own {
+            Value::Bool(true) => format!("--{flag} ({place})"),
+            Value::Bool(false) => format!("no --{flag} ({place})"),
+            own if paper.is_null() => format!("--{flag} {} ({place})", text(own)),
+            own => format!("--{flag} {} ({}: {})", text(own), place.split(':').next().unwrap_or(&place), text(paper)),
+        });
+    }
+    list
+}
+
+/// Where these flags leave the paper's, in words.
+pub fn departures<H: Hyper>(h: &All<H>) -> Vec<String> {
+    let ours = flags(h);
+    let axes = ours.clone().into_iter().filter(|(name, _)| H::AXES.contains(&name.as_str())).collect();
+    match resolve::<H>(&axes, &|_| ()) {
+        Ok(paper) => {
+            differences::<All<H>>(&ours, &flags(&paper), &|flag| is_idle(&h.own, flag) || axes.contains_key(flag))
+        }
+        Err(_) => vec!["the paper has no recipe for these choices".into()],
+    }
+}
+
+/// What makes a recipe out of other flags of training and scoring.
+pub type Sets<H, S> = fn(&mut H, &mut S);
+
+/// Sets nothing.
+pub fn as_usual<H, S>(_: &mut H, _: &mut S) {}
+
+/// The recipe that `sets` make, one after the other, of the paper's defaults and of what is `typed`, which wins: training's
+/// flags, scoring's flags.
+///
+/// # Errors
+/// Where a flag has no default, or does not take its value.
+pub fn recipe<H: Hyper, S: Args + Clone>(typed: &Flags, sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
+    let mut blank = blank::<S>()?;
+    let set = |h: &mut H, s: &mut S| sets.iter().for_each(|set| set(h, s));
+    let h = resolve::<H>(typed, &|h| set(h, &mut blank.clone()))?;
+    set(&mut h.own.clone(), &mut blank);
+    Ok((h, blank))
+}
+
+/// [`recipe`] of the paper alone.
+///
+/// # Errors
+/// As [`recipe`].
+pub fn paper<H: Hyper, S: Args + Clone>(sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
+    recipe(&Map::new(), sets)
+}
+
+/// Where the run of `h` scored by `s` leaves the recipe that `sets` make of the paper's, in words.
+///
+/// # Errors
+/// As [`paper`].
+pub fn off_recipe<H: Hyper, S: Args + Serialize + Clone>(
+    h: &All<H>,
+    s: &S,
+    sets: &[Sets<H, S>],
+) -> Result<Vec<String>> {
+    let (paper, scoring) = paper(sets)?;
+    let h = All { own: h.own.clone().claimed(), usual: h.usual.clone() };
+    let mut list = differences::<All<H>>(&flags(&h), &flags(&paper), &|flag| is_idle(&h.own, flag));
+    list.extend(differences::<S>(&flags(s), &flags(&scoring), &|_| false));
+    Ok(list)
+}

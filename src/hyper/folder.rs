@@ -1,0 +1,51 @@
+//! The name of a run's folder.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::flags::{Flags, flags};
+use super::resolve::resolve;
+use super::{All, Hyper};
+use crate::run::config::typed_as as text;
+
+/// The last part of a path, or the last two where the last alone says nothing.
+pub fn data_name(data: &str) -> String {
+    let parts: Vec<String> = Path::new(data)
+        .components()
+        .filter_map(|part| match part {
+            std::path::Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
+            _ => None,
+        })
+        .collect();
+    let last = parts.last().map_or("here", String::as_str);
+    let several = ["labeled", "detected"].contains(&last) && parts.len() > 1;
+    if several { parts[parts.len() - 2..].join("-") } else { last.to_string() }
+}
+
+/// `data/runs/PAPER/` and the flags of [`Hyper::NAMED`].
+pub fn folder<H: Hyper>(paper: &str, h: &All<H>) -> PathBuf {
+    let (all, usual) = (flags(h), resolve::<H>(&Map::new(), &|_| ()).map(|all| flags(&all)).unwrap_or_default());
+    let part = |named: &&str| {
+        let mut flags = named.trim_start_matches('?').split('|');
+        let (flag, value) = flags.find_map(|flag| Some((flag, all.get(flag).filter(|value| !value.is_null())?)))?;
+        match named.starts_with('?') {
+            true if usual.get(flag) == Some(value) => None,
+            true => Some(with_flag(flag, value)),
+            false if flag == "data" => Some(data_name(&text(value))),
+            false => Some(text(value)),
+        }
+    };
+    Path::new("data/runs").join(paper).join(H::NAMED.iter().filter_map(part).collect::<Vec<_>>().join("-"))
+}
+
+/// A value with its flag's last word before it, as folders have it.
+fn with_flag(flag: &str, value: &Value) -> String {
+    format!("{}{}", flag.rsplit('-').next().unwrap_or(flag), text(value))
+}
+
+/// The values of those flags `typed` that a run's folder has only where they are not the paper's.
+pub(crate) fn named<H: Hyper>(typed: &Flags) -> Vec<String> {
+    let of = H::NAMED.iter().filter_map(|named| named.strip_prefix('?')).flat_map(|named| named.split('|'));
+    of.filter_map(|flag| Some(with_flag(flag, typed.get(flag)?))).collect()
+}

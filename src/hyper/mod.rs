@@ -1,0 +1,189 @@
+//! Hyperparameters, each declared once: a field of a struct that derives clap's `Args` and serde.
+//!
+//! Its type parses and bounds it, its doc comment is the help, the parenthesis at the end of that help is its place in
+//! the paper (or begins with "ours"), its `default_value_t` is the paper's value. From this follow the help with every conditional default, `config.json`, the folder's name, the refusal of an
+//! idle or changed flag, and the sentence about a departure.
+//!
+//! What depends on other flags stands in rows of Rust: [`Hyper::PRESETS`], [`Hyper::IDLE`]. The first flag of a group of the
+//! help has its `help_heading`, and those below it follow.
+
+mod departures;
+mod flags;
+mod folder;
+mod help;
+mod resolve;
+mod values;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use clap::Args;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::catalog;
+use crate::weights::Published;
+
+pub use crate::bounds::{count, positive, within};
+pub use departures::{Sets, as_usual, departures, off_recipe, paper, recipe};
+pub use flags::{Flags, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
+pub(crate) use flags::{args, name};
+pub(crate) use folder::named;
+pub use folder::{data_name, folder};
+use help::headings;
+pub use help::{explained, optional, place, places, some, under};
+pub use resolve::{Typed, choices, is_idle, looked_at, needed, refuse_idle, resolve, resolved, resolved_with};
+pub use values::{Size, two, when};
+
+/// Flags of training or scoring that some runs do not look at, and which runs do.
+pub type Idle<H> = (&'static [&'static str], fn(&H) -> bool);
+
+/// A paper's hyperparameters.
+pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
+    /// Defaults that depend on other flags. They run in this order; after each the flags that were typed are put back, so
+    /// that defaults chain and what is typed always wins.
+    const PRESETS: &'static [fn(&mut Self)] = &[];
+    /// Flags that some runs do not look at.
+    const IDLE: &'static [Idle<Self>] = &[];
+    /// Flags whose values are choices that the paper itself has: no departures, and the help shows their defaults.
+    const AXES: &'static [&'static str] = &[];
+    /// The flags that say how long a training is.
+    const LENGTH: &'static [&'static str] = &["steps"];
+    /// The flags that make a run folder's name; one that begins with `?` counts where it is not the default, of `a|b` the
+    /// first that is given.
+    const NAMED: &'static [&'static str];
+
+    /// The same as the paper's numbers are said of it: of choices that the paper does not tell apart the one in its recipes.
+    fn claimed(self) -> Self {
+        self
+    }
+
+    /// What `--weights` is to a network of these flags.
+    fn weights(&self) -> Weights {
+        Weights::None
+    }
+
+    /// Refuses what cannot train, beyond what each flag refuses by itself. The error names a flag and what to type.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What the file that `--weights` names is to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// Nothing: the flag is idle.
+    None,
+    /// It may start from such a file.
+    May(Published),
+    /// It starts from one, unless `none` is typed.
+    Must(Published),
+}
+
+impl Weights {
+    /// How a file fits.
+    pub fn published(self) -> Option<Published> {
+        match self {
+            Weights::None => None,
+            Weights::May(published) | Weights::Must(published) => Some(published),
+        }
+    }
+}
+
+/// Flags of every paper.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Usual {
+    /// Everything random follows from this (ours)
+    #[arg(long, default_value_t = 1, help_heading = "Optimisation")]
+    pub seed: u64,
+    /// Compute the network in bfloat16; losses and mining stay in f32 (the paper: f32)
+    #[arg(long, help_heading = "Machine")]
+    pub amp: bool,
+    /// Steps between two log lines (ours)
+    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = within(1..=1_000_000_000_u64), help_heading = "Machine")]
+    pub log_every: u64,
+}
+
+/// The paper's flags and the usual ones: what `config.json` holds.
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct All<H: Args> {
+    /// The paper's.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub own: H,
+    /// Every paper's.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub usual: Usual,
+}
+
+/// An error of the command line: the program ends with 2.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// `error` as one of the command line.
+pub fn usage(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Usage>() { error } else { Usage(format!("{error:#}")).into() }
+}
+
+/// Refuses what cannot train, missing weights too.
+///
+/// # Errors
+/// The flag, and what to type.
+pub fn check<H: Hyper>(h: &H) -> Result<()> {
+    if let (Weights::Must(published), Some(Value::Null)) = (h.weights(), flags(h).get("weights")) {
+        let network = under::<H>("Network");
+        let others = choices(h, |flag| network.iter().any(|own| own == flag), |h| h.weights() == Weights::None);
+        bail!(
+            "training starts from ImageNet weights: say --weights FILE{}, --weights none to train from scratch{}{}",
+            published
+                .fetch
+                .first()
+                .map_or(String::new(), |name| format!(" ({} gets it into data/weights)", catalog::fetch(name))),
+            if flags(h).contains_key("start") { ", --start RUN" } else { "" },
+            others.iter().map(|other| format!(", or {other}")).collect::<String>()
+        );
+    }
+    h.check()
+}
+
+/// Fails where a paper's flags, of training and of scoring, break what this module promises of them: for one test over all papers.
+///
+/// # Errors
+/// The first flag without a heading or a place, or a row that names a flag that does not exist.
+pub fn sound<H: Hyper, S: Args>() -> Result<()> {
+    let all = args::<All<H>>();
+    placed::<All<H>>()?;
+    placed::<S>()?;
+    let bare = headings::<All<H>>().into_iter().find(|(_, heading)| heading.is_empty());
+    bare.map_or(Ok(()), |(flag, _)| Err(anyhow!("--{flag} has no heading")))?;
+    let known: BTreeSet<String> = all.iter().chain(&args::<S>()).map(name).collect();
+    let named = H::NAMED.iter().flat_map(|flag| flag.trim_start_matches('?').split('|'));
+    let idle = H::IDLE.iter().flat_map(|(flags, _)| flags.iter().copied()).chain(H::LENGTH.iter().copied());
+    for flag in named.chain(idle).chain(H::AXES.iter().copied()) {
+        ensure!(known.contains(flag), "a row names --{flag}, which does not exist");
+    }
+    resolve::<H>(&Map::new(), &|_| ()).map(drop)
+}
+
+/// Fails where a flag has no place in the paper and is not marked ours.
+///
+/// # Errors
+/// The first such flag.
+pub fn placed<A: Args>() -> Result<()> {
+    for arg in args::<A>() {
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        ensure!(help.ends_with(')'), "--{} has no place in the paper and is not marked ours: {help}", name(&arg));
+        ensure!(!help.contains('`'), "--{}: backticks in {help}", name(&arg));
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! A run as its folder says it is, or published weights as if they were one; and its networks, loaded when asked for.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tch::nn::VarStore;
+
+use super::Paper;
+use crate::device::machine::Machine;
+use crate::hyper::{self, All, Flags, Hyper};
+use crate::run::config::{Config, typed_as};
+use crate::run::{
+    Run, checkpoint,
+    folder::{self, BEFORE, NEWEST, UNTRAINED, check_ours},
+    scores::BEST,
+    session,
+};
+use crate::say::say;
+use crate::weights::{self, Published};
+use crate::{catalog, files, verbs};
+
+/// What processes that were told different run folders are told.
+pub(crate) const RUN: &str = "--run: give every process the same";
+
+/// A network with its weights.
+#[derive(Debug)]
+pub struct Loaded<N> {
+    /// Holds the weights.
+    pub store: VarStore,
+    /// The network.
+    pub net: N,
+    /// Steps trained.
+    pub step: u64,
+}
+
+/// What weights a network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// Those of the run's newest checkpoint.
+    Trained,
+    /// Those of its best one by scores while it trained.
+    Best,
+    /// Those that training found.
+    Untrained,
+    /// All of a file's, which others trained.
+    Published,
+}
+
+impl Stand {
+    /// Where scores and models belong that are the run's in the folder `at`.
+    pub fn folder(self, at: PathBuf) -> PathBuf {
+        match self {
+            Stand::Untrained => at.join(UNTRAINED),
+            Stand::Best => at.join(folder::BEST),
+            Stand::Trained | Stand::Published => at,
+        }
+    }
+}
+
+/// The networks of a run, loaded when asked for.
+pub struct Nets<'a, P: Paper> {
+    /// The run's flags.
+    pub h: &'a All<P::Hyper>,
+    /// What the network must know of its data.
+    pub shape: &'a P::Shape,
+    /// How it computes.
+    pub run: &'a Run,
+    pub(super) at: &'a Path,
+    pub(super) config: &'a Config,
+    pub(super) stand: Stand,
+    /// Weights that are just being trained, in place of all that stands in files.
+    pub(super) live: Option<&'a VarStore>,
+    /// What the data to score are, where they are not the run's own: the flags that name them.
+    pub(crate) elsewhere: Option<Flags>,
+    pub(super) steps: RefCell<Vec<(String, u64)>>,
+}
+
+impl<P: Paper> Nets<'_, P> {
+    /// The network of a part of the run ("" where a run has one): as it was trained, or as training found it.
+    ///
+    /// # Errors
+    /// Where there is no checkpoint, or it is of other flags.
+    pub fn part(&self, part: &str) -> Result<Loaded<P::Net>> {
+        let mut store = self.run.store();
+        let net = P::network(&self.h.own, self.shape, part, &store, self.run)?;
+        let at = folder_of(self.at, part);
+        let step = match self.stand {
+            _ if let Some(live) = self.live => store.copy(live).map(|()| 0)?,
+            Stand::Trained | Stand::Best => {
+                let best = self.stand == Stand::Best;
+                session::load(&at, &part_config(self.config, part), &mut store, best, self.run.world())?
+            }
+            Stand::Untrained => started::<P>(&self.h.own, &store).map(|()| 0)?,
+            Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole).map(|()| 0)?,
+        };
+        self.steps.borrow_mut().push((part.to_string(), step));
+        Ok(Loaded { store, net, step })
+    }
+
+    /// The network of a run that has one.
+    ///
+    /// # Errors
+    /// As [`Nets::part`].
+    pub fn only(&self) -> Result<P::Net> {
+        Ok(self.part("")?.net)
+    }
+
+    /// Published weights say in their folder what they are.
+    ///
+    /// # Errors
+    /// Where something else is there.
+    pub(super) fn claim(&self) -> Result<()> {
+        let folder = self.at;
+        if self.stand != Stand::Published {
+            return Ok(());
+        }
+        let old = Config::read(folder).ok();
+        let same = old.as_ref().is_none_or(|old| old.flags.get("weights") == self.config.flags.get("weights"));
+        let ours = same && !checkpoint::exists(folder) && check_ours(folder).is_ok();
+        ensure!(ours, "{} holds something else: move it, or give the weights' file another name", folder.display());
+        std::fs::create_dir_all(folder).map_err(|error| files::cannot(folder, error))?;
+        files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
+    }
+
+    /// What makes a file that a verb writes: program, command line, weights and their hash, flags; and a hash of what an
+    /// embedding depends on, `how` photos are seen among it.
+    ///
+    /// # Errors
+    /// Where the weights' file cannot be read.
+    pub(crate) fn made(&self, how: &P::Scoring) -> Result<(Value, String)> {
+        let made: &[&str] = match self.stand {
+            Stand::Trained => &[NEWEST, BEFORE],
+            Stand::Best => &[BEST],
+            _ => &[],
+        };
+        let made = made.iter().map(|name| self.at.join(name)).find(|file| file.exists());
+        let file = made.or_else(|| file_of(&self.h.own));
+        let weights = file.as_ref().map(|file| files::read(file).map_err(|error| weights::unread(file, error)));
+        let hash = blake3::hash(&weights.transpose()?.unwrap_or_default()).to_hex();
+        let how = verbs::embedding::<P::Scoring>(hyper::flags(how));
+        let known = json!([hash.as_str(), format!("{:?}", self.stand), hyper::flags(self.h), how]);
+        let words: Vec<String> = std::env::args().collect();
+        let network: Flags = hyper::looked_at(self.h, "Network").into_iter().collect();
+        let program = format!("{} {}", P::NAME, env!("CARGO_PKG_VERSION"));
+        let made = json!({"program": program, "command": words, "weights": file, "weights_blake3": hash.as_str(), "network": network, "scoring": how});
+        Ok((made, blake3::hash(known.to_string().as_bytes()).to_hex().to_string()))
+    }
+
+    /// The same networks as training found them.
+    pub fn untrained(&self) -> Nets<'_, P> {
+        let elsewhere = self.elsewhere.clone();
+        Nets { stand: Stand::Untrained, steps: RefCell::default(), elsewhere, ..*self }
+    }
+
+    /// Whether a part of the run has been trained, at least in part.
+    pub fn has(&self, part: &str) -> bool {
+        checkpoint::exists(&folder_of(self.at, part))
+    }
+}
+
+/// A run as its folder says it is, or published weights as if they were one.
+pub(crate) struct Opened<P: Paper> {
+    /// Its folder.
+    pub at: PathBuf,
+    /// Its flags.
+    pub h: All<P::Hyper>,
+    /// What its network knows of its data.
+    pub shape: P::Shape,
+    /// What weights it has.
+    pub stand: Stand,
+    pub(super) config: Config,
+}
+
+impl<P: Paper> Opened<P> {
+    pub fn nets<'a>(&'a self, run: &'a Run) -> Nets<'a, P> {
+        let Opened { at, h, shape, stand, config } = self;
+        Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, steps: RefCell::default() }
+    }
+}
+
+/// A run from its folder; of several processes the first one reads.
+pub(crate) fn opened<P: Paper>(at: &Path, mut machine: Machine) -> Result<(Opened<P>, Run)> {
+    machine.world.agree(RUN, &at)?;
+    let own = if machine.world.leads() { Some(Config::read(at)?) } else { None };
+    let config = machine.world.told(&own)?.context("process 0 found no run")?;
+    let (h, shape) = understood::<P>(at, &config)?;
+    // What a run was trained without it is not measured on either.
+    machine.skip_unreadable = config.machine.get("skip-unreadable").is_some_and(|skips| skips == true);
+    let run = run_of(&h, machine);
+    Ok((Opened { at: at.into(), h, shape, stand: Stand::Trained, config }, run))
+}
+
+/// Does `work` with the networks of the trained run at `at`: for a verb of the paper's own.
+///
+/// # Errors
+/// Where there is no run of the paper, and those of `work`.
+pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'_, P>) -> Result<()>) -> Result<()> {
+    let (opened, run) = opened::<P>(at, machine)?;
+    work(&opened.nets(&run))
+}
+
+/// Published weights of the network of `h`: `data/runs/PAPER/NAME-OF-THE-FILE`.
+pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Result<(Opened<P>, Run)> {
+    let file = file_of(&h.own).and_then(|file| Some((file.file_stem()?.to_owned(), file)));
+    let (name, file) = file.ok_or_else(|| hyper::usage(anyhow!("--weights: name a file")))?;
+    // One name in all folders; what they were trained on is not known.
+    let full = file.canonicalize().unwrap_or(file);
+    let known = [("data", String::new()), ("weights", full.to_string_lossy().into_owned())];
+    h.own = hyper::with(&h.own, &known.map(|(name, value)| (name.into(), value.into())).into_iter().collect())?;
+    let (run, shape) = (run_of(&h, machine), P::Shape::default());
+    let at = Path::new("data/runs").join(P::NAME).join(name);
+    let config = config_of::<P>(&h, &shape, &run)?;
+    Ok((Opened { at, h, shape, stand: Stand::Published, config }, run))
+}
+
+/// The flags of the run at `at`, whose configuration is `config`, and what its network knows of its data.
+///
+/// # Errors
+/// Where it is another paper's, a part, of another version, or was changed by hand into what no command line gives.
+pub(crate) fn understood<P: Paper>(at: &Path, config: &Config) -> Result<(All<P::Hyper>, P::Shape)> {
+    config.check_paper(at, P::NAME)?;
+    let part = config.flags.contains_key("part");
+    ensure!(!part, "{} is a part of the run in the folder above it: say that one", at.display());
+    let other = || format!("{} is a run of another version of this program: train it again", at.display());
+    let restore = || format!("{}: restore it, or train again", at.join("config.json").display());
+    hyper::check_bounds::<All<P::Hyper>>(&config.flags).with_context(restore)?;
+    let h: All<P::Hyper> = hyper::from_flags(&config.flags).with_context(other)?;
+    ensure!(hyper::flags(&h) == config.flags, other());
+    check_run::<P>(at, config)?;
+    hyper::check(&h.own).with_context(restore)?;
+    Ok((h, serde_json::from_value(config.data.clone()).with_context(other)?))
+}
+
+/// Errors where the folder `at` is no run of the paper: another one's, or published weights', which have no data.
+pub(crate) fn check_run<P: Paper>(at: &Path, config: &Config) -> Result<()> {
+    config.check_paper(at, P::NAME)?;
+    let Ok(h) = hyper::from_flags::<All<P::Hyper>>(&config.flags) else { return Ok(()) };
+    if let (Some(file), true) = (file_of(&h.own), P::PUBLISHED && hyper::shown(&h, "data").is_empty()) {
+        let (at, file, network) = (at.display(), file.display(), taken_for::<P>(&h.own, &file));
+        bail!(
+            "{at} holds what published weights gave, and no run: say --weights {file} with {network} in place of --run"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn run_of<H: Hyper>(h: &All<H>, machine: Machine) -> Run {
+    Run { machine, seed: h.usual.seed, amp: h.usual.amp }
+}
+
+pub(super) fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run) -> Result<Config> {
+    Config::new(P::NAME, hyper::flags(h), serde_json::to_value(shape)?, &run.machine.name)
+}
+
+/// The file of weights that the flags name.
+pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
+    let flags = hyper::flags(h);
+    flags.get("weights").and_then(Value::as_str).filter(|file| *file != "none").map(PathBuf::from)
+}
+
+/// The network of `store` from the file that `--weights` names, if it does.
+fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<()> {
+    let (Some(published), Some(file)) = (h.weights().published(), file_of(h)) else { return Ok(()) };
+    let started = weights::start(store, &file, &fit(published));
+    // Of a network whose file has the first layers alone no other was meant.
+    say(if P::PUBLISHED { started.with_context(|| taken_for::<P>(h, &file)) } else { started }?);
+    Ok(())
+}
+
+/// The network of `store` as training finds it, but for what it takes from its data.
+pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<()> {
+    P::start(h, store)?;
+    from_outside::<P>(h, store, |published| published)
+}
+
+/// Which network a file was taken for, and which one it is of where its name says it.
+fn taken_for<P: Paper>(h: &P::Hyper, file: &Path) -> String {
+    let (ours, usual) = (hyper::flags(h), hyper::blank::<P::Hyper>().map(|usual| hyper::flags(&usual)));
+    let network = hyper::under::<P::Hyper>("Network");
+    let axis = |flag: &str| P::Hyper::AXES.contains(&flag) && network.iter().any(|known| known == flag);
+    let shown = |(flag, value): (&String, &Value)| {
+        let usual = usual.as_ref().is_ok_and(|usual| usual.get(flag) == Some(value));
+        format!("--{flag} {}{}", typed_as(value), if usual { " (the default)" } else { "" })
+    };
+    let taken: Vec<String> = ours.iter().filter(|(flag, _)| axis(flag)).map(shown).collect();
+    let own = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let fetched = |h: &P::Hyper| h.weights().published().map_or(&[][..], |published| published.fetch);
+    let knows = |h: &P::Hyper| fetched(h).iter().any(|name| own == Some(name));
+    let fits = if knows(h) { Vec::new() } else { hyper::choices(h, axis, knows) };
+    let fits = fits.first().map_or(String::new(), |fits| format!("; a file of this name is for {fits}"));
+    format!("{}{fits}", taken.join(" "))
+}
+
+/// Where a part of the run at `at` lies: in a subfolder, or, without a name, in the run's own folder.
+pub(super) fn folder_of(at: &Path, part: &str) -> PathBuf {
+    if part.is_empty() { at.to_path_buf() } else { at.join(part) }
+}
+
+/// The configuration of a part: the run's, and which part it is.
+pub(super) fn part_config(config: &Config, part: &str) -> Config {
+    let mut config = config.clone();
+    if !part.is_empty() {
+        config.flags.insert("part".into(), part.into());
+    }
+    config
+}

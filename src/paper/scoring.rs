@@ -1,0 +1,217 @@
+//! How a run is scored and exported: where its scores stand, what they stand beside, and its page.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+use super::nets::{Loaded, Nets, Stand, file_of, opened, with_run};
+use super::{Evaluation, Paper};
+use crate::device::machine::Machine;
+use crate::hyper::{self, All, Flags};
+use crate::report::Report;
+use crate::results::Results;
+use crate::run::config::typed_as;
+use crate::run::{
+    Run,
+    folder::{REPORT, RESULTS},
+    photos::content,
+};
+use crate::say::{note, print};
+use crate::tasks::Data;
+use crate::{claims, export, files, outputs};
+
+/// Scores a run into the folder `at`, or where [`place`] says: `results.json` and `report.html`.
+pub(crate) fn evaluate<P: Paper>(
+    nets: &Nets<'_, P>,
+    data: &P::Data,
+    at: &Path,
+    how: &P::Scoring,
+) -> Result<(Results, Evaluation)> {
+    let (h, run) = (nets.h, nets.run);
+    let alike = (data.name(), format!("{how:?}"));
+    run.world().agree("the data, or how to score them: give every process the same", &alike)?;
+    let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
+    let (mut at, mut scored) = (at.to_path_buf(), None);
+    // Of several processes the first one alone writes.
+    if run.leads() {
+        Results::check_paper(&at, P::NAME)?;
+        at = place(at, &of, &scoring);
+        Results::check(&at, P::NAME)?;
+        scored = content(data.tested().collect());
+        let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let before = before.and_then(|old| Some(old["scored"].as_str()?.to_string()));
+        if before.is_some() && before != scored {
+            note(format!("the test data are not those of the scores that {} had: do not compare them", at.display()));
+        }
+    }
+    let found = P::evaluate(&h.own, data, nets, how, run)?;
+    let (mut list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
+    let mut short = None;
+    for (part, step) in nets.steps.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
+        let steps = P::plan(&h.own, data, part, run)?.steps;
+        if *step < steps {
+            short = Some(format!("training stopped at step {step} of {steps}"));
+        }
+    }
+    let untrained = match nets.stand {
+        Stand::Trained => None,
+        Stand::Best => Some("this is the best checkpoint by scores, and not the last".into()),
+        Stand::Untrained => Some("this is the network as training found it".to_string()),
+        Stand::Published => Some("these weights are from outside".into()),
+    };
+    let elsewhere = nets.elsewhere.as_ref().map(|_| "this run was trained on other data".to_string());
+    let unlike = P::UNLIKE.iter().find(|(holds, _)| holds(&h.own, data)).map(|(_, why)| why.to_string());
+    let mut comparable = match unlike.or(untrained).or(short).or(elsewhere) {
+        Some(why) => Err(why),
+        None => comparable,
+    };
+    list.iter_mut().filter(|_| comparable.is_err()).for_each(|row| row.ours = None);
+    let mut protocol = found.protocol.clone();
+    if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
+        protocol.push(format!("weights: {}, trained elsewhere", file.display()));
+        // A photo seen otherwise is none of theirs.
+        let cropped = P::SEEN.iter().any(|flag| nets.elsewhere.iter().any(|typed| typed.contains_key(*flag)));
+        let known = if cropped { &[] } else { P::THEIRS };
+        let set = data.published().unwrap_or_default();
+        let known = claims::published(known, P::COUNT, &list, (&file, how), &set, &found.scores)?;
+        if known.iter().any(|row| !row.of_weights) {
+            comparable = Ok(());
+        }
+        list.extend(known);
+    }
+    let results = Results {
+        at,
+        of,
+        scored,
+        paper: P::NAME.into(),
+        citation: P::CITATION.into(),
+        data: data.name().into(),
+        step: nets.steps.borrow().iter().map(|(_, step)| *step).max().unwrap_or(0),
+        protocol,
+        scoring,
+        scores: found.scores.clone(),
+        comparable: comparable.is_ok(),
+        not_comparable_because: comparable.err(),
+        claims: list,
+        departures: if nets.stand == Stand::Published { Vec::new() } else { departures::<P>(h) },
+    };
+    // Every process has the same scores; the first one writes.
+    if run.leads() {
+        nets.claim()?;
+        let at = &results.at;
+        std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
+        results.write()?;
+        report::<P>(nets, data, &results, &found)?.write(&at.join(REPORT))?;
+    }
+    Ok((results, found))
+}
+
+/// Where scores may stand that belong in `at`: there, or, where others stand there, beside them by a hash of what data they
+/// are `of`, or below them by the flags of scoring that differ.
+fn place(at: PathBuf, of: &Value, scoring: &Flags) -> PathBuf {
+    let old = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let Some(old) = old.filter(|old| old["paper"].is_string()) else { return at };
+    if old["of"] != *of {
+        let hash = blake3::hash(of.to_string().as_bytes()).to_hex();
+        return place(
+            [at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into(),
+            of,
+            scoring,
+        );
+    }
+    let differ = scoring.iter().filter(|(name, value)| old["scoring"][name] != **value);
+    let differ: Vec<String> = differ.map(|(name, value)| format!("{name}-{}", typed_as(value))).collect();
+    if differ.is_empty() { at } else { place(at.join(differ.join("-").replace('/', "-")), of, scoring) }
+}
+
+/// All that departs from the paper in a run with these flags.
+pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
+    let some = P::DEPARTURES_WHERE.iter().filter(|(holds, _)| holds(&h.own)).map(|(_, text)| text);
+    P::DEPARTURES.iter().chain(some).map(|text| text.to_string()).chain(hyper::departures(h)).collect()
+}
+
+/// A page that says what was trained: on which data, with which flags, for how many steps, where.
+pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: Option<String>, device: &str) -> Report {
+    let mut facts = vec![("data".to_string(), data.to_string())];
+    // Of published weights nobody here knows how they were trained.
+    let trained = steps.is_some();
+    for heading in ["Network", "Loss", "Batches"].iter().take(if trained { 3 } else { 1 }) {
+        facts.extend(hyper::looked_at(h, heading).into_iter().map(|(flag, value)| (flag, typed_as(&value))));
+    }
+    if let Some(steps) = steps {
+        facts.push(("steps".into(), steps));
+        facts.push(("seed".into(), h.usual.seed.to_string()));
+    }
+    facts.push(("device".into(), device.into()));
+    let mut report = Report::new(P::NAME, P::CITATION);
+    report.facts(&facts);
+    report
+}
+
+fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found: &Evaluation) -> Result<Report> {
+    let steps = (nets.stand != Stand::Published).then(|| results.step.to_string());
+    let mut report = page::<P>(nets.h, &results.data, steps, &nets.run.machine.name);
+    results.lead(P::COUNT, &mut report);
+    found.tables.iter().for_each(|(title, table)| report.table(title, "", table));
+    results.onto(&mut report, !found.tables.is_empty());
+    if !data.notes().is_empty() {
+        report.list("Data", data.notes());
+    }
+    // A run of several parts has their logs alone.
+    let logs = [&results.at, nets.at].into_iter().find(|folder| folder.join("log.jsonl").exists()).unwrap_or(nets.at);
+    crate::report::curves(&mut report, &[("", logs)])?;
+    report.append(found.report.clone());
+    if !results.departures.is_empty() {
+        report.list("Departures from the paper", &results.departures);
+    }
+    Ok(report)
+}
+
+/// Scores the trained run at `at` into the folder `into`.
+pub(crate) fn scored<P: Paper>(
+    at: &Path,
+    run: &Run,
+    data: &P::Data,
+    into: &Path,
+    how: &P::Scoring,
+) -> Result<(Results, Evaluation)> {
+    let (opened, run) = opened::<P>(at, run.machine.clone())?;
+    evaluate::<P>(&opened.nets(&run), data, into, how)
+}
+
+/// TorchScript with named parameters, compared with the network before it counts as written.
+pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Result<()> {
+    let at = nets.stand.folder(nets.at.to_path_buf());
+    let modules = P::modules(&nets.h.own, how)?;
+    modules.iter().try_for_each(|(_, file)| outputs::check_module(&at.join(file)))?;
+    for (part, file) in modules {
+        let Loaded { store, net, step } = nets.part(&part)?;
+        let about = P::about(&nets.h.own, nets.shape, &part, how);
+        // Not zeros: a zero image has no direction before its normalisation.
+        let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
+        let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
+        nets.claim()?;
+        std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
+        let path = at.join(file);
+        let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
+        let network = hyper::looked_at(nets.h, "Network");
+        let words: Vec<String> = network.iter().map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect();
+        let answer = tch::no_grad(|| forward(&examples)).size();
+        let step = (nets.stand != Stand::Published).then_some(step);
+        let text = about.json(P::NAME, network.into_iter().collect(), step, &answer)?;
+        print(export::torchscript(&store, &forward, &examples, &text, &path)?)?;
+        files::write_atomic(&path.with_extension("json"), text.as_bytes())?;
+        print(format!("network: {}\n{about}", words.join(", ")))?;
+        let json = path.with_extension("json");
+        print(format!("model:   {}\nabout:   {}, also its extra file model.json", path.display(), json.display()))?;
+    }
+    Ok(())
+}
+
+/// Exports the trained run at `at`.
+pub(crate) fn exported<P: Paper>(at: &Path, machine: &Machine, how: &P::Scoring) -> Result<()> {
+    with_run::<P>(at, machine.clone(), |nets| export_run(nets, how))
+}

@@ -1,0 +1,162 @@
+//! How a run is trained: its data opened and looked at, then every part that it has, from where it was interrupted.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::json;
+use tch::nn::VarStore;
+
+use super::nets::{Nets, Stand, config_of, folder_of, part_config, started};
+use super::{Paper, Plan};
+use crate::device::machine::Machine;
+use crate::hyper::{self, All, Hyper};
+use crate::run::config::{self, Config, typed_as};
+use crate::run::{
+    Run, checkpoint,
+    folder::check_free,
+    photos::Photos,
+    scores::Scores,
+    session::{self, Session, Tried},
+};
+use crate::say::note;
+use crate::tasks::Data;
+use crate::{older, results};
+
+/// So long photos are looked at before a training begins: all of a small set. Of a large one, what cannot be used is found
+/// when it is first drawn, or tested.
+const GLANCE: Duration = Duration::from_secs(3);
+
+/// The data of a training, said and looked at; errors first where it cannot write into the run folder `at`.
+pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Option<&Path>) -> Result<P::Data> {
+    at.filter(|_| machine.world.leads()).map_or(Ok(()), check_free)?;
+    if let (Some(every), Err(why)) = (machine.score_every, P::chooses(&h.own)) {
+        return Err(hyper::usage(anyhow!("--score-every {every}: {why}")));
+    }
+    let data = P::open(&h.own, h.usual.seed)?;
+    data.trainable()?;
+    data.check(!machine.skip_unreadable, GLANCE)?;
+    ensure!(
+        !machine.skip_unreadable || (P::BRINGS == "images" && data.trained().any(|read| read.path.is_some())),
+        hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
+    );
+    data.notes().iter().for_each(note);
+    Ok(data)
+}
+
+/// Some steps of a training, of which nothing is kept: what a step takes, and the steps that there are to do.
+pub(crate) fn tried<P: Paper>(h: &All<P::Hyper>, data: &P::Data, run: &Run) -> Result<Tried> {
+    let folder = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
+    match train_in::<P>(h, data, &folder.path().join("trial"), run, true) {
+        Ok(()) => Err(anyhow!("a trial that did not end")),
+        Err(error) => error.downcast::<Tried>(),
+    }
+}
+
+/// The steps of all parts of a run.
+pub(crate) fn steps<P: Paper>(h: &All<P::Hyper>, data: &P::Data, run: &Run) -> Result<u64> {
+    let h = &settled::<P>(h, Path::new(""), run)?;
+    P::parts(&h.own, data)?.iter().map(|part| Ok(P::plan(&h.own, data, part, run)?.steps)).sum()
+}
+
+/// Errors where the run at `at`, which was begun, is of other flags or data.
+pub(crate) fn check_begun<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
+    let h = &settled::<P>(h, at, run)?;
+    config_of::<P>(h, &P::shape(&h.own, data)?, run)?.match_folder(at)
+}
+
+/// Trains all parts, or goes on; what is trained already is passed over.
+pub(crate) fn train<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run) -> Result<()> {
+    train_in::<P>(h, data, at, run, false)
+}
+
+fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, trial: bool) -> Result<()> {
+    let asked = "--data (what it trains on): give every process the same";
+    if run.world().size() > 1 {
+        run.world().agree(asked, &data.alike())?;
+    }
+    let h = &settled::<P>(h, at, run)?;
+    let shape = P::shape(&h.own, data)?;
+    let config = config_of::<P>(h, &shape, run)?;
+    let (parts, of_run) = (P::parts(&h.own, data)?, config.clone());
+    let several = parts.iter().any(|part| !part.is_empty());
+    // Of several processes the first one alone looks at the run's folder.
+    let mut photos = if run.leads() { Some(Photos::of(data.trained())) } else { None };
+    if several && run.leads() {
+        let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
+        std::fs::create_dir_all(at).with_context(advice)?;
+        let mut whole = config.clone();
+        whole.machine.insert("parts".into(), json!(parts));
+        whole.write_or_match(at)?;
+    }
+    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.data_changed) {
+        config.match_folder(at)?;
+        photos.compare(at)?;
+    }
+    for part in parts {
+        let store = run.store();
+        let net = P::network(&h.own, &shape, &part, &store, run)?;
+        let Plan { steps, rule, weight_decay } = P::plan(&h.own, data, &part, run)?;
+        let (config, folder) = (part_config(&config, &part), folder_of(at, &part));
+        let plan =
+            session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
+        let score = |store: &VarStore| {
+            let (stand, steps, config) = (Stand::Trained, RefCell::default(), &of_run);
+            let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, steps };
+            let all = P::evaluate(&h.own, data, &nets, &hyper::blank()?, run)?.scores;
+            let counts = results::counted(P::COUNT, &all);
+            counts.first().copied().or(all.first()).cloned().context("no score")
+        };
+        let begin = |store: &VarStore| {
+            started::<P>(&h.own, store)?;
+            P::start_on(&h.own, data, store)
+        };
+        // Networks with convolutions see images, whose channels lie last.
+        let images = store.variables().values().any(|x| x.dim() == 4);
+        let mut session = Session::open(plan, &run.machine, store, begin)?;
+        if let Some(every) = run.machine.score_every {
+            session.scores = Some(Scores::new(every, Box::new(score), &folder)?);
+        }
+        let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
+        let named = if part.is_empty() { String::new() } else { format!(", {part}") };
+        if session.announce(&format!("{} on {}{named}, {place}", what(h), data.name()))? {
+            if run.leads() {
+                let models: Vec<String> =
+                    P::modules(&h.own, &hyper::blank()?)?.into_iter().map(|(_, file)| file).collect();
+                older::set_aside(at, session.steps().start, &models)?;
+            }
+            // Only now is the folder the run's, and something trained on them.
+            if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
+                photos.write(at)?;
+            }
+            P::train(&h.own, data, &part, &net, &mut session, run)?;
+            session.close();
+        }
+    }
+    Ok(())
+}
+
+/// The flags, and what they leave to the machine: process 0 says it for all.
+fn settled<P: Paper>(h: &All<P::Hyper>, at: &Path, run: &Run) -> Result<All<P::Hyper>> {
+    config::agree(run.world(), &hyper::flags(h))?;
+    let mut h = h.clone();
+    if run.leads() {
+        let begun = Config::read(at).and_then(|config| hyper::from_flags::<All<P::Hyper>>(&config.flags));
+        P::settle(&mut h.own, begun.ok().map(|begun| begun.own), run);
+    }
+    hyper::from_flags(&run.world().told(&hyper::flags(&h))?)
+}
+
+/// What is trained in a few words: the paper's own choices, and what makes a batch.
+fn what<H: Hyper>(h: &All<H>) -> String {
+    let axes = H::AXES.iter().chain(Some(&"loss").filter(|flag| !H::AXES.contains(flag)));
+    let axes = axes.map(|flag| hyper::shown(h, flag)).filter(|value| !value.is_empty());
+    let batches = hyper::looked_at(h, "Batches").into_iter().filter(|(_, value)| *value != false);
+    axes.chain(batches.map(|(flag, value)| format!("{flag} {}", typed_as(&value)))).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether there is something trained to go on from.
+fn begun(at: &Path, parts: &[String]) -> bool {
+    parts.iter().any(|part| checkpoint::exists(&folder_of(at, part)))
+}
