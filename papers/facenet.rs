@@ -310,7 +310,7 @@ impl Paper for Facenet {
                 let tally = run.world().tally(Loss::EveryPair(h.margin, n), &x, &labels, Metric::SquaredEuclidean)?;
                 Ok((tally.mean(), (tally.mean().detach(), tally, x.detach())))
             })?;
-            session.step(h.rate(t), 0.9);
+            session.step(h.rate(t));
             session.left_out(|| left_out)?;
             let done = Done { step: t, loss: &loss, images, waited: loader.waited() };
             session.after(done, || {

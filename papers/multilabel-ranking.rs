@@ -276,7 +276,7 @@ impl Paper for MultilabelRanking {
             session.zero_grad();
             session.gradients().backward(&loss)?;
             session.clip(h.clip);
-            session.step(rate, 0.9);
+            session.step(rate);
             session.left_out(|| batch.left_out)?;
             let done = Done { step: t, loss: &loss, images: rows, waited: loader.waited() };
             let line = || stats::tally(t, &loss, &tally, json!({"stage": 1, "lr": rate}));
@@ -309,7 +309,7 @@ impl Paper for MultilabelRanking {
             let theta = both.narrow(1, n, shape.k());
             let threshold = losses::label_threshold(&f, &theta, &labels).mean(); // sigmoid of f - θ
             let (loss, rate) = (&count + &threshold, rate(h.lr2, into, all.end - first));
-            session.descend(&loss, rate, 0.9)?;
+            session.descend(&loss, rate)?;
             let done = Done { step: t, loss: &loss, images: place.len() as i64, waited: Duration::ZERO };
             session.after(done, || {
                 let [loss, count, threshold] = [&loss, &count, &threshold].map(|x| x.double_value(&[]));

@@ -299,7 +299,7 @@ impl Paper for QuadrupletPaper {
         while let Some(batch) = loader.next() {
             let (t, pixels, left_out) = batch?;
             let now = step(h, net, &upload(&pixels, run.machine.device), t, run)?;
-            session.descend(&now.loss, rate(h, t), 0.9)?;
+            session.descend(&now.loss, rate(h, t))?;
             session.left_out(|| left_out)?;
             let count = images * h.quadruplets;
             let done = Done { step: t, loss: &now.loss, images: count as i64, waited: loader.waited() };

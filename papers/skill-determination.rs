@@ -207,7 +207,7 @@ impl Paper for SkillDetermination {
     const CITATION: &'static str = "Doughty, Damen, Mayol-Cuevas: Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR 2018, arXiv 1703.09913";
     const COUNT: &'static [&'static str] = &["fused", "spatial", "temporal"];
     const START: &'static str = "Quick start: skill-determination reproduce --data drawn\nThe paper:   skill-determination train --data data/epic-skills --task drawing --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR (with Figures 4 to 6)\nTable 1:     skill-determination data --data data/epic-skills\nTable 2:     skill-determination reproduce --data drawn --table 2\nYour videos: skill-determination rank --run DIR --videos FOLDER\n\nVideos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as scripts/convert frames makes them), with a video's name as a part of theirs;\nTASK is a folder of DIR/annotations. flow writes DIR/flow/TASK/VIDEO/. Ready-made features: DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md.";
-    const BRINGS: &'static str = "videos";
+    const BRINGS: Brings = Brings::Videos;
     const OWN: &'static [Own] = &[
         (
             "rank",
@@ -306,7 +306,7 @@ impl Paper for SkillDetermination {
             let loss = |f: &Tensor, rows: &Range<usize>| terms_of(f, rows).sum() / h.batch as f64;
             session.zero_grad();
             let f = cached::backward_apart(&passes, scores, session.gradients(), loss)?;
-            session.step(rate.rate(t), 0.);
+            session.step(rate.rate(t));
             let f = run.world().gather(&f, &shares)?; // of all processes
             let tally = terms_of(&f, &(0..h.batch));
             let (loss, images) = (tally.mean(), (2 * h.batch * h.segments) as i64);

@@ -38,6 +38,9 @@ pub enum Rule {
     },
 }
 
+/// Adam's β₁ where nothing else is said (Kingma and Ba 2015).
+pub const BETA1: f64 = 0.9;
+
 impl Rule {
     /// Adam as 1703.07737 uses it: β₂ 0.999, eps 1e-8 (the default of the paper's framework).
     pub const ADAM: Rule = Rule::Adam { beta2: 0.999, eps: 1e-8 };

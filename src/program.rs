@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
 use crate::hyper::{self, All, Flags, Typed};
 use crate::outputs::{check_out, write_json};
-use crate::paper::{self, Paper, Stand};
+use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
 use crate::run::stop::{self, Stopped};
@@ -177,13 +177,17 @@ pub fn command<P: Paper>() -> Command {
     let command = ["reproduce", "train"]
         .into_iter()
         .fold(command, |command, verb| command.mut_subcommand(verb, hyper::explained::<P::Hyper>));
-    let brings = clap::Arg::new("brings").long(P::BRINGS).required(true).value_parser(clap::value_parser!(PathBuf));
+    let brings = clap::Arg::new("brings").required(true).value_parser(clap::value_parser!(PathBuf));
     let brings = match P::BRINGS {
-        "images" => brings
+        Brings::Images => brings
+            .long("images")
             .value_name("DIR|FILE")
             .num_args(1..)
             .help("What is to be embedded: images, or folders that are searched with their subfolders"),
-        _ => brings.value_name("DIR").help("Folder of what is to be embedded, searched with its subfolders"),
+        Brings::Videos => brings
+            .long("videos")
+            .value_name("DIR")
+            .help("Folder of what is to be embedded, searched with its subfolders"),
     };
     let seen = |verb: Command| hyper::optional::<P::Hyper>(verb, "Data", |flag| P::SEEN.contains(&flag));
     let command = command
@@ -201,7 +205,7 @@ pub fn command<P: Paper>() -> Command {
     });
     let no_photos = |verb: Command| {
         verb.mut_args(|arg| {
-            let idle = P::BRINGS != "images" && ["skip_unreadable", "kept"].contains(&arg.get_id().as_str());
+            let idle = P::BRINGS == Brings::Videos && ["skip_unreadable", "kept"].contains(&arg.get_id().as_str());
             if idle { arg.hide(true) } else { arg }
         })
     };
@@ -401,7 +405,8 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Reproduce(args) => reproduce::<P>(args, of),
             Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
             Verb::Embed(args) => {
-                let videos = P::BRINGS != "images" && (args.keeping.skip_unreadable || args.keeping.kept.is_some());
+                let videos =
+                    P::BRINGS == Brings::Videos && (args.keeping.skip_unreadable || args.keeping.kept.is_some());
                 ensure!(
                     !videos,
                     hyper::usage(anyhow!("--skip-unreadable, --kept: these are of photos: leave them out"))
@@ -411,7 +416,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 run.machine.skip_unreadable = args.keeping.skip_unreadable;
                 let out = embed::check_out(&args.out)?;
                 let paths: Vec<PathBuf> = of.get_many("brings").context("no folder")?.cloned().collect();
-                let photos = if P::BRINGS == "images" { Brought::photos(&paths)? } else { Vec::new() };
+                let photos = if P::BRINGS == Brings::Images { Brought::photos(&paths)? } else { Vec::new() };
                 let nets = opened.nets(&run);
                 let (made, known) = nets.made(&args.scoring)?;
                 let mut beside = args.out.clone().into_os_string();

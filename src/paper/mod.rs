@@ -42,7 +42,7 @@ pub mod prelude {
     pub use serde_json::{Value, json};
     pub use tch::{Kind, Tensor, nn::VarStore};
 
-    pub use super::{Departure, Evaluation, Loaded, Nets, NoScoring, Own, Paper, Plan, Sees, Unlike};
+    pub use super::{Brings, Departure, Evaluation, Loaded, Nets, NoScoring, Own, Paper, Plan, Sees, Unlike};
     pub use crate::claims::{Claims, Column, Theirs};
     pub use crate::deploy::About;
     pub use crate::distance::Metric;
@@ -69,6 +69,15 @@ pub struct Plan {
     pub weight_decay: f64,
 }
 
+/// What a user brings to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brings {
+    /// Photos: `--images`.
+    Images,
+    /// Videos: `--videos`.
+    Videos,
+}
+
 /// No flags of scoring.
 #[derive(Args, Debug, Clone, Serialize, Deserialize)]
 pub struct NoScoring {}
@@ -90,8 +99,8 @@ pub trait Paper: Sized + 'static {
     const CITATION: &'static str;
     /// The lines below `--help`.
     const START: &'static str = "";
-    /// The flag of `embed` that names what the user brings.
-    const BRINGS: &'static str = "images";
+    /// What the user brings to `embed`.
+    const BRINGS: Brings = Brings::Images;
     /// Flags under "Data" that say how a photo is seen, which `embed` takes too: the run's where they are not given.
     const SEEN: &'static [&'static str] = &[];
     /// Verbs that do with a network what it is for.

@@ -9,7 +9,7 @@ use serde_json::json;
 use tch::nn::VarStore;
 
 use super::nets::{Nets, Stand, config_of, folder_of, part_config, started};
-use super::{Paper, Plan};
+use super::{Brings, Paper, Plan};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Hyper};
 use crate::run::config::{self, Config, typed_as};
@@ -38,7 +38,7 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
     data.trainable()?;
     data.check(!machine.skip_unreadable, GLANCE)?;
     ensure!(
-        !machine.skip_unreadable || (P::BRINGS == "images" && data.trained().any(|read| read.path.is_some())),
+        !machine.skip_unreadable || (P::BRINGS == Brings::Images && data.trained().any(|read| read.path.is_some())),
         hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
     );
     data.notes().iter().for_each(note);

@@ -23,7 +23,7 @@ use crate::collectives::{Gradients, World};
 use crate::device::Captured;
 use crate::device::machine::Machine;
 use crate::losses::Tally;
-use crate::optim::{Optimizer, Rule};
+use crate::optim::{BETA1, Optimizer, Rule};
 use crate::say::{Bar, say};
 use crate::transfer::{peak_memory, upload};
 
@@ -292,19 +292,19 @@ impl<'a> Session<'a> {
         self.optimizer.clip(most);
     }
 
-    /// One step of the rule at learning rate `rate`; `beta1` is Adam's.
-    pub fn step(&mut self, rate: f64, beta1: f64) {
-        self.optimizer.step(rate, beta1);
+    /// One step of the rule at learning rate `rate`, Adam's with [`BETA1`].
+    pub fn step(&mut self, rate: f64) {
+        self.optimizer.step(rate, BETA1);
     }
 
-    /// The gradient of `loss`, and a step against it.
+    /// The gradient of `loss`, and a step against it at learning rate `rate`.
     ///
     /// # Errors
     /// Where another process is gone, or libtorch fails.
-    pub fn descend(&mut self, loss: &Tensor, rate: f64, beta1: f64) -> Result<()> {
+    pub fn descend(&mut self, loss: &Tensor, rate: f64) -> Result<()> {
         self.zero_grad();
         self.gradients().backward(loss)?;
-        self.step(rate, beta1);
+        self.step(rate);
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl Paper for Contrastive {
             let x = run.world().gather(&x, &batch.shares)?;
             let tally = contrastive(&x, &batch.labels, h.margin);
             let loss = tally.mean();
-            session.descend(&loss, 1e-3, 0.9)?;
+            session.descend(&loss, 1e-3)?;
             let done = Done { step: batch.step, loss: &loss, images: x.size()[0], waited: loader.waited() };
             session.after(done, || (stats::tally(batch.step, &loss, &tally, json!({})), None))?;
         }
