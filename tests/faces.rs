@@ -176,8 +176,24 @@ fn trees_and_splits_keep_people_apart() {
     assert!(clean.notes.iter().any(|note| note.starts_with("1 of 3 excluded names are nobody's")), "{:?}", clean.notes);
     let nameless = "4 of 5 training people have no name in the list of names, as \"P00\"";
     assert!(clean.notes.iter().any(|note| note == nameless), "{:?}", clean.notes);
+    // Two folders with one name in the list, or in other letters, are two people, which is said.
+    let known = BTreeMap::from([("P00", "Ann Amos"), ("P03", "ann_amos")].map(|(of, name)| (of.into(), name.into())));
+    let twins = open(&dir.path().join("split")).expect("a set").disjoint(&known, &[]);
+    let said = "1 folder has another's name and is a person of its own, as P00 and P03: ";
+    assert!(twins.notes.iter().any(|note| note.starts_with(said)), "{:?}", twins.notes);
+    tree(&dir.path().join("twins"), 0..4, 2);
+    std::fs::rename(dir.path().join("twins/P03"), dir.path().join("twins/p_01")).expect("renamed");
+    tree(&dir.path().join("twins"), 4..5, 2);
+    std::fs::rename(dir.path().join("twins/P04"), dir.path().join("twins/P-01")).expect("renamed");
+    let twins = open(&dir.path().join("twins")).expect("a set").notes;
+    assert!(
+        twins.iter().any(|note| note.contains("as P-01 and p_01") || note.contains("as p_01 and P-01")),
+        "{twins:?}"
+    );
     // A column of counts is none of the name.
-    for (row, left) in [("P01\t12", 4), ("P01, 12", 4), ("P01,12,f", 4), ("P01", 4), ("12", 5)] {
+    for (row, left) in
+        [("P01\t12", 4), ("P01, 12", 4), ("P01,12,f", 4), ("P01", 4), ("12", 5), ("P01 12", 4), ("P01_0012.jpg", 4)]
+    {
         let list = dir.path().join("exclude.txt");
         std::fs::write(&list, format!("{row}\n")).expect("written");
         let set = open(&dir.path().join("split")).expect("a set");
@@ -196,6 +212,14 @@ fn trees_and_splits_keep_people_apart() {
         "{:?}",
         turned.notes
     );
+    // VGGFace2's by its numbers, whatever there is more of.
+    for (part, person, all) in [("train", "n000001", 0..8), ("test", "n000002", 8..11)] {
+        tree(&dir.path().join("vgg").join(part), all.clone(), 2);
+        let first = dir.path().join(format!("vgg/{part}/P{:02}", all.start));
+        std::fs::rename(first, dir.path().join(format!("vgg/{part}/{person}"))).expect("renamed");
+    }
+    let notes = open(&dir.path().join("vgg")).expect("a set").notes;
+    assert!(notes.iter().any(|note| note.starts_with("train has n000001, whom VGGFace2 tests, and test")), "{notes:?}");
     let trees = FaceSet { layout: FaceLayout::Tree, ..turned };
     assert!(line(trees.disjoint(&BTreeMap::new(), &[]).trainable()).contains("has nobody left to train on"));
     // Another set's test, its people numbered after ours.
@@ -267,6 +291,12 @@ fn flags_open_training_and_test_faces() {
     let same = data("tree", None).elsewhere(&FaceData { crop: Some(0.5), ..data("tree", None) }).expect("a set");
     assert_eq!((same.train.len(), same.test.len()), (12, 4), "people of the training are not tested");
     assert!(line(FaceData { min_images: 9, ..data("tree", None) }.open()).contains("--min-images"));
+    // A list of pairs leaves nobody to train on.
+    let list = dir.path().join("pairs/pairs.txt");
+    tree(&dir.path().join("pairs/people"), 0..4, 3);
+    std::fs::write(list, "2\t1\nP00\t1\t2\nP00\t1\tP01\t3\nP02\t3\t1\nP02\t2\tP03\t2\n").expect("written");
+    let pairs = data("pairs", Some("other")).open().expect("a set");
+    assert!(line(pairs.trainable()).contains("the list in --data (pairs.txt, splits.txt) is of pairs to test"));
     // Who has nobody to train on can still be opened.
     tree(&dir.path().join("single"), 0..6, 1);
     assert_eq!(data("single", None).open().expect("a set").test.len(), 2);

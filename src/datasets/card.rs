@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Photo, persons, thousands};
+use super::{Photo, persons, plural, thousands};
 use crate::say::{Bar, line};
 
 /// Images that cannot be used which a card names on a terminal; the rest are counted.
@@ -154,7 +154,7 @@ impl fmt::Display for Card {
             _ if !self.images => Ok(()),
             0 => write!(f, "\nevery image can be read"),
             count => {
-                write!(f, "\ncannot use {} images:", thousands(count))?;
+                write!(f, "\ncannot use {} {}:", thousands(count), plural(count, "image", "images"))?;
                 self.problems.iter().take(NAMED).try_for_each(|problem| write!(f, "\n  {}", line(problem)))?;
                 let more = count.saturating_sub(NAMED);
                 if more > 0 { write!(f, "\n  and {} more (--out FILE names all)", thousands(more)) } else { Ok(()) }

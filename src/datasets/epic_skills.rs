@@ -14,7 +14,6 @@ use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
 use crate::folders::{Entry, Passed, list, near};
 use crate::lists::{Row, rows};
-use crate::say::note;
 use crate::video::{Cache, Clip, number};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
@@ -113,7 +112,6 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
         ensure!(count == 1, "{count} of {} videos cannot be used, the first: {first:#}", set.videos.len());
         return Err(first);
     }
-    leaps(&wanted).iter().for_each(note);
     Clip::open_all(wanted, cache)
 }
 

@@ -1,13 +1,14 @@
 //! MARS (Zheng et al., ECCV 2016): tracklets of frames, in `bbox_train` and `bbox_test`, listed by the files of
 //! `info`, which come from the authors' evaluation code (github liangzheng06/MARS-evaluation), not with the images.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use matfile::{MatFile, NumericData};
 
-use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands};
+use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands, unlisted};
 use crate::catalog::count;
 use crate::lists::lines;
 use crate::{files, say};
@@ -30,7 +31,9 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     need_folder(dir, "bbox_test", Layout::Mars)?;
     let train = split(dir, "bbox_train", "train_name.txt", "tracks_train_info.mat")?;
     let test = split(dir, "bbox_test", "test_name.txt", "tracks_test_info.mat")?;
-    let mut notes = Vec::new();
+    let listed: HashSet<&str> = train.iter().chain(&test).flatten().map(|photo| &*photo.name).collect();
+    let mut notes = unlisted(dir, &["bbox_train", "bbox_test"], |name| listed.contains(name));
+    drop(listed);
     let all: usize = train.iter().map(Vec::len).sum();
     // "Exact same setup": every frame is an image of its person.
     let train: Vec<Photo> = train.into_iter().flatten().filter(|photo| photo.person > 0).collect();

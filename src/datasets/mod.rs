@@ -19,7 +19,8 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::folders::{Entry, Passed, held, is_tree, list, named, near, spelt};
+use crate::folders::{Entry, Passed, held, images, is_tree, list, named, near, spelt};
+use crate::lists::spellings;
 use crate::{catalog, seed};
 
 pub use crate::source::Source;
@@ -282,6 +283,31 @@ fn copies<'a>(photos: impl Iterator<Item = &'a Photo>) -> Option<String> {
     ))
 }
 
+/// A note of folders whose names are one name as people write it, in other letters or by a list: `named` are folders, each
+/// with its name.
+fn namesakes<'a>(named: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let mut first: BTreeMap<String, &str> = BTreeMap::new();
+    let mut twins = named.filter_map(|(folder, name)| {
+        let all = spellings(name);
+        let other = all.iter().find_map(|name| first.get(name)).copied().filter(|other| *other != folder);
+        for name in all {
+            first.entry(name).or_insert(folder);
+        }
+        Some((other?, folder))
+    });
+    let (one, other) = twins.next()?;
+    let count = 1 + twins.count();
+    let word = plural(
+        count,
+        "folder has another's name and is a person of its own",
+        "folders have others' names and are people of their own",
+    );
+    Some(format!(
+        "{} {word}, as {one} and {other}: where it is one person, move the photos into one folder",
+        thousands(count)
+    ))
+}
+
 /// Why a set has nobody to train on, or only one person.
 pub(crate) fn too_few(set: &ReidSet) -> String {
     let trained = persons(&*set.train).len();
@@ -351,6 +377,29 @@ fn beside(dir: &Path, own: &[&str]) -> Result<Vec<String>> {
     let own = own.iter().take(2).copied().collect::<Vec<_>>().join(" and ");
     let folders = (!others.is_empty()).then(|| format!("passed over beside {own}: {}", others.join(", ")));
     Ok(folders.into_iter().chain(passed.unnamed().note()).collect())
+}
+
+/// Which images of a set's `folders` no list names, by their paths in the set, and what else is passed over there.
+fn unlisted(dir: &Path, folders: &[&str], listed: impl Fn(&str) -> bool) -> Vec<String> {
+    let (mut passed, mut notes) = (Passed::default(), Vec::new());
+    // Where there is no such folder, what the lists name is missed.
+    for folder in folders.iter().filter(|folder| dir.join(folder).is_dir()) {
+        let all = match images(&dir.join(folder), &mut passed) {
+            Ok(all) => all,
+            Err(error) => {
+                notes.push(format!("{error:#}: what no list names in {folder} is not known"));
+                continue;
+            }
+        };
+        let mut odd = all.iter().filter(|image| !listed(&format!("{folder}/{}", image.name)));
+        if let Some(first) = odd.next() {
+            let count = 1 + odd.count();
+            let word = plural(count, "image", "images");
+            notes.push(format!("no list names {} {word} in {folder}: {}", thousands(count), first.name));
+        }
+    }
+    notes.extend(passed.note());
+    notes
 }
 
 /// A note where more are tested than trained on: perhaps the folders were swapped.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
-use super::{Layout, Photo, ReidSet, SIDES, Source, beside, known, no_part, nothing, plural, thousands, turned};
+use super::{
+    Layout, Photo, ReidSet, SIDES, Source, beside, known, namesakes, no_part, nothing, plural, thousands, turned,
+};
 use crate::folders::{Identities, Passed, identities};
 use crate::lists::composed;
 use crate::seed;
@@ -44,11 +46,9 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     };
     notes.extend(passed.note());
     // Sorted names of both parts, so that a person keeps one number.
-    let mut number = BTreeMap::new();
-    for name in train.keys().chain(test.keys()).collect::<BTreeSet<_>>() {
-        let next = number.len() as i64 + 1;
-        number.entry(composed(name)).or_insert(next);
-    }
+    let names: BTreeSet<String> = train.keys().chain(test.keys()).map(|name| composed(name)).collect();
+    notes.extend(namesakes(names.iter().map(|name| (&**name, &**name))));
+    let number: BTreeMap<String, i64> = names.into_iter().zip(1..).collect();
     // Names go as photos come, for there may be millions.
     let root = Arc::new(dir.to_path_buf());
     let photos = |images: Vec<Arc<str>>, prefix: &'static str, person: i64| {
@@ -93,8 +93,8 @@ pub(super) fn without_query(single: usize) -> Option<String> {
 fn hold_out(all: Identities, notes: &mut Vec<String>) -> (Identities, Identities) {
     let total = all.len();
     if total < 4 {
-        let word = plural(total, "identity: it", "identities: all of them");
-        notes.push(format!("only {total} {word} train and test, so a score measures memory"));
+        let word = plural(total, "identity: it trains and tests", "identities: all of them train and test");
+        notes.push(format!("only {total} {word}, so a score measures memory"));
         return (all.clone(), all);
     }
     let mut order: Vec<(String, Vec<Arc<str>>)> = all.into_iter().collect();

@@ -160,6 +160,10 @@ fn mars_lists_give_tracklets() {
         set.query.iter().map(|p| (p.person, p.camera, p.tracklet)).collect::<Vec<_>>(),
         [(2, 5, 4), (2, 5, 4), (2, 1, 3), (2, 1, 3)]
     );
+    fill(dir, &["bbox_train/0003/0003C6T0002F001.jpg"]);
+    let notes = datasets::open(dir).unwrap().notes;
+    let said = "no list names 1 image in bbox_train: 0003/0003C6T0002F001.jpg";
+    assert!(notes.iter().any(|note| note == said), "{notes:?}");
     assert!(set.notes.last().unwrap().contains("3 training tracklets (published 8,298)"), "{:?}", set.notes);
     let card = set.card();
     let gallery = &card.counts["splits"][2];
@@ -202,7 +206,15 @@ fn tree_queries_are_the_first_images() {
     assert!(datasets::check(read.photos()).is_ok(), "a JPEG called PNG is a JPEG");
 
     fill(dir, &["one/a/1.jpg", "one/a/2.jpg", "flat.jpg/x"]);
-    assert!(line(datasets::open(&dir.join("one")).unwrap().trainable()).ends_with("1 identity: at least 2 needed"));
+    let one = datasets::open(&dir.join("one")).unwrap();
+    assert_eq!(one.division[0], "only 1 identity: it trains and tests, so a score measures memory");
+    assert!(line(one.trainable()).ends_with("1 identity: at least 2 needed"));
+    fill(dir, &["twins/Ann_A/1.jpg", "twins/ann a/1.jpg", "twins/b/1.jpg", "twins/c/1.jpg"]);
+    let twins = datasets::open(&dir.join("twins")).unwrap().notes;
+    assert!(
+        twins[0].starts_with("1 folder has another's name and is a person of its own, as Ann_A and ann a"),
+        "{twins:?}"
+    );
     fill(dir, &["one/b/1.jpg"]);
     let two = datasets::open(&dir.join("one")).unwrap();
     assert_eq!((two.train.len(), two.query.len(), two.gallery.len()), (3, 1, 2));

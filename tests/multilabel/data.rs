@@ -35,7 +35,8 @@ fn a_known_mulan_set_is_compared_with_its_published_counts() {
         !set.published
             && notes.contains("not the published scene of Mulan: 1 training rows (published 1,211)")
             && notes.contains("3 features (published 294)")
-            && notes.contains("2 labels (published 6)"),
+            && notes.contains("2 labels (published 6)")
+            && notes.contains("1 row of the -test file is in the -train file too, of 1:"),
         "{notes}"
     );
     for (part, rows) in [("train", 1196), ("test", 1211)] {

@@ -152,7 +152,7 @@ fn bad_input_is_answered_in_one_line() {
     let bytes = fs::read(place.path("data/images/3.png")).expect("there");
     place.write("data/images/3.png", &bytes[..bytes.len() / 2]);
     place.bad(&[(1, "train @other", "1 of 60 images|3.png")]);
-    has(&place.good("data --data @data"), "cannot use 1 images");
+    has(&place.good("data --data @data"), "cannot use 1 image:");
 }
 
 #[test]
@@ -328,4 +328,11 @@ fn tags_are_what_embed_says() {
             }
         }
     }
+    // A row that its user added stays.
+    let list = place.read("tags/tags.csv") + "mine.png,1,cat,1,0,cat,1,0\n";
+    place.write("tags/tags.csv", &list);
+    place.bad(&[(1, "tag @run --images @photos --out @tags", "--out|tags.csv was changed since|name another")]);
+    assert_eq!(place.read("tags/tags.csv"), list);
+    fs::remove_file(place.path("tags/tags.csv")).expect("removed");
+    place.good("tag @run --images @photos --out @tags");
 }

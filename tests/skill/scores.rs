@@ -326,3 +326,9 @@ fn ready_made_features_are_read_and_refused_by_name() {
                 out; so do those of 1 more";
     assert!(card.refused.is_none() && card.notes.iter().any(|note| note == said), "{:?}", card.notes);
 }
+
+#[test]
+fn a_runs_folds_are_those_of_its_parts() {
+    let parts = ["fold-3-temporal", "fold-1-spatial", "on-drawn", "fold-1-temporal"].map(String::from);
+    assert_eq!(rankle::tasks::skill::folds(&parts), [0, 2]);
+}

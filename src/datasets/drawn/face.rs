@@ -307,7 +307,7 @@ impl Faces {
             pairs,
             folds: self.folds,
             notes: vec![format!("faces drawn by code from seed {}: no photographs", self.seed)],
-            detected: None,
+            ..FaceSet::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`open`] finds the layout by what is in the folder, reads names and lists but no pixels, and compares counts with
 //! the published ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, SIDES, Source, beside, no_part, nothing, plural, thousands, turned};
+use super::{Card, Photo, SIDES, Source, beside, namesakes, no_part, nothing, thousands, turned};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
-use crate::lists::{Row, composed, person, rows, spellings};
 use crate::seed;
 use crate::source::View;
 
 pub use pairs::Pair;
+pub use people::{folder_names, names};
 pub(crate) use youtube::{ALIGNED, WHOLE};
 
 mod pairs;
+mod people;
 mod youtube;
 
 /// How the note of a set that [`open`] itself parted begins; it is gone where the parting is undone.
@@ -78,6 +79,8 @@ pub struct FaceSet {
     pub folds: usize,
     /// What the reader of a score must know.
     pub notes: Vec<String>,
+    /// Training people who left, being in the test or excluded: see [`FaceSet::disjoint`].
+    pub left: usize,
     /// In how many test photos a detector found a face, in words, where one looked for them.
     pub detected: Option<String>,
 }
@@ -168,141 +171,6 @@ impl FaceSet {
             ..self
         }
     }
-
-    /// Training people leave who are in the test by the name of their folder (compared as [`spellings`] says), as the
-    /// training and test identities of 1503.03832 are disjoint (Section 4); so do those whom `names` gives such a name for
-    /// their folder, and those whom `exclude` names. How many is noted, and which of `exclude` is nobody's name.
-    pub fn disjoint(mut self, names: &BTreeMap<String, String>, exclude: &[String]) -> FaceSet {
-        let known = |person: i64| {
-            let folder = &self.people[person as usize - 1];
-            [Some(folder), names.get(&composed(folder))].into_iter().flatten().flat_map(|name| spellings(name))
-        };
-        let mut gone: BTreeSet<String> = super::persons(&self.test).into_iter().flat_map(known).collect();
-        let training = super::persons(&*self.train);
-        let trained: BTreeSet<String> = training.iter().copied().flat_map(known).collect();
-        // Of a row with more columns than a last name and a first name, the first may be the name, too.
-        let asked = |text: &String| {
-            let (name, rest) = text.split_once(',').unwrap_or((text, ""));
-            let row = rest.contains(',') || !rest.contains(char::is_alphabetic);
-            spellings(text).into_iter().chain(row.then(|| person(name)))
-        };
-        let nobody: Vec<&String> =
-            exclude.iter().filter(|name| !asked(name).any(|name| trained.contains(&name))).collect();
-        let strangers = nobody.first().map(|first| {
-            let (nobody, all) = (thousands(nobody.len()), thousands(exclude.len()));
-            format!("{nobody} of {all} excluded names are nobody's in the training, as {first:?}")
-        });
-        let nameless: Vec<&String> = training
-            .iter()
-            .map(|&person| &self.people[person as usize - 1])
-            .filter(|folder| !names.is_empty() && !names.contains_key(&composed(folder)))
-            .collect();
-        let nameless = nameless.first().map(|first| {
-            let (some, all) = (thousands(nameless.len()), thousands(training.len()));
-            format!("{some} of {all} training people have no name in the list of names, as {first:?}")
-        });
-        gone.extend(exclude.iter().flat_map(asked));
-        let out: BTreeSet<i64> =
-            training.iter().copied().filter(|&person| known(person).any(|name| gone.contains(&name))).collect();
-        let before = self.train.len();
-        Arc::make_mut(&mut self.train).retain(|photo| !out.contains(&photo.person));
-        // Said where it was asked for, also when nobody had to leave.
-        let asked = matches!(self.layout, FaceLayout::Lfw | FaceLayout::YoutubeFaces) || !exclude.is_empty();
-        if asked || !out.is_empty() {
-            self.notes.push(format!(
-                "{} training {} ({} images) also in the test or excluded by name: removed",
-                thousands(out.len()),
-                plural(out.len(), "person", "people"),
-                thousands(before - self.train.len())
-            ));
-        }
-        self.notes.extend(strangers.into_iter().chain(nameless));
-        self
-    }
-
-    /// Training people with fewer than `least` images leave the training photos; how many is noted. Those with one
-    /// image that stay can only be negatives, which is noted too.
-    ///
-    /// # Errors
-    /// Where no training person has two images, or fewer than two people are left.
-    pub fn prune(&mut self, least: usize) -> Result<()> {
-        let mut each: BTreeMap<i64, usize> = BTreeMap::new();
-        self.train.iter().for_each(|photo| *each.entry(photo.person).or_default() += 1);
-        let few = each.values().filter(|&&count| count < least).count();
-        if few > 0 {
-            Arc::make_mut(&mut self.train).retain(|photo| each[&photo.person] >= least);
-            each.retain(|_, count| *count >= least);
-            let word = plural(few, "person has", "people have");
-            self.notes.push(format!("{} training {word} fewer than {least} images: left out", thousands(few)));
-        }
-        let single = each.values().filter(|&&count| count == 1).count();
-        ensure!(
-            each.len() >= 2 && single < each.len(),
-            "{} has {} training {}, {single} of them with one image: triplets need a person with two images and another person; give other --data or a lower --min-images",
-            self.name,
-            each.len(),
-            plural(each.len(), "person", "people")
-        );
-        if single > 0 {
-            let word = plural(single, "person has", "people have");
-            self.notes.push(format!(
-                "{} training {word} one image: further negatives (--negatives), never anchor or positive",
-                thousands(single)
-            ));
-        }
-        Ok(())
-    }
-
-    /// As [`FaceSet::prune`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn pruned(mut self, least: usize) -> Result<FaceSet> {
-        self.prune(least)?;
-        Ok(self)
-    }
-}
-
-/// A list of names, a line each; what follows a comma or a tab is kept behind a comma; a `#` at the start or
-/// between blanks begins a comment.
-///
-/// # Errors
-/// One line that names the file.
-pub fn names(path: &Path) -> Result<Vec<String>> {
-    Ok(table(path)?.into_iter().map(|row| row.fields.join(", ")).collect())
-}
-
-/// Folder to person: lines of `folder,name` (or a tab between), as VGGFace2's identity_meta.csv begins.
-///
-/// # Errors
-/// One line that names the file and the line without a second column, or with another name for a folder.
-pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
-    let mut map = BTreeMap::new();
-    for Row { line, fields } in table(path)? {
-        let [folder, name, ..] = &fields[..] else { bail!("{}:{line}: expected FOLDER,NAME", path.display()) };
-        let other = map.insert(folder.clone(), name.clone()).filter(|other| person(other) != person(name));
-        if let Some(other) = other {
-            bail!("{}:{line}: {folder} is {name} here and {other} above: leave one", path.display());
-        }
-    }
-    Ok(map)
-}
-
-/// The rows of a list without its comments.
-fn table(path: &Path) -> Result<Vec<Row>> {
-    let mut rows = rows(path)?;
-    for row in &mut rows {
-        // A name may have one too, as in "Ann #2".
-        let comment = |field: &String| if field.starts_with('#') { Some(0) } else { field.find(" # ") };
-        if let Some((at, from)) = row.fields.iter().enumerate().find_map(|(at, field)| Some((at, comment(field)?))) {
-            row.fields.truncate(at + 1);
-            let field = &mut row.fields[at];
-            field.truncate(from);
-            *field = field.trim().to_string();
-        }
-    }
-    rows.retain(|row| !row.fields[0].is_empty());
-    Ok(rows)
 }
 
 /// Whether a folder is a set of a layout other than one folder a person, or has both sides.
@@ -337,8 +205,9 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     };
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let alike = namesakes(set.people.iter().map(|name| (&**name, &**name)));
     let copies = super::copies(set.photos());
-    set.notes.extend(copies);
+    set.notes.extend(alike.into_iter().chain(copies));
     Ok(set)
 }
 
@@ -391,7 +260,17 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
         no_part(&dir.join(name), found)?;
     }
     let mut notes: Vec<String> = beside(dir, &SIDES)?.into_iter().chain(passed.note()).collect();
-    notes.extend(turned(train.len(), test.len()));
+    // Who VGGFace2's first two are, its identity_meta.csv says.
+    let [tested, trained] = ["n000001", "n000002"];
+    let alone =
+        |name: &str, here: &Identities, there: &Identities| here.contains_key(name) && !there.contains_key(name);
+    if alone(tested, &train, &test) && alone(trained, &test, &train) {
+        notes.push(format!(
+            "train has {tested}, whom VGGFace2 tests, and test has {trained}, whom it trains on: if that is not meant, the two are in each other's place"
+        ));
+    } else {
+        notes.extend(turned(train.len(), test.len()));
+    }
     let first = 1 + train.len();
     let ((train_photos, mut people), (test_photos, tested)) =
         (photos(&dir.join("train"), train, 1), photos(&dir.join("test"), test, first));
@@ -455,17 +334,6 @@ fn tree(dir: &Path) -> Result<FaceSet> {
         notes,
         ..FaceSet::default()
     })
-}
-
-/// Why nobody of so many people can be trained on.
-pub(crate) fn too_few(people: usize) -> String {
-    if people >= 4 {
-        return "nobody left to train on: all are also in the test, or excluded by name".into();
-    }
-    let word = plural(people, "person", "people");
-    format!(
-        "{people} {word} (one folder a person, DIR/NAME/*.jpg): at least 4 needed, or train and test folders, or a pairs.txt"
-    )
 }
 
 /// The smallest side of a face crop, in pixels.

@@ -6,13 +6,13 @@
 //! order (or of numbers), and an image has it where the word is 1; so one declared `{1,0}` is there where it is left out.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
-use super::super::{Count, compare};
+use super::super::{Count, compare, plural, thousands};
 use super::{Content, Item, LabelLayout, LabelSet};
 use crate::catalog::{fetch_for, known_count};
 use crate::lists::{composed, text};
@@ -64,6 +64,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         file(dir, "-test.arff").display()
     );
     let mut notes = vec![format!("{} ready-made features a row", first.len())];
+    notes.extend(both(&train, &test));
     // The sets that scripts/fetch gets are known by name.
     let name = dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let known = |what: &str| known_count("mulan", &format!("{name}/{what}"));
@@ -82,6 +83,19 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         _ => false,
     };
     Ok(LabelSet { name: String::new(), layout: LabelLayout::Mulan, classes, train, test, notes, published })
+}
+
+/// How many rows are in both files.
+fn both(train: &[Item], test: &[Item]) -> Option<String> {
+    let row = |item: &Item| match &item.content {
+        Content::Features(row) => (row.iter().map(|x| x.to_bits()).collect::<Vec<u32>>(), item.labels.clone()),
+        Content::Image(_) => Default::default(),
+    };
+    let known: HashSet<_> = train.iter().map(row).collect();
+    let again = test.iter().filter(|item| known.contains(&row(item))).count();
+    let word = plural(again, "row of the -test file is", "rows of the -test file are");
+    let (count, all) = (thousands(again), thousands(test.len()));
+    (again > 0).then(|| format!("{count} {word} in the -train file too, of {all}: on these a score measures memory"))
 }
 
 /// The labels of the XML, nested ones too, in its order.

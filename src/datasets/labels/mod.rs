@@ -17,7 +17,7 @@ use serde_json::json;
 use super::card::decode_all;
 use super::{Card, Source, plural, thousands};
 use crate::catalog::{cure, lacks};
-use crate::folders::{Passed, near, spelt};
+use crate::folders::{near, spelt};
 use crate::lists::composed;
 use crate::seed;
 
@@ -293,7 +293,7 @@ fn needed(path: &Path) -> Result<&Path> {
     Ok(path)
 }
 
-/// Notes which images of a set's folders no list names, and what else is passed over there.
+/// Notes what lies in the set's folders and in no list.
 fn unlisted(dir: &Path, set: &mut LabelSet) {
     let folders: &[&str] = match set.layout {
         LabelLayout::Voc2007 => &["JPEGImages"],
@@ -301,23 +301,8 @@ fn unlisted(dir: &Path, set: &mut LabelSet) {
         _ => &["images"],
     };
     let known: HashSet<String> = set.train.iter().chain(&set.test).map(|item| composed(&item.name)).collect();
-    let mut passed = Passed::default();
-    // Where there is no such folder, what the lists name is missed.
-    for folder in folders.iter().filter(|folder| dir.join(folder).is_dir()) {
-        let all = match crate::folders::images(&dir.join(folder), &mut passed) {
-            Ok(all) => all,
-            Err(error) => {
-                set.notes.push(format!("{error:#}: what no list names in {folder} is not known"));
-                continue;
-            }
-        };
-        let mut odd = all.iter().filter(|image| !known.contains(&composed(&format!("{folder}/{}", image.name))));
-        if let Some(first) = odd.next() {
-            let count = images(1 + odd.count());
-            set.notes.push(format!("no list names {count} in {folder}: {}", first.name));
-        }
-    }
-    set.notes.extend(passed.note());
+    let notes = super::unlisted(dir, folders, |name| known.contains(&composed(name)));
+    set.notes.extend(notes);
 }
 
 /// Where the image `name` of a list lies in the set: under `folder`, which some write before the name.

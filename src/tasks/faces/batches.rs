@@ -54,7 +54,7 @@ impl Data for FaceSet {
 
     fn trainable(&self) -> Result<()> {
         let some = !self.train.is_empty() || self.layout != FaceLayout::Tree;
-        ensure!(some, "{} has {}", self.name, faces::too_few(self.people.len()));
+        ensure!(some, "{}", self.untrainable());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Data sets of videos with what each stream's snippets are made of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,7 +19,7 @@ use crate::datasets::epic_skills;
 use crate::datasets::skills::{Fold, SkillSet};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
-use crate::say::print;
+use crate::say::{note, print};
 use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
 use crate::video::{self, Cache, Clip};
@@ -196,7 +197,9 @@ impl Data for SkillData {
     }
 
     fn check(&self, _: bool, _: Duration) -> Result<()> {
-        self.trainable()
+        self.trainable()?;
+        self.missing(self.set()?).1.iter().for_each(note);
+        Ok(())
     }
 
     /// Films and pictures by size and time, features and each fold's pairs by content.
@@ -334,6 +337,12 @@ impl FromStr for Part {
     }
 }
 
+/// The folds of these parts, each once, in order.
+pub fn folds(parts: &[String]) -> Vec<usize> {
+    let all: BTreeSet<usize> = parts.iter().filter_map(|part| Some(part.parse::<Part>().ok()?.fold)).collect();
+    all.into_iter().collect()
+}
+
 /// Whose videos are to be ranked, by which run, and how they are scored (`S`).
 #[derive(Debug, Args)]
 pub struct RankFlags<S: Args> {
@@ -388,6 +397,10 @@ impl FlowFlags {
         if let Some(data) = &self.data {
             for set in sets(data, self.task.as_deref())? {
                 all.extend(clips(data, &set, &cache)?);
+                epic_skills::found(Path::new(data), &set)
+                    .iter()
+                    .filter_map(|(found, _)| epic_skills::leaps(found))
+                    .for_each(note);
             }
         } else if let Some(videos) = &self.videos {
             all = video::clips(Path::new(videos), &cache)?;

@@ -8,7 +8,7 @@ mod scorer;
 mod scores;
 
 pub use batches::{Batches, Features, Material, PairBatch, Sample, order, places, samples};
-pub use data::{FLOW, Inputs, Part, RankFlags, SkillData, brought, clips, sets};
+pub use data::{FLOW, Inputs, Part, RankFlags, SkillData, brought, clips, folds, sets};
 pub use report::{RANKING, announce, ranking};
 pub use scorer::Scorer;
 pub use scores::{Ranked, Scored, Taken, by_split, mean_of, score};
