@@ -504,7 +504,7 @@ fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Re
     let has = |&fold: &usize| h.streams.iter().filter(|&&stream| nets.has(&Part { fold, stream }.to_string())).count();
     let folds: Vec<usize> = match (how.fold, &h.folds) {
         (0, Some(folds)) => folds.iter().map(|fold| fold - 1).collect(),
-        (0, None) => (0..).take_while(|fold| has(fold) > 0).collect(),
+        (0, None) => task::folds(&nets.parts()),
         (fold, _) => vec![fold - 1],
     };
     let (whole, part): (Vec<_>, Vec<_>) = folds.into_iter().partition(|fold| has(fold) == h.streams.len());

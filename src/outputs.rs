@@ -49,19 +49,21 @@ pub fn marked(mut bytes: Vec<u8>, what: &str) -> Vec<u8> {
 const HASH: &str = "blake3";
 const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// As [`write_json`], of one object, for what is read again: it carries a hash of its text.
-///
-/// # Errors
-/// As there.
-pub fn write_sealed(path: &Path, what: &str, value: &Value) -> Result<()> {
-    let mut value = value.clone();
-    (value[MADE_BY], value[HASH]) = (mark(what).into(), UNKNOWN.into());
-    let text = serde_json::to_string_pretty(&value)?;
-    let hash = blake3::hash(text.as_bytes()).to_hex();
-    files::write_atomic(path, text.replacen(UNKNOWN, &hash, 1).as_bytes())
+/// What a text of JSON holds, and whether it carries its hash: of an older version it has none. None where it is no JSON, or
+/// not as it was written.
+fn parsed(text: &str) -> Option<(Value, bool)> {
+    let value = serde_json::from_str::<Value>(text).ok()?;
+    let Some(hash) = first(&value).get(HASH) else { return Some((value, false)) };
+    let bare = text.replacen(hash.as_str()?, UNKNOWN, 1);
+    (blake3::hash(bare.as_bytes()).to_hex().as_str() == hash).then_some((value, true))
 }
 
-/// What [`write_sealed`] wrote, and whether it carries its hash: of an older version it has none. None where there is no file.
+/// The object that says what a text of JSON is: itself, or the first of a list.
+fn first(value: &Value) -> &Value {
+    value.get(0).unwrap_or(value)
+}
+
+/// What [`write_json`] wrote, and whether it carries its hash: of an older version it has none. None where there is no file.
 ///
 /// # Errors
 /// One line: it cannot be read, or is not as it was written.
@@ -70,37 +72,42 @@ pub fn read_sealed(path: &Path) -> Result<Option<(Value, bool)>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let value = serde_json::from_str::<Value>(&text).ok().filter(|value| match value.get(HASH).map(Value::as_str) {
-        None => true,
-        Some(hash) => hash.is_some_and(|hash| {
-            let bare = text.replacen(hash, UNKNOWN, 1);
-            blake3::hash(bare.as_bytes()).to_hex().as_str() == hash
-        }),
-    });
-    let value =
-        value.with_context(|| format!("{} is not as it was written: remove it, and evaluate again", path.display()))?;
-    let sealed = value.get(HASH).is_some();
-    Ok(Some((value, sealed)))
+    let found = parsed(&text);
+    found
+        .map(Some)
+        .with_context(|| format!("{} is not as it was written: remove it, and evaluate again", path.display()))
 }
 
-/// Writes JSON that says, in each object of a list or in the one that it is, that it is ours of `what`.
+/// Writes JSON that says, in each object of a list or in the one that it is, that it is ours of `what`, and that carries a hash of
+/// its text.
 ///
 /// # Errors
 /// As [`files::write_atomic`].
 pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
-    let said = |value: &Value| match value {
+    let said = |value: &Value, sealed: bool| match value {
         Value::Object(of) => {
             let mut all = Map::from_iter([(MADE_BY.to_string(), mark(what).into())]);
-            all.extend(of.clone());
+            all.extend(sealed.then(|| (HASH.to_string(), UNKNOWN.into())));
+            all.extend(
+                of.iter()
+                    .filter(|(key, _)| ![MADE_BY, HASH].contains(&&***key))
+                    .map(|(key, of)| (key.clone(), of.clone())),
+            );
             Value::Object(all)
         }
         other => other.clone(),
     };
-    let value = if let Value::Array(list) = value { list.iter().map(said).collect() } else { said(value) };
-    files::write_atomic(path, serde_json::to_string_pretty(&value)?.as_bytes())
+    let value = match value {
+        Value::Array(list) => list.iter().enumerate().map(|(i, value)| said(value, i == 0)).collect(),
+        one => said(one, true),
+    };
+    let text = serde_json::to_string_pretty(&value)?;
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    files::write_atomic(path, text.replacen(UNKNOWN, &hash, 1).as_bytes())
 }
 
-/// Whether the file at `path` says that it is ours of `what`, of a page its title; a list is known by its head.
+/// Whether the file at `path` says that it is ours of `what`, of a page its title, and is, where it carries a hash, as it was
+/// written; a list is known by its head.
 pub fn made(path: &Path, what: &str) -> bool {
     let says = |found: Option<&Value>| found.and_then(Value::as_str) == Some(&mark(what));
     let mut start = Vec::new();
@@ -108,7 +115,8 @@ pub fn made(path: &Path, what: &str) -> bool {
     match (read.is_ok(), &start[..]) {
         (false, _) => false,
         (_, [b'{' | b'[', ..]) => {
-            lists::json::<Value>(path).is_ok_and(|value| says(value.get(0).unwrap_or(&value).get(MADE_BY)))
+            let value = files::text(path).ok().and_then(|text| parsed(&text));
+            value.is_some_and(|(value, _)| says(first(&value).get(MADE_BY)))
         }
         (_, [b'<', ..]) => Report::new(what, "").stands_at(path),
         (_, [0x89, b'P', ..]) => start.get(HEAD..).is_some_and(|rest| rest.starts_with(&chunk(what))),
@@ -153,7 +161,7 @@ fn is_list(path: &Path, what: &str) -> bool {
 pub fn check(path: &Path, what: &str) -> Result<()> {
     ensure!(
         !files::replaces(path)? || made(path, what),
-        "{}: a file is there that this command did not write: remove it, or name another",
+        "{}: a file is there that this command did not write, or that was changed since: remove it, or name another",
         path.display()
     );
     Ok(())

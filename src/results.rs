@@ -28,6 +28,9 @@ pub(crate) struct Results {
     pub of: Value,
     /// A hash of what was scored, where it comes from files.
     pub scored: Option<String>,
+    /// Of which run they are: [`Config::mark`](crate::run::config::Config::mark). None of an older version.
+    #[serde(default)]
+    pub run: Option<String>,
     pub step: u64,
     pub protocol: Vec<String>,
     /// How it was scored: the flags.
@@ -108,12 +111,14 @@ impl Results {
         lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper)
     }
 
-    /// Errors where the scores in the folder `at` are another paper's.
-    pub fn check_paper(at: &Path, paper: &str) -> Result<()> {
+    /// Errors where the scores in the folder `at` are another paper's, or another run's than that with the mark `run`.
+    pub fn check_run(at: &Path, paper: &str, run: &str) -> Result<()> {
         let file = at.join(RESULTS);
         let said = lists::json::<Value>(&file).unwrap_or_default();
-        match said["paper"].as_str().filter(|found| *found != paper) {
-            Some(other) => bail!("{} is of {}: move it away, and evaluate again", file.display(), foreign(other)),
+        let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
+        let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "another run".into()));
+        match other {
+            Some(other) => bail!("{} is of {other}: move it away, and evaluate again", file.display()),
             None => Ok(()),
         }
     }
@@ -145,7 +150,7 @@ impl Results {
 
     /// Writes them into their folder.
     pub fn write(&self) -> Result<()> {
-        outputs::write_sealed(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
+        outputs::write_json(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
     }
 
     /// Scores, the paper's numbers and the protocol, for a page; the list of scores folded where tables `show` them already.

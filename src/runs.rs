@@ -19,7 +19,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, RESULTS, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
-use crate::say::{answer, moment, note, print, span};
+use crate::say::{answer, foreign, moment, note, print, span};
 
 /// How far the training of a run, or of a part of it, has come.
 struct Progress {
@@ -66,7 +66,16 @@ fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
         let warning = |line: &Value| Some(format!("step {}: {}", line["step"], line.get("warning")?.as_str()?));
         let warnings = log.iter().filter_map(warning).collect();
         let line = log.into_iter().rfind(|line| line["loss"].is_number() && line["step"].is_u64()).unwrap_or_default();
-        let steps = Config::read(&folder).ok().and_then(|config| config.machine.get("steps")?.as_u64());
+        let own = Config::read(&folder).ok();
+        let named = own.as_ref().and_then(|own| own.flags.get("part")?.as_str());
+        let odd = named.filter(|named| !folder.ends_with(named));
+        ensure!(
+            odd.is_none(),
+            "{} holds the part {} of a run: put each part back into its own folder",
+            folder.display(),
+            foreign(odd.unwrap_or_default())
+        );
+        let steps = own.and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
         let kept = checkpoint::step(&folder);
@@ -124,8 +133,29 @@ fn state(at: &Path, config: &Config, progress: &[Progress]) -> (&'static str, St
         short.and_then(|part| part.timing["time"].as_f64()).map_or(String::new(), |time| format!(", {}", moment(time)));
     let kept = short.and_then(|part| part.kept);
     let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
-    let command = typed(config.argv.iter().cloned());
+    let command = typed(going_on(at, &config.argv));
     ("stopped", format!("Stopped at step {step}{part}{time} ({kept}); go on with: {command}"))
+}
+
+/// The command line `argv` that began the run at `at`, with the folder where that lies now. One of several runs goes on with
+/// the others.
+fn going_on(at: &Path, argv: &[String]) -> Vec<String> {
+    const SEVERAL: [&str; 3] = ["--table", "--seeds", "--splits"];
+    let is =
+        |word: &str, flag: &str| word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+    if argv.iter().any(|word| SEVERAL.iter().any(|flag| is(word, flag))) {
+        return argv.to_vec();
+    }
+    let (mut words, mut rest) = (Vec::new(), argv.iter());
+    while let Some(word) = rest.next() {
+        match is(word, "--run") {
+            true if word == "--run" => drop(rest.next()),
+            true => {}
+            false => words.push(word.clone()),
+        }
+    }
+    words.extend(["--run".into(), shown(at)]);
+    words
 }
 
 /// A path as JSON has it, which knows text alone.
@@ -143,7 +173,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let (h, _) = paper::understood::<P>(at, &config)?;
     checkpoint::check_logs(at)?;
     let (progress, path) = (progress(at, &config)?, at.join(REPORT));
-    let (results, unread) = match scores(at, P::NAME) {
+    let (results, unread) = match scores(at, &config) {
         Ok(results) => (results, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
@@ -206,9 +236,9 @@ struct One {
     others: Vec<(String, Results)>,
 }
 
-/// The scores of this `paper` in the folder `at`, as [`Results::read`]; those of an older version with a note.
-fn scores(at: &Path, paper: &str) -> Result<Option<Results>> {
-    Results::check_paper(at, paper)?;
+/// The scores of a run in the folder `at`, as [`Results::read`]; those of an older version with a note.
+fn scores(at: &Path, run: &Config) -> Result<Option<Results>> {
+    Results::check_run(at, &run.paper, &run.mark())?;
     let Some((found, sealed)) = Results::read(at)? else { return Ok(None) };
     if !sealed {
         note(format!("{} has no checksum (an older version wrote it)", at.join(RESULTS).display()));
@@ -216,21 +246,24 @@ fn scores(at: &Path, paper: &str) -> Result<Option<Results>> {
     Ok(Some(found))
 }
 
-/// The scores in the folders below a run's. Users put folders there too: what does not say that it is of this `paper` is
-/// passed over.
-fn others(run: &Path, paper: &str) -> Result<Vec<(String, Results)>> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(run).into_iter().flatten().flatten() {
+/// The scores in the folders below that of a run. Users put folders there too: what is not of the run, or is no longer as it
+/// was written, is passed over.
+fn others(at: &Path, run: &Config) -> Vec<(String, Results)> {
+    let (mut all, paper) = (Vec::new(), &run.paper);
+    for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
         let (at, file) = (entry.path(), entry.path().join(RESULTS));
         if Results::are_ours(&file, paper) {
             let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
-            all.extend(scores(&at, paper)?.map(|found| (name, found)));
+            match scores(&at, run) {
+                Ok(found) => all.extend(found.map(|found| (name, found))),
+                Err(error) => note(format!("{error:#}: passed over")),
+            }
         } else if file.exists() {
             note(format!("{} does not say that it is of {paper}, or is damaged: passed over", file.display()));
         }
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(all)
+    all
 }
 
 /// Compares runs of a paper: prints what differs and the scores beside each other, and writes both with the curves over each
@@ -248,7 +281,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         checkpoint::check_logs(at)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
-        let results = scores(at, P::NAME)?;
+        let (results, others) = (scores(at, &config)?, others(at, &config));
         let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
         let mut facts = config.flags;
         if let Some(results) = &results {
@@ -257,7 +290,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
             note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
         }
         facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps" && name != "parts"));
-        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others: others(at, P::NAME)? });
+        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others });
     }
     let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
     for one in all.iter_mut().filter(|one| names.iter().filter(|name| **name == one.name).count() > 1) {

@@ -59,6 +59,13 @@ fn what_others_made_is_not_replaced_however_alike() {
         // What another verb made is no more this one's.
         assert!(!made(&ours, "others"), "{}", ours.display());
     }
+    // Ours that was edited is its user's.
+    for name in ["ours.json", "ours"] {
+        let text = fs::read_to_string(at(name)).expect("read");
+        fs::write(at(name), text.replacen("\"\"", "\"mine\"", 1)).expect("edited");
+        let error = check(&at(name), "rows").expect_err("edited").to_string();
+        assert!(error.contains("that was changed since"), "{error}");
+    }
     for (name, what, head) in [
         ("tags.csv", "tags", TAGS.join(",")),
         ("tags.csv", "tags", "photo,count,labels,scores,thresholds".into()),

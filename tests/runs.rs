@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use rankle::older::set_aside;
-use rankle::outputs::write_sealed;
+use rankle::outputs::write_json;
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -44,6 +44,10 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
         .expect("copied");
     // Of an older version, which has no list of the parts: by those that are there.
     has(&place.good("report @several --json"), "\"state\": \"trained\"");
+    // In another's place, whoever put it there.
+    place.write("several/a-2/config.json", of_part.to_string());
+    place.bad(&[(1, "report @several", "several/a-2 holds the part a-1 of a run")]);
+    of_part["flags"]["part"] = json!("a-2");
     place.write("several/a-2/config.json", of_part.to_string());
     has(
         &place.good("report @several"),
@@ -97,6 +101,12 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     let dead = "stopped|Stopped at step 4, 20| UTC (its checkpoint is of step 4); go on with: |sixth train";
     has(&place.good("report @run"), dead);
     has(&place.read("run/report.html"), dead);
+    // A run that was moved goes on where it is now.
+    fs::rename(place.path("run"), place.path("moved")).expect("renamed");
+    has(&place.good("report @moved"), &format!("train|--run {}", place.text("moved")));
+    assert!(!place.good("report @moved").contains(&format!("--run {}", place.text("run"))));
+    fs::rename(place.path("moved"), place.path("run")).expect("renamed");
+    place.good("report @run");
 
     // The page of the newest checkpoint's scores stays while training goes on; that of an earlier one does not.
     drop(lock);
@@ -108,7 +118,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     assert_eq!(place.read("run/report.html"), page);
     let mut results = place.json("run/results.json");
     results["step"] = json!(3);
-    write_sealed(&place.path("run/results.json"), "scores", &results).expect("written");
+    write_json(&place.path("run/results.json"), "scores", &results).expect("written");
     place.good("report @run");
     has(&place.read("run/report.html"), "The scores are of step 3.|Protocol|<dd>8</dd>");
 
@@ -173,7 +183,7 @@ fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
             "other/results.json" | "model.json" | "on-x/results.json" => {
                 fs::write(at(name), text.to_string()).expect("written")
             }
-            _ => write_sealed(&at(name), "scores", &text).expect("written"),
+            _ => write_json(&at(name), "scores", &text).expect("written"),
         }
     }
     let models = ["model.pt", "model-spatial.pt"].map(String::from);
@@ -196,7 +206,7 @@ fn runs_are_compared_by_what_differs() {
     place.good("train @b/run --seed 2 --people 4");
     place.good("evaluate @run");
     let [a, b, out] = ["run", "b/run", "page.html"].map(|name| place.text(name));
-    // Beside the runs' own what their user put there, what is damaged, and what an older version wrote; an edited one is refused.
+    // Beside the runs' own what their user put there, what is damaged or edited, another run's, and what an older version wrote.
     let whole = place.read("run/results.json");
     let mut older = place.json("run/results.json");
     older.as_object_mut().expect("a table").remove("blake3").expect("a hash");
@@ -207,18 +217,27 @@ fn runs_are_compared_by_what_differs() {
     let mut theirs = place.json("run/results.json");
     theirs["paper"] = json!("facenet");
     for folder in ["run/theirs", "b/run"] {
-        write_sealed(&place.made(&format!("{folder}/results.json")), "scores", &theirs).expect("written");
+        write_json(&place.made(&format!("{folder}/results.json")), "scores", &theirs).expect("written");
     }
-    let words = "results.json is of facenet: move it away";
-    place.bad(&[(1, &format!("compare {a} {b} --out {out}"), words), (1, &format!("evaluate --run {b}"), words)]);
+    for (text, words) in
+        [(None, "results.json is of facenet: move it away"), (Some(&whole), "results.json is of another run: ")]
+    {
+        text.iter().for_each(|text| place.write("b/run/results.json", text));
+        place.bad(&[(1, &format!("compare {a} {b} --out {out}"), words), (1, &format!("evaluate --run {b}"), words)]);
+        has(&all_said(&place, "report @b/run"), &format!("note: |{words}"));
+    }
     fs::remove_file(place.path("b/run/results.json")).expect("removed");
+    place.write("b/run/on-run/results.json", &whole);
     let all = all_said(&place, &format!("compare {a} {b} --out {out}"));
     has(
         &all,
-        "mine/results.json does not say|theirs/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older",
+        "mine/results.json does not say|theirs/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older|on-run/results.json is of another run",
     );
     place.write("run/on-older/results.json", whole.replacen("\"step\": 4", "\"step\": 5", 1));
-    place.bad(&[(1, &format!("compare {a} {b} --out {out}"), "on-older/results.json is not as it was written")]);
+    has(
+        &all_said(&place, &format!("compare {a} {b} --out {out}")),
+        "on-older/results.json is not as it was written|passed over",
+    );
     place.write("run/results.json", &older);
     fs::remove_dir_all(place.path("run/on-older")).expect("removed");
     has(&all_said(&place, "report @run"), "run/results.json has no checksum (an older version wrote it)");

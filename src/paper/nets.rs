@@ -15,6 +15,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::{
     Run, checkpoint,
     folder::{self, BEFORE, NEWEST, UNTRAINED, check_ours},
+    history,
     scores::BEST,
     session,
 };
@@ -153,6 +154,17 @@ impl<P: Paper> Nets<'_, P> {
     pub fn untrained(&self) -> Nets<'_, P> {
         let elsewhere = self.elsewhere.clone();
         Nets { stand: Stand::Untrained, steps: RefCell::default(), elsewhere, ..*self }
+    }
+
+    /// The names of the parts of the run, trained or not; where an older version began it, of those with a log.
+    pub fn parts(&self) -> Vec<String> {
+        match self.config.machine.get("parts").and_then(Value::as_array) {
+            Some(listed) => listed.iter().filter_map(|part| Some(part.as_str()?.into())).collect(),
+            None => {
+                let begun = history::parts(self.at).unwrap_or_default().into_iter();
+                begun.filter_map(|(_, at)| Some(at.file_name()?.to_str()?.into())).collect()
+            }
+        }
     }
 
     /// Whether a part of the run has been trained, at least in part.

@@ -37,7 +37,7 @@ pub(crate) fn evaluate<P: Paper>(
     let (mut at, mut scored) = (at.to_path_buf(), None);
     // Of several processes the first one alone writes.
     if run.leads() {
-        Results::check_paper(&at, P::NAME)?;
+        Results::check_run(&at, P::NAME, &nets.config.mark())?;
         at = place(at, &of, &scoring);
         Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());
@@ -84,6 +84,7 @@ pub(crate) fn evaluate<P: Paper>(
     }
     let results = Results {
         at,
+        run: Some(nets.config.mark()),
         of,
         scored,
         paper: P::NAME.into(),

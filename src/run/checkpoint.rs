@@ -8,8 +8,6 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn::VarStore};
 
-use serde_json::json;
-
 use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder};
@@ -38,12 +36,8 @@ pub struct Progress {
 impl Progress {
     /// After `step` steps of the run that `config` describes.
     pub fn new(step: u64, log: Mark, carried: String, config: &Config) -> Progress {
-        Progress { step, log, carried, run: run_of(config) }
+        Progress { step, log, carried, run: config.identity() }
     }
-}
-
-fn run_of(Config { paper, flags, data, .. }: &Config) -> String {
-    json!({"paper": paper, "flags": flags, "data": data}).to_string()
 }
 
 /// What is wrong with a whole checkpoint: no damage that an older one would mend.
@@ -104,6 +98,11 @@ pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<u6
     let path = run.join(BEST);
     ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
     Ok(load_one(&path, config, store, None)?.progress.step)
+}
+
+/// The steps that the best checkpoint of `run` had; None where there is none that is whole.
+pub fn best_step(run: &Path) -> Option<u64> {
+    Some(sealed(&run.join(BEST)).ok()?.1.step)
 }
 
 /// The steps that the newest checkpoint of `run` says it has, of which nothing else is read; None where there is none.
@@ -214,7 +213,7 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let (tensors, progress) = sealed(path)?;
     let refused = |why: &str| Refused(format!("{} {why}", path.display()));
     ensure!(
-        progress.run == run_of(config),
+        progress.run == config.identity(),
         refused(
             "was trained with other flags or data than the config.json beside it says: restore config.json, or choose another --run"
         )

@@ -78,6 +78,17 @@ impl Config {
         config.with_context(|| format!("{} is not a run's configuration: train into another --run", path.display()))
     }
 
+    /// Paper, flags and data, as JSON: what makes a run another one.
+    pub fn identity(&self) -> String {
+        let Config { paper, flags, data, .. } = self;
+        json!({"paper": paper, "flags": flags, "data": data}).to_string()
+    }
+
+    /// A hash of [`Config::identity`], of 16 digits.
+    pub fn mark(&self) -> String {
+        blake3::hash(self.identity().as_bytes()).to_hex()[..16].into()
+    }
+
     /// Errors where the run at `at` is not one of `paper`.
     pub fn check_paper(&self, at: &Path, paper: &str) -> Result<()> {
         let own = foreign(&self.paper);
@@ -136,6 +147,13 @@ impl Config {
             let (then, now) = (old.machine.get(*name), self.machine.get(*name));
             then.is_some() && now.is_some() && then != now
         };
+        if let Some(name) = ["rankle", "commit"].into_iter().find(differs) {
+            crate::say::note(format!(
+                "this run was begun by another version of rankle ({name} {}, now {}): where the network or the loss changed since, it goes on as another",
+                show(old.machine.get(name)),
+                show(self.machine.get(name))
+            ));
+        }
         for name in ["threads", "processes", "sync-batch-norm", "tf32", "skip-unreadable"].into_iter().filter(differs) {
             crate::say::note(format!(
                 "this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",

@@ -7,7 +7,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tch::nn::VarStore;
 
-use super::history;
+use super::{checkpoint, history};
+use crate::say::note;
 
 /// The best checkpoint: weights alone.
 pub const BEST: &str = "best.safetensors";
@@ -41,6 +42,14 @@ impl<'a> Scores<'a> {
             if let (Some(step), Some(score)) = (line["step"].as_u64(), line["score"].as_f64()) {
                 scores.take(step + 1, score);
             }
+        }
+        // Of a killed start it may be a later one's, which will be scored again. What is no longer there is nobody's best.
+        let lost = |&(step, _): &(u64, f64)| checkpoint::best_step(run).is_none_or(|own| own < step);
+        if let Some((step, _)) = scores.best.take_if(|best| lost(best)) {
+            note(format!(
+                "{} is not what it was after step {step}, which scored best: the best of what follows is kept",
+                run.join(BEST).display()
+            ));
         }
         Ok(scores)
     }

@@ -119,7 +119,7 @@ fn is_damaged(file: &Path, at: &Path) -> bool {
             named && files::read(file).is_ok_and(|bytes| bytes.windows(mark.len()).any(|part| part == mark))
         }
     };
-    ours && weights::read(file).is_err()
+    ours && weights::read_sealed(file).is_err()
 }
 
 impl Pieces {
@@ -134,7 +134,7 @@ impl Pieces {
             let of =
                 |held: &serde_json::Map<String, serde_json::Value>| held.get("of").is_some_and(|of| *of == known(at));
             let said = weights::metadata(&file);
-            let whole = said.as_ref().is_some_and(of) && weights::read(&file).is_ok();
+            let whole = said.as_ref().is_some_and(of) && weights::read_sealed(&file).is_ok();
             let held = said.and_then(|said| serde_json::from_str(said.get("photos")?.as_str()?).ok());
             match held {
                 Some(held) if whole => pieces.take(file, held),

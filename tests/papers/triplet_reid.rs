@@ -305,6 +305,12 @@ fn the_best_checkpoint_is_kept() {
     std::fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
     place.good("train @run --score-every 2");
     assert!(bytes() == whole && place.read("run/log.jsonl") == log);
+    // What is no longer the best is said, and the best of what follows is kept in its place.
+    std::fs::rename(place.path("run/checkpoint.safetensors"), place.path("run/best.safetensors")).expect("renamed");
+    let output = place.command("train @run --score-every 2").output().expect("starts");
+    has(&String::from_utf8_lossy(&output.stderr), "run/best.safetensors is not what it was after step");
+    let said: serde_json::Value = serde_json::from_str(&place.good("evaluate @run --best --json")).expect("JSON");
+    assert_eq!(said["step"], 6);
     place.bad(&[
         (2, "train @none ~--validation --score-every 2", "--score-every 2: say --validation"),
         (1, "evaluate @plain --best", "no best.safetensors|--score-every"),

@@ -186,18 +186,24 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     assert_eq!(first["faces"][0]["box"].as_array().map(Vec::len), Some(4));
     assert_eq!(first["faces"][0]["landmarks"].as_array().map(Vec::len), Some(5));
     assert_eq!(lines[5]["faces"].as_array().map(Vec::len), Some(0));
-    // Killed within the third photo's line; the second photo's crop is gone, the first one's stays as it is, whatever face
-    // it shows.
+    // Killed within the third photo's line; the second photo's crop is gone, the first one's stays.
     let cut = text.match_indices('\n').nth(2).expect("lines").0 + 20;
     fs::write(place.path("out/faces.jsonl"), &text[..cut]).expect("written");
-    fs::rename(place.path("out/A/a2.png"), place.path("out/A/a1.png")).expect("renamed");
-    let other = fs::read(place.path("out/A/a1.png")).expect("read");
+    fs::remove_file(place.path("out/A/a2.png")).expect("removed");
+    let [first, second] = ["out/A/a1.png", "out/A/a2.png"].map(|name| place.path(name));
+    let written = || first.metadata().and_then(|found| found.modified()).expect("a time");
+    let before = written();
     crop("--out @out --workers 3");
-    assert_eq!(fs::read(place.path("out/A/a1.png")).expect("read"), other, "what is done is not done again");
-    // But what is cut off or damaged is: one bit anywhere.
-    fs::write(place.path("out/A/a1.png"), &other[..120]).expect("written");
+    assert_eq!(written(), before, "what is done is not done again");
+    // But what is cut off, damaged (one bit anywhere), or another photo's is.
+    let sound = fs::read(&first).expect("read");
+    fs::write(&first, &sound[..120]).expect("written");
     crop("--out @out");
-    let sound = fs::read(place.path("out/A/a1.png")).expect("read");
+    fs::rename(&first, place.path("aside.png")).expect("renamed");
+    fs::rename(&second, &first).expect("renamed");
+    fs::rename(place.path("aside.png"), &second).expect("renamed");
+    crop("--out @out");
+    assert!(tree(&place.path("out")) == whole, "crops in each other's place");
     for at in [100, sound.len() / 2, sound.len() - 20] {
         let mut damaged = sound.clone();
         damaged[at] ^= 4;

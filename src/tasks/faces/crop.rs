@@ -180,6 +180,9 @@ struct Line {
     chosen: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crop: Option<String>,
+    /// A hash of that file: another crop may have come into its place. None of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sum: Option<String>,
     /// Why the photo could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -202,7 +205,7 @@ impl CropFlags {
         let names = crops(&photos)?;
         let machine = self.machine.resolve()?;
         let detector = Detector::open(&self.detector, machine.device)?;
-        let weights = blake3::hash(&files::read(&self.detector)?).to_hex()[..16].to_string();
+        let weights = hash(&files::read(&self.detector)?);
         let from = images.canonicalize()?.display().to_string();
         let head = json!({"crops": self.form, "detector": weights, "images": from}).to_string();
         let (_lock, mut lines) = self.opened(&head)?;
@@ -295,8 +298,11 @@ impl CropFlags {
             // What a detector found is not written by hand.
             let sound = line.chosen == line.size.and_then(|size| chosen(&line.faces, size))
                 && line.chosen.is_some() == line.crop.is_some();
-            // Whole, by the sums in it: a power cut leaves empty files.
-            let there = |file: &PathBuf| outputs::made(file, KIND) && Source::from(file.clone()).image().is_ok();
+            // Whole: a power cut leaves empty files.
+            let there = |file: &PathBuf| match &line.sum {
+                Some(sum) => files::read(file).is_ok_and(|bytes| hash(&bytes) == *sum),
+                None => outputs::made(file, KIND) && Source::from(file.clone()).image().is_ok(),
+            };
             if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
                 return true;
             }
@@ -351,6 +357,10 @@ fn crops(photos: &[Photo]) -> Result<Vec<String>> {
     twice.map_or(Ok(names.clone()), |name| Err(anyhow!("two photos would become {name}: rename one")))
 }
 
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].into()
+}
+
 /// Writes the crop of a photo, where it has a face, and gives its line.
 fn cut(
     photo: &Photo,
@@ -367,6 +377,7 @@ fn cut(
         faces: Vec::new(),
         chosen: None,
         crop: None,
+        sum: None,
         error: None,
     };
     let image = match photo.source.image() {
@@ -380,8 +391,9 @@ fn cut(
         // What is embedded from the file is then what is embedded on the fly.
         let mut bytes = Vec::new();
         crop.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
-        files::write_whole(&out.join(name), &outputs::marked(bytes, KIND))?;
-        line.crop = Some(name.into());
+        let bytes = outputs::marked(bytes, KIND);
+        files::write_whole(&out.join(name), &bytes)?;
+        (line.crop, line.sum) = (Some(name.into()), Some(hash(&bytes)));
     }
     Ok(line)
 }

@@ -1,9 +1,9 @@
 //! Labels for a user's photos.
 
-use std::io::BufWriter;
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::Decision;
 use crate::files;
-use crate::outputs::{TAGS, check_folder};
+use crate::outputs::{TAGS, check_folder, read_sealed};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
@@ -45,6 +45,9 @@ type Tag = (usize, f32, f32);
 /// So many classes of the highest scores are told of every photo.
 const HIGHEST: usize = 5;
 
+/// The key of tags.json under which a hash of tags.csv stands.
+const LIST: &str = "tags.csv_blake3";
+
 /// What the count of a photo is.
 const COUNT: &str = "how many labels the count head expects, whatever the decision";
 
@@ -64,6 +67,19 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let flags = TagFlags::from_arg_matches(of)?;
     let list = flags.out.join("tags.csv");
     check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
+    // A list has no place for a hash of its own; an older version kept none.
+    let known = read_sealed(&flags.out.join(FILE.0))
+        .ok()
+        .flatten()
+        .and_then(|(said, _)| Some(said[LIST].as_str()?.to_string()));
+    let own = |known: String| {
+        files::read(&list).is_ok_and(|text| text.is_empty() || blake3::hash(&text).to_hex().as_str() == known)
+    };
+    ensure!(
+        !list.exists() || known.is_none_or(own),
+        "--out: {} was changed since this command wrote it: move it away, or name another",
+        list.display()
+    );
     apart("out", &flags.out, &flags.images)?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
     let classes = rows.texts("classes").context("no classes")?;
@@ -89,7 +105,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         json!({"photo": rows.names[row], "count": counts[row], "labels": tags, "highest": highest})
     };
     let photos = (0..tags.len()).map(photo).collect::<Vec<_>>();
-    let value = json!({"decision": decision, "labels_are": says(decision), "count_is": COUNT, "classes": classes, "photos": photos});
+    let mut value = json!({"decision": decision, "labels_are": says(decision), "count_is": COUNT, "classes": classes, "photos": photos});
     let mut each = vec![0; classes.len()];
     tags.iter().flatten().for_each(|&(k, ..)| each[k] += 1);
     let row = |k: usize| vec![classes[k].clone(), each[k].to_string()];
@@ -120,22 +136,22 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &strips,
     );
     print(&table)?;
+    let mut text = csv::Writer::from_writer(Vec::new());
+    text.write_record(TAGS)?;
+    for (row, name) in rows.names.iter().enumerate() {
+        let lists = [&tags[row], &highest[row]].map(|tags| {
+            let joined = |of: &dyn Fn(&Tag) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
+            [joined(&|tag| classes[tag.0].clone()), joined(&|tag| tag.1.to_string()), joined(&|tag| tag.2.to_string())]
+        });
+        text.write_record([name.clone(), counts[row].to_string()].into_iter().chain(lists.into_iter().flatten()))?;
+    }
+    let text = text.into_inner().map_err(|error| error.into_error())?;
+    value[LIST] = blake3::hash(&text).to_hex().as_str().into();
+    // At no moment one list stands beside what is said of another.
+    if list.exists() {
+        fs::remove_file(&list).map_err(|error| files::cannot(&list, error))?;
+    }
     write_folder(asked, &flags.out, FILE, value, &rows, report)?;
-    files::atomically(&list, |draft| {
-        let mut file = csv::Writer::from_writer(BufWriter::new(files::own(draft)?));
-        file.write_record(TAGS)?;
-        for (row, name) in rows.names.iter().enumerate() {
-            let lists = [&tags[row], &highest[row]].map(|tags| {
-                let joined = |of: &dyn Fn(&Tag) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
-                [
-                    joined(&|tag| classes[tag.0].clone()),
-                    joined(&|tag| tag.1.to_string()),
-                    joined(&|tag| tag.2.to_string()),
-                ]
-            });
-            file.write_record([name.clone(), counts[row].to_string()].into_iter().chain(lists.into_iter().flatten()))?;
-        }
-        Ok(file.flush()?)
-    })?;
+    files::write_atomic(&list, &text)?;
     print(format!("list:    {}", list.display()))
 }
