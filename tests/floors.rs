@@ -70,7 +70,7 @@ fn papers_do_not_name_each_other() {
     let names: Vec<_> = all.iter().filter_map(|path| path.file_stem()?.to_str()).collect();
     assert!(names.contains(&"facenet"), "{names:?}");
     for path in &all {
-        let text = std::fs::read_to_string(&path).expect("readable");
+        let text = std::fs::read_to_string(path).expect("readable");
         let own = path.strip_prefix(&papers).expect("inside").to_string_lossy().to_string();
         for name in names.iter().filter(|name| !own.starts_with(*name)) {
             assert!(
