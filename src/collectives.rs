@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ mod native;
 mod watch;
 
 pub use gradients::Gradients;
-pub use watch::{exit, fail, finish, leave};
+pub use watch::{PATIENCE, exit, fail, finish, leave};
 
 /// Ends the process with the line `why`, where an error has no other way to its end.
 pub fn fall(why: &str) -> ! {
@@ -77,11 +78,12 @@ impl World {
     }
 
     /// Meets the other processes that the environment speaks of; [`World::alone`] where it speaks of none. Tensors of
-    /// collectives live on `device`. From then on a process that ends without [`finish`] ends all of them.
+    /// collectives live on `device`. From then on a process that ends without [`finish`], or that is not heard of for
+    /// `patience`, ends all of them.
     ///
     /// # Errors
     /// In one line: where the environment is wrong, the others do not come within five minutes, or this build cannot.
-    pub fn join(device: Device) -> Result<World> {
+    pub fn join(device: Device, patience: Duration) -> Result<World> {
         let Some(place) = env::Place::read()? else { return Ok(World::alone()) };
         if let Device::Cuda(_) = device {
             ensure!(
@@ -95,7 +97,7 @@ impl World {
             // SAFETY: this early no thread of ours reads the environment.
             unsafe { std::env::set_var("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0") };
         }
-        let group = watch::meet(&place, device)?;
+        let group = watch::meet(&place, device, patience)?;
         let world = World(Some(Arc::new(Inner { rank: place.rank, size: place.size, device, group })));
         world.barrier()?;
         // Other verbs would meet in collectives of other things.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use serde_json::{Value, json};
 
-use crate::device::machine::{Machine, MachineFlags, TrainingFlags};
+use crate::device::machine::{Machine, MachineFlags, SharedFlags, TrainingFlags};
 use crate::hyper::{self, All, Flags, Typed};
 use crate::outputs::{check_out, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
@@ -76,7 +76,7 @@ struct Evaluate<S: Args> {
     #[command(flatten)]
     made: Made,
     #[command(flatten)]
-    machine: MachineFlags,
+    machine: SharedFlags,
     #[command(flatten)]
     scoring: S,
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,9 +22,9 @@ use crate::say;
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(500);
-/// A process that was not heard of for so long is gone.
-const SILENCE: Duration = Duration::from_secs(10);
-/// As long, where a collective has failed already.
+/// A process that was not heard of for so long is gone, where nothing else is said (`--patience`).
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// As long at most, where a collective has failed already.
 const SILENCE_AFTER_FAILURE: Duration = Duration::from_secs(3);
 /// So long the store stays for those who are not through yet.
 const LAST: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ const LAST: Duration = Duration::from_secs(60);
 const MEETING: f64 = 300.;
 const COLLECTIVE: f64 = 1800.;
 /// So long a process waits for others before it says for whom.
-const PATIENCE: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(4);
 /// The key of the word that ends all.
 const OVER: &str = "over";
 /// The word of a process that came to its end.
@@ -44,9 +44,12 @@ struct Present {
     rank: usize,
     size: usize,
     serves: bool,
+    patience: Duration,
 }
 
 static PRESENT: Mutex<Option<Present>> = Mutex::new(None);
+/// Looks around that came to their end.
+static LOOKS: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
 
@@ -57,7 +60,7 @@ pub(super) fn quiet(rank: usize) {
 }
 
 /// Meets the others and begins to watch over them.
-pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
+pub(super) fn meet(place: &Place, device: Device, patience: Duration) -> Result<Group> {
     let Place { rank, size, host, port, serves, prefix, .. } = place;
     let cannot = |error: String| {
         anyhow!("process {rank} of {size} found no meeting at {host}:{port} (MASTER_ADDR, MASTER_PORT): {error}")
@@ -70,7 +73,7 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
         // Looking a name up may hang.
         let (found, place) = (std::sync::mpsc::channel(), at.clone());
         std::thread::spawn(move || found.0.send(place.to_socket_addrs().err()));
-        let why = match found.1.recv_timeout(PATIENCE / 2) {
+        let why = match found.1.recv_timeout(QUIET / 2) {
             Ok(None) => String::new(),
             Ok(Some(error)) => format!(", a name that leads nowhere ({error})"),
             Err(_) => ", a name that nobody answers for so far".into(),
@@ -89,13 +92,18 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
     // Three connections, since a collective's setting-up may hold one for long: the group's, the watch's, the end's.
     let (first, watching, ending) = (open(false, &prefix)?, open(false, &prefix)?, open(false, &prefix)?);
     all_here(&first, *rank, *size, device)?;
-    let thread = std::thread::Builder::new().name("watch".into());
     let (own, all, place) = (*rank, *size, format!("{host}:{port}"));
-    thread
-        .spawn(move || watch(&watching, own, all, &place))
-        .context("cannot start the thread that watches the other processes")?;
+    let heard = place.clone();
+    let threads: [Box<dyn FnOnce() + Send>; 2] = [
+        Box::new(move || watch(&watching, own, all, patience, &place)),
+        Box::new(move || watch_the_watch(patience, &heard)),
+    ];
+    for thread in threads {
+        let builder = std::thread::Builder::new().name("watch".into());
+        builder.spawn(thread).context("cannot start the thread that watches the other processes")?;
+    }
     *PRESENT.lock().unwrap_or_else(PoisonError::into_inner) =
-        Some(Present { store: ending, rank: *rank, size: *size, serves: *serves });
+        Some(Present { store: ending, rank: *rank, size: *size, serves: *serves, patience });
     let cuda = match device {
         Device::Cuda(index) => Some(index),
         _ => None,
@@ -110,7 +118,7 @@ pub(super) fn meet(place: &Place, device: Device) -> Result<Group> {
 fn later(line: impl FnOnce() -> String + Send + 'static) -> Sender<()> {
     let (held, dropped) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        if dropped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if dropped.recv_timeout(QUIET) == Err(RecvTimeoutError::Timeout) {
             say::cry(line());
         }
     });
@@ -142,7 +150,7 @@ fn all_here(store: &Store, rank: usize, size: usize, device: Device) -> Result<(
         if begun.elapsed().as_secs_f64() > MEETING {
             bail!("of {size} processes (WORLD_SIZE) these did not come within {MEETING} s: {}", names(&missing));
         }
-        if begun.elapsed() > PATIENCE && !said {
+        if begun.elapsed() > QUIET && !said {
             said = true;
             say::say(format!("of {size} processes (WORLD_SIZE) these have not come yet: {}", names(&missing)));
         }
@@ -167,7 +175,7 @@ fn through(rank: usize) -> String {
 }
 
 /// Runs until the process ends.
-fn watch(store: &Store, rank: usize, size: usize, place: &str) {
+fn watch(store: &Store, rank: usize, size: usize, patience: Duration, place: &str) {
     let mut heard: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
     let others: Vec<usize> = if rank == 0 { (1..size).collect() } else { vec![0] };
     let (mut last, mut through_first) = (Instant::now(), false);
@@ -177,14 +185,36 @@ fn watch(store: &Store, rank: usize, size: usize, place: &str) {
             heard.clear();
         }
         last = Instant::now();
-        let looked = look(store, rank, size, beat, &others, &mut heard);
+        let looked = look(store, (rank, size), beat, patience, &others, &mut heard);
+        LOOKS.fetch_add(1, Ordering::SeqCst);
         through_first |= rank != 0 && store.get(&through(0)).is_ok_and(|word| word == WELL);
         if let Err(why) = looked {
             // Where the first process is through, its store may go with it.
             if ENDING.load(Ordering::SeqCst) || (through_first && why.is_none()) {
-                return;
+                return ENDING.store(true, Ordering::SeqCst);
             }
             end(&why.unwrap_or_else(|| format!("the meeting place {place} is gone, and process 0 or torchrun with it")));
+        }
+        std::thread::sleep(BEAT);
+    }
+}
+
+/// Ends the process where no look around came to its end for as long: a meeting place that says nothing, or whose machine
+/// is out of reach, holds who asks it.
+fn watch_the_watch(patience: Duration, place: &str) {
+    let (mut looks, mut since, mut last) = (0, Instant::now(), Instant::now());
+    loop {
+        let now = LOOKS.load(Ordering::SeqCst);
+        // As above: who stood still cannot say that others did.
+        if now != looks || last.elapsed() > 10 * BEAT {
+            (looks, since) = (now, Instant::now());
+        }
+        last = Instant::now();
+        if since.elapsed() > patience && !ENDING.load(Ordering::SeqCst) {
+            let seconds = patience.as_secs();
+            end(&format!(
+                "the meeting place {place} said nothing for {seconds} s: process 0, or the way to its machine, is gone"
+            ));
         }
         std::thread::sleep(BEAT);
     }
@@ -193,9 +223,9 @@ fn watch(store: &Store, rank: usize, size: usize, place: &str) {
 /// One look around: an error is the end, with its reason, or without one where the store itself is gone.
 fn look(
     store: &Store,
-    rank: usize,
-    size: usize,
+    (rank, size): (usize, usize),
     beat: u64,
+    patience: Duration,
     others: &[usize],
     heard: &mut BTreeMap<usize, (String, Instant)>,
 ) -> std::result::Result<(), Option<String>> {
@@ -205,7 +235,7 @@ fn look(
     if !over.is_empty() {
         return Err(Some(over));
     }
-    let silence = if FAILED.load(Ordering::SeqCst) { SILENCE_AFTER_FAILURE } else { SILENCE };
+    let silence = if FAILED.load(Ordering::SeqCst) { SILENCE_AFTER_FAILURE.min(patience) } else { patience };
     for &other in others {
         let said = store.get(&format!("beat/{other}")).map_err(gone)?;
         let (last, when) = heard.entry(other).or_insert_with(|| (String::new(), Instant::now()));
@@ -250,8 +280,9 @@ pub fn exit(code: u8) -> ExitCode {
 /// only where it does not.
 pub(super) fn lost(error: &str) -> anyhow::Error {
     FAILED.store(true, Ordering::SeqCst);
+    let patience = PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(PATIENCE, |own| own.patience);
     let asked = Instant::now();
-    while asked.elapsed() < SILENCE + 4 * BEAT {
+    while asked.elapsed() < patience + 4 * BEAT {
         std::thread::sleep(BEAT / 5);
     }
     let present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);

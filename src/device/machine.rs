@@ -1,9 +1,11 @@
 //! Where and how a run computes: the flags that every binary has, and what they come to.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use tch::Device;
 
-use crate::collectives::World;
+use crate::collectives::{PATIENCE, World};
 use crate::models::layers;
 use crate::say::say;
 
@@ -24,12 +26,23 @@ pub struct MachineFlags {
     pub deterministic: bool,
 }
 
+/// Those of work that several processes can share.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SharedFlags {
+    /// Where and how each computes.
+    #[command(flatten)]
+    pub place: MachineFlags,
+    /// With several processes: one that was not heard of for so long is gone, and all end [default: 30]
+    #[arg(long, help_heading = "Machine", value_name = "SECONDS", value_parser = crate::bounds::within(3..=86_400_u64))]
+    pub patience: Option<u64>,
+}
+
 /// Those of a training.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainingFlags {
-    /// Where and how it computes.
+    /// Where and how it computes, and with whom.
     #[command(flatten)]
-    pub place: MachineFlags,
+    pub shared: SharedFlags,
     /// Save a checkpoint every N steps (and every two minutes, and at the end)
     #[arg(long, help_heading = "Machine", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
@@ -56,17 +69,18 @@ pub struct TrainingFlags {
 impl TrainingFlags {
     /// As [`MachineFlags::resolve`].
     pub fn resolve(&self) -> Result<Machine> {
-        self.completed(self.place.resolve()?)
+        self.shared.with_others(false)?;
+        self.completed(self.shared.place.resolve()?)
     }
 
-    /// As [`MachineFlags::resolve_world`].
+    /// As [`SharedFlags::resolve_world`].
     pub fn resolve_world(&self) -> Result<Machine> {
-        self.completed(self.place.resolve_world()?)
+        self.completed(self.shared.resolve_world()?)
     }
 
     fn completed(&self, machine: Machine) -> Result<Machine> {
-        let alike =
-            (self.sync_batch_norm, self.place.tf32, self.place.deterministic, self.skip_unreadable, self.score_every);
+        let place = &self.shared.place;
+        let alike = (self.sync_batch_norm, place.tf32, place.deterministic, self.skip_unreadable, self.score_every);
         let asked = "--sync-batch-norm, --tf32, --deterministic, --skip-unreadable and --score-every: give every process the same";
         machine.world.agree(asked, &alike)?;
         if self.sync_batch_norm {
@@ -90,13 +104,13 @@ impl TrainingFlags {
             ..
         } = *self;
         let gpu = machine.device.is_cuda();
-        if no_graph && (!gpu || self.place.deterministic || !machine.world.is_alone()) {
+        if no_graph && (!gpu || place.deterministic || !machine.world.is_alone()) {
             bail!(
                 "--no-graph: without a GPU, with --deterministic and with several processes there are no graphs: leave it out"
             );
         }
         // A resumed run begins without a graph, whose kernels cuBLAS may choose otherwise.
-        let graphs = gpu && !no_graph && !self.place.deterministic;
+        let graphs = gpu && !no_graph && !place.deterministic;
         Ok(Machine {
             checkpoint_every,
             score_every,
@@ -178,6 +192,27 @@ impl Machine {
     }
 }
 
+impl SharedFlags {
+    /// As [`MachineFlags::resolve`], for work that several processes can share: meets the others where the environment
+    /// speaks of them.
+    pub fn resolve_world(&self) -> Result<Machine> {
+        self.with_others(World::is_wanted()?)?;
+        let (rank, count) = World::local()?;
+        let (device, name) = super::resolve_local(&self.place.device, rank)?;
+        let modes = self.place.modes(device)?;
+        let patience = self.patience.map_or(PATIENCE, Duration::from_secs);
+        self.place.found(World::join(device, patience)?, (device, name), modes, count)
+    }
+
+    /// Refuses what one process has no use for.
+    fn with_others(&self, others: bool) -> Result<()> {
+        if let (Some(seconds), false) = (self.patience, others) {
+            bail!("--patience {seconds}: there is one process only: leave it out, or start several (torchrun)");
+        }
+        Ok(())
+    }
+}
+
 impl MachineFlags {
     /// The device there is, said in the first line, for the work of one process. Errors where the wished one is not
     /// there, and where the environment speaks of several processes.
@@ -188,15 +223,6 @@ impl MachineFlags {
         let (device, name) = super::resolve(&self.device)?;
         let modes = self.modes(device)?;
         self.found(World::alone(), (device, name), modes, 1)
-    }
-
-    /// As [`MachineFlags::resolve`], for work that several processes can share: meets the others where the environment
-    /// speaks of them.
-    pub fn resolve_world(&self) -> Result<Machine> {
-        let (rank, count) = World::local()?;
-        let (device, name) = super::resolve_local(&self.device, rank)?;
-        let modes = self.modes(device)?;
-        self.found(World::join(device)?, (device, name), modes, count)
     }
 
     /// Sets how a GPU computes, and how to say it.

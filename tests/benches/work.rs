@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rand::SeedableRng;
-use rankle::collectives::World;
+use rankle::collectives::{PATIENCE, World};
 use rankle::datasets::{self, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
@@ -221,7 +221,7 @@ fn embedding(name: &str, rounds: usize) -> Result<Value> {
 
 /// A loss of so many rows, block by block of anchors, by all processes that the environment speaks of.
 fn blocks(name: &str, rounds: usize) -> Result<Value> {
-    let world = World::join(Device::Cpu)?;
+    let world = World::join(Device::Cpu, PATIENCE)?;
     let (kind, rows) = name.rsplit_once('-').context("a loss and a number of rows")?;
     let (of, metric, images) = match kind {
         "batch-hard" => (embedded::Loss::BatchHard(Margin::Hard(0.2)), Metric::Euclidean, 8),

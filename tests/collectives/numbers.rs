@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use rankle::collectives::{Gradients, World};
+use rankle::collectives::{Gradients, PATIENCE, World};
 use rankle::distance::Metric;
 use rankle::losses::{Margin, Tally, embedded::Loss, triplet};
 use rankle::metrics::retrieval::{self, Ap, Exclude, Identity};
@@ -41,7 +41,7 @@ fn together(size: usize, job: &str) {
 #[test]
 fn a_process() {
     let Ok(job) = std::env::var(JOB) else { return };
-    let world = World::join(Device::Cpu).expect("the others");
+    let world = World::join(Device::Cpu, PATIENCE).expect("the others");
     assert!(!world.is_alone());
     match job.as_str() {
         "numbers" => collectives(&world),

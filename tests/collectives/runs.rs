@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rankle::datasets::drawn::face;
 use serde_json::Value;
@@ -247,7 +247,7 @@ fn no_process_outlives_a_second_signal_or_one_before_its_first_step() {
     let mut one = place.command("train @run");
     let port = free_port().to_string();
     one.envs([("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
-    let mut one = one.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().expect("starts");
+    let mut one = one.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
     let mut said = BufReader::new(one.stderr.take().expect("stderr")).lines().map(|line| line.expect("text"));
     assert!(said.any(|line| line.contains("meeting 2 processes")));
     send(&one, libc::SIGTERM);
@@ -291,8 +291,8 @@ fn torchrun_starts_processes_and_starts_them_again() {
         .args(["--master-addr", "127.0.0.1", "--master-port", &free_port().to_string(), "--", place.program.0])
         .args(place.args(LONG))
         .env("OMP_NUM_THREADS", "1")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let child = command.spawn().expect("torchrun");
     let found = within(120, || place.path("run/checkpoint.safetensors").exists());
     let workers = pids(&place.program, &place.text("run"));
@@ -305,6 +305,158 @@ fn torchrun_starts_processes_and_starts_them_again() {
     assert!(found && workers.len() == 2, "{workers:?} {said}");
     assert!(output.status.success(), "{said}");
     assert!(said.contains("going on from step") || said.matches("meeting 2 processes").count() > 1, "{said}");
+    assert_eq!(place.log("run").last().expect("a line")["step"], 299);
+}
+
+/// Somebody stopped, or out of reach, is noticed by who waits for it; who goes on later ends too.
+#[test]
+fn who_falls_silent_ends_all_within_patience() {
+    let place = quadruplet();
+    let line = LONG.replace("--steps 150", "--steps 100000") + " --patience 3";
+    for (victim, words) in
+        [(1, "process 1 of 2 is gone (not heard of for 3 s)"), (0, "said nothing for 3 s: process 0")]
+    {
+        let mut two = start(2, &place, &line);
+        let length = || fs::metadata(place.path("run/log.jsonl")).map_or(0, |data| data.len());
+        let before = length();
+        assert!(within(120, || place.path("run/checkpoint.safetensors").exists() && length() > before), "no step");
+        let send = |two: &Processes, signal: i32| {
+            // SAFETY: a signal to a process that this test has started and not waited for.
+            unsafe { libc::kill(two.children[victim].id() as i32, signal) };
+        };
+        send(&two, libc::SIGSTOP);
+        let ended = within(20, || two.children[1 - victim].try_wait().expect("waits").is_some());
+        send(&two, libc::SIGCONT);
+        let outputs = two.end();
+        for (rank, output) in outputs.iter().enumerate() {
+            let errors = errors(output);
+            assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "process {rank}: {errors:?}");
+            has(&errors[0], if rank == victim { "goes on from its last checkpoint" } else { words });
+        }
+        assert!(ended, "the other process did not end");
+    }
+}
+
+/// Two network namespaces as two machines, and one between them that forwards what they send, or drops it.
+struct Net(String);
+
+impl Net {
+    /// None, with a line, where this machine lets nobody make them.
+    fn new(of: &str) -> Option<Net> {
+        let net = Net(format!("rankle-{}-{of}", std::process::id()));
+        let made = (|| {
+            for at in ["a", "m", "b"] {
+                net.ip(&["netns", "add", &net.name(at)])?;
+                net.ip(&["-n", &net.name(at), "link", "set", "lo", "up"])?;
+            }
+            for (at, own, gate) in [("a", "10.77.1.2/24", "10.77.1.1"), ("b", "10.77.2.2/24", "10.77.2.1")] {
+                let (own_net, middle, cable) = (net.name(at), net.name("m"), &*format!("cable-{at}"));
+                net.ip(&[
+                    "link", "add", cable, "netns", &own_net, "type", "veth", "peer", "name", cable, "netns", &middle,
+                ])?;
+                for (space, address) in [(&own_net, own), (&middle, &format!("{gate}/24"))] {
+                    net.ip(&["-n", space, "address", "add", address, "dev", cable])?;
+                    net.ip(&["-n", space, "link", "set", cable, "up"])?;
+                }
+                net.ip(&["-n", &own_net, "route", "add", "default", "via", gate])?;
+            }
+            net.forwards(true)
+        })();
+        made.or_else(|| {
+            println!("skipped: no network namespaces can be made here (root and iproute2)");
+            None
+        })?;
+        Some(net)
+    }
+
+    fn name(&self, at: &str) -> String {
+        format!("{}-{at}", self.0)
+    }
+
+    fn ip(&self, words: &[&str]) -> Option<()> {
+        let output = Command::new("ip").args(words).output().ok()?;
+        output.status.success().then_some(())
+    }
+
+    fn forwards(&self, on: bool) -> Option<()> {
+        let set = format!("echo {} > /proc/sys/net/ipv4/ip_forward", u8::from(on));
+        self.ip(&["netns", "exec", &self.name("m"), "sh", "-c", &set])
+    }
+
+    /// `words` as a command on one of the machines.
+    fn command(&self, at: &str, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name(at)]).args(words).env("OMP_NUM_THREADS", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for at in ["a", "m", "b"] {
+            self.ip(&["netns", "del", &self.name(at)]);
+        }
+    }
+}
+
+#[test]
+fn two_machines_whose_network_goes_silent_both_end() {
+    let Some(net) = Net::new("silent") else { return };
+    let place = quadruplet();
+    let line = LONG.replace("--steps 150", "--steps 100000") + " --patience 3";
+    let (port, args) = (free_port().to_string(), place.args(&line));
+    let children = ["a", "b"].iter().enumerate().map(|(rank, at)| {
+        let words: Vec<&str> = std::iter::once(place.program.0).chain(args.iter().map(|word| &**word)).collect();
+        let mut command = net.command(at, &words);
+        command.envs([
+            ("RANK", &*rank.to_string()),
+            ("WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "10.77.1.2"),
+            ("MASTER_PORT", &port),
+        ]);
+        command.spawn().expect("a process")
+    });
+    let mut two = Processes { children: children.collect() };
+    assert!(within(120, || place.path("run/checkpoint.safetensors").exists()), "no checkpoint came");
+    net.forwards(false).expect("forwarding ends");
+    let ended = within(25, || two.children.iter_mut().all(|child| child.try_wait().expect("waits").is_some()));
+    two.children.iter_mut().for_each(|child| drop(child.kill()));
+    let outputs = two.end();
+    let said: Vec<Vec<String>> = outputs.iter().map(errors).collect();
+    assert!(ended && outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+    assert!(said.iter().all(|lines| lines.len() == 1), "{said:?}");
+    has(&said[0][0], "process 1 of 2 is gone");
+    has(&said[1][0], "10.77.1.2|process 0");
+}
+
+#[test]
+fn torchrun_starts_two_machines_again() {
+    let (Some(python), Some(net)) = (python(), Net::new("again")) else { return };
+    let place = quadruplet();
+    let (meeting, args) = (format!("10.77.1.2:{}", free_port()), place.args(LONG));
+    let machine = |at: &str, own: &str| {
+        // Its own name says neither machine which of both it is.
+        let hosts = format!("is_host={}", u8::from(meeting.starts_with(own)));
+        let torchrun =
+            "-m torch.distributed.run --no-python --nnodes 2 --nproc-per-node 1 --max-restarts 2 --rdzv-backend c10d";
+        let meet = ["--rdzv-endpoint", &meeting, "--rdzv-conf", &hosts, "--local-addr", own, "--", place.program.0];
+        let program = [python.to_str().expect("UTF-8")].into_iter().chain(torchrun.split(' ')).chain(meet);
+        let words: Vec<&str> = program.chain(args.iter().map(|word| &**word)).collect();
+        net.command(at, &words).spawn().expect("torchrun")
+    };
+    let both = Processes { children: vec![machine("a", "10.77.1.2"), machine("b", "10.77.2.2")] };
+    let found = within(120, || place.path("run/checkpoint.safetensors").exists());
+    let workers = pids(&place.program, &place.text("run"));
+    if let Some(&victim) = workers.last() {
+        // SAFETY: a signal to a process that this test had started.
+        unsafe { libc::kill(victim as i32, libc::SIGKILL) };
+    }
+    let outputs = both.end();
+    let said: String = outputs.iter().map(|output| String::from_utf8_lossy(&output.stderr).to_string()).collect();
+    assert!(found && workers.len() == 2, "{workers:?} {said}");
+    assert!(outputs.iter().all(|output| output.status.success()), "{said}");
+    assert!(said.matches("meeting 2 processes").count() > 1, "{said}");
     assert_eq!(place.log("run").last().expect("a line")["step"], 299);
 }
 
@@ -322,6 +474,7 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
         (train, &format!("{of_two}http"), "MASTER_PORT|a port"),
         ("export --run nowhere", &format!("{of_two}1"), "this verb takes one process|WORLD_SIZE"),
         ("train --data drawn --device cpu --sync-batch-norm", "", "--sync-batch-norm|torchrun"),
+        ("train --data drawn --device cpu --patience 9", "", "--patience 9|torchrun"),
     ] {
         let mut command = TRIPLET_REID.command(&line.split(' ').collect::<Vec<_>>());
         let variables = variables.split_whitespace().filter_map(|variable| variable.split_once('='));
@@ -349,7 +502,7 @@ fn a_process_that_waits_says_for_whom() {
         let port = if rank == "1" { port.clone() } else { free_port().to_string() };
         let mut command = TRIPLET_REID.command(&["train", "--data", "drawn", "--device", "cpu"]);
         command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", host), ("MASTER_PORT", &port)]);
-        let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("a process");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("a process");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
         let found = lines.any(|line| line.contains(words));
         let _ = (child.kill(), child.wait());
