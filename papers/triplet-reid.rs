@@ -181,15 +181,15 @@ impl Paper for TripletReid {
     const USES: &'static [Use] = &[reid::SEARCH];
     const SEES: Option<Sees<Self>> = Some(|h, how| (recipe(h), how.views));
     const METRIC: fn(&Flags) -> Metric = |h| h.metric;
-    const DEPARTURES: &'static [&'static str] = &[
-        "Adam's epsilon is 1e-8, its framework's default; the paper names none",
-        "resizing is bilinear with antialiasing, as PIL's; the authors' code has none",
-    ];
+    const DEPARTURES: &'static [&'static str] = &["resizing has antialiasing, as PIL's; the authors' code has none"];
     const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
         (|h| h.net == Trinet, "ResNet-50 is torchvision's: stride on the 3x3, RGB, its mean and deviation"),
-        (|h| h.net != Lunet, "the last linear layer starts Glorot-uniform, as a maintainer says the paper's did"),
         (|h| h.net == Lunet, "LuNet's convolutions have no bias; batch norm and leaky ReLU stand before each"),
         (|h| h.net == Lunet, "LuNet has 1x1 projections wherever the channels change; the paper does not say"),
+    ];
+    const DEPARTURES_TRAINING: &'static [Departure<Flags>] = &[
+        (|_| true, "Adam's epsilon is 1e-8, its framework's default; the paper names none"),
+        (|h| h.net != Lunet, "the last linear layer starts Glorot-uniform, as a maintainer says the paper's did"),
         (|h| !h.loss.takes_triplets(), "a pass over the people drops its remainder"),
         (|h| !h.loss.takes_triplets(), "a person's images are walked through without replacement across passes"),
         (|h| h.loss == TripletOhm, "offline mining is ours: see --ohm-every and --ohm-pool; positives are random"),

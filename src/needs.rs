@@ -10,9 +10,9 @@ use crate::device::machine::Machine;
 use crate::hyper::{self, All, Hyper};
 use crate::paper::{self, Paper};
 use crate::report::Table;
-use crate::run::checkpoint;
 use crate::run::config::typed_as;
 use crate::run::session::Tried;
+use crate::run::{Run, checkpoint};
 use crate::say::{one_line, say};
 use crate::tasks::Data;
 use crate::{catalog, say};
@@ -29,18 +29,35 @@ pub(crate) struct Planned<'a, H: Hyper> {
     pub lacks: Option<&'a str>,
 }
 
+/// The steps that the flags of `h` alone say, none where it takes no such flag.
+fn said<H: Hyper>(h: &All<H>) -> u64 {
+    let flags = hyper::flags(h);
+    let counts = H::LENGTH.iter().filter(|flag| !hyper::is_idle(&h.own, flag));
+    counts.filter_map(|flag| flags[*flag].as_u64()).sum()
+}
+
+/// Some steps of `h` on drawn inputs of the shape that its data would have, and whether there are as many as its flags say,
+/// whatever the data.
+fn on_drawn<P: Paper>(h: &All<P::Hyper>, run: &Run) -> Result<(Tried, bool)> {
+    let mut own = hyper::flags(&hyper::blank::<P::Hyper>()?);
+    own.retain(|flag, _| hyper::under::<P::Hyper>("Data").contains(flag));
+    own.insert("data".into(), "drawn".into());
+    let h = hyper::with(h, &own)?;
+    let data = P::drawn(&h.own, run.seed)?;
+    Ok((paper::tried::<P>(&h, &data, run)?, paper::steps::<P>(&h, &data, run)? == said(&h)))
+}
+
 /// Prints what `runs` need, and how long training takes here by some steps of every network and batch among them. Nothing
-/// is trained. Without data the steps are those that the flags say, and there are no times; without weights the steps of
-/// the same network are timed.
+/// is trained. Where data are missing, drawn inputs are timed; where weights are, the same network without them.
 ///
 /// # Errors
 /// Where a step cannot be taken, and, behind the table, where data or weights are missing.
 pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine) -> Result<()> {
-    let (mut missing, mut here, mut times) =
-        (Vec::<String>::new(), BTreeSet::<String>::new(), BTreeMap::<String, Tried>::new());
+    let (mut missing, mut here, mut notes) = (Vec::<String>::new(), BTreeSet::<String>::new(), BTreeSet::new());
+    let mut times = BTreeMap::<(String, bool), Option<(Tried, bool)>>::new();
     let mut table =
         Table { head: ["run", "folder", "steps", "s/step", "memory", "hours"].map(String::from).into(), rows: vec![] };
-    let (mut hours, mut steps) = (0., 0);
+    let (mut hours, mut steps, mut counted) = (0., 0, 0);
     let mut opened: Option<(String, Result<P::Data, String>)> = None;
     for Planned { words, at, h, lacks } in runs {
         let mut lacks: Vec<String> = lacks.iter().map(|text| text.to_string()).collect();
@@ -64,47 +81,68 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
         if opened.as_ref().is_none_or(|(before, _)| *before != key) {
             opened = Some((key, paper::opened_data::<P>(h, machine, None).map_err(|error| one_line(&error))));
         }
-        let mut row = vec![words.to_string(), say::line(&at.display().to_string())];
-        match opened.as_ref().map(|(_, data)| data) {
-            Some(Ok(data)) if hyper::check(&h.own).is_ok() => {
-                here.insert(format!("data {}", say::line(data.name())));
-                let all = paper::steps::<P>(h, data, &run)?;
-                let kind = of(&["Network", "Batches"]);
-                if !times.contains_key(&kind) {
-                    say(format!("a few steps of {words}"));
-                    times.insert(kind.clone(), paper::tried::<P>(h, data, &run)?);
-                }
-                let Tried { seconds, bytes } = times[&kind];
-                let own = seconds * all as f64 / 3600.;
-                let begun = if checkpoint::exists(at) { " (begun)" } else { "" };
+        let data = match opened.as_ref().map(|(_, data)| data) {
+            Some(Ok(data)) => Some(data),
+            why => {
+                lacks.extend(why.and_then(|why| why.as_ref().err()).cloned());
+                None
+            }
+        };
+        here.extend(data.map(|data| format!("data {}", say::line(data.name()))));
+        let kind = (of(&["Network", "Batches"]), data.is_some());
+        if !times.contains_key(&kind) && hyper::check(&h.own).is_ok() {
+            say(format!("a few steps of {words}{}", if data.is_some() { "" } else { ", on drawn inputs" }));
+            let why = |error| notes.insert(format!("no time of {words}: {}", one_line(&error)));
+            let found = match data {
+                Some(data) => Some((paper::tried::<P>(h, data, &run)?, true)),
+                None => on_drawn::<P>(h, &run).map_err(why).ok(),
+            };
+            times.insert(kind.clone(), found);
+        }
+        let found = times.get(&kind).copied().flatten();
+        let (mut row, mut all) = (vec![words.to_string(), say::line(&at.display().to_string())], None);
+        match data.filter(|_| found.is_some()) {
+            Some(data) => {
+                let begun = checkpoint::exists(at);
                 // Of other weights than the run's, which are not here, all that can be said is that.
-                if !begun.is_empty() && lacks.is_empty() {
+                if begun && lacks.is_empty() {
                     lacks.extend(paper::check_begun::<P>(h, data, at, &run).err().map(|error| one_line(&error)));
                 }
-                (hours, steps) = (hours + own, steps + all);
-                let memory =
-                    bytes.map_or("–".into(), |bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));
-                row.extend([format!("{all}{begun}"), format!("{seconds:.3}"), memory, format!("{own:.2}")]);
+                let own = *all.insert(paper::steps::<P>(h, data, &run)?);
+                row.push(format!("{own}{}", if begun { " (begun)" } else { "" }));
             }
-            data => {
-                lacks.extend(data.and_then(|data| data.as_ref().err()).cloned());
+            None => {
                 let looked_at = P::Hyper::LENGTH.iter().filter(|flag| !hyper::is_idle(&h.own, flag));
                 let length = looked_at.map(|flag| format!("--{flag} {}", typed_as(&flags[*flag])));
                 row.push(length.collect::<Vec<_>>().join(" "));
-                row.extend(["–"; 3].map(String::from));
+                all = found.filter(|(_, whatever)| *whatever).map(|_| said(h));
             }
+        }
+        let dash = || "–".to_string();
+        let memory = |bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+        row.push(found.map_or_else(dash, |(tried, _)| format!("{:.3}", tried.seconds)));
+        row.push(found.and_then(|(tried, _)| tried.bytes).map_or_else(dash, memory));
+        let own = all.zip(found).map(|(all, (tried, _))| (all, tried.seconds * all as f64 / 3600.));
+        row.push(own.map_or_else(dash, |(_, own)| format!("{own:.2}")));
+        if let Some((all, own)) = own {
+            (hours, steps, counted) = (hours + own, steps + all, counted + 1);
+        }
+        if let (None, Some((_, whatever))) = (data, found) {
+            let photos = "times of what is missing are of drawn inputs of the same shape, and leave out what reading files takes";
+            notes.insert(photos.into());
+            notes.extend((!whatever).then(|| "the number of steps follows from the data".into()));
         }
         missing.extend(lacks.into_iter().filter(|what| !missing.contains(what)).collect::<Vec<_>>());
         table.rows.push(row);
     }
-    let all =
-        json!({"runs": table.named(), "steps": steps, "hours": hours, "missing": missing, "machine": machine.name});
+    let all = json!({"runs": table.named(), "steps": steps, "hours": hours, "missing": missing, "notes": notes, "machine": machine.name});
     say::answer(&all)?;
     say::print(&table)?;
     if steps > 0 {
-        let all = format!("{} run(s), {steps} steps, {hours:.2} hours of training", runs.len());
+        let all = format!("{counted} run(s), {steps} steps, {hours:.2} hours of training");
         say::print(format!("{all} on {}; scoring comes on top", machine.name))?;
     }
+    notes.iter().try_for_each(say::print)?;
     here.iter().try_for_each(|what| say::print(format!("here: {what}")))?;
     missing.iter().try_for_each(|what| say::print(format!("missing: {what}")))?;
     ensure!(missing.is_empty(), "what is missing stands above: get it, then say the same again");

@@ -34,13 +34,19 @@ fn differences<A: Args>(ours: &Flags, theirs: &Flags, passed: &dyn Fn(&str) -> b
     list
 }
 
-/// Where these flags leave the paper's, in words.
-pub fn departures<H: Hyper>(h: &All<H>) -> Vec<String> {
+/// Where the flags of scoring `s` leave the paper's, in words.
+pub fn departures_of_scoring<S: Args + Serialize>(s: &S) -> Vec<String> {
+    blank::<S>().map_or_else(|_| Vec::new(), |paper| differences::<S>(&flags(s), &flags(&paper), &|_| false))
+}
+
+/// Where those of these flags that `count` leave the paper's, in words.
+pub fn departures<H: Hyper>(h: &All<H>, count: impl Fn(&str) -> bool) -> Vec<String> {
     let ours = flags(h);
     let axes = ours.clone().into_iter().filter(|(name, _)| H::AXES.contains(&name.as_str())).collect();
     match resolve::<H>(&axes, &|_| ()) {
         Ok(paper) => {
-            differences::<All<H>>(&ours, &flags(&paper), &|flag| is_idle(&h.own, flag) || axes.contains_key(flag))
+            let passed = |flag: &str| is_idle(&h.own, flag) || axes.contains_key(flag) || !count(flag);
+            differences::<All<H>>(&ours, &flags(&paper), &passed)
         }
         Err(_) => vec!["the paper has no recipe for these choices".into()],
     }

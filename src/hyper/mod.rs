@@ -26,7 +26,7 @@ use crate::catalog;
 use crate::weights::Published;
 
 pub use crate::bounds::{count, positive, within};
-pub use departures::{Sets, as_usual, departures, off_recipe, paper, recipe};
+pub use departures::{Sets, as_usual, departures, departures_of_scoring, off_recipe, paper, recipe};
 pub use flags::{Flags, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
 pub(crate) use flags::{args, name};
 pub(crate) use folder::named;

@@ -131,6 +131,8 @@ pub trait Paper: Sized + 'static {
     const DEPARTURES: &'static [&'static str] = &[];
     /// The same of some runs.
     const DEPARTURES_WHERE: &'static [Departure<Self::Hyper>] = &[];
+    /// The same of how some runs are trained: nothing that is known of weights from outside.
+    const DEPARTURES_TRAINING: &'static [Departure<Self::Hyper>] = &[];
     /// Which runs on which data cannot stand beside the paper whatever their numbers, and why.
     const UNLIKE: &'static [Unlike<Self>] = &[];
     /// The paper's numbers.
@@ -152,6 +154,11 @@ pub trait Paper: Sized + 'static {
     fn elsewhere(own: &Self::Hyper, other: &Self::Hyper, seed: u64) -> Result<Self::Data> {
         let _ = own;
         Self::open(other, seed)
+    }
+    /// Drawn data whose batches have the shape of those of `h`, a run on drawn data: a step is timed on them where its own data
+    /// are not here.
+    fn drawn(h: &Self::Hyper, seed: u64) -> Result<Self::Data> {
+        Self::open(h, seed)
     }
     /// What the network must know of the data; errors where the flags do not fit them.
     fn shape(h: &Self::Hyper, data: &Self::Data) -> Result<Self::Shape> {

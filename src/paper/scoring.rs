@@ -97,7 +97,7 @@ pub(crate) fn evaluate<P: Paper>(
         comparable: comparable.is_ok(),
         not_comparable_because: comparable.err(),
         claims: list,
-        departures: if nets.stand == Stand::Published { Vec::new() } else { departures::<P>(h) },
+        departures: [departing::<P>(h, nets.stand), hyper::departures_of_scoring(how)].concat(),
     };
     // Every process has the same scores; the first one writes.
     if run.leads() {
@@ -130,8 +130,17 @@ fn place(at: PathBuf, of: &Value, scoring: &Flags) -> PathBuf {
 
 /// All that departs from the paper in a run with these flags.
 pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
-    let some = P::DEPARTURES_WHERE.iter().filter(|(holds, _)| holds(&h.own)).map(|(_, text)| text);
-    P::DEPARTURES.iter().chain(some).map(|text| text.to_string()).chain(hyper::departures(h)).collect()
+    departing::<P>(h, Stand::Trained)
+}
+
+/// The same; of published weights what is known: the network, and how it is tested.
+fn departing<P: Paper>(h: &All<P::Hyper>, stand: Stand) -> Vec<String> {
+    let (outside, network) = (stand == Stand::Published, hyper::under::<P::Hyper>("Network"));
+    let trained = if outside { &[] } else { P::DEPARTURES_TRAINING };
+    let some = P::DEPARTURES_WHERE.iter().chain(trained).filter(|(holds, _)| holds(&h.own)).map(|(_, text)| *text);
+    let unknown = outside.then_some("how these weights were trained, and on what, is not known here");
+    let all = unknown.into_iter().chain(P::DEPARTURES.iter().copied()).chain(some).map(String::from);
+    all.chain(hyper::departures(h, |flag| !outside || network.iter().any(|known| known == flag))).collect()
 }
 
 /// A page that says what was trained: on which data, with which flags, for how many steps, where.

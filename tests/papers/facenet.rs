@@ -182,7 +182,9 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     place.write("only/mine.pt", "weights");
     let said = place.json("data/runs/facenet/nn4.small2.v1/config.json");
     has(said["flags"]["weights"].as_str().expect("a file"), "nn4.small2.v1.safetensors");
-    assert!(place.path("data/runs/facenet/nn4.small2.v1/on-lfw/results.json").exists());
+    let departures = place.json("data/runs/facenet/nn4.small2.v1/on-lfw/results.json")["departures"].to_string();
+    has(&departures, "how these weights were trained|--net: not a network of the paper|pixels enter");
+    assert!(!departures.contains("--drops") && !departures.contains("AdaGrad"), "nothing of training: {departures}");
     place.bad(&[
         (2, &format!("evaluate ~--data {weights}"), "--weights|--data"),
         (2, "evaluate @whole --net nn1", "cannot be used with"),

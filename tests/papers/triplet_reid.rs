@@ -134,7 +134,10 @@ fn defaults_chain_and_are_in_the_help() {
     assert_eq!((flags["k"].as_u64(), flags["p"].as_u64(), flags["t0"].as_u64()), (Some(4), Some(3), Some(0)));
     has(&place.good("evaluate @run --views original"), "after 1 steps");
     let results = place.read("run/results.json");
-    has(&results, "--p 3 (Section 4.4: 32)|--loss lifted (Table 1: batch-hard)|--margin 1 (Section 2: soft)");
+    has(
+        &results,
+        "--p 3 (Section 4.4: 32)|--loss lifted (Table 1: batch-hard)|--margin 1 (Section 2: soft)|--views original (Table 5: ten-crops)",
+    );
     assert!(!results.contains("--triplets"), "a flag that is not looked at is no departure");
 }
 
