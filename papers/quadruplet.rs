@@ -9,14 +9,14 @@
 //! should reach rank-1, 5, 10 of 75.53, 95.15, 99.16 % on CUHK03 (Table 1), and on its training set pairs of one person at a mean
 //! distance of 0.000374 and of two people at 0.99746 (Figure 5). What it did reach stands in papers/quadruplet.md.
 
-use rankle::datasets::{Photo, ReidSet, Split};
+use rankle::datasets::{Layout, Photo, ReidSet, Split};
 use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
 use rankle::losses::{Margin, triplet};
 use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
 use rankle::paper::prelude::*;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::tasks::reid::{self, Draws, ReidData};
-use rankle::{say::say, study, transfer::upload, weights};
+use rankle::{run::config::Config, say::say, study, transfer::upload, weights};
 
 // ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
@@ -92,7 +92,7 @@ struct Flags {
     /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names (features.0 and features.3), or none (Section 5.1)
     #[arg(long, value_name = "FILE|none")]
     weights: Option<String>,
-    /// Start from the weights of this run instead, as small sets may from CUHK03's (ours)
+    /// Start from the weights of this run instead, or, of a table's folder, of its run of the same model, as small sets may from CUHK03's (ours)
     #[arg(long, value_name = "DIR", conflicts_with = "weights")]
     start: Option<std::path::PathBuf>,
     /// How a pair's maps enter conv3, "regroup" (Figure 3)
@@ -154,7 +154,7 @@ struct Flags {
 impl Hyper for Flags {
     const AXES: &'static [&'static str] = &["model"];
     const LENGTH: &'static [&'static str] = &["steps", "steps2"];
-    const NAMED: &'static [&'static str] = &["data", "?test-people", "?split", "net", "model", "seed"];
+    const NAMED: &'static [&'static str] = &["data", "?start", "?test-people", "?split", "net", "model", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
         |h| h.data.data = "data/cuhk03/labeled".into(),
         |h| h.net = if h.data.data == "drawn" { Form::Small } else { h.net },
@@ -193,6 +193,14 @@ impl Hyper for Flags {
     }
 }
 
+impl Flags {
+    /// The run to start from, of a table's folder that of the same model.
+    fn started(&self) -> Result<(std::path::PathBuf, Config)> {
+        let at = self.start.as_ref().context("no --start")?;
+        Config::read_with(at, "model", &shown(self, "model")).context("--start (a run folder that train made)")
+    }
+}
+
 /// How pairs are compared in tests.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
@@ -213,7 +221,7 @@ impl Paper for QuadrupletPaper {
     const NAME: &'static str = "quadruplet";
     const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
     const COUNT: &'static [&'static str] = &["single shot rank-1", "whole gallery mAP"];
-    const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     quadruplet reproduce --table 1 --weights FILE (all seven models, the table's numbers beside ours; --table fig5 for Figure 5)\nCUHK03's 20 test sets: add --splits 1-20";
+    const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     quadruplet reproduce --table 1 --weights FILE (seven models on each of its data sets that is here, its numbers beside ours; --table fig5 for Figure 5)\nCUHK03's 20 test sets: add --splits 1-20";
     const USES: &'static [Use] = &[reid::SEARCH];
     const DEPARTURES: &'static [&'static str] = &[
         "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",
@@ -232,7 +240,7 @@ impl Paper for QuadrupletPaper {
         (|h| h.net.is_caffe(), "widths, dropout, and BGR from 0 to 255 are those of the authors' sibling code; the paper gives none"),
         (|h| h.init == Start::Gaussian, "first values are those of the authors' sibling code; the paper gives none"),
         (|h| h.net == Form::Small, "a small network of ours with batch normalisation; the paper's is AlexNet"),
-        (|h| h.start.is_some(), "--start: all layers start from another run's"),
+        (|h| h.start.is_some(), "--start: all layers start from another run's, as the authors' sibling code has CUHK01 and VIPeR start from CUHK03; whether the paper does is not said"),
         (|h| h.model.by() != Dissimilarity::Softmax, "Figure 5's distances lie in [0, 1], the paper does not say how: here squared distances of unit rows from 0 to 4, or |g| in units of the largest"),
         (|h| h.model != TripletEmbedding, "\"regroup\" is taken for a concatenation of channels, unless --pairing width"),
         (|h| h.model != TripletEmbedding, "the order of a pair is random in training; in tests what pairs are ranked by, g's logit or |g|, is averaged over both orders unless --order says otherwise"),
@@ -241,11 +249,12 @@ impl Paper for QuadrupletPaper {
         (|h| !h.model.takes_quadruplets(), "the paper gives no margin"),
         (|h| h.model.has_softmax_loss(), "the paper gives the softmax loss no weight"),
     ];
+    #[rustfmt::skip]
     const UNLIKE: &'static [Unlike<Self>] = &[
         (|h, _| h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
         (|h, _| h.data.validation > 0, "these are held-out training people"),
         (|h, _| h.net == Form::Small, "--net small is a network of ours"),
-        (|h, _| h.start.is_some(), "--start: it started from another run"),
+        (|h, set| h.start.is_some() && set.layout == Layout::Cuhk03, "--start: the paper's network on CUHK03 starts from ImageNet's first two layers"),
     ];
     type Hyper = Flags;
     type Scoring = Scoring;
@@ -254,7 +263,9 @@ impl Paper for QuadrupletPaper {
     type Net = QuadrupletNet;
 
     fn open(h: &Flags, seed: u64) -> Result<ReidSet> {
-        h.data.open(seed)
+        let before = h.started().ok().and_then(|(_, config)| hyper::from_flags::<ReidData>(&config.flags).ok());
+        // Nobody is tested whom the run to start from was trained on.
+        before.map_or_else(|| h.data.open(seed), |own| own.elsewhere(&h.data, seed).context("--start"))
     }
 
     fn elsewhere(own: &Flags, other: &Flags, seed: u64) -> Result<ReidSet> {
@@ -272,9 +283,9 @@ impl Paper for QuadrupletPaper {
     }
 
     fn start(h: &Flags, store: &VarStore) -> Result<()> {
-        let Some(run) = &h.start else { return Ok(()) };
+        let Some((run, _)) = h.start.as_ref().map(|_| h.started()).transpose()? else { return Ok(()) };
         let loaded = weights::start(store, &run.join("checkpoint.safetensors"), &Published::CHECKPOINT);
-        loaded.map(say).context("--start (a run folder that train made)")
+        loaded.map(say).context("--start")
     }
 
     /// Refuses photos that give no quadruplet before the run's folder is claimed.
@@ -338,13 +349,10 @@ impl Paper for QuadrupletPaper {
     #[rustfmt::skip]
     const CLAIMS: &'static [Claims<Flags, Scoring>] = &[
         Claims {
-            unit: 100.,
-            metrics: &["rank-1", "rank-5", "rank-10"],
+            unit: 100., metrics: &["rank-1", "rank-5", "rank-10"],
             columns: &[
-                ("CUHK03", "single shot", as_usual),
-                ("CUHK01", "single shot", as_usual), // p = 486
-                ("CUHK01", "single shot", |h, _| h.data.test_people = Some(100)),
-                ("VIPeR", "single shot", as_usual),
+                ("CUHK03", "single shot", as_usual), ("CUHK01", "single shot", as_usual),
+                ("CUHK01, 100 test people", "single shot", as_usual), ("VIPeR", "single shot", as_usual),
             ],
             rows: &[
                 ("Table 1", "", BL1.1, &[&[60.13, 90.51, 95.15], &[44.24, 67.08, 77.57], &[63.50, 80.00, 89.50], &[28.16, 52.22, 65.19]]),
@@ -357,49 +365,35 @@ impl Paper for QuadrupletPaper {
             ],
         },
         Claims {
-            unit: 1.,
-            metrics: &["same person: mean distance", "different people: mean distance"],
+            unit: 1., metrics: &["same person: mean distance", "different people: mean distance"],
             columns: &[("CUHK03", "training pairs,", as_usual)],
             rows: &[
-                ("Figure 5", "", BL1.1, &[&[0.051118, 0.51677]]),
-                ("Figure 5", "", BL2.1, &[&[0.054675, 0.34093]]),
-                ("Figure 5", "", BARE.1, &[&[0.005917, 0.97232]]),
-                ("Figure 5", "", TRI.1, &[&[0.001109, 0.98242]]),
-                ("Figure 5", "", QUAD.1, &[&[0.000793, 0.98959]]),
-                ("Figure 5", "", as_usual, &[&[0.000374, 0.99746]]),
+                ("Figure 5", "", BL1.1, &[&[0.051118, 0.51677]]), ("Figure 5", "", BL2.1, &[&[0.054675, 0.34093]]),
+                ("Figure 5", "", BARE.1, &[&[0.005917, 0.97232]]), ("Figure 5", "", TRI.1, &[&[0.001109, 0.98242]]),
+                ("Figure 5", "", QUAD.1, &[&[0.000793, 0.98959]]), ("Figure 5", "", as_usual, &[&[0.000374, 0.99746]]),
             ],
         },
     ];
 
+    #[rustfmt::skip]
     const STUDIES: &'static [Study<Flags, Scoring>] = &[
         Study {
-            name: "1",
-            title: "Table 1",
-            says: rank_rises,
-            rows: &[BL3, BL1, BL2, BARE, TRI, QUAD, OHNM],
-            sheets: &[RANKS],
-            ..Study::PLAIN
+            columns: &[
+                ("CUHK03", |h, _| h.data.data = "data/cuhk03/labeled".into()), ("CUHK01", |h, _| h.data.data = "data/cuhk01".into()),
+                ("CUHK01, 100 test people", |h, _| (h.data.data, h.data.test_people) = ("data/cuhk01".into(), Some(100))),
+                ("VIPeR", |h, _| h.data.data = "data/VIPeR".into()),
+            ],
+            sheets: &[Sheet::of("Single-shot rank-1/rank-5/rank-10, per cent", &[
+                ("", &["single shot rank-1", "single shot rank-5", "single shot rank-10"]),
+            ])], ..TABLE_1
         },
+        TABLE_1,
         Study {
-            name: "fig5",
-            title: "Figure 5",
-            says: in_the_expected_order,
+            name: "fig5", title: "Figure 5", says: in_the_expected_order,
             rows: &[BL1, BL2, BARE, TRI, QUAD, OHNM],
             sheets: &[
-                Sheet {
-                    title: "Mean distance of training pairs; the figure is of CUHK03's training set",
-                    cells: &[("same person", &[Distances::MEANS[0]]), ("different people", &[Distances::MEANS[1]])],
-                    unit: 1.,
-                    digits: 6,
-                    bars: true,
-                },
-                Sheet {
-                    title: "Standard deviation over training pairs",
-                    cells: &[("same person", &[Distances::SPREADS[0]]), ("different people", &[Distances::SPREADS[1]])],
-                    unit: 1.,
-                    digits: 3,
-                    ..Sheet::PLAIN
-                },
+                Sheet { unit: 1., digits: 6, bars: true, ..Sheet::of("Mean distance of training pairs; the figure is of CUHK03's training set", &[("same person", &[Distances::MEANS[0]]), ("different people", &[Distances::MEANS[1]])]) },
+                Sheet { unit: 1., digits: 3, ..Sheet::of("Standard deviation over training pairs", &[("same person", &[Distances::SPREADS[0]]), ("different people", &[Distances::SPREADS[1]])]) },
                 RANKS,
             ],
             ..Study::PLAIN
@@ -407,6 +401,13 @@ impl Paper for QuadrupletPaper {
     ];
 }
 
+/// Table 1 on the data set of `--data`.
+#[rustfmt::skip]
+const TABLE_1: Study<Flags, Scoring> = Study {
+    name: "1", title: "Table 1", says: rank_rises,
+    rows: &[BL3, BL1, BL2, BARE, TRI, QUAD, OHNM], sheets: &[RANKS],
+    ..Study::PLAIN
+};
 type Row = study::Row<Flags, Scoring>;
 // The models in the order in which they improve on each other; Figure 5 lacks BL3.
 const BL3: Row = ("Classification", |h, _| h.model = Classification, &[]);

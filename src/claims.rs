@@ -160,13 +160,16 @@ pub(crate) fn beside<H: Hyper, S: Args + Serialize + Clone>(
 ) -> Result<(Vec<Beside>, std::result::Result<(), String>)> {
     let (mut list, mut nearest) = (Vec::new(), None::<Vec<String>>);
     let published = data.published();
+    let from = hyper::flags(h).get("start").and_then(|run| Some(format!(", ours fine-tuned from {}", run.as_str()?)));
     for Cell { place, set, unit, sets, numbers } in cells(claims) {
         let off = hyper::off_recipe(h, s, &sets)?;
         let right = published.as_ref().is_ok_and(|name| *name == set);
         let (told, numbered) = (told(&sets), !numbers.is_empty());
         for (score, paper) in numbers {
             let own = scores.iter().find(|(known, _)| *known == score).map(|(_, score)| unit * score);
-            let (what, ours) = (format!("{set}, {score}{told}"), own.filter(|_| right && off.is_empty()));
+            let ours = own.filter(|_| right && off.is_empty());
+            let from = from.as_deref().filter(|_| ours.is_some()).unwrap_or_default();
+            let what = format!("{set}, {score}{told}{from}");
             let usual = told.is_empty() && off.is_empty();
             let place = place.into();
             list.push(Beside { what, place, paper, ours, of_weights: false, score, set: set.into(), unit, usual });

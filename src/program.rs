@@ -325,7 +325,7 @@ fn sound<P: Paper>() -> Result<()> {
     }
     let flags: Vec<String> =
         hyper::flags(&hyper::blank::<All<P::Hyper>>()?).into_iter().map(|(name, _)| name).collect();
-    let tables: Vec<&str> = P::STUDIES.iter().map(|study| study.name).collect();
+    let tables: std::collections::BTreeSet<&str> = P::STUDIES.iter().map(|study| study.name).collect();
     print(json!({"flags": flags, "scores": named, "tables": tables}))
 }
 
@@ -559,13 +559,9 @@ fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &clap::ArgMatc
             only: args.only,
             plan: args.plan,
         };
-        let known = || P::STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
         return match args.table {
             None => tables::one::<P>(&wish, &machine),
-            Some(name) => match P::STUDIES.iter().find(|study| study.name == name) {
-                Some(study) => tables::grid::<P>(study, &wish, &machine),
-                None => Err(hyper::usage(anyhow::anyhow!("--table {name}: this paper has {}", known()))),
-            },
+            Some(name) => tables::named::<P>(&name, &wish, &machine),
         };
     }
     let h = shell::asked::<P>(of)?;

@@ -29,7 +29,7 @@ pub struct Sheet {
 
 /// A grid of runs. A cell whose flags do not go together is a dash.
 pub struct Study<H: 'static, S: 'static> {
-    /// As `--table NAME` has it.
+    /// As `--table NAME` has it. Of several of one name the first is taken that goes through no flag that is typed.
     pub name: &'static str,
     /// Above the tables.
     pub title: &'static str,
@@ -37,11 +37,11 @@ pub struct Study<H: 'static, S: 'static> {
     pub fixed: Sets<H, S>,
     /// A row each.
     pub rows: &'static [Row<H, S>],
-    /// A column each; empty where the columns are scores.
+    /// A column each; empty where the columns are scores. Those of data sets that are not here stay empty.
     pub columns: &'static [Variant<H, S>],
     /// The tables.
     pub sheets: &'static [Sheet],
-    /// Sentences about the outcome, from the scores of the rows (means over seeds and splits).
+    /// Sentences about the outcome, from the scores of the rows (means over seeds and splits) in a column.
     pub says: fn(&Grid) -> Vec<String>,
 }
 
@@ -78,6 +78,12 @@ impl Grid {
         let broken = broken.collect::<Vec<_>>().join("; ");
         let verdict = if broken.is_empty() { "yes".into() } else { format!("no: {broken}") };
         (steps.len() > 1).then(|| format!("{what}: {verdict}"))
+    }
+
+    /// One column of it.
+    pub(crate) fn column(&self, column: usize) -> Grid {
+        let of = |row: &Vec<Runs>| row.get(column).cloned().into_iter().collect();
+        Grid { rows: self.rows.clone(), cells: self.cells.iter().map(of).collect() }
     }
 
     /// The mean of a score over the runs of a row's first cell; None where there is none.
@@ -134,8 +140,8 @@ fn shown(sheet: &Sheet, values: &[f64]) -> String {
     }
 }
 
-/// By row, the names of scores with the paper's numbers.
-pub(crate) type Claimed = Vec<Vec<(String, f64)>>;
+/// By row, columns and names of scores with the paper's numbers.
+pub(crate) type Claimed = Vec<Vec<(usize, String, f64)>>;
 
 pub(crate) fn sheet_table<H: 'static, S: 'static>(
     sheet: &Sheet,
@@ -161,9 +167,10 @@ pub(crate) fn sheet_table<H: 'static, S: 'static>(
         };
         table.rows.push([study.rows[r].0.to_string()].into_iter().chain((0..heads.len()).map(of)).collect());
         let claim = |i: usize| {
-            let scores = if study.columns.is_empty() { sheet.cells[i].1 } else { &[] };
-            let known = claimed[place].iter().find(|(name, _)| scores.contains(&name.as_str()));
-            known.map_or(String::new(), |(_, number)| format!("{number:.*}", sheet.digits))
+            let (own, scores) = if study.columns.is_empty() { (0, sheet.cells[i].1) } else { (i, sheet.cells[0].1) };
+            let known = |score: &&str| claimed[place].iter().find(|(column, name, _)| *column == own && name == score);
+            let known = scores.iter().filter_map(known).map(|(_, _, number)| format!("{number:.*}", sheet.digits));
+            known.collect::<Vec<_>>().join("/")
         };
         let printed = if std::ptr::eq(sheet, &study.sheets[0]) { study.rows[r].2 } else { &[] };
         let paper: Vec<String> = match printed {

@@ -1,7 +1,7 @@
 //! `reproduce` of several runs: a table of the paper, or one run over seeds and splits. Every cell is a run in a folder of
 //! its own, which resumes as any run does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -15,7 +15,7 @@ use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
 use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
-use crate::say::{answer, one_line, print, say};
+use crate::say::{answer, note, one_line, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 
 /// Refuses flags of scoring that do not go with a run of `h`.
@@ -202,16 +202,21 @@ impl<'a, P: Paper> Asked<'a, P> {
                 let (h, scoring) = self.cell(sides.0, sides.1, &typed).map_err(hyper::usage)?;
                 let mut lacks = None;
                 if let Err(error) = hyper::check(&h.own) {
-                    // A dash is what does not go together by itself, not what was typed.
-                    let blank = hyper::check(&self.cell(sides.0, sides.1, &Map::new())?.0.own).is_err();
-                    if blank && !self.study.columns.is_empty() {
+                    // A dash is what does not go together by itself, not what was typed, nor what lacks weights.
+                    let alone = self.cell(sides.0, sides.1, &Map::new())?.0.own;
+                    if alone.check().is_err() && !self.study.columns.is_empty() {
                         continue;
                     }
-                    ensure!(blank && self.wish.plan, hyper::usage(error));
+                    ensure!(hyper::check(&alone).is_err() && self.wish.plan, hyper::usage(error));
                     lacks = Some(one_line(&error));
                 }
                 let (own, views) = (hyper::flags(&h), hyper::flags(&scoring));
-                let mut name: Vec<String> = trained.iter().map(|flag| typed_as(&own[flag])).collect();
+                let named = |flag: &String| match (&**flag, &own[flag]) {
+                    (_, Value::Null) => None,
+                    ("data", value) => Some(hyper::data_name(&typed_as(value))),
+                    (_, value) => Some(typed_as(value)),
+                };
+                let mut name: Vec<String> = trained.iter().filter_map(named).collect();
                 name.extend(split.as_ref().map(|split| format!("split{split}")));
                 name.push(h.usual.seed.to_string());
                 let at = root.join(name.join("-").replace('/', "-"));
@@ -250,16 +255,54 @@ fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
     Ok(list.into_iter().map(Some).collect())
 }
 
+/// The table `name` of the paper.
+pub(crate) fn named<P: Paper>(name: &str, wish: &Wish, machine: &Machine) -> Result<()> {
+    let of = || P::STUDIES.iter().filter(|study| study.name == name);
+    match of().find(|study| Asked::<P>::new(study, wish).is_ok()).or(of().next_back()) {
+        Some(study) => grid::<P>(study, wish, machine),
+        None => {
+            let mut known: Vec<&str> = P::STUDIES.iter().map(|study| study.name).collect();
+            known.dedup();
+            Err(hyper::usage(anyhow!("--table {name}: this paper has {}", known.join(", "))))
+        }
+    }
+}
+
+/// Leaves out the columns whose data are not here, and says why.
+///
+/// # Errors
+/// Where none are.
+fn drop_absent<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<()> {
+    let mut absent = BTreeMap::new();
+    for Job { column, h, .. } in &*jobs {
+        if !absent.contains_key(column) {
+            absent.insert(*column, P::open(&h.own, h.usual.seed).err().map(|error| one_line(&error)));
+        }
+    }
+    let mut why = absent.iter().filter_map(|(column, why)| Some((asked.columns[*column].0, why.as_ref()?)));
+    if absent.values().all(Option::is_some) {
+        why.next().map_or(Ok(()), |(_, why)| Err(anyhow!("{why}")))?;
+    }
+    why.for_each(|(column, why)| note(format!("{column} stays empty: {why}")));
+    jobs.retain(|job| absent[&job.column].is_none());
+    Ok(())
+}
+
 /// Trains, scores and prints all cells.
-pub(crate) fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
+fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
     let (seeds, splits, asked) = (seeds(wish)?, splits::<P::Hyper>(wish)?, Asked::<P>::new(study, wish)?);
     let rows = asked.wanted()?;
     asked.refuse_idle(&rows)?;
+    let several = asked.through.iter().any(|flag| flag == "data");
     let data = wish.typed.get("data").or_else(|| asked.flags[0].get("data")).map_or(String::new(), typed_as);
-    let data = hyper::data_name(&data);
+    let data = match several {
+        true => asked.columns.iter().map(|column| column.0).collect::<Vec<_>>().join(", "),
+        false => hyper::data_name(&data),
+    };
     let root = wish.run.clone().unwrap_or_else(|| {
-        let table = if study.sheets.is_empty() { String::new() } else { format!("table-{}-", study.name) };
-        let name = [vec![format!("{table}{data}")], hyper::named::<P::Hyper>(&wish.typed)].concat();
+        let table = (!study.sheets.is_empty()).then(|| format!("table-{}", study.name));
+        let name = table.into_iter().chain((!several).then(|| data.clone()));
+        let name: Vec<String> = name.chain(hyper::named::<P::Hyper>(&wish.typed)).collect();
         Path::new("data/runs").join(P::NAME).join(name.join("-").replace('/', "-"))
     });
     let path = root.join("table.json");
@@ -268,13 +311,16 @@ pub(crate) fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, m
     if !wish.plan {
         sound.context("--run")?;
     }
-    let jobs = asked.jobs(&rows, &root, &seeds, &splits)?;
+    let mut jobs = asked.jobs(&rows, &root, &seeds, &splits)?;
     if wish.plan {
         let planned = |job| {
             let Job { words, at, h, lacks, .. }: &Job<P> = job;
             Planned { words, at, h, lacks: lacks.as_deref() }
         };
         return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
+    }
+    if several {
+        drop_absent::<P>(&mut jobs, &asked)?;
     }
     let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut grid = Grid {
@@ -297,13 +343,14 @@ pub(crate) fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, m
             "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
         }));
         let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
-        claimed[*place].extend(fair.map(|claim| (claim.score, claim.paper)));
+        claimed[*place].extend(fair.map(|claim| (*column, claim.score, claim.paper)));
         grid.cells[*place][*column].push(results.scores);
     }
 
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let splits = wish.splits.as_ref().map_or(String::new(), |_| format!(", {}", count(splits.len(), "split")));
-    let title = format!("{} on {data}{splits}, {}", study.title, count(seeds.len(), "seed"));
+    let from = wish.typed.get("start").map_or(String::new(), |run| format!(", fine-tuned from {}", typed_as(run)));
+    let title = format!("{} on {data}{from}{splits}, {}", study.title, count(seeds.len(), "seed"));
     let of = |sheet: &'static Sheet| {
         (sheet.title.to_string(), study::sheet_table(sheet, study, (&grid, &claimed), &rows), Some(sheet))
     };
@@ -311,7 +358,11 @@ pub(crate) fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, m
     if tables.is_empty() {
         tables.push(("Scores".into(), study::spread_table(&grid), None));
     }
-    let said = (study.says)(&grid);
+    let said = asked.columns.iter().enumerate().flat_map(|(c, &(column, _))| {
+        let before = if column.is_empty() { String::new() } else { format!("{column}: ") };
+        (study.says)(&grid.column(c)).into_iter().map(move |text| before.clone() + &text)
+    });
+    let said: Vec<String> = said.collect();
     print(&title)?;
     tables.iter().try_for_each(|(title, table, _)| print(format!("{title}\n{table}")))?;
     said.iter().try_for_each(print)?;

@@ -27,7 +27,7 @@ pub use crate::source::Source;
 pub use card::Card;
 pub use folder::{Decode, brought, folder, left_out, unusable};
 pub use reader::{Fits, Reader};
-pub use split::{Split, SplitPeople, split_people};
+pub use split::{Split, SplitPeople, split_people, tested};
 
 mod card;
 pub mod drawn;

@@ -100,11 +100,15 @@ fn tree(dir: &Path) -> bool {
     all.iter().any(|entry| entry.folder) && !all.iter().any(Entry::is_image)
 }
 
+/// People of VIPeR, and of CUHK01, who are tested where nothing else is said.
+const VIPER_TESTED: usize = 316;
+const CUHK01_TESTED: usize = 486;
+
 /// Opens a set of this module. `people` is how many are tested where splits are drawn.
 pub(super) fn open(dir: &Path, layout: Layout, split: Split, people: Option<usize>) -> Result<ReidSet> {
     let mut set = match layout {
-        Layout::Viper => drawn(dir, layout, viper(dir)?, split, people.unwrap_or(316))?,
-        Layout::Cuhk01 => drawn(dir, layout, cuhk01(dir)?, split, people.unwrap_or(486))?,
+        Layout::Viper => drawn(dir, layout, viper(dir)?, split, people.unwrap_or(VIPER_TESTED))?,
+        Layout::Cuhk01 => drawn(dir, layout, cuhk01(dir)?, split, people.unwrap_or(CUHK01_TESTED))?,
         _ => {
             ensure!(people.is_none(), "--test-people: the test sets of CUHK03 are published: leave it out");
             cuhk03(dir, split)?
@@ -140,6 +144,23 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
             compare("CUHK03", &counts).or_else(|| set.unlike.clone())
         }
         _ => None,
+    }
+}
+
+/// A published set by its layout and, of those that are divided here, by how many of its people are tested, where that is not
+/// as usual; else why no number is of such a test.
+///
+/// # Errors
+/// Where so many are tested in no paper.
+pub fn tested(set: &ReidSet) -> std::result::Result<String, String> {
+    let (layout, people) = (set.layout, persons(&set.query).len());
+    match (layout, people) {
+        (Layout::Cuhk01, 100) => Ok(format!("{layout}, 100 test people")),
+        (Layout::Cuhk01, CUHK01_TESTED) | (Layout::Viper, VIPER_TESTED) => Ok(layout.to_string()),
+        (Layout::Cuhk01 | Layout::Viper, _) => {
+            Err(format!("{people} people of {layout} are tested, which no paper here does"))
+        }
+        _ => Ok(layout.to_string()),
     }
 }
 

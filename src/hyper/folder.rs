@@ -39,9 +39,9 @@ pub fn folder<H: Hyper>(paper: &str, h: &All<H>) -> PathBuf {
     Path::new("data/runs").join(paper).join(H::NAMED.iter().filter_map(part).collect::<Vec<_>>().join("-"))
 }
 
-/// A value with its flag's last word before it, as folders have it.
+/// A value, of a path its end, with its flag's last word before it, as folders have it.
 fn with_flag(flag: &str, value: &Value) -> String {
-    format!("{}{}", flag.rsplit('-').next().unwrap_or(flag), text(value))
+    format!("{}{}", flag.rsplit('-').next().unwrap_or(flag), data_name(&text(value)))
 }
 
 /// The values of those flags `typed` that a run's folder has only where they are not the paper's.

@@ -1,6 +1,6 @@
 //! `config.json`: what a run was started with, and the check that a resumed run is the same run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,27 @@ impl Config {
             machine,
             argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         })
+    }
+
+    /// The folder and configuration of the run at `at`; of a folder of runs, as a table's, of the one whose `flag` is `value`.
+    ///
+    /// # Errors
+    /// As [`Config::read`]; where several runs have that value.
+    pub fn read_with(at: &Path, flag: &str, value: &str) -> Result<(PathBuf, Config)> {
+        let inside = std::fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.path());
+        let fits = |run: PathBuf| {
+            let config = Config::read(&run).ok()?;
+            (config.flags.get(flag).map(typed_as).as_deref() == Some(value)).then_some((run, config))
+        };
+        let mut runs: Vec<_> = inside.filter(|_| !at.join("config.json").exists()).filter_map(fits).collect();
+        runs.sort_by(|a, b| a.0.cmp(&b.0));
+        match &runs[..] {
+            [] => Ok((at.into(), Config::read(at)?)),
+            [(_, _)] => Ok(runs.remove(0)),
+            [(first, _), ..] => {
+                bail!("{} holds {} runs of --{flag} {value}: say one, as {}", at.display(), runs.len(), first.display())
+            }
+        }
     }
 
     /// Reads a run's configuration, which says inside that rankle wrote it; the error says how to make a run.

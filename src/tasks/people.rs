@@ -31,10 +31,8 @@ impl Data for ReidSet {
     }
 
     fn published(&self) -> std::result::Result<String, String> {
-        match self.is_published() {
-            true => Ok(self.layout.to_string()),
-            false => Err(format!("{} is not a data set of the paper, or not the whole of it", self.name)),
-        }
+        let whole = self.is_published().then(|| datasets::tested(self));
+        whole.unwrap_or_else(|| Err(format!("{} is not a data set of the paper, or not the whole of it", self.name)))
     }
 
     fn trainable(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use rankle::datasets::{self, Layout, Photo, ReidSet, Split, open_split, split_people};
+use rankle::datasets::{self, Layout, Photo, ReidSet, Source, Split, open_split, split_people, tested};
 
 use super::{jpeg, line};
 
@@ -85,6 +85,30 @@ fn cuhk01_has_two_photos_a_camera() {
         fill(&dir, &[bad.into()]);
         assert!(line(open_split(&dir, Split::default(), Some(5))).contains("not a CUHK01 name"), "{bad}");
         fs::remove_file(dir.join(bad)).expect("removed");
+    }
+}
+
+/// Numbers of a table stand beside a test of as many people as the paper's.
+#[test]
+fn a_published_set_is_named_by_how_many_are_tested() {
+    let photo = |person| Photo {
+        source: Source::Memory(std::sync::Arc::new(image::RgbImage::new(1, 1))),
+        name: "a".into(),
+        person,
+        camera: 1,
+        tracklet: -1,
+    };
+    let named =
+        |layout, people| tested(&ReidSet { layout, query: (1..=people).map(photo).collect(), ..ReidSet::default() });
+    for (layout, people, name) in [
+        (Layout::Cuhk01, 486, Some("CUHK01")),
+        (Layout::Cuhk01, 100, Some("CUHK01, 100 test people")),
+        (Layout::Cuhk01, 50, None),
+        (Layout::Viper, 316, Some("VIPeR")),
+        (Layout::Viper, 100, None),
+        (Layout::Market1501, 7, Some("Market-1501")),
+    ] {
+        assert_eq!(named(layout, people).ok().as_deref(), name, "{people} of {layout}");
     }
 }
 

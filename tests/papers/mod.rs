@@ -511,17 +511,42 @@ fn bad_input_is_one_line() {
 #[test]
 fn a_plan_says_what_is_missing_before_it_needs_it() {
     for (paper, flags, words) in [
-        ("facenet", "", "--steps 500000|missing: no folder data/casia-webface"),
+        (
+            "facenet",
+            "--net small --people 3 --faces 13",
+            "--steps 500000| 500000 steps, |drawn inputs|missing: no folder data/casia-webface",
+        ),
         (
             "triplet-reid",
-            "",
-            "--t1 25000|missing: training starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
+            "--p 2 --size 64x32",
+            "--t1 25000| 25000 steps, |missing: training starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
         ),
-        ("triplet-reid", "--weights w.pth", "--t1 25000|missing: --weights w.pth|scripts/fetch market1501 gets it"),
-        ("quadruplet", "", "--steps 25000 --steps2 25000|scripts/fetch alexnet|missing: no folder data/cuhk03"),
-        ("quadruplet", "--table 1 --test-people 100", "table-1-cuhk03-labeled-people100/| --steps 25000  |missing: "),
-        ("multilabel-ranking", "", "--epochs |scripts/fetch vgg16|missing: no folder data/"),
-        ("skill-determination", "", "--steps-spatial |scripts/fetch alexnet|missing: "),
+        (
+            "triplet-reid",
+            "--p 2 --size 64x32 --weights w.pth",
+            "--t1 25000|missing: --weights w.pth|scripts/fetch market1501 gets it",
+        ),
+        (
+            "quadruplet",
+            "--quadruplets 2 --size 67x67",
+            "--steps 25000 --steps2 25000| 50000 steps, |scripts/fetch alexnet|missing: no folder data/cuhk03",
+        ),
+        (
+            "quadruplet",
+            "--table 1 --only 5 --test-people 100 --quadruplets 2 --size 67x67",
+            "table-1-cuhk03-labeled-people100/| --steps 25000  |missing: ",
+        ),
+        (
+            "quadruplet",
+            "--table 1 --only 2 --quadruplets 2 --size 67x67",
+            "Triplet(Embedding), CUHK01, 100 test people|table-1/|missing: no folder data/VIPeR",
+        ),
+        (
+            "multilabel-ranking",
+            "--batch 2 --size 32",
+            "--epochs |number of steps follows|scripts/fetch vgg16|missing: no folder data/",
+        ),
+        ("skill-determination", "--batch 2 --side 64 --segments 1", "--steps-spatial |scripts/fetch alexnet|missing: "),
     ] {
         let case = papers().into_iter().find(|case| case.program.0.ends_with(paper)).expect("a paper");
         let place = case.place();

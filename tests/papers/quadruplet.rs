@@ -64,7 +64,7 @@ fn a_split_is_trained_in_two_stages_scored_and_exported() {
     let of = |place: &str| claims.iter().filter(|claim| claim["place"] == place).count();
     assert_eq!((claims.len(), of("Table 1"), of("Figure 5")), (7 * 4 * 3 + 12, 84, 12));
     assert!(claims.iter().all(|claim| claim["ours"].is_null()));
-    for (paper, words) in [(0.000374, "CUHK03"), (62.55, "CUHK01"), (81., "--test-people 100"), (49.05, "VIPeR")] {
+    for (paper, words) in [(0.000374, "CUHK03"), (62.55, "CUHK01"), (81., "100 test people"), (49.05, "VIPeR")] {
         let known =
             |claim: &&Value| claim["paper"] == paper && claim["what"].as_str().is_some_and(|what| what.contains(words));
         assert!(claims.iter().any(|claim| known(&claim)), "{paper} of {words}");
@@ -118,6 +118,37 @@ fn models_stand_beside_table_1_and_figure_5() {
     let shown = place.good("reproduce @one --table 1 --only 1,7 --steps 2 --pairs 4 --draws 1 --order eight");
     has(&shown, "Table 1 on cuhk01|Classification|Quadruplet+MargOHNM|rank-10");
     place.bad(&[(2, "reproduce @x --table fig5 --model quadruplet", "goes through --model|--only")]);
+}
+
+#[test]
+fn table_1_has_a_column_for_each_of_the_papers_sets_that_is_here() {
+    let place = place();
+    for (pair, id, n) in (1..3).flat_map(|pair| (1..7).flat_map(move |id| (1..5).map(move |n| (pair, id, n)))) {
+        let name = format!("data/cuhk03/labeled/{pair}_{id:03}_{}_{n:02}.png", 1 + n / 3);
+        place.photo(&name, pair * 10 + id, 1 + n / 3, n);
+    }
+    place.write("data/cuhk03/testsets.json", b"[[[1,2],[2,3]]]");
+    let line = "reproduce --table 1 --only quadruplet,2 --run all --net small --size 32x16 --quadruplets 4 --steps 2 --pairs 4 --draws 1";
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        QUADRUPLET.command(&words).current_dir(place.path("")).output().expect("starts")
+    };
+    let output = run(line);
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    has(&shown, "Table 1 on CUHK03, CUHK01, CUHK01, 100 test people, VIPeR, 1 seed|CUHK03: single-shot rank-1");
+    has(&said, "VIPeR stays empty: |scripts/fetch viper");
+    let row = shown.lines().find(|line| line.starts_with("│ Quadruplet ")).expect("a row");
+    assert_eq!((row.matches('–').count(), row.matches('/').count()), (3, 2), "{row}");
+    // A small set starts from the run of its model in a table's folder; the folder without --start is another.
+    let start = "train --data @cuhk01 --start @all --model quadruplet --steps 1";
+    assert!(run(&place.args(start).join(" ")).status.success());
+    assert!(place.path("data/runs/quadruplet/cuhk01-startall-people5-small-quadruplet-1/config.json").exists());
+    place.bad(&[
+        (1, "train @x --start @all --model triplet-improved", "--start|no run at"),
+        (2, "reproduce @x --table 1 ~--data ~--test-people --net alexnet", "--weights FILE|scripts/fetch alexnet"),
+        (1, "reproduce @x --table 1 ~--data ~--test-people --net small", "no folder data/cuhk03|scripts/fetch cuhk03"),
+    ]);
 }
 
 #[test]
@@ -228,6 +259,7 @@ fn bad_input_is_answered_in_one_line() {
     place.bad(&[
         (1, "train @v --data @VIPeR", "1 of 24 images|a truncated BMP"),
         (2, "evaluate @run --pairs 1", "--pairs"),
+        (1, "train @v --split 2 --start @run", "--start: the run was trained on"),
         (1, "train @other", "1 of 48 images|0001001.png"),
     ]);
 }
