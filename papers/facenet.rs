@@ -17,6 +17,7 @@ use rankle::models::faces::FaceNet;
 use rankle::paper::prelude::*;
 use rankle::report::Table;
 use rankle::run::cached;
+use rankle::say;
 use rankle::tasks::faces::{self, FaceData, Scoring, Variant};
 use rankle::transfer::upload;
 
@@ -343,12 +344,14 @@ impl Paper for Facenet {
         let mut found = Evaluation::default();
         if h.protocol.is_some() {
             let folds = faces::judge_folds(&set, &h.folds, h.data.min_images, how.far, rows)?;
-            let title = format!("{}, no outside data: {} of {} folds", set.name, folds.len(), set.folds);
+            let title = format!("{}, no outside data: {} of {}", set.name, folds.len(), say::count(set.folds, "fold"));
             found.tables = vec![(title, faces::fold_table(&folds))];
             (found.scores, found.protocol) = (faces::mean_unseen(&folds, how.far), faces::fold_protocol(how.far));
+            found.report.answers(&faces::says_of_folds(&folds));
             return Ok(found);
         }
         let scored = faces::score(&set, &rows("", &set.test)?, how, run.seed)?;
+        found.report.answers(&scored.says.join(" "));
         if run.leads() {
             faces::show(&mut found.report, &set, &scored, how.far)?;
         }

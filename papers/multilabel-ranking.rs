@@ -336,6 +336,7 @@ impl Paper for MultilabelRanking {
         let judged = labels::judge(&test, &outputs(dev, "dev")?, set);
         let mut found = Evaluation { scores: judged.scores(), tables: judged.tables(), ..Evaluation::default() };
         found.protocol = judged.protocol(set, &chosen_on, shape.most(h.most));
+        found.report.answers(&judged.says(how.decision, set.test.len()));
         labels::show(&mut found.report, set, &test, shape.most(h.most), how.decision)?;
         Ok(found)
     }

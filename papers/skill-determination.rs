@@ -21,7 +21,7 @@ use rankle::tasks::skill::{
     self as task, Batches, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
 };
 use rankle::video::snippet::{Crops, Stream};
-use rankle::{say::say, schedule::Stairs, seed, tasks::bare, transfer::upload};
+use rankle::{say, schedule::Stairs, seed, tasks::bare, transfer::upload};
 
 // ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
@@ -335,7 +335,7 @@ impl Paper for SkillDetermination {
             let rows = score(nets, first(h, how, *stream), material, how)?;
             Ok((stream.name().to_string(), Tensor::from_slice2(&rows).to_kind(Kind::Float)))
         };
-        let what = format!("{} snippet scores of {} videos", how.sigma, names.len());
+        let what = format!("{} of {}", say::count(how.sigma, "snippet score"), say::count(names.len(), "video"));
         Ok(Rows { tensors: materials.iter().map(of).collect::<Result<_>>()?, names, what, ..Rows::default() })
     }
 
@@ -508,7 +508,7 @@ fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Re
         (fold, _) => vec![fold - 1],
     };
     let (whole, part): (Vec<_>, Vec<_>) = folds.into_iter().partition(|fold| has(fold) == h.streams.len());
-    part.iter().for_each(|fold| say(format!("note: fold {} lacks a trained stream and is left out", fold + 1)));
+    part.iter().for_each(|fold| say::say(format!("note: fold {} lacks a trained stream and is left out", fold + 1)));
     ensure!(!whole.is_empty(), "{} has no trained fold yet: train it first", args.run.display());
     let scored = Scored::new(&whole, &h.streams, |part| {
         let (_, of) = materials.iter().find(|(stream, _)| *stream == part.stream).context("a stream")?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::outputs::{MADE_BY, MODULE, mark};
+use crate::say::count;
 use crate::source::View;
 use crate::transform::{Place, Recipe, TestViews};
 use crate::video::snippet::{Crops, Stream};
@@ -177,7 +178,11 @@ impl fmt::Display for About {
                 writeln!(f, "input:   upright photo, {cut}resized to {height} x {width} (height x width)")?;
                 writeln!(f, "         by {filter}")?;
                 let Recipe { height, width, mean, std } = recipe;
-                writeln!(f, "         {} view(s) of {height} x {width} a photo, their answers averaged", views.len())?;
+                writeln!(
+                    f,
+                    "         {} of {height} x {width} a photo, their answers averaged",
+                    count(views.len(), "view")
+                )?;
                 writeln!(f, "         {channels} planes, (byte / {scale} - mean) / std, mean {mean:?}, std {std:?}")?;
             }
             Input::Snippet { stream, planes, channels, size, .. } => {

@@ -13,6 +13,11 @@ use crate::bounds::memory;
 /// removes it.
 const TEMPORARY: &str = ".rankle-writing-";
 
+/// Whether a file of this name is what somebody is writing, or was writing when they died.
+pub fn is_draft(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
 /// Opens a regular file, or a link to one, for reading.
 ///
 /// # Errors

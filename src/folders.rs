@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
+use crate::files;
 use crate::lists::composed;
 
 /// An entry of a folder. There may be millions.
@@ -123,6 +124,9 @@ impl Entry {
         !self.folder && ends(&self.name, &FILMS)
     }
 }
+
+/// Files of this library's own in folders of photos that it made: nobody looks for photos in them.
+const OWN: [&str; 3] = [".lock", "faces.jsonl", "links.json"];
 
 /// Whether nobody asks for what has this name.
 fn unasked(name: &str, folder: bool) -> Option<Kind> {
@@ -255,6 +259,7 @@ pub fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
         let odd = name.to_str().is_none().then_some(Kind::Unnamed);
         let entry = Entry { name: name.to_string_lossy().into(), root: root.clone(), folder, link };
         match odd.or_else(|| unasked(&entry.name, folder)) {
+            _ if !folder && (OWN.contains(&&*entry.name) || files::is_draft(&entry.name)) => {}
             Some(kind) => passed.count(kind, &entry),
             None => found.push(entry),
         }

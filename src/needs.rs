@@ -139,7 +139,8 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
     say::answer(&all)?;
     say::print(&table)?;
     if steps > 0 {
-        let all = format!("{counted} run(s), {steps} steps, {hours:.2} hours of training");
+        let (runs, steps) = (say::count(counted, "run"), say::count(steps as usize, "step"));
+        let all = format!("{runs}, {steps}, {hours:.2} hours of training");
         say::print(format!("{all} on {}; scoring comes on top", machine.name))?;
     }
     notes.iter().try_for_each(say::print)?;

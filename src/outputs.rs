@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
@@ -192,6 +192,8 @@ pub fn check_out(out: &Path, what: &str) -> Result<PathBuf> {
 
 /// Errors, before the work, where one of the files `(name, what)` cannot be written into the folder `--out`, which may be new.
 pub fn check_folder(out: &Path, files: &[(&str, &str)]) -> Result<()> {
+    let found = fs::metadata(out).ok().filter(|found| !found.is_dir());
+    found.map_or(Ok(()), |found| bail!("--out {}: it is {}: name a folder", out.display(), files::kind(&found)))?;
     for (name, what) in files {
         check_spared(&out.join(name))?;
         check(&out.join(name), what).context("--out")?;

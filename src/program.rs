@@ -418,6 +418,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let paths: Vec<PathBuf> = of.get_many("brings").context("no folder")?.cloned().collect();
                 let photos = if P::BRINGS == Brings::Images { Brought::photos(&paths)? } else { Vec::new() };
                 let nets = opened.nets(&run);
+                keeps::<P>(&args.keeping, &nets, &args.scoring, &run)?;
                 let (made, known) = nets.made(&args.scoring)?;
                 let mut beside = args.out.clone().into_os_string();
                 beside.push(".kept");
@@ -470,6 +471,16 @@ fn to_embed<P: Paper>(
     Ok((opened, run))
 }
 
+/// Refuses `--kept` where the network compares two photos: it says nothing of one that could be kept.
+fn keeps<P: Paper>(keeping: &Keeping, nets: &paper::Nets<'_, P>, how: &P::Scoring, run: &Run) -> Result<()> {
+    let of_pairs = keeping.kept.is_some() && P::search(nets, [&[], &[]], how, run)?.is_some();
+    ensure!(
+        !of_pairs,
+        hyper::usage(anyhow!("--kept: this network compares two photos, of which nothing is kept: leave it out"))
+    );
+    Ok(())
+}
+
 /// A verb that does with a network what it is for.
 fn use_of<P: Paper>(verb: &Use, of: &clap::ArgMatches) -> Result<()> {
     let (args, typed) = (Using::from_arg_matches(of)?, hyper::typed::<P::Scoring>(of)?);
@@ -478,6 +489,7 @@ fn use_of<P: Paper>(verb: &Use, of: &clap::ArgMatches) -> Result<()> {
     let (opened, mut run) = to_embed::<P>(args.made, args.machine.resolve()?, &how, ("evaluate", of))?;
     run.machine.skip_unreadable = args.keeping.skip_unreadable;
     let nets = opened.nets(&run);
+    keeps::<P>(&args.keeping, &nets, &how, &run)?;
     let (made, known) = nets.made(&how)?;
     let out = of.get_one::<PathBuf>("out").context("no folder")?;
     let brought = |photos| {

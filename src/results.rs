@@ -11,7 +11,7 @@ use crate::hyper::Flags;
 use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::folder::{REPORT, RESULTS};
-use crate::say::{answer, foreign, line, print};
+use crate::say::{answer, count, foreign, line, print};
 use crate::{files, lists};
 
 /// What an evaluation found.
@@ -32,6 +32,12 @@ pub(crate) struct Results {
     #[serde(default)]
     pub run: Option<String>,
     pub step: u64,
+    /// The file of published weights that were scored, in place of a run's.
+    #[serde(default)]
+    pub weights: Option<PathBuf>,
+    /// What the scores come to, in a plain sentence; an older version has none.
+    #[serde(default)]
+    pub says: String,
     pub protocol: Vec<String>,
     /// How it was scored: the flags.
     pub scoring: Flags,
@@ -87,6 +93,7 @@ impl Results {
             (name.clone(), format!("{score:.4}"), beside)
         };
         let numbers: Vec<_> = counted(count, &self.scores).iter().take(3).map(number).collect();
+        report.answers(&self.says);
         let why = self.not_comparable_because.as_ref().map(|why| format!("Not beside the paper's numbers: {why}."));
         report.lead(&numbers, &why.unwrap_or_default());
     }
@@ -156,7 +163,7 @@ impl Results {
     /// Scores, the paper's numbers and the protocol, for a page; the list of scores folded where tables `show` them already.
     pub fn onto(&self, report: &mut Report, show: bool) {
         match show {
-            true => report.folded_table("All scores", &format!("{} scores", self.scores.len()), &self.score_table()),
+            true => report.folded_table("All scores", &count(self.scores.len(), "score"), &self.score_table()),
             false => report.table("Scores", "", &self.score_table()),
         }
         if !self.claims.is_empty() {
@@ -178,8 +185,15 @@ impl Results {
             value["rivals"][title] = json!(table.named());
         }
         answer(&value)?;
+        if !self.says.is_empty() {
+            print(line(&self.says))?;
+        }
         print(format!("{}\n", self.citation))?;
-        print(format!("{} after {} steps", line(&self.data), self.step))?;
+        let by = match &self.weights {
+            Some(file) => format!("by {}", file.display()),
+            None => format!("after {}", count(self.step as usize, "step")),
+        };
+        print(line(&format!("{} {by}", self.data)))?;
         self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
         for (title, table) in tables {
             print(format!("{title}\n{table}"))?;

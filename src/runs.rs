@@ -19,7 +19,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, RESULTS, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
-use crate::say::{answer, foreign, moment, note, print, span};
+use crate::say::{answer, foreign, line, moment, note, print, span};
 
 /// How far the training of a run, or of a part of it, has come.
 struct Progress {
@@ -85,6 +85,13 @@ fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
 }
 
 impl Progress {
+    /// Steps done, of how many where some are left: what is kept may be newer than what was logged.
+    fn steps(&self) -> String {
+        let done = self.step.max(self.kept.unwrap_or(0));
+        let of = self.steps.filter(|steps| *steps > done).map_or(String::new(), |steps| format!(" of {steps}"));
+        format!("{done}{of}")
+    }
+
     /// Whether steps are left to do, by what is kept.
     fn is_short(&self) -> bool {
         self.kept.is_none_or(|kept| self.steps.is_some_and(|steps| kept < steps))
@@ -120,21 +127,18 @@ fn state(at: &Path, config: &Config, progress: &[Progress]) -> (&'static str, St
         return ("training", "A process is training it.".into());
     }
     let short = progress.iter().find(|part| part.is_short());
-    let (part, step) = match short {
-        None if progress.is_empty() => (String::new(), 0),
+    let step = match short {
+        None if progress.is_empty() => "0".into(),
         None => return ("trained", String::new()),
-        // What is kept may be newer than what was logged.
-        Some(part) => {
-            let of = if part.part.is_empty() { String::new() } else { format!(" of {}", part.part) };
-            (of, part.step.max(part.kept.unwrap_or(0)))
-        }
+        Some(part) if part.part.is_empty() => part.steps(),
+        Some(part) => format!("{} in {}", part.steps(), part.part),
     };
     let time =
         short.and_then(|part| part.timing["time"].as_f64()).map_or(String::new(), |time| format!(", {}", moment(time)));
     let kept = short.and_then(|part| part.kept);
     let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
     let command = typed(going_on(at, &config.argv));
-    ("stopped", format!("Stopped at step {step}{part}{time} ({kept}); go on with: {command}"))
+    ("stopped", format!("Stopped at step {step}{time} ({kept}); go on with: {command}"))
 }
 
 /// The command line `argv` that began the run at `at`, with the folder where that lies now. One of several runs goes on with
@@ -181,20 +185,25 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
     let (word, sentence) = state(at, &config, &progress);
     let mut table = Table { head, rows: progress.iter().map(|part| part.row(word == "training")).collect() };
-    let step = progress.iter().map(|part| part.step).max().unwrap_or(0);
+    let farthest = progress.iter().max_by_key(|part| part.step.max(part.kept.unwrap_or(0)));
     if progress.iter().all(|part| part.part.is_empty()) {
         table.head.remove(0);
         table.rows.iter_mut().for_each(|row| drop(row.remove(0)));
     }
-    if step == 0 {
+    if progress.iter().all(|part| part.step == 0) {
         note(format!("{} has not logged a step yet", at.display()));
     }
     let kept = parts(at)?.iter().filter_map(|(_, folder)| checkpoint::step(folder)).max();
     if !path.exists() || results.as_ref().is_none_or(|results| Some(results.step) < kept) {
         let text = |from: &Map<String, Value>, name: &str| from.get(name).map_or(String::new(), typed_as);
         let data = hyper::data_name(&text(&config.flags, "data"));
-        let mut page = paper::page::<P>(&h, &data, Some(step.to_string()), &text(&config.machine, "device"));
-        page.table("Training", format!("As this page was written. {sentence}").trim_end(), &table);
+        let mut page = paper::page::<P>(
+            &h,
+            &data,
+            Some(farthest.map_or("0".into(), Progress::steps)),
+            &text(&config.machine, "device"),
+        );
+        page.table("Training", "As it was logged when this page was written.", &table);
         let warnings: Vec<String> = progress.iter().flat_map(|part| part.warnings.clone()).collect();
         if !warnings.is_empty() {
             page.list("Warnings", &warnings);
@@ -206,6 +215,9 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
             page.text("Scored", &format!("The scores are of step {}.", results.step));
             results.lead(P::COUNT, &mut page);
             results.onto(&mut page, false);
+        }
+        if !sentence.is_empty() {
+            page.answers(&sentence);
         }
         curves(&mut page, &[("", at)])?;
         page.list("Departures from the paper", &paper::departures::<P>(&h));
@@ -286,8 +298,10 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         let mut facts = config.flags;
         if let Some(results) = &results {
             facts.extend(results.scoring.clone());
-        } else {
+        } else if parts(at)?.iter().any(|(_, folder)| checkpoint::exists(folder)) {
             note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
+        } else {
+            note(format!("{} has no scores and no checkpoint yet", at.display()));
         }
         facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps" && name != "parts"));
         all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others });
@@ -326,7 +340,15 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
             claims.extend(new.map(|claim| (claim.what.clone(), claim.paper)).collect::<Vec<_>>());
         }
     }
-    for name in names.iter().filter(|name| all.iter().any(|one| one.facts.get(*name) != all[0].facts.get(*name))) {
+    // How a run will be scored it does not say.
+    let scoring =
+        |name: &String| all.iter().any(|one| one.results.iter().any(|found| found.scoring.contains_key(name)));
+    let differ = |name: &&String| {
+        let mut facts =
+            all.iter().filter(|one| one.results.is_some() || !scoring(name)).map(|one| one.facts.get(*name));
+        facts.next().is_some_and(|first| facts.any(|other| other != first))
+    };
+    for name in names.iter().filter(differ) {
         differs.rows.push(row(std::slice::from_ref(name), &|one| one.facts.get(name).map(typed_as)));
     }
     let of =
@@ -356,7 +378,13 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         paper.rows.push(of(&|results| Some(number(ours(results)?, *theirs)), &first));
     }
 
+    let flags: Vec<&str> = differs.rows.iter().map(|row| &*row[0]).collect();
+    let says = match flags[..] {
+        [] => "No flag of these runs differs.".to_string(),
+        _ => format!("These runs differ in {}.", flags.join(", ")),
+    };
     let mut page = Report::new(&title, P::CITATION);
+    page.answers(&says);
     page.facts(&all.iter().map(|one| (one.name.clone(), one.at.display().to_string())).collect::<Vec<_>>());
     let tables =
         [("What differs", differs), ("Scores", beside), ("Other scores", elsewhere), ("Beside the paper", paper)];
@@ -365,7 +393,8 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     curves(&mut page, &all.iter().map(|one| (one.name.as_str(), one.at.as_path())).collect::<Vec<_>>())?;
     page.write(&out)?;
     let told = |one: &One| json!({"run": shown(&one.at), "facts": one.facts, "results": one.results, "others": one.others.iter().cloned().collect::<BTreeMap<_, _>>()});
-    answer(&json!({"page": shown(&out), "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
+    answer(&json!({"page": shown(&out), "says": says, "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
+    print(line(&says))?;
     tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))?;
     print(format!("page: {}", out.display()))
 }

@@ -186,6 +186,35 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
     raw(&(harmless(&text.to_string(), true) + "\n"))
 }
 
+/// `12936` as `12,936`.
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The word that goes with so many.
+pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+/// So many of `what`, a noun in the singular: `1 photo`, `12,936 people`.
+pub fn count(number: usize, what: &str) -> String {
+    let regular = || match what {
+        _ if what.ends_with('y') => format!("{}ies", &what[..what.len() - 1]),
+        _ if what.ends_with("ss") || what.ends_with("ch") => format!("{what}es"),
+        _ => format!("{what}s"),
+    };
+    let many = what.strip_suffix("person").map_or_else(regular, |before| format!("{before}people"));
+    format!("{} {}", thousands(number), plural(number, what, &many))
+}
+
 /// A span of time in words: "3 minutes".
 pub fn span(seconds: f64) -> String {
     HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or_default()).to_string()

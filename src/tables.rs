@@ -15,7 +15,7 @@ use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
 use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
-use crate::say::{answer, note, one_line, print, say};
+use crate::say::{answer, count, note, one_line, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 
 /// Refuses flags of scoring that do not go with a run of `h`.
@@ -347,7 +347,6 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         grid.cells[*place][*column].push(results.scores);
     }
 
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let splits = wish.splits.as_ref().map_or(String::new(), |_| format!(", {}", count(splits.len(), "split")));
     let from = wish.typed.get("start").map_or(String::new(), |run| format!(", fine-tuned from {}", typed_as(run)));
     let title = format!("{} on {data}{from}{splits}, {}", study.title, count(seeds.len(), "seed"));

@@ -799,6 +799,9 @@ fn scores_are_those_of_nested_loops() {
     }
     close(of("agglomerative pairwise precision"), both / together, 1e-12);
     close(of("agglomerative pairwise recall"), both / alike, 1e-12);
+    let clustered = format!("show one person, of two photos of one person {:.1} % lie", 100. * both / alike);
+    assert!(scored.says[0].starts_with(&format!("{:.1} % of {} pairs ", 100. * naive.mean, set.pairs.len())));
+    assert!(scored.says.len() == 2 && scored.says[1].contains(&clustered), "{:?}", scored.says);
     let said = scored.protocol.join("\n");
     let cut = naive.threshold.iter().sum::<f64>() / 4.;
     for words in [
@@ -817,6 +820,14 @@ fn scores_are_those_of_nested_loops() {
     assert!(
         line(score(&bare, &x, &Scoring { variant: Variant::MeanSubtracted, ..how() }, 5)).contains("no list of pairs")
     );
+    let named = score(&bare, &x, &Scoring { enrolled: vec![1], neighbours: vec![1], ..how() }, 5).expect("scored");
+    let share = named.score("recognition, 1 enrolled, k = 1").expect("a score");
+    let right = format!(
+        "{} of 48 photos are named right ({:.1} %), with 1 photo enrolled",
+        (48. * share).round(),
+        100. * share
+    );
+    assert!(named.says[0].contains(&format!("face, {right} of each of 12 people.")), "{:?}", named.says);
     let bare = score(&bare, &x, &how(), 5).expect("scored");
     assert_eq!((bare.score("accuracy"), bare.judged.is_some(), bare.pairs.is_some()), (None, false, true));
 }

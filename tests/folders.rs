@@ -57,6 +57,8 @@ fn what_is_passed_over_is_counted_by_kind() {
         place.path(),
         &["a/@eaDir/1.jpg", ".DS_Store", ".cache/1.jpg", "a/.1.jpg", "a/notes.odt", "b/1.avif", "a/raw"],
     );
+    // Our own is not counted.
+    touch(place.path(), &[".lock", "faces.jsonl", "links.json", "a/.rankle-writing-x"]);
     let kinds =
         "passed over 4 photos that are not decoded here: convert them to JPEG (.avif, .heic, .nef), 1 film (.mov), ";
     let (left, hidden) =

@@ -198,6 +198,8 @@ fn what_leads_nowhere_is_said_before_the_work() {
         let error = format!("{:#}", check_folder(&at(name), &[("rows.json", "rows")]).expect_err(name));
         assert!(error.contains("--out"), "{error}");
     }
+    let error = check_folder(&at("file"), &[("rows.json", "rows")]).expect_err("a file").to_string();
+    assert!(error.ends_with("file: it is a file: name a folder"), "{error}");
     assert!(!at("new").exists() && !at("nowhere").exists());
 }
 

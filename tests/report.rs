@@ -74,7 +74,7 @@ fn odd_numbers_do_not_break_a_plot() {
     }
     let mut report = Report::new("t", "s");
     report.lines("h", "", "x", "y", &series(&[(0., 1.), (1., f64::NAN), (2., 1.)]));
-    assert!(report.html().contains("1 numbers that are NaN or infinite are left out"));
+    assert!(report.html().contains("1 number left out: NaN or infinite"));
     let many: Vec<_> = (0..1_000_000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
     let mut report = Report::new("t", "s");
     report.lines("h", "", "x", "y", &series(&many));
@@ -152,7 +152,7 @@ fn bars_are_as_long_as_their_values_and_lost_ones_are_counted() {
         .collect();
     assert_eq!(widths.len(), 3, "{widths:?}");
     assert!((widths[1] / widths[0] - 2.).abs() < 0.02, "{widths:?}");
-    assert!(bars([(1., None), (f64::NAN, None)]).contains("1 numbers that are NaN or infinite are left out"));
+    assert!(bars([(1., None), (f64::NAN, None)]).contains("1 number left out: NaN or infinite"));
     assert!(bars([(f64::NAN, None), (f64::NAN, None)]).contains("Nothing to show"));
     assert!(bars([(-1., Some(0.2)), (0., Some(f64::NAN))]).contains("<svg"));
 }

@@ -51,14 +51,14 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
     place.write("several/a-2/config.json", of_part.to_string());
     has(
         &place.good("report @several"),
-        "a 1|a 2|Stopped at step 0 of a 2 (no checkpoint: it begins again); go on with: ",
+        "a 1|a 2|Stopped at step 0 of 4 in a 2 (no checkpoint: it begins again); go on with: ",
     );
     fs::remove_dir_all(place.path("several/a-2")).expect("removed");
     root["machine"]["parts"] = json!(["a-1", "a-2"]);
     place.write("several/config.json", root.to_string());
     has(
         &place.good("report @several"),
-        "a 1|a 2|Stopped at step 0 of a 2 (no checkpoint: it begins again); go on with: ",
+        "a 1|a 2|Stopped at step 0 in a 2 (no checkpoint: it begins again); go on with: ",
     );
     root["machine"]["parts"] = json!(["a-1"]);
     place.write("several/config.json", root.to_string());
@@ -98,7 +98,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
 
     // And as one that was killed: nobody holds its lock.
     lock.unlock().expect("unlocked");
-    let dead = "stopped|Stopped at step 4, 20| UTC (its checkpoint is of step 4); go on with: |sixth train";
+    let dead = "Stopped at step 4 of 1000, 20| UTC (its checkpoint is of step 4); go on with: |sixth train";
     has(&place.good("report @run"), dead);
     has(&place.read("run/report.html"), dead);
     // A run that was moved goes on where it is now.
@@ -120,7 +120,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     results["step"] = json!(3);
     write_json(&place.path("run/results.json"), "scores", &results).expect("written");
     place.good("report @run");
-    has(&place.read("run/report.html"), "The scores are of step 3.|Protocol|<dd>8</dd>");
+    has(&place.read("run/report.html"), "The scores are of step 3.|Protocol|<dd>8 of 1000</dd>");
 
     // A number that was edited, or a file that is cut: said, and scored again.
     let whole = place.read("run/results.json");
@@ -229,6 +229,7 @@ fn runs_are_compared_by_what_differs() {
     fs::remove_file(place.path("b/run/results.json")).expect("removed");
     place.write("b/run/on-run/results.json", &whole);
     let all = all_said(&place, &format!("compare {a} {b} --out {out}"));
+    has(&all, &format!("b/run has no scores yet: |evaluate --run {b}"));
     has(
         &all,
         "mine/results.json does not say|theirs/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older|on-run/results.json is of another run",
@@ -257,6 +258,12 @@ fn runs_are_compared_by_what_differs() {
         place.bad(&[(1, &format!("compare {a} {b} --out @{name}"), name)]);
         assert_eq!(place.read(name), before);
     }
+    for name in ["checkpoint.safetensors", "checkpoint.before.safetensors"] {
+        let _ = fs::remove_file(place.path("b/run").join(name));
+    }
+    let said = all_said(&place, &format!("compare {a} {b} --out {out}"));
+    has(&said, "b/run has no scores and no checkpoint yet");
+    assert!(!said.contains("evaluate --run"), "{said}");
     // What published weights gave is no run, for whichever verb.
     let published = Place::new(papers().remove(4).program, papers()[4].small);
     published.good("train @run --data drawn");

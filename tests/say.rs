@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use rankle::say::{caught, cut, foreign, line, one_line};
+use rankle::say::{caught, count, cut, foreign, line, one_line};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -33,6 +33,13 @@ fn foreign_text_is_spelled_out_and_cut() {
         "{text}"
     );
     assert_eq!(caught(|| -> i32 { panic!("why") }), Err("why".to_string()));
+}
+
+#[test]
+fn counts_go_with_their_words() {
+    let said = [(1, "photo"), (0, "photo"), (2, "training person"), (1, "person"), (2, "query"), (12_936, "class")];
+    let said = said.map(|(number, what)| count(number, what));
+    assert_eq!(said, ["1 photo", "0 photos", "2 training people", "1 person", "2 queries", "12,936 classes"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Photo, persons, plural, thousands};
+use super::{Photo, count, persons, thousands};
 use crate::say::{Bar, line};
 
 /// Images that cannot be used which a card names on a terminal; the rest are counted.
@@ -135,7 +135,7 @@ impl Card {
         let rows = sizes.iter().map(|size| vec![format!("{} x {}", size.height, size.width), thousands(size.images)]);
         self.table(&["height x width", "images"], rows);
         if different > sizes.len() {
-            self.line(format!("and {} other sizes", thousands(different - sizes.len())));
+            self.line(format!("and {}", count(different - sizes.len(), "other size")));
         }
         self.count("splits", splits);
         self.count("sizes", sizes);
@@ -153,10 +153,10 @@ impl fmt::Display for Card {
         match self.unreadable {
             _ if !self.images => Ok(()),
             0 => write!(f, "\nevery image can be read"),
-            count => {
-                write!(f, "\ncannot use {} {}:", thousands(count), plural(count, "image", "images"))?;
+            bad => {
+                write!(f, "\ncannot use {}:", count(bad, "image"))?;
                 self.problems.iter().take(NAMED).try_for_each(|problem| write!(f, "\n  {}", line(problem)))?;
-                let more = count.saturating_sub(NAMED);
+                let more = bad.saturating_sub(NAMED);
                 if more > 0 { write!(f, "\n  and {} more (--out FILE names all)", thousands(more)) } else { Ok(()) }
             }
         }?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::{Photo, Source, check, thousands};
+use super::{Photo, Source, count, looked_at, thousands};
 use crate::folders::{Passed, images};
 use crate::say;
 
@@ -18,7 +19,13 @@ use crate::say;
 /// # Errors
 /// Where the folder is missing or has no image.
 pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
-    ensure!(dir.is_dir(), "no folder {}: give the folder that holds the images", dir.display());
+    let there = dir.exists();
+    ensure!(
+        dir.is_dir(),
+        "{}: {}: give the folder that holds the images",
+        dir.display(),
+        if there { "it is no folder" } else { "there is no such folder" }
+    );
     let mut passed = Passed::default();
     let found = images(dir, &mut passed)?;
     let rest = passed.note().map_or_else(String::new, |note| format!(" ({note})"));
@@ -40,7 +47,7 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
 /// Where one cannot be read and may not be left out, or all are.
 pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<String>)> {
     if !skip {
-        check(&photos)?;
+        readable(&photos)?;
         return Ok((photos, Vec::new()));
     }
     let gone = unusable(&photos.iter().collect::<Vec<_>>(), &|photo| photo.source.image());
@@ -48,6 +55,14 @@ pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<String
     let (gone, good): (Vec<_>, Vec<_>) = photos.into_iter().enumerate().partition(|(i, _)| gone.contains_key(i));
     let names = gone.into_iter().map(|(_, photo)| photo.name.to_string());
     Ok((good.into_iter().map(|(_, photo)| photo).collect(), names.collect()))
+}
+
+/// Checks every file of a user's photos (see [`Source::check`]), on all cores.
+///
+/// # Errors
+/// One line: how many cannot be used, the first of them in the given order, and what to do.
+pub fn readable<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
+    looked_at(photos, Duration::MAX, |photo| photo.source.check(), "--skip-unreadable leaves them out")
 }
 
 /// What gives the image of a photo.
@@ -71,8 +86,8 @@ pub fn unusable(photos: &[&Photo], image: &Decode<'_>) -> BTreeMap<usize, String
 /// Where all are.
 pub fn left_out(gone: &BTreeMap<usize, String>, all: usize) -> Result<()> {
     let Some(first) = gone.values().next() else { return Ok(()) };
-    let count = format!("{} of {} photos cannot be used", thousands(gone.len()), thousands(all));
-    ensure!(gone.len() < all, "{count}, the first: {first}");
-    say::note(format!("{count} and have no row, the first: {first}"));
+    let some = format!("{} of {} cannot be used", thousands(gone.len()), count(all, "photo"));
+    ensure!(gone.len() < all, "{some}, the first: {first}");
+    say::note(format!("{some} and left out, the first: {first}"));
     Ok(())
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::{Count, Layout, Photo, ReidSet, Source, agrees, compare, need_folder, persons, plural, thousands};
+use super::{Count, Layout, Photo, ReidSet, Source, agrees, compare, need_folder, persons};
 use crate::catalog::{count, lacks};
 use crate::folders::{Passed, list};
+use crate::say;
 
 const TRAIN: &str = "bounding_box_train";
 const TEST: &str = "bounding_box_test";
@@ -44,8 +45,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         photos.retain(|photo| photo.person > 0);
         let left = all - photos.len();
         if left > 0 {
-            let word = plural(left, "image", "images");
-            notes.push(format!("left out {} {word} of person -1 or 0 in {folder}", thousands(left)));
+            notes.push(format!("left out {} of person -1 or 0 in {folder}", say::count(left, "image")));
         }
     }
     ensure!(!gallery.is_empty(), "no images in {}: unpack the set again", dir.join(TEST).display());

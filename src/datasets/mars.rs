@@ -38,7 +38,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     // "Exact same setup": every frame is an image of its person.
     let train: Vec<Photo> = train.into_iter().flatten().filter(|photo| photo.person > 0).collect();
     if train.len() < all {
-        notes.push(format!("left out {} training frames of person -1 or 0", thousands(all - train.len())));
+        notes.push(format!("left out {} of person -1 or 0", say::count(all - train.len(), "training frame")));
     }
     let mut query = Vec::new();
     let (path, rows) = table(dir, "query_IDX.mat")?;

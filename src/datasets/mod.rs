@@ -21,11 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::folders::{Entry, Passed, held, images, is_tree, list, named, near, spelt};
 use crate::lists::spellings;
+use crate::say::{count, plural, thousands};
 use crate::{catalog, seed};
 
 pub use crate::source::Source;
 pub use card::Card;
-pub use folder::{Decode, brought, folder, left_out, unusable};
+pub use folder::{Decode, brought, folder, left_out, readable, unusable};
 pub use reader::{Fits, Reader};
 pub use split::{Split, SplitPeople, split_people, tested};
 
@@ -167,7 +168,8 @@ impl ReidSet {
         let total = persons.len();
         ensure!(
             people >= 2 && people + 2 <= total,
-            "cannot hold out {people} of {total} training persons: give a number from 2 to {}",
+            "cannot hold out {people} of {}: give a number from 2 to {}",
+            count(total, "training person"),
             total.saturating_sub(2)
         );
         persons.shuffle(&mut seed::at(seed, 0, 0));
@@ -189,7 +191,7 @@ impl ReidSet {
         });
         let query: Vec<Photo> = query.collect();
         let mut division =
-            vec![format!("{people} of the {total} training persons are held out to validate (seed {seed})")];
+            vec![format!("{people} of the {total} training people are held out to validate (seed {seed})")];
         if tree {
             // No cameras: as in its test set.
             division.push(tree::cameras("an image of each, drawn by the seed,"));
@@ -248,9 +250,8 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
     }
     let both = persons(&*set.train).intersection(&persons(&set.query)).count();
     if both > 0 && set.layout != Layout::Tree {
-        let both = thousands(both);
-        set.division
-            .push(format!("{both} persons are both in the training and in the queries: a score measures memory"));
+        let (word, both) = (plural(both, "is", "are"), count(both, "person"));
+        set.division.push(format!("{both} {word} both in the training and in the queries: a score measures memory"));
     }
     let own: &[&str] = match set.layout {
         Layout::Market1501 => &[market1501::PARTS, &["gt_query"]].concat(),
@@ -276,9 +277,11 @@ fn copies<'a>(photos: impl Iterator<Item = &'a Photo>) -> Option<String> {
     };
     let mut all = photos.filter(copied);
     let first = all.next()?;
-    let count = thousands(1 + all.count());
+    let copies = 1 + all.count();
+    let word = plural(copies, "is a copy, by its name", "are copies, by their names");
     Some(format!(
-        "{count} photos are copies, by their names (the first {}), and count as others do: remove them",
+        "{} {word} (the first {}), and counted as others are: remove them",
+        count(copies, "photo"),
         first.name
     ))
 }
@@ -311,8 +314,7 @@ fn namesakes<'a>(named: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Stri
 /// Why a set has nobody to train on, or only one person.
 pub(crate) fn too_few(set: &ReidSet) -> String {
     let trained = persons(&*set.train).len();
-    let word = plural(trained, "identity", "identities");
-    format!("{} has training images of {trained} {word}: at least 2 needed", set.name)
+    format!("{} has training images of {}: at least 2 needed", set.name, count(trained, "identity"))
 }
 
 /// Folders that hold a part of a set, in small letters and digits alone. One that holds images itself is no person: a layout
@@ -370,8 +372,8 @@ fn beside(dir: &Path, own: &[&str]) -> Result<Vec<String>> {
     let others: Vec<String> = others
         .map(|entry| match held(&entry.path(), MOST) {
             0 => entry.name.to_string(),
-            count if count > MOST => format!("{} (more than {} images)", entry.name, thousands(MOST)),
-            count => format!("{} ({} {})", entry.name, thousands(count), plural(count, "image", "images")),
+            images if images > MOST => format!("{} (more than {} images)", entry.name, thousands(MOST)),
+            images => format!("{} ({})", entry.name, count(images, "image")),
         })
         .collect();
     let own = own.iter().take(2).copied().collect::<Vec<_>>().join(" and ");
@@ -393,9 +395,7 @@ fn unlisted(dir: &Path, folders: &[&str], listed: impl Fn(&str) -> bool) -> Vec<
         };
         let mut odd = all.iter().filter(|image| !listed(&format!("{folder}/{}", image.name)));
         if let Some(first) = odd.next() {
-            let count = 1 + odd.count();
-            let word = plural(count, "image", "images");
-            notes.push(format!("no list names {} {word} in {folder}: {}", thousands(count), first.name));
+            notes.push(format!("no list names {} in {folder}: {}", count(1 + odd.count(), "image"), first.name));
         }
     }
     notes.extend(passed.note());
@@ -404,10 +404,9 @@ fn unlisted(dir: &Path, folders: &[&str], listed: impl Fn(&str) -> bool) -> Vec<
 
 /// A note where more are tested than trained on: perhaps the folders were swapped.
 fn turned(train: usize, test: usize) -> Option<String> {
-    let [less, more] = [train, test].map(thousands);
-    (train < test).then(|| {
-        format!("train has {less} identities and test {more}: if that is not meant, the two are in each other's place")
-    })
+    let (less, more) = (count(train, "identity"), thousands(test));
+    (train < test)
+        .then(|| format!("train has {less} and test {more}: if that is not meant, the two are in each other's place"))
 }
 
 /// Whether a folder is a set of a layout other than one folder an identity, or has both sides.
@@ -470,6 +469,16 @@ pub(crate) fn look<'a, T: Sync + 'a>(
     within: Duration,
     usable: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
+    looked_at(all, within, usable, "the data verb lists them")
+}
+
+/// As [`look`]; of several that cannot be used it says what `helps` with them.
+fn looked_at<'a, T: Sync + 'a>(
+    all: impl IntoIterator<Item = &'a T>,
+    within: Duration,
+    usable: impl Fn(&T) -> Result<()> + Sync,
+    helps: &str,
+) -> Result<()> {
     let all: Vec<&T> = all.into_iter().collect();
     let (begun, looked) = (Instant::now(), AtomicUsize::new(0));
     let one = |(i, item): (usize, &&T)| {
@@ -483,8 +492,8 @@ pub(crate) fn look<'a, T: Sync + 'a>(
     let (bad, first) =
         (all.par_iter().enumerate().filter_map(one)).reduce(|| (0, None), |a, b| (a.0 + b.0, earlier(a.1, b.1)));
     let Some((_, first)) = first else { return Ok(()) };
-    let more = if bad > 1 { " (the data verb lists them), the first" } else { "" };
-    Err(anyhow!("{} of {} images cannot be used{more}: {first}", thousands(bad), thousands(looked.into_inner())))
+    let more = if bad > 1 { format!(" ({helps}), the first") } else { String::new() };
+    Err(anyhow!("{} of {} cannot be used{more}: {first}", thousands(bad), count(looked.into_inner(), "image")))
 }
 
 /// Of two errors with their places, the one that comes first.
@@ -519,23 +528,6 @@ fn compare(name: &str, counts: &[Count]) -> Option<String> {
         .map(|count| format!("{} {} (published {})", thousands(count.here), count.what, thousands(count.published)))
         .collect();
     (!off.is_empty()).then(|| format!("not the published {name}: {}", off.join(", ")))
-}
-
-/// `12936` as `12,936`.
-pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
-    if count == 1 { one } else { many }
 }
 
 /// An error for a folder of a layout that is not there.

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Layout, Photo, ReidSet, agrees, compare, need_folder, persons, plural, thousands};
+use super::{Count, Layout, Photo, ReidSet, agrees, compare, need_folder, persons};
 use crate::catalog::{count, counts, cure, lacks};
 use crate::folders::{Entry, Passed, list};
-use crate::seed;
+use crate::{say, seed};
 
 /// Which people of a set are tested. Sets with one fixed test set know only the first split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -393,8 +393,8 @@ fn old_protocol(mut all: Seen, up: &Path, number: usize, mut notes: Vec<String>)
     all.retain(|photo| photo.person < 40_000);
     if all.len() < before {
         notes.push(format!(
-            "left out {} photos of camera pairs 4 and 5, as the protocol does",
-            thousands(before - all.len())
+            "left out {} of camera pairs 4 and 5, as the protocol does",
+            say::count(before - all.len(), "photo")
         ));
     }
     let rest: Vec<i64> = persons(&all).difference(&tested).copied().collect();
@@ -404,9 +404,8 @@ fn old_protocol(mut all: Seen, up: &Path, number: usize, mut notes: Vec<String>)
     order.shuffle(&mut seed::at(SEED, number as u64, 0));
     let unused: BTreeSet<i64> = order.into_iter().take(spared).collect();
     notes.push(format!(
-        "old protocol, test set {number}: {} {} tested, {spared} drawn to validate are left out",
-        tested.len() - absent,
-        plural(tested.len() - absent, "person", "people")
+        "old protocol, test set {number}: {} tested, {spared} drawn to validate are left out",
+        say::count(tested.len() - absent, "person")
     ));
     Ok(divided(all, Layout::Cuhk03, &tested, &unused, notes))
 }

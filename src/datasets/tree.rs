@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
 use super::{
-    Layout, Photo, ReidSet, SIDES, Source, beside, known, namesakes, no_part, nothing, plural, thousands, turned,
+    Layout, Photo, ReidSet, SIDES, Source, beside, count, known, namesakes, no_part, nothing, plural, thousands, turned,
 };
 use crate::folders::{Identities, Passed, identities};
 use crate::lists::composed;
@@ -31,8 +31,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         let tested: BTreeSet<String> = test.keys().map(|name| composed(name)).collect();
         let both = train.keys().filter(|name| tested.contains(&composed(name))).count();
         if both > 0 {
-            division
-                .push(format!("{} identities are both in train and in test: a score measures memory", thousands(both)));
+            division.push(format!("{} in train and in test too: a score measures memory", count(both, "identity")));
         }
         (train, test, ["train/", "test/"])
     } else {

@@ -7,7 +7,7 @@ use tch::Device;
 
 use crate::collectives::{PATIENCE, World};
 use crate::models::layers;
-use crate::say::say;
+use crate::say::{self, say};
 
 /// Flags that change where a run computes, never what.
 #[derive(Debug, Clone, clap::Args)]
@@ -256,7 +256,8 @@ impl MachineFlags {
             1 => String::new(),
             size => format!(", one of {size} processes"),
         };
-        say(format!("device: {name}{modes}, {} threads{several}", tch::get_num_threads()));
+        let threads = say::count(tch::get_num_threads() as usize, "thread");
+        say(format!("device: {name}{modes}, {threads}{several}"));
         let workers = self.workers.unwrap_or((cores / count).max(1));
         Ok(Machine {
             device,

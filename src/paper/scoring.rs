@@ -91,6 +91,8 @@ pub(crate) fn evaluate<P: Paper>(
         citation: P::CITATION.into(),
         data: data.name().into(),
         step: nets.steps.borrow().iter().map(|(_, step)| *step).max().unwrap_or(0),
+        weights: file_of(&h.own).filter(|_| nets.stand == Stand::Published),
+        says: found.report.answer().into(),
         protocol,
         scoring,
         scores: found.scores.clone(),

@@ -135,11 +135,17 @@ impl<'a> Opened<'a> {
     }
 }
 
+/// How the kind of a HEIC file begins.
+const HEIF: [&[u8]; 6] = [b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"];
+
 fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, Orientation, Opened<'a>)> {
     const READS: &str = "JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read";
     ensure!(!bytes.is_empty(), "{name}: an empty file: {AGAIN}");
-    let format =
-        image::guess_format(bytes).map_err(|_| anyhow!("{name}: not an image ({READS}): convert it or remove it"))?;
+    // What phones make, also where its name says JPEG.
+    let heif = bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|brand| HEIF.contains(&brand));
+    let format = image::guess_format(bytes).map_err(|_| {
+        anyhow!("{name}: {} ({READS}): convert it or remove it", if heif { "a HEIC image" } else { "not an image" })
+    })?;
     ensure!(format.reading_enabled(), "{name}: a {format:?} image ({READS}): convert it or remove it");
     let whole = match format {
         ImageFormat::Png => bare_png(bytes),

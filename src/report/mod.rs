@@ -120,6 +120,7 @@ struct Section {
 pub struct Report {
     title: String,
     subtitle: String,
+    answer: String,
     lead: (Vec<(String, String, String)>, String),
     facts: Vec<(String, String)>,
     sections: Vec<Section>,
@@ -138,6 +139,16 @@ impl Report {
     /// Names and values at the top of the page.
     pub fn facts(&mut self, facts: &[(String, String)]) {
         self.facts.extend_from_slice(facts);
+    }
+
+    /// The sentence that answers the reader's question, above all else.
+    pub fn answers(&mut self, sentence: &str) {
+        self.answer = sentence.into();
+    }
+
+    /// That sentence; empty where there is none.
+    pub fn answer(&self) -> &str {
+        &self.answer
     }
 
     /// What a reader wants first, in large letters: a name, a number, and what stands beside it; and a sentence on them.
@@ -159,7 +170,10 @@ impl Report {
     /// A list of sentences, folded away where it is long.
     pub fn list(&mut self, heading: &str, items: &[String]) {
         let body = maud::html! { ul { @for item in items { li { (item) } } } };
-        self.add(heading, if items.len() > 4 { page::folded(&format!("{} points", items.len()), body) } else { body });
+        self.add(
+            heading,
+            if items.len() > 4 { page::folded(&crate::say::count(items.len(), "point"), body) } else { body },
+        );
     }
 
     /// A table under a note.
@@ -201,6 +215,11 @@ impl Report {
     /// Rows of pictures, right and wrong answers framed.
     pub fn gallery(&mut self, heading: &str, note: &str, rows: &[GalleryRow]) {
         self.add(heading, page::gallery(note, rows));
+    }
+
+    /// Rows of pictures, folded away under a summary.
+    pub fn folded_gallery(&mut self, heading: &str, summary: &str, rows: &[GalleryRow]) {
+        self.add(heading, page::folded(summary, page::gallery("", rows)));
     }
 
     /// A graph in columns under a note.

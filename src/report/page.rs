@@ -18,7 +18,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 s
 main { max-width: 980px; margin: 0 auto; padding: 40px 22px 80px; }
 h1 { font-size: 30px; margin: 0; letter-spacing: -0.02em; }
 h2 { font-size: 20px; margin: 52px 0 6px; letter-spacing: -0.01em; }
-header p, .note, summary { color: var(--quiet); margin: 4px 0 14px; }
+header p, .note, summary { color: var(--quiet); margin: 4px 0 14px; } header p.answer { color: var(--ink); font-size: 19px; margin: 20px 0 0; }
 nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 22px 0 0; font-size: 14px; } nav a { color: var(--link); text-decoration: none; } nav a:hover { text-decoration: underline; }
 .lead { display: flex; flex-wrap: wrap; gap: 8px 40px; margin: 26px 0 0; } .lead p { margin: 0; color: var(--quiet); font-size: 14px; } .lead b { display: block; color: var(--ink); font-size: 34px; line-height: 1.2; letter-spacing: -0.02em; font-variant-numeric: tabular-nums; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px 22px; margin: 24px 0 0; padding: 18px 20px; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
@@ -61,6 +61,7 @@ pub fn page(report: &Report) -> Markup {
                     header {
                         h1 { (report.title) }
                         p { (report.subtitle) }
+                        @if !report.answer.is_empty() { p.answer { (report.answer) } }
                         @if !report.lead.0.is_empty() {
                             div.lead { @for (name, number, beside) in &report.lead.0 { p { b { (number) } (name) @if !beside.is_empty() { br; (beside) } } } }
                         }
@@ -113,7 +114,7 @@ pub fn figure(heading: &str, note: &str, plot: Plot) -> Markup {
             Some(svg) => { div.plot role="img" aria-label=(heading) { (PreEscaped(svg)) } }
             None => { p { "Nothing to show." } }
         }
-        @if plot.dropped > 0 { p.note { (plot.dropped) " numbers that are NaN or infinite are left out." } }
+        @if plot.dropped > 0 { p.note { (crate::say::count(plot.dropped, "number")) " left out: NaN or infinite." } }
     }
 }
 

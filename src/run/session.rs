@@ -24,7 +24,7 @@ use crate::device::Captured;
 use crate::device::machine::Machine;
 use crate::losses::Tally;
 use crate::optim::{BETA1, Optimizer, Rule};
-use crate::say::{Bar, say};
+use crate::say::{Bar, count, say};
 use crate::transfer::{peak_memory, upload};
 
 /// Which run, where, how long, and how often it speaks.
@@ -261,7 +261,7 @@ impl<'a> Session<'a> {
     pub fn announce(&mut self, what: &str) -> Result<bool> {
         let steps = self.steps;
         if self.start >= steps {
-            say(format!("{} is trained already ({} steps)", self.at.display(), self.start));
+            say(format!("{} is trained already ({})", self.at.display(), count(self.start as usize, "step")));
             return Ok(false);
         }
         let verb = if self.start > 0 { "resuming" } else { "training" };

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
@@ -72,6 +72,10 @@ impl Brought {
     /// # Errors
     /// Where one is missing, or a folder has no image.
     pub fn photos(paths: &[PathBuf]) -> Result<Vec<Photo>> {
+        let missing = paths.iter().find(|path| !path.exists());
+        missing.map_or(Ok(()), |path| {
+            bail!("{}: there is no such file or folder: name photos, or folders of photos", path.display())
+        })?;
         if let [one] = paths
             && !one.is_file()
         {
@@ -98,8 +102,8 @@ impl Brought {
     }
 }
 
-/// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, and the page; both say when and by
-/// what they were made and which (how many) photos were left out.
+/// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, and the page; both say the page's
+/// answer, when and by what they were made, and which (how many) photos were left out.
 ///
 /// # Errors
 /// One line that names the file.
@@ -122,6 +126,7 @@ pub fn write_folder(
     let network = network.map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect::<Vec<_>>().join(", ");
     facts.extend([("network", network), ("command", typed(words))]);
     report.facts(&facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect::<Vec<_>>());
+    value["says"] = report.answer().into();
     value["not_read"] = json!(unread);
     value["no_face"] = json!(empty);
     value["made"] = made.clone();

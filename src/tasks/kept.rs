@@ -15,7 +15,7 @@ use tch::{Device, Tensor};
 use super::{Brought, Rows};
 use crate::datasets::{self, Decode, Photo, Source};
 use crate::outputs::{self, MADE_BY, mark};
-use crate::say::{Bar, note, say};
+use crate::say::{Bar, count, note, say, thousands};
 use crate::source::View;
 use crate::{files, weights};
 
@@ -208,7 +208,8 @@ impl Brought {
         pieces.say_unusable(&left.iter().map(|&i| &stamps[i]).collect());
         let known = all - left.len();
         if !pieces.of.is_empty() && known > 0 {
-            say(format!("{known} of {all} photos are known from {}", at.display()));
+            let [known, all] = [thousands(known), count(all, "photo")];
+            say(format!("{known} of {all} known already, from {}", at.display()));
         }
         let photos: Vec<&Photo> = left.iter().map(|&i| &self.photos[i]).collect();
         if skip {
@@ -217,7 +218,7 @@ impl Brought {
             let mut place = 0..;
             left.retain(|_| place.next().is_some_and(|place| !gone.contains_key(&place)));
         } else {
-            datasets::check(photos)?;
+            datasets::readable(photos)?;
         }
         let mut bar = Bar::new("embed", all as u64, (all - left.len()) as u64);
         let (mut rest, mut size) = (&left[..], PIECES[0].next_multiple_of(batch));
@@ -256,10 +257,10 @@ impl Brought {
                 }
             }
         }
-        let (count, all) = (rows.places.len() as i64, self.photos.len());
+        let all = count(self.photos.len(), "photo");
         if let Some(first) = empty.first() {
-            ensure!(count > 0, "no face in any of {all} photos, e.g. {first}: give other --images");
-            note(format!("{} of {all} photos have no face and no row, the first {first}", empty.len()));
+            ensure!(!rows.places.is_empty(), "no face in any of {all}, e.g. {first}: give other --images");
+            note(format!("{} of {all} without a face and left out, the first {first}", thousands(empty.len())));
         }
         for (piece, (from, to)) in wanted {
             let [from, to] = [from, to].map(|rows| Tensor::from_slice(&rows));
@@ -267,7 +268,7 @@ impl Brought {
             let named = weights::read(file).with_context(|| format!("{}: remove it", file.display()))?;
             for (name, x) in named {
                 if !rows.tensors.iter().any(|(known, _)| *known == name) {
-                    let size = [&[count], &x.size()[1..]].concat();
+                    let size = [&[rows.places.len() as i64], &x.size()[1..]].concat();
                     rows.tensors.push((name.clone(), Tensor::zeros(&size[..], (x.kind(), Device::Cpu))));
                 }
                 for (_, into) in rows.tensors.iter_mut().filter(|(known, _)| *known == name) {

@@ -190,6 +190,7 @@ impl Comparison {
         let training = self.distances(network, &set.train, &people::reader(&set.train, run), count, across)?;
         let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
         found.scores.extend(training.iter().flat_map(Distances::scores));
+        found.report.answers(&compared.says());
         found.protocol = [compared.protocol(), self.protocol(training.as_ref()), test.notes.clone()].concat();
         if run.leads() {
             training.iter().for_each(|distances| distances.show(&mut found.report));

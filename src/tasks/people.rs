@@ -18,6 +18,7 @@ use crate::loader::Loader;
 use crate::models::{Network, channels_last};
 use crate::run::{Run, photos::Reads};
 use crate::sampler::{PkSampler, TripletSampler};
+use crate::say::count;
 use crate::transfer::{stage, upload};
 use crate::transform::{Augment, Recipe, TestViews};
 
@@ -108,7 +109,7 @@ pub fn pk(set: &ReidSet, p: usize, k: usize, seed: u64) -> Result<(usize, Sample
     );
     let pk = PkSampler::new(&labels, p, k, seed);
     let pk = pk.with_context(|| {
-        format!("{name} has {known} people to train on and a batch takes {p}: say --p {known} or fewer")
+        format!("{name} has {} to train on and a batch takes {p}: say --p {known} or fewer", count(known, "person"))
     })?;
     Ok((k, Box::new(move |t| pk.batch(t))))
 }
@@ -195,7 +196,7 @@ pub fn embed_photos(network: &dyn Network, of: &Brought, embedding: &Embedding) 
         let x = embedding.own(network, &photos, bar)?;
         Ok(Rows { tensors: vec![("embeddings".into(), x)], ..Rows::of(photos) })
     })?;
-    Ok(Rows { what: format!("{} embeddings of width {}", rows.names.len(), network.width()), ..rows })
+    Ok(Rows { what: format!("{} of width {}", count(rows.names.len(), "embedding"), network.width()), ..rows })
 }
 
 /// For every photo of `photos` the hardest negative among `pool` random ones under `network`, int64 `[N]`: offline hard

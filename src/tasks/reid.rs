@@ -20,6 +20,7 @@ use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Retrieval, Sin
 use crate::models::Network;
 use crate::report::{Frame, GalleryRow, Report, Series, Tile};
 use crate::run::Run;
+use crate::say::{count, plural};
 use crate::seed;
 
 /// Which people are trained on and which are tested, as flags.
@@ -183,26 +184,35 @@ pub fn retrieval(
         let (x, who, _) = rows(network, &set.multi_query, embedding, "embed multi-query")?;
         score("multi query", &retrieval::multi_query(&x, &who, q)?)?;
     }
-    let count = |wanted: fn(i64) -> bool| g.iter().filter(|identity| wanted(identity.person)).count();
+    let who = |wanted: fn(i64) -> bool| g.iter().filter(|identity| wanted(identity.person)).count();
     let people: std::collections::BTreeSet<_> = q.iter().map(|identity| identity.person).collect();
-    let (known, distractors, junk) =
-        (count(|person| person > 0), count(|person| person == 0), count(|person| person < 0));
+    let (known, distractors, junk) = (who(|person| person > 0), who(|person| person == 0), who(|person| person < 0));
     let (views, kind) = (embedding.views.count(), embedding.views.name());
     found.protocol = vec![
         format!(
-            "{} queries of {} people; {} of them have no match in the gallery and are left out",
-            q.len(),
-            people.len(),
+            "{} of {}; {} of them without a match in the gallery, left out",
+            count(q.len(), "query"),
+            count(people.len(), "person"),
             single.skipped
         ),
         format!(
-            "gallery of {}: {known} of known people, {distractors} distractors (kept), {junk} junk (dropped)",
-            g.len()
+            "gallery of {}: {known} of known people, {} (kept), {junk} junk (dropped)",
+            count(g.len(), "photo"),
+            count(distractors, "distractor")
         ),
         "Market-1501 rule: gallery items of the query's person in the query's camera are dropped".into(),
-        format!("--metric {metric} of embeddings of {views} view(s) a photo ({kind}), averaged"),
+        format!("--metric {metric} of embeddings of {} a photo ({kind}), averaged", count(views, "view")),
         "mAP by the trapezoid rule of the official script; (step) is the mean precision at hits".into(),
     ];
+    let asked = q.len() - single.skipped;
+    let right = |k: usize| (single.rank(k) * asked as f64).round();
+    found.report.answers(&format!(
+        "The first answer shows the right person for {} of {} ({:.1} %), one of the first five for {}.",
+        right(1),
+        count(asked, "query"),
+        100. * single.rank(1),
+        right(5)
+    ));
     if run.leads() {
         retrieval_sections(&mut found.report, set, &embedded, &single, metric, run.seed)?;
     }
@@ -244,10 +254,9 @@ fn single(set: &ReidSet) -> Option<String> {
     let mut each: BTreeMap<i64, usize> = BTreeMap::new();
     set.train.iter().for_each(|photo| *each.entry(photo.person).or_default() += 1);
     let single = each.values().filter(|&&count| count == 1).count();
-    let has = if single == 1 { "has one photo: it brings" } else { "have one photo each: they bring" };
-    let total = each.len();
-    (single > 0)
-        .then(|| format!("{single} of {total} training people {has} negatives and no positive pair of two photos"))
+    let has = plural(single, "has one photo: it brings", "have one photo each: they bring");
+    let total = count(each.len(), "training person");
+    (single > 0).then(|| format!("{single} of {total} {has} negatives and no positive pair of two photos"))
 }
 
 /// Refuses a set with cameras whose test photos are all by one.
@@ -409,20 +418,32 @@ impl<'a> Compared<'a> {
     pub fn protocol(&self) -> Vec<String> {
         vec![
             format!(
-                "single shot: {} queries ({} without a match by another camera left out), each against {}; one query is {:.4} of rank-1",
-                self.q.len(),
+                "single shot: {} ({} without a match by another camera left out), each against {}; one query is {:.4} of rank-1",
+                count(self.q.len(), "query"),
                 self.shots.skipped,
                 match self.draws {
-                    Draws::Random(count) => format!(
-                        "one random image of every person by another camera, {count} draws averaged, between which rank-1 varies by {:.4} (standard deviation)",
+                    Draws::Random(draws) => format!(
+                        "one random image of every person by another camera, averaged over {}, between which rank-1 varies by {:.4} (standard deviation)",
+                        count(draws, "draw"),
                         self.shots.rank1_std
                     ),
                     Draws::First => "the first photo of every person by another camera".into(),
                 },
                 1. / (self.q.len() - self.shots.skipped).max(1) as f64,
             ),
-            format!("whole gallery: {} photos, Market-1501's rule, mAP by the trapezoid rule", self.g.len()),
+            format!("whole gallery: {}, Market-1501's rule, mAP by the trapezoid rule", count(self.g.len(), "photo")),
         ]
+    }
+
+    /// What the scores come to.
+    pub fn says(&self) -> String {
+        format!(
+            "Among one photo of every person, the first answer shows the right one for {:.1} % of {}; among all {}, for {:.1} %.",
+            100. * self.shots.rank(1),
+            count(self.q.len() - self.shots.skipped, "query"),
+            count(self.g.len(), "photo"),
+            100. * self.whole.rank(1)
+        )
     }
 
     /// As `retrieval_sections`; `shown` makes of what is ranked by the distance that is read.

@@ -16,7 +16,7 @@ use crate::datasets::{self, Photo};
 use crate::outputs::check_folder;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
-use crate::say::{line, print};
+use crate::say::{count, line, print, thousands};
 
 /// `search`.
 pub const SEARCH: Use = Use {
@@ -81,6 +81,13 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         answers.iter().enumerate().map(|(rank, &answer)| row(photo, rank, answer)).collect::<Vec<_>>()
     };
     let shown = (PICTURES / (top + 1)).max(1).min(query.len());
+    let says = format!(
+        "{}: the {} of {} nearest to each.",
+        count(query.len(), "query"),
+        count(top, "photo"),
+        thousands(gallery.len())
+    );
+    print(&says)?;
     print(Table { head, rows: query.iter().zip(&answers).take(shown).flat_map(each).collect() })?;
     let strip = |(photo, answers): (&Photo, &Answers)| {
         let mut tiles = vec![tile(photo, "query".into(), Frame::None)?];
@@ -91,10 +98,14 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let strips = query.iter().zip(&answers).take(shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
+    report.answers(&says);
     report.counts(&[("queries", query.len()), ("photos searched", gallery.len()), ("answers a query", top)]);
     report.gallery(
         "Queries and their nearest photos",
-        &format!("The query first, then its answers with rank and distance; {shown} of {} queries.", query.len()),
+        &format!(
+            "The query first, then its answers with rank and distance; {shown} of {}. A query is no answer to itself, but may be one to another.",
+            count(query.len(), "query")
+        ),
         &strips,
     );
     write_folder(asked, &flags.out, FILE, value, &left_out, report)

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Clip, FLOW_BOUND, SIZE, grey, quantised, tvl1};
 use crate::files;
-use crate::say::{Bar, say};
+use crate::say::{Bar, count, say};
 
 /// Frames in memory at a time.
 const BLOCK: usize = 32;
@@ -24,7 +24,7 @@ const BLOCK: usize = 32;
 pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
     let all = clips.len();
     clips.retain(|clip| clip.check_flow().is_err());
-    say(format!("{} of {all} videos have flow already", all - clips.len()));
+    say(format!("{} of {} with flow already", all - clips.len(), count(all, "video")));
     let mut bar = Bar::new("flow", clips.len() as u64, 0);
     for clip in &clips {
         let folder = dir.join("flow").join(&clip.name);

@@ -9,6 +9,7 @@ use tch::Tensor;
 use tch::nn::VarStore;
 
 use super::Named;
+use crate::say::count;
 
 /// What [`load_into`] did with a file's tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +28,13 @@ pub struct Loaded {
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Loaded { copied, dropped, counters, kept } = self;
-        write!(
-            f,
-            "{copied} tensors loaded, {dropped} left out by name, {counters} counters ignored, {kept} variables as they were"
-        )
+        write!(f, "{} loaded", count(*copied, "tensor"))?;
+        let rest = [
+            (*dropped, format!("{dropped} left out by name")),
+            (*counters, format!("{} ignored", count(*counters, "counter"))),
+            (*kept, format!("{} as before", count(*kept, "variable"))),
+        ];
+        rest.iter().filter(|(number, _)| *number > 0).try_for_each(|(_, text)| write!(f, ", {text}"))
     }
 }
 

@@ -65,7 +65,7 @@ fn market_names_give_person_and_camera() {
     }
     fill(dir, &["query/0002_c3s1_000001_00.jpg"]);
     let notes = datasets::open(dir).unwrap().division;
-    assert!(notes.iter().any(|note| note.starts_with("1 persons are both in the training and")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.starts_with("1 person is both in the training and")), "{notes:?}");
     fs::remove_file(dir.join("query/0002_c3s1_000001_00.jpg")).unwrap();
     fs::remove_file(dir.join(train)).unwrap();
     assert!(

@@ -69,6 +69,7 @@ fn decode_reads_content_and_refuses_in_one_line() {
     }
     assert_eq!(line(picture::decode(b"", "e.jpg")), "e.jpg: an empty file: fetch it again or remove it");
     assert!(line(picture::decode(b"<html>not found</html>", "h.jpg")).starts_with("h.jpg: not an image"));
+    assert!(line(picture::decode(b"\0\0\0\x18ftypheic\0\0\0\0", "h.jpg")).starts_with("h.jpg: a HEIC image"));
     for (width, height) in [(30_000u32, 30_000u32), (16_385, 1), (16_384, 16_384)] {
         let error = line(picture::decode(&png_header(width, height), "huge.png"));
         assert!(error.starts_with(&format!("huge.png: {width} x {height} pixels, above the limit")), "{error}");

@@ -92,7 +92,7 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     set.check(true, Duration::MAX).expect("all images are there");
     let set = set.without_unlabelled();
     assert_eq!(set.train.len(), 1);
-    assert!(set.notes.iter().any(|note| note.contains("left out 1 training items without a label")));
+    assert!(set.notes.iter().any(|note| note.contains("left out 1 training item without a label")));
     // As unpacked, one level up.
     let up = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(up.path().join("VOCdevkit")).expect("made");

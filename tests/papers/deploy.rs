@@ -38,19 +38,13 @@ fn exported(case: &Case, more: &str, how: &str) -> (Place, String) {
 #[test]
 fn a_module_says_what_it_takes_and_python_embeds_with_it() {
     let rows = [
-        (
-            "facenet",
-            "--crop 0.83",
-            "--flip",
-            (27, 19),
-            "centre square of 0.83|2 view(s)|of length 1|RGB planes|size 16",
-        ),
+        ("facenet", "--crop 0.83", "--flip", (27, 19), "centre square of 0.83|2 views|of length 1|RGB planes|size 16"),
         (
             "triplet-reid",
             "",
             "",
             (36, 36),
-            "resized to 36 x 36|10 view(s) of 32 x 32|not normalised|[0.485, 0.456, 0.406]",
+            "resized to 36 x 36|10 views of 32 x 32|not normalised|[0.485, 0.456, 0.406]",
         ),
     ];
     for (name, more, how, exact, says) in rows {

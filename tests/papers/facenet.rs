@@ -167,7 +167,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     let line = |run: &str, file: &str| format!("train @{run} --weights @{file} {usual}");
     let output = place.command(&line("whole", "nn4.small2.v1.safetensors")).output().expect("starts");
     assert!(output.status.success());
-    has(&String::from_utf8_lossy(&output.stderr), "1 left out by name|1 counters ignored");
+    has(&String::from_utf8_lossy(&output.stderr), "1 left out by name|1 counter ignored");
     // As they are, without a run: scored, embedded with and exported, into a folder that says what it is.
     let weights = "--net nn4-small2-released --weights @nn4.small2.v1.safetensors";
     let bare = |words: String| {
@@ -175,7 +175,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    has(&bare(format!("evaluate {weights} --data @lfw")), "trained elsewhere|Not comparable|results.json");
+    has(&bare(format!("evaluate {weights} --data @lfw")), "lfw by |trained elsewhere|Not comparable|results.json");
     has(&bare(format!("export {weights}")), "data/runs/facenet/nn4.small2.v1/model.pt");
     bare(format!("embed {weights} --images @lfw/lfw --out @x.safetensors"));
     assert_eq!(rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1.size()[1], 128);
@@ -329,7 +329,10 @@ fn people_are_clustered_and_found() {
     // A name may become too long with a number before it: of that, the end.
     let long = place.path(&format!("photos/deep/{}.png", "é".repeat(125)));
     fs::copy(place.path("photos/deep/b0.png"), &long).expect("copied");
-    place.good("cluster @run --images @photos --out @out --link @long --cluster-cut 0.00001");
+    fs::copy(place.path("two/P30/P30_0002.png"), place.path("photos/one.png")).expect("copied");
+    let said = place.good("cluster @run --images @photos --out @out --link @long --cluster-cut 0.00001");
+    has(&said, "8 photos show 2 people seen twice or more and 1 person seen once");
+    has(&place.read("out/report.html"), "<details>|1 of 1 person, each with|one.png · person ");
     let names =
         fs::read_dir(place.path("long/person-0001")).expect("a folder").flatten().map(|entry| entry.file_name());
     assert!(names.map(|name| name.into_string().expect("whole letters")).any(|name| name.ends_with("éé.png")));

@@ -213,8 +213,12 @@ fn programs_are_sound_and_every_verb_works() {
         has(&place.read("run/report.html"), "<svg|Training|Departures from the paper");
 
         let evaluate = |more: &str| place.good(&format!("evaluate @run {} {more}", case.scoring));
-        has(&evaluate(""), "Not comparable with the paper: ");
+        let shown = evaluate("");
+        has(&shown, "Not comparable with the paper: ");
         let results = place.json("run/results.json");
+        // What the scores come to, before all else; the sixth says nothing.
+        let says = results["says"].as_str().expect("a text");
+        assert!(shown.starts_with(says) && says.is_empty() == case.program.0.ends_with("sixth"), "{shown}");
         assert!(results["comparable"] == false && results["claims"].as_array().is_some());
         assert!(results["departures"].as_array().is_some_and(|list| !list.is_empty()));
         let scores = results["scores"].as_object().expect("scores");
@@ -225,6 +229,12 @@ fn programs_are_sound_and_every_verb_works() {
         }
         let page = place.read("run/report.html");
         assert!(page.contains("<svg") && !page.contains("src=\"http"));
+        assert!(page.split("<nav").next().is_some_and(|first| first.contains(says)), "{says}");
+        // How a run without scores will be scored is no difference.
+        place.write("bare/config.json", place.read("run/config.json"));
+        let [run, bare, out] = ["run", "bare", "bare.html"].map(|name| place.text(name));
+        let compared = place.good(&format!("compare {run} {bare} --out {out}"));
+        assert!(compared.starts_with("No flag of these runs differs.") && !compared.contains("What differs"));
 
         // The run keeps its own scores whatever else is scored.
         let own = place.read("run/results.json");
@@ -276,8 +286,17 @@ fn programs_are_sound_and_every_verb_works() {
             let html = fs::read_to_string(&page).expect("a page");
             let (first, pictures) = html.split_once("<nav").expect("a first screen");
             let command = format!("{} --run ", verb_of(line));
-            has(first, &format!("<b>|photos that cannot be read| UTC|checkpoint.safetensors|network|{command}"));
+            let says = said["says"].as_str().expect("a text");
+            assert!(!says.is_empty());
+            has(first, &format!("{says}|<b>|photos that cannot be read| UTC|checkpoint.safetensors|network|{command}"));
             has(pictures, "data:image/jpeg;base64,");
+            // nothing is made of what is not there, or in a file's place,
+            let brought = ["@photos/0.png", "@photos"].iter().find(|path| line.contains(*path)).expect("photos");
+            let out = line.split("--out ").nth(1).expect("a folder");
+            place.bad(&[
+                (1, &line.replacen(brought, "@wrong/path", 1), "wrong/path: there is no such file or folder"),
+                (1, &line.replace(out, "@photos/0.png"), "--out|0.png: it is a file: name a folder"),
+            ]);
             // and nobody else's.
             fs::write(place.path(file), "{}").expect("written");
             place.bad(&[(1, line, "--out|did not write")]);
@@ -297,7 +316,7 @@ fn programs_are_sound_and_every_verb_works() {
         assert_eq!(fs::read(place.path("run").join(case.model)).expect("read"), trained);
         assert!(place.path("run/untrained").join(case.model).exists());
         // What it needs, before anything is trained.
-        has(&place.good("reproduce @planned --plan --seeds 1,2"), "s/step|2 run(s)|hours of training on cpu");
+        has(&place.good("reproduce @planned --plan --seeds 1,2"), "s/step|2 runs|hours of training on cpu");
         assert!(!place.path("planned").exists());
         // Of a run that has scores and a page.
         place.good("reproduce @run --plan");
@@ -659,7 +678,7 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         }
         // Nor does embed, unless it may: what has no row is named.
         let embed = "embed @run --images @tree/train --out @rows.safetensors";
-        place.bad(&[(1, embed, "4 of 18 images cannot be used")]);
+        place.bad(&[(1, embed, "4 of 18 images cannot be used (--skip-unreadable leaves them out)")]);
         place.good(&format!("{embed} --skip-unreadable"));
         let metadata = rankle::weights::metadata(&place.path("rows.safetensors")).expect("metadata");
         let names =

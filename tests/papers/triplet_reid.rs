@@ -132,7 +132,7 @@ fn defaults_chain_and_are_in_the_help() {
         assert_eq!(flags[flag], value, "{flag}");
     }
     assert_eq!((flags["k"].as_u64(), flags["p"].as_u64(), flags["t0"].as_u64()), (Some(4), Some(3), Some(0)));
-    has(&place.good("evaluate @run --views original"), "after 1 steps");
+    has(&place.good("evaluate @run --views original"), "after 1 step");
     let results = place.read("run/results.json");
     has(
         &results,
@@ -228,7 +228,7 @@ fn search_finds_the_nearest_and_keeps_what_it_saw() {
         let output = place.command(&line).output().expect("starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        let known = said.lines().find(|line| line.contains(" photos are known from"));
+        let known = said.lines().find(|line| line.contains(" photos known already, from "));
         let known: u32 = known.map_or(0, |line| line.split(' ').next().expect("a count").parse().expect("a count"));
         (place.json("out/answers.json")["queries"].clone(), known)
     };

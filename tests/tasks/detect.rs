@@ -276,7 +276,7 @@ fn on_the_fly_a_network_sees_the_same_pixels() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     has(
         &said,
-        "a face found in 5 of 6 test photos; 1 without one are seen whole (crop leaves such photos out), the first P2/P2_0003.png",
+        "a face found in 5 of 6 test photos; 1 without one is seen whole (crop leaves such out), the first P2/P2_0003.png",
     );
 }
 
@@ -317,8 +317,8 @@ fn what_cannot_be_cut_is_said_in_one_line() {
             "crop --images @photos --out @o --detector @none.safetensors",
             "none of 5 photos|the first A/a1.png|--images",
         ),
-        (1, &format!("crop --images @small --out @s {with}"), "none of 1 photos|one.png"),
-        (1, &format!("crop --images @wide --out @w {with}"), "none of 1 photos|not read|wide.png|20000 x 30|16384"),
+        (1, &format!("crop --images @small --out @s {with}"), "none of 1 photo|one.png"),
+        (1, &format!("crop --images @wide --out @w {with}"), "none of 1 photo|not read|wide.png|20000 x 30|16384"),
         (1, &format!("crop --images @photos/one.png --out @x {with}"), "one.png|give the folder"),
         (1, &format!("crop --images @photos --out @photos/crops {with}"), "--out|lies in --images"),
         (1, &format!("crop --images @photos --out @photos {with}"), "--out|lies in --images"),

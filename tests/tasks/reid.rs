@@ -194,8 +194,16 @@ fn distances_at_hand_are_scored_by_sorting() {
     close(scores[5].1, right / q as f64, 1e-12);
     assert!(scores[..4].windows(2).all(|pair| pair[0].1 <= pair[1].1));
     let protocol = compared.protocol();
-    assert!(protocol[0].contains(&format!("single shot: {q} queries")) && protocol[0].contains("6 draws averaged"));
+    assert!(
+        protocol[0].contains(&format!("single shot: {q} queries")) && protocol[0].contains("averaged over 6 draws")
+    );
     assert!(protocol[1].contains(&format!("{g} photos")));
+    let share = format!(
+        "for {:.1} % of {q} queries; among all {g} photos, for {:.1} %",
+        100. * scores[0].1,
+        100. * scores[5].1
+    );
+    assert!(compared.says().contains(&share), "{}", compared.says());
     // The first photo of everybody by the other camera, of sets with two.
     let mut two = small();
     two.query.retain(|photo| photo.camera < 3);

@@ -14,7 +14,7 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, SIDES, Source, beside, namesakes, no_part, nothing, thousands, turned};
+use super::{Card, Photo, SIDES, Source, beside, count, namesakes, no_part, nothing, thousands, turned};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
 use crate::seed;
@@ -98,9 +98,9 @@ impl FaceSet {
         if self.folds > 0 {
             let (pairs, same) = (self.pairs.len(), self.pairs.iter().filter(|pair| pair.same).count());
             card.notes.push(format!(
-                "{} pairs in {} folds: {} of one person, {} of two",
-                thousands(pairs),
-                self.folds,
+                "{} in {}: {} of one person, {} of two",
+                count(pairs, "pair"),
+                count(self.folds, "fold"),
                 thousands(same),
                 thousands(pairs - same)
             ));
@@ -302,7 +302,7 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     if total < 4
         && let Some(give) = near(dir, known, |_| false)
     {
-        bail!("{} has {total} people of its own: {give}", dir.display());
+        bail!("{} has {} of its own: {give}", dir.display(), count(total, "person"));
     }
     // By a fixed seed, so that every run on the folder has the same test.
     let mut order: Vec<&String> = all.keys().collect();

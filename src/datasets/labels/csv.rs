@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use super::super::thousands;
+use super::super::{count, thousands};
 use super::{Item, LabelLayout, LabelSet, image, placed, unique};
 use crate::folders::spelt;
 use crate::lists::{Row, inside, parted};
@@ -92,9 +92,9 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         order.shuffle(&mut seed::at(0, 0, 0));
         let held: BTreeSet<usize> = order.into_iter().take(items.len() / 4).collect();
         notes.push(format!(
-            "{} of {} images held out to test: labels.csv has no column split",
+            "{} of {} held out to test: labels.csv has no column split",
             thousands(held.len()),
-            thousands(items.len())
+            count(items.len(), "image")
         ));
         let (test, train): (Vec<_>, Vec<_>) = items.into_iter().enumerate().partition(|(i, _)| held.contains(i));
         let plain =

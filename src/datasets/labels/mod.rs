@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::card::decode_all;
-use super::{Card, Source, plural, thousands};
+use super::{Card, Source, count, thousands};
 use crate::catalog::{cure, lacks};
 use crate::folders::{near, spelt};
 use crate::lists::composed;
@@ -123,8 +123,8 @@ impl LabelSet {
             let counts = by_count.iter().enumerate().filter(|(_, n)| **n > 0);
             let counts: Vec<String> = counts.map(|(k, n)| format!("{k}: {}", thousands(*n))).collect();
             card.line(format!(
-                "{name}: {} items, {mean:.2} labels each (items by number of labels: {})",
-                thousands(items.len()),
+                "{name}: {}, {mean:.2} labels each (items by number of labels: {})",
+                count(items.len(), "item"),
                 counts.join(", ")
             ));
             splits.push(json!({"name": name, "items": items.len(), "mean_labels": mean, "by_count": by_count}));
@@ -158,7 +158,8 @@ impl LabelSet {
             let before = items.len();
             items.retain(|item| !item.labels.is_empty());
             if items.len() < before {
-                self.notes.push(format!("left out {} {part} items without a label", thousands(before - items.len())));
+                let gone = count(before - items.len(), &format!("{part} item"));
+                self.notes.push(format!("left out {gone} without a label"));
             }
         }
         self
@@ -339,7 +340,7 @@ fn once(list: &str, items: Vec<Item>, notes: &mut Vec<String>) -> Vec<Item> {
     }
     let Some(example) = example else { return items };
     let differing = if other > 0 { format!(", {} with other labels", thousands(other)) } else { String::new() };
-    notes.push(format!("{list}: left out {} named a second time{differing}: {example}", images(again)));
+    notes.push(format!("{list}: left out {} named a second time{differing}: {example}", count(again, "image")));
     items.into_iter().zip(kept).filter_map(|(item, kept)| kept.then_some(item)).collect()
 }
 
@@ -348,13 +349,9 @@ fn both(train: &[Item], test: &[Item], notes: &mut Vec<String>) {
     let known: HashSet<&str> = train.iter().map(|item| item.name.as_str()).collect();
     let mut shared = test.iter().filter(|item| known.contains(item.name.as_str()));
     if let Some(first) = shared.next() {
-        let count = images(1 + shared.count());
-        notes.push(format!("{count} in the training list and in the test list: {}", first.name));
+        let images = count(1 + shared.count(), "image");
+        notes.push(format!("{images} in the training list and in the test list: {}", first.name));
     }
-}
-
-fn images(count: usize) -> String {
-    format!("{} {}", thousands(count), plural(count, "image", "images"))
 }
 
 /// Sorted, without repetition.

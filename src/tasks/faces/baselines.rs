@@ -12,6 +12,7 @@ use crate::datasets::faces::{FaceLayout, FaceSet};
 use crate::distance::normalize;
 use crate::models::eigenfaces::Eigenfaces;
 use crate::report::Table;
+use crate::say::count;
 
 /// Grey pixels a side.
 const SIDE: u32 = 48;
@@ -91,6 +92,6 @@ pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
 /// As [`baselines`].
 pub fn beside(set: &FaceSet, far: f64, ours: Vec<(String, Vec<(String, f64)>)>) -> Result<(String, Table)> {
     let known = baselines(set, far)?.into_iter().map(|(name, judged)| (name.to_string(), judged.scores(far)));
-    let title = format!("{}: {} pairs in {} folds", set.name, set.pairs.len(), set.folds);
+    let title = format!("{}: {} in {}", set.name, count(set.pairs.len(), "pair"), count(set.folds, "fold"));
     Ok((title, comparison(&known.chain(ours).collect::<Vec<_>>(), far)))
 }

@@ -22,7 +22,7 @@ use crate::run::{
     photos::{Read, Reads},
 };
 use crate::sampler::FaceSampler;
-use crate::say::note;
+use crate::say::{count, note};
 use crate::source::View;
 use crate::tasks::{Brought, Data, Rows, files, people, people_of};
 use crate::transfer::stage;
@@ -164,7 +164,7 @@ pub fn embed_photos(
     } else if view.crop < 1. {
         note("--crop has no effect here: --detect cuts out the faces");
     }
-    Ok(Rows { what: format!("{} embeddings of width {}", rows.names.len(), net.width()), ..rows })
+    Ok(Rows { what: format!("{} of width {}", count(rows.names.len(), "embedding"), net.width()), ..rows })
 }
 
 /// The bytes that a training step keeps of a face of `size` pixels a side, at most: of the published networks 1,210 a pixel in

@@ -21,7 +21,7 @@ use crate::files;
 use crate::loader::Loader;
 use crate::outputs;
 use crate::picture::Similarity;
-use crate::say::{Bar, Within, one_line, print};
+use crate::say::{Bar, Within, count, one_line, print};
 use crate::source::{Region, View};
 use crate::tasks::Own;
 
@@ -316,7 +316,7 @@ impl CropFlags {
     }
 
     fn say<'a>(&self, lines: impl ExactSizeIterator<Item = &'a String>) -> Result<()> {
-        let (count, mut cut) = (lines.len(), 0);
+        let (all, mut cut) = (lines.len(), 0);
         let (mut empty, mut unread) = (Vec::new(), Vec::new());
         for line in lines {
             match serde_json::from_str(line)? {
@@ -332,9 +332,11 @@ impl CropFlags {
         };
         let rest = [some(&empty, "no face"), some(&unread, "not read")].concat();
         let images = self.images.display();
-        ensure!(cut > 0, "none of {count} photos under {images} gave a face{rest}: name other --images");
+        let all = count(all, "photo");
+        ensure!(cut > 0, "none of {all} under {images} gave a face{rest}: name other --images");
         let (side, out) = (self.form.side(), self.out.display());
-        print(format!("{cut} faces of {side} x {side} pixels out of {count} photos, and {FILE}, in {out}{rest}"))
+        let cut = count(cut, "face");
+        print(format!("{cut} of {side} x {side} pixels out of {all}, and {FILE}, in {out}{rest}"))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::bounds::within;
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet, folder_names, names};
 use crate::device::machine::Machine;
-use crate::say::{self, Bar, Within};
+use crate::say::{self, Bar, Within, count};
 use crate::source::{Source, View};
 use crate::tasks::bare;
 use crate::transform::TestViews;
@@ -225,11 +225,12 @@ fn said(photos: &[Photo], empty: &[usize]) -> String {
     let rest = match empty {
         [] => String::new(),
         [first, ..] => format!(
-            "; {} without one are seen whole (crop leaves such photos out), the first {}",
+            "; {} without one {} seen whole (crop leaves such out), the first {}",
             empty.len(),
+            say::plural(empty.len(), "is", "are"),
             photos[*first].name
         ),
     };
-    let count = photos.len();
-    format!("--detect: a face found in {} of {count} test photos{rest}", count - empty.len())
+    let (found, all) = (photos.len() - empty.len(), count(photos.len(), "test photo"));
+    format!("--detect: a face found in {found} of {all}{rest}")
 }

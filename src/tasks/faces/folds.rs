@@ -15,6 +15,7 @@ use crate::datasets::{Photo, persons};
 use crate::metrics::all_pairs::AllPairs;
 use crate::metrics::verification::{self, Folds};
 use crate::report::Table;
+use crate::say;
 
 /// Flags that runs of a network a fold do not look at: other people, and scores over all test photos.
 pub const NOT_BY_FOLD: &[&str] =
@@ -188,6 +189,16 @@ pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<(String, f64)> {
     ];
     scores.retain(|(_, score)| score.is_finite()); // One fold has no standard error.
     scores
+}
+
+/// The same in a plain sentence.
+pub fn says_of_folds(folds: &[(String, Unseen)]) -> String {
+    let mean = folds.iter().map(|(_, fold)| fold.accuracy).sum::<f64>() / folds.len() as f64;
+    let folds = say::count(folds.len(), "fold");
+    format!(
+        "{:.1} % of the pairs of {folds} are judged right as one person or two, by networks that have not seen these people.",
+        100. * mean
+    )
 }
 
 /// What the networks of some folds reached, a row each under its name.

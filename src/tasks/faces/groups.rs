@@ -16,9 +16,9 @@ use crate::files;
 use crate::metrics::clustering;
 use crate::outputs::{PERSON, check_folder, links_made, links_of, remove_links};
 use crate::real::numbers;
-use crate::report::{Frame, GalleryRow, Report, Table};
+use crate::report::{Frame, GalleryRow, Report, Table, Tile};
 use crate::run::folder::REPORT;
-use crate::say::{Bar, line, print};
+use crate::say::{self, Bar, line, print};
 use crate::tasks::Rows;
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
 use crate::tasks::kept::full;
@@ -113,33 +113,76 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         "photos": count,
         "people": people.iter().map(names).collect::<Vec<_>>(),
     });
+    let once: Vec<usize> = people[several..].iter().map(|rows| rows[0]).collect();
+    let says = format!(
+        "{} show {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).",
+        say::count(count, "photo"),
+        say::count(several, "person"),
+        say::count(once.len(), "person")
+    );
+    print(&says)?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
-    let counts = [("photos", count), ("people of two or more", several), ("single photos", people.len() - several)];
-    report.counts(&counts);
-    report.facts(&[("joined up to a mean squared distance of".into(), cut.to_string())]);
+    report.answers(&says);
+    report.counts(&[("photos", count), ("people seen twice or more", several), ("people seen once", once.len())]);
+    let strips = strips(&people[..several], &rows.photos, PICTURES - once.len().min(ONCE))?;
+    let shown = strips.iter().map(|strip| strip.tiles.len()).sum::<usize>();
     report.gallery(
         "People",
-        &format!("A strip a person, the most photos first; at most {PICTURES} pictures."),
-        &strips(&people[..several], &rows.photos)?,
+        &format!(
+            "A strip a person, the most photos first; {} of {several} people, {shown} of their photos.",
+            strips.len()
+        ),
+        &strips,
     );
-    print(format!(
-        "{count} photos: {several} people of two photos or more, {} single photos (cut at {cut})",
-        people.len() - several
-    ))?;
+    if !once.is_empty() {
+        let tiles = seen_once(&once, &people, x, &rows.photos, PICTURES - shown)?;
+        let (shown, all) = (tiles.len(), say::count(once.len(), "person"));
+        let summary = format!("{shown} of {all}, each with the nearest other photo and its squared distance.");
+        report.folded_gallery("People seen once", &summary, &rows_of(&tiles, "from"));
+    }
     write_folder(asked, &flags.out, FILE, value, &rows, report)?;
     flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))
 }
 
-/// The first photos of people, as many of each as fit.
-fn strips(people: &[Vec<usize>], photos: &[Photo]) -> Result<Vec<GalleryRow>> {
-    let each = (PICTURES / people.len().max(1)).clamp(4, 14);
-    let shown = people.iter().enumerate().take(PICTURES / each);
+/// So many pictures of a page are for people seen once, where there are as many.
+const ONCE: usize = 40;
+
+/// The first photos of people, as many of each as fit into `room`.
+fn strips(people: &[Vec<usize>], photos: &[Photo], room: usize) -> Result<Vec<GalleryRow>> {
+    let each = (room / people.len().max(1)).clamp(4, 14);
+    let shown = people.iter().enumerate().take(room / each);
     let strip = |(number, rows): (usize, &Vec<usize>)| {
         let tiles = rows.iter().take(each).map(|&row| tile(&photos[row], photos[row].name.to_string(), Frame::Plain));
-        let title = format!("person {}: {} photos", number + 1, rows.len());
+        let title = format!("person {}: {}", number + 1, say::count(rows.len(), "photo"));
         Ok(GalleryRow { title, tiles: tiles.collect::<Result<_>>()? })
     };
     shown.map(strip).collect()
+}
+
+/// Rows of 14 pictures, called by the number of their first.
+fn rows_of(tiles: &[Tile], from: &str) -> Vec<GalleryRow> {
+    let row =
+        |(i, part): (usize, &[Tile])| GalleryRow { title: format!("{from} {}", 14 * i + 1), tiles: part.to_vec() };
+    tiles.chunks(14).enumerate().map(row).collect()
+}
+
+/// `room` of the photos in the rows `once`, evenly spread, each with whom it is nearest to by embeddings `x` `[N, D]`: where
+/// that is near, it may be one of theirs.
+fn seen_once(once: &[usize], people: &[Vec<usize>], x: &Tensor, photos: &[Photo], room: usize) -> Result<Vec<Tile>> {
+    let count = once.len().min(room);
+    let shown: Vec<usize> = (0..count).map(|i| once[i * once.len() / count]).collect();
+    let at = Tensor::from_slice(&shown.iter().map(|&row| row as i64).collect::<Vec<_>>());
+    let distances = Metric::SquaredEuclidean.matrix(&x.index_select(0, &at), x);
+    let itself = distances.scatter_value(1, &at.unsqueeze(1), f64::INFINITY);
+    let (near, others) = itself.to_kind(Kind::Double).min_dim(1, false);
+    let tile = |((&row, near), other): ((&usize, f64), i64)| {
+        let person = people.iter().position(|rows| rows.contains(&(other as usize)));
+        let person = person.filter(|&person| people[person].len() > 1);
+        let whom = person.map_or("another seen once".into(), |person| format!("person {}", person + 1));
+        let known = if near.is_finite() { format!(" · {whom}, {near:.2}") } else { String::new() };
+        tile(&photos[row], format!("{}{known}", photos[row].name), Frame::Plain)
+    };
+    shown.iter().zip(numbers::<f64>(&near)).zip(numbers::<i64>(&others)).map(tile).collect()
 }
 
 /// `person-0001/1-NAME` and so on, links to the photos: all of them or none, in place of those that stood there.
@@ -218,11 +261,14 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         vec![(rank + 1).to_string(), line(name(i)), format!("{:.3}", distances[i]), same.to_string()]
     };
     let head = ["", "photo", "distance", "same person"].map(String::from).to_vec();
+    let says = format!(
+        "{near} of {} {} to show the person (mean squared distance below {cut} to {} of theirs).",
+        say::count(order.len(), "photo"),
+        say::plural(near, "seems", "seem"),
+        say::count(first, "photo")
+    );
+    print(&says)?;
     print(Table { head, rows: nearest.iter().enumerate().map(cell).collect() })?;
-    print(format!(
-        "{near} of {} photos lie below {cut} (mean squared distance to {first} photos of the person)",
-        order.len()
-    ))?;
     let tiles = |of: &mut dyn Iterator<Item = (usize, String, Frame)>| {
         of.map(|(row, caption, frame)| tile(&rows.photos[row], caption, frame)).collect::<Result<Vec<_>>>()
     };
@@ -233,12 +279,10 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let shown = tiles(&mut nearest.iter().enumerate().take(PICTURES - person.len()).map(framed))?;
     let mut gallery = vec![GalleryRow { title: "the person".into(), tiles: person }];
-    for (i, part) in shown.chunks(14).enumerate() {
-        gallery.push(GalleryRow { title: format!("from rank {}", 14 * i + 1), tiles: part.to_vec() });
-    }
+    gallery.extend(rows_of(&shown, "from rank"));
     let mut report = Report::new(PAGE.1, asked.paper.1);
+    report.answers(&says);
     report.counts(&[("photos searched", order.len()), ("below the cut", near), ("photos of the person", first)]);
-    report.facts(&[("cut".into(), cut.to_string())]);
     report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
     write_folder(asked, &flags.out, FILE, value, &rows, report)
 }

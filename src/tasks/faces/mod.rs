@@ -13,6 +13,7 @@ use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits};
 use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, recognition};
+use crate::say::count;
 
 pub use baselines::{BASELINES, baselines, beside, comparison};
 pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_photos, open, part, parts, sampler};
@@ -21,7 +22,7 @@ pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
 pub use folds::{
     NOT_BY_FOLD, Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold,
-    without_fold,
+    says_of_folds, without_fold,
 };
 pub use groups::{CLUSTER, FIND};
 pub use pictures::show;
@@ -171,6 +172,8 @@ pub struct Scored {
     pub scores: Vec<(String, f64)>,
     /// How they were computed.
     pub protocol: Vec<String>,
+    /// What they come to, in plain sentences.
+    pub says: Vec<String>,
     /// The set's pairs, where it has any.
     pub judged: Option<Judged>,
     /// All pairs of the test photos.
@@ -218,12 +221,17 @@ fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) 
     let (far, variant) = (how.far, how.variant().name());
     let judged = judge(set, x, how.variant(), far)?;
     scored.scores = judged.scores(far);
+    scored.says.push(format!(
+        "{:.1} % of {} are judged right as one person or two.",
+        100. * judged.folds.mean,
+        count(set.pairs.len(), "pair")
+    ));
     let thresholds: Vec<String> = judged.folds.threshold.iter().map(|t| format!("{t:.2}")).collect();
     scored.protocol.extend([
         format!(
-            "{} pairs in {} folds; the threshold of a fold is the best of 0, 0.01, ..., 3.99 on the others: {}",
-            set.pairs.len(),
-            set.folds,
+            "{} in {}; the threshold of a fold is the best of 0, 0.01, ..., 3.99 on the others: {}",
+            count(set.pairs.len(), "pair"),
+            count(set.folds, "fold"),
             thresholds.join(" ")
         ),
         format!("variant {variant}: a pair is the same where its squared distance is below the threshold"),
@@ -268,8 +276,8 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, scored: &mut Scored) {
     scored.scores.push((format!("all pairs VAL at FAR {far}"), at.val));
     scored.scores.push(("all pairs AUC".into(), pairs.auc()));
     scored.protocol.push(format!(
-        "all pairs: {same} of one person, {different} of two among {} test images; threshold {:.4} gives FAR {:.2e}",
-        people.len(),
+        "all pairs: {same} of one person, {different} of two among {}; threshold {:.4} gives FAR {:.2e}",
+        count(people.len(), "test image"),
         at.threshold,
         at.far
     ));
@@ -294,13 +302,23 @@ fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut 
             let (known, asked) = (rows(&gallery), rows(&probes));
             let answers = recognition::nearest(&known, &of(&gallery), &asked, k, Metric::SquaredEuclidean);
             let right = answers.iter().zip(of(&probes)).filter(|(answer, person)| **answer == *person).count();
+            if scored.says.is_empty() {
+                let by = if k == 1 { "face" } else { "faces" };
+                scored.says.push(format!(
+                    "By the nearest enrolled {by}, {right} of {} are named right ({:.1} %), with {} enrolled of each of {}.",
+                    count(probes.len(), "photo"),
+                    100. * right as f64 / probes.len() as f64,
+                    count(enrolled, "photo"),
+                    count(gallery.len() / enrolled, "person")
+                ));
+            }
             let name = format!("recognition, {enrolled} enrolled, k = {k}");
             scored.scores.push((name, right as f64 / probes.len() as f64));
         }
         scored.protocol.push(format!(
-            "recognition with {enrolled} enrolled: {} probes among {} people",
-            probes.len(),
-            gallery.len() / enrolled
+            "recognition with {enrolled} enrolled: {} among {}",
+            count(probes.len(), "probe"),
+            count(gallery.len() / enrolled, "person")
         ));
     }
 }
@@ -335,10 +353,21 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Sc
             (format!("{name} pairwise recall"), pairs.recall),
             (format!("{name} B-cubed F"), cubed.f),
         ]);
+        if name == "agglomerative" {
+            scored.says.push(format!(
+                "Clustering by distance makes {} of {}: of two photos in one cluster {:.1} % show one person, of two photos of one person {:.1} % lie in one cluster.",
+                count(found, "cluster"),
+                count(known, "person"),
+                100. * pairs.precision,
+                100. * pairs.recall
+            ));
+        }
     }
     scored.protocol.push(format!(
-        "clustering: {} of the {all} test images whose person has two or more, {known} people; average linkage on squared distances cut at {cut:.3} ({found} clusters); k-means with k = {known}, which is told to it",
-        rows.len()
+        "clustering: {} of the {all} test images whose person has two or more, {}; average linkage on squared distances cut at {cut:.3} ({}); k-means with k = {known}, which is told to it",
+        rows.len(),
+        count(known, "person"),
+        count(found, "cluster")
     ));
     scored.clusters = Some(Clusters { rows, of });
 }

@@ -9,6 +9,7 @@ use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet};
 use crate::metrics::verification::{self, RocPoint};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
+use crate::say::count;
 
 /// Wrong pairs of each kind that are shown.
 const PAIRS: usize = 12;
@@ -141,7 +142,7 @@ fn strips(report: &mut Report, set: &FaceSet, clusters: &Clusters) -> Result<()>
         photos.iter().for_each(|photo| *votes.entry(photo.person).or_insert(0_usize) += 1);
         let person = votes.iter().max_by_key(|(person, count)| (**count, -**person)).map_or(0, |(person, _)| *person);
         let tiles = photos.iter().take(CLUSTERS.1).map(|photo| tile(set, photo, photo.person == person));
-        let title = format!("{} images of {} people", photos.len(), votes.len());
+        let title = format!("{} of {}", count(photos.len(), "image"), count(votes.len(), "person"));
         Ok(GalleryRow { title, tiles: tiles.collect::<Result<_>>()? })
     };
     let rows = members.iter().take(CLUSTERS.0).map(row).collect::<Result<Vec<_>>>()?;

@@ -14,7 +14,7 @@ use crate::models::label::LabelSystem;
 use crate::real::numbers;
 use crate::report::Table;
 use crate::run::Run;
-use crate::say::Bar;
+use crate::say::{Bar, count};
 
 /// What a network says of N items, on the CPU.
 #[derive(Debug)]
@@ -192,6 +192,23 @@ impl Judged {
         self.ranking.iter().cloned().chain(decided).collect()
     }
 
+    /// What a decision comes to on so many items.
+    pub fn says(&self, decision: Decision, items: usize) -> String {
+        let (name, head) = match decision {
+            Decision::Count => ("label count", "count head"),
+            Decision::Threshold => ("label threshold", "threshold head"),
+        };
+        let place = DECISIONS.iter().position(|known| *known == name).unwrap_or(0);
+        let [.., precision, recall, _, exact] = self.decided[place];
+        format!(
+            "By the {head}, {} of {} get exactly their labels; {:.1} % of the labels given are right, {:.1} % of the true ones are found.",
+            (exact * items as f64).round(),
+            count(items, "item"),
+            100. * precision,
+            100. * recall
+        )
+    }
+
     /// Decisions by row, measures by column; and what was measured before any decision. In per cent.
     pub fn tables(&self) -> Vec<(String, Table)> {
         let row = |name: &str, values: &[f64]| {
@@ -212,7 +229,7 @@ impl Judged {
     /// head tells 1 to `most`.
     pub fn protocol(&self, set: &LabelSet, dev: &str, most: i64) -> Vec<String> {
         let mut lines = vec![
-            format!("{} test items with {} classes", set.test.len(), set.classes.len()),
+            format!("{} with {}", count(set.test.len(), "test item"), count(set.classes.len(), "class")),
             "PC-P and PC-R are means over all classes, 0/0 taken as 0; PC-F1 is the mean of the classes' F1 (macro-F1); OV is over all labels together (micro)".into(),
             "AP an image: the mean precision at an image's labels, averaged over images; class mAP (step): the mean precision at a class's images, averaged over classes".into(),
             format!("label count: as many of the highest scores as the head says, 1 to {most}; label threshold: the scores above theirs; oracle count: as many as are true"),

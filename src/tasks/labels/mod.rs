@@ -29,7 +29,7 @@ use crate::run::{
     Run,
     photos::{Read, Reads},
 };
-use crate::say::Bar;
+use crate::say::{Bar, count};
 use crate::seed;
 use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Augment, Recipe, TestViews};
@@ -85,10 +85,10 @@ impl LabelData {
     pub fn chosen_on(&self) -> (&Arc<[Item]>, String) {
         match self.dev.len() {
             0 => {
-                let count = self.train.len();
-                (&self.train, format!("the {count} training items themselves (none are set aside: optimistic)"))
+                let items = count(self.train.len(), "training item");
+                (&self.train, format!("the {items} themselves (none are set aside: optimistic)"))
             }
-            count => (&self.dev, format!("{count} dev items, set aside from the training items of the run")),
+            items => (&self.dev, format!("{}, set aside from the training items of the run", count(items, "dev item"))),
         }
     }
 
@@ -237,7 +237,7 @@ pub fn say(
         Ok(Rows { tensors, ..Rows::of(photos) })
     })?;
     rows.metadata.push(("classes".into(), serde_json::to_string(classes)?));
-    Ok(Rows { what: format!("scores and labels of {} images", rows.names.len()), ..rows })
+    Ok(Rows { what: format!("scores and labels of {}", count(rows.names.len(), "image")), ..rows })
 }
 
 /// How items become a network's input.

@@ -15,7 +15,7 @@ use crate::outputs::{TAGS, check_folder, read_sealed};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
-use crate::say::print;
+use crate::say::{self, print};
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
 
 /// `tag`.
@@ -108,8 +108,10 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let mut value = json!({"decision": decision, "labels_are": says(decision), "count_is": COUNT, "classes": classes, "photos": photos});
     let mut each = vec![0; classes.len()];
     tags.iter().flatten().for_each(|&(k, ..)| each[k] += 1);
-    let row = |k: usize| vec![classes[k].clone(), each[k].to_string()];
-    let table = Table { head: vec!["label".into(), "photos".into()], rows: (0..classes.len()).map(row).collect() };
+    let mut given: Vec<usize> = (0..classes.len()).filter(|&k| each[k] > 0).collect();
+    given.sort_by_key(|&k| std::cmp::Reverse(each[k]));
+    let row = |&k: &usize| vec![classes[k].clone(), each[k].to_string()];
+    let table = Table { head: vec!["label".into(), "photos".into()], rows: given.iter().map(row).collect() };
     let shown = tags.len().min(PICTURES);
     let strip = |i: usize| {
         let row = i * tags.len() / shown;
@@ -127,15 +129,21 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let strips = (0..shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
     let bare = tags.iter().filter(|tags| tags.is_empty()).count();
+    let most = given.first().map_or(String::new(), |&k| format!("; the most frequent is {} ({})", classes[k], each[k]));
+    let photos = say::count(tags.len(), "photo");
+    let kinds = format!("{} of {} in use", given.len(), say::count(classes.len(), "class"));
+    let sentence = format!("Labels for {} of {photos}, {kinds}{most}.", tags.len() - bare);
+    print(&sentence)?;
+    print(&table)?;
+    report.answers(&sentence);
     report.counts(&[("photos", tags.len()), ("without a label", bare), ("classes", classes.len())]);
     report.facts(&[("labels are".into(), says(decision).into()), ("count is".into(), COUNT.into())]);
     report.table("How often each label is given", "", &table);
     report.gallery(
         "Photos and their labels",
-        &format!("Each with its score and its threshold, the highest score first; {shown} of {} photos.", tags.len()),
+        &format!("Each with its score and its threshold, the highest score first; {shown} of {photos}."),
         &strips,
     );
-    print(&table)?;
     let mut text = csv::Writer::from_writer(Vec::new());
     text.write_record(TAGS)?;
     for (row, name) in rows.names.iter().enumerate() {

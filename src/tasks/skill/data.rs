@@ -19,7 +19,7 @@ use crate::datasets::epic_skills;
 use crate::datasets::skills::{Fold, SkillSet};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
-use crate::say::{note, print};
+use crate::say::{count, note, print};
 use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
 use crate::video::{self, Cache, Clip};
@@ -406,6 +406,6 @@ impl FlowFlags {
             all = video::clips(Path::new(videos), &cache)?;
         }
         let dir = self.data.as_ref().or(self.videos.as_ref()).context("a folder")?;
-        print(format!("flow of {} videos computed", video::flow::compute(Path::new(dir), all)?))
+        print(format!("flow of {} computed", count(video::flow::compute(Path::new(dir), all)?, "video")))
     }
 }

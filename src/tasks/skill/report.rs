@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Ranked, Scored, SkillData, by_split};
+use super::{Ranked, Scored, SkillData, Taken, by_split};
 use crate::outputs::write_json;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 use crate::run::Run;
-use crate::say::{answer, print};
+use crate::say::{answer, count, print};
 use crate::tasks::Evaluation;
 
 /// Pictures of a video in its row.
@@ -80,6 +80,13 @@ impl Scored {
         found.tables = [vec![("Scores".into(), table(&found.scores))], figures].concat();
         found.scores.extend(points);
         found.protocol = self.protocol(set, sigma, alpha, splits, margin);
+        let (pairs, share) = (self.pairs(set), self.accuracy(set, alpha, usize::MAX, Taken::Start));
+        found.report.answers(&format!(
+            "{} of {} are put in the right order ({:.1} %).",
+            (share * pairs as f64).round(),
+            count(pairs, "test pair"),
+            100. * share
+        ));
         if run.leads() {
             show(&mut found.report, data, self, alpha, splits)?;
         }

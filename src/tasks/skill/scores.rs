@@ -12,7 +12,7 @@ use crate::metrics::pairwise;
 use crate::models::{Network, hold_weights};
 use crate::report::Table;
 use crate::run::Run;
-use crate::say::Bar;
+use crate::say::{Bar, count};
 use crate::seed;
 use crate::transfer::{Fetch, stage, upload};
 use crate::video::snippet::{Stream, split};
@@ -299,13 +299,22 @@ impl Scored {
         scores
     }
 
+    /// The test pairs of all scored folds.
+    pub fn pairs(&self, set: &SkillSet) -> usize {
+        self.folds().map(|fold| set.folds[fold].test.len()).sum()
+    }
+
     /// How [`Scored::named`] and [`Scored::figures`] come about, in words and counts.
     pub fn protocol(&self, set: &SkillSet, sigma: usize, alpha: f64, splits: usize, margin: f64) -> Vec<String> {
-        let pooled: usize = self.folds().map(|fold| set.folds[fold].test.len()).sum();
+        let pooled = self.pairs(set);
         let folds = self.folds.len();
         let mut lines = vec![
-            format!("share of {pooled} test pairs, pooled over {folds} fold(s), whose better video scores strictly higher"),
-            format!("a video's score: the mean of {sigma} snippets, spread uniformly, centre crops"),
+            format!(
+                "share of {}, pooled over {}, whose better video scores strictly higher",
+                count(pooled, "test pair"),
+                count(folds, "fold")
+            ),
+            format!("a video's score: the mean of {}, spread uniformly, centre crops", count(sigma, "snippet")),
             format!("single splits: the {splits} splits of one video against those of the other, one by one"),
             "gap of similar pairs: mean distance of the scores of held-out similar pairs, in units of the strict pairs' (less is better)".into(),
             format!("similar pairs within the margin: share of held-out similar pairs whose scores differ by at most {margin} (Eq. 6), mean over folds"),
