@@ -82,10 +82,10 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let shown = (PICTURES / (top + 1)).max(1).min(query.len());
     let says = format!(
-        "{}: the {} of {} nearest to each.",
-        count(query.len(), "query"),
-        count(top, "photo"),
-        thousands(gallery.len())
+        "The {} nearest of {} to each of {}.",
+        thousands(top),
+        count(gallery.len(), "photo"),
+        count(query.len(), "query")
     );
     print(&says)?;
     print(Table { head, rows: query.iter().zip(&answers).take(shown).flat_map(each).collect() })?;
