@@ -1,33 +1,25 @@
-//! Data sets on disk, and drawn ones. Here: person re-identification (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one
-//! folder an identity);
-//! [`faces`] has faces.
-//!
-//! [`open`] finds the layout by what is in the folder, reads names and lists but no pixels, and compares the counts
-//! with the published ones. What is unusual is said in [`ReidSet::notes`]; what is wrong is an
-//! error that names the file.
+//! Data sets on disk, and drawn ones. Here: what their loaders share, for folders that are not what they look like.
+//! [`ReidSet`] has people by their cameras, [`faces`] has faces, [`labels`] photos with labels, [`skills`] videos.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use rand::Rng;
-use rand::seq::SliceRandom;
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::folders::{Entry, Passed, held, images, is_tree, list, named, near, spelt};
-use crate::lists::spellings;
+use crate::folders::{Entry, Passed, held, images, is_tree, list, named, near};
 use crate::say::{count, plural, thousands};
-use crate::{catalog, seed};
 
 pub use crate::source::Source;
 pub use card::Card;
 pub use folder::{Decode, brought, folder, left_out, readable, unusable};
+pub use look::check;
+pub(crate) use look::look;
+use look::looked_at;
 pub use reader::{Fits, Reader};
+pub(crate) use reid::too_few;
+pub use reid::{Layout, ReidSet, open, open_split};
+use reid::{copies, known, namesakes, need_folder, turned};
 pub use split::{Split, SplitPeople, split_people, tested};
 
 mod card;
@@ -36,10 +28,12 @@ pub mod epic_skills;
 pub mod faces;
 mod folder;
 pub mod labels;
+mod look;
 mod market1501;
 mod mars;
 pub mod pair_graph;
 mod reader;
+mod reid;
 pub mod skills;
 mod split;
 mod tree;
@@ -57,264 +51,6 @@ pub struct Photo {
     pub camera: i64,
     /// The tracklet, from 1; -1 in sets without tracklets. Photos of one tracklet follow each other.
     pub tracklet: i64,
-}
-
-/// How a set lies on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// `bounding_box_train`, `query`, `bounding_box_test`; `PPPP_cCsS_FFFFFF_BB.jpg`.
-    Market1501,
-    /// `bbox_train`, `bbox_test`, `info`; tracklets.
-    Mars,
-    /// CUHK03, converted: `PAIR_NNN_VIEW_II.png` and test sets.
-    Cuhk03,
-    /// CUHK01: `campus/PPPPNNN.png`.
-    Cuhk01,
-    /// VIPeR: `cam_a`, `cam_b`.
-    Viper,
-    /// One folder an identity.
-    #[default]
-    Tree,
-    /// Drawn by code.
-    Drawn,
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Layout::Market1501 => "Market-1501",
-            Layout::Mars => "MARS",
-            Layout::Cuhk03 => "CUHK03",
-            Layout::Cuhk01 => "CUHK01",
-            Layout::Viper => "VIPeR",
-            Layout::Tree => "one folder an identity",
-            Layout::Drawn => "drawn",
-        })
-    }
-}
-
-/// A person re-identification set. Where tracklets are not -1, an identity of the protocol is a tracklet: average the
-/// embeddings of its photos. MARS's queries stand in the gallery too (the same-camera rule drops them).
-#[derive(Clone, Debug, Default)]
-pub struct ReidSet {
-    /// The folder's name, or what drew it.
-    pub name: String,
-    /// How it lies on disk.
-    pub layout: Layout,
-    /// To train on: only persons above 0.
-    pub train: Arc<Vec<Photo>>,
-    /// What is looked for.
-    pub query: Vec<Photo>,
-    /// Where it is looked for, with distractors (0) and junk (-1).
-    pub gallery: Vec<Photo>,
-    /// More photos of a query's person by the query's camera, to be averaged with it (Market-1501's `gt_bbox`).
-    pub multi_query: Vec<Photo>,
-    /// Whether it is divided by CUHK03's new protocol.
-    pub new_protocol: bool,
-    /// What the folder lacks of the published set, where its divided parts don't tell.
-    pub unlike: Option<String>,
-    /// What the reader of a score must know: counts that differ from the published set, files passed over.
-    pub notes: Vec<String>,
-    /// The same of how the test is divided off, which holds no more where others are held out.
-    pub division: Vec<String>,
-}
-
-impl ReidSet {
-    /// Every photo: train, query, gallery, multi-query.
-    pub fn photos(&self) -> impl Iterator<Item = &Photo> {
-        self.train.iter().chain(&self.query).chain(&self.gallery).chain(&self.multi_query)
-    }
-
-    /// The person of every training photo.
-    pub fn people(&self) -> Vec<i64> {
-        self.train.iter().map(|photo| photo.person).collect()
-    }
-
-    /// Whether every count is the published set's, so that a score may stand beside the paper's.
-    pub fn is_published(&self) -> bool {
-        match self.layout {
-            Layout::Market1501 => market1501::differs(self).is_none(),
-            Layout::Mars => mars::differs(self).is_none(),
-            Layout::Cuhk03 | Layout::Cuhk01 | Layout::Viper => split::differs(self).is_none(),
-            Layout::Tree | Layout::Drawn => false,
-        }
-    }
-
-    /// The data card; decodes every image on all cores.
-    pub fn card(&self) -> Card {
-        let notes = [&self.notes[..], &self.division].concat();
-        let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &notes);
-        card.photos(
-            &[
-                ("train", &self.train),
-                ("query", &self.query),
-                ("gallery", &self.gallery),
-                ("multi-query", &self.multi_query),
-            ],
-            |photo| photo.source.image(),
-        );
-        card
-    }
-
-    /// The set of the loss study (Table 1): `people` of the training persons, drawn by `seed`, become the test. One
-    /// random tracklet (or photo, where there are none) for each person and camera is the query, everything of theirs
-    /// the gallery; the rest trains. On MARS the paper holds out 150 of 625.
-    ///
-    /// # Errors
-    /// Where fewer than two persons would be left on either side.
-    pub fn hold_out(&self, people: usize, seed: u64) -> Result<ReidSet> {
-        let mut persons: Vec<i64> = persons(&*self.train).into_iter().collect();
-        let total = persons.len();
-        ensure!(
-            people >= 2 && people + 2 <= total,
-            "cannot hold out {people} of {}: give a number from 2 to {}",
-            count(total, "training person"),
-            total.saturating_sub(2)
-        );
-        persons.shuffle(&mut seed::at(seed, 0, 0));
-        let held: BTreeSet<i64> = persons.into_iter().take(people).collect();
-        let (mut gallery, train): (Vec<Photo>, Vec<Photo>) =
-            self.train.iter().cloned().partition(|photo| held.contains(&photo.person));
-        let train = train.into();
-        // Runs of photos that the protocol counts as one.
-        let mut units: BTreeMap<(i64, i64), Vec<&[Photo]>> = BTreeMap::new();
-        for run in gallery.chunk_by(|a, b| a.tracklet != -1 && a.tracklet == b.tracklet) {
-            units.entry((run[0].person, run[0].camera)).or_default().push(run);
-        }
-        let tree = self.layout == Layout::Tree;
-        let asked = units.iter().filter(|(_, runs)| !tree || runs.len() > 1);
-        let single = units.len() - asked.clone().count();
-        let query = asked.flat_map(|(&(person, camera), runs)| {
-            let mut rng = seed::at(seed, person as u64, camera as u64);
-            runs[rng.random_range(0..runs.len())].iter().cloned()
-        });
-        let query: Vec<Photo> = query.collect();
-        let mut division =
-            vec![format!("{people} of the {total} training people are held out to validate (seed {seed})")];
-        if tree {
-            // No cameras: as in its test set.
-            division.push(tree::cameras("an image of each, drawn by the seed,"));
-            division.extend(tree::without_query(single));
-            let asked: BTreeSet<&str> = query.iter().map(|photo| &*photo.name).collect();
-            gallery.retain(|photo| !asked.contains(&*photo.name));
-            gallery.iter_mut().for_each(|photo| photo.camera = 2);
-        }
-        let name = format!("{} (validation)", self.name);
-        let of_all = self.clone();
-        Ok(ReidSet { name, train, query, gallery, multi_query: Vec::new(), division, ..of_all })
-    }
-}
-
-/// Opens the set in `dir`: any of `bounding_box_train`, `bounding_box_test` and `query` makes it Market-1501 (without the
-/// first it is a test set alone), `bbox_train` or `bbox_test` MARS, `cam_a` or `cam_b` VIPeR, `campus` CUHK01,
-/// `testsets.json` beside it CUHK03; where a person might be called so, the files' names must be the layout's too. Anything
-/// else is read as one folder an identity. Order is by name, whatever the file system gives. Of a set with several splits
-/// this is the first: see [`open_split`].
-///
-/// # Errors
-/// One line: a missing or empty folder, a name that does not follow the layout, a missing list.
-pub fn open(dir: &Path) -> Result<ReidSet> {
-    open_split(dir, Split::default(), None)
-}
-
-/// As [`open`], with a split of CUHK03, CUHK01 or VIPeR. Of the latter two `test_people` are tested (486 and 316, where
-/// it says nothing).
-///
-/// # Errors
-/// As [`open`]; a split that the set doesn't have.
-pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Result<ReidSet> {
-    ensure!(dir.exists(), "no folder {}: {}", dir.display(), catalog::cure(dir));
-    ensure!(dir.is_dir(), "{} is not a folder: give the folder that holds the images", dir.display());
-    spelt(dir, &[market1501::PARTS, &["bbox_train", "bbox_test", "cam_a", "cam_b", "campus"], &SIDES].concat())?;
-    let parts = split::layout(dir);
-    let mut set = if let Some(layout) = parts {
-        split::open(dir, layout, split, test_people)?
-    } else if market1501::is_one(dir) {
-        market1501::open(dir)?
-    } else if mars::is_one(dir) {
-        mars::open(dir)?
-    } else {
-        tree::open(dir)?
-    };
-    ensure!(
-        parts.is_some() || split == Split::default() && test_people.is_none(),
-        "{} has one fixed test set: leave out --split and --test-people",
-        dir.display()
-    );
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
-    if set.layout == Layout::Cuhk03 {
-        let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        set.name = format!("{up}-{}", set.name);
-    }
-    let both = persons(&*set.train).intersection(&persons(&set.query)).count();
-    if both > 0 && set.layout != Layout::Tree {
-        let (word, both) = (plural(both, "is", "are"), count(both, "person"));
-        set.division.push(format!("{both} {word} both in the training and in the queries: a score measures memory"));
-    }
-    let own: &[&str] = match set.layout {
-        Layout::Market1501 => &[market1501::PARTS, &["gt_query"]].concat(),
-        Layout::Mars => &["bbox_train", "bbox_test", "info"],
-        Layout::Viper => &["cam_a", "cam_b"],
-        Layout::Cuhk01 if dir.join("campus").is_dir() => &["campus"],
-        _ => &[],
-    };
-    let beside = if own.is_empty() { Vec::new() } else { beside(dir, own)? };
-    let copies = copies(set.photos());
-    set.notes.extend(beside.into_iter().chain(copies));
-    Ok(set)
-}
-
-/// How many photos have names that file managers give to copies, `a (1).jpg` or `a - Copy.jpg`, or nothing.
-fn copies<'a>(photos: impl Iterator<Item = &'a Photo>) -> Option<String> {
-    let copied = |photo: &&Photo| {
-        let stem = photo.name.rsplit_once('.').map_or(&*photo.name, |(stem, _)| stem);
-        let number = stem.strip_suffix(')').and_then(|stem| stem.rsplit_once(" ("));
-        number.is_some_and(|(_, number)| number.parse::<u32>().is_ok())
-            || stem.ends_with(" - Copy")
-            || stem.ends_with(" copy")
-    };
-    let mut all = photos.filter(copied);
-    let first = all.next()?;
-    let copies = 1 + all.count();
-    let word = plural(copies, "is a copy, by its name", "are copies, by their names");
-    Some(format!(
-        "{} {word} (the first {}), and counted as others are: remove them",
-        count(copies, "photo"),
-        first.name
-    ))
-}
-
-/// A note of folders whose names are one name as people write it, in other letters or by a list: `named` are folders, each
-/// with its name.
-fn namesakes<'a>(named: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
-    let mut first: BTreeMap<String, &str> = BTreeMap::new();
-    let mut twins = named.filter_map(|(folder, name)| {
-        let all = spellings(name);
-        let other = all.iter().find_map(|name| first.get(name)).copied().filter(|other| *other != folder);
-        for name in all {
-            first.entry(name).or_insert(folder);
-        }
-        Some((other?, folder))
-    });
-    let (one, other) = twins.next()?;
-    let count = 1 + twins.count();
-    let word = plural(
-        count,
-        "folder has another's name and is a person of its own",
-        "folders have others' names and are people of their own",
-    );
-    Some(format!(
-        "{} {word}, as {one} and {other}: where it is one person, move the photos into one folder",
-        thousands(count)
-    ))
-}
-
-/// Why a set has nobody to train on, or only one person.
-pub(crate) fn too_few(set: &ReidSet) -> String {
-    let trained = persons(&*set.train).len();
-    format!("{} has training images of {}: at least 2 needed", set.name, count(trained, "identity"))
 }
 
 /// Folders that hold a part of a set, in small letters and digits alone. One that holds images itself is no person: a layout
@@ -402,21 +138,6 @@ fn unlisted(dir: &Path, folders: &[&str], listed: impl Fn(&str) -> bool) -> Vec<
     notes
 }
 
-/// A note where more are tested than trained on: perhaps the folders were swapped.
-fn turned(train: usize, test: usize) -> Option<String> {
-    let (less, more) = (count(train, "identity"), thousands(test));
-    (train < test)
-        .then(|| format!("train has {less} and test {more}: if that is not meant, the two are in each other's place"))
-}
-
-/// Whether a folder is a set of a layout other than one folder an identity, or has both sides.
-fn known(dir: &Path) -> bool {
-    split::layout(dir).is_some()
-        || market1501::is_one(dir)
-        || mars::is_one(dir)
-        || SIDES.iter().all(|side| dir.join(side).is_dir())
-}
-
 /// Why a folder is not read as one folder an identity, and what was perhaps meant: a folder that `is` another layout's.
 /// `layouts` names these.
 fn nothing(dir: &Path, is: impl Fn(&Path) -> bool, layouts: &str) -> anyhow::Error {
@@ -452,58 +173,6 @@ fn agrees(dir: &Path, fits: impl Fn(&str) -> bool) -> bool {
     files.peek().is_none() || files.any(|entry| fits(&entry.name))
 }
 
-/// Checks every file (see [`Source::check`]), on all cores.
-///
-/// # Errors
-/// As `look`.
-pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
-    look(photos, Duration::MAX, |photo| photo.source.check())
-}
-
-/// Checks `all` by `usable`, on all cores, as far as it comes `within` a time.
-///
-/// # Errors
-/// One line: how many cannot be used of those looked at, the first of them in the given order, and what to do.
-pub(crate) fn look<'a, T: Sync + 'a>(
-    all: impl IntoIterator<Item = &'a T>,
-    within: Duration,
-    usable: impl Fn(&T) -> Result<()> + Sync,
-) -> Result<()> {
-    looked_at(all, within, usable, "the data verb lists them")
-}
-
-/// As [`look`]; of several that cannot be used it says what `helps` with them.
-fn looked_at<'a, T: Sync + 'a>(
-    all: impl IntoIterator<Item = &'a T>,
-    within: Duration,
-    usable: impl Fn(&T) -> Result<()> + Sync,
-    helps: &str,
-) -> Result<()> {
-    let all: Vec<&T> = all.into_iter().collect();
-    let (begun, looked) = (Instant::now(), AtomicUsize::new(0));
-    let one = |(i, item): (usize, &&T)| {
-        if begun.elapsed() > within {
-            return None;
-        }
-        looked.fetch_add(1, Ordering::Relaxed);
-        usable(item).err().map(|error| (1_usize, Some((i, error))))
-    };
-    // Only the first error is kept: a folder that is not there would give a million.
-    let (bad, first) =
-        (all.par_iter().enumerate().filter_map(one)).reduce(|| (0, None), |a, b| (a.0 + b.0, earlier(a.1, b.1)));
-    let Some((_, first)) = first else { return Ok(()) };
-    let more = if bad > 1 { format!(" ({helps}), the first") } else { String::new() };
-    Err(anyhow!("{} of {} cannot be used{more}: {first}", thousands(bad), count(looked.into_inner(), "image")))
-}
-
-/// Of two errors with their places, the one that comes first.
-fn earlier(a: Option<(usize, anyhow::Error)>, b: Option<(usize, anyhow::Error)>) -> Option<(usize, anyhow::Error)> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if a.0 < b.0 { a } else { b }),
-        (a, b) => a.or(b),
-    }
-}
-
 /// The persons above 0, in order.
 pub(crate) fn persons<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> BTreeSet<i64> {
     photos.into_iter().map(|photo| photo.person).filter(|&person| person > 0).collect()
@@ -528,16 +197,4 @@ fn compare(name: &str, counts: &[Count]) -> Option<String> {
         .map(|count| format!("{} {} (published {})", thousands(count.here), count.what, thousands(count.published)))
         .collect();
     (!off.is_empty()).then(|| format!("not the published {name}: {}", off.join(", ")))
-}
-
-/// An error for a folder of a layout that is not there.
-fn need_folder(dir: &Path, folder: &str, layout: Layout) -> Result<PathBuf> {
-    let path = dir.join(folder);
-    if !path.is_dir() {
-        let cure = catalog::fetch_for(dir).map_or("unpack the set again".into(), |command| {
-            format!("move {} away, and {command} gets it whole", dir.display())
-        });
-        bail!("{} is missing: {layout} has it beside the other folders; {cure}", path.display());
-    }
-    Ok(path)
 }

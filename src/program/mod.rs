@@ -1,0 +1,147 @@
+//! A paper's program: the command line, and the verbs, which stand here, once.
+
+mod line;
+mod work;
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::FromArgMatches;
+use serde_json::json;
+
+use crate::hyper::{self, All};
+use crate::paper::{self, Paper};
+use crate::run::stop::{self, Stopped};
+use crate::say::print;
+use crate::{claims, runs, shell, verbs};
+
+use line::Verb;
+pub use line::command;
+use work::{baselines_verb, data_verb, embed_verb, evaluate_verb, reproduce, to_embed, use_of};
+
+/// A paper's program: its command line, its verb, its end.
+pub fn main<P: Paper>() -> ExitCode {
+    if std::env::args().skip(1).eq(["sound".to_string()]) {
+        return ended(sound::<P>);
+    }
+    let matches = command::<P>().try_get_matches().unwrap_or_else(|error| crate::say::misused(&error));
+    ended(|| {
+        stop::answer()?;
+        let (name, of) = matches.subcommand().context("no verb")?;
+        if matches!(of.try_get_one::<bool>("json"), Ok(Some(true))) {
+            crate::say::answer_alone();
+        }
+        if let Some(verb) = P::USES.iter().find(|verb| verb.name == name) {
+            return use_of::<P>(verb, of);
+        }
+        if let Some((_, _, _, work)) = P::OWN.iter().find(|verb| verb.0 == name) {
+            return work(of);
+        }
+        if matches!(of.try_get_one::<bool>("baselines"), Ok(Some(true))) {
+            return baselines_verb::<P>(of);
+        }
+        match Verb::<P::Hyper, P::Scoring>::from_arg_matches(&matches)? {
+            Verb::Train(args) => {
+                let h = shell::asked::<P>(of)?;
+                let run = paper::run_of(&h, args.machine.resolve_world()?);
+                let at = args.run.unwrap_or_else(|| hyper::folder(P::NAME, &h));
+                run.world().agree(paper::RUN, &at)?;
+                let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
+                paper::train::<P>(&h, &data, &at, &run)?;
+                print(format!("trained: {0}\nnext: {1} evaluate --run {0}", at.display(), P::NAME))
+            }
+            Verb::Reproduce(args) => reproduce::<P>(args, of),
+            Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
+            Verb::Embed(args) => embed_verb::<P>(args, of),
+            Verb::Export(args) => {
+                let (opened, run) = to_embed::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
+                paper::export_run(&opened.nets(&run), &args.scoring)
+            }
+            Verb::Report(args) => runs::report::<P>(&args.run),
+            Verb::Compare(args) => runs::compare::<P>(&args.runs, &args.out),
+            Verb::Completions { shell } => shell::completions(command::<P>(), shell),
+            Verb::Man { verb } => shell::man(command::<P>(), verb.as_deref()),
+            Verb::Data(args) => data_verb::<P>(args, of),
+        }
+    })
+}
+
+/// Runs a program's work and turns its end into an exit code: 0; 2 after a line that says what is wrong with the command
+/// line; 1 after a line that names any other cause; 128 and a signal's number where one ended a training. A panic is a
+/// defect of ours and is answered in one line too.
+fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
+    crate::device::memory::keep();
+    crate::say::panics();
+    crate::say::warnings();
+    // A file that grows beyond `ulimit -f` is then an error like a full disk.
+    // SAFETY: no handler of ours is called.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    crate::collectives::exit(match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => {
+            crate::collectives::finish();
+            0
+        }
+        Ok(Err(error)) => {
+            if let Some(stopped) = error.downcast_ref::<Stopped>() {
+                stopped.say();
+                crate::collectives::finish();
+                128 + stopped.signal
+            } else {
+                crate::collectives::fail(&crate::say::one_line(&error));
+                if error.is::<hyper::Usage>() { 2 } else { 1 }
+            }
+        }
+        Err(_) => {
+            crate::collectives::leave("a defect of rankle");
+            1
+        }
+    })
+}
+
+/// The verb `sound`, which only tests know. Checks the rows of a paper's tables: every flag that they name exists and has a place, every recipe is one of its
+/// flags'. Prints what a test needs: the names of the scores that claims and tables are of.
+fn sound<P: Paper>() -> Result<()> {
+    hyper::sound::<P::Hyper, P::Scoring>()?;
+    verbs::sound::<P::Scoring>()?;
+    let mut named = std::collections::BTreeSet::new();
+    for table in P::CLAIMS {
+        for (place, besides, _, cells) in table.rows {
+            let fits = cells.len() <= table.columns.len() && cells.iter().all(|cell| cell.len() <= table.metrics.len());
+            ensure!(fits, "{place} {besides}: more numbers than the table has columns or metrics");
+        }
+    }
+    for cell in claims::cells(P::CLAIMS) {
+        hyper::paper(&cell.sets)?;
+        named.extend(cell.numbers.into_iter().map(|(name, _)| name));
+    }
+    for study in P::STUDIES {
+        for cells in study.sheets.iter().flat_map(|sheet| sheet.cells) {
+            named.extend(cells.1.iter().map(|name| name.to_string()));
+        }
+        let heads = if study.columns.is_empty() { study.sheets[0].cells.len() } else { study.columns.len() };
+        for (name, _, cells) in study.rows {
+            ensure!(cells.len() <= heads, "table {}: {name}: more cells than the table has columns", study.name);
+        }
+        for row in study.variants().iter().chain(study.columns) {
+            hyper::paper(&[row.1]).with_context(|| format!("table {}: {}", study.name, row.0))?;
+        }
+    }
+    let flags: Vec<String> =
+        hyper::flags(&hyper::blank::<All<P::Hyper>>()?).into_iter().map(|(name, _)| name).collect();
+    let tables: std::collections::BTreeSet<&str> = P::STUDIES.iter().map(|study| study.name).collect();
+    print(json!({"flags": flags, "scores": named, "tables": tables}))
+}
+
+/// The `main` of a paper's binary.
+#[macro_export]
+macro_rules! program {
+    ($paper:ty) => {
+        #[global_allocator]
+        static MEMORY: $crate::device::memory::Spoken = $crate::device::memory::Spoken;
+
+        fn main() -> std::process::ExitCode {
+            $crate::program::main::<$paper>()
+        }
+    };
+}
