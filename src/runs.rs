@@ -69,12 +69,13 @@ fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
         let own = Config::read(&folder).ok();
         let named = own.as_ref().and_then(|own| own.flags.get("part")?.as_str());
         let odd = named.filter(|named| !folder.ends_with(named));
-        ensure!(
-            odd.is_none(),
-            "{} holds the part {} of a run: put each part back into its own folder",
-            folder.display(),
-            foreign(odd.unwrap_or_default())
-        );
+        if let Some(odd) = odd {
+            let holds = format!("{} holds the part {} of a run", folder.display(), foreign(odd));
+            // An older version listed no parts: there it may be a copy.
+            ensure!(listed.is_none(), "{holds}: put each part back into its own folder");
+            note(format!("{holds}: passed over"));
+            continue;
+        }
         let steps = own.and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
@@ -158,7 +159,8 @@ fn going_on(at: &Path, argv: &[String]) -> Vec<String> {
             false => words.push(word.clone()),
         }
     }
-    words.extend(["--run".into(), shown(at)]);
+    // Where training began, from which the other paths are typed, is not always here.
+    words.extend(["--run".into(), shown(&at.canonicalize().unwrap_or_else(|_| at.into()))]);
     words
 }
 
