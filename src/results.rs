@@ -28,7 +28,7 @@ pub(crate) struct Results {
     pub of: Value,
     /// A hash of what was scored, where it comes from files.
     pub scored: Option<String>,
-    /// Of which run they are: [`Config::mark`](crate::run::config::Config::mark). None of an older version.
+    /// Of which run or published network they are: [`Nets::mark`](crate::paper::Nets::mark). None of an older version.
     #[serde(default)]
     pub run: Option<String>,
     pub step: u64,
@@ -118,12 +118,12 @@ impl Results {
         lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper)
     }
 
-    /// Errors where the scores in the folder `at` are another paper's, or another run's than that with the mark `run`.
+    /// Errors where the scores in the folder `at` are another paper's, or of other flags than those with the mark `run`.
     pub fn check_run(at: &Path, paper: &str, run: &str) -> Result<()> {
         let file = at.join(RESULTS);
         let said = lists::json::<Value>(&file).unwrap_or_default();
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
-        let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "another run".into()));
+        let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "other flags".into()));
         match other {
             Some(other) => bail!("{} is of {other}: move it away, and evaluate again", file.display()),
             None => Ok(()),
@@ -149,7 +149,8 @@ impl Results {
     /// Errors where they could not stand in `at`, with a page of this title.
     pub fn check(at: &Path, title: &str) -> Result<()> {
         let file = at.join(RESULTS);
-        if !Results::are_ours(&file, title) {
+        // An older version's do not say what they hold; what was edited since is its user's.
+        if !Results::are_ours(&file, title) || outputs::read_sealed(&file).is_err() {
             outputs::check(&file, SCORES)?;
         }
         files::check(&file).and_then(|()| outputs::check(&at.join(REPORT), title))

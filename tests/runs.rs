@@ -46,7 +46,15 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
     has(&place.good("report @several --json"), "\"state\": \"trained\"");
     // In another's place, whoever put it there.
     place.write("several/a-2/config.json", of_part.to_string());
-    place.bad(&[(1, "report @several", "several/a-2 holds the part a-1 of a run")]);
+    let holds = "several/a-2 holds the part a-1 of a run";
+    has(&all_said(&place, "report @several"), &format!("note: |{holds}: passed over"));
+    root["machine"]["parts"] = json!(["a-1", "a-2"]);
+    place.write("several/config.json", root.to_string());
+    place.write("several/a-2/log.jsonl", "");
+    place.bad(&[(1, "report @several", &format!("{holds}: put each part back"))]);
+    root["machine"].as_object_mut().expect("a table").remove("parts");
+    place.write("several/config.json", root.to_string());
+    fs::remove_file(place.path("several/a-2/log.jsonl")).expect("removed");
     of_part["flags"]["part"] = json!("a-2");
     place.write("several/a-2/config.json", of_part.to_string());
     has(
@@ -106,6 +114,10 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     has(&place.good("report @moved"), &format!("train|--run {}", place.text("moved")));
     assert!(!place.good("report @moved").contains(&format!("--run {}", place.text("run"))));
     fs::rename(place.path("moved"), place.path("run")).expect("renamed");
+    // Typed where training began, which need not be here.
+    let begun = place.command("report --run ../run").current_dir(place.made("here/x").with_file_name("")).output();
+    let said = String::from_utf8(begun.expect("starts").stdout).expect("text");
+    has(&said, &format!("--run {}", place.text("run")));
     place.good("report @run");
 
     // The page of the newest checkpoint's scores stays while training goes on; that of an earlier one does not.
@@ -220,19 +232,25 @@ fn runs_are_compared_by_what_differs() {
         write_json(&place.made(&format!("{folder}/results.json")), "scores", &theirs).expect("written");
     }
     for (text, words) in
-        [(None, "results.json is of facenet: move it away"), (Some(&whole), "results.json is of another run: ")]
+        [(None, "results.json is of facenet: move it away"), (Some(&whole), "results.json is of other flags: ")]
     {
         text.iter().for_each(|text| place.write("b/run/results.json", text));
         place.bad(&[(1, &format!("compare {a} {b} --out {out}"), words), (1, &format!("evaluate --run {b}"), words)]);
         has(&all_said(&place, "report @b/run"), &format!("note: |{words}"));
     }
     fs::remove_file(place.path("b/run/results.json")).expect("removed");
+    // What its user edited stays.
+    let edited = whole.replacen("\"step\": 4", "\"step\": 5", 1);
+    place.write("run/results.json", &edited);
+    place.bad(&[(1, "evaluate @run", "results.json|was changed since")]);
+    assert_eq!(place.read("run/results.json"), edited);
+    place.write("run/results.json", &whole);
     place.write("b/run/on-run/results.json", &whole);
     let all = all_said(&place, &format!("compare {a} {b} --out {out}"));
     has(&all, &format!("b/run has no scores yet: |evaluate --run {b}"));
     has(
         &all,
-        "mine/results.json does not say|theirs/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older|on-run/results.json is of another run",
+        "mine/results.json does not say|theirs/results.json does not say|cut/results.json does not say|on-older/results.json has no checksum|on older|on-run/results.json is of other flags",
     );
     place.write("run/on-older/results.json", whole.replacen("\"step\": 4", "\"step\": 5", 1));
     has(

@@ -126,6 +126,17 @@ impl<P: Paper> Nets<'_, P> {
         files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
     }
 
+    /// Whose its scores are: [`Config::mark`] of a run; of published weights a hash of their file and the network's flags.
+    pub(crate) fn mark(&self) -> String {
+        let mut config = self.config.clone();
+        if self.stand == Stand::Published {
+            let network = hyper::under::<P::Hyper>("Network");
+            config.flags.retain(|flag, _| network.contains(flag));
+            config.data = Value::Null;
+        }
+        config.mark()
+    }
+
     /// What makes a file that a verb writes: program, command line, weights and their hash, flags; and a hash of what an
     /// embedding depends on, `how` photos are seen among it.
     ///

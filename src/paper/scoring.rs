@@ -34,11 +34,10 @@ pub(crate) fn evaluate<P: Paper>(
     let alike = (data.name(), format!("{how:?}"));
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
-    let (mut at, mut scored) = (at.to_path_buf(), None);
+    let (mut at, mut scored, mark) = (at.to_path_buf(), None, nets.mark());
     // Of several processes the first one alone writes.
     if run.leads() {
-        Results::check_run(&at, P::NAME, &nets.config.mark())?;
-        at = place(at, &of, &scoring);
+        at = place(at, (P::NAME, &mark, nets.stand), &of, &scoring)?;
         Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());
         let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
@@ -84,7 +83,7 @@ pub(crate) fn evaluate<P: Paper>(
     }
     let results = Results {
         at,
-        run: Some(nets.config.mark()),
+        run: Some(mark),
         of,
         scored,
         paper: P::NAME.into(),
@@ -112,22 +111,27 @@ pub(crate) fn evaluate<P: Paper>(
     Ok((results, found))
 }
 
-/// Where scores may stand that belong in `at`: there, or, where others stand there, beside them by a hash of what data they
-/// are `of`, or below them by the flags of scoring that differ.
-fn place(at: PathBuf, of: &Value, scoring: &Flags) -> PathBuf {
+/// Where scores may stand that belong in `at`: there, or, where others stand there, beside them by the mark of a published
+/// network or a hash of what data they are `of`, or below them by the flags of scoring that differ.
+///
+/// # Errors
+/// As [`Results::check_run`]: a run's folder is its own.
+fn place(at: PathBuf, (paper, mark, stand): (&str, &str, Stand), of: &Value, scoring: &Flags) -> Result<PathBuf> {
+    let again = |at| place(at, (paper, mark, stand), of, scoring);
+    let beside =
+        |hash: &str| again([at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into());
     let old = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let Some(old) = old.filter(|old| old["paper"].is_string()) else { return at };
+    let Some(old) = old.filter(|old| old["paper"].is_string()) else { return Ok(at) };
+    if stand == Stand::Published && old["run"].as_str().is_some_and(|other| other != mark) {
+        return beside(mark);
+    }
+    Results::check_run(&at, paper, mark)?;
     if old["of"] != *of {
-        let hash = blake3::hash(of.to_string().as_bytes()).to_hex();
-        return place(
-            [at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into(),
-            of,
-            scoring,
-        );
+        return beside(&blake3::hash(of.to_string().as_bytes()).to_hex());
     }
     let differ = scoring.iter().filter(|(name, value)| old["scoring"][name] != **value);
     let differ: Vec<String> = differ.map(|(name, value)| format!("{name}-{}", typed_as(value))).collect();
-    if differ.is_empty() { at } else { place(at.join(differ.join("-").replace('/', "-")), of, scoring) }
+    if differ.is_empty() { Ok(at) } else { again(at.join(differ.join("-").replace('/', "-"))) }
 }
 
 /// All that departs from the paper in a run with these flags.

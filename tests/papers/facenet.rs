@@ -176,6 +176,22 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     has(&bare(format!("evaluate {weights} --data @lfw")), "lfw by |trained elsewhere|Not comparable|results.json");
+    // Another network by the same file has a folder of its own, and each its scores again.
+    let scores = |folder: &str| place.read(&format!("data/runs/facenet/nn4.small2.v1/{folder}/results.json"));
+    let mut of_other = place.json("data/runs/facenet/nn4.small2.v1/on-lfw/results.json");
+    let mark = of_other["run"].as_str().expect("a mark")[..8].to_string();
+    of_other["run"] = "another".into();
+    rankle::outputs::write_json(
+        &place.path("data/runs/facenet/nn4.small2.v1/on-lfw/results.json"),
+        "scores",
+        &of_other,
+    )
+    .expect("written");
+    let before = scores("on-lfw");
+    for _ in 0..2 {
+        has(&bare(format!("evaluate {weights} --data @lfw")), &format!("on-lfw-{mark}/results.json"));
+    }
+    assert_eq!(scores("on-lfw"), before);
     has(&bare(format!("export {weights}")), "data/runs/facenet/nn4.small2.v1/model.pt");
     bare(format!("embed {weights} --images @lfw/lfw --out @x.safetensors"));
     assert_eq!(rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1.size()[1], 128);
