@@ -328,6 +328,13 @@ fn tags_are_what_embed_says() {
             }
         }
     }
+    // Where there is no place for another list, the last one stays.
+    let (list, words) = (place.read("tags/tags.csv"), place.args("tag @run --images @photos --out @tags"));
+    let mut full = std::process::Command::new("sh");
+    full.args(["-c", "ulimit -f 0; exec \"$@\"", "sh", place.program.0]).args(&words);
+    let said = String::from_utf8(full.output().expect("starts").stderr).expect("text");
+    has(&said, "error: cannot write|tags.csv");
+    assert_eq!(place.read("tags/tags.csv"), list);
     // A row that its user added stays.
     let list = place.read("tags/tags.csv") + "mine.png,1,cat,1,0,cat,1,0\n";
     place.write("tags/tags.csv", &list);

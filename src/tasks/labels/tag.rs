@@ -66,20 +66,24 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const PAGE: (&str, &str) = (REPORT, "Labels");
     let flags = TagFlags::from_arg_matches(of)?;
     let list = flags.out.join("tags.csv");
-    check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
     // A list has no place for a hash of its own; an older version kept none.
     let known = read_sealed(&flags.out.join(FILE.0))
         .ok()
         .flatten()
         .and_then(|(said, _)| Some(said[LIST].as_str()?.to_string()));
-    let own = |known: String| {
+    let own = |known: &String| {
         files::read(&list).is_ok_and(|text| text.is_empty() || blake3::hash(&text).to_hex().as_str() == known)
     };
-    ensure!(
-        !list.exists() || known.is_none_or(own),
-        "--out: {} was changed since this command wrote it: move it away, or name another",
-        list.display()
-    );
+    let check = || -> Result<()> {
+        check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
+        ensure!(
+            !list.exists() || known.as_ref().is_none_or(own),
+            "--out: {} was changed since this command wrote it: move it away, or name another",
+            list.display()
+        );
+        Ok(())
+    };
+    check()?;
     apart("out", &flags.out, &flags.images)?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
     let classes = rows.texts("classes").context("no classes")?;
@@ -155,11 +159,13 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     }
     let text = text.into_inner().map_err(|error| error.into_error())?;
     value[LIST] = blake3::hash(&text).to_hex().as_str().into();
-    // At no moment one list stands beside what is said of another.
-    if list.exists() {
-        fs::remove_file(&list).map_err(|error| files::cannot(&list, error))?;
-    }
-    write_folder(asked, &flags.out, FILE, value, &rows, report)?;
-    files::write_atomic(&list, &text)?;
+    // Its user may have changed it while photos were looked at.
+    check()?;
+    fs::create_dir_all(&flags.out).map_err(|error| files::cannot(&flags.out, error))?;
+    // The list is whole on the disk before what is said of it, and in its place after that.
+    files::atomically(&list, |draft| {
+        fs::write(draft, &text)?;
+        write_folder(asked, &flags.out, FILE, value, &rows, report)
+    })?;
     print(format!("list:    {}", list.display()))
 }
