@@ -185,15 +185,37 @@ fn trees_and_splits_keep_people_apart() {
     std::fs::rename(dir.path().join("twins/P03"), dir.path().join("twins/p_01")).expect("renamed");
     tree(&dir.path().join("twins"), 4..5, 2);
     std::fs::rename(dir.path().join("twins/P04"), dir.path().join("twins/P-01")).expect("renamed");
-    let twins = open(&dir.path().join("twins")).expect("a set").notes;
+    let twins = open(&dir.path().join("twins")).expect("a set").all_trained().alike(&BTreeMap::new()).notes;
     assert!(
         twins.iter().any(|note| note.contains("as P-01 and p_01") || note.contains("as p_01 and P-01")),
         "{twins:?}"
     );
+    // The training twin of a tested person leaves, and is none of its own.
+    for (part, names) in [("train", ["p_00", "P01", "P02"]), ("test", ["P-00", "P04", "P05"])] {
+        for (old, name) in names.iter().enumerate() {
+            tree(&dir.path().join("apart").join(part), old as u8..old as u8 + 1, 2);
+            let at = dir.path().join("apart").join(part);
+            std::fs::rename(at.join(format!("P{old:02}")), at.join(name)).expect("renamed");
+        }
+    }
+    let apart = open(&dir.path().join("apart")).expect("a set").disjoint(&BTreeMap::new(), &[]);
+    assert_eq!(
+        (apart.left, apart.notes.iter().any(|note| note.contains("of its own"))),
+        (1, false),
+        "{:?}",
+        apart.notes
+    );
     // A column of counts is none of the name.
-    for (row, left) in
-        [("P01\t12", 4), ("P01, 12", 4), ("P01,12,f", 4), ("P01", 4), ("12", 5), ("P01 12", 4), ("P01_0012.jpg", 4)]
-    {
+    for (row, left) in [
+        ("P01\t12", 4),
+        ("P01, 12", 4),
+        ("P01,12,f", 4),
+        ("P01", 4),
+        ("12", 5),
+        ("P01 12", 5),
+        ("P01_12", 5),
+        ("P01_0012.jpg", 4),
+    ] {
         let list = dir.path().join("exclude.txt");
         std::fs::write(&list, format!("{row}\n")).expect("written");
         let set = open(&dir.path().join("split")).expect("a set");
@@ -202,6 +224,8 @@ fn trees_and_splits_keep_people_apart() {
         assert_eq!(people.len(), left, "{row}: {:?}", set.notes);
         let nobody = set.notes.iter().any(|note| note.starts_with("1 of 1 excluded names are nobody's"));
         assert_eq!(nobody, left == 5, "{row}: {:?}", set.notes);
+        let photo = set.notes.iter().any(|note| note.starts_with("1 of 1 excluded names are photos' names"));
+        assert_eq!(photo, row == "P01_0012.jpg", "{row}: {:?}", set.notes);
     }
     // Train and test perhaps swapped, and nobody left.
     tree(&dir.path().join("turned/train"), 0..4, 2);

@@ -14,7 +14,7 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, SIDES, Source, beside, count, namesakes, no_part, nothing, thousands, turned};
+use super::{Card, Photo, SIDES, Source, beside, count, no_part, nothing, thousands, turned};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
 use crate::seed;
@@ -205,9 +205,8 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     };
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
-    let alike = namesakes(set.people.iter().map(|name| (&**name, &**name)));
     let copies = super::copies(set.photos());
-    set.notes.extend(alike.into_iter().chain(copies));
+    set.notes.extend(copies);
     Ok(set)
 }
 

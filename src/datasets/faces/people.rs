@@ -23,19 +23,27 @@ impl FaceSet {
         let training = persons(&*self.train);
         let trained: BTreeSet<String> = training.iter().copied().flat_map(known).collect();
         // Of a row with more columns than a last name and a first name, the first may be the name, too.
-        let asked = |text: &String| {
+        let named = |text: &str| {
             let (name, rest) = text.split_once(',').unwrap_or((text, ""));
             let row = rest.contains(',') || !rest.contains(char::is_alphabetic);
             let mut all = spellings(text);
             all.extend(row.then(|| person(name)));
-            // A photo of somebody, as lists of pairs name it: "Ann 3", "Ann_0003.jpg".
-            if all.is_disjoint(&trained) {
-                let photo = name.trim().trim_end_matches(".jpg");
-                let name = photo.trim_end_matches(|c: char| c.is_ascii_digit());
-                all.extend((name.len() < photo.len() && name.ends_with([' ', '_'])).then(|| person(name)));
-            }
             all
         };
+        // Whose photo it is by LFW's names of photos, Ann_0003.jpg, where nobody is called that.
+        let pictured = |text: &str| {
+            let photo = text.split(',').next()?.trim();
+            let (name, number) = photo.trim_end_matches(".jpg").rsplit_once('_')?;
+            let photo = number.len() == 4 && number.bytes().all(|digit| digit.is_ascii_digit());
+            (photo && named(text).is_disjoint(&trained)).then(|| person(name))
+        };
+        let asked = |text: &String| -> BTreeSet<String> { named(text).into_iter().chain(pictured(text)).collect() };
+        let photos: Vec<&String> =
+            exclude.iter().filter(|text| pictured(text).is_some_and(|name| trained.contains(&name))).collect();
+        let photos = photos.first().map(|first| {
+            let (photos, all) = (thousands(photos.len()), thousands(exclude.len()));
+            format!("{photos} of {all} excluded names are photos' names: who is on them leaves, as on {first:?}")
+        });
         let nobody: Vec<&String> = exclude.iter().filter(|name| asked(name).is_disjoint(&trained)).collect();
         let strangers = nobody.first().map(|first| {
             let (nobody, all) = (thousands(nobody.len()), thousands(exclude.len()));
@@ -65,13 +73,18 @@ impl FaceSet {
                 thousands(before - self.train.len())
             ));
         }
-        self.notes.extend(strangers.into_iter().chain(nameless));
-        // How folders are called was said when they were opened.
-        let left = training.iter().filter(|&person| !names.is_empty() && !out.contains(person));
-        let left = left.map(|&person| &self.people[person as usize - 1]);
-        let alike = namesakes(left.map(|folder| (&**folder, &**names.get(&composed(folder)).unwrap_or(folder))));
-        self.notes.extend(alike);
+        self.notes.extend(photos.into_iter().chain(strangers).chain(nameless));
         self.left = out.len();
+        self.alike(names)
+    }
+
+    /// Notes whose folders on one side, training or test, have one name, by `names` too: they stay people of their own.
+    pub fn alike(mut self, names: &BTreeMap<String, String>) -> FaceSet {
+        for photos in [&*self.train, &self.test] {
+            let folders = persons(photos).into_iter().map(|person| &self.people[person as usize - 1]);
+            let named = folders.map(|folder| (&**folder, &**names.get(&composed(folder)).unwrap_or(folder)));
+            self.notes.extend(namesakes(named));
+        }
         self
     }
 

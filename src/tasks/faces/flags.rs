@@ -56,7 +56,7 @@ impl FaceData {
             Some(test) => data.all_trained().tested_on(super::open(test)?.all_tested().through(self.view())),
         };
         if set.train.is_empty() {
-            return Ok(set);
+            return Ok(set.alike(&known));
         }
         set = set.disjoint(&known, &exclude);
         match set.prune(self.min_images) {
