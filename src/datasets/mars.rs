@@ -29,11 +29,8 @@ pub(super) fn is_one(dir: &Path) -> bool {
 pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     need_folder(dir, "bbox_train", Layout::Mars)?;
     need_folder(dir, "bbox_test", Layout::Mars)?;
-    let train = split(dir, "bbox_train", "train_name.txt", "tracks_train_info.mat")?;
-    let test = split(dir, "bbox_test", "test_name.txt", "tracks_test_info.mat")?;
-    let listed: HashSet<&str> = train.iter().chain(&test).flatten().map(|photo| &*photo.name).collect();
-    let mut notes = unlisted(dir, &["bbox_train", "bbox_test"], |name| listed.contains(name));
-    drop(listed);
+    let [train, test] = splits(dir)?;
+    let mut notes = Vec::new();
     let all: usize = train.iter().map(Vec::len).sum();
     // "Exact same setup": every frame is an image of its person.
     let train: Vec<Photo> = train.into_iter().flatten().filter(|photo| photo.person > 0).collect();
@@ -57,6 +54,14 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     Ok(set)
 }
 
+/// Notes of the frames that no list names: for the card alone, since a million are looked through.
+pub(super) fn strays(set: &ReidSet) -> Vec<String> {
+    let Some(Source::File { root, .. }) = set.photos().next().map(|photo| &photo.source) else { return Vec::new() };
+    let Ok(all) = splits(root) else { return Vec::new() };
+    let listed: HashSet<&str> = all.iter().flatten().flatten().map(|photo| &*photo.name).collect();
+    unlisted(root, &["bbox_train", "bbox_test"], |name| listed.contains(name))
+}
+
 /// What differs from the published counts; nothing for the published set.
 pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let tracklets = |photos: &[Photo]| photos.chunk_by(|a, b| a.tracklet == b.tracklet).count();
@@ -73,6 +78,14 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
 }
 
 const FROM: &str = "the info folder of github.com/liangzheng06/MARS-evaluation";
+
+/// The photos of each tracklet, to train on and to test on.
+fn splits(dir: &Path) -> Result<[Vec<Vec<Photo>>; 2]> {
+    Ok([
+        split(dir, "bbox_train", "train_name.txt", "tracks_train_info.mat")?,
+        split(dir, "bbox_test", "test_name.txt", "tracks_test_info.mat")?,
+    ])
+}
 
 /// The photos of each tracklet of one split, in the table's order.
 fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<Photo>>> {

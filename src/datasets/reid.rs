@@ -105,7 +105,8 @@ impl ReidSet {
 
     /// The data card; decodes every image on all cores.
     pub fn card(&self) -> Card {
-        let notes = [&self.notes[..], &self.division].concat();
+        let strays = if self.layout == Layout::Mars { mars::strays(self) } else { Vec::new() };
+        let notes = [&self.notes[..], &self.division, &strays].concat();
         let mut card = Card::new(&self.name, &self.layout.to_string(), self.is_published(), &notes);
         card.photos(
             &[

@@ -168,11 +168,11 @@ impl Config {
             let (then, now) = (old.machine.get(*name), self.machine.get(*name));
             then.is_some() && now.is_some() && then != now
         };
-        if let Some(name) = ["rankle", "commit"].into_iter().find(differs) {
+        if differs(&"rankle") {
             crate::say::note(format!(
-                "this run was begun by another version of rankle ({name} {}, now {}): where the network or the loss changed since, it goes on as another",
-                show(old.machine.get(name)),
-                show(self.machine.get(name))
+                "this run was begun by another version of rankle ({}, now {}): where the network or the loss changed since, it goes on as another",
+                show(old.machine.get("rankle")),
+                show(self.machine.get("rankle"))
             ));
         }
         for name in ["threads", "processes", "sync-batch-norm", "tf32", "skip-unreadable"].into_iter().filter(differs) {

@@ -161,7 +161,7 @@ fn mars_lists_give_tracklets() {
         [(2, 5, 4), (2, 5, 4), (2, 1, 3), (2, 1, 3)]
     );
     fill(dir, &["bbox_train/0003/0003C6T0002F001.jpg"]);
-    let notes = datasets::open(dir).unwrap().notes;
+    let notes = datasets::open(dir).unwrap().card().notes;
     let said = "no list names 1 image in bbox_train: 0003/0003C6T0002F001.jpg";
     assert!(notes.iter().any(|note| note == said), "{notes:?}");
     assert!(set.notes.last().unwrap().contains("3 training tracklets (published 8,298)"), "{:?}", set.notes);

@@ -117,18 +117,22 @@ impl SkillData {
         Ok(set)
     }
 
-    /// Why each video of a set that cannot be used cannot, and where frames of the others leap.
-    fn missing(&self, set: &SkillSet) -> (Vec<anyhow::Error>, Option<String>) {
+    /// As [`epic_skills::found`]; None of drawn hands, and where features alone are there or asked for.
+    fn found(&self, set: &SkillSet) -> Option<Result<(epic_skills::Found, Vec<anyhow::Error>)>> {
         let dir = Path::new(&self.data);
         let has = |folder: &str| dir.join(folder).is_dir();
-        // Of features alone, what they lack.
-        match self.inputs.crops.as_ref().filter(|_| has("videos") || !has("features")) {
+        let films = self.data != "drawn" && self.inputs.crops.is_some() && (has("videos") || !has("features"));
+        films.then(|| epic_skills::found(dir, set))
+    }
+
+    /// Why each video of a set that cannot be used cannot, and where frames of the others leap.
+    fn missing(&self, set: &SkillSet) -> (Vec<anyhow::Error>, Option<String>) {
+        match self.found(set) {
             _ if self.data == "drawn" => (Vec::new(), None),
-            Some(_) => match epic_skills::found(dir, set) {
-                Ok((found, missing)) => (missing, epic_skills::leaps(&found)),
-                Err(error) => (vec![error], None),
-            },
+            Some(Ok((found, missing))) => (missing, epic_skills::leaps(&found)),
+            Some(Err(error)) => (vec![error], None),
             None => {
+                let dir = Path::new(&self.data);
                 let all =
                     self.inputs.streams.iter().flat_map(|&stream| (0..set.videos.len()).map(move |i| (stream, i)));
                 (all.filter_map(|(stream, i)| features_of(dir, set, stream, i).err()).collect(), None)
@@ -198,7 +202,9 @@ impl Data for SkillData {
 
     fn check(&self, _: bool, _: Duration) -> Result<()> {
         self.trainable()?;
-        self.missing(self.set()?).1.iter().for_each(note);
+        if let Some(found) = self.found(self.set()?) {
+            epic_skills::leaps(&found?.0).iter().for_each(note);
+        }
         Ok(())
     }
 
