@@ -24,7 +24,7 @@ use crate::say;
 const BEAT: Duration = Duration::from_millis(500);
 /// A process that was not heard of for so long is gone, where nothing else is said (`--patience`).
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// As long at most, where a collective has failed already.
+/// At most so long, once a collective has failed.
 const SILENCE_AFTER_FAILURE: Duration = Duration::from_secs(3);
 /// So long the store stays for those who are not through yet.
 const LAST: Duration = Duration::from_secs(60);
@@ -50,8 +50,13 @@ struct Present {
 static PRESENT: Mutex<Option<Present>> = Mutex::new(None);
 /// Looks around that came to their end.
 static LOOKS: AtomicU64 = AtomicU64::new(0);
+/// Whether a collective has failed.
 static FAILED: AtomicBool = AtomicBool::new(false);
+/// Whether this process is on its way to its end; and whether it, or process 0, is through with its work.
 static ENDING: AtomicBool = AtomicBool::new(false);
+static THROUGH: AtomicBool = AtomicBool::new(false);
+/// Whether another's end was said as the reason for this one's.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Lines of processes beside the first are not said, but for errors, which name their process.
 pub(super) fn quiet(rank: usize) {
@@ -178,20 +183,22 @@ fn through(rank: usize) -> String {
 fn watch(store: &Store, rank: usize, size: usize, patience: Duration, place: &str) {
     let mut heard: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
     let others: Vec<usize> = if rank == 0 { (1..size).collect() } else { vec![0] };
-    let (mut last, mut through_first) = (Instant::now(), false);
+    let mut last = Instant::now();
     for beat in 1_u64.. {
-        if last.elapsed() > 10 * BEAT {
+        if last.elapsed() > still(patience) {
             // It was this process that stood still (stopped, swapped out): the others get their time again.
             heard.clear();
         }
         last = Instant::now();
         let looked = look(store, (rank, size), beat, patience, &others, &mut heard);
         LOOKS.fetch_add(1, Ordering::SeqCst);
-        through_first |= rank != 0 && store.get(&through(0)).is_ok_and(|word| word == WELL);
+        if rank != 0 && store.get(&through(0)).is_ok_and(|word| word == WELL) {
+            THROUGH.store(true, Ordering::SeqCst);
+        }
         if let Err(why) = looked {
             // Where the first process is through, its store may go with it.
-            if ENDING.load(Ordering::SeqCst) || (through_first && why.is_none()) {
-                return ENDING.store(true, Ordering::SeqCst);
+            if ENDING.load(Ordering::SeqCst) || (THROUGH.load(Ordering::SeqCst) && why.is_none()) {
+                return;
             }
             end(&why.unwrap_or_else(|| format!("the meeting place {place} is gone, and process 0 or torchrun with it")));
         }
@@ -199,21 +206,28 @@ fn watch(store: &Store, rank: usize, size: usize, patience: Duration, place: &st
     }
 }
 
-/// Ends the process where no look around came to its end for as long: a meeting place that says nothing, or whose machine
-/// is out of reach, holds who asks it.
+/// A process that took so long over one beat stood still itself (stopped, swapped out), and cannot say that others did.
+fn still(patience: Duration) -> Duration {
+    (10 * BEAT).min(patience / 2)
+}
+
+/// Ends the process where no look around was finished for `patience`: a meeting place that says nothing, or whose machine
+/// is out of reach, holds who asks it, also who wants to say why it ends.
 fn watch_the_watch(patience: Duration, place: &str) {
     let (mut looks, mut since, mut last) = (0, Instant::now(), Instant::now());
     loop {
         let now = LOOKS.load(Ordering::SeqCst);
-        // As above: who stood still cannot say that others did.
-        if now != looks || last.elapsed() > 10 * BEAT {
+        if now != looks || last.elapsed() > still(patience) {
             (looks, since) = (now, Instant::now());
         }
         last = Instant::now();
-        if since.elapsed() > patience && !ENDING.load(Ordering::SeqCst) {
+        if since.elapsed() > patience && !THROUGH.load(Ordering::SeqCst) {
+            if ENDING.load(Ordering::SeqCst) {
+                leave_now(1);
+            }
             let seconds = patience.as_secs();
             end(&format!(
-                "the meeting place {place} said nothing for {seconds} s: process 0, or the way to its machine, is gone"
+                "the meeting place {place} said nothing for {seconds} s: process 0 or torchrun, or the way there, is gone"
             ));
         }
         std::thread::sleep(BEAT);
@@ -253,6 +267,10 @@ fn look(
 
 /// Ends this process for another's reason. Files are written whole or not at all, so any moment will do.
 fn end(why: &str) -> ! {
+    if SAID.swap(true, Ordering::SeqCst) {
+        // The other watch says it, and ends this one too.
+        std::thread::sleep(LAST);
+    }
     say::cry(format!("error: {why}: start all processes again, and the run goes on from its last checkpoint"));
     leave_now(1)
 }
@@ -282,7 +300,7 @@ pub(super) fn lost(error: &str) -> anyhow::Error {
     FAILED.store(true, Ordering::SeqCst);
     let patience = PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(PATIENCE, |own| own.patience);
     let asked = Instant::now();
-    while asked.elapsed() < patience + 4 * BEAT {
+    while asked.elapsed() < patience.min(PATIENCE) + 4 * BEAT {
         std::thread::sleep(BEAT / 5);
     }
     let present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -338,6 +356,7 @@ pub fn leave(why: &str) {
 /// This process is through with its work. Process 0 stays until all are, where it holds the store.
 pub fn finish() {
     ENDING.store(true, Ordering::SeqCst);
+    THROUGH.store(true, Ordering::SeqCst);
     if let Some(present) = PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
         let _ = present.store.set(&through(present.rank), WELL);
         let begun = Instant::now();

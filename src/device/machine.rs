@@ -69,8 +69,9 @@ pub struct TrainingFlags {
 impl TrainingFlags {
     /// As [`MachineFlags::resolve`].
     pub fn resolve(&self) -> Result<Machine> {
+        let machine = self.shared.place.resolve()?;
         self.shared.with_others(false)?;
-        self.completed(self.shared.place.resolve()?)
+        self.completed(machine)
     }
 
     /// As [`SharedFlags::resolve_world`].

@@ -533,12 +533,12 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         (
             "facenet",
             "--net small --people 3 --faces 13",
-            "--steps 500000| 500000 steps, |drawn inputs|missing: no folder data/casia-webface",
+            "--steps 500000| 500,000 steps, |drawn inputs|missing: no folder data/casia-webface",
         ),
         (
             "triplet-reid",
             "--p 2 --size 64x32",
-            "--t1 25000| 25000 steps, |missing: training starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
+            "--t1 25000| 25,000 steps, |missing: training starts from|scripts/fetch resnet50|scripts/fetch market1501 gets it",
         ),
         (
             "triplet-reid",
@@ -548,7 +548,7 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         (
             "quadruplet",
             "--quadruplets 2 --size 67x67",
-            "--steps 25000 --steps2 25000| 50000 steps, |scripts/fetch alexnet|missing: no folder data/cuhk03",
+            "--steps 25000 --steps2 25000| 50,000 steps, |scripts/fetch alexnet|missing: no folder data/cuhk03",
         ),
         (
             "quadruplet",
