@@ -12,6 +12,7 @@ use crate::paper::{self, Paper};
 use crate::report::Table;
 use crate::run::config::typed_as;
 use crate::run::session::Tried;
+use crate::run::stop::Stopped;
 use crate::run::{Run, checkpoint};
 use crate::say::{one_line, say};
 use crate::tasks::Data;
@@ -92,10 +93,15 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
         let kind = (of(&["Network", "Batches"]), data.is_some());
         if !times.contains_key(&kind) && hyper::check(&h.own).is_ok() {
             say(format!("a few steps of {words}{}", if data.is_some() { "" } else { ", on drawn inputs" }));
-            let why = |error| notes.insert(format!("no time of {words}: {}", one_line(&error)));
-            let found = match data {
-                Some(data) => Some((paper::tried::<P>(h, data, &run)?, true)),
-                None => on_drawn::<P>(h, &run).map_err(why).ok(),
+            let found = match data
+                .map_or_else(|| on_drawn::<P>(h, &run), |data| Ok((paper::tried::<P>(h, data, &run)?, true)))
+            {
+                Err(error) if data.is_some() || error.is::<Stopped>() => return Err(error),
+                Err(error) => {
+                    notes.insert(format!("no time of {words}: {}", one_line(&error)));
+                    None
+                }
+                Ok(found) => Some(found),
             };
             times.insert(kind.clone(), found);
         }

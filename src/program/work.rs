@@ -107,7 +107,10 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         hyper::usage(anyhow!("--weights: say --data DIR: what to score it on"))
     );
     let (data, at) = if typed.is_empty() {
-        (P::open(&h.own, run.seed)?, opened.at.clone())
+        let here = || {
+            format!("--data {}, as the run has it; give --data where it lies elsewhere", hyper::shown(&h.own, "data"))
+        };
+        (P::open(&h.own, run.seed).with_context(here)?, opened.at.clone())
     } else {
         // The run keeps the scores of its own data.
         let mut changes = typed.clone();

@@ -82,8 +82,8 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let shown = (PICTURES / (top + 1)).max(1).min(query.len());
     let says = format!(
-        "The {} nearest of {} to each of {}.",
-        thousands(top),
+        "The {}nearest of {} to each of {}.",
+        if top == 1 { String::new() } else { format!("{} ", thousands(top)) },
         count(gallery.len(), "photo"),
         count(query.len(), "query")
     );

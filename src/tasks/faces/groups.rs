@@ -115,8 +115,9 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     });
     let once: Vec<usize> = people[several..].iter().map(|rows| rows[0]).collect();
     let says = format!(
-        "{} show {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).",
+        "{} {} {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).",
         say::count(count, "photo"),
+        say::plural(count, "shows", "show"),
         say::count(several, "person"),
         say::count(once.len(), "person")
     );

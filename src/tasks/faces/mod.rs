@@ -214,6 +214,11 @@ pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> Result<Scor
         recognise(&x, &people, how, seed, &mut scored);
         cluster(&x, &people, how, seed, &mut scored);
     }
+    ensure!(
+        !scored.scores.is_empty(),
+        "{}: nothing to score: it takes two people, one of them with two photos, or a pairs.txt",
+        set.name
+    );
     Ok(scored)
 }
 
@@ -295,7 +300,8 @@ fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut 
     let rows = |rows: &[usize]| x.index_select(0, &index(rows.iter().copied()));
     for &enrolled in &how.enrolled {
         let (gallery, probes) = recognition::enrol(people, enrolled, seed);
-        if probes.is_empty() {
+        // One person alone is no choice.
+        if probes.is_empty() || gallery.len() == enrolled {
             continue;
         }
         for &k in how.neighbours.iter().filter(|&&k| k <= gallery.len()) {
