@@ -151,7 +151,7 @@ pub fn published<S: Args + Serialize>(
 ///
 /// # Errors
 /// Where a claim's recipe is not one of the paper's flags.
-pub(crate) fn beside<H: Hyper, S: Args + Serialize + Clone>(
+pub fn beside<H: Hyper, S: Args + Serialize + Clone>(
     claims: &'static [Claims<H, S>],
     h: &All<H>,
     s: &S,

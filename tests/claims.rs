@@ -1,12 +1,18 @@
 //! What stands beside published numbers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use rankle::claims::{Theirs, published};
-use serde::Serialize;
+use rankle::claims::{Claims, Theirs, beside, published};
+use rankle::datasets::Card;
+use rankle::hyper::{self, Hyper, as_usual};
+use rankle::run::photos::Reads;
+use rankle::tasks::Data;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-#[derive(Args, Serialize)]
+#[derive(Args, Serialize, Clone)]
 struct How {
     #[arg(long)]
     flipped: bool,
@@ -28,5 +34,71 @@ fn weights_stand_beside_their_makers_number_by_their_own_name_set_and_way() {
         [("20180408/mine.pt", true, "LFW"), ("20180408.pt", false, "LFW"), ("20180408.pt", true, "")]
     {
         assert!(beside(file, flipped, set).is_empty(), "{file}");
+    }
+}
+
+#[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Flags {
+    /// Another run (ours)
+    #[arg(long)]
+    start: Option<PathBuf>,
+}
+
+impl Hyper for Flags {
+    const NAMED: &'static [&'static str] = &["seed"];
+}
+
+struct Small;
+
+impl Data for Small {
+    fn name(&self) -> &str {
+        "small"
+    }
+
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
+    fn published(&self) -> Result<String, String> {
+        Ok("CUHK01".into())
+    }
+
+    fn check(&self, _: bool, _: Duration) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn trained(&self) -> Reads<'_> {
+        Box::new(std::iter::empty())
+    }
+
+    fn alike(&self) -> Value {
+        Value::Null
+    }
+
+    fn cards(&self) -> Vec<Card> {
+        Vec::new()
+    }
+}
+
+const CLAIMS: &[Claims<Flags, How>] = &[Claims {
+    unit: 100.,
+    metrics: &["rank-1"],
+    columns: &[("CUHK01", "single shot", as_usual), ("VIPeR", "single shot", as_usual)],
+    rows: &[("Table 1", "", as_usual, &[&[62.55], &[49.05]])],
+}];
+
+/// And only where ours stands there.
+#[test]
+fn numbers_of_a_run_that_started_from_another_name_it() {
+    for (start, from) in [(None, ""), (Some("runs/a"), ", ours fine-tuned from runs/a")] {
+        let typed: Map<String, Value> =
+            start.map(|start| ("start".to_string(), Value::from(start))).into_iter().collect();
+        let h = hyper::resolve::<Flags>(&typed, &|_| ()).expect("flags");
+        let scores = [("single shot rank-1".to_string(), 0.5)];
+        let (list, comparable) = beside(CLAIMS, &h, &How { flipped: false }, &Small, &scores).expect("recipes");
+        let rows: Vec<_> = list.iter().map(|row| (row.what.clone(), row.paper, row.ours)).collect();
+        let ours = (format!("CUHK01, single shot rank-1{from}"), 62.55, Some(50.));
+        assert_eq!(rows, [ours, ("VIPeR, single shot rank-1".into(), 49.05, None)]);
+        assert_eq!(comparable, Ok(()));
     }
 }
