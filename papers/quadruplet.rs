@@ -9,14 +9,17 @@
 //! should reach rank-1, 5, 10 of 75.53, 95.15, 99.16 % on CUHK03 (Table 1), and on its training set pairs of one person at a mean
 //! distance of 0.000374 and of two people at 0.99746 (Figure 5). What it did reach stands in papers/quadruplet.md.
 
+use std::path::PathBuf;
+
 use rankle::datasets::{Layout, Photo, ReidSet, Split};
 use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
 use rankle::losses::{Margin, triplet};
 use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
 use rankle::paper::prelude::*;
+use rankle::tasks::before::Before;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::tasks::reid::{self, Draws, ReidData};
-use rankle::{run::config::Config, say::say, study, transfer::upload, weights};
+use rankle::{study, transfer::upload};
 
 // ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
 
@@ -94,7 +97,7 @@ struct Flags {
     weights: Option<String>,
     /// Start from the weights of this run instead, or, of a table's folder, of its run of the same model, as small sets may from CUHK03's (ours)
     #[arg(long, value_name = "DIR", conflicts_with = "weights")]
-    start: Option<std::path::PathBuf>,
+    start: Option<PathBuf>,
     /// How a pair's maps enter conv3, "regroup" (Figure 3)
     #[arg(long, value_enum, default_value_t = Regroup::Channels)]
     pairing: Regroup,
@@ -194,10 +197,9 @@ impl Hyper for Flags {
 }
 
 impl Flags {
-    /// The run to start from, of a table's folder that of the same model.
-    fn started(&self) -> Result<(std::path::PathBuf, Config)> {
-        let at = self.start.as_ref().context("no --start")?;
-        Config::read_with(at, "model", &shown(self, "model")).context("--start (a run folder that train made)")
+    /// The run to start from, of a table's folder that of the same model, and those that it goes back to.
+    fn before(&self) -> Before {
+        Before::of(self.start.as_deref(), "model", &shown(self, "model"))
     }
 }
 
@@ -255,6 +257,7 @@ impl Paper for QuadrupletPaper {
         (|h, _| h.data.validation > 0, "these are held-out training people"),
         (|h, _| h.net == Form::Small, "--net small is a network of ours"),
         (|h, set| h.start.is_some() && set.layout == Layout::Cuhk03, "--start: the paper's network on CUHK03 starts from ImageNet's first two layers"),
+        (|h, _| h.start.is_some() && !h.before().is_one_of(Layout::Cuhk03), "--start: the run that this one starts from is not one of CUHK03 which started from none"),
     ];
     type Hyper = Flags;
     type Scoring = Scoring;
@@ -263,13 +266,11 @@ impl Paper for QuadrupletPaper {
     type Net = QuadrupletNet;
 
     fn open(h: &Flags, seed: u64) -> Result<ReidSet> {
-        let before = h.started().ok().and_then(|(_, config)| hyper::from_flags::<ReidData>(&config.flags).ok());
-        // Nobody is tested whom the run to start from was trained on.
-        before.map_or_else(|| h.data.open(seed), |own| own.elsewhere(&h.data, seed).context("--start"))
+        h.before().apart(h.data.open(seed)?, &h.data)
     }
 
     fn elsewhere(own: &Flags, other: &Flags, seed: u64) -> Result<ReidSet> {
-        own.data.elsewhere(&other.data, seed)
+        own.before().apart(own.data.elsewhere(&other.data, seed)?, &other.data)
     }
 
     // ---- Section 3.2: the networks --------------------------------------------------------------------------------
@@ -282,10 +283,8 @@ impl Paper for QuadrupletPaper {
         net.with_context(|| format!("--size {size}"))
     }
 
-    fn start(h: &Flags, store: &VarStore) -> Result<()> {
-        let Some((run, _)) = h.start.as_ref().map(|_| h.started()).transpose()? else { return Ok(()) };
-        let loaded = weights::start(store, &run.join("checkpoint.safetensors"), &Published::CHECKPOINT);
-        loaded.map(say).context("--start")
+    fn start(h: &Flags) -> Result<Option<PathBuf>> {
+        h.before().checkpoint()
     }
 
     /// Refuses photos that give no quadruplet before the run's folder is claimed.

@@ -5,6 +5,8 @@ mod nets;
 mod scoring;
 mod training;
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -174,12 +176,12 @@ pub trait Paper: Sized + 'static {
     fn plan(h: &Self::Hyper, data: &Self::Data, part: &str, run: &Run) -> Result<Plan>;
     /// The network as the seed makes it.
     fn network(h: &Self::Hyper, shape: &Self::Shape, part: &str, store: &VarStore, run: &Run) -> Result<Self::Net>;
-    /// What training finds beside the file of `--weights`.
-    fn start(h: &Self::Hyper, store: &VarStore) -> Result<()> {
-        let _ = (h, store);
-        Ok(())
+    /// The checkpoint of another run that training starts from, if it does; errors where it is not there.
+    fn start(h: &Self::Hyper) -> Result<Option<PathBuf>> {
+        let _ = h;
+        Ok(None)
     }
-    /// The same of the training data.
+    /// What training finds in its data, beside that and the file of `--weights`.
     fn start_on(h: &Self::Hyper, data: &Self::Data, store: &VarStore) -> Result<()> {
         let _ = (h, data, store);
         Ok(())

@@ -295,7 +295,9 @@ fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> 
 
 /// The network of `store` as training finds it, but for what it takes from its data.
 pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<()> {
-    P::start(h, store)?;
+    if let Some(file) = P::start(h)? {
+        say(weights::start(store, &file, &Published::CHECKPOINT).context("--start")?);
+    }
     from_outside::<P>(h, store, |published| published)
 }
 

@@ -1,5 +1,6 @@
 //! Tasks: what papers of one field share, from a set and a network to scores and pictures.
 
+pub mod before;
 pub mod brought;
 pub mod embed;
 pub mod faces;

@@ -78,22 +78,8 @@ impl ReidData {
     pub fn elsewhere(&self, other: &ReidData, seed: u64) -> Result<ReidSet> {
         let mut set = other.open(seed)?;
         // Published weights have no data of their own.
-        if self.data.is_empty() {
-            return Ok(set);
-        }
-        // A copy of a known layout is known by its photos' names.
-        let Ok(own) = self.open(seed) else {
-            set.notes
-                .push(format!("{} cannot be opened: whether somebody tested was trained on is not known", self.data));
-            return Ok(set);
-        };
-        let folder = |data: &ReidData| Path::new(&data.data).canonicalize().ok();
-        let copies = own.layout == set.layout && own.layout != Layout::Tree;
-        if self.data == other.data || copies || folder(self).is_some_and(|own| Some(own) == folder(other)) {
-            let trained: HashSet<&str> = own.train.iter().map(|photo| &*photo.name).collect();
-            let tested = set.query.iter().chain(&set.gallery).filter(|photo| photo.person > 0);
-            let (seen, all) =
-                tested.fold((0, 0), |(seen, all), photo| (seen + usize::from(trained.contains(&*photo.name)), all + 1));
+        if !self.data.is_empty() {
+            let (seen, all) = self.trained_on(seed, other, &mut set);
             ensure!(
                 seen == 0,
                 "the run was trained on {seen} of the {all} test photos of {}: score it on its own split, or train on this one",
@@ -101,6 +87,25 @@ impl ReidData {
             );
         }
         Ok(set)
+    }
+
+    /// On how many test photos of `set`, which `other` opened, a run of these data with this `seed` was trained, and how many
+    /// there are; (0, 0) with a note in `set` where these data cannot be opened, and without one where they are of other photos.
+    pub(super) fn trained_on(&self, seed: u64, other: &ReidData, set: &mut ReidSet) -> (usize, usize) {
+        let Ok(own) = self.open(seed) else {
+            set.notes
+                .push(format!("{} cannot be opened: whether somebody tested was trained on is not known", self.data));
+            return (0, 0);
+        };
+        // A copy of a known layout is known by its photos' names.
+        let folder = |data: &ReidData| Path::new(&data.data).canonicalize().ok();
+        let copies = own.layout == set.layout && own.layout != Layout::Tree;
+        if self.data != other.data && !copies && folder(self).is_none_or(|own| Some(own) != folder(other)) {
+            return (0, 0);
+        }
+        let trained: HashSet<&str> = own.train.iter().map(|photo| &*photo.name).collect();
+        let tested = set.query.iter().chain(&set.gallery).filter(|photo| photo.person > 0);
+        tested.fold((0, 0), |(seen, all), photo| (seen + usize::from(trained.contains(&*photo.name)), all + 1))
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use clap::Parser;
-use rankle::datasets::{Photo, ReidSet, Split, drawn::People};
+use rankle::datasets::{Layout, Photo, ReidSet, Split, drawn::People};
 use rankle::report::Report;
+use rankle::tasks::before::Before;
 use rankle::tasks::reid::{self, Compared, Draws, ReidData};
 use tch::Kind;
 
@@ -61,6 +63,39 @@ fn nobody_is_scored_on_who_was_trained_on() {
             false => assert!(line(set).contains("the run was trained on"), "{own} {other}"),
         }
     }
+}
+
+/// A run's folder as far as others that start from it look at it.
+fn run(at: &Path, data: &str, seed: u64, start: Option<&Path>) {
+    fs::create_dir_all(at).expect("made");
+    let flags = serde_json::json!({"data": data, "split": "1", "test-people": null, "validation": 7, "seed": seed, "start": start, "model": "m"});
+    let config = serde_json::json!({"paper": "x", "flags": flags, "machine": {"rankle": "0"}, "argv": []});
+    fs::write(at.join("config.json"), config.to_string()).expect("written");
+}
+
+#[test]
+fn whoever_a_run_goes_back_to_was_trained_on_nobody_who_is_tested() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+    run(&a, "drawn", 4, None);
+    run(&b, "nowhere", 5, Some(&a));
+    run(&c, "drawn", 4, Some(&c));
+    let held = flags(&["--data", "drawn", "--validation", "7"]);
+    let before = |at: &Path| Before::of(Some(at), "model", "m");
+    for at in [&a, &b, &c] {
+        // Who was held out follows from that run's own seed.
+        let set = before(at).apart(held.open(4).expect("a set"), &held).expect("apart");
+        assert_eq!(set.notes.iter().any(|note| note.contains("nowhere cannot be opened")), at == &b);
+        assert!(line(before(at).apart(held.open(5).expect("a set"), &held)).contains("was trained on"), "{at:?}");
+        assert_eq!(before(at).is_one_of(Layout::Drawn), at != &b);
+    }
+    assert!(!before(&a).is_one_of(Layout::Cuhk03));
+    assert!(line(before(&a).checkpoint()).contains("has no checkpoint yet"));
+    let gone = || before(&dir.path().join("gone"));
+    assert!(line(gone().checkpoint()).contains("--start"));
+    let set = gone().apart(held.open(5).expect("a set"), &held).expect("a set");
+    assert!(set.notes.iter().any(|note| note.ends_with("was trained on is not known")), "{:?}", set.notes);
+    assert!(Before::of(None, "model", "m").checkpoint().expect("none").is_none());
 }
 
 fn small() -> ReidSet {

@@ -1,0 +1,93 @@
+//! Runs that start from the weights of other runs: whom all of these were trained on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::reid::ReidData;
+use crate::datasets::{Layout, ReidSet};
+use crate::run::config::{Config, typed_as};
+use crate::run::folder::NEWEST;
+use crate::say::one_line;
+
+/// A run's folder, data and seed.
+type Run = (PathBuf, ReidData, u64);
+
+/// The runs that a run goes back to: the one that it starts from, the one that this started from, and so on.
+#[derive(Debug, Default)]
+pub struct Before {
+    runs: Vec<Run>,
+    /// Why there may be more.
+    lost: Option<anyhow::Error>,
+}
+
+/// The run in the folder `at`, and what it started from.
+fn read(at: &Path, axis: &str, value: &str) -> Result<(Run, Option<(PathBuf, String)>)> {
+    let (run, Config { flags, .. }) = Config::read_with(at, axis, value)?;
+    let seed = flags.get("seed").and_then(Value::as_u64);
+    let fields = flags.iter().map(|(name, value)| (name.replace('-', "_"), value.clone())).collect();
+    let (Ok(data), Some(seed)) = (serde_json::from_value(Value::Object(fields)), seed) else {
+        bail!("{} is no run on photos of people", run.display())
+    };
+    let start = flags.get("start").and_then(Value::as_str);
+    let next = start.map(|start| (start.into(), flags.get(axis).map_or(String::new(), typed_as)));
+    Ok(((run, data, seed), next))
+}
+
+impl Before {
+    /// Those of a run with `--start START` whose flag `axis` is `value`; of a table's folder its run of that value is meant.
+    pub fn of(start: Option<&Path>, axis: &str, value: &str) -> Before {
+        let mut before = Before::default();
+        let mut next = start.map(|start| (start.to_path_buf(), value.to_string()));
+        while let Some((at, value)) = next.take() {
+            let words = || format!("--start (a run folder that train made, or a table's with --{axis} {value})");
+            match read(&at, axis, &value).with_context(words) {
+                // Copied folders may name each other in a circle.
+                Ok((run, _)) if before.runs.iter().any(|known| known.0 == run.0) => {}
+                Ok((run, further)) => {
+                    before.runs.push(run);
+                    next = further;
+                }
+                Err(error) => before.lost = Some(error),
+            }
+        }
+        before
+    }
+
+    /// The checkpoint to start from, if the run starts from one.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn checkpoint(self) -> Result<Option<PathBuf>> {
+        let Some((at, ..)) = self.runs.first() else { return self.lost.map_or(Ok(None), Err) };
+        let file = at.join(NEWEST);
+        ensure!(file.exists(), "--start: {} has no checkpoint yet: train it first", at.display());
+        Ok(Some(file))
+    }
+
+    /// The `set` that `data` opened, where none of these runs was trained on its test photos.
+    ///
+    /// # Errors
+    /// Where one was.
+    pub fn apart(&self, mut set: ReidSet, data: &ReidData) -> Result<ReidSet> {
+        for (at, own, seed) in &self.runs {
+            let (seen, all) = own.trained_on(*seed, data, &mut set);
+            ensure!(
+                seen == 0,
+                "--start: the run {} was trained on {seen} of the {all} test photos of {}: start from a run of another split, or test on another split or set",
+                at.display(),
+                set.name
+            );
+        }
+        let unknown = "whether somebody tested was trained on is not known";
+        set.notes.extend(self.lost.iter().map(|why| format!("{}: {unknown}", one_line(why))));
+        Ok(set)
+    }
+
+    /// Whether it is one run alone, of data in this layout.
+    pub fn is_one_of(&self, layout: Layout) -> bool {
+        let fits = |(_, data, seed): &Run| data.open(*seed).is_ok_and(|set| set.layout == layout);
+        self.lost.is_none() && self.runs.len() == 1 && self.runs.iter().all(fits)
+    }
+}
