@@ -1,7 +1,7 @@
 //! `reproduce` of several runs: a table of the paper, or one run over seeds and splits. Every cell is a run in a folder of
 //! its own, which resumes as any run does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,6 +13,7 @@ use crate::needs::{self, Planned};
 use crate::outputs;
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
+use crate::run::checkpoint;
 use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
 use crate::say::{answer, count, note, one_line, print, say};
@@ -78,6 +79,8 @@ struct Asked<'a, P: Paper> {
     flags: Vec<Flags>,
     /// The flags that rows and columns set.
     through: Vec<String>,
+    /// Of columns that go through data sets the flags: each is the table of its set alone, and shares its folder.
+    apart: Vec<String>,
 }
 
 /// A run of a study.
@@ -115,7 +118,8 @@ impl<'a, P: Paper> Asked<'a, P> {
     fn new(study: &'a Study<P::Hyper, P::Scoring>, wish: &'a Wish) -> Result<Asked<'a, P>> {
         let nothing = [("", hyper::as_usual::<P::Hyper, P::Scoring> as hyper::Sets<_, _>)];
         let columns = if study.columns.is_empty() { nothing.to_vec() } else { study.columns.to_vec() };
-        let mut asked = Asked { study, wish, rows: study.variants(), columns, flags: vec![], through: vec![] };
+        let mut asked =
+            Asked { study, wish, rows: study.variants(), columns, flags: vec![], through: vec![], apart: vec![] };
         for (row, column) in asked.pairs(0..asked.rows.len()) {
             asked.flags.push(both(&asked.cell(row, column, &Map::new())?));
         }
@@ -127,12 +131,26 @@ impl<'a, P: Paper> Asked<'a, P> {
         };
         let sides: Vec<Flags> = asked.rows.iter().chain(study.columns).map(alone).collect::<Result<_>>()?;
         asked.through = hyper::varied(&sides);
+        asked.apart = hyper::varied(&sides[asked.rows.len()..]);
+        if !asked.apart.iter().any(|flag| flag == "data") {
+            asked.apart.clear();
+        }
         let typed = wish.typed.keys().chain(wish.scoring.keys()).find(|name| asked.through.contains(name));
         if let Some(flag) = typed {
             let rows = if study.columns.is_empty() { " (--only takes some of its rows)" } else { "" };
             return Err(hyper::usage(anyhow!("--table {} goes through --{flag}: leave it out{rows}", study.name)));
         }
         Ok(asked)
+    }
+
+    /// The folder of the table where these flags are typed.
+    fn folder(&self, typed: &Flags) -> PathBuf {
+        let data = typed.get("data").or_else(|| self.flags[0].get("data").filter(|_| self.apart.is_empty()));
+        let table = (!self.study.sheets.is_empty()).then(|| format!("table-{}", self.study.name));
+        let name = table.into_iter().chain(data.map(|data| hyper::data_name(&typed_as(data))));
+        let name: Vec<String> = name.chain(hyper::named::<P::Hyper>(typed)).collect();
+        let usual = || Path::new("data/runs").join(P::NAME).join(name.join("-").replace('/', "-"));
+        self.wish.run.clone().unwrap_or_else(usual)
     }
 
     /// All cells of some rows.
@@ -176,18 +194,14 @@ impl<'a, P: Paper> Asked<'a, P> {
         some_takes(&typed, |(h, scoring)| scorable::<P>(&h.own, scoring, &self.wish.scoring, Typed::Here))
     }
 
-    /// All runs of some rows, in folders below `root`; each is known to be sound before the first one trains.
-    fn jobs(
-        &self,
-        rows: &[usize],
-        root: &Path,
-        seeds: &[Option<u64>],
-        splits: &[Option<String>],
-    ) -> Result<Vec<Job<P>>> {
+    /// All runs of some rows; the flags of each are known to be sound before the first one trains.
+    fn jobs(&self, rows: &[usize], seeds: &[Option<u64>], splits: &[Option<String>]) -> Result<Vec<Job<P>>> {
         let scoring = hyper::flags(&hyper::blank::<P::Scoring>()?);
         let (viewed, trained): (Vec<String>, Vec<String>) =
             hyper::varied(&self.flags).into_iter().partition(|flag| scoring.contains_key(flag));
-        let trained: Vec<String> = trained.into_iter().filter(|flag| self.through.contains(flag)).collect();
+        let apart: &[String] = if self.wish.run.is_some() { &[] } else { &self.apart };
+        let own = |flag: &String| self.through.contains(flag) && !apart.contains(flag);
+        let trained: Vec<String> = trained.into_iter().filter(own).collect();
         let mut jobs = Vec::new();
         let cells = rows.iter().enumerate().flat_map(|(place, &r)| (0..self.columns.len()).map(move |c| (place, r, c)));
         for (place, r, column) in cells {
@@ -219,7 +233,14 @@ impl<'a, P: Paper> Asked<'a, P> {
                 let mut name: Vec<String> = trained.iter().filter_map(named).collect();
                 name.extend(split.as_ref().map(|split| format!("split{split}")));
                 name.push(h.usual.seed.to_string());
-                let at = root.join(name.join("-").replace('/', "-"));
+                let without = |flag: &str| {
+                    let mut typed = self.wish.typed.clone();
+                    let set = apart.iter().filter_map(|flag| own.get_key_value(flag).filter(|set| !set.1.is_null()));
+                    typed.extend(set.map(|(flag, value)| (flag.clone(), value.clone())));
+                    typed.remove(flag);
+                    self.folder(&typed).join(name.join("-").replace('/', "-"))
+                };
+                let at = hyper::begun(without(""), without("start"), &own);
                 let views: Vec<String> =
                     viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
                 let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
@@ -268,24 +289,37 @@ pub(crate) fn named<P: Paper>(name: &str, wish: &Wish, machine: &Machine) -> Res
     }
 }
 
-/// Leaves out the columns whose data are not here, and says why.
+/// Leaves out the columns whose data set's folder is not here, and says why. The data of the others are opened once, and what
+/// they start from is looked for, before the first one trains.
 ///
 /// # Errors
-/// Where none are.
-fn drop_absent<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<()> {
-    let mut absent = BTreeMap::new();
-    for Job { column, h, .. } in &*jobs {
-        if !absent.contains_key(column) {
-            absent.insert(*column, P::open(&h.own, h.usual.seed).err().map(|error| one_line(&error)));
+/// Where data or a start cannot be used, and where no column is left.
+fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeMap<&'static str, String>> {
+    let (mut absent, mut opened) = (BTreeMap::new(), HashSet::new());
+    let gone = |h: &All<P::Hyper>| {
+        let data = hyper::flags(h).get("data").map_or(String::new(), typed_as);
+        !asked.apart.is_empty() && data != "drawn" && !Path::new(&data).exists()
+    };
+    let none_left = jobs.iter().all(|job| gone(&job.h));
+    for Job { column, h, at, .. } in &*jobs {
+        let data: Vec<String> = hyper::under::<P::Hyper>("Data").iter().map(|flag| hyper::shown(h, flag)).collect();
+        let start = P::start(&h.own);
+        // One set is opened once, whatever is trained on it.
+        if opened.insert((data, h.usual.seed, start.as_ref().ok().cloned())) {
+            match P::open(&h.own, h.usual.seed) {
+                Err(error) if gone(h) && !none_left => {
+                    absent.entry(asked.columns[*column].0).or_insert(one_line(&error));
+                }
+                opened => drop(opened?),
+            }
+        }
+        if !gone(h) && !checkpoint::exists(at) {
+            start?;
         }
     }
-    let mut why = absent.iter().filter_map(|(column, why)| Some((asked.columns[*column].0, why.as_ref()?)));
-    if absent.values().all(Option::is_some) {
-        why.next().map_or(Ok(()), |(_, why)| Err(anyhow!("{why}")))?;
-    }
-    why.for_each(|(column, why)| note(format!("{column} stays empty: {why}")));
-    jobs.retain(|job| absent[&job.column].is_none());
-    Ok(())
+    absent.iter().for_each(|(column, why)| note(format!("{column} stays empty: {why}")));
+    jobs.retain(|job| !gone(&job.h));
+    Ok(absent)
 }
 
 /// Trains, scores and prints all cells.
@@ -293,25 +327,19 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     let (seeds, splits, asked) = (seeds(wish)?, splits::<P::Hyper>(wish)?, Asked::<P>::new(study, wish)?);
     let rows = asked.wanted()?;
     asked.refuse_idle(&rows)?;
-    let several = asked.through.iter().any(|flag| flag == "data");
     let data = wish.typed.get("data").or_else(|| asked.flags[0].get("data")).map_or(String::new(), typed_as);
-    let data = match several {
+    let data = match !asked.apart.is_empty() {
         true => asked.columns.iter().map(|column| column.0).collect::<Vec<_>>().join(", "),
         false => hyper::data_name(&data),
     };
-    let root = wish.run.clone().unwrap_or_else(|| {
-        let table = (!study.sheets.is_empty()).then(|| format!("table-{}", study.name));
-        let name = table.into_iter().chain((!several).then(|| data.clone()));
-        let name: Vec<String> = name.chain(hyper::named::<P::Hyper>(&wish.typed)).collect();
-        Path::new("data/runs").join(P::NAME).join(name.join("-").replace('/', "-"))
-    });
+    let root = asked.folder(&wish.typed);
     let path = root.join("table.json");
     let page = format!("{}: {}", P::NAME, study.title);
     let sound = outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page));
     if !wish.plan {
         sound.context("--run")?;
     }
-    let mut jobs = asked.jobs(&rows, &root, &seeds, &splits)?;
+    let mut jobs = asked.jobs(&rows, &seeds, &splits)?;
     if wish.plan {
         let planned = |job| {
             let Job { words, at, h, lacks, .. }: &Job<P> = job;
@@ -319,9 +347,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         };
         return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
     }
-    if several {
-        drop_absent::<P>(&mut jobs, &asked)?;
-    }
+    let absent = left_out::<P>(&mut jobs, &asked)?;
     let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut grid = Grid {
         rows: rows.iter().map(|&r| asked.rows[r].0.to_string()).collect(),
@@ -370,7 +396,8 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         print(format!("Not comparable with the paper: {why}."))?;
     }
     let value = json!({
-        "title": title, "cells": cells, "says": said, "not_comparable_because": reasons, "departures": departures,
+        "title": title, "cells": cells, "says": said, "absent": absent,
+        "not_comparable_because": reasons, "departures": departures,
     });
     outputs::write_json(&path, "table", &value)?;
     answer(&value)?;
@@ -385,6 +412,10 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         }
     }
     report.list("What came out", &said);
+    let absent: Vec<String> = absent.iter().map(|(column, why)| format!("{column}: {why}")).collect();
+    if !absent.is_empty() {
+        report.list("Columns that stay empty", &absent);
+    }
     report.list("Departures from the paper", &departures);
     report.write(&root.join(REPORT))?;
     print(format!("results: {}", path.display()))?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::flags::{Flags, flags};
 use super::resolve::resolve;
 use super::{All, Hyper};
-use crate::run::config::typed_as as text;
+use crate::run::config::{Config, typed_as as text};
 
 /// The last part of a path, or the last two where the last alone says nothing.
 pub fn data_name(data: &str) -> String {
@@ -23,7 +23,7 @@ pub fn data_name(data: &str) -> String {
     if several { parts[parts.len() - 2..].join("-") } else { last.to_string() }
 }
 
-/// `data/runs/PAPER/` and the flags of [`Hyper::NAMED`].
+/// `data/runs/PAPER/` and the flags of [`Hyper::NAMED`]; a run that was begun without `--start` in its name keeps that.
 pub fn folder<H: Hyper>(paper: &str, h: &All<H>) -> PathBuf {
     let (all, usual) = (flags(h), resolve::<H>(&Map::new(), &|_| ()).map(|all| flags(&all)).unwrap_or_default());
     let part = |named: &&str| {
@@ -36,7 +36,17 @@ pub fn folder<H: Hyper>(paper: &str, h: &All<H>) -> PathBuf {
             false => Some(text(value)),
         }
     };
-    Path::new("data/runs").join(paper).join(H::NAMED.iter().filter_map(part).collect::<Vec<_>>().join("-"))
+    let without = |flag: &str| {
+        let parts = H::NAMED.iter().filter(|named| **named != flag).filter_map(part);
+        Path::new("data/runs").join(paper).join(parts.collect::<Vec<_>>().join("-"))
+    };
+    begun(without(""), without("?start"), &all)
+}
+
+/// The folder `now`, or `before`, as an older version named it, where this very run was begun there.
+pub(crate) fn begun(now: PathBuf, before: PathBuf, flags: &Flags) -> PathBuf {
+    let same = || Config::read(&before).is_ok_and(|config| config.flags == *flags);
+    if !now.exists() && same() { before } else { now }
 }
 
 /// A value, of a path its end, with its flag's last word before it, as folders have it.

@@ -29,7 +29,7 @@ pub use crate::bounds::{count, positive, within};
 pub use departures::{Sets, as_usual, departures, departures_of_scoring, off_recipe, paper, recipe};
 pub use flags::{Flags, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
 pub(crate) use flags::{args, name};
-pub(crate) use folder::named;
+pub(crate) use folder::{begun, named};
 pub use folder::{data_name, folder};
 use help::headings;
 pub use help::{explained, optional, place, places, some, under};

@@ -560,7 +560,7 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         (
             "quadruplet",
             "--table 1 --only 2 --quadruplets 2 --size 67x67",
-            "Triplet(Embedding), CUHK01, 100 test people|table-1/|missing: no folder data/VIPeR",
+            "Triplet(Embedding), CUHK01, 100 test people|table-1-cuhk03-labeled/|table-1-cuhk01-people100/|missing: no folder data/VIPeR",
         ),
         (
             "multilabel-ranking",

@@ -138,17 +138,30 @@ fn table_1_has_a_column_for_each_of_the_papers_sets_that_is_here() {
     assert!(output.status.success(), "{said}");
     has(&shown, "Table 1 on CUHK03, CUHK01, CUHK01, 100 test people, VIPeR, 1 seed|CUHK03: single-shot rank-1");
     has(&said, "VIPeR stays empty: |scripts/fetch viper");
+    has(&place.json("all/table.json")["absent"]["VIPeR"].to_string(), "scripts/fetch viper");
+    has(&place.read("all/report.html"), "Columns that stay empty|scripts/fetch viper");
     let row = shown.lines().find(|line| line.starts_with("│ Quadruplet ")).expect("a row");
     assert_eq!((row.matches('–').count(), row.matches('/').count()), (3, 2), "{row}");
     // A small set starts from the run of its model in a table's folder; the folder without --start is another.
     let start = "train --data @cuhk01 --start @all --model quadruplet --steps 1";
     assert!(run(&place.args(start).join(" ")).status.success());
-    assert!(place.path("data/runs/quadruplet/cuhk01-startall-people5-small-quadruplet-1/config.json").exists());
+    let named = place.path("data/runs/quadruplet/cuhk01-startall-people5-small-quadruplet-1");
+    assert!(named.join("config.json").exists());
+    // Begun by an older version, it keeps its name.
+    fs::rename(&named, place.path("data/runs/quadruplet/cuhk01-people5-small-quadruplet-1")).expect("renamed");
+    assert!(run(&place.args(start).join(" ")).status.success() && !named.exists());
     place.bad(&[
+        (1, "reproduce @y --table 1 --only quadruplet,7 --start @all", "--start|--model quadruplet-margohnm|no run at"),
         (1, "train @x --start @all --model triplet-improved", "--start|no run at"),
         (2, "reproduce @x --table 1 ~--data ~--test-people --net alexnet", "--weights FILE|scripts/fetch alexnet"),
         (1, "reproduce @x --table 1 ~--data ~--test-people --net small", "no folder data/cuhk03|scripts/fetch cuhk03"),
     ]);
+    assert!(!place.path("y").exists(), "nothing is trained before all that is needed is known to be there");
+    // Damaged data are not absent ones.
+    place.write("data/cuhk03/testsets.json", b"[[1,2]]");
+    let output = run(line);
+    assert_eq!(output.status.code(), Some(1));
+    has(&String::from_utf8_lossy(&output.stderr), "not as scripts/convert cuhk03 writes it");
 }
 
 #[test]
@@ -209,6 +222,16 @@ fn every_model_and_choice_trains() {
     }
     // Another network starts from one that was trained; other data too.
     place.good("train @next --model quadruplet --start @run5 --data @VIPeR");
+    // Nobody is tested whom a run that it goes back to was trained on.
+    place.good("evaluate @next --data @cuhk01 --test-people 5 --pairs 4");
+    place.bad(&[
+        (
+            1,
+            "evaluate @next --data @cuhk01 --test-people 5 --split 2 --pairs 4",
+            "--start: the run|run5 was trained on",
+        ),
+        (1, "train @third --start @next --split 2", "--start: the run|run5 was trained on"),
+    ]);
     has(&place.good("embed @run0 --images @tree --out @x.safetensors"), "24 embeddings of width 512");
 }
 
@@ -259,7 +282,7 @@ fn bad_input_is_answered_in_one_line() {
     place.bad(&[
         (1, "train @v --data @VIPeR", "1 of 24 images|a truncated BMP"),
         (2, "evaluate @run --pairs 1", "--pairs"),
-        (1, "train @v --split 2 --start @run", "--start: the run was trained on"),
+        (1, "train @v --split 2 --start @run", "--start: the run|was trained on"),
         (1, "train @other", "1 of 48 images|0001001.png"),
     ]);
 }
