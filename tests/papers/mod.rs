@@ -555,7 +555,7 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         (
             "quadruplet",
             "--table 1 --only 5 --test-people 100 --quadruplets 2 --size 67x67",
-            "table-1-cuhk03-labeled-people100/| --steps 25000  |missing: ",
+            "table-1-cuhk03-labeled-people100/| --steps 25000 |missing: ",
         ),
         (
             "quadruplet",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf, absolute};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, FromArgMatches, ValueEnum};
@@ -21,7 +21,7 @@ use crate::files;
 use crate::loader::Loader;
 use crate::outputs;
 use crate::picture::Similarity;
-use crate::say::{Bar, Within, count, one_line, print};
+use crate::say::{Bar, Within, count, note, one_line, print};
 use crate::source::{Region, View};
 use crate::tasks::Own;
 
@@ -289,6 +289,7 @@ impl CropFlags {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             ours.then(|| self.out.join(name))
         };
+        let edited = Mutex::new(Vec::new());
         let stays = |(photo, text): &(String, String)| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
             let same = now.get(photo.as_str()).is_some_and(|&(file, name)| {
@@ -306,10 +307,20 @@ impl CropFlags {
             if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
                 return true;
             }
-            file.filter(|file| outputs::made(file, KIND)).map(fs::remove_file);
+            if let Some(file) = file.filter(|file| outputs::made(file, KIND)) {
+                if line.sum.is_some() && !there(&file) {
+                    edited.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+                }
+                let _ = fs::remove_file(file);
+            }
             false
         };
         *lines = std::mem::take(lines).into_par_iter().filter(stays).collect();
+        let edited = edited.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = edited.iter().min() {
+            let many = count(edited.len(), "crop");
+            note(format!("{many} not as written: replaced, or gone with the photo, the first: {}", first.display()));
+        }
         for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
             files::sweep(&at);
         }

@@ -1,6 +1,7 @@
 //! Labels for a user's photos.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -164,7 +165,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     fs::create_dir_all(&flags.out).map_err(|error| files::cannot(&flags.out, error))?;
     // The list is whole on the disk before what is said of it, and in its place after that.
     files::atomically(&list, |draft| {
-        fs::write(draft, &text)?;
+        files::own(draft)?.write_all(&text)?;
         write_folder(asked, &flags.out, FILE, value, &rows, report)
     })?;
     print(format!("list:    {}", list.display()))
