@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags, Hyper, Typed};
 use crate::needs::{self, Planned};
-use crate::outputs;
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
 use crate::run::checkpoint;
@@ -18,6 +17,7 @@ use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
 use crate::say::{answer, count, note, one_line, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
+use crate::{files, outputs};
 
 /// Refuses flags of scoring that do not go with a run of `h`.
 pub(crate) fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, whose: Typed) -> Result<()> {
@@ -348,6 +348,8 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
     }
     let absent = left_out::<P>(&mut jobs, &asked)?;
+    // Its runs may lie in folders of their data's own tables.
+    std::fs::create_dir_all(&root).map_err(|error| files::cannot(&root, error))?;
     let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut grid = Grid {
         rows: rows.iter().map(|&r| asked.rows[r].0.to_string()).collect(),

@@ -109,11 +109,8 @@ impl<P: Paper> Nets<'_, P> {
         Ok(self.part("")?.net)
     }
 
-    /// Published weights say in their folder what they are.
-    ///
-    /// # Errors
-    /// Where something else is there.
-    pub(super) fn claim(&self) -> Result<()> {
+    /// Whether the folder of published weights is theirs, or free; errors where something else is there.
+    pub(super) fn claimable(&self) -> Result<()> {
         let folder = self.at;
         if self.stand != Stand::Published {
             return Ok(());
@@ -122,6 +119,19 @@ impl<P: Paper> Nets<'_, P> {
         let same = old.as_ref().is_none_or(|old| old.flags.get("weights") == self.config.flags.get("weights"));
         let ours = same && !checkpoint::exists(folder) && check_ours(folder).is_ok();
         ensure!(ours, "{} holds something else: move it, or give the weights' file another name", folder.display());
+        Ok(())
+    }
+
+    /// Published weights say in their folder what they are.
+    ///
+    /// # Errors
+    /// As [`Nets::claimable`].
+    pub(super) fn claim(&self) -> Result<()> {
+        self.claimable()?;
+        if self.stand != Stand::Published {
+            return Ok(());
+        }
+        let folder = self.at;
         std::fs::create_dir_all(folder).map_err(|error| files::cannot(folder, error))?;
         files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
     }

@@ -37,6 +37,7 @@ pub(crate) fn evaluate<P: Paper>(
     let (mut at, mut scored, mark) = (at.to_path_buf(), None, nets.mark());
     // Of several processes the first one alone writes.
     if run.leads() {
+        nets.claimable()?;
         at = place(at, (P::NAME, &mark, nets.stand), &of, &scoring)?;
         Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());

@@ -346,6 +346,10 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Sc
     }
     let people: Vec<i64> = rows.iter().map(|&row| people[row]).collect();
     let known = people.iter().collect::<BTreeSet<_>>().len();
+    // One person alone is one cluster whatever the network says.
+    if known < 2 {
+        return;
+    }
     let x = x.index_select(0, &index(rows.iter().copied()));
     let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(1.1);
     let of = clustering::agglomerative(&Metric::SquaredEuclidean.matrix(&x, &x), cut);

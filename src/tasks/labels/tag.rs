@@ -46,8 +46,9 @@ type Tag = (usize, f32, f32);
 /// So many classes of the highest scores are told of every photo.
 const HIGHEST: usize = 5;
 
-/// The key of tags.json under which a hash of tags.csv stands.
-const LIST: &str = "tags.csv_blake3";
+/// The keys of tags.json under which hashes of tags.csv stand: of the one written with it, and of the one that was there before,
+/// which stays where a kill comes between both.
+const LIST: [&str; 2] = ["tags.csv_blake3", "tags.csv_before_blake3"];
 
 /// What the count of a photo is.
 const COUNT: &str = "how many labels the count head expects, whatever the decision";
@@ -68,17 +69,14 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let flags = TagFlags::from_arg_matches(of)?;
     let list = flags.out.join("tags.csv");
     // A list has no place for a hash of its own; an older version kept none.
-    let known = read_sealed(&flags.out.join(FILE.0))
-        .ok()
-        .flatten()
-        .and_then(|(said, _)| Some(said[LIST].as_str()?.to_string()));
-    let own = |known: &String| {
-        files::read(&list).is_ok_and(|text| text.is_empty() || blake3::hash(&text).to_hex().as_str() == known)
-    };
+    let said = read_sealed(&flags.out.join(FILE.0)).ok().flatten().map(|(said, _)| said).unwrap_or_default();
+    let known: Vec<String> = LIST.iter().filter_map(|key| Some(said[*key].as_str()?.to_string())).collect();
+    let now =
+        || Some(files::read(&list).ok().filter(|text| !text.is_empty())?).map(|text| blake3::hash(&text).to_hex());
     let check = || -> Result<()> {
         check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
         ensure!(
-            !list.exists() || known.as_ref().is_none_or(own),
+            known.is_empty() || now().is_none_or(|now| known.iter().any(|known| known == now.as_str())),
             "--out: {} was changed since this command wrote it: move it away, or name another",
             list.display()
         );
@@ -159,9 +157,10 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         text.write_record([name.clone(), counts[row].to_string()].into_iter().chain(lists.into_iter().flatten()))?;
     }
     let text = text.into_inner().map_err(|error| error.into_error())?;
-    value[LIST] = blake3::hash(&text).to_hex().as_str().into();
     // Its user may have changed it while photos were looked at.
     check()?;
+    value[LIST[0]] = blake3::hash(&text).to_hex().as_str().into();
+    value[LIST[1]] = now().map(|now| now.to_string()).into();
     fs::create_dir_all(&flags.out).map_err(|error| files::cannot(&flags.out, error))?;
     // The list is whole on the disk before what is said of it, and in its place after that.
     files::atomically(&list, |draft| {
