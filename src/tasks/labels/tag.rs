@@ -71,8 +71,8 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     // A list has no place for a hash of its own; an older version kept none.
     let said = read_sealed(&flags.out.join(FILE.0)).ok().flatten().map(|(said, _)| said).unwrap_or_default();
     let known: Vec<String> = LIST.iter().filter_map(|key| Some(said[*key].as_str()?.to_string())).collect();
-    let now =
-        || Some(files::read(&list).ok().filter(|text| !text.is_empty())?).map(|text| blake3::hash(&text).to_hex());
+    let text_now = || files::read(&list).ok().filter(|text| !text.is_empty());
+    let now = || text_now().map(|text| blake3::hash(&text).to_hex());
     let check = || -> Result<()> {
         check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
         ensure!(
