@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Encoding, forward, marks, over_items, targets};
+use super::encoding::{Encoding, marks, targets};
+use super::items::{forward, over_items};
 use crate::datasets::labels::{Item, LabelLayout, LabelSet};
 use crate::metrics::multilabel::{self, ApRule, Over};
 use crate::models::label::LabelSystem;

@@ -1,0 +1,140 @@
+//! A session begun, or gone on with from its checkpoint; and a run's weights alone.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use tch::nn::VarStore;
+
+use super::super::board::Board;
+use super::super::config::Config;
+use super::super::folder::{Log, Mark, RunFolder};
+use super::super::watch::{Finite, Watch};
+use super::super::{checkpoint, config};
+use super::after::LEFT_OUT;
+use super::{Plan, Session, Writes};
+use crate::collectives::World;
+use crate::device::machine::Machine;
+use crate::optim::Optimizer;
+use crate::say::say;
+
+impl<'a> Session<'a> {
+    /// Opens the plan's folder, or goes on from its checkpoint: weights into `store`, state into the optimiser. `begin`
+    /// prepares the weights of a run that has no checkpoint yet (ImageNet's, say); where it errors, the folder is not
+    /// claimed. Other flags than the folder's own are an error.
+    ///
+    /// With several processes the first one alone touches the folder and prepares weights; the others are told.
+    pub fn open(
+        plan: Plan<'_>,
+        machine: &Machine,
+        mut store: VarStore,
+        begin: impl FnOnce(&VarStore) -> Result<()>,
+    ) -> Result<Session<'a>> {
+        let Plan { mut config, at, steps, log_every, rule, weight_decay, trial } = plan;
+        let world = machine.world.clone();
+        let mut optimizer = Optimizer::new(rule, weight_decay, &store);
+        config.machine.insert("steps".into(), steps.into());
+        config.machine.insert("processes".into(), world.size().into());
+        config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
+        config.machine.insert("tf32".into(), machine.tf32.into());
+        config.machine.insert("skip-unreadable".into(), machine.skip_unreadable.into());
+        config.machine.insert("score-every".into(), machine.score_every.into());
+        config::agree(&world, &config.flags)?;
+        let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
+        ensure!(
+            normalises || !machine.sync_batch_norm,
+            "--sync-batch-norm: this network has no batch normalisation: leave it out"
+        );
+        let (mut writes, mut start, mut watch, mut extra) = (None, 0, Watch::default(), BTreeMap::new());
+        if world.leads() {
+            if !checkpoint::exists(at) {
+                begin(&store)?;
+            }
+            // Only now: a start that was refused leaves no claim on the folder.
+            let folder = RunFolder::open(at)?;
+            let begun = config.write_or_match(at)?;
+            if begun && !checkpoint::exists(at) {
+                say(format!(
+                    "note: {} was stopped before its first checkpoint: it starts again from step 0",
+                    at.display()
+                ));
+            }
+            let mut mark = Mark::default();
+            if let Some(loaded) = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))? {
+                loaded.note.iter().for_each(say);
+                watch = serde_json::from_str(&loaded.progress.carried)
+                    .context("the checkpoint's watch does not fit: train into another --run")?;
+                (start, mark, extra) = (loaded.progress.step, loaded.progress.log, loaded.extra);
+            }
+            let log = Log::open(&folder.file("log.jsonl"), Some(&mark))?;
+            // Never cut back: a clock is no function of the run.
+            let timing = Log::open(&folder.file("timing.jsonl"), None)?;
+            let board = machine.tensorboard.then(|| Board::open(at)).transpose()?;
+            writes = Some(Writes { folder, log, timing, board });
+        }
+        if !world.is_alone() {
+            if normalises && !machine.sync_batch_norm {
+                say(
+                    "note: batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
+                );
+            }
+            start = world.told(&start)?;
+            world.share_variables(&store)?;
+            let state = world.told_tensors(optimizer.state())?;
+            let fits = optimizer.load_state(state);
+            fits.map_err(|name| anyhow!("the optimiser's {name} does not fit: give every process the same flags"))?;
+            extra = world.told_tensors(extra.into_iter().collect())?.into_iter().collect();
+        }
+        let before = extra.remove(LEFT_OUT).map(Vec::<i64>::try_from).transpose()?;
+        let left_out = machine.skip_unreadable.then(|| before.into_iter().flatten().collect());
+        Ok(Session {
+            extra,
+            left_out,
+            at: at.to_path_buf(),
+            graph: (machine.graphs && world.is_alone(), None, None),
+            world,
+            config,
+            rule: (rule, weight_decay),
+            optimizer,
+            gradients: OnceCell::new(),
+            writes,
+            steps,
+            log_every: log_every.max(1),
+            checkpoint_every: machine.checkpoint_every,
+            start,
+            watch,
+            finite: Finite::new(machine.device),
+            bar: None,
+            signals: None,
+            kept: (start, Instant::now()),
+            since: (Instant::now(), 0, 0),
+            scores: None,
+            trial: trial.then(Vec::new),
+            trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
+            store,
+        })
+    }
+}
+
+/// Loads the weights of the run at `at` into `store`, the `best` or the newest: the steps that were done. Errors where there
+/// is no checkpoint. Of several processes the first one reads.
+pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<u64> {
+    let mut step = 0;
+    if world.leads() && best {
+        step = checkpoint::load_best(at, config, store)?;
+    } else if world.leads() {
+        // Of a part too, which no one has read yet.
+        checkpoint::exists(at).then(|| Config::read(at)).transpose()?;
+        let loaded = checkpoint::load(at, config, store, None)?
+            .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
+        loaded.note.iter().for_each(say);
+        step = loaded.progress.step;
+    }
+    if !world.is_alone() {
+        step = world.told(&step)?;
+        world.share_variables(store)?;
+    }
+    Ok(step)
+}
