@@ -8,6 +8,7 @@ use std::ptr;
 
 use tch::{Device, Kind, Tensor};
 
+use super::channels_last;
 use super::layers::{leaky_relu_, normalise};
 
 /// `act(scale · norm(conv(x)) + added)`.
@@ -26,7 +27,7 @@ pub(crate) struct Step<'a> {
     pub norm: Option<([&'a Tensor; 4], f64)>,
     /// 1 for none.
     pub scale: f64,
-    /// Of the output's shape.
+    /// Of the output's shape. A held step puts its output there: nobody may read it afterwards.
     pub added: Option<&'a Tensor>,
     /// The activation's slope below 0 (0 is ReLU); none for no activation.
     pub slope: Option<f64>,
@@ -40,16 +41,23 @@ impl<'a> Step<'a> {
 
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`; `train` as in [`super::Network::forward`].
     pub fn run(&self, x: &Tensor, train: bool) -> Tensor {
-        let fits = !train && x.device() == Device::Cpu && x.kind() == Kind::Float;
-        let folded = |held: &mut Option<Folds>| held.as_mut().and_then(|held| self.folded(x, held));
-        // SAFETY: reads two switches of this thread's.
-        if fits
-            && unsafe { rankle_may_fold() }
+        let cpu = x.device() == Device::Cpu;
+        // SAFETY: reads switches of this thread's.
+        let casts = cpu && unsafe { rankle_casts() };
+        // With AMX, oneDNN's bfloat16 convolution is wrong where a stride leaves one column (libtorch 2.11): it gets two.
+        let wide = (casts && self.stride[1] > 1 && self.added.is_none() && self.columns(x) == 1)
+            .then(|| x.constant_pad_nd([0, self.stride[1]]));
+        let cut = |y: Tensor| if wide.is_some() { y.narrow(3, 0, 1) } else { y };
+        let x = wide.as_ref().unwrap_or(x);
+        let kind = if casts { Kind::BFloat16 } else { x.kind() };
+        let folded = |held: &mut Option<Folds>| held.as_mut().and_then(|held| self.folded(x, kind, held));
+        if cpu
+            && !train
             && let Some(y) = HELD.with_borrow_mut(folded)
         {
-            return y;
+            return cut(y);
         }
-        let mut y = x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups);
+        let mut y = cut(x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups));
         if let Some((of, eps)) = self.norm {
             y = normalise(&y, of, train, eps);
         }
@@ -66,17 +74,29 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn folded(&self, x: &Tensor, held: &mut Folds) -> Option<Tensor> {
-        let key = self.weight.data_ptr() as usize;
+    /// W' of an input `[B, inputs, H, W]`.
+    fn columns(&self, x: &Tensor) -> i64 {
+        (x.size()[3] + 2 * self.padding[1] - self.weight.size()[3]) / self.stride[1] + 1
+    }
+
+    fn folded(&self, x: &Tensor, kind: Kind, held: &mut Folds) -> Option<Tensor> {
+        // SAFETY: reads a switch of this thread's.
+        if !matches!(kind, Kind::Float | Kind::BFloat16) || unsafe { rankle_keeps_gradients() } {
+            return None;
+        }
+        let x = &x.to_kind(kind);
         let window = [self.stride, self.padding, [self.groups, 0]].concat();
         let fold = || {
             let (weight, bias) = self.fold();
+            let weight = weight.to_kind(kind);
             // SAFETY: tensors live past the call, which reads five numbers.
             let packed = unsafe { rankle_pack(weight.as_ptr().cast(), x.as_ptr().cast(), window.as_ptr()) };
-            owned(packed).map(|packed| [packed, bias])
+            owned(packed).map(|packed| [packed, bias.to_kind(kind)])
         };
+        let key = (self.weight.data_ptr() as usize, kind == Kind::Float);
         let [weight, bias] = held.entry(key).or_insert_with(fold).as_ref()?;
-        let added = self.added.map_or(ptr::null(), |added| added.as_ptr().cast::<c_void>());
+        let added = self.added.map(|added| channels_last(&added.to_kind(kind)));
+        let added = added.as_ref().map_or(ptr::null(), |added| added.as_ptr().cast::<c_void>());
         // SAFETY: as above; `added` is null or lives as long.
         owned(unsafe {
             rankle_folded(
@@ -106,11 +126,13 @@ impl<'a> Step<'a> {
 }
 
 unsafe extern "C" {
-    /// `src/native/ops.cpp`: whether no gradient is asked for and no autocast is on.
-    fn rankle_may_fold() -> bool;
+    /// `src/native/ops.cpp`: whether autocast has the CPU compute in bfloat16.
+    fn rankle_casts() -> bool;
+    /// Whether a gradient may be asked for.
+    fn rankle_keeps_gradients() -> bool;
     /// A new tensor, or null where this libtorch lacks the operator or it threw.
     fn rankle_pack(weight: *const c_void, like: *const c_void, window: *const i64) -> *mut c_void;
-    /// As above; a `slope` of 1 is no activation.
+    /// As above; a `slope` of 1 is no activation. What is `added` becomes the output where that is possible.
     fn rankle_folded(
         x: *const c_void,
         weight: *const c_void,
@@ -126,8 +148,9 @@ fn owned(tensor: *mut c_void) -> Option<Tensor> {
     (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor.cast()) })
 }
 
-/// By the place of a convolution's weight: the packed weight and the bias that it was folded to; none where it can't be.
-type Folds = HashMap<usize, Option<[Tensor; 2]>>;
+/// By the place of a convolution's weight and whether it is of f32 (else of bfloat16): the packed weight and the bias that
+/// it was folded to; none where it can't be.
+type Folds = HashMap<(usize, bool), Option<[Tensor; 2]>>;
 
 thread_local! {
     static HELD: RefCell<Option<Folds>> = const { RefCell::new(None) };
@@ -138,8 +161,8 @@ thread_local! {
 #[must_use]
 pub struct Held(());
 
-/// Promises that no weight changes while the value lives. On the CPU in f32, outside training, networks then run each
-/// step as one operator, to results that differ by rounding (1e-5 of their size).
+/// Promises that no weight changes while the value lives. On the CPU, outside training, networks then run each step as one
+/// operator, to results that differ by rounding (1e-5 of their size; in bfloat16, under autocast, a few thousandths).
 pub fn hold_weights() -> Held {
     HELD.set(Some(HashMap::new()));
     Held(())

@@ -45,8 +45,11 @@ c10::IValue pair(const int64_t* at) { return std::vector<int64_t>{at[0], at[1]};
 
 extern "C" {
 
-// Whether neither autocast's casts nor a gradient would be missed by oneDNN's operators.
-bool rankle_may_fold() { return !at::autocast::is_autocast_enabled(at::kCPU) && !at::GradMode::is_enabled(); }
+// Whether autocast has the CPU compute in bfloat16 (the only kind that this library asks for).
+bool rankle_casts() { return at::autocast::is_autocast_enabled(at::kCPU); }
+
+// Whether a gradient may be asked for, which oneDNN's operators do not keep.
+bool rankle_keeps_gradients() { return at::GradMode::is_enabled(); }
 
 // A convolution's weight packed for inputs like `like`.
 void* rankle_pack(const void* weight, const void* like, const int64_t* window) {
@@ -56,7 +59,8 @@ void* rankle_pack(const void* weight, const void* like, const int64_t* window) {
       {tensor(weight), pair(window + 2), pair(window), one, window[4], tensor(like).sizes().vec()});
 }
 
-// max(y, 0) + slope min(y, 0) of y = conv(x) + bias, plus `added` where it isn't null, in one pass.
+// max(y, 0) + slope min(y, 0) of y = conv(x) + bias, plus `added` where it isn't null, in one pass. The sum is written where
+// `added` was: the operator that leaves it alone copies it first, which takes longer than many a convolution.
 void* rankle_folded(
     const void* x, const void* weight, const void* bias, const void* added, const int64_t* window, double slope) {
   const auto tensor = [](const void* p) -> const at::Tensor& { return *static_cast<const at::Tensor*>(p); };
@@ -69,8 +73,8 @@ void* rankle_folded(
         {tensor(x), tensor(weight), tensor(bias), pair(window + 2), pair(window), one, window[4], after, scalars, ""});
   }
   const c10::IValue unary = slope == 1 ? c10::IValue() : c10::IValue(after);
-  return called("mkldnn::_convolution_pointwise", "binary",
-      {tensor(x), tensor(added), tensor(weight), tensor(bias), pair(window + 2), pair(window), one, window[4], "add",
+  return called("mkldnn::_convolution_pointwise_", "binary",
+      {tensor(added), tensor(x), tensor(weight), tensor(bias), pair(window + 2), pair(window), one, window[4], "add",
        at::Scalar(1.0), unary, scalars, ""});
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from nets import lunet, trinet
+from nets import trinet
 
 
 def status(key):
@@ -143,12 +143,20 @@ def batch_hard_soft(x, labels):
     return torch.nn.functional.softplus(far - near).mean()
 
 
+def network(name):
+    import gpu
+    net, size, _ = gpu.network(name)
+    if name == "vgg16":  # to fc7
+        net.classifier = net.classifier[:4]
+    return net, size
+
+
 def training(name, rounds):
-    name, _, form = name.partition("-")
-    net, size = (trinet(), (16, 3, 256, 128)) if name == "trinet" else (lunet(), (16, 3, 128, 64))
+    form = next((form for form in ("last", "bf16", "compile") if name.endswith(f"-{form}")), "")
+    net, size = network(name.removesuffix(f"-{form}"))
     net.train()
     torch.manual_seed(3)
-    images, labels = torch.randn(size), torch.arange(16) // 4
+    images, labels = torch.randn(16, 3, *size), torch.arange(16) // 4
     if form:  # channels_last, or that and bf16: what a careful user of eager PyTorch would set
         net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), 3e-4)
@@ -174,11 +182,8 @@ def training(name, rounds):
 
 def embedding(name, rounds):
     """64 photos' worth of numbers in batches of 16, in channels_last: eager, frozen by torch.jit, or compiled with freezing."""
-    import gpu
     name, _, form = name.rpartition("-")
-    net, size, _ = gpu.network(name)
-    if name == "vgg16":  # to fc7
-        net.classifier = net.classifier[:4]
+    net, size = network(name)
     net = net.eval().to(memory_format=torch.channels_last)
     torch.manual_seed(3)
     parts = [part.contiguous(memory_format=torch.channels_last) for part in torch.randn(64, 3, *size).split(16)]

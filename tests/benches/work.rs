@@ -165,18 +165,26 @@ fn images(folder: &Path, name: &str, rounds: usize) -> Result<Value> {
     broken.map_or(Ok(found), Err)
 }
 
-/// Forward, batch hard, backward, Adam: 4 people with 4 images each.
-fn training(network: &str, amp: bool, rounds: usize) -> Result<Value> {
-    let store = VarStore::new(Device::Cpu);
-    let at = Scope::root(&store, 1);
-    let (net, size): (Box<dyn Network>, [i64; 4]) = match network {
-        "trinet" => (Box::new(TriNet::new(&at)), [16, 3, 256, 128]),
-        "lunet" => (Box::new(LuNet::new(&at, 128, 64, 1)?), [16, 3, 128, 64]),
+/// A network by its name, and the height and width of its images.
+fn network(name: &str, at: &Scope) -> Result<(Box<dyn Network>, [u32; 2])> {
+    Ok(match name {
+        "trinet" => (Box::new(TriNet::new(at)), [256, 128]),
+        "lunet" => (Box::new(LuNet::new(at, 128, 64, 1)?), [128, 64]),
+        "inception-resnet-v1" => (Box::new(InceptionResnetV1::new(at, 160, 512, 1)?), [160, 160]),
+        "nn2" => (Box::new(Nn2::new(at, 224, 128, 1, true)?), [224, 224]),
+        "vgg16" => (Box::new(Vgg16::new(at)), [224, 224]),
         other => bail!("no network {other}"),
-    };
+    })
+}
+
+/// Forward, batch hard, backward, Adam: 4 people with 4 images each.
+fn training(name: &str, rounds: usize) -> Result<Value> {
+    let (name, amp) = name.strip_suffix("-bf16").map_or((name, false), |name| (name, true));
+    let store = VarStore::new(Device::Cpu);
+    let (net, [height, width]) = network(name, &Scope::root(&store, 1))?;
     let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
     tch::manual_seed(3);
-    let images = channels_last(&Tensor::randn(size, (Kind::Float, Device::Cpu)));
+    let images = channels_last(&Tensor::randn([16, 3, height.into(), width.into()], (Kind::Float, Device::Cpu)));
     let labels = Tensor::arange(16, (Kind::Int64, Device::Cpu)).divide_scalar_mode(4, "floor");
     let parameters = trainable_parameters(&store);
     let mut step = || {
@@ -197,22 +205,18 @@ fn training(network: &str, amp: bool, rounds: usize) -> Result<Value> {
 
 /// Embeddings of 64 photos' worth of numbers, as `embed` makes them.
 fn embedding(name: &str, rounds: usize) -> Result<Value> {
+    let (name, amp) = name.strip_suffix("-bf16").map_or((name, false), |name| (name, true));
     let store = VarStore::new(Device::Cpu);
-    let at = Scope::root(&store, 1);
-    let (net, [height, width]): (Box<dyn Network>, [u32; 2]) = match name {
-        "trinet" => (Box::new(TriNet::new(&at)), [256, 128]),
-        "inception-resnet-v1" => (Box::new(InceptionResnetV1::new(&at, 160, 512, 1)?), [160, 160]),
-        "nn2" => (Box::new(Nn2::new(&at, 224, 128, 1, true)?), [224, 224]),
-        "vgg16" => (Box::new(Vgg16::new(&at)), [224, 224]),
-        other => bail!("no network {other}"),
-    };
+    let (net, [height, width]) = network(name, &Scope::root(&store, 1))?;
     tch::manual_seed(3);
     let images = Tensor::randn([64, 3, height.into(), width.into()], (Kind::Float, Device::Cpu));
     let batch = at_once(height, width, Device::Cpu) as i64;
     let _held = hold_weights();
     let all = || -> Value {
         let parts = (0..64).step_by(batch as usize).map(|from| images.narrow(0, from, batch.min(64 - from)));
-        let rows: Vec<Tensor> = parts.map(|x| tch::no_grad(|| net.forward(&channels_last(&x), false))).collect();
+        let forward =
+            |x: Tensor| tch::no_grad(|| autocast(amp, Device::Cpu, || net.forward(&channels_last(&x), false)));
+        let rows: Vec<Tensor> = parts.map(forward).collect();
         json!({"parameters": trainable_parameters(&store), "rows": rows.iter().map(|x| x.size()[0]).sum::<i64>()})
     };
     all(); // folds and packs
@@ -452,11 +456,8 @@ fn run() -> Result<()> {
         "retrieval-500k" => retrieval(&folder, 503_819, rounds)?,
         "rerank" => reranked(&folder)?,
         "lfw" => lfw(&folder, rounds)?,
-        "step-trinet" => training("trinet", false, rounds)?,
-        "step-trinet-bf16" => training("trinet", true, rounds)?,
-        "step-lunet" => training("lunet", false, rounds)?,
-        "step-lunet-bf16" => training("lunet", true, rounds)?,
         "adam" => adam(rounds)?,
+        other if other.starts_with("step-") => training(&other[5..], rounds)?,
         other if other.starts_with("embed-") => embedding(&other[6..], rounds)?,
         other if other.starts_with("blocks-") => blocks(&other[7..], rounds)?,
         "growth" => growth(&folder, &words[1..])?,
