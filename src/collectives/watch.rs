@@ -324,19 +324,24 @@ pub fn fail(why: &str) {
     leave(why);
 }
 
-/// Whether another process has ended all, now or within `patience`.
+/// Whether another process has ended all, now or within `patience`. A meeting place that says nothing has not said so.
 fn heard_within(patience: Duration) -> bool {
-    let begun = Instant::now();
-    loop {
-        let over = match PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(present) => present.store.get(OVER).is_ok_and(|over| !over.is_empty()),
-            None => false,
-        };
-        if over || begun.elapsed() > patience {
-            return over;
+    let (answer, answered) = std::sync::mpsc::channel();
+    // It holds who asks, and this process has a reason of its own to say.
+    std::thread::spawn(move || {
+        let begun = Instant::now();
+        loop {
+            let over = match PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                Some(present) => present.store.get(OVER).is_ok_and(|over| !over.is_empty()),
+                None => false,
+            };
+            if over || begun.elapsed() > patience {
+                return answer.send(over);
+            }
+            std::thread::sleep(BEAT / 10);
         }
-        std::thread::sleep(BEAT / 10);
-    }
+    });
+    answered.recv_timeout(patience + BEAT).unwrap_or(false)
 }
 
 /// This process ends early, for the reason `why`, which it has said: the others hear of it. With one process, nothing.
