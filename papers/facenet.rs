@@ -350,7 +350,7 @@ impl Paper for Facenet {
             found.report.answers(&faces::says_of_folds(&folds));
             return Ok(found);
         }
-        let scored = faces::score(&set, &rows("", &set.test)?, how, run.seed)?;
+        let scored = faces::score(&set, &rows("", &set.test)?, how, run.seed, run.world())?;
         found.report.answers(&scored.says.join(" "));
         if run.leads() {
             faces::show(&mut found.report, &set, &scored, how.far)?;

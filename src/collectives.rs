@@ -18,7 +18,7 @@ use tch::{Device, Kind, Tensor, nn::VarStore};
 use crate::distance::Metric;
 use crate::losses::Tally;
 use crate::losses::embedded::Loss;
-use crate::metrics::retrieval::Others;
+use crate::metrics::Others;
 
 mod env;
 mod gradients;

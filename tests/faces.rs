@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use rand::Rng;
+use rankle::collectives::World;
 use rankle::datasets::drawn::{Faces, face};
 use rankle::datasets::faces::{FaceLayout, FaceSet, Pair, check, folder_names, names, open};
 use rankle::datasets::{Photo, Source};
@@ -21,14 +22,19 @@ use rankle::sampler::FaceSampler;
 use rankle::source::View;
 use rankle::tasks::Data;
 use rankle::tasks::faces::{
-    FaceData, Scoring, Unseen, Variant, baselines, centred, comparison, fold_names, fold_table, judge, judge_folds,
-    judge_unseen, mean_pair_distance, mean_unseen, named_fold, part, parts, score, show, without_fold,
+    FaceData, Scored, Scoring, Unseen, Variant, baselines, centred, comparison, fold_names, fold_table, judge,
+    judge_folds, judge_unseen, mean_pair_distance, mean_unseen, named_fold, part, parts, show, without_fold,
 };
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
 use crate::common::{all_close, close, matrix, rows, value};
+
+/// By one process.
+fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> anyhow::Result<Scored> {
+    rankle::tasks::faces::score(set, x, how, seed, &World::alone())
+}
 
 /// A picture whose grey says who and which.
 fn picture(at: &Path, width: u32, height: u32, grey: u8) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor};
 
+use super::shared::{Alone, Others};
 use super::verification::{RocPoint, allowed, area, mean_std, standard_error};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;
@@ -40,6 +41,18 @@ impl AllPairs {
     /// # Panics
     /// When `people` is not n long.
     pub fn new(x: &Tensor, people: &[i64]) -> AllPairs {
+        let Ok(pairs) = AllPairs::shared(x, people, &Alone);
+        pairs
+    }
+
+    /// [`AllPairs::new`] where each of `others`, all of whom have `x`, counts a part of the pairs.
+    ///
+    /// # Errors
+    /// Where another process is gone.
+    ///
+    /// # Panics
+    /// When `people` is not n long.
+    pub fn shared<O: Others>(x: &Tensor, people: &[i64], others: &O) -> Result<AllPairs, O::Error> {
         let x = widen(&x.detach());
         let n = x.size()[0];
         assert_eq!(n as usize, people.len(), "one identity a row");
@@ -47,8 +60,8 @@ impl AllPairs {
         let column = Tensor::arange(n, (Kind::Int64, x.device()));
         let mut counts = Tensor::zeros([2 * BINS], (Kind::Int64, x.device()));
         let rows = (BLOCK / n.max(1)).clamp(1, n.max(1));
-        let mut start = 0;
-        while start < n {
+        // By turns: later blocks have fewer columns.
+        for start in (0..n).step_by(rows as usize).skip(others.rank()).step_by(others.size().max(1)) {
             let count = rows.min(n - start);
             // Only columns right of the block's first row: the others were counted from the other side.
             let (right, labels_right) = (x.narrow(0, start, n - start), labels.narrow(0, start, n - start));
@@ -58,11 +71,14 @@ impl AllPairs {
             let cell = bin.to_kind(Kind::Int64) + same.to_kind(Kind::Int64) * BINS;
             let above = column.narrow(0, start, count).unsqueeze(1).lt_tensor(&column.narrow(0, start, n - start));
             counts += cell.masked_select(&above).bincount(None::<&Tensor>, 2 * BINS);
-            start += count;
         }
-        let counts: Vec<u64> = numbers::<i64>(&counts).into_iter().map(|count| count as u64).collect();
-        let (different, same) = counts.split_at(BINS as usize);
-        AllPairs { different: different.to_vec(), same: same.to_vec() }
+        let own: Vec<f64> = numbers::<i64>(&counts).into_iter().map(|count| count as f64).collect();
+        let mut counts = vec![0; own.len()];
+        for list in others.gather(&own)? {
+            counts.iter_mut().zip(list).for_each(|(sum, count)| *sum += count as u64);
+        }
+        let same = counts.split_off(BINS as usize);
+        Ok(AllPairs { different: counts, same })
     }
 
     /// Different pairs and same pairs.
@@ -117,6 +133,21 @@ impl AllPairs {
 /// mean and its [`standard_error`]. People are dealt to the parts in order of their numbers. None where a part
 /// would have no same or no different pairs.
 pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> Option<(f64, f64)> {
+    let Ok(found) = val_over_splits_shared(x, people, splits, far, &Alone);
+    found
+}
+
+/// [`val_over_splits`] with the pairs of each part counted by all of `others`.
+///
+/// # Errors
+/// Where another process is gone.
+pub fn val_over_splits_shared<O: Others>(
+    x: &Tensor,
+    people: &[i64],
+    splits: usize,
+    far: f64,
+    others: &O,
+) -> Result<Option<(f64, f64)>, O::Error> {
     let known: Vec<i64> = people.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let part = |person: i64| known.binary_search(&person).unwrap_or(0) * splits / known.len().max(1);
     let mut vals = Vec::with_capacity(splits);
@@ -125,12 +156,12 @@ pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> O
             (0..people.len()).filter(|&row| part(people[row]) == split).map(|row| row as i64).collect();
         let who: Vec<i64> = rows.iter().map(|&row| people[row as usize]).collect();
         let index = Tensor::from_slice(&rows).to_device(x.device());
-        let pairs = AllPairs::new(&x.index_select(0, &index), &who);
+        let pairs = AllPairs::shared(&x.index_select(0, &index), &who, others)?;
         let (different, same) = pairs.pairs();
         if different == 0 || same == 0 {
-            return None;
+            return Ok(None);
         }
         vals.push(pairs.val_at_far(far).val);
     }
-    (splits > 1).then(|| (mean_std(&vals).0, standard_error(&vals)))
+    Ok((splits > 1).then(|| (mean_std(&vals).0, standard_error(&vals))))
 }

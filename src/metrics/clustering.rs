@@ -2,11 +2,17 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::Range;
 
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
+use super::shared::{Alone, Dealt, Others};
+use crate::distance::Metric;
 use crate::real::numbers;
+
+/// Rows whose distances to one point, or to some, are computed at once.
+const BLOCK: usize = 1024;
 
 /// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
 /// the diagonal are read): starting from single points, the two clusters with the smallest mean distance between their
@@ -87,7 +93,22 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
 ///
 /// The mean squared distance of two clusters follows from their means a and b and mean squared lengths p and q, p + q - 2 ab;
 /// and what has nobody within `threshold` never will have (average linkage is reducible).
-pub fn average_linkage(x: &Tensor, threshold: f64, mut done: impl FnMut()) -> Vec<usize> {
+pub fn average_linkage(x: &Tensor, threshold: f64, done: impl FnMut()) -> Vec<usize> {
+    let Ok(of) = average_linkage_shared(x, threshold, &Alone, done);
+    of
+}
+
+/// [`average_linkage`] where each of `others`, all of whom have `x`, computes distances to a part of the rows. They meet for
+/// each nearest cluster that is looked for, up to 3 n times: worth it from some million numbers in `x` on.
+///
+/// # Errors
+/// Where another process is gone.
+pub fn average_linkage_shared<O: Others>(
+    x: &Tensor,
+    threshold: f64,
+    others: &O,
+    mut done: impl FnMut(),
+) -> Result<Vec<usize>, O::Error> {
     let mut x = x.detach().to_device(Device::Cpu).to_kind(Kind::Float).copy();
     let n = x.size()[0] as usize;
     let mut square = x.square().sum_dim_intlist(1, false, Kind::Float);
@@ -96,6 +117,7 @@ pub fn average_linkage(x: &Tensor, threshold: f64, mut done: impl FnMut()) -> Ve
     let mut root: Vec<usize> = (0..n).collect();
     let (mut left, mut start) = (n, 0);
     let mut chain: Vec<usize> = Vec::new();
+    let mut dealt = Dealt::new(n, BLOCK, others);
     while left > 1 {
         if chain.is_empty() {
             if 2 * left < first.len() {
@@ -104,6 +126,7 @@ pub fn average_linkage(x: &Tensor, threshold: f64, mut done: impl FnMut()) -> Ve
                 (x, square) = (x.index_select(0, &rows), square.index_select(0, &rows));
                 first = kept.iter().map(|&row| first[row]).collect();
                 (size, start) = (kept.iter().map(|&row| size[row]).collect(), 0);
+                dealt = Dealt::new(first.len(), BLOCK, others);
             }
             while size[start] == 0. {
                 start += 1;
@@ -111,15 +134,15 @@ pub fn average_linkage(x: &Tensor, threshold: f64, mut done: impl FnMut()) -> Ve
             chain.push(start);
         }
         let tip = chain[chain.len() - 1];
-        let (own, length) = (x.get(tip as i64), square.double_value(&[tip as i64]));
-        let distance = (&square - x.mv(&own) * 2.).nan_to_num(f64::INFINITY, f64::INFINITY, f64::INFINITY);
-        let _ = distance.get(tip as i64).fill_(f64::INFINITY);
-        let mut near = distance.argmin(0, false).int64_value(&[]) as usize;
-        let at = |row: usize| distance.double_value(&[row as i64]);
         let before = chain.len().checked_sub(2).map(|place| chain[place]);
+        let (own, length) = (x.get(tip as i64), square.double_value(&[tip as i64]));
+        let mut near = nearest(&x, &square, tip, before, &dealt, others)?;
         // On a tie the one before wins, else the chain would not end: also where rounding makes one.
-        near = before.filter(|&before| at(before) - at(near) <= 1e-5 * (1. + length)).unwrap_or(near);
-        let gone = if at(near) + length >= threshold || at(near).is_infinite() {
+        if let Some(before) = before.filter(|_| near.before - near.distance <= 1e-5 * (1. + length)) {
+            (near.row, near.distance) = (before, near.before);
+        }
+        let Nearest { row: near, distance, .. } = near;
+        let gone = if distance + length >= threshold || distance.is_infinite() {
             chain.pop();
             tip
         } else if Some(near) != before {
@@ -145,7 +168,49 @@ pub fn average_linkage(x: &Tensor, threshold: f64, mut done: impl FnMut()) -> Ve
     for row in 0..n {
         root[row] = root[root[row]]; // which comes before it
     }
-    numbered(root.into_iter())
+    Ok(numbered(root.into_iter()))
+}
+
+/// The row that is nearest to another, its distance less the other's own squared length, and that of the one before.
+struct Nearest {
+    row: usize,
+    distance: f64,
+    before: f64,
+}
+
+/// The row of `x`, of squared lengths `square`, that is nearest to the row `tip`.
+fn nearest<O: Others>(
+    x: &Tensor,
+    square: &Tensor,
+    tip: usize,
+    before: Option<usize>,
+    dealt: &Dealt,
+    others: &O,
+) -> Result<Nearest, O::Error> {
+    let (rows, point) = (dealt.own(), x.get(tip as i64));
+    let mut own = [f64::INFINITY, 0., f64::INFINITY];
+    if !rows.is_empty() {
+        let part = |of: &Tensor, rows: &Range<usize>| of.narrow(0, rows.start as i64, rows.len() as i64);
+        let product = Tensor::cat(&dealt.blocks().map(|rows| part(x, &rows).mv(&point)).collect::<Vec<_>>(), 0);
+        let distance = part(square, &rows) - product * 2.;
+        let distance = distance.nan_to_num(f64::INFINITY, f64::INFINITY, f64::INFINITY);
+        let place = |row: usize| (row - rows.start) as i64;
+        if rows.contains(&tip) {
+            let _ = distance.get(place(tip)).fill_(f64::INFINITY);
+        }
+        let near = distance.argmin(0, false).int64_value(&[]);
+        let before = before.filter(|before| rows.contains(before));
+        let before = before.map_or(f64::INFINITY, |before| distance.double_value(&[place(before)]));
+        own = [distance.double_value(&[near]), near as f64 + rows.start as f64, before];
+    }
+    let all =
+        others.gather(&own)?.into_iter().map(|of| Nearest { distance: of[0], row: of[1] as usize, before: of[2] });
+    // Of equally near ones the first.
+    let nearer = |a: Nearest, b: Nearest| {
+        let before = a.before.min(b.before);
+        Nearest { before, ..if b.distance < a.distance { b } else { a } }
+    };
+    Ok(all.reduce(nearer).unwrap_or(Nearest { row: 0, distance: f64::INFINITY, before: f64::INFINITY }))
 }
 
 /// Clusters numbered from 0 in order of first members.
@@ -160,42 +225,72 @@ fn numbered<K: Eq + Hash>(of: impl Iterator<Item = K>) -> Vec<usize> {
 
 /// k-means clusters of the rows of `x` `[n, D]` (any float kind): k-means++ (Arthur and Vassilvitskii 2007) drawn by
 /// `seed`, then Lloyd's steps until no row moves, at most `steps`. A cluster number for each row, numbered in order of
-/// first members; a cluster that loses all its rows keeps its centre. O(n k) memory.
+/// first members; a cluster that loses all its rows keeps its centre. O(n + k) memory beside the rows.
 ///
 /// # Panics
 /// When `k` is not in 1..=n.
 pub fn k_means(x: &Tensor, k: usize, seed: u64, steps: usize) -> Vec<usize> {
+    let Ok(of) = k_means_shared(x, k, seed, steps, &Alone);
+    of
+}
+
+/// [`k_means`] where each of `others`, all of whom have `x`, computes distances of a part of the rows.
+///
+/// # Errors
+/// Where another process is gone.
+///
+/// # Panics
+/// When `k` is not in 1..=n.
+pub fn k_means_shared<O: Others>(
+    x: &Tensor,
+    k: usize,
+    seed: u64,
+    steps: usize,
+    others: &O,
+) -> Result<Vec<usize>, O::Error> {
     let x = x.detach().to_device(Device::Cpu).to_kind(Kind::Double);
     let n = x.size()[0] as usize;
     assert!((1..=n).contains(&k), "cannot make {k} clusters of {n} points");
+    let x = &x - x.mean_dim(0, true, None::<Kind>); // which no distance sees, but rounding does
+    let dealt = Dealt::new(n, BLOCK, others);
     let row = |i: usize| x.narrow(0, i as i64, 1);
-    let to = |centres: &Tensor| crate::distance::Metric::SquaredEuclidean.matrix(&x, centres);
+    let blocks = || dealt.blocks().map(|rows| x.narrow(0, rows.start as i64, rows.len() as i64));
+    // From differences: 0 between equal rows.
+    let from = |i: usize| -> Result<Vec<f64>, O::Error> {
+        let own = blocks().flat_map(|rows| numbers::<f64>(&Metric::SquaredEuclidean.paired(&rows, &row(i))));
+        dealt.gather(own.collect(), others)
+    };
+    let to_nearest = |centres: &Tensor| -> Result<Vec<i64>, O::Error> {
+        let square = centres.square().sum_dim_intlist(1, false, None::<Kind>);
+        let nearest = |rows: Tensor| numbers::<i64>(&(&square - rows.matmul(&centres.tr()) * 2.).argmin(1, false));
+        dealt.gather(blocks().flat_map(nearest).collect(), others)
+    };
     let mut rng = crate::seed::at(seed, k as u64, 0);
-    let mut centres = vec![row(rng.random_range(0..n))];
-    let mut near = numbers(&to(&centres[0]));
+    let first = rng.random_range(0..n);
+    let (mut centres, mut near) = (vec![row(first)], from(first)?);
     while centres.len() < k {
         let total: f64 = near.iter().sum();
         let mut left = rng.random::<f64>() * total;
         // Where all rows are centres already (duplicates), any row serves.
         let next = near.iter().position(|d| (left -= d, left < 0.).1).unwrap_or(centres.len() % n);
         centres.push(row(next));
-        let distance = numbers(&to(&row(next)));
-        near.iter_mut().zip(distance).for_each(|(near, d)| *near = near.min(d));
+        near.iter_mut().zip(from(next)?).for_each(|(near, d)| *near = near.min(d));
     }
     let mut centres = Tensor::cat(&centres, 0);
-    let mut of = to(&centres).argmin(1, false);
+    let mut of = to_nearest(&centres)?;
     for _ in 0..steps {
-        let sums = centres.zeros_like().index_add(0, &of, &x);
-        let counts = of.bincount(None::<&Tensor>, k as i64).to_kind(Kind::Double).unsqueeze(1);
+        let at = Tensor::from_slice(&of);
+        let sums = centres.zeros_like().index_add(0, &at, &x);
+        let counts = at.bincount(None::<&Tensor>, k as i64).to_kind(Kind::Double).unsqueeze(1);
         centres = (sums / counts.clamp_min(1.)).where_self(&counts.gt(0.), &centres);
-        let next = to(&centres).argmin(1, false);
+        let next = to_nearest(&centres)?;
         let still = next == of;
         of = next;
         if still {
             break;
         }
     }
-    numbered(numbers::<i64>(&of).into_iter())
+    Ok(numbered(of.into_iter()))
 }
 
 /// Precision, recall and their harmonic mean, fractions.

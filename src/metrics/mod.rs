@@ -9,7 +9,10 @@ pub mod multilabel;
 pub mod pairwise;
 pub mod recognition;
 pub mod retrieval;
+mod shared;
 pub mod verification;
+
+pub use shared::{Alone, Others};
 
 /// The mean of `values` and their population standard deviation, as tables over seeds print them. NaN without values.
 pub fn mean_and_spread(values: &[f64]) -> (f64, f64) {

@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom;
 use tch::{Kind, Tensor};
 
+use super::shared::{Alone, Dealt, Others};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;
+
+/// Distances that are computed at once, about.
+const CELLS: usize = 1 << 23;
 
 /// The person of each probe by a vote of its `k` nearest gallery rows: the most frequent person, and of equally
 /// frequent ones the one with the nearest row. `gallery` `[G, D]` with persons `people` (G of them), `probe` `[P, D]`;
@@ -16,11 +20,32 @@ use crate::real::numbers;
 /// # Panics
 /// When the lengths differ, or `k` is not in 1..=G.
 pub fn nearest(gallery: &Tensor, people: &[i64], probe: &Tensor, k: usize, metric: Metric) -> Vec<i64> {
+    let Ok(answers) = nearest_shared(gallery, people, probe, k, metric, &Alone);
+    answers
+}
+
+/// [`nearest`] where each of `others`, all of whom have all rows, answers a part of the probes.
+///
+/// # Errors
+/// Where another process is gone.
+///
+/// # Panics
+/// As [`nearest`].
+pub fn nearest_shared<O: Others>(
+    gallery: &Tensor,
+    people: &[i64],
+    probe: &Tensor,
+    k: usize,
+    metric: Metric,
+    others: &O,
+) -> Result<Vec<i64>, O::Error> {
     assert_eq!(gallery.size()[0] as usize, people.len(), "one person a gallery row");
     assert!((1..=people.len()).contains(&k), "k must be in 1..={}", people.len());
     let (gallery, probe) = (widen(&gallery.detach()), widen(&probe.detach()));
-    let mut answers = Vec::with_capacity(probe.size()[0] as usize);
-    for block in probe.split(1024, 0) {
+    let dealt = Dealt::new(probe.size()[0] as usize, (CELLS / people.len()).clamp(16, 1024), others);
+    let mut answers = Vec::with_capacity(dealt.own().len());
+    for block in dealt.blocks() {
+        let block = probe.narrow(0, block.start as i64, block.len() as i64);
         let (_, rows) = metric.matrix(&block, &gallery).topk(k as i64, 1, false, true);
         answers.extend(numbers::<i64>(&rows).chunks(k).map(|rows| {
             let mut votes: BTreeMap<i64, (usize, usize)> = BTreeMap::new();
@@ -30,7 +55,7 @@ pub fn nearest(gallery: &Tensor, people: &[i64], probe: &Tensor, k: usize, metri
             votes.into_iter().max_by_key(|(_, (count, rank))| (*count, k - rank)).map_or(0, |(person, _)| person)
         }));
     }
-    answers
+    dealt.gather(answers, others)
 }
 
 /// Splits images into enrolled and probes: of each person with more than `enrolled` images that many, drawn by `seed`,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::Rows;
@@ -15,7 +16,7 @@ use crate::loader::Loader;
 use crate::models::{Network, channels_last, hold_weights};
 use crate::outputs::{self, MADE_BY, mark};
 use crate::real::numbers;
-use crate::say::Bar;
+use crate::say::{Bar, first_line};
 use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Recipe, TestViews};
 
@@ -38,7 +39,14 @@ pub struct Embedding {
     pub skip_unreadable: bool,
     /// The processes at work: each embeds a share of the photos, and all have all embeddings in the end.
     pub world: World,
+    /// Bytes of embeddings that memory holds. More lie in a file of the folder for temporary files, one of each process.
+    pub held: usize,
 }
+
+/// Bytes of embeddings that memory holds, where nothing else is said.
+pub const HELD: usize = 1 << 30;
+/// Numbers of embeddings that are on their way to such a file at once.
+const ON_THE_WAY: usize = 1 << 24;
 
 /// How many inputs of `height` x `width` pixels go through a network at once where nothing is kept for a gradient: on a CPU
 /// so many that what a layer puts out (64 channels of half the size, where networks are largest) stays about as large as a
@@ -58,10 +66,32 @@ impl Embedding {
             let asked = "the photos to embed, or how: give every process the same data and flags";
             self.world.agree(asked, &(names, format!("{:?} {:?} {}", self.views, self.recipe, self.amp)))?;
         }
+        let width = network.width() as usize;
+        let is_held = self.holds(photos.len(), network);
+        let most = if is_held { photos.len() } else { (ON_THE_WAY / width.max(1)).max(self.world.size()) };
+        let parts: Vec<&[Photo]> = photos.chunks(most.max(1)).collect();
         // Fewer photos than processes: each embeds them all.
-        let own = |photos: &[Photo]| self.own(network, photos, &mut Bar::new(what, photos.len() as u64, 0));
-        let Ok(shares) = self.world.shares(photos.len(), 1) else { return own(photos) };
-        self.world.gather(&own(&photos[shares.own()])?, &shares)
+        let shares = |photos: &[Photo]| self.world.shares(photos.len(), 1).ok();
+        let own = |photos: &[Photo]| shares(photos).map_or(0..photos.len(), |shares| shares.own());
+        let mut bar = Bar::new(what, parts.iter().map(|part| own(part).len() as u64).sum(), 0);
+        let mut embed = |photos: &[Photo]| -> Result<Tensor> {
+            let x = self.own(network, &photos[own(photos)], &mut bar)?;
+            shares(photos).map_or_else(|| Ok(x.shallow_clone()), |shares| self.world.gather(&x, &shares))
+        };
+        if is_held {
+            return embed(photos);
+        }
+        let (all, mut from) = (on_disk(photos.len(), network.width())?, 0);
+        for part in parts {
+            all.narrow(0, from, part.len() as i64).copy_(&embed(part)?);
+            from += part.len() as i64;
+        }
+        Ok(all)
+    }
+
+    /// Whether memory holds the embeddings of so many photos.
+    pub(super) fn holds(&self, photos: usize, network: &dyn Network) -> bool {
+        photos * network.width() as usize * 4 <= self.held
     }
 
     /// Photos that go through the network at once.
@@ -96,6 +126,26 @@ impl Embedding {
             Ok(stage(recipe.test_batch(photos.iter().map(|photo| &photo.source), views)?, device))
         })
     }
+}
+
+/// f32 `[rows, width]` in a file of the folder for temporary files, mapped, of which the system keeps in memory what fits. It
+/// has no name, and is gone with the tensor or the process.
+fn on_disk(rows: usize, width: i64) -> Result<Tensor> {
+    let (folder, numbers) = (std::env::temp_dir(), rows as i64 * width);
+    let cannot = || {
+        let mib = (4 * numbers) >> 20;
+        format!("{} cannot hold {mib} MiB of embeddings: name a folder on a disk with room by TMPDIR", folder.display())
+    };
+    let prefix = format!("rankle-{}-", std::process::id());
+    let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder).with_context(cannot)?;
+    // All of it now: what a full disk lacks later would end the process without a word.
+    // SAFETY: takes an open file and two numbers.
+    let made = match unsafe { libc::posix_fallocate(file.as_file().as_raw_fd(), 0, 4 * numbers) } {
+        0 => Tensor::f_from_file(&file.path().to_string_lossy(), true, Some(numbers), (Kind::Float, Device::Cpu))
+            .map_err(|error| anyhow!(first_line(&error.to_string()).to_string())),
+        error => Err(std::io::Error::from_raw_os_error(error).into()),
+    };
+    Ok(made.with_context(cannot)?.view([rows as i64, width]))
 }
 
 /// What [`write`] writes by a file's ending.
@@ -154,6 +204,9 @@ pub fn write(out: &Path, rows: &Rows) -> Result<()> {
     }
 }
 
+/// Rows that are averaged at once.
+const AVERAGED: i64 = 1 << 13;
+
 /// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` and the first row of
 /// each. The mean embedding of a tracklet (1703.07737, Section 4.3).
 pub fn average_by(x: &Tensor, keys: &[i64]) -> (Tensor, Vec<usize>) {
@@ -170,15 +223,12 @@ pub fn average_by(x: &Tensor, keys: &[i64]) -> (Tensor, Vec<usize>) {
         })
         .collect();
     let groups = Tensor::from_slice(&groups);
-    let sums = Tensor::zeros([firsts.len() as i64, x.size()[1]], (Kind::Double, Device::Cpu)).index_add(
-        0,
-        &groups,
-        &x.to_kind(Kind::Double),
-    );
-    let counts = Tensor::zeros([firsts.len() as i64], (Kind::Double, Device::Cpu)).index_add(
-        0,
-        &groups,
-        &Tensor::ones([keys.len() as i64], (Kind::Double, Device::Cpu)),
-    );
+    let zeros = |width: &[i64]| Tensor::zeros([&[firsts.len() as i64], width].concat(), (Kind::Double, Device::Cpu));
+    let (mut sums, mut counts) = (zeros(&[x.size()[1]]), zeros(&[]));
+    // Some rows at a time: in f64 all would take twice the memory of `x`.
+    for (groups, x) in groups.split(AVERAGED, 0).iter().zip(x.split(AVERAGED, 0)) {
+        sums = sums.index_add_(0, groups, &x.to_kind(Kind::Double));
+        counts = counts.index_add_(0, groups, &Tensor::ones_like(groups).to_kind(Kind::Double));
+    }
     ((sums / counts.unsqueeze(1)).to_kind(Kind::Float), firsts)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::embed::{Embedding, at_once};
+use super::embed::{Embedding, HELD, at_once};
 use super::reid::has_cameras;
 use super::{Brought, Data, Rows};
 use crate::collectives::Shares;
@@ -183,6 +183,7 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
         amp: run.amp,
         world: run.world().clone(),
         skip_unreadable: run.machine.skip_unreadable,
+        held: HELD,
     }
 }
 

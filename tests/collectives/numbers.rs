@@ -4,11 +4,15 @@
 //! something is off.
 
 use std::process::Command;
+use std::time::Duration;
 
 use rankle::collectives::{Gradients, PATIENCE, World};
 use rankle::distance::Metric;
 use rankle::losses::{Margin, Tally, embedded::Loss, triplet};
-use rankle::metrics::retrieval::{self, Ap, Exclude, Identity};
+use rankle::metrics::all_pairs::{AllPairs, val_over_splits, val_over_splits_shared};
+use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_means, k_means_shared};
+use rankle::metrics::recognition::{nearest, nearest_shared};
+use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal};
 use rankle::mining::{Negative, Pick};
 use rankle::models::layers::{Init, Scope, synchronise_batch_norm};
 use rankle::optim::{Optimizer, Rule};
@@ -18,12 +22,12 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::launch::Processes;
-use crate::common::{all_close, gradient, matrix, numbers, value};
+use crate::common::{all_close, gradient, matrix, numbers, value, within};
 
 const JOB: &str = "RANKLE_TEST_JOB";
 
-/// Runs `job` in `size` processes of this test binary.
-fn together(size: usize, job: &str) {
+/// `size` processes of this test binary at work on `job`.
+fn start(size: usize, job: &str) -> Processes {
     let this = std::env::current_exe().expect("this test binary");
     let program = |_| {
         let mut command = Command::new(&this);
@@ -33,7 +37,12 @@ fn together(size: usize, job: &str) {
             .env("RANKLE_JOIN_ALONE", "1");
         command
     };
-    let said = Processes::start(size, program).good();
+    Processes::start(size, program)
+}
+
+/// Runs `job` in `size` processes to its good end.
+fn together(size: usize, job: &str) {
+    let said = start(size, job).good();
     assert!(said.contains("1 passed"), "{job} did not run: {said}");
 }
 
@@ -41,7 +50,8 @@ fn together(size: usize, job: &str) {
 #[test]
 fn a_process() {
     let Ok(job) = std::env::var(JOB) else { return };
-    let world = World::join(Device::Cpu, PATIENCE).expect("the others");
+    let patience = if job == "fails" { Duration::from_secs(4) } else { PATIENCE };
+    let world = World::join(Device::Cpu, patience).expect("the others");
     assert!(!world.is_alone());
     match job.as_str() {
         "numbers" => collectives(&world),
@@ -49,6 +59,9 @@ fn a_process() {
         "cached" => cached_gradients(&world),
         "batch norm" => batch_norm(&world),
         "retrieval" => retrieval_in_parts(&world),
+        "reranking" => reranked_by_all(&world),
+        "faces" => faces_judged_by_all(&world),
+        "fails" => fails_beside_one_that_stands_still(&world),
         other => panic!("no job {other}"),
     }
     rankle::collectives::finish();
@@ -82,6 +95,42 @@ fn synchronised_batch_norm_is_that_of_the_whole_batch() {
 fn retrieval_in_parts_is_retrieval() {
     together(2, "retrieval");
     together(4, "retrieval");
+}
+
+#[test]
+fn reranking_by_all_is_that_of_one() {
+    together(2, "reranking");
+    together(3, "reranking");
+}
+
+#[test]
+fn faces_judged_by_all_are_judged_as_by_one() {
+    together(2, "faces");
+    together(3, "faces");
+}
+
+/// Its own reason is said though the meeting place, in a process that stands still, answers nobody.
+#[test]
+fn a_process_that_fails_says_why_though_the_meeting_place_hangs() {
+    let mut two = start(2, "fails");
+    let ended = within(20, || two.children[1].try_wait().expect("waits").is_some());
+    two.children[0].kill().expect("ends");
+    let output = two.end().remove(1);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        ended && output.status.code() == Some(1) && said.contains("error: ") && said.contains("the disk is full"),
+        "{said}"
+    );
+}
+
+fn fails_beside_one_that_stands_still(world: &World) {
+    world.barrier().expect("both");
+    if world.leads() {
+        // SAFETY: this process stops itself, until the test ends it.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    rankle::collectives::fall("the disk is full");
 }
 
 /// Row i of process r is 10 r + i in the first column.
@@ -324,6 +373,17 @@ fn retrieval_in_parts(world: &World) {
             assert_eq!(counts(&all), counts(&one));
         }
     }
+    // A gallery that is read again for each block of queries.
+    for (queries, gallery, metric) in
+        [(1100, 300, Metric::Euclidean), (40, 9000, Metric::Cosine), (1, 5, Metric::Cosine), (0, 3, Metric::Cosine)]
+    {
+        let (x, y) = (matrix(61, queries, 5), matrix(62, gallery, 5));
+        let who = |i: usize| who((i * i % 61) as i64 - 1, i as i64 % 3);
+        let (q, g): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
+        let (rule, ap) = (Exclude::SameCamera, Ap::Step);
+        let all = retrieval::evaluate_streamed(&x, &y, &q, &g, metric, rule, ap, world).expect("the others' rows");
+        assert_eq!(all.answers, retrieval::evaluate(&x, &y, &q, &g, metric, rule, ap).answers, "{queries} queries");
+    }
     // The queries are the gallery; then fewer items than processes, and none.
     let x = matrix(9, 40, 4);
     let people: Vec<Identity> = (0..40).map(|i| who(i / 4 + 1, 0)).collect();
@@ -341,5 +401,60 @@ fn retrieval_in_parts(world: &World) {
             world,
         );
         assert_eq!(all.expect("the others' parts").answers, one.answers);
+    }
+}
+
+fn reranked_by_all(world: &World) {
+    // Several blocks a process, uneven; ties, junk, distractors, a row that is no number; then fewer rows than processes.
+    for (queries, gallery, kind) in [
+        (1100, 1300, Kind::Float),
+        (70, 1100, Kind::Double),
+        (5, 40, Kind::Float),
+        (2, 1, Kind::Float),
+        (0, 3, Kind::Float),
+    ] {
+        let x = (matrix(41, queries + gallery, 4) * 3.).round() + matrix(42, queries + gallery, 4) * 0.1;
+        let x = x.to_kind(kind);
+        if gallery > 20 {
+            let _ = x.get(queries as i64 + 17).get(1).fill_(f64::NAN);
+        }
+        let (q, g) = (x.narrow(0, 0, queries as i64), x.narrow(0, queries as i64, gallery as i64));
+        let who = |i: usize| Identity { person: (i * i % 97) as i64 - 1, camera: (i % 3) as i64 };
+        let (askers, shelf): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
+        let Reciprocal { k1, k2, lambda } = Reciprocal::AUTHORS;
+        let dist = retrieval::rerank(&q, &g, k1, k2, lambda);
+        let (rule, ap) = (Exclude::SameCamera, Ap::Step);
+        let one = retrieval::evaluate_distances(&dist, &askers, &shelf, rule, ap);
+        let all = retrieval::evaluate_reranked(&q, &g, &askers, &shelf, Reciprocal::AUTHORS, rule, ap, world);
+        let all = all.expect("the others' rows");
+        assert_eq!(all.answers, one.answers, "{queries} queries");
+        assert!(queries < 70 || one.answers.iter().flatten().count() > 50);
+        let counts = |r: &retrieval::Retrieval| (r.skipped, r.non_finite, r.gallery, r.junk, r.distractors);
+        assert_eq!(counts(&all), counts(&one));
+    }
+}
+
+fn faces_judged_by_all(world: &World) {
+    let gone = "the others' rows";
+    // Two blocks and a part; people of four faces each, near one another.
+    let people: Vec<i64> = (0..2500).map(|row| row / 4).collect();
+    let centres = matrix(51, 625, 6).index_select(0, &Tensor::from_slice(&people));
+    let x = rankle::distance::normalize(&(centres + matrix(52, 2500, 6) * 0.2)).to_kind(Kind::Float);
+    let counts = |of: &AllPairs| (of.pairs(), of.roc());
+    assert_eq!(counts(&AllPairs::shared(&x, &people, world).expect(gone)), counts(&AllPairs::new(&x, &people)));
+    let one = val_over_splits(&x, &people, 5, 1e-3);
+    assert!(one.is_some());
+    assert_eq!(val_over_splits_shared(&x, &people, 5, 1e-3, world).expect(gone), one);
+    let (gallery, metric) = (x.narrow(0, 0, 1200), Metric::SquaredEuclidean);
+    let known = nearest(&gallery, &people[..1200], &x, 3, metric);
+    assert_eq!(nearest_shared(&gallery, &people[..1200], &x, 3, metric, world).expect(gone), known);
+    for rows in [1100, 2, 0] {
+        let x = x.narrow(0, 0, rows);
+        let of = average_linkage(&x, 0.02, || ());
+        assert!(rows < 9 || (9..1100).contains(of.iter().max().expect("clusters")));
+        assert_eq!(average_linkage_shared(&x, 0.02, world, || ()).expect(gone), of);
+    }
+    for (x, k) in [(&x, 40), (&x.narrow(0, 0, 3), 3)] {
+        assert_eq!(k_means_shared(x, k, 7, 5, world).expect(gone), k_means(x, k, 7, 5));
     }
 }

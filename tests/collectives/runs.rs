@@ -89,21 +89,22 @@ fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one(
     start(2, &place, "train @own").good();
     assert!((means("own")[0] - means("one")[0]).abs() > 1e-4);
 
-    // Three processes score the run to the digits that one process finds.
-    let scores = |size| {
-        let said = start(size, &place, "evaluate @one --device cpu --rerank").good();
-        has(&said, "single query");
+    scores_of_three_are_those_of_one(&place, "evaluate @one --device cpu --rerank", 8);
+}
+
+/// Three processes score the run `one` to the digits that one process finds.
+#[track_caller]
+fn scores_of_three_are_those_of_one(place: &Place, line: &str, least: usize) {
+    let scores = |size| -> Vec<(String, f64)> {
+        start(size, place, line).good();
         let scores = place.json("one/results.json")["scores"].clone();
         fs::remove_file(place.path("one/results.json")).expect("removed");
-        scores
-    };
-    let (by_one, by_three) = (scores(1), scores(3));
-    let numbers = |scores: &Value| -> Vec<(String, f64)> {
         let map = scores.as_object().expect("scores").clone();
         map.into_iter().map(|(name, score)| (name, score.as_f64().expect("a number"))).collect()
     };
-    assert!(numbers(&by_one).len() > 8);
-    for ((name, ours), (other, theirs)) in numbers(&by_three).into_iter().zip(numbers(&by_one)) {
+    let (by_one, by_three) = (scores(1), scores(3));
+    assert!(by_one.len() > least, "{by_one:?}");
+    for ((name, ours), (other, theirs)) in by_three.into_iter().zip(by_one) {
         assert_eq!(name, other);
         close(ours, theirs, 1e-6);
     }
@@ -128,6 +129,7 @@ fn facenet_in_three_processes_sees_the_pairs_of_one() {
         assert_eq!((&ours["step"], &ours["terms"]), (&theirs["step"], &theirs["terms"]));
         close(ours["mean"].as_f64().expect("a number"), theirs["mean"].as_f64().expect("a number"), 1e-3);
     }
+    scores_of_three_are_those_of_one(&place, "evaluate @one --device cpu --enrolled 1 --neighbours 1", 10);
     // In chunks a share takes several passes; their number differs, which synchronised statistics can't have.
     start(3, &place, "train @chunks --chunk 4").good();
     let outputs = start(3, &place, "train @both --chunk 4 --sync-batch-norm").end();

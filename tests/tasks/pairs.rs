@@ -7,7 +7,7 @@ use rankle::losses::quadruplet::{self, Dissimilarity};
 use rankle::models::layers::Scope;
 use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
 use rankle::study::{Grid, Row};
-use rankle::tasks::embed::Embedding;
+use rankle::tasks::embed::{Embedding, HELD};
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::transform::{Recipe, TestViews};
 use tch::nn::VarStore;
@@ -26,6 +26,7 @@ fn images(batch: usize) -> Embedding {
         amp: false,
         world,
         skip_unreadable: false,
+        held: HELD,
     }
 }
 
@@ -96,6 +97,12 @@ fn a_network_of_single_images_is_compared_by_its_embeddings() {
         QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, Input::Image, (64, 32), 16, 0., Start::He).expect("fits");
     let comparison = Comparison { images: images(4), by: Dissimilarity::Embedding, order: Order::Both };
     let x = comparison.images.photos(&net, &set.query, "embed").expect("embeds");
+    // What memory shall not hold lies in a file, which has no name.
+    let on_disk = Embedding { held: 0, ..comparison.images.clone() }.photos(&net, &set.query, "embed").expect("embeds");
+    all_close(&on_disk, &x, 0.);
+    let left = std::fs::read_dir(std::env::temp_dir()).expect("a folder").flatten();
+    let own = format!("rankle-{}-", std::process::id());
+    assert!(left.into_iter().all(|file| !file.file_name().to_string_lossy().starts_with(&own)));
     let matrix = comparison.matrix(&net, &set.query, &set.query).expect("compares");
     let squared = |i: i64, j: i64| value(&(x.get(i) - x.get(j)).square().sum(Kind::Double));
     close(matrix.double_value(&[0, 2]), squared(0, 2), 1e-5);

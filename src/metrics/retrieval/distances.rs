@@ -39,11 +39,25 @@ impl Distances {
             let (a, a_zero) = prepared(a, kind, metric);
             let (b, b_zero) = prepared(&b.to_device(a.device()), kind, metric);
             let centre = centre(&b, kind);
-            // Half the squared distance of unit rows is 1 - cos.
-            let scale = if metric == Metric::Cosine { 0.5f64.sqrt() } else { 1.0 };
-            let left = side(&a, a_zero.as_ref(), &centre, scale, |x, norm| [x * -2.0, norm.copy(), norm.ones_like()]);
-            let right = side(&b, b_zero.as_ref(), &centre, scale, |y, norm| [y.copy(), norm.ones_like(), norm.copy()]);
+            let left = left(&a, a_zero.as_ref(), &centre, metric);
+            let right = right(&b, b_zero.as_ref(), &centre, metric);
             Distances { left, right }
+        })
+    }
+
+    /// The rows of `x` `[N, D]` against each other: [`Distances::of`] says which against all.
+    pub(super) fn among(x: &Tensor, metric: Metric) -> Distances {
+        Distances::new(&x.narrow(0, 0, 0), x, metric)
+    }
+
+    /// The rows `rows` of the other set against all of it.
+    pub(super) fn of(&self, rows: &Range<usize>) -> Distances {
+        tch::no_grad(|| {
+            let y = self.right.narrow(0, rows.start as i64, rows.len() as i64);
+            let d = y.size()[1] - 2;
+            let part = |from, n| y.narrow(1, from, n);
+            let left = Tensor::cat(&[part(0, d) * -2.0, part(d + 1, 1), part(d, 1)], 1);
+            Distances { left, right: self.right.shallow_clone() }
         })
     }
 
@@ -94,6 +108,74 @@ impl Distances {
 
 /// Rows that are prepared at once: few enough to stay in cache, and a gallery is not copied whole on the way.
 const ROWS: i64 = 1 << 11;
+
+/// Distances of which one set is prepared anew, some thousand rows at a time, for every block of the other: for a set that
+/// memory does not hold, but a file that is mapped as a tensor.
+pub(super) struct Streamed<'a> {
+    left: Tensor,
+    centre: Tensor,
+    set: &'a Tensor,
+    /// Rows of it.
+    index: &'a [usize],
+    metric: Metric,
+}
+
+impl Streamed<'_> {
+    /// `a` is `[A, D]`, of `b` `[N, D]` there are the rows `index`, `[B, D]`; of any device, what comes out is on the CPU.
+    pub(super) fn new<'a>(a: &Tensor, b: &'a Tensor, index: &'a [usize], metric: Metric) -> Streamed<'a> {
+        tch::no_grad(|| {
+            let (a, zero) = prepared(&a.to_device(Device::Cpu), wide(&[a, b]), metric);
+            let centre = centre(&a, a.kind());
+            Streamed { left: left(&a, zero.as_ref(), &centre, metric), centre, set: b, index, metric }
+        })
+    }
+
+    /// Rows `from .. from + n` of the matrix, `[n, B]`, as [`Distances::rows`] gives them.
+    pub(super) fn rows(&self, from: usize, n: usize) -> Tensor {
+        tch::no_grad(|| {
+            let out = Tensor::empty([n as i64, self.index.len() as i64], (self.left.kind(), Device::Cpu));
+            let mut start = 0;
+            for index in self.index.chunks(AT_ONCE) {
+                let rows = Tensor::from_slice(&index.iter().map(|&row| row as i64).collect::<Vec<_>>());
+                let part = self.set.index_select(0, &rows.to_device(self.set.device())).to_device(Device::Cpu);
+                let (part, zero) = prepared(&part, self.left.kind(), self.metric);
+                let right = right(&part, zero.as_ref(), &self.centre, self.metric);
+                let (distances, width) = (Distances { left: self.left.shallow_clone(), right }, index.len() as i64);
+                let block = out.narrow(1, start, width);
+                distances.tiles().for_each(|tile| distances.fill(from, &block, tile));
+                start += width;
+            }
+            out
+        })
+    }
+
+    /// Rows of a block that takes half a gibibyte of f32 at most: each goes over the whole set.
+    pub(super) fn height(&self) -> usize {
+        ((1 << 27) / self.index.len().max(1) / 16 * 16).clamp(16, 1024)
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.left.kind()
+    }
+}
+
+/// Rows of the streamed set that are prepared at once.
+const AT_ONCE: usize = 1 << 13;
+
+/// Half the squared distance of unit rows is 1 - cos.
+fn scale(metric: Metric) -> f64 {
+    if metric == Metric::Cosine { 0.5f64.sqrt() } else { 1.0 }
+}
+
+/// A side of [`Distances`] from what [`prepared`] gave.
+fn left(x: &Tensor, zero: Option<&Tensor>, centre: &Tensor, metric: Metric) -> Tensor {
+    side(x, zero, centre, scale(metric), |x, norm| [x * -2.0, norm.copy(), norm.ones_like()])
+}
+
+/// The other side.
+fn right(x: &Tensor, zero: Option<&Tensor>, centre: &Tensor, metric: Metric) -> Tensor {
+    side(x, zero, centre, scale(metric), |y, norm| [y.copy(), norm.ones_like(), norm.copy()])
+}
 
 /// The parts of `x` of at most [`ROWS`] rows, each with its first row.
 fn parts(x: &Tensor) -> impl Iterator<Item = (i64, Tensor)> + '_ {
@@ -158,9 +240,9 @@ fn prepared(x: &Tensor, kind: Kind, metric: Metric) -> (Tensor, Option<Tensor>) 
     (x / length, Some(zero * 0.5))
 }
 
-/// Rows of a block whose rows have `width` distances.
+/// Rows of a block whose rows have `width` distances: whole registers' worth.
 pub(super) fn height(width: usize) -> usize {
-    (CELLS / width.max(1)).clamp(LEAST, 1024)
+    (CELLS / width.max(1) / 16 * 16).clamp(LEAST, 1024)
 }
 
 /// Calls `f(i, row)` for each of `n` rows of width `width`, in parallel within a block; `rows(from, n)` gives a block in
@@ -187,12 +269,10 @@ pub(super) fn for_distances<T: Real, R: Send>(
         return for_rows(n, width, |from, n| distances.rows(from, n), f);
     }
     one_thread_each();
-    // Whole registers' worth of rows.
-    let own = (CELLS / width / 16 * 16).min(1024);
-    let height = own.max(LEAST).min(n);
+    let height = height(width).min(n);
     let empty = || Block(Tensor::empty([height as i64, width as i64], (distances.kind(), Device::Cpu)));
     let starts: Vec<usize> = (0..n).step_by(height.max(1)).collect();
-    if own < LEAST {
+    if CELLS / width < LEAST {
         let (block, tiles) = (empty(), distances.tiles().collect::<Vec<_>>());
         let judged = starts.into_iter().map(|from| -> Vec<R> {
             let mut part = block.first(height.min(n - from));

@@ -17,9 +17,9 @@ mod processes;
 mod protocols;
 mod rerank;
 
-pub use processes::{Others, evaluate_shared};
+pub use processes::{evaluate_shared, evaluate_streamed};
 pub use protocols::{Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot, single_shot_distances};
-pub use rerank::rerank;
+pub use rerank::{Reciprocal, evaluate_reranked, rerank};
 
 /// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +177,8 @@ pub fn evaluate(
     }
 }
 
-/// `evaluate` on distances that are at hand, `[Q, G]`, e.g. those of [`rerank`]; any device, any float kind.
+/// `evaluate` on distances that are at hand, `[Q, G]`; any device, any float kind. Those of [`rerank`] need not be at hand:
+/// [`evaluate_reranked`] never holds them.
 ///
 /// # Panics
 /// Where `dist` is not `[q.len(), g.len()]`, or with `Exclude::Itself` when Q and G differ.
@@ -211,6 +212,13 @@ impl Gallery {
         metric: Metric,
         exclude: Exclude,
     ) -> (Gallery, Distances) {
+        Gallery::check(query, gallery, q, g);
+        let shelf = Gallery::new(q, g, exclude);
+        let distances = Distances::new(query, &shelf.select(gallery, 0), metric);
+        (shelf, distances)
+    }
+
+    fn check(query: &Tensor, gallery: &Tensor, q: &[Identity], g: &[Identity]) {
         let (a, b) = (query.size(), gallery.size());
         assert!(
             a.len() == 2 && b.len() == 2 && a[1] == b[1],
@@ -218,9 +226,6 @@ impl Gallery {
         );
         assert_eq!(a[0], q.len() as i64, "one identity a query embedding");
         assert_eq!(b[0], g.len() as i64, "one identity a gallery embedding");
-        let shelf = Gallery::new(q, g, exclude);
-        let distances = Distances::new(query, &shelf.select(gallery, 0), metric);
-        (shelf, distances)
     }
 
     /// The gallery of ready distances `[Q, G]`.
@@ -258,6 +263,27 @@ impl Gallery {
         self.select(&part.to_kind(wide(&[dist])), 1).copy()
     }
 
+    /// A row of the whole gallery less the junk's columns, where it lies.
+    fn less_junk<'a, T: Copy>(&self, row: &'a mut [T]) -> &'a mut [T] {
+        for (place, &index) in self.index.iter().enumerate() {
+            row[place] = row[index];
+        }
+        &mut row[..self.index.len()]
+    }
+
+    /// What was found of query `i` by its `row` of distances.
+    fn judge<T: Real>(&self, i: usize, who: Identity, exclude: Exclude, row: &mut [T]) -> Found {
+        let non_finite = clean(row);
+        let (matches, dropped) = self.sides(i, who, exclude);
+        (answer(row, &matches, &dropped), non_finite)
+    }
+
+    /// What all queries come to.
+    fn sum(&self, found: Vec<Found>, exclude: Exclude, ap: Ap) -> Retrieval {
+        let non_finite = found.iter().map(|(_, n)| n).sum();
+        self.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, exclude, ap)
+    }
+
     /// What these answers come to.
     fn retrieval(&self, answers: Vec<Option<Answer>>, non_finite: usize, exclude: Exclude, ap: Ap) -> Retrieval {
         Retrieval {
@@ -285,24 +311,21 @@ impl Gallery {
     }
 }
 
-/// What scores query i by its row of distances: its answer, and how many distances were not finite.
-type Each<'a, T> = &'a (dyn Fn(usize, &mut [T]) -> (Option<Answer>, usize) + Sync);
+/// The answer to a query, and how many of its distances were not finite.
+type Found = (Option<Answer>, usize);
+
+/// What judges query i by its row of distances.
+type Each<'a, T> = &'a (dyn Fn(usize, &mut [T]) -> Found + Sync);
 
 /// `over_rows` calls what it is given for the rows of all queries, in their order.
 fn score<T: Real>(
-    over_rows: impl FnOnce(Each<'_, T>) -> Vec<(Option<Answer>, usize)>,
+    over_rows: impl FnOnce(Each<'_, T>) -> Vec<Found>,
     q: &[Identity],
     shelf: &Gallery,
     exclude: Exclude,
     ap: Ap,
 ) -> Retrieval {
-    let found = over_rows(&|i, row: &mut [T]| {
-        let non_finite = clean(row);
-        let (matches, dropped) = shelf.sides(i, q[i], exclude);
-        (answer(row, &matches, &dropped), non_finite)
-    });
-    let non_finite = found.iter().map(|(_, n)| n).sum();
-    shelf.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, exclude, ap)
+    shelf.sum(over_rows(&|i, row: &mut [T]| shelf.judge(i, q[i], exclude, row)), exclude, ap)
 }
 
 /// Makes every distance that isn't finite infinite, so that it sorts last; how many there were.

@@ -9,28 +9,11 @@
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use super::distances::{Distances, height};
-use super::{Answer, Ap, Exclude, Gallery, Identity, Retrieval, clean, gaps, sorted};
+use super::distances::{Distances, Streamed, height};
+use super::{Answer, Ap, Exclude, Found, Gallery, Identity, Retrieval, clean, gaps, sorted};
 use crate::distance::Metric;
+use crate::metrics::shared::{Dealt, Others};
 use crate::real::{Real, in_place};
-
-/// The processes that share a gallery.
-pub trait Others {
-    /// Why a list did not arrive.
-    type Error;
-
-    /// This process's number, from 0.
-    fn rank(&self) -> usize;
-
-    /// How many there are.
-    fn size(&self) -> usize;
-
-    /// The lists of all processes in their order; every process calls this equally often.
-    ///
-    /// # Errors
-    /// Where another process is gone.
-    fn gather(&self, own: &[f64]) -> Result<Vec<Vec<f64>>, Self::Error>;
-}
 
 /// [`super::evaluate`] with the gallery's distances computed in equal parts by all of `others`; every
 /// process has all embeddings and gets the whole result.
@@ -56,6 +39,58 @@ pub fn evaluate_shared<O: Others>(
         Kind::Double => parts::<f64, O>(&distances, q, &shelf, exclude, ap, others),
         _ => parts::<f32, O>(&distances, q, &shelf, exclude, ap, others),
     }
+}
+
+/// [`super::evaluate`] of a gallery that memory need not hold, one that a file is mapped as: on the CPU, a block of queries
+/// after another, each of which goes once over the gallery. The processes of `others` take blocks of their own. What comes out
+/// is alike for any number of them, and but for the rounding of distances that of [`super::evaluate`].
+///
+/// # Errors
+/// Where another process is gone.
+///
+/// # Panics
+/// As for [`super::evaluate`].
+#[allow(clippy::too_many_arguments)] // `evaluate`'s, and with whom
+pub fn evaluate_streamed<O: Others>(
+    query: &Tensor,
+    gallery: &Tensor,
+    q: &[Identity],
+    g: &[Identity],
+    metric: Metric,
+    exclude: Exclude,
+    ap: Ap,
+    others: &O,
+) -> Result<Retrieval, O::Error> {
+    Gallery::check(query, gallery, q, g);
+    let shelf = Gallery::new(q, g, exclude);
+    let streamed = Streamed::new(query, gallery, &shelf.index, metric);
+    let found = match streamed.kind() {
+        Kind::Double => own_queries::<f64, O>(&streamed, q, &shelf, exclude, others)?,
+        _ => own_queries::<f32, O>(&streamed, q, &shelf, exclude, others)?,
+    };
+    Ok(shelf.sum(found, exclude, ap))
+}
+
+fn own_queries<T: Real, O: Others>(
+    streamed: &Streamed<'_>,
+    q: &[Identity],
+    shelf: &Gallery,
+    exclude: Exclude,
+    others: &O,
+) -> Result<Vec<Found>, O::Error> {
+    let dealt = Dealt::new(q.len(), streamed.height(), others);
+    let mut found = Vec::with_capacity(dealt.own().len());
+    for block in dealt.blocks() {
+        let mut rows = streamed.rows(block.start, block.len());
+        let width = shelf.index.len();
+        if width == 0 {
+            found.extend(block.map(|i| shelf.judge::<T>(i, q[i], exclude, &mut [])));
+            continue;
+        }
+        let rows = in_place::<T>(&mut rows).par_chunks_mut(width).enumerate();
+        found.par_extend(rows.map(|(i, row)| shelf.judge(block.start + i, q[block.start + i], exclude, row)));
+    }
+    dealt.gather(found, others)
 }
 
 /// What a process knows of one query in its part.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
-use super::distances::for_rows;
+use super::distances::{Streamed, for_rows};
 use super::{Exclude, Gallery, Identity, clean};
 use crate::distance::Metric;
 use crate::metrics::verification::mean_std;
@@ -25,8 +25,8 @@ pub struct Hit {
 }
 
 /// The first `k` answers to each query, nearest first, after junk and what the query does not see were dropped (fewer
-/// where the gallery is smaller). Meant for pictures of a few queries; arguments and panics as for
-/// [`super::evaluate`].
+/// where the gallery is smaller). Meant for pictures of a few queries, on the CPU, of a gallery that memory
+/// need not hold; arguments and panics as for [`super::evaluate`].
 pub fn ranking(
     query: &Tensor,
     gallery: &Tensor,
@@ -36,7 +36,9 @@ pub fn ranking(
     exclude: Exclude,
     k: usize,
 ) -> Vec<Vec<Hit>> {
-    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, exclude);
+    Gallery::check(query, gallery, q, g);
+    let shelf = Gallery::new(q, g, exclude);
+    let distances = Streamed::new(query, gallery, &shelf.index, metric);
     first(|from, n| distances.rows(from, n), q, &shelf, metric, exclude, k)
 }
 

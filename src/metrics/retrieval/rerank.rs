@@ -1,11 +1,30 @@
-//! Re-ranking with k-reciprocal encoding (Zhong et al., CVPR 2017, arXiv 1701.08398), on sparse neighbour lists.
+//! Re-ranking with k-reciprocal encoding (Zhong et al., CVPR 2017, arXiv 1701.08398), on sparse neighbour lists. Several
+//! processes take whole blocks of rows each: of all points to find neighbours, of the queries to give distances.
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::distances::{Distances, for_blocks, for_distances};
+use super::distances::{Distances, for_blocks, for_distances, for_rows, height};
+use super::{Answer, Ap, Exclude, Found, Gallery, Identity, Retrieval};
 use crate::distance::Metric;
-use crate::real::{Real, numbers, wide};
+use crate::metrics::shared::{Alone, Dealt, Others, Row};
+use crate::real::{Real, in_place, numbers, wide};
+
+/// The numbers of the method.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reciprocal {
+    /// Neighbours that must be mutual.
+    pub k1: usize,
+    /// Neighbours whose encodings are averaged, at least 1.
+    pub k2: usize,
+    /// The share of the distance itself.
+    pub lambda: f64,
+}
+
+impl Reciprocal {
+    /// The authors' values.
+    pub const AUTHORS: Reciprocal = Reciprocal { k1: 20, k2: 6, lambda: 0.3 };
+}
 
 /// k-reciprocal re-ranked distances `[Q, G]` of `query` `[Q, D]` to `gallery` `[G, D]`; the authors' values are
 /// k1 = 20, k2 = 6, lambda = 0.3.
@@ -25,74 +44,209 @@ use crate::real::{Real, numbers, wide};
 /// # Panics
 /// When the widths differ, or k2 is 0.
 pub fn rerank(query: &Tensor, gallery: &Tensor, k1: usize, k2: usize, lambda: f64) -> Tensor {
-    let (a, b) = (query.size(), gallery.size());
-    assert!(a.len() == 2 && b.len() == 2 && a[1] == b[1], "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}");
-    assert!(k2 > 0, "re-ranking needs k2 of at least 1");
-    let kind = wide(&[query, gallery]);
-    let both = [query.detach().to_kind(kind), gallery.detach().to_device(query.device()).to_kind(kind)];
-    let x = Tensor::cat(&both, 0);
-    let out = match kind {
-        Kind::Double => run::<f64>(&x, a[0] as usize, k1, k2, lambda),
-        _ => run::<f32>(&x, a[0] as usize, k1, k2, lambda),
+    let (x, queries) = (joint(query, gallery), query.size()[0] as usize);
+    let how = Reciprocal { k1, k2, lambda };
+    let out = match x.kind() {
+        Kind::Double => whole::<f64>(x, queries, how),
+        _ => whole::<f32>(x, queries, how),
     };
     out.to_device(query.device())
+}
+
+/// [`super::evaluate`] by the distances of [`rerank`], a block of queries at a time: they are never held `[Q, G]`. Every one
+/// of `others` has all embeddings and gets the whole result, which is that of one process.
+///
+/// # Errors
+/// Where another process is gone.
+///
+/// # Panics
+/// As for [`super::evaluate`] and [`rerank`].
+#[allow(clippy::too_many_arguments)] // `evaluate`'s, how, and with whom
+pub fn evaluate_reranked<O: Others>(
+    query: &Tensor,
+    gallery: &Tensor,
+    q: &[Identity],
+    g: &[Identity],
+    how: Reciprocal,
+    exclude: Exclude,
+    ap: Ap,
+    others: &O,
+) -> Result<Retrieval, O::Error> {
+    Gallery::check(query, gallery, q, g);
+    let x = joint(query, gallery);
+    let shelf = Gallery::new(q, g, exclude);
+    let found = match x.kind() {
+        Kind::Double => judged::<f64, O>(x, q, &shelf, how, exclude, others)?,
+        _ => judged::<f32, O>(x, q, &shelf, how, exclude, others)?,
+    };
+    Ok(shelf.sum(found, exclude, ap))
+}
+
+/// Queries, then gallery.
+fn joint(query: &Tensor, gallery: &Tensor) -> Tensor {
+    let (a, b) = (query.size(), gallery.size());
+    assert!(a.len() == 2 && b.len() == 2 && a[1] == b[1], "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}");
+    let kind = wide(&[query, gallery]);
+    Tensor::cat(&[query.detach().to_kind(kind), gallery.detach().to_device(query.device()).to_kind(kind)], 0)
+}
+
+fn whole<T: Real>(x: Tensor, queries: usize, how: Reciprocal) -> Tensor {
+    let g = x.size()[0] as usize - queries;
+    let Ok(reranked) = Reranked::new::<T, _>(x, queries, how, &Alone);
+    let out = Tensor::zeros([queries as i64, g as i64], (T::KIND, Device::Cpu));
+    for_blocks(
+        queries,
+        g,
+        |from, n| reranked.distances.rows(from, n),
+        |i, row: &mut [T]| reranked.rerank(i, row),
+        |from, block: &[T]| {
+            let n = (block.len() / g) as i64;
+            out.narrow(0, from as i64, n).copy_(&Tensor::from_slice(block).reshape([n, g as i64]));
+        },
+    );
+    out
+}
+
+fn judged<T: Real, O: Others>(
+    x: Tensor,
+    q: &[Identity],
+    shelf: &Gallery,
+    how: Reciprocal,
+    exclude: Exclude,
+    others: &O,
+) -> Result<Vec<Found>, O::Error> {
+    let reranked = Reranked::new::<T, O>(x, q.len(), how, others)?;
+    let own = reranked.asked.own();
+    let found = for_rows(
+        own.len(),
+        shelf.whole,
+        |from, n| reranked.distances.rows(from, n),
+        |i, row: &mut [T]| {
+            reranked.rerank(i, row);
+            let i = own.start + i;
+            shelf.judge(i, q[i], exclude, shelf.less_junk(row))
+        },
+    );
+    reranked.asked.gather(found, others)
+}
+
+impl Row for Found {
+    fn put(&self, numbers: &mut Vec<f64>) {
+        let answer = self.0.map(|of| [of.matches as f64, of.first as f64, of.trapezoid, of.step]);
+        numbers.push(self.1 as f64);
+        numbers.extend(answer.unwrap_or_default());
+    }
+
+    fn take(numbers: &mut impl Iterator<Item = f64>) -> Found {
+        let mut next = || f64::take(numbers);
+        let (non_finite, matches, first) = (next() as usize, next() as usize, next() as usize);
+        let answer = Answer { first, matches, trapezoid: next(), step: next() };
+        ((matches > 0).then_some(answer), non_finite)
+    }
 }
 
 /// A sparse row: (column, value), columns ascending.
 type Sparse = Vec<(u32, f64)>;
 
-fn run<T: Real>(x: &Tensor, queries: usize, k1: usize, k2: usize, lambda: f64) -> Tensor {
-    let n = x.size()[0] as usize;
-    let distances = Distances::new(x, x, Metric::SquaredEuclidean);
-    let points = Points { rows: numbers::<T>(x), width: x.size()[1] as usize };
-    let norms = numbers::<T>(&distances.norms());
-    let keep = (k1 + 1).max(k2);
-    let near = for_distances(n, n, &distances, |i, row: &mut [T]| neighbours(i, row, keep, &points, norms[i].into()));
-    let far: Vec<f64> = near.iter().map(|(_, far)| *far).collect();
-    let lists: Vec<&[u32]> = near.iter().map(|(list, _)| list.as_slice()).collect();
+impl Row for Sparse {
+    fn put(&self, numbers: &mut Vec<f64>) {
+        numbers.push(self.len() as f64);
+        numbers.extend(self.iter().flat_map(|&(column, value)| [f64::from(column), value]));
+    }
 
-    let half = (k1 as f64 / 2.0).round_ties_even() as usize;
-    let narrow: Vec<Vec<u32>> = (0..n).into_par_iter().map(|i| mutual(&lists, i, half + 1)).collect();
-    let weights: Vec<Sparse> = (0..n)
-        .into_par_iter()
-        .map(|i| weights(i, expanded(mutual(&lists, i, k1 + 1), &narrow), &points, far[i]))
-        .collect();
-    let v: Vec<Sparse> = if k2 == 1 {
-        weights
-    } else {
-        (0..n).into_par_iter().map(|i| mean(&weights, &lists[i][..k2.min(lists[i].len())])).collect()
-    };
+    fn take(numbers: &mut impl Iterator<Item = f64>) -> Sparse {
+        let mut next = || f64::take(numbers);
+        (0..next() as usize).map(|_| (next() as u32, next())).collect()
+    }
+}
 
-    let columns = Columns::new(&v[queries..], n);
-    let g = n - queries;
-    let out = Tensor::zeros([queries as i64, g as i64], (distances.kind(), Device::Cpu));
-    let answer = |i: usize, row: &mut [T]| {
-        let mut shared = vec![0.0f64; g];
-        for &(c, vi) in &v[i] {
-            for &(j, vj) in columns.get(c) {
+/// The first neighbours of a point, itself first, and its largest distance.
+struct Near {
+    list: Vec<u32>,
+    far: f64,
+}
+
+impl Row for Near {
+    fn put(&self, numbers: &mut Vec<f64>) {
+        numbers.extend([self.far, self.list.len() as f64]);
+        numbers.extend(self.list.iter().map(|&other| f64::from(other)));
+    }
+
+    fn take(numbers: &mut impl Iterator<Item = f64>) -> Near {
+        let mut next = || f64::take(numbers);
+        let (far, length) = (next(), next() as usize);
+        Near { far, list: (0..length).map(|_| next() as u32).collect() }
+    }
+}
+
+/// What makes re-ranked distances of the distances between this process's queries and the gallery.
+struct Reranked {
+    /// Of this process's queries.
+    distances: Distances,
+    asked: Dealt,
+    /// Their encodings, and their largest distances.
+    v: Vec<Sparse>,
+    far: Vec<f64>,
+    /// The gallery's encodings.
+    columns: Columns,
+    lambda: f64,
+}
+
+impl Reranked {
+    /// `x` as [`joint`] gives it.
+    fn new<T: Real, O: Others>(x: Tensor, queries: usize, how: Reciprocal, others: &O) -> Result<Self, O::Error> {
+        let Reciprocal { k1, k2, lambda } = how;
+        assert!(k2 > 0, "re-ranking needs k2 of at least 1");
+        let n = x.size()[0] as usize;
+        let all = Distances::among(&x, Metric::SquaredEuclidean);
+        // Nobody else has its memory.
+        let mut x = x.to_device(Device::Cpu);
+        let width = x.size()[1] as usize;
+        let points = Points::<T> { rows: if x.numel() == 0 { &[] } else { in_place(&mut x) }, width };
+        let (rows, keep) = (Dealt::new(n, height(n), others), (k1 + 1).max(k2));
+        let mut near = Vec::with_capacity(rows.own().len());
+        for pass in rows.passes() {
+            let distances = all.of(&pass);
+            let norms = numbers::<T>(&distances.norms());
+            let neighbours = |i: usize, row: &mut [T]| neighbours(pass.start + i, row, keep, &points, norms[i].into());
+            near.extend(for_distances(pass.len(), n, &distances, neighbours));
+        }
+        let near = rows.gather(near, others)?;
+        let lists: Vec<&[u32]> = near.iter().map(|near| near.list.as_slice()).collect();
+
+        let half = (k1 as f64 / 2.0).round_ties_even() as usize;
+        let narrow: Vec<Vec<u32>> = (0..n).into_par_iter().map(|i| mutual(&lists, i, half + 1)).collect();
+        let weights = |i| weights(i, expanded(mutual(&lists, i, k1 + 1), &narrow), &points, near[i].far);
+        let weights: Vec<Sparse> = rows.gather(rows.own().into_par_iter().map(weights).collect(), others)?;
+        let v = |i: usize| mean(&weights, &lists[i][..k2.min(lists[i].len())]);
+
+        let asked = Dealt::new(queries, height(n - queries), others);
+        Ok(Reranked {
+            distances: all.of(&asked.own()).columns(queries, n - queries),
+            v: asked.own().into_par_iter().map(v).collect(),
+            far: near[asked.own()].iter().map(|near| near.far).collect(),
+            columns: Columns::new(n - queries, n, |j| v(queries + j)),
+            asked,
+            lambda,
+        })
+    }
+
+    /// `row` holds the distances of this process's query `i` to the gallery, and then the re-ranked ones.
+    fn rerank<T: Real>(&self, i: usize, row: &mut [T]) {
+        let mut shared = vec![0.0f64; row.len()];
+        for &(c, vi) in &self.v[i] {
+            for &(j, vj) in self.columns.get(c) {
                 shared[j as usize] += vi.min(vj);
             }
         }
-        let share = lambda * scaled(1.0, far[i]);
+        let share = self.lambda * scaled(1.0, self.far[i]);
         for (d, s) in row.iter_mut().zip(shared) {
             let jaccard = if s == 0.0 { 1.0 } else { 1.0 - s / (2.0 - s) };
             // A share of zero must neither turn an infinite distance into NaN nor hide it.
             let near: f64 = (*d).into();
-            *d = T::of(if near.is_finite() { (1.0 - lambda) * jaccard + share * near } else { f64::INFINITY });
+            *d = T::of(if near.is_finite() { (1.0 - self.lambda) * jaccard + share * near } else { f64::INFINITY });
         }
-    };
-    let gallery = distances.columns(queries, g);
-    for_blocks(
-        queries,
-        g,
-        |from, h| gallery.rows(from, h),
-        answer,
-        |from, block: &[T]| {
-            let h = (block.len() / g) as i64;
-            out.narrow(0, from as i64, h).copy_(&Tensor::from_slice(block).reshape([h, g as i64]));
-        },
-    );
-    out
+    }
 }
 
 /// Distance over the largest of its row; 0 where all points are one.
@@ -100,12 +254,12 @@ fn scaled(d: f64, far: f64) -> f64 {
     if far > 0.0 { d / far } else { 0.0 }
 }
 
-struct Points<T> {
-    rows: Vec<T>,
+struct Points<'a, T> {
+    rows: &'a [T],
     width: usize,
 }
 
-impl<T: Real> Points<T> {
+impl<T: Real> Points<'_, T> {
     fn row(&self, i: usize) -> &[T] {
         &self.rows[i * self.width..(i + 1) * self.width]
     }
@@ -131,11 +285,11 @@ impl<T: Real> Points<T> {
     }
 }
 
-/// The first `keep` neighbours of `i`, itself first, and its largest distance.
+/// The first `keep` neighbours of `i`, itself among them.
 ///
 /// `row` holds rounded distances. With x, y from the centre their error is below (D + 4) eps (|x|^2 + |y|^2), and a y
 /// within distance r of x has |y| <= |x| + r; so all that can be among the first are measured again, exactly.
-fn neighbours<T: Real>(i: usize, row: &mut [T], keep: usize, points: &Points<T>, norm: f64) -> (Vec<u32>, f64) {
+fn neighbours<T: Real>(i: usize, row: &mut [T], keep: usize, points: &Points<'_, T>, norm: f64) -> Near {
     let others = (keep - 1).min(row.len() - 1);
     row[i] = T::ZERO;
     let mut far = T::ZERO;
@@ -145,7 +299,9 @@ fn neighbours<T: Real>(i: usize, row: &mut [T], keep: usize, points: &Points<T>,
     }
     row[i] = T::INFINITY; // itself comes first whatever the distances are
     let mut nearest = vec![T::INFINITY; others]; // ascending
-    let Some(mut last) = nearest.last().copied() else { return (vec![i as u32], far.into()) };
+    let Some(mut last) = nearest.last().copied() else {
+        return Near { list: vec![i as u32], far: far.into() };
+    };
     for &d in row.iter() {
         if d < last {
             let at = nearest.partition_point(|&e| e <= d);
@@ -165,7 +321,8 @@ fn neighbours<T: Real>(i: usize, row: &mut [T], keep: usize, points: &Points<T>,
         .collect();
     exact.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     exact.truncate(others);
-    (std::iter::once(i as u32).chain(exact.into_iter().map(|(_, j)| j)).collect(), far.into())
+    let list = std::iter::once(i as u32).chain(exact.into_iter().map(|(_, j)| j)).collect();
+    Near { list, far: far.into() }
 }
 
 /// Those of the first `k` neighbours of `i` that have `i` among their first `k`.
@@ -189,7 +346,7 @@ fn expanded(near: Vec<u32>, narrow: &[Vec<u32>]) -> Vec<u32> {
     all
 }
 
-fn weights<T: Real>(i: usize, set: Vec<u32>, points: &Points<T>, far: f64) -> Sparse {
+fn weights<T: Real>(i: usize, set: Vec<u32>, points: &Points<'_, T>, far: f64) -> Sparse {
     // Its distance to itself is 0 even where the row isn't finite.
     let d = |j: u32| if j as usize == i { 0.0 } else { scaled(points.squared(i, j as usize), far) };
     let mut row: Sparse = set.into_iter().map(|j| (j, (-d(j)).exp())).collect();
@@ -213,6 +370,9 @@ fn mean(rows: &[Sparse], of: &[u32]) -> Sparse {
     all
 }
 
+/// Sparse rows that are made at once.
+const AT_ONCE: usize = 1 << 12;
+
 /// Sparse rows by column: (row, value) of each entry.
 struct Columns {
     start: Vec<usize>,
@@ -220,22 +380,27 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(rows: &[Sparse], width: usize) -> Self {
+    /// Of `rows` rows of width `width`, each of which is asked for twice.
+    fn new(rows: usize, width: usize, row: impl Fn(usize) -> Sparse + Sync) -> Self {
+        let each = |f: &mut dyn FnMut(usize, Sparse)| {
+            for from in (0..rows).step_by(AT_ONCE) {
+                let some: Vec<Sparse> = (from..rows.min(from + AT_ONCE)).into_par_iter().map(&row).collect();
+                some.into_iter().enumerate().for_each(|(i, row)| f(from + i, row));
+            }
+        };
         let mut start = vec![0usize; width + 1];
-        for &(c, _) in rows.iter().flatten() {
-            start[c as usize + 1] += 1;
-        }
+        each(&mut |_, row| row.iter().for_each(|&(c, _)| start[c as usize + 1] += 1));
         for c in 0..width {
             start[c + 1] += start[c];
         }
         let mut at = start.clone();
         let mut entries = vec![(0, 0.0); start[width]];
-        for (j, row) in rows.iter().enumerate() {
-            for &(c, w) in row {
+        each(&mut |j, row| {
+            for (c, w) in row {
                 entries[at[c as usize]] = (j as u32, w);
                 at[c as usize] += 1;
             }
-        }
+        });
         Columns { start, entries }
     }
 

@@ -132,8 +132,8 @@ pub struct Scoring {
     /// Squared distance up to which clusters are joined; the folds' mean threshold where it is not given, and 1.1 without pairs (ours: Figure 1 has 1.1)
     #[arg(long, value_name = "D", value_parser = within(1e-6..=4.), help_heading = "Scoring")]
     pub cluster_cut: Option<f64>,
-    /// Most images that are clustered; memory grows with their square (ours)
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=20_000_usize), help_heading = "Scoring")]
+    /// Most images that are clustered; time grows with their square (ours)
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = "Scoring")]
     pub cluster_images: usize,
     /// Find the faces of test photos first, each cut out as crop --form does it; --crop then is for photos without one (Section 5.6: by the authors' own detector)
     #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", help_heading = "Scoring and embedding")]

@@ -8,9 +8,10 @@ use rand::seq::index::sample;
 use tch::{Kind, Tensor};
 
 use super::embed::average_by;
+use crate::collectives::World;
 use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::distance::{Metric, normalize};
-use crate::metrics::all_pairs::{AllPairs, val_over_splits};
+use crate::metrics::all_pairs::{AllPairs, val_over_splits_shared};
 use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, recognition};
 use crate::say::count;
@@ -190,11 +191,12 @@ impl Scored {
 }
 
 /// Scores the set by its test photos' embeddings `x` `[N, D]`, unit rows: its list of pairs, the same through 128 bytes a
-/// face, all pairs, recognition, clusters. What is drawn follows from `seed`.
+/// face, all pairs, recognition, clusters. What is drawn follows from `seed`. The processes of `world` share the work, and each
+/// has the whole result.
 ///
 /// # Errors
-/// Where the variant does not fit the set.
-pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> Result<Scored> {
+/// Where the variant does not fit the set, or another process is gone.
+pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64, world: &World) -> Result<Scored> {
     let mut scored = Scored::default();
     scored.protocol.extend(set.detected.clone());
     if !set.pairs.is_empty() {
@@ -210,9 +212,9 @@ pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> Result<Scor
     if set.layout != FaceLayout::YoutubeFaces {
         let x = centred(x, how.variant());
         let people: Vec<i64> = set.test.iter().map(|photo| photo.person).collect();
-        all_pairs(&x, &people, how.far, &mut scored);
-        recognise(&x, &people, how, seed, &mut scored);
-        cluster(&x, &people, how, seed, &mut scored);
+        all_pairs(&x, &people, how.far, world, &mut scored)?;
+        recognise(&x, &people, how, seed, world, &mut scored)?;
+        cluster(&x, &people, how, seed, world, &mut scored)?;
     }
     ensure!(
         !scored.scores.is_empty(),
@@ -271,11 +273,11 @@ fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) 
     Ok(())
 }
 
-fn all_pairs(x: &Tensor, people: &[i64], far: f64, scored: &mut Scored) {
-    let pairs = AllPairs::new(x, people);
+fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut Scored) -> Result<()> {
+    let pairs = AllPairs::shared(x, people, world)?;
     let (different, same) = pairs.pairs();
     if different == 0 || same == 0 {
-        return;
+        return Ok(());
     }
     let at = pairs.val_at_far(far);
     scored.scores.push((format!("all pairs VAL at FAR {far}"), at.val));
@@ -286,16 +288,17 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, scored: &mut Scored) {
         at.threshold,
         at.far
     ));
-    if let Some((val, sem)) = val_over_splits(x, people, 5, far) {
+    if let Some((val, sem)) = val_over_splits_shared(x, people, 5, far, world)? {
         scored.scores.push((format!("five splits VAL at FAR {far}"), val));
         scored.scores.push(("five splits VAL SEM".into(), sem));
         scored.protocol.push("five splits: the test people dealt to five parts, all pairs of each".into());
     }
     scored.pairs = Some(pairs);
+    Ok(())
 }
 
 /// Each probe is the person of its nearest enrolled images.
-fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Scored) {
+fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, scored: &mut Scored) -> Result<()> {
     let of = |rows: &[usize]| -> Vec<i64> { rows.iter().map(|&row| people[row]).collect() };
     let rows = |rows: &[usize]| x.index_select(0, &index(rows.iter().copied()));
     for &enrolled in &how.enrolled {
@@ -306,7 +309,8 @@ fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut 
         }
         for &k in how.neighbours.iter().filter(|&&k| k <= gallery.len()) {
             let (known, asked) = (rows(&gallery), rows(&probes));
-            let answers = recognition::nearest(&known, &of(&gallery), &asked, k, Metric::SquaredEuclidean);
+            let metric = Metric::SquaredEuclidean;
+            let answers = recognition::nearest_shared(&known, &of(&gallery), &asked, k, metric, world)?;
             let right = answers.iter().zip(of(&probes)).filter(|(answer, person)| **answer == *person).count();
             if scored.says.is_empty() {
                 let by = if k == 1 { "face" } else { "faces" };
@@ -327,10 +331,14 @@ fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut 
             count(gallery.len() / enrolled, "person")
         ));
     }
+    Ok(())
 }
 
+/// Numbers of embeddings from which on several processes join clusters together: of fewer, each finds them sooner by itself.
+const JOINED: usize = 1 << 24;
+
 /// Agglomerative and k-means clusters of the photos whose person has two or more.
-fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Scored) {
+fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, scored: &mut Scored) -> Result<()> {
     let mut each = BTreeMap::new();
     people.iter().for_each(|person| *each.entry(person).or_insert(0) += 1);
     let mut rows: Vec<usize> = (0..people.len()).filter(|&row| each[&people[row]] > 1).collect();
@@ -342,19 +350,22 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Sc
         rows = taken.into_iter().map(|i| rows[i]).collect();
     }
     if rows.len() < 2 {
-        return;
+        return Ok(());
     }
     let people: Vec<i64> = rows.iter().map(|&row| people[row]).collect();
     let known = people.iter().collect::<BTreeSet<_>>().len();
     // One person alone is one cluster whatever the network says.
     if known < 2 {
-        return;
+        return Ok(());
     }
     let x = x.index_select(0, &index(rows.iter().copied()));
     let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(1.1);
-    let of = clustering::agglomerative(&Metric::SquaredEuclidean.matrix(&x, &x), cut);
+    let of = match x.numel() < JOINED {
+        true => clustering::average_linkage(&x, cut, || ()),
+        false => clustering::average_linkage_shared(&x, cut, world, || ())?,
+    };
     let found = of.iter().max().map_or(0, |most| most + 1);
-    let k_means = clustering::k_means(&x, known, seed, 100);
+    let k_means = clustering::k_means_shared(&x, known, seed, 100, world)?;
     for (name, of) in [("agglomerative", &of), ("k-means", &k_means)] {
         let (pairs, cubed) = (clustering::pairwise_f(of, &people), clustering::b_cubed(of, &people));
         scored.scores.extend([
@@ -380,4 +391,5 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, scored: &mut Sc
         count(found, "cluster")
     ));
     scored.clusters = Some(Clusters { rows, of });
+    Ok(())
 }

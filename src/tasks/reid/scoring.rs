@@ -1,0 +1,131 @@
+//! Query and gallery embedded and scored, by however many processes.
+
+use anyhow::{Result, ensure};
+use tch::Tensor;
+
+use super::sections::retrieval_sections;
+use crate::datasets::{Photo, ReidSet};
+use crate::distance::Metric;
+use crate::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal, Retrieval};
+use crate::models::Network;
+use crate::run::Run;
+use crate::say::count;
+use crate::tasks::Evaluation;
+use crate::tasks::embed::{Embedding, average_by};
+
+/// Query and gallery of a set as embeddings; a tracklet is one row, the mean of its frames.
+pub(super) struct Embedded {
+    /// f32 `[Q, D]`.
+    pub query: Tensor,
+    /// f32 `[G, D]`.
+    pub gallery: Tensor,
+    /// Who the queries are.
+    pub q: Vec<Identity>,
+    /// Who the gallery is.
+    pub g: Vec<Identity>,
+    /// For each query its photo (a tracklet's first) in the set.
+    pub query_photo: Vec<usize>,
+    /// For each gallery row its photo.
+    pub gallery_photo: Vec<usize>,
+}
+
+/// The rows of `photos` with tracklets averaged.
+fn rows(
+    network: &dyn Network,
+    photos: &[Photo],
+    embedding: &Embedding,
+    what: &str,
+) -> Result<(Tensor, Vec<Identity>, Vec<usize>)> {
+    let x = embedding.photos(network, photos, what)?;
+    let (x, firsts) = if photos.iter().any(|photo| photo.tracklet >= 0) {
+        average_by(&x, &photos.iter().map(|photo| photo.tracklet).collect::<Vec<_>>())
+    } else {
+        (x, (0..photos.len()).collect())
+    };
+    let who = firsts.iter().map(|&row| Identity { person: photos[row].person, camera: photos[row].camera }).collect();
+    Ok((x, who, firsts))
+}
+
+/// Query and gallery embedded and scored by the Market-1501 rule (same person in the same camera dropped, junk dropped,
+/// distractors kept): mAP by both rules and rank-1, 5 and 10 of a single query; of multiple queries (each the mean of all
+/// photos of its person and camera; 1703.07737, Section 4.3) where the set has boxes for them; and of both after
+/// k-reciprocal re-ranking with its authors' k1 = 20, k2 = 6, λ = 0.3, where that is asked for. Several processes take a
+/// part of the gallery each, and re-rank a part of the queries.
+///
+/// # Errors
+/// Where a photo cannot be read, no query has a match, a query has no multi-query box, or another process is gone.
+pub fn retrieval(
+    network: &dyn Network,
+    set: &ReidSet,
+    embedding: &Embedding,
+    metric: Metric,
+    rerank: bool,
+    run: &Run,
+) -> Result<Evaluation> {
+    let (query, q, query_photo) = rows(network, &set.query, embedding, "embed queries")?;
+    let (gallery, g, gallery_photo) = rows(network, &set.gallery, embedding, "embed gallery")?;
+    let embedded = Embedded { query, gallery, q, g, query_photo, gallery_photo };
+    let Embedded { query, gallery, q, g, .. } = &embedded;
+    let mut found = Evaluation::default();
+    let mut score = |name: &str, query: &Tensor| -> Result<Retrieval> {
+        let mut add = |name: String, scored: &Retrieval| {
+            for (metric, ap) in [("mAP", Ap::Trapezoid), ("mAP (step)", Ap::Step)] {
+                found.scores.push((format!("{name} {metric}"), scored.map_of(ap)));
+            }
+            found.scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
+        };
+        let (rule, ap, world) = (Exclude::SameCamera, Ap::Trapezoid, run.world());
+        let scored = match (embedding.holds(g.len(), network), world.is_alone()) {
+            (true, true) => retrieval::evaluate(query, gallery, q, g, metric, rule, ap),
+            (true, false) => retrieval::evaluate_shared(query, gallery, q, g, metric, rule, ap, world)?,
+            (false, _) => retrieval::evaluate_streamed(query, gallery, q, g, metric, rule, ap, world)?,
+        };
+        let none = "no query has a match in the gallery under the Market-1501 rule: give other --data";
+        ensure!(scored.skipped < q.len(), none);
+        add(name.into(), &scored);
+        if rerank {
+            let how = Reciprocal::AUTHORS;
+            let scored = retrieval::evaluate_reranked(query, gallery, q, g, how, rule, ap, world)?;
+            add(format!("{name} re-ranked"), &scored);
+        }
+        Ok(scored)
+    };
+    let single = score("single query", query)?;
+    if !set.multi_query.is_empty() {
+        let (x, who, _) = rows(network, &set.multi_query, embedding, "embed multi-query")?;
+        score("multi query", &retrieval::multi_query(&x, &who, q)?)?;
+    }
+    let who = |wanted: fn(i64) -> bool| g.iter().filter(|identity| wanted(identity.person)).count();
+    let people: std::collections::BTreeSet<_> = q.iter().map(|identity| identity.person).collect();
+    let (known, distractors, junk) = (who(|person| person > 0), who(|person| person == 0), who(|person| person < 0));
+    let (views, kind) = (embedding.views.count(), embedding.views.name());
+    found.protocol = vec![
+        format!(
+            "{} of {}; {} of them without a match in the gallery, left out",
+            count(q.len(), "query"),
+            count(people.len(), "person"),
+            single.skipped
+        ),
+        format!(
+            "gallery of {}: {known} of known people, {} (kept), {junk} junk (dropped)",
+            count(g.len(), "photo"),
+            count(distractors, "distractor")
+        ),
+        "Market-1501 rule: gallery items of the query's person in the query's camera are dropped".into(),
+        format!("--metric {metric} of embeddings of {} a photo ({kind}), averaged", count(views, "view")),
+        "mAP by the trapezoid rule of the official script; (step) is the mean precision at hits".into(),
+    ];
+    let asked = q.len() - single.skipped;
+    let right = |k: usize| (single.rank(k) * asked as f64).round();
+    found.report.answers(&format!(
+        "The first answer shows the right person for {} of {} ({:.1} %), one of the first five for {}.",
+        right(1),
+        count(asked, "query"),
+        100. * single.rank(1),
+        right(5)
+    ));
+    if run.leads() {
+        retrieval_sections(&mut found.report, set, &embedded, &single, metric, run.seed)?;
+    }
+    Ok(found)
+}
