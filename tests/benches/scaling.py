@@ -2,9 +2,10 @@
 
     python tests/benches/scaling.py measure [--binary target/release/facenet] [--threads 1]
     python tests/benches/scaling.py losses --work target/release/deps/work-... [--threads 1] [--rows 8192,16384]
+    python tests/benches/scaling.py evaluation --work target/release/deps/work-... [--threads 1]
     python tests/benches/scaling.py predict [--rate IMAGES_PER_SECOND]
 
-`losses` measures losses of many rows whose anchors 1, 2 and 4 processes share. `measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
+`losses` measures losses of many rows whose anchors 1, 2 and 4 processes share, `evaluation` parts of evaluations. `measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
 that crossed the loopback device beside those that the formula gives. `predict` prints the tables of papers/scaling.md.
 """
 
@@ -20,6 +21,15 @@ import tempfile
 # ---- measured -------------------------------------------------------------------------------------------------------
 
 STEPS, BATCH, WIDTH = 12, 128, 128
+# What tests/benches/shared.rs has.
+PARTS = {
+    "re-ranking": "re-ranking, 3,368 x 15,913 x 128",
+    "streamed": "retrieval from a file, 256 x 519,732 x 2,048",
+    "all-pairs": "all pairs of 13,233 x 128",
+    "recognition": "recognition, 20,000 among 10,000 x 128",
+    "k-means": "1,500 means of 9,000 x 128",
+    "linkage": "average linkage, 6,000 x 2,048",
+}
 
 
 def loopback_bytes():
@@ -84,18 +94,31 @@ def measure(args):
         print(f"| {processes} | {seconds:.3f} | {rows[0][1] / seconds:.2f} | {measured:.2f} | {processes * each / 1e6:.2f} |")
 
 
+def by_all(work, job, rounds, threads):
+    """For 1, 2 and 4 processes the cells of a row: how many, seconds of the slowest, against one, memory of the largest."""
+    alone = None
+    for processes in (1, 2, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            said = together([work, job, str(rounds)], processes, threads, {"RANKLE_BENCH": folder})
+        found = [json.loads(out.splitlines()[-1]) for out in said]
+        seconds, memory = max(of["seconds"] for of in found), max(of["memory_kib"] for of in found) / 1024
+        alone = alone or seconds
+        yield f"{processes} | {seconds:.2f} | {alone / seconds:.2f} | {memory:.0f} |"
+
+
 def losses(args):
     print("| loss | rows | processes | s | against one | MiB a process above its inputs |\n|---|---|---|---|---|---|")
     for kind in ("batch-hard", "batch-all", "semi-hard", "lifted"):
         for rows in args.rows.split(","):
-            alone = None
-            for processes in (1, 2, 4):
-                with tempfile.TemporaryDirectory() as folder:
-                    said = together([args.work, f"blocks-{kind}-{rows}", "3"], processes, args.threads, {"RANKLE_BENCH": folder})
-                found = [json.loads(out.splitlines()[-1]) for out in said]
-                seconds, memory = max(of["seconds"] for of in found), max(of["memory_kib"] for of in found) / 1024
-                alone = alone or seconds
-                print(f"| {kind} | {int(rows):,} | {processes} | {seconds:.2f} | {alone / seconds:.2f} | {memory:.0f} |", flush=True)
+            for cells in by_all(args.work, f"blocks-{kind}-{rows}", 3, args.threads):
+                print(f"| {kind} | {int(rows):,} | {cells}", flush=True)
+
+
+def evaluation(args):
+    print("| part | processes | s | against one | MiB a process above its inputs |\n|---|---|---|---|---|")
+    for part, what in PARTS.items():
+        for cells in by_all(args.work, f"judge-{part}", 1, args.threads):
+            print(f"| {what} | {cells}", flush=True)
 
 
 # ---- predicted ------------------------------------------------------------------------------------------------------
@@ -169,10 +192,13 @@ def main():
     of_losses.add_argument("--work", required=True, help="the benchmark's binary, as scripts/bench builds it")
     of_losses.add_argument("--threads", type=int, default=1)
     of_losses.add_argument("--rows", default="8192,16384")
+    of_parts = verbs.add_parser("evaluation")
+    of_parts.add_argument("--work", required=True, help="as above")
+    of_parts.add_argument("--threads", type=int, default=1)
     predicting = verbs.add_parser("predict")
     predicting.add_argument("--rate", type=float, default=1000.0, help="images/s that one GPU trains on")
     args = parser.parse_args()
-    {"measure": measure, "losses": losses, "predict": predict}[args.verb](args)
+    {"measure": measure, "losses": losses, "evaluation": evaluation, "predict": predict}[args.verb](args)
 
 
 main()

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rand::SeedableRng;
-use rankle::collectives::{PATIENCE, World};
 use rankle::datasets::{self, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
@@ -34,6 +33,8 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
+
+mod shared;
 
 /// A line of /proc/self/status in KiB; 0 where there is none.
 fn status(key: &str) -> u64 {
@@ -221,36 +222,6 @@ fn embedding(name: &str, rounds: usize) -> Result<Value> {
     };
     all(); // folds and packs
     Ok(measured(rounds, all))
-}
-
-/// A loss of so many rows, block by block of anchors, by all processes that the environment speaks of.
-fn blocks(name: &str, rounds: usize) -> Result<Value> {
-    let world = World::join(Device::Cpu, PATIENCE)?;
-    let (kind, rows) = name.rsplit_once('-').context("a loss and a number of rows")?;
-    let (of, metric, images) = match kind {
-        "batch-hard" => (embedded::Loss::BatchHard(Margin::Hard(0.2)), Metric::Euclidean, 8),
-        "batch-all" => (embedded::Loss::BatchAll(Margin::Hard(0.2)), Metric::Euclidean, 8),
-        "lifted" => (embedded::Loss::Lifted(0.2), Metric::Euclidean, 8),
-        "semi-hard" => {
-            let rule = Negative::SemiHard(Pick::Nearest);
-            (embedded::Loss::EveryPair(0.2, rule), Metric::SquaredEuclidean, 40)
-        }
-        other => bail!("no loss {other}"),
-    };
-    let own = world.clone();
-    let mean = move |x: &Tensor, y: &Tensor| own.tally(of, x, y, metric).expect("the others' shares").mean();
-    loss(64 * images, images, mean.clone())?();
-    let mut run = loss(rows.parse()?, images, mean)?;
-    let found = measured(rounds, || {
-        run();
-        Value::Null
-    });
-    if world.size() > 1 {
-        println!("{found}");
-        rankle::collectives::finish();
-        rankle::collectives::exit(0);
-    }
-    Ok(found)
 }
 
 /// Adam alone, over TriNet's parameters.
@@ -459,7 +430,8 @@ fn run() -> Result<()> {
         "adam" => adam(rounds)?,
         other if other.starts_with("step-") => training(&other[5..], rounds)?,
         other if other.starts_with("embed-") => embedding(&other[6..], rounds)?,
-        other if other.starts_with("blocks-") => blocks(&other[7..], rounds)?,
+        other if other.starts_with("blocks-") => shared::blocks(&other[7..], rounds)?,
+        other if other.starts_with("judge-") => shared::judging(&other[6..], rounds)?,
         "growth" => growth(&folder, &words[1..])?,
         "loader" => loader(&folder, rounds)?,
         other => match other.strip_prefix("images-") {
