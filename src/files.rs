@@ -93,6 +93,16 @@ pub fn read_up_to(path: &Path, most: u64, of: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The BLAKE3 hash of a regular file's bytes, in hexadecimal; see [`open`].
+///
+/// # Errors
+/// As [`open`], and where it cannot be read.
+pub fn hash(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// The text of a regular file; see [`read`].
 ///
 /// # Errors
@@ -107,7 +117,7 @@ pub fn text(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// One line that names the path and says what to do: no folder to write into, or `path` is a folder, another device, a
-/// pipe, a socket, a link (see [`followed`]) or what is open for reading; and those of `write`.
+/// pipe, a socket, a link (see [`followed`]), one to `/dev/null` too, or what is open for reading; and those of `write`.
 pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     whole(path, write).map_err(|error| cannot(path, error))
 }
@@ -159,7 +169,10 @@ fn whole_or_into(path: &Path) -> Result<bool> {
     let null = |meta: &Metadata| fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
     let found = fs::metadata(path);
     match &found {
-        Ok(meta) if meta.file_type().is_char_device() && null(meta) => return Ok(true),
+        Ok(meta) if meta.file_type().is_char_device() && null(meta) => {
+            ensure!(!path.is_symlink() || path.starts_with("/dev"), "it is a link to /dev/null: name a file");
+            return Ok(true);
+        }
         Ok(meta) if !meta.is_dir() && !meta.is_file() && is_shared(path, meta) => return Ok(true),
         Ok(meta) if meta.is_file() && is_handle(meta, 0) => bail!("standard input reads it: name another file"),
         Ok(meta) if meta.is_file() && is_shared(path, meta) => return Ok(true),

@@ -10,16 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
-use crate::report::Report;
-use crate::run::folder::is_own;
+use crate::report::{Report, UNKNOWN};
+use crate::run::{folder::is_own, stop::typed};
 use crate::{files, lists, weights};
 
 /// The key, of JSON and of a table of texts, under which a file says what it is.
 pub const MADE_BY: &str = "made_by";
-
-/// The head of a list of labels; a list has no other place to say what it is.
-pub const TAGS: [&str; 8] =
-    ["photo", "count", "labels", "scores", "thresholds", "highest", "highest_scores", "highest_thresholds"];
 
 /// What a TorchScript file of ours holds.
 pub const MODULE: &str = "module";
@@ -47,7 +43,6 @@ pub fn marked(mut bytes: Vec<u8>, what: &str) -> Vec<u8> {
 
 /// The key of the BLAKE3 hash of a text of JSON, in which the hash itself counts as zeros.
 const HASH: &str = "blake3";
-const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What a text of JSON holds, and whether it carries its hash: of an older version it has none. None where it is no JSON, or
 /// not as it was written.
@@ -107,7 +102,7 @@ pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
 }
 
 /// Whether the file at `path` says that it is ours of `what`, of a page its title, and is, where it carries a hash, as it was
-/// written; a list is known by its head.
+/// written; of a list what stands beside it says so ([`write_list`]).
 pub fn made(path: &Path, what: &str) -> bool {
     let says = |found: Option<&Value>| found.and_then(Value::as_str) == Some(&mark(what));
     let mut start = Vec::new();
@@ -144,17 +139,42 @@ fn about(zip: &mut ZipArchive<std::fs::File>) -> Option<String> {
     serde_json::from_str::<Value>(&text).is_ok_and(|about| about["paper"].is_string()).then_some(text)
 }
 
+/// The file beside a list that says what it is: CSV has no place for that.
+pub fn beside(list: &Path) -> PathBuf {
+    list.with_extension("json")
+}
+
+/// The keys of that under which hashes of a list stand: of the one written with it, and of the one that was there before, which
+/// stays where a kill comes between both.
+fn keys(list: &Path) -> [String; 2] {
+    let name = list.file_name().unwrap_or_default().to_string_lossy();
+    ["", "_before"].map(|which| format!("{name}{which}_blake3"))
+}
+
 fn is_list(path: &Path, what: &str) -> bool {
-    let Ok(file) = files::open(path) else { return false };
-    let mut list = csv::Reader::from_reader(file);
-    let Ok(head) = list.headers() else { return false };
-    match what {
-        // The first five alone are an older version's.
-        "tags" => *head == TAGS[..] || *head == TAGS[..5],
-        // Beside the name: tensors and their columns, as `embeddings.0`.
-        "embeddings" => head.len() > 1 && &head[0] == "name" && head.iter().skip(1).all(|column| column.contains('.')),
-        _ => false,
-    }
+    let Ok(Some((said, true))) = read_sealed(&beside(path)) else { return false };
+    let known = |now: String| keys(path).iter().any(|key| said[key] == *now);
+    said[MADE_BY] == *mark(what) && files::hash(path).is_ok_and(known)
+}
+
+/// Writes a list of `what` that `fill` fills. Between its being whole on the disk and in its place, `say` writes the file
+/// [`beside`] it, as [`write_json`] does, with the hashes that it is given.
+///
+/// # Errors
+/// As [`check`], again: its user may have changed it since; as [`files::atomically`]; those of `fill` and `say`.
+pub fn write_list(
+    path: &Path,
+    what: &str,
+    fill: impl FnOnce(fs::File) -> Result<()>,
+    say: impl FnOnce(Map<String, Value>) -> Result<()>,
+) -> Result<()> {
+    check(path, what)?;
+    let before = files::hash(path).ok();
+    files::atomically(path, |draft| {
+        fill(files::own(draft)?)?;
+        let hashes = [Some(files::hash(draft)?), before].map(Value::from);
+        say(keys(path).into_iter().zip(hashes).collect())
+    })
 }
 
 /// Errors where `path` cannot be written, or a file is there that holds something and is not ours of `what`.
@@ -209,10 +229,10 @@ fn check_spared(out: &Path) -> Result<()> {
 /// What the folders of links are called, before a number.
 pub const PERSON: &str = "person-";
 
-/// Whether all in the folder `at` are folders of links that are called as ours: an older version made no list of them.
+/// Whether all in the folder `at`, but for a list of them, are folders of links that are called as ours.
 fn unlisted_links(at: &Path) -> bool {
     let entries = |at: &Path| fs::read_dir(at).into_iter().flatten().flatten();
-    entries(at).all(|entry| {
+    entries(at).filter(|entry| entry.file_name() != LINKS).all(|entry| {
         let links = entries(&entry.path()).all(|link| link.path().is_symlink());
         entry.file_name().to_string_lossy().starts_with(PERSON) && entry.path().is_dir() && links
     })
@@ -245,8 +265,11 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
     let ours = made(&list, LINKS);
     ensure!(
         ours || fs::read_dir(at)?.next().is_none() || !unlisted_links(at),
-        "{}: this command did not make it, or an older version made it: move it away, or name another folder",
-        at.display()
+        "{}: {LINKS}, by which this command knows its own links, is {}: restore it, or name another folder; {} removes \
+         nothing but links",
+        at.display(),
+        if list.exists() { "not as it was written" } else { "not there" },
+        typed(["rm".into(), "-r".into(), at.display().to_string()])
     );
     let known = if ours { lists::json::<Value>(&list)? } else { Value::Null };
     let known = known["links"].as_array().into_iter().flatten().filter_map(Value::as_str);

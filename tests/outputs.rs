@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 use rankle::files::folder_atomically;
 use rankle::outputs::{
-    MADE_BY, MODULE, TAGS, check, check_folder, check_module, check_out, links_made, links_of, made, mark, marked,
-    remove_links, write_json,
+    MADE_BY, MODULE, beside, check, check_folder, check_module, check_out, links_made, links_of, made, mark, marked,
+    remove_links, write_json, write_list,
 };
 use rankle::report::Report;
 use rankle::run::checkpoint::{BEFORE, NEWEST};
@@ -60,21 +60,13 @@ fn what_others_made_is_not_replaced_however_alike() {
         assert!(!made(&ours, "others"), "{}", ours.display());
     }
     // Ours that was edited is its user's.
-    for name in ["ours.json", "ours"] {
+    for (name, from, to) in
+        [("ours.json", "\"\"", "\"mine\""), ("ours", "\"\"", "\"mine\""), ("ours.html", "</main>", "mine</main>")]
+    {
         let text = fs::read_to_string(at(name)).expect("read");
-        fs::write(at(name), text.replacen("\"\"", "\"mine\"", 1)).expect("edited");
+        fs::write(at(name), text.replacen(from, to, 1)).expect("edited");
         let error = check(&at(name), "rows").expect_err("edited").to_string();
         assert!(error.contains("that was changed since"), "{error}");
-    }
-    for (name, what, head) in [
-        ("tags.csv", "tags", TAGS.join(",")),
-        ("tags.csv", "tags", "photo,count,labels,scores,thresholds".into()),
-        ("rows.csv", "embeddings", "name,scores.cat".into()),
-    ] {
-        fs::write(at(name), format!("{head}\n")).expect("written");
-        check(&at(name), what).expect("ours");
-        fs::write(at(name), format!("{head},mine\n")).expect("written");
-        check(&at(name), what).expect_err("another's");
     }
     module(&at("model.pt"), r#"{"paper": "p"}"#);
     fs::write(at("model.json"), r#"{"paper": "p"}"#).expect("written");
@@ -88,6 +80,45 @@ fn what_others_made_is_not_replaced_however_alike() {
     // What holds nothing is taken.
     fs::write(at("empty.json"), "").expect("written");
     check_out(&at("empty.json"), "rows").expect("empty");
+}
+
+/// A list has no place for a mark: what stands beside it knows its content, and that of the one before, which a kill leaves.
+#[test]
+fn a_list_is_ours_as_it_was_written() {
+    let place = tempdir().expect("a folder");
+    let list = place.path().join("rows.csv");
+    let write = |text: &str| {
+        let fill = |mut file: fs::File| Ok(std::io::Write::write_all(&mut file, text.as_bytes())?);
+        write_list(&list, "rows", fill, |said| write_json(&beside(&list), "rows", &said.into()))
+    };
+    for text in ["name,x\na,1\n", "name,x\na,2\n"] {
+        write(text).expect("written");
+        assert_eq!(fs::read_to_string(&list).expect("read"), text);
+        assert!(made(&list, "rows") && !made(&list, "others"));
+    }
+    fs::write(&list, "name,x\na,1\n").expect("the one before");
+    check(&list, "rows").expect("left by a kill");
+    // What its user wrote or changed, what cannot be read, and what nothing is said of.
+    let refused = |why: &str| {
+        let before = fs::read(&list);
+        let error = write("name,x\n").expect_err(why).to_string();
+        assert!(error.contains("rows.csv") && error.contains("name another"), "{error}");
+        assert_eq!(fs::read(&list).ok(), before.ok());
+    };
+    fs::write(&list, "name,x\na,1\nmine,1\n").expect("edited");
+    refused("edited");
+    fs::write(&list, "name,x\na,1\n").expect("written");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).expect("open to all");
+    fs::set_permissions(&list, fs::Permissions::from_mode(0)).expect("closed");
+    // SAFETY: of this thread alone. Root reads what is closed, and nobody does not.
+    let reads_as = |user| unsafe { libc::setfsuid(user) };
+    let own = reads_as(65534);
+    refused("unreadable");
+    reads_as(own as u32);
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o644)).expect("open");
+    check(&list, "rows").expect("as it was written");
+    fs::remove_file(beside(&list)).expect("removed");
+    refused("nothing beside it");
 }
 
 #[test]
@@ -152,12 +183,15 @@ fn links_of_ours_alone_are_removed() {
     fs::remove_file(at.join(names[1])).expect("removed by its user");
     assert_eq!(links_of(&at).expect("ours").len(), 2);
     type Spoil = fn(&Path);
-    let spoiled: [(&str, Spoil); 5] = [
+    let spoiled: [(&str, Spoil); 6] = [
         ("note", |at| fs::write(at.join("note"), "mine").expect("written")),
         ("3-mine", |at| symlink("/mine", at.join("person-0001/3-mine")).expect("linked")),
         ("2-b", |at| fs::write(at.join("person-0001/2-b"), "a photo in its place").expect("written")),
         ("Anna", |at| fs::rename(at.join("person-0002"), at.join("Anna")).expect("renamed")),
-        ("an older version made it", |at| fs::remove_file(at.join("links.json")).expect("removed")),
+        ("links.json, by which this command knows its own links, is not there", |at| {
+            fs::remove_file(at.join("links.json")).expect("removed");
+        }),
+        ("is not as it was written: restore it", |at| fs::write(at.join("links.json"), "{}").expect("written")),
     ];
     for (name, spoil) in spoiled {
         spoil(&at);

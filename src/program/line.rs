@@ -75,7 +75,7 @@ pub(super) struct Embed<S: Args> {
     pub(super) made: Made,
     #[command(flatten)]
     pub(super) keeping: Keeping,
-    /// File to write, .safetensors (names in its metadata), .npz or .csv by its ending: a row an image or video
+    /// File to write by its ending, .safetensors (names in its metadata), .npz, or .csv (what made it in a .json of its name): a row an image or video
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
     #[command(flatten)]

@@ -41,6 +41,10 @@ figure.tile { margin: 0; width: min-content; min-width: 96px; overflow-wrap: any
 ul { padding-left: 20px; } li { margin: 3px 0; }
 ";
 
+/// What stands in a page for the hash of itself, and before it.
+pub const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const SEAL: &str = "</style><meta name=\"blake3\" content=\"";
+
 /// Bytes of a fact that has a line of its own.
 const LONG: usize = 60;
 
@@ -55,6 +59,7 @@ pub fn page(report: &Report) -> Markup {
                 meta name="generator" content="rankle";
                 title { (report.title) }
                 style { (PreEscaped(STYLE)) }
+                meta name="blake3" content=(UNKNOWN);
             }
             body {
                 main {

@@ -14,7 +14,7 @@ use crate::collectives::World;
 use crate::datasets::Photo;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last, hold_weights};
-use crate::outputs::{self, MADE_BY, mark};
+use crate::outputs::{self, MADE_BY, beside, mark};
 use crate::real::numbers;
 use crate::say::{Bar, first_line};
 use crate::transfer::{Fetch, stage, upload};
@@ -158,39 +158,54 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
     if ending(out).is_none() || out.is_dir() {
         bail!("--out {}: give the name of a .safetensors, .npz or .csv file", out.display());
     }
-    outputs::check_out(out, MADE)
+    let out = outputs::check_out(out, MADE)?;
+    if ending(&out) == Some("csv") {
+        outputs::check(&beside(&out), MADE).context("--out")?;
+    }
+    Ok(out)
 }
 
 /// What it is that is written.
 const MADE: &str = "embeddings";
 
 /// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array "names"; or as .csv, a
-/// line a row, its name first, a column a number, called by its class where it is of one. Which, the file's ending says.
+/// line a row, its name first, a column a number, called by its class where it is of one, with the metadata in a .json of its
+/// name. Which, the file's ending says.
 ///
 /// # Errors
 /// Where it cannot be written.
 pub fn write(out: &Path, rows: &Rows) -> Result<()> {
     match ending(out) {
-        Some("csv") => crate::files::atomically(out, |draft| {
-            let mut file = csv::Writer::from_writer(BufWriter::new(crate::files::own(draft)?));
-            let flat = |x: &Tensor| x.to_kind(Kind::Float).reshape([rows.names.len() as i64, -1]);
-            let columns: Vec<(&String, Tensor)> = rows.tensors.iter().map(|(name, x)| (name, flat(x))).collect();
-            let classes = rows.texts("classes").unwrap_or_default();
-            let head = |(name, x): &(&String, Tensor)| -> Vec<String> {
-                let (width, name) = (x.size()[1] as usize, *name);
-                let by_class = width == classes.len() && name != "features";
-                (0..width)
-                    .map(|i| format!("{name}.{}", if by_class { classes[i].clone() } else { i.to_string() }))
-                    .collect()
-            };
-            let heads = columns.iter().flat_map(head);
-            file.write_record(["name".to_string()].into_iter().chain(heads))?;
-            for (row, name) in rows.names.iter().enumerate() {
-                let numbers = columns.iter().flat_map(|(_, x)| numbers::<f32>(&x.get(row as i64)));
-                file.write_record([name.clone()].into_iter().chain(numbers.map(|x| x.to_string())))?;
-            }
-            Ok(file.flush()?)
-        }),
+        Some("csv") => outputs::write_list(
+            out,
+            MADE,
+            |file| {
+                let mut file = csv::Writer::from_writer(BufWriter::new(file));
+                let flat = |x: &Tensor| x.to_kind(Kind::Float).reshape([rows.names.len() as i64, -1]);
+                let columns: Vec<(&String, Tensor)> = rows.tensors.iter().map(|(name, x)| (name, flat(x))).collect();
+                let classes = rows.texts("classes").unwrap_or_default();
+                let head = |(name, x): &(&String, Tensor)| -> Vec<String> {
+                    let (width, name) = (x.size()[1] as usize, *name);
+                    let by_class = width == classes.len() && name != "features";
+                    (0..width)
+                        .map(|i| format!("{name}.{}", if by_class { classes[i].clone() } else { i.to_string() }))
+                        .collect()
+                };
+                let heads = columns.iter().flat_map(head);
+                file.write_record(["name".to_string()].into_iter().chain(heads))?;
+                for (row, name) in rows.names.iter().enumerate() {
+                    let numbers = columns.iter().flat_map(|(_, x)| numbers::<f32>(&x.get(row as i64)));
+                    file.write_record([name.clone()].into_iter().chain(numbers.map(|x| x.to_string())))?;
+                }
+                Ok(file.flush()?)
+            },
+            |mut said| {
+                // What is no JSON is a text.
+                let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into());
+                said.extend(rows.metadata.iter().map(|(key, text)| (key.clone(), value(text))));
+                outputs::write_json(&beside(out), MADE, &said.into())
+            },
+        ),
         Some("npz") => {
             let mut texts = vec![("names", rows.names.clone())];
             texts.extend(rows.metadata.iter().filter_map(|(name, _)| Some((name.as_str(), rows.texts(name)?))));

@@ -1,10 +1,9 @@
 //! Labels for a user's photos.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Deserialize;
 use serde_json::json;
@@ -12,7 +11,7 @@ use tch::Tensor;
 
 use super::Decision;
 use crate::files;
-use crate::outputs::{TAGS, check_folder, read_sealed};
+use crate::outputs::{check_folder, write_list};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
@@ -46,9 +45,9 @@ type Tag = (usize, f32, f32);
 /// So many classes of the highest scores are told of every photo.
 const HIGHEST: usize = 5;
 
-/// The keys of tags.json under which hashes of tags.csv stand: of the one written with it, and of the one that was there before,
-/// which stays where a kill comes between both.
-const LIST: [&str; 2] = ["tags.csv_blake3", "tags.csv_before_blake3"];
+/// The columns of the list.
+const HEAD: [&str; 8] =
+    ["photo", "count", "labels", "scores", "thresholds", "highest", "highest_scores", "highest_thresholds"];
 
 /// What the count of a photo is.
 const COUNT: &str = "how many labels the count head expects, whatever the decision";
@@ -68,23 +67,9 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const PAGE: (&str, &str) = (REPORT, "Labels");
     let flags = TagFlags::from_arg_matches(of)?;
     let list = flags.out.join("tags.csv");
-    // A list has no place for a hash of its own; an older version kept none.
-    let said = read_sealed(&flags.out.join(FILE.0)).ok().flatten().map(|(said, _)| said).unwrap_or_default();
-    let known: Vec<String> = LIST.iter().filter_map(|key| Some(said[*key].as_str()?.to_string())).collect();
-    let text_now = || files::read(&list).ok().filter(|text| !text.is_empty());
-    let now = || text_now().map(|text| blake3::hash(&text).to_hex());
-    let check = || -> Result<()> {
-        check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
-        ensure!(
-            known.is_empty() || now().is_none_or(|now| known.iter().any(|known| known == now.as_str())),
-            "--out: {} was changed since this command wrote it: move it away, or name another",
-            list.display()
-        );
-        Ok(())
-    };
-    check()?;
+    check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
     apart("out", &flags.out, &flags.images)?;
-    let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
+    let rows = (asked.embed)(Brought::photos(&flags.images)?, &[])?;
     let classes = rows.texts("classes").context("no classes")?;
     let tensor = |wanted: &str| -> Result<&Tensor> {
         Ok(&rows.tensors.iter().find(|(name, _)| name == wanted).with_context(|| format!("no {wanted}"))?.1)
@@ -135,7 +120,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let most = given.first().map_or(String::new(), |&k| format!("; the most frequent is {} ({})", classes[k], each[k]));
     let photos = say::count(tags.len(), "photo");
     let kinds = format!("{} of {} in use", given.len(), say::count(classes.len(), "class"));
-    let sentence = format!("Labels for {} of {photos}, {kinds}{most}.", tags.len() - bare);
+    let sentence = format!("Labels for {} of {photos}, {kinds}{most}.{}", tags.len() - bare, rows.left_out());
     print(&sentence)?;
     print(&table)?;
     report.answers(&sentence);
@@ -147,24 +132,25 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         &format!("Each with its score and its threshold, the highest score first; {shown} of {photos}."),
         &strips,
     );
-    let mut text = csv::Writer::from_writer(Vec::new());
-    text.write_record(TAGS)?;
-    for (row, name) in rows.names.iter().enumerate() {
-        let lists = [&tags[row], &highest[row]].map(|tags| {
-            let joined = |of: &dyn Fn(&Tag) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
-            [joined(&|tag| classes[tag.0].clone()), joined(&|tag| tag.1.to_string()), joined(&|tag| tag.2.to_string())]
-        });
-        text.write_record([name.clone(), counts[row].to_string()].into_iter().chain(lists.into_iter().flatten()))?;
-    }
-    let text = text.into_inner().map_err(|error| error.into_error())?;
-    // Its user may have changed it while photos were looked at.
-    check()?;
-    value[LIST[0]] = blake3::hash(&text).to_hex().as_str().into();
-    value[LIST[1]] = now().map(|now| now.to_string()).into();
+    let fill = |file: fs::File| {
+        let mut text = csv::Writer::from_writer(file);
+        text.write_record(HEAD)?;
+        for (row, name) in rows.names.iter().enumerate() {
+            let lists = [&tags[row], &highest[row]].map(|tags| {
+                let joined = |of: &dyn Fn(&Tag) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
+                [
+                    joined(&|tag| classes[tag.0].clone()),
+                    joined(&|tag| tag.1.to_string()),
+                    joined(&|tag| tag.2.to_string()),
+                ]
+            });
+            text.write_record([name.clone(), counts[row].to_string()].into_iter().chain(lists.into_iter().flatten()))?;
+        }
+        Ok(text.flush()?)
+    };
     fs::create_dir_all(&flags.out).map_err(|error| files::cannot(&flags.out, error))?;
-    // The list is whole on the disk before what is said of it, and in its place after that.
-    files::atomically(&list, |draft| {
-        files::own(draft)?.write_all(&text)?;
+    write_list(&list, FILE.1, fill, |hashes| {
+        hashes.into_iter().for_each(|(key, hash)| value[key] = hash);
         write_folder(asked, &flags.out, FILE, value, &rows, report)
     })?;
     print(format!("list:    {}", list.display()))
