@@ -128,6 +128,21 @@ impl Entry {
 /// Files of this library's own in folders of photos that it made: nobody looks for photos in them.
 const OWN: [&str; 3] = [".lock", "faces.jsonl", "links.json"];
 
+/// How the names of files end that `embed` writes, with a folder beside that keeps what the network said, `FILE.kept`.
+const ROWS: [&str; 3] = ["safetensors", "npz", "csv"];
+
+/// Takes out of a folder's entries what `embed` wrote there.
+fn without_rows(found: &mut Vec<Entry>) {
+    // Of a list, what made it.
+    let beside = |file: &str| file.strip_suffix("csv").map_or(String::new(), |bare| format!("{bare}json"));
+    let written = |entry: &Entry| {
+        let file = entry.name.strip_suffix(".kept").filter(|file| entry.folder && !entry.link && ends(file, &ROWS))?;
+        (held(&entry.path(), 0) == 0).then(|| [entry.name.to_string(), file.into(), beside(file)])
+    };
+    let own: HashSet<String> = found.iter().filter_map(written).flatten().collect();
+    found.retain(|entry| !own.contains(&*entry.name));
+}
+
 /// Whether nobody asks for what has this name.
 fn unasked(name: &str, folder: bool) -> Option<Kind> {
     let left = name.starts_with("._") || LEFTOVERS.contains(&name.to_lowercase().as_str());
@@ -264,6 +279,7 @@ pub fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
             None => found.push(entry),
         }
     }
+    without_rows(&mut found);
     found.sort_by(|a: &Entry, b| a.name.cmp(&b.name));
     Ok(found)
 }

@@ -57,7 +57,11 @@ fn what_is_passed_over_is_counted_by_kind() {
         place.path(),
         &["a/@eaDir/1.jpg", ".DS_Store", ".cache/1.jpg", "a/.1.jpg", "a/notes.odt", "b/1.avif", "a/raw"],
     );
-    // Our own is not counted.
+    // Our own is not counted, also that of embed.
+    touch(
+        place.path(),
+        &["a/x.csv", "a/x.json", "a/x.csv.kept/0123/1.safetensors", "x.npz", "x.npz.kept/0123/1.safetensors"],
+    );
     touch(place.path(), &[".lock", "faces.jsonl", "links.json", "a/.rankle-writing-x"]);
     let kinds =
         "passed over 4 photos that are not decoded here: convert them to JPEG (.avif, .heic, .nef), 1 film (.mov), ";

@@ -184,6 +184,9 @@ fn a_run_that_goes_on_finds_the_people_it_was_started_with() {
     assert_eq!(tested, people(&set.query).into_iter().collect::<Vec<_>>());
     write(1, true).expect("the same people");
     assert!(line(write(2, true)).contains("are not those that this run was started with"));
+    let whole = fs::read(dir.path().join("split.json")).expect("read");
+    fs::write(dir.path().join("split.json"), &whole[..whole.len() / 2]).expect("cut");
+    assert!(line(write(1, true)).contains("split.json: restore it"));
     write(2, false).expect("a new run");
     assert_ne!(written().expect("JSON"), value);
     // Sets with one test set have no such file.

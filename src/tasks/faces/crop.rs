@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 use tch::Device;
 
 use super::detect::{Detector, Face};
-use crate::datasets::{Photo, Source, folder};
+use crate::datasets::{Photo, folder};
 use crate::device::machine::{Machine, MachineFlags};
 use crate::files;
 use crate::loader::Loader;
 use crate::outputs;
 use crate::picture::Similarity;
+use crate::run::stop::typed;
 use crate::say::{Bar, Within, count, note, one_line, print};
 use crate::source::{Region, View};
 use crate::tasks::Own;
@@ -251,7 +252,11 @@ impl CropFlags {
                 let other = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
                 let other = fs::read_dir(out).into_iter().flatten().flatten().find(other);
                 if let Some(other) = other {
-                    bail!("--out {} holds {} and no {FILE}: name a new folder", out.display(), other.path().display());
+                    bail!(
+                        "--out {} holds {} and no {FILE}: restore that, or name a new folder",
+                        out.display(),
+                        other.path().display()
+                    );
                 }
                 String::new()
             }
@@ -281,7 +286,8 @@ impl CropFlags {
         Ok((lock, lines))
     }
 
-    /// Keeps of `lines` what need not be done again; crops of what is gone or changed go.
+    /// Keeps of `lines` what need not be done again; crops of what is gone or changed go. What its user may have changed, or put in
+    /// a crop's place, stays, and its line as long as there is the photo.
     fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) {
         let now: BTreeMap<&str, ((u64, u64), &String)> =
             photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (file_of(photo), name))).collect();
@@ -289,7 +295,7 @@ impl CropFlags {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             ours.then(|| self.out.join(name))
         };
-        let edited = Mutex::new(Vec::new());
+        let changed = Mutex::new(Vec::new());
         let stays = |(photo, text): &(String, String)| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
             let same = now.get(photo.as_str()).is_some_and(|&(file, name)| {
@@ -299,27 +305,25 @@ impl CropFlags {
             // What a detector found is not written by hand.
             let sound = line.chosen == line.size.and_then(|size| chosen(&line.faces, size))
                 && line.chosen.is_some() == line.crop.is_some();
-            // Whole: a power cut leaves empty files.
-            let there = |file: &PathBuf| match &line.sum {
-                Some(sum) => files::read(file).is_ok_and(|bytes| hash(&bytes) == *sum),
-                None => outputs::made(file, KIND) && Source::from(file.clone()).image().is_ok(),
-            };
-            if same && sound && line.error.is_none() && file.as_ref().is_none_or(there) {
-                return true;
+            let Some(file) = file else { return same && sound && line.error.is_none() };
+            // A power cut leaves empty files.
+            let Some(bytes) = files::read(&file).ok().filter(|bytes| !bytes.is_empty()) else { return false };
+            if line.sum.is_none_or(|sum| hash(&bytes) != sum) {
+                changed.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+                return now.contains_key(photo.as_str());
             }
-            if let Some(file) = file.filter(|file| outputs::made(file, KIND)) {
-                if line.sum.is_some() && !there(&file) {
-                    edited.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
-                }
+            if !(same && sound) {
                 let _ = fs::remove_file(file);
             }
-            false
+            same && sound
         };
         *lines = std::mem::take(lines).into_par_iter().filter(stays).collect();
-        let edited = edited.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = edited.iter().min() {
-            let many = count(edited.len(), "crop");
-            note(format!("{many} not as written: replaced, or gone with the photo, the first: {}", first.display()));
+        let changed = changed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = changed.iter().min() {
+            let (many, rm) = (count(changed.len(), "crop"), typed(["rm".into(), first.display().to_string()]));
+            note(format!(
+                "{many} not as written here, and kept: to have one made anew, remove it and say the same again: {rm}"
+            ));
         }
         for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
             files::sweep(&at);

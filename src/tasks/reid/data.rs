@@ -9,11 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::datasets::{self, Layout, Photo, ReidSet, Split};
-use crate::files;
 use crate::metrics::retrieval::Identity;
 use crate::say::{count, plural};
-use crate::seed;
 use crate::tasks::bare;
+use crate::{files, lists, seed};
 
 /// Which people are trained on and which are tested, as flags.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,8 +187,8 @@ pub fn write_split(at: &Path, set: &ReidSet, split: Split, resumed: bool) -> Res
     let Some(people) = datasets::split_people(set) else { return Ok(()) };
     let path = at.join("split.json");
     let value = json!({"data": set.name, "split": split, "train": people.train, "test": people.test});
-    let before = if resumed { files::text(&path).ok() } else { None };
-    let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
+    let damaged = || format!("{}: restore it, or choose another --run", path.display());
+    let before = (resumed && path.exists()).then(|| lists::json::<Value>(&path)).transpose().with_context(damaged)?;
     ensure!(
         before.is_none_or(|before| before == value),
         "{}: the people of {} are not those that this run was started with: restore the data, or choose another --run",
