@@ -10,6 +10,7 @@ use crate::claims::Beside;
 use crate::hyper::Flags;
 use crate::outputs;
 use crate::report::{Report, Table};
+use crate::run::checkpoint::Known;
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, count, foreign, line, print};
 use crate::{files, lists};
@@ -31,6 +32,9 @@ pub(crate) struct Results {
     /// Of which run or published network they are: [`Nets::mark`](crate::paper::Nets::mark). None of an older version.
     #[serde(default)]
     pub run: Option<String>,
+    /// The checkpoints that were scored: none of a network as training found it, of published weights, and of an older version.
+    #[serde(default)]
+    pub checkpoints: Vec<Known>,
     pub step: u64,
     /// The file of published weights that were scored, in place of a run's.
     #[serde(default)]
@@ -98,18 +102,19 @@ impl Results {
         report.lead(&numbers, &why.unwrap_or_default());
     }
 
-    /// Those in the folder `at`, if there are any, and whether they carry their hash: those of an older version have none. None
-    /// too where what has none is of another form: of a version before, or not ours.
+    /// Those in the folder `at`, if there are any, and whether they carry their hash: those of an older version have none.
     ///
     /// # Errors
-    /// Where they cannot be read, or are not as they were written.
+    /// Where they cannot be read, are not as they were written, or are not ours.
     pub fn read(at: &Path) -> Result<Option<(Results, bool)>> {
         let path = at.join(RESULTS);
         let Some((value, sealed)) = outputs::read_sealed(&path)? else { return Ok(None) };
         match serde_json::from_value(value) {
             Ok(found) => Ok(Some((Results { at: at.into(), ..found }, sealed))),
-            Err(_) if !sealed => Ok(None),
-            Err(error) => bail!("{} is of another version ({error}): evaluate again", path.display()),
+            Err(error) => bail!(
+                "{} is not this program's, or of another version ({error}): move it away, and evaluate again",
+                path.display()
+            ),
         }
     }
 
@@ -118,13 +123,17 @@ impl Results {
         lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper)
     }
 
-    /// Errors where the scores in the folder `at` are another paper's, or of other flags than those with the mark `run`.
-    pub fn check_run(at: &Path, paper: &str, run: &str) -> Result<()> {
+    /// Errors where the scores in the folder `at` are another paper's, of other flags than those with the mark `run`, or of other
+    /// checkpoints than the run's, `known`: of one that went on they may be of steps that it no longer has.
+    pub fn check_run(at: &Path, paper: &str, run: &str, known: &[Known]) -> Result<()> {
         let file = at.join(RESULTS);
         let said = lists::json::<Value>(&file).unwrap_or_default();
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
+        let scored: Vec<Known> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
+        let steps = |of: &Known| known.iter().any(|own| (&own.which, own.step) == (&of.which, of.step));
+        let another = scored.iter().any(|of| steps(of) && !known.contains(of));
         let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "other flags".into()));
-        match other {
+        match other.or(another.then(|| "another training with these flags".into())) {
             Some(other) => bail!("{} is of {other}: move it away, and evaluate again", file.display()),
             None => Ok(()),
         }
@@ -136,14 +145,16 @@ impl Results {
         Table { head: vec!["score".into(), "ours".into()], rows }
     }
 
-    /// Rows of the paper's numbers with ours beside them, or "–".
+    /// Rows of published numbers, with ours beside them where there are any.
     fn claim_table(&self, wanted: impl Fn(&Beside) -> bool) -> Table {
-        let row = |row: &Beside| {
+        let rows: Vec<&Beside> = self.claims.iter().filter(|row| wanted(row)).collect();
+        let columns = if rows.iter().any(|row| row.ours.is_some()) { 4 } else { 3 };
+        let row = |row: &&Beside| {
             let ours = row.ours.map_or("–".to_string(), |ours| number(ours, row.paper));
-            vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours]
+            vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours][..columns].to_vec()
         };
-        let head = ["what", "place", "published", "ours"].map(String::from).to_vec();
-        Table { head, rows: self.claims.iter().filter(|row| wanted(row)).map(row).collect() }
+        let head = ["what", "place", "published", "ours"].map(String::from)[..columns].to_vec();
+        Table { head, rows: rows.iter().map(row).collect() }
     }
 
     /// Errors where they could not stand in `at`, with a page of this title.
@@ -161,21 +172,32 @@ impl Results {
         outputs::write_json(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
     }
 
-    /// Scores, the paper's numbers and the protocol, for a page; the list of scores folded where tables `show` them already.
+    /// Scores, the paper's numbers beside them and the protocol, for a page; the list of scores folded where tables `show` them
+    /// already.
     pub fn onto(&self, report: &mut Report, show: bool) {
         match show {
             true => report.folded_table("All scores", &count(self.scores.len(), "score"), &self.score_table()),
             false => report.table("Scores", "", &self.score_table()),
         }
-        if !self.claims.is_empty() {
-            let why = self.not_comparable_because.as_ref();
-            let why = why.map_or(String::new(), |why| format!("Not comparable: {why}."));
-            report.folded_table("The paper's numbers", &why, &self.claim_table(|row| !row.of_weights));
+        let measured = self.claim_table(|row| !row.of_weights && row.ours.is_some());
+        if !measured.rows.is_empty() {
+            report.table("Beside the paper's numbers", "", &measured);
         }
         if self.claims.iter().any(|row| row.of_weights) {
             report.table("Who made these weights says", "", &self.claim_table(|row| row.of_weights));
         }
         report.list("Protocol", &self.protocol);
+    }
+
+    /// The paper's numbers that nothing of ours stands beside, folded away, for the end of a page.
+    pub fn unmeasured(&self, report: &mut Report) {
+        let rest = self.claim_table(|row| !row.of_weights && row.ours.is_none());
+        let why = self.not_comparable_because.as_ref().map(|why| format!("Not comparable: {why}."));
+        if !rest.rows.is_empty() {
+            let all = rest.rows.len() == self.claims.iter().filter(|row| !row.of_weights).count();
+            let heading = if all { "The paper's numbers" } else { "The paper's other numbers" };
+            report.folded_table(heading, &why.unwrap_or_default(), &rest);
+        }
     }
 
     /// What a verb ends with on standard output; `tables` stand in place of the list of scores, where there are some, and

@@ -139,6 +139,8 @@ fn state(at: &Path, config: &Config, progress: &[Progress]) -> (&'static str, St
     let kept = short.and_then(|part| part.kept);
     let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
     let command = typed(going_on(at, &config.argv));
+    let there = config.folder.as_ref().filter(|folder| std::env::current_dir().is_ok_and(|here| here != **folder));
+    let command = there.map_or(String::new(), |folder| format!("cd {} && ", typed([shown(folder)]))) + &command;
     ("stopped", format!("Stopped at step {step}{time} ({kept}); go on with: {command}"))
 }
 
@@ -179,7 +181,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let (h, _) = paper::understood::<P>(at, &config)?;
     checkpoint::check_logs(at)?;
     let (progress, path) = (progress(at, &config)?, at.join(REPORT));
-    let (results, unread) = match scores(at, &config) {
+    let (results, unread) = match scores(at, at, &config) {
         Ok(results) => (results, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
@@ -223,6 +225,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         }
         curves(&mut page, &[("", at)])?;
         page.list("Departures from the paper", &paper::departures::<P>(&h));
+        results.iter().for_each(|results| results.unmeasured(&mut page));
         outputs::check(&path, P::NAME)?;
         page.write(&path)?;
     }
@@ -250,9 +253,9 @@ struct One {
     others: Vec<(String, Results)>,
 }
 
-/// The scores of a run in the folder `at`, as [`Results::read`]; those of an older version with a note.
-fn scores(at: &Path, run: &Config) -> Result<Option<Results>> {
-    Results::check_run(at, &run.paper, &run.mark())?;
+/// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`]; those of an older version with a note.
+fn scores(at: &Path, of: &Path, run: &Config) -> Result<Option<Results>> {
+    Results::check_run(at, &run.paper, &run.mark(), &checkpoint::known(of))?;
     let Some((found, sealed)) = Results::read(at)? else { return Ok(None) };
     if !sealed {
         note(format!("{} has no checksum (an older version wrote it)", at.join(RESULTS).display()));
@@ -260,15 +263,15 @@ fn scores(at: &Path, run: &Config) -> Result<Option<Results>> {
     Ok(Some(found))
 }
 
-/// The scores in the folders below that of a run. Users put folders there too: what is not of the run, or is no longer as it
+/// The scores in the folders below that of a run, `of`. Users put folders there too: what is not of the run, or is no longer as it
 /// was written, is passed over.
-fn others(at: &Path, run: &Config) -> Vec<(String, Results)> {
+fn others(of: &Path, run: &Config) -> Vec<(String, Results)> {
     let (mut all, paper) = (Vec::new(), &run.paper);
-    for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(of).into_iter().flatten().flatten() {
         let (at, file) = (entry.path(), entry.path().join(RESULTS));
         if Results::are_ours(&file, paper) {
             let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
-            match scores(&at, run) {
+            match scores(&at, of, run) {
                 Ok(found) => all.extend(found.map(|found| (name, found))),
                 Err(error) => note(format!("{error:#}: passed over")),
             }
@@ -295,7 +298,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         checkpoint::check_logs(at)?;
         let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
         ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
-        let (results, others) = (scores(at, &config)?, others(at, &config));
+        let (results, others) = (scores(at, at, &config)?, others(at, &config));
         let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
         let mut facts = config.flags;
         if let Some(results) = &results {

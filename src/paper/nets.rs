@@ -13,13 +13,14 @@ use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags, Hyper};
 use crate::run::config::{Config, typed_as};
 use crate::run::{
-    Run, checkpoint,
+    Run,
+    checkpoint::{self, Known},
     folder::{self, BEFORE, NEWEST, UNTRAINED, check_ours},
     history,
     scores::BEST,
     session,
 };
-use crate::say::say;
+use crate::say::{one_line, say};
 use crate::weights::{self, Published};
 use crate::{catalog, files, verbs};
 
@@ -76,7 +77,8 @@ pub struct Nets<'a, P: Paper> {
     pub(super) live: Option<&'a VarStore>,
     /// What the data to score are, where they are not the run's own: the flags that name them.
     pub(crate) elsewhere: Option<Flags>,
-    pub(super) steps: RefCell<Vec<(String, u64)>>,
+    /// The checkpoints that were loaded, by the parts that they are of.
+    pub(super) loaded: RefCell<Vec<(String, Known)>>,
 }
 
 impl<P: Paper> Nets<'_, P> {
@@ -88,16 +90,18 @@ impl<P: Paper> Nets<'_, P> {
         let mut store = self.run.store();
         let net = P::network(&self.h.own, self.shape, part, &store, self.run)?;
         let at = folder_of(self.at, part);
-        let step = match self.stand {
-            _ if let Some(live) = self.live => store.copy(live).map(|()| 0)?,
+        let mut step = 0;
+        match self.stand {
+            _ if let Some(live) = self.live => store.copy(live)?,
             Stand::Trained | Stand::Best => {
                 let best = self.stand == Stand::Best;
-                session::load(&at, &part_config(self.config, part), &mut store, best, self.run.world())?
+                let known = session::load(&at, &part_config(self.config, part), &mut store, best, self.run.world())?;
+                step = known.step;
+                self.loaded.borrow_mut().push((part.to_string(), known));
             }
-            Stand::Untrained => started::<P>(&self.h.own, &store).map(|()| 0)?,
-            Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole).map(|()| 0)?,
-        };
-        self.steps.borrow_mut().push((part.to_string(), step));
+            Stand::Untrained => started::<P>(&self.h.own, &store)?,
+            Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole)?,
+        }
         Ok(Loaded { store, net, step })
     }
 
@@ -109,31 +113,27 @@ impl<P: Paper> Nets<'_, P> {
         Ok(self.part("")?.net)
     }
 
-    /// Whether the folder of published weights is theirs, or free; errors where something else is there.
-    pub(super) fn claimable(&self) -> Result<()> {
-        let folder = self.at;
-        if self.stand != Stand::Published {
-            return Ok(());
-        }
-        let old = Config::read(folder).ok();
-        let same = old.as_ref().is_none_or(|old| old.flags.get("weights") == self.config.flags.get("weights"));
-        let ours = same && !checkpoint::exists(folder) && check_ours(folder).is_ok();
-        ensure!(ours, "{} holds something else: move it, or give the weights' file another name", folder.display());
-        Ok(())
-    }
-
-    /// Published weights say in their folder what they are.
+    /// What says in the folder of published weights what they are, to be called when there is something to put there.
     ///
     /// # Errors
-    /// As [`Nets::claimable`].
-    pub(super) fn claim(&self) -> Result<()> {
-        self.claimable()?;
-        if self.stand != Stand::Published {
-            return Ok(());
-        }
-        let folder = self.at;
-        std::fs::create_dir_all(folder).map_err(|error| files::cannot(folder, error))?;
-        files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
+    /// Where something else is there.
+    pub(super) fn claim(&self) -> Result<impl Fn() -> Result<()>> {
+        let (folder, published) = (self.at, self.stand == Stand::Published);
+        let other = |old: Config| old.flags.get("weights") != self.config.flags.get("weights");
+        let taken =
+            || Config::read(folder).is_ok_and(other) || checkpoint::exists(folder) || check_ours(folder).is_err();
+        ensure!(
+            !published || !taken(),
+            "{} holds something else: move it, or give the weights' file another name",
+            folder.display()
+        );
+        Ok(move || {
+            if !published {
+                return Ok(());
+            }
+            std::fs::create_dir_all(folder).map_err(|error| files::cannot(folder, error))?;
+            files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
+        })
     }
 
     /// Whose its scores are: [`Config::mark`] of a run; of published weights a hash of their file and the network's flags.
@@ -160,21 +160,21 @@ impl<P: Paper> Nets<'_, P> {
         };
         let made = made.iter().map(|name| self.at.join(name)).find(|file| file.exists());
         let file = made.or_else(|| file_of(&self.h.own));
-        let weights = file.as_ref().map(|file| files::read(file).map_err(|error| weights::unread(file, error)));
-        let hash = blake3::hash(&weights.transpose()?.unwrap_or_default()).to_hex();
+        let hash = file.as_ref().map(|file| files::hash(file).map_err(|error| weights::unread(file, error)));
+        let hash = hash.transpose()?.unwrap_or_else(|| blake3::hash(b"").to_hex().to_string());
         let how = verbs::embedding::<P::Scoring>(hyper::flags(how));
-        let known = json!([hash.as_str(), format!("{:?}", self.stand), hyper::flags(self.h), how]);
+        let known = json!([hash, format!("{:?}", self.stand), hyper::flags(self.h), how]);
         let words: Vec<String> = std::env::args().collect();
         let network: Flags = hyper::looked_at(self.h, "Network").into_iter().collect();
         let program = format!("{} {}", P::NAME, env!("CARGO_PKG_VERSION"));
-        let made = json!({"program": program, "command": words, "weights": file, "weights_blake3": hash.as_str(), "network": network, "scoring": how});
+        let made = json!({"program": program, "command": words, "weights": file, "weights_blake3": hash, "network": network, "scoring": how});
         Ok((made, blake3::hash(known.to_string().as_bytes()).to_hex().to_string()))
     }
 
     /// The same networks as training found them.
     pub fn untrained(&self) -> Nets<'_, P> {
         let elsewhere = self.elsewhere.clone();
-        Nets { stand: Stand::Untrained, steps: RefCell::default(), elsewhere, ..*self }
+        Nets { stand: Stand::Untrained, loaded: RefCell::default(), elsewhere, ..*self }
     }
 
     /// The names of the parts of the run, trained or not; where an older version began it, of those with a log.
@@ -208,9 +208,29 @@ pub(crate) struct Opened<P: Paper> {
 }
 
 impl<P: Paper> Opened<P> {
+    /// Opens the run's own data: also where they lie by a path that was typed in another folder.
+    ///
+    /// # Errors
+    /// As [`Paper::open`].
+    pub fn data(&self) -> Result<P::Data> {
+        let text = |flag: &str| {
+            Some(hyper::flags(&self.h.own).get(flag)?.as_str().filter(|text| *text != "drawn")?.to_string())
+        };
+        let placed = |flag: &str| Some((flag.to_string(), self.config.placed(&text(flag)?).to_string_lossy().into()));
+        let own = hyper::with(&self.h.own, &["data", "test"].into_iter().filter_map(placed).collect())?;
+        P::open(&own, self.h.usual.seed).with_context(|| {
+            let from =
+                self.config.folder.as_ref().map_or(String::new(), |folder| format!(", seen from {}", folder.display()));
+            format!(
+                "--data {}, as the run has it{from}; give --data where it lies elsewhere",
+                hyper::shown(&self.h.own, "data")
+            )
+        })
+    }
+
     pub fn nets<'a>(&'a self, run: &'a Run) -> Nets<'a, P> {
         let Opened { at, h, shape, stand, config } = self;
-        Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, steps: RefCell::default() }
+        Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, loaded: RefCell::default() }
     }
 }
 
@@ -299,14 +319,18 @@ fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> 
     let (Some(published), Some(file)) = (h.weights().published(), file_of(h)) else { return Ok(()) };
     let started = weights::start(store, &file, &fit(published));
     // Of a network whose file has the first layers alone no other was meant.
-    say(if P::PUBLISHED { started.with_context(|| taken_for::<P>(h, &file)) } else { started }?);
+    let taken = |error: anyhow::Error| match P::PUBLISHED {
+        true => anyhow!("{}; taken for {}", one_line(&error), taken_for::<P>(h, &file)),
+        false => error,
+    };
+    say(started.map_err(taken)?);
     Ok(())
 }
 
 /// The network of `store` as training finds it, but for what it takes from its data.
 pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<()> {
     if let Some(file) = P::start(h)? {
-        say(weights::start(store, &file, &Published::CHECKPOINT).context("--start")?);
+        say(weights::start(store, &file, &Published::CHECKPOINT)?);
     }
     from_outside::<P>(h, store, |published| published)
 }

@@ -16,6 +16,7 @@ use crate::results::Results;
 use crate::run::config::typed_as;
 use crate::run::{
     Run,
+    checkpoint::{self, Known},
     folder::{REPORT, RESULTS},
     photos::content,
 };
@@ -34,11 +35,11 @@ pub(crate) fn evaluate<P: Paper>(
     let alike = (data.name(), format!("{how:?}"));
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
-    let (mut at, mut scored, mark) = (at.to_path_buf(), None, nets.mark());
+    let (mut at, mut scored, mut claim) = (at.to_path_buf(), None, None);
     // Of several processes the first one alone writes.
     if run.leads() {
-        nets.claimable()?;
-        at = place(at, (P::NAME, &mark, nets.stand), &of, &scoring)?;
+        claim = Some(nets.claim()?);
+        at = place(at, nets, &of, &scoring)?;
         Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());
         let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
@@ -50,7 +51,7 @@ pub(crate) fn evaluate<P: Paper>(
     let found = P::evaluate(&h.own, data, nets, how, run)?;
     let (mut list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
     let mut short = None;
-    for (part, step) in nets.steps.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
+    for (part, Known { step, .. }) in nets.loaded.borrow().iter() {
         let steps = P::plan(&h.own, data, part, run)?.steps;
         if *step < steps {
             short = Some(format!("training stopped at step {step} of {steps}"));
@@ -84,13 +85,14 @@ pub(crate) fn evaluate<P: Paper>(
     }
     let results = Results {
         at,
-        run: Some(mark),
+        run: Some(nets.mark()),
+        checkpoints: nets.loaded.borrow().iter().map(|(_, known)| known.clone()).collect(),
         of,
         scored,
         paper: P::NAME.into(),
         citation: P::CITATION.into(),
         data: data.name().into(),
-        step: nets.steps.borrow().iter().map(|(_, step)| *step).max().unwrap_or(0),
+        step: nets.loaded.borrow().iter().map(|(_, known)| known.step).max().unwrap_or(0),
         weights: file_of(&h.own).filter(|_| nets.stand == Stand::Published),
         says: found.report.answer().into(),
         protocol,
@@ -102,8 +104,8 @@ pub(crate) fn evaluate<P: Paper>(
         departures: [departing::<P>(h, nets.stand), hyper::departures_of_scoring(how)].concat(),
     };
     // Every process has the same scores; the first one writes.
-    if run.leads() {
-        nets.claim()?;
+    if let Some(claim) = claim {
+        claim()?;
         let at = &results.at;
         std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
         results.write()?;
@@ -112,21 +114,21 @@ pub(crate) fn evaluate<P: Paper>(
     Ok((results, found))
 }
 
-/// Where scores may stand that belong in `at`: there, or, where others stand there, beside them by the mark of a published
-/// network or a hash of what data they are `of`, or below them by the flags of scoring that differ.
+/// Where scores of `nets` may stand that belong in `at`: there, or, where others stand there, beside them by the mark of a
+/// published network or a hash of what data they are `of`, or below them by the flags of scoring that differ.
 ///
 /// # Errors
 /// As [`Results::check_run`]: a run's folder is its own.
-fn place(at: PathBuf, (paper, mark, stand): (&str, &str, Stand), of: &Value, scoring: &Flags) -> Result<PathBuf> {
-    let again = |at| place(at, (paper, mark, stand), of, scoring);
+fn place<P: Paper>(at: PathBuf, nets: &Nets<'_, P>, of: &Value, scoring: &Flags) -> Result<PathBuf> {
+    let (mark, again) = (nets.mark(), |at| place(at, nets, of, scoring));
     let beside =
         |hash: &str| again([at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into());
     let old = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let Some(old) = old.filter(|old| old["paper"].is_string()) else { return Ok(at) };
-    if stand == Stand::Published && old["run"].as_str().is_some_and(|other| other != mark) {
-        return beside(mark);
+    if nets.stand == Stand::Published && old["run"].as_str().is_some_and(|other| other != mark) {
+        return beside(&mark);
     }
-    Results::check_run(&at, paper, mark)?;
+    Results::check_run(&at, P::NAME, &mark, &checkpoint::known(nets.at))?;
     if old["of"] != *of {
         return beside(&blake3::hash(of.to_string().as_bytes()).to_hex());
     }
@@ -184,6 +186,7 @@ fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found
     if !results.departures.is_empty() {
         report.list("Departures from the paper", &results.departures);
     }
+    results.unmeasured(&mut report);
     Ok(report)
 }
 
@@ -204,13 +207,14 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
     let at = nets.stand.folder(nets.at.to_path_buf());
     let modules = P::modules(&nets.h.own, how)?;
     modules.iter().try_for_each(|(_, file)| outputs::check_module(&at.join(file)))?;
+    let claim = nets.claim()?;
     for (part, file) in modules {
         let Loaded { store, net, step } = nets.part(&part)?;
         let about = P::about(&nets.h.own, nets.shape, &part, how);
         // Not zeros: a zero image has no direction before its normalisation.
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
         let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
-        nets.claim()?;
+        claim()?;
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);

@@ -20,7 +20,7 @@ use crate::run::{
     scores::Scores,
     session::{self, Session, Tried},
 };
-use crate::say::note;
+use crate::say::{brief, note};
 use crate::tasks::Data;
 use crate::{older, results};
 
@@ -28,7 +28,7 @@ use crate::{older, results};
 /// when it is first drawn, or tested.
 const GLANCE: Duration = Duration::from_secs(3);
 
-/// The data of a training, said and looked at; errors first where it cannot write into the run folder `at`.
+/// The data of a training, looked at; errors first where it cannot write into the run folder `at`.
 pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Option<&Path>) -> Result<P::Data> {
     at.filter(|_| machine.world.leads()).map_or(Ok(()), check_free)?;
     if let (Some(every), Err(why)) = (machine.score_every, P::chooses(&h.own)) {
@@ -41,7 +41,6 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
         !machine.skip_unreadable || (P::BRINGS == Brings::Images && data.trained().any(|read| read.path.is_some())),
         hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
     );
-    data.notes().iter().for_each(note);
     Ok(data)
 }
 
@@ -102,8 +101,8 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let plan =
             session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
         let score = |store: &VarStore| {
-            let (stand, steps, config) = (Stand::Trained, RefCell::default(), &of_run);
-            let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, steps };
+            let (stand, loaded, config) = (Stand::Trained, RefCell::default(), &of_run);
+            let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, loaded };
             let all = P::evaluate(&h.own, data, &nets, &hyper::blank()?, run)?.scores;
             let counts = results::counted(P::COUNT, &all);
             counts.first().copied().or(all.first()).cloned().context("no score")
@@ -117,6 +116,9 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let mut session = Session::open(plan, &run.machine, store, begin)?;
         if let Some(every) = run.machine.score_every {
             session.scores = Some(Scores::new(every, Box::new(score), &folder)?);
+        }
+        if !trial {
+            session.notes = data.notes().iter().map(|text| brief(text)).collect();
         }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
@@ -132,6 +134,8 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             }
             P::train(&h.own, data, &part, &net, &mut session, run)?;
             session.close();
+        } else {
+            session.notes.iter().for_each(note);
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! kept beside it. It carries a hash of itself and of the log up to it: what either became afterwards is noticed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,31 @@ impl Progress {
     pub fn new(step: u64, log: Mark, carried: String, config: &Config) -> Progress {
         Progress { step, log, carried, run: config.identity() }
     }
+}
+
+/// A checkpoint as what was made from it remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// [`NEWEST`], also where it has become the one before, or [`BEST`].
+    pub which: String,
+    /// Steps done.
+    pub step: u64,
+    /// The hash of its content.
+    pub hash: String,
+}
+
+/// The checkpoints of `run` and of its parts, by what their heads say.
+pub fn known(run: &Path) -> Vec<Known> {
+    let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files =
+        std::iter::once(run.to_path_buf()).chain(parts).flat_map(|at| [NEWEST, BEFORE, BEST].map(|name| at.join(name)));
+    let of = |path: PathBuf| {
+        let metadata = crate::weights::metadata(&path)?;
+        let text = |key: &str| metadata.get(key)?.as_str();
+        let progress = serde_json::from_str::<Progress>(text("progress")?).ok()?;
+        Some(Known { which: text("which")?.into(), step: progress.step, hash: text(crate::weights::HASH)?.into() })
+    };
+    files.filter_map(of).collect()
 }
 
 /// What is wrong with a whole checkpoint: no damage that an older one would mend.
@@ -93,16 +118,16 @@ fn about(progress: &Progress, which: &str) -> Result<HashMap<String, String>> {
         .into())
 }
 
-/// Loads the best weights of `run` into the store: the steps that they had been trained.
-pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<u64> {
+/// Loads the best weights of `run` into the store.
+pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Known> {
     let path = run.join(BEST);
     ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
-    Ok(load_one(&path, config, store, None)?.progress.step)
+    Ok(load_one(&path, config, store, None)?.known)
 }
 
 /// The steps that the best checkpoint of `run` had; None where there is none that is whole.
 pub fn best_step(run: &Path) -> Option<u64> {
-    Some(sealed(&run.join(BEST)).ok()?.1.step)
+    Some(sealed(&run.join(BEST)).ok()?.2.step)
 }
 
 /// The steps that the newest checkpoint of `run` says it has, of which nothing else is read; None where there is none.
@@ -120,7 +145,7 @@ pub fn check_logs(run: &Path) -> Result<()> {
         for path in [NEWEST, BEFORE].map(|name| at.join(name)).into_iter().filter(|path| path.exists()) {
             match sealed(&path) {
                 Err(error) => damaged = damaged.or(Some(one_line(&error))),
-                Ok((_, progress)) => {
+                Ok((_, progress, _)) => {
                     knows(&progress, &at).map_err(|error| anyhow!("{}: {RESTORE}", one_line(&error)))?;
                     damaged.iter().for_each(|wrong| say(format!("note: {wrong}: the checkpoint before it is whole")));
                     damaged = None;
@@ -145,14 +170,17 @@ fn knows(progress: &Progress, run: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sealed(path: &Path) -> Result<(Vec<(String, Tensor)>, Progress)> {
-    let (tensors, metadata) = crate::weights::read_sealed(path)?;
+fn sealed(path: &Path) -> Result<(Vec<(String, Tensor)>, Progress, Known)> {
+    let (tensors, mut metadata) = crate::weights::read_sealed(path)?;
     let wanted = if path.ends_with(BEST) { BEST } else { NEWEST };
     // Of an older version it says nothing.
     let which = metadata.get("which").map_or(wanted, String::as_str);
     ensure!(which == wanted, "{} is a copy of {}: restore it", path.display(), foreign(which));
-    let progress = metadata.get("progress").and_then(|text| serde_json::from_str(text).ok());
-    Ok((tensors, progress.with_context(|| format!("{} is no checkpoint", path.display()))?))
+    let progress = metadata.get("progress").and_then(|text| serde_json::from_str::<Progress>(text).ok());
+    let progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
+    let hash = metadata.remove(crate::weights::HASH).unwrap_or_default();
+    let known = Known { which: wanted.into(), step: progress.step, hash };
+    Ok((tensors, progress, known))
 }
 
 /// What [`load`] found.
@@ -160,6 +188,8 @@ fn sealed(path: &Path) -> Result<(Vec<(String, Tensor)>, Progress)> {
 pub struct Resumed {
     /// Steps, log length, what was carried.
     pub progress: Progress,
+    /// The checkpoint itself.
+    pub known: Known,
     /// The `extra` tensors by name.
     pub extra: BTreeMap<String, Tensor>,
     /// Said where the newest checkpoint could not be read and the one before it was taken.
@@ -210,7 +240,7 @@ pub fn load(
 }
 
 fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Resumed> {
-    let (tensors, progress) = sealed(path)?;
+    let (tensors, progress, known) = sealed(path)?;
     let refused = |why: &str| Refused(format!("{} {why}", path.display()));
     ensure!(
         progress.run == config.identity(),
@@ -256,5 +286,5 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
             .load_state(state)
             .map_err(|name| anyhow!("{}: the optimiser's {name} does not fit", path.display()))?;
     }
-    Ok(Resumed { progress, extra, note: None })
+    Ok(Resumed { progress, known, extra, note: None })
 }

@@ -23,15 +23,22 @@ pub struct Config {
     pub data: Value,
     /// Where it ran and with what: versions, commit, device, threads. Not compared on resume.
     pub machine: Map<String, Value>,
-    /// The command line of the first start.
+    /// The command line of the first start,
     pub argv: Vec<String>,
+    /// and the folder that it was typed in; none of an older version.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
 }
+
+/// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
+const FORM: u64 = 1;
 
 impl Config {
     /// The configuration of a run of `paper` with `flags` on a network built for `data`; `device` as text.
     pub fn new(paper: &str, flags: Map<String, Value>, data: Value, device: &str) -> Result<Config> {
         let Value::Object(machine) = json!({
             "rankle": env!("CARGO_PKG_VERSION"),
+            "form": FORM,
             "commit": commit(),
             "tch": "0.24.0",
             "libtorch": "2.11",
@@ -46,7 +53,14 @@ impl Config {
             data,
             machine,
             argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            folder: std::env::current_dir().ok().filter(|folder| folder.to_str().is_some()),
         })
+    }
+
+    /// What is at `path` of a flag of the run: where it is not here, seen from where the run was begun.
+    pub fn placed(&self, path: &str) -> PathBuf {
+        let then = self.folder.as_ref().map(|folder| folder.join(path)).filter(|then| then.exists());
+        then.filter(|_| !Path::new(path).exists()).unwrap_or_else(|| path.into())
     }
 
     /// The folder and configuration of the run at `at`; of a folder of runs, as a table's, of the one whose `flag` is `value`.
@@ -163,18 +177,20 @@ impl Config {
                 foreign(&self.data.to_string())
             );
         }
+        // Within a version too: a form of none is an older one.
+        if ["rankle", "form"].iter().any(|name| old.machine.get(*name) != self.machine.get(*name)) {
+            let of = |config: &Config| ["rankle", "commit"].map(|name| show(config.machine.get(name))).join(", ");
+            crate::say::note(format!(
+                "this run was begun by another version of rankle ({}; now {}): where the network or the loss changed since, it goes on as another",
+                of(&old),
+                of(self)
+            ));
+        }
         // What changes the last digits, or which rows batch normalisation sees.
         let differs = |name: &&str| {
             let (then, now) = (old.machine.get(*name), self.machine.get(*name));
             then.is_some() && now.is_some() && then != now
         };
-        if differs(&"rankle") {
-            crate::say::note(format!(
-                "this run was begun by another version of rankle ({}, now {}): where the network or the loss changed since, it goes on as another",
-                show(old.machine.get("rankle")),
-                show(self.machine.get("rankle"))
-            ));
-        }
         for name in ["threads", "processes", "sync-batch-norm", "tf32", "skip-unreadable"].into_iter().filter(differs) {
             crate::say::note(format!(
                 "this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",

@@ -22,7 +22,7 @@ use tch::Tensor;
 use crate::{catalog, files};
 
 pub use self::npz::save_npz;
-pub use self::safetensors::{metadata, read_safetensors, read_sealed, save};
+pub use self::safetensors::{HASH, metadata, read_safetensors, read_sealed, save};
 pub use load::{Loaded, is_finite, load_into};
 pub use start::{Form, Published, start};
 

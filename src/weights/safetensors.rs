@@ -30,7 +30,7 @@ const KINDS: [(Kind, Dtype, &str); 11] = [
 ];
 
 /// The hash's key in the metadata.
-const HASH: &str = "rankle.blake3";
+pub const HASH: &str = "rankle.blake3";
 /// What such a header begins with; the hash's 64 digits follow, which count as zeros in it.
 const SEAL: &[u8] = br#"{"__metadata__":{"rankle.blake3":""#;
 const UNKNOWN: [u8; 64] = [b'0'; 64];
@@ -94,10 +94,13 @@ pub fn read_safetensors(path: &Path) -> Result<(Named, HashMap<String, String>)>
     read_whole(path).map(|(tensors, metadata, _)| (tensors, metadata))
 }
 
-/// As [`read_safetensors`], for what must have been written here: errors where the file carries no hash of ours too.
+/// As [`read_safetensors`], for what must have been written here, with the hash under [`HASH`]: errors where the file carries
+/// none too.
 pub fn read_sealed(path: &Path) -> Result<(Named, HashMap<String, String>)> {
-    let (tensors, metadata, sealed) = read_whole(path)?;
-    ensure!(sealed, "{} has no hash of its content: it is damaged, or of another version of rankle", path.display());
+    let (tensors, mut metadata, hash) = read_whole(path)?;
+    let lacks =
+        || format!("{} has no hash of its content: it is damaged, or of another version of rankle", path.display());
+    metadata.insert(HASH.into(), hash.with_context(lacks)?);
     Ok((tensors, metadata))
 }
 
@@ -114,21 +117,22 @@ pub fn metadata(path: &Path) -> Option<serde_json::Map<String, serde_json::Value
     }
 }
 
-type Whole = (Named, HashMap<String, String>, bool);
+type Whole = (Named, HashMap<String, String>, Option<String>);
 
 fn read_whole(path: &Path) -> Result<Whole> {
     let bytes = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is no whole .safetensors file: fetch or write it again", path.display()))
 }
 
-/// Whether the file begins as [`save`] makes them. Errors where the hash is not that of its other bytes.
-fn sealed(bytes: &[u8]) -> Result<bool> {
+/// Its hash, where the file begins as [`save`] makes them. Errors where that is not the hash of its other bytes.
+fn sealed(bytes: &[u8]) -> Result<Option<String>> {
     let behind = bytes.get(8..).and_then(|header| header.strip_prefix(SEAL));
-    let Some((hash, rest)) = behind.and_then(|behind| behind.split_at_checked(UNKNOWN.len())) else { return Ok(false) };
+    let Some((hash, rest)) = behind.and_then(|behind| behind.split_at_checked(UNKNOWN.len())) else { return Ok(None) };
     let mut hasher = Hasher::new();
     hasher.update(&bytes[..8 + SEAL.len()]).update(&UNKNOWN).update(rest);
-    ensure!(hasher.finalize().to_hex().as_bytes() == hash, "its content changed since it was written (another hash)");
-    Ok(true)
+    let own = hasher.finalize().to_hex();
+    ensure!(own.as_bytes() == hash, "its content changed since it was written (another hash)");
+    Ok(Some(own.to_string()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Whole> {
@@ -137,7 +141,7 @@ fn parse(bytes: &[u8]) -> Result<Whole> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let file = SafeTensors::deserialize(bytes)?;
     let mut metadata = header.metadata().clone().unwrap_or_default();
-    let said = metadata.remove(HASH).is_some();
+    let said = metadata.remove(HASH);
     ensure!(said == sealed, "it was written anew by another program, which kept the old {HASH} in its metadata");
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {

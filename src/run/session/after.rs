@@ -43,6 +43,7 @@ impl Session<'_> {
     /// is due or a signal asks for it. Errors on a loss or weight that is not finite, and where a signal asks for an end.
     pub fn after(&mut self, done: Done<'_>, line: impl FnOnce() -> (Value, Option<Reading>)) -> Result<()> {
         let Done { step, loss, images, waited } = done;
+        self.bar.iter_mut().for_each(|bar| self.notes.drain(..).for_each(|text| bar.note(&text)));
         // Every process has the same loss; the first one speaks and writes for all.
         let due = self.logs(step);
         let (count, size) = (step + 1, self.world.size());

@@ -83,6 +83,8 @@ pub struct Session<'a> {
     kept: (u64, Instant),
     /// Since the last log line: when it was, images and steps since.
     since: (Instant, i64, u32),
+    /// What is to be said of its data once the first step is done: what went wrong by then is said alone.
+    pub notes: Vec<String>,
     /// How it is scored while it trains, if it is.
     pub scores: Option<Scores<'a>>,
     /// When each step of a trial ended.

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use tch::nn::VarStore;
 
 use super::super::board::Board;
-use super::super::config::Config;
+use super::super::checkpoint::{self, Known};
+use super::super::config::{self, Config};
 use super::super::folder::{Log, Mark, RunFolder};
 use super::super::watch::{Finite, Watch};
-use super::super::{checkpoint, config};
 use super::after::LEFT_OUT;
 use super::{Plan, Session, Writes};
 use crate::collectives::World;
@@ -110,6 +110,7 @@ impl<'a> Session<'a> {
             signals: None,
             kept: (start, Instant::now()),
             since: (Instant::now(), 0, 0),
+            notes: Vec::new(),
             scores: None,
             trial: trial.then(Vec::new),
             trainable: store.variables().into_iter().filter(|(_, x)| x.requires_grad()).collect(),
@@ -118,23 +119,23 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Loads the weights of the run at `at` into `store`, the `best` or the newest: the steps that were done. Errors where there
-/// is no checkpoint. Of several processes the first one reads.
-pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<u64> {
-    let mut step = 0;
+/// Loads the weights of the run at `at` into `store`, the `best` or the newest, and says which they are. Errors where there is
+/// no checkpoint. Of several processes the first one reads.
+pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<Known> {
+    let mut known = None;
     if world.leads() && best {
-        step = checkpoint::load_best(at, config, store)?;
+        known = Some(checkpoint::load_best(at, config, store)?);
     } else if world.leads() {
         // Of a part too, which no one has read yet.
         checkpoint::exists(at).then(|| Config::read(at)).transpose()?;
         let loaded = checkpoint::load(at, config, store, None)?
             .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
         loaded.note.iter().for_each(say);
-        step = loaded.progress.step;
+        known = Some(loaded.known);
     }
     if !world.is_alone() {
-        step = world.told(&step)?;
+        known = world.told(&known)?;
         world.share_variables(store)?;
     }
-    Ok(step)
+    known.context("process 0 found no checkpoint")
 }
