@@ -191,7 +191,7 @@ impl Paper for MultilabelRanking {
         (|h| h.dev == 0., "k and the one threshold of the rivals are chosen on what was trained on"),
     ];
     const UNLIKE: &'static [Unlike<Self>] =
-        &[(|_, _| true, "its tables could not be read, and remembered numbers are not shown")];
+        &[(|_, _| true, "none of the paper's numbers are known here, its tables were not at hand")];
     type Hyper = Flags;
     type Scoring = Scoring;
     type Data = LabelData;

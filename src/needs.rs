@@ -52,15 +52,21 @@ fn on_drawn<P: Paper>(h: &All<P::Hyper>, run: &Run) -> Result<(Tried, bool)> {
 /// is trained. Where data are missing, drawn inputs are timed; where weights are, the same network without them.
 ///
 /// # Errors
-/// Where a step cannot be taken, and, behind the table, where data or weights are missing.
+/// Where a step cannot be taken, and, behind the table, where data or weights are missing, which is printed before it.
 pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine) -> Result<()> {
     let (mut missing, mut here, mut notes) = (Vec::<String>::new(), BTreeSet::<String>::new(), BTreeSet::new());
     let mut times = BTreeMap::<(String, bool), Option<(Tried, bool)>>::new();
     let mut table =
         Table { head: ["run", "folder", "steps", "s/step", "memory", "hours"].map(String::from).into(), rows: vec![] };
     let (mut hours, mut steps, mut counted) = (0., 0, 0);
-    let mut opened: Option<(String, Result<P::Data, String>)> = None;
-    for Planned { words, at, h, lacks } in runs {
+    let mut opened = BTreeMap::<String, Result<P::Data, String>>::new();
+    let of = |h: &All<P::Hyper>, headings: &[&str]| -> String {
+        let (flags, names) = (hyper::flags(h), headings.iter().flat_map(|heading| hyper::under::<P::Hyper>(heading)));
+        names.map(|flag| typed_as(&flags[&flag])).collect::<Vec<_>>().join(" ")
+    };
+    // What is missing comes first: to time steps takes minutes.
+    let mut all_lack = Vec::new();
+    for Planned { h, lacks, .. } in runs {
         let mut lacks: Vec<String> = lacks.iter().map(|text| text.to_string()).collect();
         if let Some(file) = paper::file_of(&h.own) {
             let cure =
@@ -72,25 +78,20 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
         }
         // A step takes as long from other weights.
         let bare = Map::from_iter([("weights".to_string(), "none".into())]);
-        let h = &if lacks.is_empty() { (*h).clone() } else { hyper::with(*h, &bare)? };
-        let (run, flags) = (paper::run_of(h, machine.clone()), hyper::flags(h));
-        let of = |headings: &[&str]| -> String {
-            let names = headings.iter().flat_map(|heading| hyper::under::<P::Hyper>(heading));
-            names.map(|flag| typed_as(&flags[&flag])).collect::<Vec<_>>().join(" ")
-        };
-        let key = format!("{} {}", of(&["Data"]), run.seed);
-        if opened.as_ref().is_none_or(|(before, _)| *before != key) {
-            opened = Some((key, paper::opened_data::<P>(h, machine, None).map_err(|error| one_line(&error))));
+        let h = if lacks.is_empty() { (*h).clone() } else { hyper::with(*h, &bare)? };
+        let key = format!("{} {}", of(&h, &["Data"]), h.usual.seed);
+        let open = || paper::opened_data::<P>(&h, machine, None).map_err(|error| one_line(&error));
+        match opened.entry(key.clone()).or_insert_with(open) {
+            Ok(data) => drop(here.insert(format!("data {}", say::line(data.name())))),
+            Err(why) => lacks.push(why.clone()),
         }
-        let data = match opened.as_ref().map(|(_, data)| data) {
-            Some(Ok(data)) => Some(data),
-            why => {
-                lacks.extend(why.and_then(|why| why.as_ref().err()).cloned());
-                None
-            }
-        };
-        here.extend(data.map(|data| format!("data {}", say::line(data.name()))));
-        let kind = (of(&["Network", "Batches"]), data.is_some());
+        missing.extend(lacks.iter().filter(|what| !missing.contains(what)).cloned().collect::<Vec<_>>());
+        all_lack.push((h, key, lacks.is_empty()));
+    }
+    missing.iter().try_for_each(|what| say::print(format!("missing: {what}")))?;
+    for (Planned { words, at, .. }, (h, key, whole)) in runs.iter().zip(&all_lack) {
+        let (run, flags, data) = (paper::run_of(h, machine.clone()), hyper::flags(h), opened[key].as_ref().ok());
+        let kind = (of(h, &["Network", "Batches"]), data.is_some());
         if !times.contains_key(&kind) && hyper::check(&h.own).is_ok() {
             say(format!("a few steps of {words}{}", if data.is_some() { "" } else { ", on drawn inputs" }));
             let found = match data
@@ -111,8 +112,9 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
             Some(data) => {
                 let begun = checkpoint::exists(at);
                 // Of other weights than the run's, which are not here, all that can be said is that.
-                if begun && lacks.is_empty() {
-                    lacks.extend(paper::check_begun::<P>(h, data, at, &run).err().map(|error| one_line(&error)));
+                if let Some(Err(error)) = (begun && *whole).then(|| paper::check_begun::<P>(h, data, at, &run)) {
+                    say::print(format!("missing: {}", one_line(&error)))?;
+                    missing.push(one_line(&error));
                 }
                 let own = *all.insert(paper::steps::<P>(h, data, &run)?);
                 row.push(format!("{own}{}", if begun { " (begun)" } else { "" }));
@@ -138,7 +140,6 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
             notes.insert(photos.into());
             notes.extend((!whatever).then(|| "the number of steps follows from the data".into()));
         }
-        missing.extend(lacks.into_iter().filter(|what| !missing.contains(what)).collect::<Vec<_>>());
         table.rows.push(row);
     }
     let all = json!({"runs": table.named(), "steps": steps, "hours": hours, "missing": missing, "notes": notes, "machine": machine.name});
@@ -151,7 +152,6 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
     }
     notes.iter().try_for_each(say::print)?;
     here.iter().try_for_each(|what| say::print(format!("here: {what}")))?;
-    missing.iter().try_for_each(|what| say::print(format!("missing: {what}")))?;
     ensure!(missing.is_empty(), "what is missing stands above: get it, then say the same again");
     Ok(())
 }

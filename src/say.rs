@@ -36,11 +36,14 @@ pub fn say(text: impl std::fmt::Display) {
 
 /// What the user must know of the input, as a line on standard error; a program says it once.
 pub fn note(text: impl std::fmt::Display) {
+    unsaid(text).iter().for_each(say);
+}
+
+/// The line of a note, if it has not been said.
+fn unsaid(text: impl std::fmt::Display) -> Option<String> {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let line = format!("note: {text}");
-    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
-        say(line);
-    }
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()).then_some(line)
 }
 
 unsafe extern "C" {
@@ -100,6 +103,15 @@ pub fn cut(text: &str, most: usize) -> String {
     head.chain("[...]".chars()).chain(tail).collect()
 }
 
+/// The beginning of a long text, for a line beside which it stands whole elsewhere: some 160 characters of whole words.
+pub fn brief(text: &str) -> String {
+    const MOST: usize = 160;
+    match text.char_indices().nth(MOST) {
+        None => text.into(),
+        Some((end, _)) => format!("{} [...]", text[..end].rsplit_once(' ').map_or(&text[..end], |(whole, _)| whole)),
+    }
+}
+
 /// A message as a reader can take it in: one harmless line without endless words.
 fn readable(text: &str) -> String {
     cut(&line(text).split(' ').map(|word| cut(word, FOREIGN)).collect::<Vec<_>>().join(" "), MESSAGE)
@@ -114,8 +126,11 @@ pub fn cry(text: impl std::fmt::Display) {
     };
 }
 
-/// Says what clap has against a command line, with what was typed made harmless, and ends the program.
+/// Says in one line what clap has against a command line, with what was typed made harmless, and ends the program.
 pub fn misused(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
     let mut text = error.render().to_string();
     for word in std::env::args_os().skip(1) {
         let word = word.to_string_lossy();
@@ -125,14 +140,15 @@ pub fn misused(error: &clap::Error) -> ! {
             }
         }
     }
+    // Behind what is wrong stand the usage, where there is one, and where to look for help.
+    let mut parts: Vec<&str> = text.trim_end().split("\n\n").collect();
+    parts.truncate(parts.len().saturating_sub(1 + usize::from(error.get(ContextKind::Usage).is_some())).max(1));
+    let flat = |part: &&str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = parts.iter().map(flat).collect::<Vec<_>>().join("; ");
     if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.contains(';')) {
-        text = text.replacen('\n', " (lists have commas between their values)\n", 1);
+        text += " (lists have commas between their values)";
     }
-    let text = cut(&harmless(&text, true), MESSAGE);
-    if !error.use_stderr() || text == error.render().to_string() {
-        error.exit();
-    }
-    let _ = write!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{} (--help says more)", cut(&line(&text), MESSAGE));
     std::process::exit(error.exit_code())
 }
 
@@ -389,6 +405,11 @@ impl Bar {
             None => say(text),
         }
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// A [`note`] that stays, as [`Bar::line`] has it.
+    pub fn note(&mut self, text: &str) {
+        unsaid(text).iter().for_each(|line| self.line(line));
     }
 
     /// For steps that take long.

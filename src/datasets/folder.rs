@@ -51,7 +51,7 @@ pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<String
         return Ok((photos, Vec::new()));
     }
     let gone = unusable(&photos.iter().collect::<Vec<_>>(), &|photo| photo.source.image());
-    left_out(&gone, photos.len())?;
+    left_out(&gone, photos.len(), &count(photos.len(), "photo"))?;
     let (gone, good): (Vec<_>, Vec<_>) = photos.into_iter().enumerate().partition(|(i, _)| gone.contains_key(i));
     let names = gone.into_iter().map(|(_, photo)| photo.name.to_string());
     Ok((good.into_iter().map(|(_, photo)| photo).collect(), names.collect()))
@@ -80,13 +80,13 @@ pub fn unusable(photos: &[&Photo], image: &Decode<'_>) -> BTreeMap<usize, String
     gone
 }
 
-/// Says how many of `all` photos are `gone`.
+/// Says how many of `all` photos, which are called `words`, are `gone`.
 ///
 /// # Errors
 /// Where all are.
-pub fn left_out(gone: &BTreeMap<usize, String>, all: usize) -> Result<()> {
+pub fn left_out(gone: &BTreeMap<usize, String>, all: usize, words: &str) -> Result<()> {
     let Some(first) = gone.values().next() else { return Ok(()) };
-    let some = format!("{} of {} cannot be used", thousands(gone.len()), count(all, "photo"));
+    let some = format!("{} of {words} cannot be used", thousands(gone.len()));
     ensure!(gone.len() < all, "{some}, the first: {first}");
     say::note(format!("{some} and left out, the first: {first}"));
     Ok(())

@@ -14,7 +14,7 @@ use crate::outputs::{check_out, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
-use crate::say::{answer, note, print};
+use crate::say::{answer, brief, note, print};
 use crate::tasks::brought::{Asked, Brought, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
@@ -31,13 +31,13 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
     keeps::<P>(&args.keeping, &nets, &how, &run)?;
     let (made, known) = nets.made(&how)?;
     let out = of.get_one::<PathBuf>("out").context("no folder")?;
-    let brought = |photos| {
+    let brought = |photos, sides: &[(&'static str, usize)]| {
         let kept = Some(args.keeping.folder(out.join("kept"), &known));
-        Brought { photos, kept, ..Brought::default() }
+        Brought { photos, sides: sides.to_vec(), kept, ..Brought::default() }
     };
     let asked = Asked {
         paper: (P::NAME, P::CITATION),
-        embed: &|photos| P::embed(&opened.h.own, &nets, &brought(photos), &how, &run),
+        embed: &|photos, sides| P::embed(&opened.h.own, &nets, &brought(photos, sides), &how, &run),
         compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
         metric: (P::METRIC)(&opened.h.own),
         skip_unreadable: args.keeping.skip_unreadable,
@@ -107,10 +107,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         hyper::usage(anyhow!("--weights: say --data DIR: what to score it on"))
     );
     let (data, at) = if typed.is_empty() {
-        let here = || {
-            format!("--data {}, as the run has it; give --data where it lies elsewhere", hyper::shown(&h.own, "data"))
-        };
-        (P::open(&h.own, run.seed).with_context(here)?, opened.at.clone())
+        (opened.data()?, opened.at.clone())
     } else {
         // The run keeps the scores of its own data.
         let mut changes = typed.clone();
@@ -130,7 +127,6 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         let at = opened.at.join(format!("on-{}{more}", data.name()));
         (data, at)
     };
-    data.notes().iter().for_each(note);
     data.check(false, Duration::MAX)?;
     let at = opened.stand.folder(at);
     let mut nets = opened.nets(&run);
@@ -141,6 +137,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         of
     });
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
+    data.notes().iter().for_each(|text| note(brief(text)));
     results.show(&found.tables, &[])
 }
 
@@ -191,9 +188,9 @@ pub(super) fn baselines_verb<P: Paper>(of: &ArgMatches) -> Result<()> {
     idle.map_or(Ok(()), |error| Err(hyper::usage(error)))?;
     let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
     let data = P::open(&h.own, h.usual.seed)?;
-    data.notes().iter().for_each(note);
     data.check(false, Duration::MAX)?;
     let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
+    data.notes().iter().for_each(|text| note(brief(text)));
     answer(&tables.iter().map(|(title, table)| (title.clone(), json!(table.named()))).collect::<Flags>())?;
     tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))
 }
@@ -214,11 +211,13 @@ pub(super) fn embed_verb<P: Paper>(args: Embed<P::Scoring>, of: &ArgMatches) -> 
     let mut beside = args.out.clone().into_os_string();
     beside.push(".kept");
     let kept = (!photos.is_empty()).then(|| args.keeping.folder(beside.into(), &known));
-    let of = Brought { paths, photos, features: true, kept };
+    let of = Brought { paths, photos, features: true, kept, ..Brought::default() };
     let mut found = P::embed(&opened.h.own, &nets, &of, &args.scoring, &run)?;
     found.metadata.push(("made".into(), made.to_string()));
     embed::write(&out, &found)?;
-    print(format!("{}: {}", found.what, args.out.display()))
+    print(format!("{}: {}", found.what, args.out.display()))?;
+    let left = found.left_out();
+    if left.is_empty() { Ok(()) } else { print(left.trim_start()) }
 }
 
 /// `data`: what is there, and what would be refused.

@@ -20,7 +20,7 @@ use crate::run::board::now;
 use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
 use crate::run::stop::typed;
-use crate::say::{answer, moment, print};
+use crate::say::{answer, count, moment, print, thousands};
 
 /// A verb that does with a network what it is for.
 pub struct Use {
@@ -41,8 +41,8 @@ pub type Compare<'a> = dyn Fn(&[Photo], &[Photo]) -> Result<Option<Ranked>> + 'a
 pub struct Asked<'a> {
     /// The paper, and its citation.
     pub paper: (&'static str, &'static str),
-    /// What the network says of photos.
-    pub embed: &'a dyn Fn(Vec<Photo>) -> Result<Rows>,
+    /// What the network says of photos, which are of so many by each of these flags, where they are of several.
+    pub embed: &'a dyn Fn(Vec<Photo>, &[(&'static str, usize)]) -> Result<Rows>,
     /// What queries and a gallery are ranked by, `[Q, G]`, of a network that compares two photos; None of others.
     pub compare: &'a Compare<'a>,
     /// How embeddings are compared.
@@ -60,6 +60,8 @@ pub struct Brought {
     pub paths: Vec<PathBuf>,
     /// Their photos.
     pub photos: Vec<Photo>,
+    /// How many of them are of which flag, where they are of several.
+    pub sides: Vec<(&'static str, usize)>,
     /// Whether features below the answers are wanted too.
     pub features: bool,
     /// Where rows are kept: see [`Brought::rows`].
@@ -67,6 +69,14 @@ pub struct Brought {
 }
 
 impl Brought {
+    /// How many photos there are, by their flags where they are of several.
+    pub(super) fn all(&self) -> String {
+        let each = self.sides.iter().map(|(flag, count)| format!("{} of --{flag}", thousands(*count)));
+        let each =
+            if self.sides.is_empty() { String::new() } else { format!(" ({})", each.collect::<Vec<_>>().join(", ")) };
+        count(self.photos.len(), "photo") + &each
+    }
+
     /// All images in these folders and files: of one folder by their names in it, of several by their paths.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use tch::{Device, Tensor};
 use super::{Brought, Rows};
 use crate::datasets::{self, Decode, Photo, Source};
 use crate::outputs::{self, MADE_BY, mark};
-use crate::say::{Bar, count, note, say, thousands};
+use crate::say::{Bar, note, say, thousands};
 use crate::source::View;
 use crate::{files, weights};
 
@@ -208,13 +208,12 @@ impl Brought {
         pieces.say_unusable(&left.iter().map(|&i| &stamps[i]).collect());
         let known = all - left.len();
         if !pieces.of.is_empty() && known > 0 {
-            let [known, all] = [thousands(known), count(all, "photo")];
-            say(format!("{known} of {all} known already, from {}", at.display()));
+            say(format!("{} of {} known already, from {}", thousands(known), self.all(), at.display()));
         }
         let photos: Vec<&Photo> = left.iter().map(|&i| &self.photos[i]).collect();
         if skip {
             let gone = datasets::unusable(&photos, image);
-            datasets::left_out(&gone, all)?;
+            datasets::left_out(&gone, all, &self.all())?;
             let mut place = 0..;
             left.retain(|_| place.next().is_some_and(|place| !gone.contains_key(&place)));
         } else {
@@ -257,7 +256,7 @@ impl Brought {
                 }
             }
         }
-        let all = count(self.photos.len(), "photo");
+        let all = self.all();
         if let Some(first) = empty.first() {
             ensure!(!rows.places.is_empty(), "no face in any of {all}, e.g. {first}: give other --images");
             note(format!("{} of {all} without a face and left out, the first {first}", thousands(empty.len())));

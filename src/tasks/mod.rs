@@ -26,6 +26,7 @@ use tch::Tensor;
 use crate::datasets::{Card, Photo};
 use crate::report::{Report, Table};
 use crate::run::photos::{Read, Reads};
+use crate::say::count;
 
 /// A verb of a paper's own: its name, what it does, its flags, and the work.
 pub type Own = (&'static str, &'static str, fn(Command) -> Command, fn(&ArgMatches) -> Result<()>);
@@ -126,6 +127,18 @@ impl Rows {
     pub fn texts(&self, wanted: &str) -> Option<Vec<String>> {
         let (_, list) = self.metadata.iter().find(|(name, _)| name == wanted)?;
         serde_json::from_str(list).ok()
+    }
+
+    /// A sentence, behind another, of what was brought and has no row; nothing where all has one.
+    pub fn left_out(&self) -> String {
+        let why = [(kept::NOT_READ, "cannot be read"), (kept::NO_FACE, "without a face")];
+        let each = why.map(|(what, why)| (self.texts(what).map_or(0, |names| names.len()), why));
+        let each: Vec<String> = each
+            .iter()
+            .filter(|(gone, _)| *gone > 0)
+            .map(|(gone, why)| format!("{} {why}", count(*gone, "photo")))
+            .collect();
+        if each.is_empty() { String::new() } else { format!(" Left out: {}.", each.join(", ")) }
     }
 
     /// Rows of photos, without what is said of them.

@@ -82,10 +82,11 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let shown = (PICTURES / (top + 1)).max(1).min(query.len());
     let says = format!(
-        "The {}nearest of {} to each of {}.",
+        "The {}nearest of {} to each of {}.{}",
         if top == 1 { String::new() } else { format!("{} ", thousands(top)) },
         count(gallery.len(), "photo"),
-        count(query.len(), "query")
+        count(query.len(), "query"),
+        left_out.left_out()
     );
     print(&says)?;
     print(Table { head, rows: query.iter().zip(&answers).take(shown).flat_map(each).collect() })?;
@@ -129,7 +130,8 @@ fn compared(asked: &Asked<'_>, photos: [Vec<Photo>; 2], top: usize) -> Result<Fo
 /// By embeddings.
 fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) -> Result<Found> {
     let queries = query.len();
-    let mut rows = (asked.embed)([query, gallery].concat())?;
+    let sides = [("query", queries), ("gallery", gallery.len())];
+    let mut rows = (asked.embed)([query, gallery].concat(), &sides)?;
     let q = rows.places.iter().filter(|&&place| place < queries).count();
     ensure!(q > 0, "--query: none of its photos can be read: name others");
     ensure!(q < rows.names.len(), "--gallery: none of its photos can be read: name others");

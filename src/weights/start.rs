@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
@@ -10,6 +10,7 @@ use super::load::load_into;
 use super::{Named, lasagne, read, read_sealed};
 use crate::catalog;
 use crate::models::{AlexNet, BnInception, QuadrupletNet};
+use crate::say::one_line;
 use crate::transform::Recipe;
 
 /// How a published file fits a network of ours: what is left out and what it doesn't have, by the start of a name.
@@ -57,7 +58,7 @@ impl Published {
     pub const WHOLE: Published =
         Published { flag: "--weights", fetch: &[], skip: &[], fresh: &[], only: &[], form: Form::Plain };
     /// A run's checkpoint of the same network.
-    pub const CHECKPOINT: Published = Published { form: Form::Checkpoint, ..Published::WHOLE };
+    pub const CHECKPOINT: Published = Published { flag: "--start", form: Form::Checkpoint, ..Published::WHOLE };
     /// torchvision's ResNet-50 as TriNet's backbone, below a new head.
     pub const RESNET50: Published =
         Published { fetch: &["resnet50"], skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
@@ -124,11 +125,11 @@ pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<Str
     let fits = published.fetch.iter().copied();
     let fits = fits.clone().find(|name| own == Some(name)).or(fits.clone().next());
     let with = |name: Option<&'static str>| {
-        move |error: anyhow::Error| match name {
-            Some(name) => {
-                error.context(format!("{} ({} gets {})", published.flag, catalog::fetch(name), catalog::title(name)))
-            }
-            None => error,
+        move |error: anyhow::Error| {
+            // Of a file that is not there by the name of a known one the error says so itself.
+            let name = name.filter(|_| own.is_none() || file.exists());
+            let get = |name| format!(" ({} gets {})", catalog::fetch(name), catalog::title(name));
+            anyhow!("{}: {}{}", published.flag, one_line(&error), name.map_or(String::new(), get))
         }
     };
     let (tensors, note) = arranged(store, file, published.form).map_err(with(fits.or(own)))?;

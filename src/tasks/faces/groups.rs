@@ -94,7 +94,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         files::check(&link.join(PERSON)).context("--link")?;
         apart("link", link, &flags.images)
     })?;
-    let rows = (asked.embed)(Brought::photos(&flags.images)?)?;
+    let rows = (asked.embed)(Brought::photos(&flags.images)?, &[])?;
     let (x, cut, count) = (embeddings(&rows)?, cut(of), rows.photos.len());
     let mut bar = Bar::new("cluster", count as u64, 0);
     let mut people: Vec<Vec<usize>> = Vec::new();
@@ -115,11 +115,12 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     });
     let once: Vec<usize> = people[several..].iter().map(|rows| rows[0]).collect();
     let says = format!(
-        "{} {} {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).",
+        "{} {} {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).{}",
         say::count(count, "photo"),
         say::plural(count, "shows", "show"),
         say::count(several, "person"),
-        say::count(once.len(), "person")
+        say::count(once.len(), "person"),
+        rows.left_out()
     );
     print(&says)?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
@@ -229,9 +230,9 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let mut all = Brought::photos(&flags.images)?;
     all.retain(|photo| full(photo).is_none_or(|path| !own.contains(&path)));
     ensure!(!all.is_empty(), "--images: all of its photos are those of --person: name others");
-    let first = known.len();
+    let (first, sides) = (known.len(), [("person", known.len()), ("images", all.len())]);
     all.splice(0..0, known);
-    let rows = (asked.embed)(all)?;
+    let rows = (asked.embed)(all, &sides)?;
     // What has no face, or cannot be read, has no row.
     let first = rows.places.iter().filter(|&&place| place < first).count();
     ensure!(first > 0, "--person: none of its photos has a face and can be read: name others");
@@ -263,10 +264,11 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let head = ["", "photo", "distance", "same person"].map(String::from).to_vec();
     let says = format!(
-        "{near} of {} {} to show the person (mean squared distance below {cut} to {} of theirs).",
+        "{near} of {} {} to show the person (mean squared distance below {cut} to {} of theirs).{}",
         say::count(order.len(), "photo"),
         say::plural(near, "seems", "seem"),
-        say::count(first, "photo")
+        say::count(first, "photo"),
+        rows.left_out()
     );
     print(&says)?;
     print(Table { head, rows: nearest.iter().enumerate().map(cell).collect() })?;
