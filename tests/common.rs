@@ -137,7 +137,7 @@ impl Program {
         let text = String::from_utf8_lossy(&output.stderr).to_string();
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
         let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert_eq!(errors.len(), 1, "{args:?}: {text}");
+        assert!(errors.len() == 1 && text.trim_end().ends_with(errors[0]), "{args:?}: {text}");
         for word in words {
             assert!(errors[0].contains(word), "{args:?}: {word:?} is not in {}", errors[0]);
         }

@@ -860,6 +860,14 @@ fn scores_are_those_of_nested_loops() {
     assert!(named.says[0].contains(&format!("face, {right} of each of 12 people.")), "{:?}", named.says);
     let bare = score(&bare, &x, &how(), 5).expect("scored");
     assert_eq!((bare.score("accuracy"), bare.judged.is_some(), bare.pairs.is_some()), (None, false, true));
+    // Of people seen once nothing is to be found: with one person more there is one cluster, whatever the rows say.
+    let first = |i: usize| (0..i).all(|j| person(j) != person(i));
+    let rows: Vec<usize> = (0..r.len()).filter(|&i| person(i) == person(0) || first(i)).collect();
+    let test: Vec<_> = rows.iter().map(|&i| set.test[i].clone()).collect();
+    let alone = FaceSet { pairs: Vec::new(), folds: 0, test, ..set.clone() };
+    let x = x.index_select(0, &Tensor::from_slice(&rows.iter().map(|&i| i as i64).collect::<Vec<_>>()));
+    let alone = score(&alone, &x, &Scoring { cluster_images: 99, ..how() }, 5).expect("scored");
+    assert!(alone.clusters.is_none() && alone.score("k-means pairwise F").is_none() && alone.pairs.is_some());
 }
 
 #[test]

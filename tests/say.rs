@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use rankle::say::{caught, count, cut, foreign, line, one_line};
+use rankle::say::{brief, caught, count, cut, foreign, line, one_line};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -22,6 +22,8 @@ fn foreign_text_is_spelled_out_and_cut() {
     assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{1b}[31m\\nb\\r\\u{202e}c\\u{9b}2J");
     assert_eq!(cut("abcdef", 4), "ab[...]ef");
     assert_eq!(foreign(&"名".repeat(1000)).chars().count(), 205);
+    assert_eq!(brief("as it is"), "as it is");
+    assert_eq!(brief(&"name ".repeat(40)), format!("{}[...]", "name ".repeat(32)));
     let error = anyhow::anyhow!("a b\nc").context("reading x\ny");
     assert_eq!(one_line(&error), "reading x\ny: a b\nc");
     let quoted = anyhow::anyhow!("line 1").context("no JSON: line 1").context("reading x");

@@ -208,11 +208,11 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         (
             1,
             "embed --net inception-resnet-v1 --weights @nn4.small2.v1.safetensors --images @lfw --out @y.safetensors",
-            "--net inception-resnet-v1: |another network",
+            "--weights: |nn4.small2.v1.safetensors has |another network|taken for --net inception-resnet-v1",
         ),
         // What was not typed, and what to type.
         (1, "export --weights @nn4.small2.v1.safetensors", "--net nn2 (the default)|another network"),
-        (1, "export --weights @facenet-casia-20180408.safetensors", "is for --net inception-resnet-v1: |no such file"),
+        (1, "export --weights @facenet-casia-20180408.safetensors", "no such file|is for --net inception-resnet-v1"),
         (
             1,
             "export --run @data/runs/facenet/nn4.small2.v1",
@@ -241,6 +241,16 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         (1, &format!("embed {weights} --images @lfw/lfw --out @none/y.safetensors"), "--out|no such folder"),
     ]);
     assert!(!place.path("y.safetensors").exists());
+    // Another file of that name is refused before it is read.
+    fs::create_dir(place.path("second")).expect("made");
+    fs::copy(place.path("cut.safetensors"), place.path("second/nn4.small2.v1.safetensors")).expect("copied");
+    for line in ["evaluate --data @lfw", "export"] {
+        let second = format!("{line} --net nn4-small2-released --weights @second/nn4.small2.v1.safetensors");
+        let output = place.command(&second).current_dir(place.path("")).output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1));
+        has(&said, "data/runs/facenet/nn4.small2.v1 holds something else: move it");
+    }
     all.retain(|(name, _)| name != "ln.bias");
     rankle::weights::save(&file, &all, None).expect("saved");
     place.bad(&[

@@ -51,7 +51,7 @@ fn images_are_learned_in_two_stages_and_shown() {
     has(
         &shown,
         "label threshold|label count|oracle count|chosen on 4 dev items, set aside from the training items of|PC-F1|\
-         AP an image|Not comparable with the paper: its tables could not be read, and remembered numbers are not shown.|\
+         AP an image|Not comparable with the paper: none of the paper's numbers are known here, its tables were not at hand.|\
          model.pt",
     );
     for remembered in ["73.5", "62.9", "68.3", "70.8"] {
@@ -338,7 +338,7 @@ fn tags_are_what_embed_says() {
     // A row that its user added stays.
     let list = place.read("tags/tags.csv") + "mine.png,1,cat,1,0,cat,1,0\n";
     place.write("tags/tags.csv", &list);
-    place.bad(&[(1, "tag @run --images @photos --out @tags", "--out|tags.csv was changed since|name another")]);
+    place.bad(&[(1, "tag @run --images @photos --out @tags", "--out|tags.csv: |changed since|name another")]);
     assert_eq!(place.read("tags/tags.csv"), list);
     fs::remove_file(place.path("tags/tags.csv")).expect("removed");
     place.good("tag @run --images @photos --out @tags");

@@ -114,6 +114,12 @@ fn flags_that_cannot_train_are_answered_in_one_line() {
         (1, "embed @nowhere --images x --out y", "nowhere"),
     ]);
     assert!(!place.path("run").exists(), "a refused start left a run folder");
+    // What is to be known of the data does not stand before what is wrong.
+    for (line, notes) in [("train @run --p 30", 0), ("train @run", 1)] {
+        let output = place.command(line).output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.matches("held out").count().min(1), notes, "{said}");
+    }
 }
 
 /// `--data drawn` has LuNet for its network, and every default says so in the help; what is typed wins over all of them.
@@ -214,6 +220,24 @@ fn wrong_weights_are_named_before_anything_is_written() {
     assert!(!place.path("run").exists(), "a refused start leaves no claim on the folder");
 }
 
+/// The path of a run's data is seen from where it was typed.
+#[test]
+fn a_run_finds_its_data_from_another_folder() {
+    let place = place();
+    let from = |folder: &str, line: &str| {
+        fs::create_dir_all(place.path(folder)).expect("made");
+        let output = place.command(line).current_dir(place.path(folder)).output().expect("starts");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let evaluate = || from("elsewhere", "evaluate @run --views original");
+    assert!(from("", "train @run --data data").0 && evaluate().0);
+    assert!(place.path("run/results.json").exists());
+    fs::rename(place.path("data"), place.path("moved")).expect("renamed");
+    let (_, said) = evaluate();
+    let began = fs::canonicalize(place.path("")).expect("a folder");
+    has(&said, &format!("error: --data data, as the run has it, seen from {}; give --data", began.display()));
+}
+
 /// Nothing is its own answer, and what is kept is taken again as long as photos, network and flags are the same.
 #[test]
 fn search_finds_the_nearest_and_keeps_what_it_saw() {
@@ -228,7 +252,7 @@ fn search_finds_the_nearest_and_keeps_what_it_saw() {
         let output = place.command(&line).output().expect("starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        let known = said.lines().find(|line| line.contains(" photos known already, from "));
+        let known = said.lines().find(|line| line.contains(" of --gallery) known already, from "));
         let known: u32 = known.map_or(0, |line| line.split(' ').next().expect("a count").parse().expect("a count"));
         (place.json("out/answers.json")["queries"].clone(), known)
     };

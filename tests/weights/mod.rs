@@ -431,6 +431,7 @@ fn an_error_says_how_to_get_such_a_file() {
         bytes.iter().for_each(|bytes| std::fs::write(&path, bytes).unwrap());
         let error = refusal(start(&vs, &path, &form), &path);
         assert!(error.starts_with(flag) && error.contains(&known(name)), "{error}");
+        assert!(error.find(file) < error.find("scripts/fetch"), "{error}");
     }
     let path = folder.path().join("resnet50-0676ba61.pth");
     save(&path, &[("b".into(), Tensor::from(1.))], None).unwrap();
