@@ -284,7 +284,8 @@ pub(crate) fn named<P: Paper>(name: &str, wish: &Wish, machine: &Machine) -> Res
         None => {
             let mut known: Vec<&str> = P::STUDIES.iter().map(|study| study.name).collect();
             known.dedup();
-            Err(hyper::usage(anyhow!("--table {name}: this paper has {}", known.join(", "))))
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            Err(hyper::usage(anyhow!("--table {name}: this paper has {known}")))
         }
     }
 }

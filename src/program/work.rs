@@ -15,7 +15,7 @@ use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
 use crate::say::{answer, brief, note, print};
-use crate::tasks::brought::{Asked, Brought, Use};
+use crate::tasks::brought::{Asked, Brought, Sides, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
 use crate::{shell, tables, verbs};
@@ -31,7 +31,7 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
     keeps::<P>(&args.keeping, &nets, &how, &run)?;
     let (made, known) = nets.made(&how)?;
     let out = of.get_one::<PathBuf>("out").context("no folder")?;
-    let brought = |photos, sides: &[(&'static str, usize)]| {
+    let brought = |photos, sides: &Sides| {
         let kept = Some(args.keeping.folder(out.join("kept"), &known));
         Brought { photos, sides: sides.to_vec(), kept, ..Brought::default() }
     };

@@ -16,6 +16,7 @@ use super::scores::BEST;
 use crate::files;
 use crate::optim::Optimizer;
 use crate::say::{foreign, one_line, say};
+use crate::weights::Named;
 
 /// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
 const DAMAGED: &str = "checkpoint.damaged.safetensors";
@@ -170,7 +171,7 @@ fn knows(progress: &Progress, run: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sealed(path: &Path) -> Result<(Vec<(String, Tensor)>, Progress, Known)> {
+fn sealed(path: &Path) -> Result<(Named, Progress, Known)> {
     let (tensors, mut metadata) = crate::weights::read_sealed(path)?;
     let wanted = if path.ends_with(BEST) { BEST } else { NEWEST };
     // Of an older version it says nothing.

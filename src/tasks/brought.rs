@@ -37,12 +37,15 @@ pub struct Use {
 /// Ranks queries and a gallery.
 pub type Compare<'a> = dyn Fn(&[Photo], &[Photo]) -> Result<Option<Ranked>> + 'a;
 
+/// Flags, and how many photos are of each, one after the other; empty where all are of one.
+pub type Sides = [(&'static str, usize)];
+
 /// A run's network, or published weights, as such a verb meets it.
 pub struct Asked<'a> {
     /// The paper, and its citation.
     pub paper: (&'static str, &'static str),
-    /// What the network says of photos, which are of so many by each of these flags, where they are of several.
-    pub embed: &'a dyn Fn(Vec<Photo>, &[(&'static str, usize)]) -> Result<Rows>,
+    /// What the network says of photos, which are of these flags.
+    pub embed: &'a dyn Fn(Vec<Photo>, &Sides) -> Result<Rows>,
     /// What queries and a gallery are ranked by, `[Q, G]`, of a network that compares two photos; None of others.
     pub compare: &'a Compare<'a>,
     /// How embeddings are compared.
@@ -60,7 +63,7 @@ pub struct Brought {
     pub paths: Vec<PathBuf>,
     /// Their photos.
     pub photos: Vec<Photo>,
-    /// How many of them are of which flag, where they are of several.
+    /// How many of them are of which flag: [`Sides`].
     pub sides: Vec<(&'static str, usize)>,
     /// Whether features below the answers are wanted too.
     pub features: bool,
