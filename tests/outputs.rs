@@ -109,7 +109,7 @@ fn a_list_is_ours_as_it_was_written() {
     refused("edited");
     fs::write(&list, "name,x\na,1\n").expect("written");
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).expect("open to all");
-    fs::set_permissions(&list, fs::Permissions::from_mode(0)).expect("closed");
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o000)).expect("closed");
     // SAFETY: of this thread alone. Root reads what is closed, and nobody does not.
     let reads_as = |user| unsafe { libc::setfsuid(user) };
     let own = reads_as(65534);
