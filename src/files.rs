@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bounds::memory;
 
@@ -101,6 +101,18 @@ pub fn hash(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     io::copy(&mut open(path)?, &mut hasher)?;
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// What `work` makes of the file at `path`, with the [`hash`] of what it read.
+///
+/// # Errors
+/// Those of `work`; one line where the file cannot be read, or changed meanwhile.
+pub fn hashed<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<(T, String)> {
+    let now = || fs::metadata(path).map(|now| (now.dev(), now.ino(), now.len(), now.mtime(), now.mtime_nsec())).ok();
+    let (before, made) = (now(), work()?);
+    let hash = hash(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(before.is_some() && before == now(), "{} changed while it was read: say the same again", path.display());
+    Ok((made, hash))
 }
 
 /// The text of a regular file; see [`read`].

@@ -22,7 +22,7 @@ use crate::loader::Loader;
 use crate::outputs;
 use crate::picture::Similarity;
 use crate::run::stop::typed;
-use crate::say::{Bar, Within, count, note, one_line, print};
+use crate::say::{Bar, Within, count, note, one_line, plural, print};
 use crate::source::{Region, View};
 use crate::tasks::Own;
 
@@ -203,14 +203,13 @@ impl CropFlags {
             "--out {}: it lies in --images, whose photos are read again next time: name a folder beside it",
             out.display()
         );
-        let names = crops(&photos)?;
         let machine = self.machine.resolve()?;
-        let detector = Detector::open(&self.detector, machine.device)?;
-        let weights = hash(&files::read(&self.detector)?);
+        let (detector, weights) = files::hashed(&self.detector, || Detector::open(&self.detector, machine.device))?;
         let from = images.canonicalize()?.display().to_string();
-        let head = json!({"crops": self.form, "detector": weights, "images": from}).to_string();
+        let head = json!({"crops": self.form, "detector": weights[..16], "images": from}).to_string();
         let (_lock, mut lines) = self.opened(&head)?;
-        self.keep(&mut lines, &photos, &names);
+        let names = crops(&photos, lines.keys())?;
+        let gone = self.keep(&mut lines, &photos, &names);
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
         there.into_iter().try_for_each(|crop| outputs::check(&crop, KIND)).context("--out")?;
@@ -223,7 +222,7 @@ impl CropFlags {
         let cannot = |error| files::cannot(&place, error);
         let mut log = files::own(&place).map_err(cannot)?;
         log.seek(SeekFrom::End(0)).map_err(cannot)?;
-        let mut bar = Bar::new("crop", photos.len() as u64, lines.len() as u64);
+        let mut bar = Bar::new("crop", photos.len() as u64, (photos.len() - left.len()) as u64);
         let (form, at, own, within) = (self.form, out.clone(), photos.clone(), bar.within());
         let loader = Loader::new(0..left.len() as u64, machine.workers, machine.workers + 1, move |index| {
             let index = left[index as usize];
@@ -238,6 +237,7 @@ impl CropFlags {
         }
         drop(bar);
         write(&lines)?; // in order
+        lines.retain(|photo, _| !gone.contains(photo));
         self.say(lines.values())
     }
 
@@ -286,9 +286,9 @@ impl CropFlags {
         Ok((lock, lines))
     }
 
-    /// Keeps of `lines` what need not be done again; crops of what is gone or changed go. What its user may have changed, or put in
-    /// a crop's place, stays, and its line as long as there is the photo.
-    fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) {
+    /// Keeps of `lines` what need not be done again; crops of photos that changed go. Those of photos that are gone stay, with
+    /// their lines, of which it gives the photos; what its user may have changed, or put in a crop's place, stays too.
+    fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) -> BTreeSet<String> {
         let now: BTreeMap<&str, ((u64, u64), &String)> =
             photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (file_of(photo), name))).collect();
         let path = |name: &str| {
@@ -308,9 +308,12 @@ impl CropFlags {
             let Some(file) = file else { return same && sound && line.error.is_none() };
             // A power cut leaves empty files.
             let Some(bytes) = files::read(&file).ok().filter(|bytes| !bytes.is_empty()) else { return false };
+            if !now.contains_key(photo.as_str()) {
+                return sound;
+            }
             if line.sum.is_none_or(|sum| hash(&bytes) != sum) {
                 changed.lock().unwrap_or_else(PoisonError::into_inner).push(file);
-                return now.contains_key(photo.as_str());
+                return true;
             }
             if !(same && sound) {
                 let _ = fs::remove_file(file);
@@ -328,6 +331,12 @@ impl CropFlags {
         for at in names.iter().filter_map(|name| path(name)?.parent().map(Path::to_path_buf)).collect::<BTreeSet<_>>() {
             files::sweep(&at);
         }
+        let gone: BTreeSet<String> = lines.keys().filter(|photo| !now.contains_key(photo.as_str())).cloned().collect();
+        if !gone.is_empty() {
+            let stay = plural(gone.len(), "stays", "stay");
+            note(format!("{} of photos that are no longer in --images {stay}", count(gone.len(), "crop")));
+        }
+        gone
     }
 
     fn say<'a>(&self, lines: impl ExactSizeIterator<Item = &'a String>) -> Result<()> {
@@ -362,13 +371,15 @@ fn file_of(photo: &Photo) -> (u64, u64) {
     (found.len(), changed.map_or(0, |since| since.as_nanos() as u64))
 }
 
-/// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name.
-fn crops(photos: &[Photo]) -> Result<Vec<String>> {
-    let bare = |photo: &Photo| Path::new(&*photo.name).with_extension("png").to_string_lossy().into_owned();
+/// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name, one of them,
+/// it may be, of the photos `before`.
+fn crops<'a>(photos: &'a [Photo], before: impl Iterator<Item = &'a String>) -> Result<Vec<String>> {
+    let bare = |photo: &str| Path::new(photo).with_extension("png").to_string_lossy().into_owned();
     let mut each: BTreeMap<String, usize> = BTreeMap::new();
-    photos.iter().for_each(|photo| *each.entry(bare(photo)).or_default() += 1);
-    let name = |photo: &Photo| if each[&bare(photo)] > 1 { format!("{}.png", photo.name) } else { bare(photo) };
-    let names: Vec<String> = photos.iter().map(name).collect();
+    let all: BTreeSet<&str> = photos.iter().map(|photo| &*photo.name).chain(before.map(String::as_str)).collect();
+    all.into_iter().for_each(|photo| *each.entry(bare(photo)).or_default() += 1);
+    let name = |photo: &str| if each[&bare(photo)] > 1 { format!("{photo}.png") } else { bare(photo) };
+    let names: Vec<String> = photos.iter().map(|photo| name(&photo.name)).collect();
     let mut seen = BTreeSet::new();
     let twice = names.iter().find(|name| !seen.insert(*name));
     twice.map_or(Ok(names.clone()), |name| Err(anyhow!("two photos would become {name}: rename one")))
