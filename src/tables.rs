@@ -14,7 +14,7 @@ use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
 use crate::run::checkpoint;
 use crate::run::config::typed_as;
-use crate::run::folder::REPORT;
+use crate::run::folder::{BEFORE, NEWEST, REPORT};
 use crate::say::{answer, count, note, one_line, print, say};
 use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::{files, outputs};
@@ -54,7 +54,8 @@ fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
                 all.extend((from..=to).map(|number| number.to_string()));
             }
             Some(_) => return Err(hyper::usage(anyhow!("--{flag} {part}: say a range as 1-10"))),
-            None => all.push(part.to_string()),
+            // 01 is 1.
+            None => all.push(part.parse::<u64>().map_or_else(|_| part.to_string(), |number| number.to_string())),
         }
     }
     match (1..all.len()).find(|&i| all[..i].contains(&all[i])) {
@@ -249,7 +250,11 @@ impl<'a, P: Paper> Asked<'a, P> {
                 jobs.push(Job { place, column, words, split: split.clone(), h, scoring, at, into, lacks });
             }
         }
-        Ok(jobs)
+        let mut places = HashSet::new();
+        let twice = jobs.iter().find(|job| !places.insert(&job.into));
+        let twice =
+            twice.map(|job| anyhow!("two runs of the table would lie in {}: leave one out", job.into.display()));
+        twice.map_or(Ok(jobs), |error| Err(hyper::usage(error)))
     }
 }
 
@@ -336,9 +341,14 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     let root = asked.folder(&wish.typed);
     let path = root.join("table.json");
     let page = format!("{}: {}", P::NAME, study.title);
-    let sound = outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page));
     if !wish.plan {
-        sound.context("--run")?;
+        let run = ["config.json", NEWEST, BEFORE].iter().find(|name| root.join(name).exists());
+        ensure!(
+            run.is_none(),
+            "--run {}: it holds a run, and this makes a folder of runs: name another",
+            root.display()
+        );
+        outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page)).context("--run")?;
     }
     let mut jobs = asked.jobs(&rows, &seeds, &splits)?;
     if wish.plan {
