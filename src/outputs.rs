@@ -117,10 +117,10 @@ pub fn made(path: &Path, what: &str) -> bool {
         (_, [0x89, b'P', ..]) => start.get(HEAD..).is_some_and(|rest| rest.starts_with(&chunk(what))),
         (_, [b'P', b'K', ..]) => {
             let Some(mut zip) = unzipped(path) else { return false };
-            zip.comment() == mark(what).as_bytes() || what == MODULE && about(&mut zip).is_some()
+            weights::is_whole_npz(path, zip.comment(), &mark(what)) || what == MODULE && about(&mut zip).is_some()
         }
         _ => match weights::metadata(path) {
-            Some(metadata) => says(metadata.get(MADE_BY)),
+            Some(metadata) => says(metadata.get(MADE_BY)) && weights::is_whole(path),
             None => is_list(path, what),
         },
     }

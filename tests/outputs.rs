@@ -68,6 +68,13 @@ fn what_others_made_is_not_replaced_however_alike() {
         let error = check(&at(name), "rows").expect_err("edited").to_string();
         assert!(error.contains("that was changed since"), "{error}");
     }
+    for (name, from_end) in [("ours.safetensors", 2), ("ours.npz", 2), ("ours.npz", 200)] {
+        let mut bytes = fs::read(at(name)).expect("read");
+        let place = bytes.len() - from_end;
+        bytes[place] ^= 1;
+        fs::write(at(name), bytes).expect("edited");
+        assert!(!made(&at(name), "rows"), "{name}");
+    }
     module(&at("model.pt"), r#"{"paper": "p"}"#);
     fs::write(at("model.json"), r#"{"paper": "p"}"#).expect("written");
     check_module(&at("model.pt")).expect("ours, and the text that is in it");

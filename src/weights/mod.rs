@@ -13,18 +13,24 @@ mod start;
 mod storage;
 mod torch;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use tch::Tensor;
 
 use crate::{catalog, files};
 
-pub use self::npz::save_npz;
-pub use self::safetensors::{HASH, metadata, read_safetensors, read_sealed, save};
+pub use self::npz::{is_whole_npz, save_npz};
+pub use self::safetensors::{HASH, is_whole, metadata, read_safetensors, read_sealed, save};
 pub use load::{Loaded, is_finite, load_into};
 pub use start::{Form, Published, start};
+
+/// Files of weights that were read, with the hashes of their content: BLAKE3, of a checkpoint the one that it carries.
+pub type Files = Rc<RefCell<BTreeMap<PathBuf, String>>>;
 
 /// Tensors by name, in a file's order.
 pub type Named = Vec<(String, Tensor)>;

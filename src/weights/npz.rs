@@ -123,14 +123,14 @@ impl Seek for Told {
 }
 
 /// Writes lists of texts and tensors as arrays that NumPy's `numpy.load` reads them, whole or not at all; nothing is
-/// compressed. `comment` is the zip's.
+/// compressed. The zip's comment is `comment` and, at the end of the file, the BLAKE3 hash of all bytes before that.
 ///
 /// # Errors
 /// Where it cannot be written, or a kind has no name in NumPy.
 pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)], comment: &str) -> Result<()> {
     files::atomically(path, |draft| {
         let mut zip = ZipWriter::new(Told { file: BufWriter::new(files::own(draft)?), failed: false });
-        zip.set_comment(comment);
+        zip.set_comment(format!("{comment} {UNKNOWN}"));
         let mut put = |name: &str, kind: &str, shape: String, bytes: &[u8]| -> Result<()> {
             let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
             let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 11;
@@ -160,6 +160,29 @@ pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, 
             }
             put(name, kind, x.size().iter().map(|n| format!("{n},")).collect(), &bytes)?;
         }
-        Ok(zip.finish()?.flush()?)
+        zip.finish()?.flush()?;
+        let mut file = files::own(draft)?;
+        file.seek(SeekFrom::End(-(UNKNOWN.len() as i64)))?;
+        Ok(file.write_all(content(draft)?.as_bytes())?)
     })
+}
+
+/// What stands for the hash till it is known.
+const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The BLAKE3 hash of all bytes of a file but those of the hash at its end.
+fn content(path: &Path) -> io::Result<String> {
+    let (mut hasher, file) = (blake3::Hasher::new(), files::open(path)?);
+    let length = file.metadata()?.len().saturating_sub(UNKNOWN.len() as u64);
+    io::copy(&mut file.take(length), &mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Whether the file, a zip with this comment, is as [`save_npz`] wrote it for `own`; an older version kept no hash.
+pub fn is_whole_npz(path: &Path, comment: &[u8], own: &str) -> bool {
+    match comment.strip_prefix(own.as_bytes()) {
+        Some([]) => true,
+        Some([b' ', hash @ ..]) => content(path).is_ok_and(|now| now.as_bytes() == hash),
+        _ => false,
+    }
 }

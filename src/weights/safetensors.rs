@@ -117,6 +117,20 @@ pub fn metadata(path: &Path) -> Option<serde_json::Map<String, serde_json::Value
     }
 }
 
+/// Whether the file is as [`save`] wrote it, by its hash; of its bytes few are held at once.
+pub fn is_whole(path: &Path) -> bool {
+    let whole = || -> Result<bool> {
+        let (mut file, mut head) = (files::open(path)?, [0; 8 + SEAL.len() + UNKNOWN.len()]);
+        file.read_exact(&mut head)?;
+        let (start, hash) = head.split_at(8 + SEAL.len());
+        let mut hasher = Hasher::new();
+        hasher.update(start).update(&UNKNOWN);
+        std::io::copy(&mut file, &mut hasher)?;
+        Ok(start.ends_with(SEAL) && hasher.finalize().to_hex().as_bytes() == hash)
+    };
+    whole().unwrap_or(false)
+}
+
 type Whole = (Named, HashMap<String, String>, Option<String>);
 
 fn read_whole(path: &Path) -> Result<Whole> {
