@@ -190,10 +190,10 @@ impl Paper for Facenet {
     const USES: &'static [Use] = &[faces::CLUSTER, faces::FIND];
     #[rustfmt::skip]
     const THEIRS: &'static [Theirs<Scoring>] = &[
-        Theirs { file: "20180402-114759", set: "LFW", score: Some(("accuracy", 99.65, FACENET)), how: |s| s.variant = Variant::FlipMeanSubtracted },
-        Theirs { file: "20180408-102900", set: "LFW", score: Some(("accuracy", 99.05, FACENET)), how: |s| s.variant = Variant::FlipMeanSubtracted },
-        Theirs { file: "facenet-casia-20180408", set: "LFW", score: Some(("accuracy", 99.05, FACENET)), how: |s| s.variant = Variant::FlipMeanSubtracted },
-        Theirs { file: "nn4.small2.v1", set: "LFW", score: Some(("accuracy", 92.92, OPENFACE)), how: |_| () },
+        Theirs { name: "facenet-vggface2", set: "LFW", score: Some(("accuracy", 99.65, FACENET)), how: |s| s.variant = Variant::FlipMeanSubtracted },
+        Theirs { name: "facenet-casia", set: "LFW", score: Some(("accuracy", 99.05, FACENET)), how: |s| s.variant = Variant::FlipMeanSubtracted },
+        Theirs { name: "facenet-casia-20180408", set: "LFW", score: Some(("accuracy", 99.05, FACENET)), how: |s| s.variant = Variant::FlipMeanSubtracted },
+        Theirs { name: "openface-nn4-small2", set: "LFW", score: Some(("accuracy", 92.92, OPENFACE)), how: |_| () },
     ];
     const OWN: &'static [Own] = &[faces::CROP];
     const BASELINES: Option<(&'static str, &'static [&'static str])> = Some(faces::BASELINES);
@@ -378,6 +378,10 @@ impl Paper for Facenet {
 
     fn baselines(set: &FaceSet, how: &Scoring) -> Result<Vec<(String, Table)>> {
         Ok(vec![faces::beside(&how.seen(set, None)?, how.far, Vec::new())?])
+    }
+
+    fn detector(how: &Scoring) -> Option<std::path::PathBuf> {
+        how.detector().map(Into::into)
     }
 
     fn embed(h: &Flags, nets: &Nets<'_, Self>, of: &Brought, how: &Scoring, run: &Run) -> Result<Rows> {

@@ -197,8 +197,8 @@ impl Paper for TripletReid {
     ];
     const PUBLISHED: bool = true;
     const THEIRS: &'static [Theirs<Scoring>] = &[
-        Theirs { file: "trinet-market1501", set: "Market-1501", score: None, how: |_| () },
-        Theirs { file: "trinet-mars", set: "MARS", score: None, how: |_| () },
+        Theirs { name: "trinet-market1501", set: "Market-1501", score: None, how: |_| () },
+        Theirs { name: "trinet-mars", set: "MARS", score: None, how: |_| () },
     ];
     type Hyper = Flags;
     type Scoring = Scoring;

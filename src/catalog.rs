@@ -51,6 +51,11 @@ pub fn name_for(path: &Path) -> Option<&'static str> {
     names.into_iter().find_map(known).and_then(|entry| entry["name"].as_str())
 }
 
+/// The BLAKE3 hash of a file of weights, by its name in the list; None where the list has none.
+pub fn blake3(name: &str) -> Option<&'static str> {
+    entries().find(|entry| entry["name"] == name)?["becomes"]["blake3"].as_str()
+}
+
 /// What to do about a folder of images that is not there or not whole, to end an error with.
 pub fn cure(path: &Path) -> String {
     match fetch_for(path) {

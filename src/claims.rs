@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog;
 use crate::hyper::{self, All, Hyper, Sets};
 use crate::tasks::Data;
 
@@ -87,8 +88,8 @@ pub struct Beside {
 
 /// Published weights whose scores are known.
 pub struct Theirs<S: 'static> {
-    /// A part of the file's name, without its folders.
-    pub file: &'static str,
+    /// Their name in data/datasets.json.
+    pub name: &'static str,
     /// The data set of the scores, by its [`Data::published`] name.
     pub set: &'static str,
     /// A score's name, their number of it in per cent, and where that stands; None where the paper's numbers for its
@@ -98,8 +99,9 @@ pub struct Theirs<S: 'static> {
     pub how: fn(&mut S),
 }
 
-/// What is known of the published weights in `file` on the whole published `set`, seen and compared as `how` says, with ours
-/// (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`.
+/// What is known of the published weights in `file`, whose BLAKE3 hash is `hash`, on the whole published `set`, seen and
+/// compared as `how` says, with ours (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`. Where
+/// data/datasets.json has no such hash, a file of the right name is taken for theirs, and it is said: nothing of it is the paper's.
 ///
 /// # Errors
 /// Where a flag has no default.
@@ -107,13 +109,15 @@ pub fn published<S: Args + Serialize>(
     of: &[Theirs<S>],
     count: &[&str],
     all: &[Beside],
-    (file, how): (&Path, &S),
+    (file, hash, how): (&Path, &str, &S),
     set: &str,
     scores: &[(String, f64)],
 ) -> Result<Vec<Beside>> {
-    let file = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let by_hash = of.iter().any(|known| catalog::blake3(known.name) == Some(hash));
+    let is = |known: &str| catalog::blake3(known).map_or(name == Some(known), |content| content == hash);
     let mut found = None;
-    for known in of.iter().filter(|known| file.contains(known.file) && known.set == set) {
+    for known in of.iter().filter(|known| is(known.name) && known.set == set) {
         let mut theirs = hyper::blank::<S>()?;
         (known.how)(&mut theirs);
         found = found.or((hyper::flags(&theirs) == hyper::flags(how)).then_some(known));
@@ -139,9 +143,11 @@ pub fn published<S: Args + Serialize>(
             all.iter().filter(theirs).cloned().collect()
         }
     };
+    let how = if by_hash { "published weights" } else { "published weights, by the file's name alone" };
     let ours = |row: Beside| {
         let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
-        Some(Beside { what: format!("{} (published weights)", row.what), ours: Some(row.unit * ours), ..row })
+        let (what, of_weights) = (format!("{} ({how})", row.what), row.of_weights || !by_hash);
+        Some(Beside { what, ours: Some(row.unit * ours), of_weights, ..row })
     };
     Ok(rows.into_iter().filter_map(ours).collect())
 }

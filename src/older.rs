@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::files;
 use crate::results::Results;
-use crate::run::folder::{REPORT, RESULTS, UNTRAINED};
+use crate::run::folder::{BEST, REPORT, RESULTS, UNTRAINED};
 use crate::say::say;
 
 /// Renames what a run has of scores and `models` (the files of its modules) to `results.step-100.json` and the like, or to
@@ -20,16 +20,61 @@ use crate::say::say;
 /// # Errors
 /// Where one cannot be renamed.
 pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
-    let scored = Results::read(run).ok().flatten().map_or(step, |(results, _)| results.step);
-    let mut older = vec![(vec![RESULTS.to_string()], scored), (vec![REPORT.into()], scored)];
-    for model in models {
-        let about = Path::new(model).with_extension("json");
-        let text = files::text(&run.join(&about)).ok();
-        let of = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()?["step"].as_u64());
-        older.push((vec![model.clone(), about.to_string_lossy().into_owned()], of.unwrap_or(step)));
+    let mut older: Vec<Of> = scores(run, step).into();
+    older.extend(models.iter().map(|model| module(run, model, step)));
+    let aside = renamed(run, older)?;
+    if !aside.is_empty() {
+        say(format!("{}: older than what is trained now, and set aside: {}", run.display(), aside.join(", ")));
     }
+    for entry in read_dir(run).into_iter().flatten().flatten() {
+        // What a link leads to is somebody else's, and a folder with a configuration is a run of its own.
+        let path = entry.path();
+        let own = entry.file_type()?.is_dir() && entry.file_name() != UNTRAINED && !path.join("config.json").exists();
+        // The best checkpoint has modules too.
+        let best = own && entry.file_name() == BEST;
+        if best || own && Results::read(&path).is_ok_and(|found| found.is_some()) {
+            set_aside(&path, step, if best { models } else { &[] })?;
+        }
+    }
+    Ok(())
+}
+
+/// Renames scores, or a `model`, of a later step than `step`, in whose place what is of that step is to come: a checkpoint was
+/// damaged, and they could not be made again.
+///
+/// # Errors
+/// As [`set_aside`].
+pub fn set_aside_later(run: &Path, step: u64, model: Option<&str>) -> Result<()> {
+    let mut later = model.map_or_else(|| scores(run, step).into(), |model| vec![module(run, model, step)]);
+    later.retain(|(_, of)| *of > step);
+    let aside = renamed(run, later)?;
+    if !aside.is_empty() {
+        say(format!("{}: of a later step than {step}, and set aside: {}", run.display(), aside.join(", ")));
+    }
+    Ok(())
+}
+
+/// Files that belong together, and of which step they are.
+type Of = (Vec<String>, u64);
+
+/// Those of scores; where they do not say of which step they are, that is `step`.
+fn scores(run: &Path, step: u64) -> [Of; 2] {
+    let scored = Results::read(run).ok().flatten().map_or(step, |(results, _)| results.step);
+    [RESULTS, REPORT].map(|name| (vec![name.to_string()], scored))
+}
+
+/// Those of a module.
+fn module(run: &Path, model: &str, step: u64) -> Of {
+    let about = Path::new(model).with_extension("json");
+    let text = files::text(&run.join(&about)).ok();
+    let of = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()?["step"].as_u64());
+    (vec![model.to_string(), about.to_string_lossy().into_owned()], of.unwrap_or(step))
+}
+
+/// Renames those that are there: the new names.
+fn renamed(run: &Path, all: Vec<Of>) -> Result<Vec<String>> {
     let mut aside = Vec::new();
-    for (mut names, step) in older {
+    for (mut names, step) in all {
         let there = |name: &str| run.join(name).symlink_metadata().ok();
         names.retain(|name| there(name).is_some_and(|found| found.is_file()));
         let renamed = |name: &str, count: u64| {
@@ -45,17 +90,5 @@ pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
             aside.push(renamed(name, count));
         }
     }
-    if !aside.is_empty() {
-        say(format!("{}: older than what is trained now, and set aside: {}", run.display(), aside.join(", ")));
-    }
-    for entry in read_dir(run).into_iter().flatten().flatten() {
-        // What a link leads to is somebody else's, and a folder with a configuration is a run of its own.
-        let path = entry.path();
-        let scores =
-            entry.file_type()?.is_dir() && entry.file_name() != UNTRAINED && !path.join("config.json").exists();
-        if scores && Results::read(&path).is_ok_and(|found| found.is_some()) {
-            set_aside(&path, step, &[])?;
-        }
-    }
-    Ok(())
+    Ok(aside)
 }

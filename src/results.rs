@@ -39,6 +39,11 @@ pub(crate) struct Results {
     /// The file of published weights that were scored, in place of a run's.
     #[serde(default)]
     pub weights: Option<PathBuf>,
+    /// Their content's BLAKE3 hash, and that of the weights of what found the faces.
+    #[serde(default)]
+    pub weights_blake3: Option<String>,
+    #[serde(default)]
+    pub detector_blake3: Option<String>,
     /// What the scores come to, in a plain sentence; an older version has none.
     #[serde(default)]
     pub says: String,

@@ -51,8 +51,8 @@ fn unbegun(at: &Path, config: &Config) -> Vec<(String, PathBuf)> {
     names.into_iter().map(|name| (shown_part(&name), at.join(name))).collect()
 }
 
-/// How far a run has come, part by part, those that have not begun last.
-fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
+/// How far a run has come, part by part, those that have not begun last, with the steps of its checkpoints by their folders.
+fn progress(at: &Path, config: &Config, kept: &BTreeMap<PathBuf, u64>) -> Result<Vec<Progress>> {
     let mut all = Vec::new();
     // Users put folders there too.
     let listed = config.machine.get("parts").and_then(Value::as_array);
@@ -79,7 +79,7 @@ fn progress(at: &Path, config: &Config) -> Result<Vec<Progress>> {
         let steps = own.and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
-        let kept = checkpoint::step(&folder);
+        let kept = kept.get(&folder).copied();
         all.push(Progress { part, step, steps, kept, line, timing, warnings });
     }
     Ok(all)
@@ -179,8 +179,8 @@ fn shown(path: &Path) -> String {
 pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
-    checkpoint::check_logs(at)?;
-    let (progress, path) = (progress(at, &config)?, at.join(REPORT));
+    let kept = checkpoint::check_logs(at)?;
+    let (progress, path) = (progress(at, &config, &kept)?, at.join(REPORT));
     let (results, unread) = match scores(at, at, &config) {
         Ok(results) => (results, None),
         Err(error) => (None, Some(format!("{error:#}"))),
@@ -197,7 +197,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     if progress.iter().all(|part| part.step == 0) {
         note(format!("{} has not logged a step yet", at.display()));
     }
-    let kept = parts(at)?.iter().filter_map(|(_, folder)| checkpoint::step(folder)).max();
+    let kept = progress.iter().filter_map(|part| part.kept).max();
     if !path.exists() || results.as_ref().is_none_or(|results| Some(results.step) < kept) {
         let text = |from: &Map<String, Value>, name: &str| from.get(name).map_or(String::new(), typed_as);
         let data = hyper::data_name(&text(&config.flags, "data"));

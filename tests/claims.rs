@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use rankle::catalog;
 use rankle::claims::{Claims, Theirs, beside, published};
 use rankle::datasets::Card;
 use rankle::hyper::{self, Hyper, as_usual};
@@ -21,19 +22,26 @@ struct How {
 #[test]
 fn weights_stand_beside_their_makers_number_by_their_own_name_set_and_way() {
     let score = Some(("accuracy", 99.05, "their README"));
-    let known = [Theirs { file: "20180408", set: "LFW", score, how: |how: &mut How| how.flipped = true }];
+    let how = |how: &mut How| how.flipped = true;
+    let known = ["facenet-casia-20180408", "openface-nn4-small2"].map(|name| Theirs { name, set: "LFW", score, how });
     let scores = [("accuracy".to_string(), 0.98), ("AUC".to_string(), 0.99)];
-    let beside = |file: &str, flipped: bool, set: &str| {
-        published(&known, &[], &[], (Path::new(file), &How { flipped }), set, &scores).expect("defaults")
+    let beside = |file: &str, hash: &str, flipped: bool, set: &str| {
+        published(&known, &[], &[], (Path::new(file), hash, &How { flipped }), set, &scores).expect("defaults")
     };
-    let found = beside("weights/facenet-casia-20180408.safetensors", true, "LFW");
+    let content = catalog::blake3("facenet-casia-20180408").expect("a hash");
+    let found = beside("weights/mine.safetensors", content, true, "LFW");
     let numbers: Vec<_> = found.iter().map(|row| (&*row.what, &*row.place, row.paper, row.ours)).collect();
     assert_eq!(numbers, [("LFW, accuracy (published weights)", "their README", 99.05, Some(98.))]);
-    // Another file in a folder of that name, another way to compare, another set.
-    for (file, flipped, set) in
-        [("20180408/mine.pt", true, "LFW"), ("20180408.pt", false, "LFW"), ("20180408.pt", true, "")]
-    {
-        assert!(beside(file, flipped, set).is_empty(), "{file}");
+    let named = beside("nn4.small2.v1.pt", "none", true, "LFW");
+    assert_eq!(named[0].what, "LFW, accuracy (published weights, by the file's name alone)");
+    // Another content by that name, a part of a name, another way to compare, another set.
+    for (file, hash, flipped, set) in [
+        ("facenet-casia-20180408.safetensors", "other", true, "LFW"),
+        ("nn4.small2.v1.tuned.pt", "other", true, "LFW"),
+        ("mine.pt", content, false, "LFW"),
+        ("mine.pt", content, true, ""),
+    ] {
+        assert!(beside(file, hash, flipped, set).is_empty(), "{file}");
     }
 }
 

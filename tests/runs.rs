@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use rankle::older::set_aside;
 use rankle::outputs::write_json;
+use rankle::run::config::Config;
+use rankle::weights::{HASH, read_sealed, save};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -40,8 +42,13 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
     place.write("several/config.json", root.to_string());
     place.write("several/a-1/config.json", of_part.to_string());
     place.write("several/a-1/log.jsonl", log);
-    fs::copy(place.path("run/checkpoint.safetensors"), place.path("several/a-1/checkpoint.safetensors"))
-        .expect("copied");
+    let newest = |run: &str| place.path(run).join("checkpoint.safetensors");
+    let (tensors, mut metadata) = read_sealed(&newest("run")).expect("a checkpoint");
+    let mut progress: serde_json::Value = serde_json::from_str(&metadata["progress"]).expect("JSON");
+    progress["run"] = Config::read(&place.path("several/a-1")).expect("a part").identity().into();
+    metadata.insert("progress".into(), progress.to_string());
+    metadata.remove(HASH);
+    save(&newest("several/a-1"), &tensors, Some(metadata)).expect("saved");
     // Of an older version, which has no list of the parts: by those that are there.
     has(&place.good("report @several --json"), "\"state\": \"trained\"");
     // In another's place, whoever put it there.
@@ -176,6 +183,40 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     assert!(said["run"].as_str().is_some_and(|run| run.contains("r\u{fffd}")), "{said}");
 }
 
+/// Where the newest checkpoint is damaged, all that is told and written is of the one before, and what the newest gave stays.
+#[test]
+fn a_damaged_checkpoint_is_not_what_is_told_of() {
+    let case = papers().pop().expect("the sixth");
+    let more = "--data drawn --people 3 --steps 4 --checkpoint-every 2";
+    let place = Place::new(case.program, more);
+    for verb in ["train", "evaluate", "export"] {
+        place.good(&format!("{verb} @run"));
+    }
+    let (scores, module) = (place.read("run/results.json"), fs::read(place.path("run/model.pt")).expect("read"));
+    let newest = place.path("run/checkpoint.safetensors");
+    let mut bytes = fs::read(&newest).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&newest, bytes).expect("damaged");
+    has(&all_said(&place, "report @run"), "the checkpoint before it, of step 2, is whole|its checkpoint is of step 2");
+    has(&all_said(&place, "evaluate @run"), "of a later step than 2, and set aside: results.step-4.json|after 2 steps");
+    has(&all_said(&place, "export @run"), "set aside: model.step-4.pt, model.step-4.json");
+    assert_eq!(place.read("run/results.step-4.json"), scores);
+    assert!(fs::read(place.path("run/model.step-4.pt")).expect("read") == module);
+    (0..2).for_each(|person| place.photo(&format!("photos/{person}.png"), person, 1, 0));
+    // One photo by two paths is one.
+    let line = "embed @run --images @photos @photos/../photos --out @rows.safetensors";
+    has(
+        &all_said(&place, line),
+        "2 photos came twice, by another path or a link, and count once, the first: |2 embeddings",
+    );
+    let (_, metadata) = read_sealed(&place.path("rows.safetensors")).expect("rows");
+    let made: serde_json::Value = serde_json::from_str(&metadata["made"]).expect("JSON");
+    let (_, before) = read_sealed(&place.path("run/checkpoint.before.safetensors")).expect("a checkpoint");
+    assert_eq!(made["weights"], place.text("run/checkpoint.before.safetensors"));
+    assert_eq!(made["weights_blake3"], before[HASH]);
+}
+
 #[test]
 fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
     let place = tempdir().expect("a folder");
@@ -187,7 +228,7 @@ fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
     let kept = "config.json log.jsonl untrained/results.json part/config.json part/results.json mine.pt model-2.pt \
                 mine/report.html mine/model.pt other/results.json other/report.html on-x/model.pt results.step-4.json";
     let older = "results.json report.html model.pt model.json model-spatial.pt on-x/results.json on-x/y/results.json \
-                 on-x/y/report.html";
+                 on-x/y/report.html best/model.pt best/model.json";
     for name in kept.split_whitespace().chain(older.split_whitespace()) {
         fs::create_dir_all(at(name).parent().expect("a folder")).expect("made");
         let text = match name {
@@ -209,7 +250,7 @@ fn what_is_of_an_older_step_is_set_aside_when_a_run_goes_on() {
     kept.split_whitespace().for_each(|name| assert!(at(name).exists(), "{name}"));
     older.split_whitespace().for_each(|name| assert!(!at(name).exists(), "{name}"));
     for name in "results.step-4-2.json report.step-4.html model.step-3.pt model.step-3.json model-spatial.step-7.pt \
-                 on-x/results.step-4.json on-x/y/report.step-4.html"
+                 on-x/results.step-4.json on-x/y/report.step-4.html best/model.step-4.pt"
         .split_whitespace()
     {
         assert!(at(name).exists(), "{name}");
@@ -255,6 +296,14 @@ fn runs_are_compared_by_what_differs() {
     place.write("run/results.json", "{}");
     refused("results.json is not this program's, or of another version|move it away");
     place.write("run/results.json", &whole);
+    // Another configuration than its checkpoint's.
+    let config = place.read("b/run/config.json");
+    place.write("b/run/config.json", config.replacen("\"people\": 4", "\"people\": 5", 1));
+    let words = "checkpoint.safetensors was trained with other flags or data than config.json says";
+    place.bad(&[(1, &format!("compare {a} {b} --out {out}"), words), (1, &format!("report --run {b}"), words)]);
+    place.write("b/run/config.json", config);
+    // A table makes a folder of runs, and is none in a run's.
+    place.bad(&[(1, "reproduce @run --seeds 1,2", "--run|run: it holds a run|name another")]);
     // What its user edited stays.
     let edited = whole.replacen("\"step\": 4", "\"step\": 5", 1);
     place.write("run/results.json", &edited);

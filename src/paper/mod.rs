@@ -236,6 +236,11 @@ pub trait Paper: Sized + 'static {
         let _ = (data, how);
         Ok(Vec::new())
     }
+    /// The file of weights of a network that finds what this one is to see, where `how` asks for one.
+    fn detector(how: &Self::Scoring) -> Option<PathBuf> {
+        let _ = how;
+        None
+    }
     /// Rows for what a user brings.
     fn embed(h: &Self::Hyper, nets: &Nets<'_, Self>, of: &Brought, how: &Self::Scoring, run: &Run) -> Result<Rows> {
         let (recipe, views) = Self::SEES.context("a paper that says not how it sees photos")?(h, how);

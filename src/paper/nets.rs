@@ -11,17 +11,16 @@ use tch::nn::VarStore;
 use super::Paper;
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags, Hyper};
-use crate::run::config::{Config, typed_as};
+use crate::run::config::{BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run,
     checkpoint::{self, Known},
-    folder::{self, BEFORE, NEWEST, UNTRAINED, check_ours},
-    history,
-    scores::BEST,
-    session,
+    folder::{self, UNTRAINED, check_ours},
+    history, session,
 };
 use crate::say::{one_line, say};
-use crate::weights::{self, Published};
+use crate::tasks::kept::Kept;
+use crate::weights::{self, Files, Published};
 use crate::{catalog, files, verbs};
 
 /// What processes that were told different run folders are told.
@@ -79,6 +78,8 @@ pub struct Nets<'a, P: Paper> {
     pub(crate) elsewhere: Option<Flags>,
     /// The checkpoints that were loaded, by the parts that they are of.
     pub(super) loaded: RefCell<Vec<(String, Known)>>,
+    /// All files of weights that were loaded.
+    pub(super) read: Files,
 }
 
 impl<P: Paper> Nets<'_, P> {
@@ -95,12 +96,35 @@ impl<P: Paper> Nets<'_, P> {
             _ if let Some(live) = self.live => store.copy(live)?,
             Stand::Trained | Stand::Best => {
                 let best = self.stand == Stand::Best;
-                let known = session::load(&at, &part_config(self.config, part), &mut store, best, self.run.world())?;
+                let (known, file) = session::load(&at, &self.config.part(part), &mut store, best, self.run.world())?;
                 step = known.step;
+                self.read.borrow_mut().insert(file, known.hash.clone());
+                self.loaded.borrow_mut().retain(|(loaded, _)| loaded != part);
                 self.loaded.borrow_mut().push((part.to_string(), known));
             }
-            Stand::Untrained => started::<P>(&self.h.own, &store)?,
-            Stand::Published => from_outside::<P>(&self.h.own, &store, Published::whole)?,
+            Stand::Untrained => {
+                let read = started::<P>(&self.h.own, &store)?;
+                // An older version did not keep them.
+                let then = if part.is_empty() { Some(self.config.clone()) } else { Config::read(&at).ok() };
+                let then = then.and_then(|config| config.machine.get(BEGUN_FROM).cloned());
+                let (files, hashes): (Vec<_>, Vec<_>) =
+                    read.iter().map(|(file, hash)| (file.display(), &**hash)).unzip();
+                ensure!(
+                    then.is_none_or(|then| then == json!(hashes)),
+                    "{} is not what {} was begun from: restore it",
+                    files.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+                    at.display()
+                );
+                self.read.borrow_mut().extend(read);
+            }
+            Stand::Published => {
+                let read = from_outside::<P>(&self.h.own, &store, Published::whole)?;
+                let changed = read.iter().find(|(_, hash)| self.content() != Some(hash));
+                changed.map_or(Ok(()), |(file, _)| {
+                    bail!("{} changed while it was read: say the same again", file.display())
+                })?;
+                self.read.borrow_mut().extend(read);
+            }
         }
         Ok(Loaded { store, net, step })
     }
@@ -113,13 +137,22 @@ impl<P: Paper> Nets<'_, P> {
         Ok(self.part("")?.net)
     }
 
+    /// The hash of the file of published weights.
+    pub(super) fn content(&self) -> Option<&str> {
+        self.config.machine.get(BEGUN_FROM)?.as_str()
+    }
+
     /// What says in the folder of published weights what they are, to be called when there is something to put there.
     ///
     /// # Errors
     /// Where something else is there.
     pub(super) fn claim(&self) -> Result<impl Fn() -> Result<()>> {
         let (folder, published) = (self.at, self.stand == Stand::Published);
-        let other = |old: Config| old.flags.get("weights") != self.config.flags.get("weights");
+        // An older version knew them by their path.
+        let other = |old: Config| match (old.machine.get(BEGUN_FROM), self.content()) {
+            (Some(then), Some(now)) => then.as_str() != Some(now),
+            _ => old.flags.get("weights") != self.config.flags.get("weights"),
+        };
         let taken =
             || Config::read(folder).is_ok_and(other) || checkpoint::exists(folder) || check_ours(folder).is_err();
         ensure!(
@@ -136,45 +169,49 @@ impl<P: Paper> Nets<'_, P> {
         })
     }
 
-    /// Whose its scores are: [`Config::mark`] of a run; of published weights a hash of their file and the network's flags.
+    /// Whose its scores are: [`Config::mark`] of a run; of published weights a hash of their content and the network's flags.
     pub(crate) fn mark(&self) -> String {
         let mut config = self.config.clone();
         if self.stand == Stand::Published {
             let network = hyper::under::<P::Hyper>("Network");
             config.flags.retain(|flag, _| network.contains(flag));
+            config.flags.insert("weights".into(), json!(self.content()));
             config.data = Value::Null;
         }
         config.mark()
     }
 
-    /// What makes a file that a verb writes: program, command line, weights and their hash, flags; and a hash of what an
-    /// embedding depends on, `how` photos are seen among it.
-    ///
-    /// # Errors
-    /// Where the weights' file cannot be read.
-    pub(crate) fn made(&self, how: &P::Scoring) -> Result<(Value, String)> {
-        let made: &[&str] = match self.stand {
-            Stand::Trained => &[NEWEST, BEFORE],
-            Stand::Best => &[BEST],
-            _ => &[],
+    /// Where rows of photos are kept in `folder`: by all that they depend on, `how` photos are seen among it.
+    pub(crate) fn kept(&self, folder: PathBuf, how: &P::Scoring) -> Kept {
+        let seen = verbs::embedding::<P::Scoring>(hyper::flags(how));
+        let on = json!([format!("{:?}", self.stand), hyper::flags(self.h), seen]);
+        Kept { folder, on, read: self.read.clone(), detector: detector::<P>(how) }
+    }
+
+    /// What makes a file that a verb writes: program, command line, weights that were loaded for it and their hashes, flags.
+    pub(crate) fn made(&self, how: &P::Scoring) -> Value {
+        let (weights, hashes): (Vec<_>, Vec<_>) = self.read.borrow().clone().into_iter().unzip();
+        // Of several parts lists.
+        let one = |all: Value| match all.as_array().map(Vec::as_slice) {
+            Some([]) => Value::Null,
+            Some([one]) => one.clone(),
+            _ => all,
         };
-        let made = made.iter().map(|name| self.at.join(name)).find(|file| file.exists());
-        let file = made.or_else(|| file_of(&self.h.own));
-        let hash = file.as_ref().map(|file| files::hash(file).map_err(|error| weights::unread(file, error)));
-        let hash = hash.transpose()?.unwrap_or_else(|| blake3::hash(b"").to_hex().to_string());
-        let how = verbs::embedding::<P::Scoring>(hyper::flags(how));
-        let known = json!([hash, format!("{:?}", self.stand), hyper::flags(self.h), how]);
+        let (detector, how) = (detector::<P>(how), verbs::embedding::<P::Scoring>(hyper::flags(how)));
         let words: Vec<String> = std::env::args().collect();
         let network: Flags = hyper::looked_at(self.h, "Network").into_iter().collect();
         let program = format!("{} {}", P::NAME, env!("CARGO_PKG_VERSION"));
-        let made = json!({"program": program, "command": words, "weights": file, "weights_blake3": hash, "network": network, "scoring": how});
-        Ok((made, blake3::hash(known.to_string().as_bytes()).to_hex().to_string()))
+        json!({
+            "program": program, "command": words, "weights": one(json!(weights)), "weights_blake3": one(json!(hashes)),
+            "detector_blake3": detector.map(|(_, hash)| hash), "network": network, "scoring": how,
+        })
     }
 
     /// The same networks as training found them.
     pub fn untrained(&self) -> Nets<'_, P> {
         let elsewhere = self.elsewhere.clone();
-        Nets { stand: Stand::Untrained, loaded: RefCell::default(), elsewhere, ..*self }
+        let (loaded, read) = (RefCell::default(), Files::default());
+        Nets { stand: Stand::Untrained, loaded, read, elsewhere, ..*self }
     }
 
     /// The names of the parts of the run, trained or not; where an older version began it, of those with a log.
@@ -230,7 +267,8 @@ impl<P: Paper> Opened<P> {
 
     pub fn nets<'a>(&'a self, run: &'a Run) -> Nets<'a, P> {
         let Opened { at, h, shape, stand, config } = self;
-        Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, loaded: RefCell::default() }
+        let (loaded, read) = (RefCell::default(), Files::default());
+        Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, loaded, read }
     }
 }
 
@@ -265,7 +303,9 @@ pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Res
     h.own = hyper::with(&h.own, &known.map(|(name, value)| (name.into(), value.into())).into_iter().collect())?;
     let (run, shape) = (run_of(&h, machine), P::Shape::default());
     let at = Path::new("data/runs").join(P::NAME).join(name);
-    let config = config_of::<P>(&h, &shape, &run)?;
+    let mut config = config_of::<P>(&h, &shape, &run)?;
+    // What cannot be read is said where it is loaded.
+    config.machine.extend(files::hash(&full).ok().map(|hash| (BEGUN_FROM.into(), hash.into())));
     Ok((Opened { at, h, shape, stand: Stand::Published, config }, run))
 }
 
@@ -314,25 +354,40 @@ pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
     flags.get("weights").and_then(Value::as_str).filter(|file| *file != "none").map(PathBuf::from)
 }
 
+/// The file of weights of what finds the faces that `how` asks for, and its hash; what cannot be read is said where it is loaded.
+pub(super) fn detector<P: Paper>(how: &P::Scoring) -> Option<(PathBuf, String)> {
+    let file = P::detector(how)?;
+    let hash = files::hash(&file).ok()?;
+    Some((file, hash))
+}
+
+/// Files that were loaded, and the hashes of what was.
+type Read = Vec<(PathBuf, String)>;
+
 /// The network of `store` from the file that `--weights` names, if it does.
-fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<()> {
-    let (Some(published), Some(file)) = (h.weights().published(), file_of(h)) else { return Ok(()) };
-    let started = weights::start(store, &file, &fit(published));
+fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> Published) -> Result<Read> {
+    let (Some(published), Some(file)) = (h.weights().published(), file_of(h)) else { return Ok(Vec::new()) };
+    let started = files::hashed(&file, || weights::start(store, &file, &fit(published)));
     // Of a network whose file has the first layers alone no other was meant.
     let taken = |error: anyhow::Error| match P::PUBLISHED {
         true => anyhow!("{}; taken for {}", one_line(&error), taken_for::<P>(h, &file)),
         false => error,
     };
-    say(started.map_err(taken)?);
-    Ok(())
+    let (said, hash) = started.map_err(taken)?;
+    say(said);
+    Ok(vec![(file, hash)])
 }
 
 /// The network of `store` as training finds it, but for what it takes from its data.
-pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<()> {
+pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<Read> {
+    let mut read = Vec::new();
     if let Some(file) = P::start(h)? {
-        say(weights::start(store, &file, &Published::CHECKPOINT)?);
+        let (said, hash) = files::hashed(&file, || weights::start(store, &file, &Published::CHECKPOINT))?;
+        say(said);
+        read.push((file, hash));
     }
-    from_outside::<P>(h, store, |published| published)
+    read.extend(from_outside::<P>(h, store, |published| published)?);
+    Ok(read)
 }
 
 /// Which network a file was taken for, and which one it is of where its name says it.
@@ -356,13 +411,4 @@ fn taken_for<P: Paper>(h: &P::Hyper, file: &Path) -> String {
 /// Where a part of the run at `at` lies: in a subfolder, or, without a name, in the run's own folder.
 pub(super) fn folder_of(at: &Path, part: &str) -> PathBuf {
     if part.is_empty() { at.to_path_buf() } else { at.join(part) }
-}
-
-/// The configuration of a part: the run's, and which part it is.
-pub(super) fn part_config(config: &Config, part: &str) -> Config {
-    let mut config = config.clone();
-    if !part.is_empty() {
-        config.flags.insert("part".into(), part.into());
-    }
-    config
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use super::nets::{Loaded, Nets, Stand, file_of, opened, with_run};
+use super::nets::{Loaded, Nets, Stand, detector, file_of, opened, with_run};
 use super::{Evaluation, Paper};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags};
@@ -22,7 +22,7 @@ use crate::run::{
 };
 use crate::say::{note, print};
 use crate::tasks::Data;
-use crate::{claims, export, files, outputs};
+use crate::{claims, export, files, older, outputs};
 
 /// Scores a run into the folder `at`, or where [`place`] says: `results.json` and `report.html`.
 pub(crate) fn evaluate<P: Paper>(
@@ -77,7 +77,8 @@ pub(crate) fn evaluate<P: Paper>(
         let cropped = P::SEEN.iter().any(|flag| nets.elsewhere.iter().any(|typed| typed.contains_key(*flag)));
         let known = if cropped { &[] } else { P::THEIRS };
         let set = data.published().unwrap_or_default();
-        let known = claims::published(known, P::COUNT, &list, (&file, how), &set, &found.scores)?;
+        let hash = nets.content().unwrap_or_default();
+        let known = claims::published(known, P::COUNT, &list, (&file, hash, how), &set, &found.scores)?;
         if known.iter().any(|row| !row.of_weights) {
             comparable = Ok(());
         }
@@ -94,6 +95,8 @@ pub(crate) fn evaluate<P: Paper>(
         data: data.name().into(),
         step: nets.loaded.borrow().iter().map(|(_, known)| known.step).max().unwrap_or(0),
         weights: file_of(&h.own).filter(|_| nets.stand == Stand::Published),
+        weights_blake3: nets.content().map(String::from).filter(|_| nets.stand == Stand::Published),
+        detector_blake3: detector::<P>(how).map(|(_, hash)| hash),
         says: found.report.answer().into(),
         protocol,
         scoring,
@@ -108,6 +111,7 @@ pub(crate) fn evaluate<P: Paper>(
         claim()?;
         let at = &results.at;
         std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
+        older::set_aside_later(at, results.step, None)?;
         results.write()?;
         report::<P>(nets, data, &results, &found)?.write(&at.join(REPORT))?;
     }
@@ -216,6 +220,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
         claim()?;
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
+        older::set_aside_later(&at, step, Some(&file))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
         let network = hyper::looked_at(nets.h, "Network");

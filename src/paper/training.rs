@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use tch::nn::VarStore;
 
-use super::nets::{Nets, Stand, config_of, folder_of, part_config, started};
+use super::nets::{Nets, Stand, config_of, folder_of, started};
 use super::{Brings, Paper, Plan};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Hyper};
@@ -22,6 +22,7 @@ use crate::run::{
 };
 use crate::say::{brief, note};
 use crate::tasks::Data;
+use crate::weights::Files;
 use crate::{older, results};
 
 /// So long photos are looked at before a training begins: all of a small set. Of a large one, what cannot be used is found
@@ -97,19 +98,21 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let store = run.store();
         let net = P::network(&h.own, &shape, &part, &store, run)?;
         let Plan { steps, rule, weight_decay } = P::plan(&h.own, data, &part, run)?;
-        let (config, folder) = (part_config(&config, &part), folder_of(at, &part));
+        let (config, folder) = (config.part(&part), folder_of(at, &part));
         let plan =
             session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
         let score = |store: &VarStore| {
-            let (stand, loaded, config) = (Stand::Trained, RefCell::default(), &of_run);
-            let nets = Nets { h, shape: &shape, run, at, config, stand, live: Some(store), elsewhere: None, loaded };
+            let (stand, loaded, read, config) = (Stand::Trained, RefCell::default(), Files::default(), &of_run);
+            let live = Some(store);
+            let nets = Nets { h, shape: &shape, run, at, config, stand, live, elsewhere: None, loaded, read };
             let all = P::evaluate(&h.own, data, &nets, &hyper::blank()?, run)?.scores;
             let counts = results::counted(P::COUNT, &all);
             counts.first().copied().or(all.first()).cloned().context("no score")
         };
         let begin = |store: &VarStore| {
-            started::<P>(&h.own, store)?;
-            P::start_on(&h.own, data, store)
+            let read = started::<P>(&h.own, store)?;
+            P::start_on(&h.own, data, store)?;
+            Ok(read.into_iter().map(|(_, hash)| hash).collect())
         };
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);

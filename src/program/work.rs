@@ -29,10 +29,9 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
     run.machine.skip_unreadable = args.keeping.skip_unreadable;
     let nets = opened.nets(&run);
     keeps::<P>(&args.keeping, &nets, &how, &run)?;
-    let (made, known) = nets.made(&how)?;
     let out = of.get_one::<PathBuf>("out").context("no folder")?;
     let brought = |photos, sides: &Sides| {
-        let kept = Some(args.keeping.folder(out.join("kept"), &known));
+        let kept = Some(nets.kept(args.keeping.kept.clone().unwrap_or_else(|| out.join("kept")), &how));
         Brought { photos, sides: sides.to_vec(), kept, ..Brought::default() }
     };
     let asked = Asked {
@@ -41,7 +40,7 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
         compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
         metric: (P::METRIC)(&opened.h.own),
         skip_unreadable: args.keeping.skip_unreadable,
-        made,
+        made: &|| nets.made(&how),
     };
     (verb.work)(&asked, of)
 }
@@ -207,13 +206,13 @@ pub(super) fn embed_verb<P: Paper>(args: Embed<P::Scoring>, of: &ArgMatches) -> 
     let photos = if P::BRINGS == Brings::Images { Brought::photos(&paths)? } else { Vec::new() };
     let nets = opened.nets(&run);
     keeps::<P>(&args.keeping, &nets, &args.scoring, &run)?;
-    let (made, known) = nets.made(&args.scoring)?;
     let mut beside = args.out.clone().into_os_string();
     beside.push(".kept");
-    let kept = (!photos.is_empty()).then(|| args.keeping.folder(beside.into(), &known));
+    let folder = args.keeping.kept.unwrap_or_else(|| beside.into());
+    let kept = (!photos.is_empty()).then(|| nets.kept(folder, &args.scoring));
     let of = Brought { paths, photos, features: true, kept, ..Brought::default() };
     let mut found = P::embed(&opened.h.own, &nets, &of, &args.scoring, &run)?;
-    found.metadata.push(("made".into(), made.to_string()));
+    found.metadata.push(("made".into(), nets.made(&args.scoring).to_string()));
     embed::write(&out, &found)?;
     print(format!("{}: {}", found.what, args.out.display()))?;
     let left = found.left_out();

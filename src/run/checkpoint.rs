@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Tensor, nn::VarStore};
 
 use super::config::Config;
@@ -120,10 +121,10 @@ fn about(progress: &Progress, which: &str) -> Result<HashMap<String, String>> {
 }
 
 /// Loads the best weights of `run` into the store.
-pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Known> {
+pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Resumed> {
     let path = run.join(BEST);
     ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
-    Ok(load_one(&path, config, store, None)?.known)
+    load_one(&path, config, store, None)
 }
 
 /// The steps that the best checkpoint of `run` had; None where there is none that is whole.
@@ -131,35 +132,42 @@ pub fn best_step(run: &Path) -> Option<u64> {
     Some(sealed(&run.join(BEST)).ok()?.2.step)
 }
 
-/// The steps that the newest checkpoint of `run` says it has, of which nothing else is read; None where there is none.
-pub fn step(run: &Path) -> Option<u64> {
-    let metadata = crate::weights::metadata(&run.join(NEWEST))?;
-    Some(serde_json::from_str::<Progress>(metadata.get("progress")?.as_str()?).ok()?.step)
-}
-
-/// Errors where the log of `run`, or of a part of it, is not what its checkpoints knew, as [`load`] does. What was logged after
-/// the newest one is known to none; where that is damaged it says so, and goes by the one before.
-pub fn check_logs(run: &Path) -> Result<()> {
+/// Errors where the log of `run`, or of a part of it, or its configuration is not what its checkpoints knew, as [`load`] does.
+/// What was logged after the newest one is known to none; where that is damaged it says so, and goes by the one before. Gives the
+/// steps of those that it went by, by their folders.
+pub fn check_logs(run: &Path) -> Result<BTreeMap<PathBuf, u64>> {
+    let mut steps = BTreeMap::new();
+    let whole = Config::read(run)?;
+    let listed = whole.machine.get("parts").and_then(Value::as_array);
     let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     for at in std::iter::once(run.to_path_buf()).chain(parts).filter(|at| exists(at)) {
+        let part = listed.into_iter().flatten().filter_map(Value::as_str).find(|part| at == run.join(part));
+        let configs: Vec<Config> = Config::read(&at).into_iter().chain(part.map(|part| whole.part(part))).collect();
         let mut damaged = None;
         for path in [NEWEST, BEFORE].map(|name| at.join(name)).into_iter().filter(|path| path.exists()) {
             match sealed(&path) {
                 Err(error) => damaged = damaged.or(Some(one_line(&error))),
                 Ok((_, progress, _)) => {
                     knows(&progress, &at).map_err(|error| anyhow!("{}: {RESTORE}", one_line(&error)))?;
-                    damaged.iter().for_each(|wrong| say(format!("note: {wrong}: the checkpoint before it is whole")));
+                    let own = configs.iter().all(|config| config.identity() == progress.run);
+                    ensure!(own, "{} {OTHER}: {RESTORE}", path.display());
+                    let before =
+                        |wrong| format!("note: {wrong}: the checkpoint before it, of step {}, is whole", progress.step);
+                    damaged.iter().for_each(|wrong| say(before(wrong)));
                     damaged = None;
+                    steps.insert(at.clone(), progress.step);
                     break;
                 }
             }
         }
         damaged.map_or(Ok(()), |wrong| Err(anyhow!("{wrong}: {RESTORE}")))?;
     }
-    Ok(())
+    Ok(steps)
 }
 
 const RESTORE: &str = "restore what was there, or train again into another --run";
+/// What a checkpoint of another configuration is.
+const OTHER: &str = "was trained with other flags or data than config.json says";
 
 /// Errors where the log at `run` is not the one of `progress`, of a training that has ended to its end.
 fn knows(progress: &Progress, run: &Path) -> Result<()> {
@@ -189,8 +197,10 @@ fn sealed(path: &Path) -> Result<(Named, Progress, Known)> {
 pub struct Resumed {
     /// Steps, log length, what was carried.
     pub progress: Progress,
-    /// The checkpoint itself.
+    /// The checkpoint itself, and its file.
     pub known: Known,
+    /// See there.
+    pub file: PathBuf,
     /// The `extra` tensors by name.
     pub extra: BTreeMap<String, Tensor>,
     /// Said where the newest checkpoint could not be read and the one before it was taken.
@@ -245,9 +255,7 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let refused = |why: &str| Refused(format!("{} {why}", path.display()));
     ensure!(
         progress.run == config.identity(),
-        refused(
-            "was trained with other flags or data than the config.json beside it says: restore config.json, or choose another --run"
-        )
+        refused(&format!("{OTHER}: restore config.json, or choose another --run"))
     );
     let log = path.with_file_name("log.jsonl");
     ensure!(
@@ -287,5 +295,5 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
             .load_state(state)
             .map_err(|name| anyhow!("{}: the optimiser's {name} does not fit", path.display()))?;
     }
-    Ok(Resumed { progress, known, extra, note: None })
+    Ok(Resumed { progress, known, file: path.into(), extra, note: None })
 }

@@ -30,6 +30,9 @@ pub struct Config {
     pub folder: Option<PathBuf>,
 }
 
+/// Under which name the machine's table has the hashes of the files whose weights a run began with.
+pub const BEGUN_FROM: &str = "begun-from-blake3";
+
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
 const FORM: u64 = 1;
 
@@ -119,6 +122,15 @@ impl Config {
         json!({"paper": paper, "flags": flags, "data": data}).to_string()
     }
 
+    /// That of a part of the run; a run that has one has a part without a name.
+    pub fn part(&self, part: &str) -> Config {
+        let mut config = self.clone();
+        if !part.is_empty() {
+            config.flags.insert("part".into(), part.into());
+        }
+        config
+    }
+
     /// A hash of [`Config::identity`], of 16 digits.
     pub fn mark(&self) -> String {
         blake3::hash(self.identity().as_bytes()).to_hex()[..16].into()
@@ -177,6 +189,12 @@ impl Config {
                 foreign(&self.data.to_string())
             );
         }
+        let begun_from = [&old, self].map(|config| config.machine.get(BEGUN_FROM));
+        ensure!(
+            begun_from.contains(&None) || begun_from[0] == begun_from[1],
+            "{} was begun from files of weights of another content than those that its flags name have now: restore them, or choose another --run",
+            run.display()
+        );
         // Within a version too: a form of none is an older one.
         if ["rankle", "form"].iter().any(|name| old.machine.get(*name) != self.machine.get(*name)) {
             let of = |config: &Config| ["rankle", "commit"].map(|name| show(config.machine.get(name))).join(", ");

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Command};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::Rows;
-use super::kept::{NO_FACE, NOT_READ};
+use super::kept::{Kept, NO_FACE, NOT_READ, full};
 use super::pairs::Ranked;
 use crate::datasets::{Photo, Source, folder};
 use crate::distance::Metric;
@@ -20,7 +21,7 @@ use crate::run::board::now;
 use crate::run::config::typed_as;
 use crate::run::folder::REPORT;
 use crate::run::stop::typed;
-use crate::say::{answer, count, moment, print, thousands};
+use crate::say::{answer, count, moment, note, plural, print, thousands};
 
 /// A verb that does with a network what it is for.
 pub struct Use {
@@ -52,8 +53,8 @@ pub struct Asked<'a> {
     pub metric: Metric,
     /// Whether photos that cannot be read are left out.
     pub skip_unreadable: bool,
-    /// What makes the results: program, weights, flags.
-    pub made: Value,
+    /// What makes the results: program, weights that were loaded by now, flags.
+    pub made: &'a dyn Fn() -> Value,
 }
 
 /// What a user brings.
@@ -68,7 +69,7 @@ pub struct Brought {
     /// Whether features below the answers are wanted too.
     pub features: bool,
     /// Where rows are kept: see [`Brought::rows`].
-    pub kept: Option<PathBuf>,
+    pub kept: Option<Kept>,
 }
 
 impl Brought {
@@ -80,7 +81,8 @@ impl Brought {
         count(self.photos.len(), "photo") + &each
     }
 
-    /// All images in these folders and files: of one folder by their names in it, of several by their paths.
+    /// All images in these folders and files: of one folder by their names in it, of several by their paths. A photo that comes
+    /// twice, by another path or a link, counts once, and it is said.
     ///
     /// # Errors
     /// Where one is missing, or a folder has no image.
@@ -92,7 +94,7 @@ impl Brought {
         if let [one] = paths
             && !one.is_file()
         {
-            return folder(one);
+            return Ok(once(folder(one)?));
         }
         let mut all = Vec::new();
         for path in paths {
@@ -109,10 +111,25 @@ impl Brought {
                 false => all.extend(folder(path)?.into_iter().map(|photo| Photo { name: named(&photo.name), ..photo })),
             }
         }
-        let mut seen = HashSet::new();
-        all.retain(|photo| seen.insert(photo.name.clone()));
-        Ok(all)
+        Ok(once(all))
     }
+}
+
+/// Those of `photos` whose files are different ones, the first by each file; the rest is said.
+fn once(mut photos: Vec<Photo>) -> Vec<Photo> {
+    let files: Vec<_> = photos.par_iter().map(full).collect();
+    let (mut seen, mut files, mut twice) = (HashSet::new(), files.into_iter(), Vec::new());
+    photos.retain(|photo| {
+        let file = files.next().flatten().unwrap_or_else(|| PathBuf::from(&*photo.name));
+        let new = seen.insert(file);
+        twice.extend((!new).then(|| photo.name.clone()));
+        new
+    });
+    if let Some(first) = twice.first() {
+        let (many, counts) = (count(twice.len(), "photo"), plural(twice.len(), "counts", "count"));
+        note(format!("{many} came twice, by another path or a link, and {counts} once, the first: {first}"));
+    }
+    photos
 }
 
 /// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, and the page; both say the page's
@@ -129,7 +146,7 @@ pub fn write_folder(
     mut report: Report,
 ) -> Result<()> {
     let [unread, empty] = [NOT_READ, NO_FACE].map(|what| left_out.texts(what).unwrap_or_default());
-    let (made, time) = (&asked.made, moment(now()));
+    let (made, time) = ((asked.made)(), moment(now()));
     let words = made["command"].as_array().into_iter().flatten().map(typed_as);
     let mut facts = vec![("photos that cannot be read", unread.len().to_string())];
     let detects = !made["scoring"]["detect"].is_null();
@@ -142,7 +159,7 @@ pub fn write_folder(
     value["says"] = report.answer().into();
     value["not_read"] = json!(unread);
     value["no_face"] = json!(empty);
-    value["made"] = made.clone();
+    value["made"] = made;
     value["made"]["time"] = json!(time);
     answer(&value)?;
     std::fs::create_dir_all(out)

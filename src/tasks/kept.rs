@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
 use super::{Brought, Rows};
 use crate::datasets::{self, Decode, Photo, Source};
+use crate::files;
 use crate::outputs::{self, MADE_BY, mark};
 use crate::say::{Bar, note, say, thousands};
 use crate::source::View;
-use crate::{files, weights};
+use crate::weights::{self, Files};
 
 /// Photos of a piece, the first one's first. There are few sizes, so that the same photos mostly give the same pieces on an
 /// idle machine and on a busy one.
@@ -52,10 +53,38 @@ pub struct Keeping {
     pub kept: Option<PathBuf>,
 }
 
-impl Keeping {
-    /// The folder, in the one that is shared, of rows that depend on what the hash `known` is of; `usual` is the shared one where no flag says it.
-    pub fn folder(&self, usual: PathBuf, known: &str) -> PathBuf {
-        self.kept.clone().unwrap_or(usual).join(&known[..16])
+/// Goes up with every change of what a network says of a photo, or of how it is kept.
+const FORM: u64 = 1;
+
+/// Where rows are kept.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// The folder that verbs may share: rows have one of their own in it.
+    pub folder: PathBuf,
+    /// What rows depend on beside files,
+    pub on: Value,
+    /// those of their network, known by the time when it is asked,
+    pub read: Files,
+    /// and what finds faces.
+    pub detector: Option<(PathBuf, String)>,
+}
+
+impl Kept {
+    /// The folder of these rows.
+    pub fn at(&self) -> PathBuf {
+        let mut read: Vec<String> = self.read.borrow().values().cloned().collect();
+        read.sort();
+        let detector = self.detector.as_ref().map(|(_, hash)| hash);
+        let known = json!([env!("CARGO_PKG_VERSION"), FORM, self.on, read, detector]).to_string();
+        self.folder.join(&blake3::hash(known.as_bytes()).to_hex()[..16])
+    }
+
+    /// Errors where the detector is no longer what it was: rows would be another's.
+    fn check(&self) -> Result<()> {
+        let Some((file, hash)) = &self.detector else { return Ok(()) };
+        let same = files::hash(file).is_ok_and(|now| now == *hash);
+        ensure!(same, "{} changed while it was used: say the same again", file.display());
+        Ok(())
     }
 }
 
@@ -82,7 +111,7 @@ fn stamp(photo: &Photo) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
 }
 
-/// What the rows that are kept in the folder `at` depend on: its name, see [`Keeping::folder`].
+/// What the rows that are kept in the folder `at` depend on: its name, see [`Kept::at`].
 fn known(at: &Path) -> String {
     at.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -198,7 +227,7 @@ impl Brought {
         work: &dyn Fn(Vec<Photo>, &mut Bar) -> Result<Rows>,
     ) -> Result<Rows> {
         let temporary = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
-        let at = self.kept.as_deref().unwrap_or(temporary.path());
+        let at = &self.kept.as_ref().map_or(temporary.path().into(), Kept::at);
         files::check(&at.join("x.safetensors")).context("--kept")?;
         let stamps: Vec<String> = self.photos.par_iter().map(stamp).collect();
         let (mut pieces, all) = (Pieces::open(at), self.photos.len());
@@ -224,6 +253,7 @@ impl Brought {
         while !rest.is_empty() {
             let (part, begun) = (&rest[..size.min(rest.len())], Instant::now());
             let rows = work(part.iter().map(|&i| self.photos[i].clone()).collect(), &mut bar)?;
+            self.kept.as_ref().map_or(Ok(()), Kept::check)?;
             pieces.add(at, part.iter().map(|&i| stamps[i].clone()).collect(), &rows)?;
             (rest, size) = (&rest[part.len()..], next_piece(part.len(), begun.elapsed(), batch));
         }

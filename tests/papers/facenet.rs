@@ -251,6 +251,14 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         assert_eq!(output.status.code(), Some(1));
         has(&said, "data/runs/facenet/nn4.small2.v1 holds something else: move it");
     }
+    // The same content elsewhere is the same network, other content at its path is none.
+    fs::copy(&file, place.path("second/nn4.small2.v1.safetensors")).expect("copied");
+    let second = weights.replace("@nn4", "@second/nn4");
+    has(&bare(format!("evaluate {second} --data @lfw")), &format!("on-lfw-{mark}/results.json"));
+    all.iter_mut().filter(|(name, _)| name == "ln.bias").for_each(|(_, x)| *x = &*x + 1.);
+    rankle::weights::save(&file, &all, None).expect("saved");
+    let output = place.command(&format!("evaluate {weights} --data @lfw")).current_dir(place.path("")).output();
+    has(&String::from_utf8_lossy(&output.expect("starts").stderr), "nn4.small2.v1 holds something else: move it");
     all.retain(|(name, _)| name != "ln.bias");
     rankle::weights::save(&file, &all, None).expect("saved");
     place.bad(&[

@@ -190,7 +190,7 @@ fn scores_are_averaged_over_splits() {
         ("--only triplet-embedding --margins 1,0.4", "--margins has no effect"),
         ("--only triplet-embedding --order one", "--order"),
         ("--only 7", "--only 7|quadruplet-margohnm"),
-        ("--seeds 1,1", "--seeds: 1 comes twice"),
+        ("--seeds 1,01", "--seeds: 1 comes twice"),
         ("--seeds 1-2,x", "--seeds x: say a number"),
         ("--splits 1,1", "--splits: 1 comes twice"),
         ("--splits 3-1", "say a range as 1-10"),
@@ -237,6 +237,16 @@ fn every_model_and_choice_trains() {
         (1, "train @third --start @next --split 2", "--start: the run|run5 was trained on"),
     ]);
     has(&place.good("embed @run0 --images @tree --out @x.safetensors"), "24 embeddings of width 512");
+    // What a run began with is another file's content now.
+    let began = "evaluate @next --untrained --pairs 4";
+    place.good(began);
+    let start = place.path("run5/checkpoint.safetensors");
+    let (mut tensors, mut metadata) = rankle::weights::read_sealed(&start).expect("a checkpoint");
+    tensors.iter_mut().filter(|(name, _)| name.starts_with("model.")).for_each(|(_, x)| *x = &*x * 2.);
+    metadata.remove(rankle::weights::HASH);
+    rankle::weights::save(&start, &tensors, Some(metadata)).expect("saved");
+    place.bad(&[(1, began, "run5/checkpoint.safetensors is not what |next was begun from: restore it")]);
+    place.good("evaluate @next --pairs 4");
 }
 
 #[test]

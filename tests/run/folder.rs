@@ -102,7 +102,10 @@ fn the_best_checkpoint_is_not_taken_for_the_newest_nor_the_other_way_round() {
     let folder = RunFolder::open(small.at()).expect("open");
     let progress = Progress::new(1, Mark::default(), String::new(), &small.config);
     checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
-    assert_eq!(checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("loaded").step, 1);
+    assert_eq!(
+        checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("loaded").known.step,
+        1
+    );
     let whole = fs::read(&newest).expect("read");
     fs::copy(&best, &newest).expect("copied");
     let (step, note) = small.load().expect("the one before");

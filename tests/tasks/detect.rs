@@ -212,10 +212,19 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     }
     fs::remove_file(&first).expect("removed");
     crop("--out @out");
-    // A photo that changed is cut again, that of one that is gone goes.
     assert_eq!(tree(&place.path("out")), whole, "as from one start, by any number of threads");
-    fs::remove_file(place.path("photos/A/a2.png")).expect("removed");
+    // A photo that changed is cut again. The crop of one that is gone stays, beside one of its name, till its user removes it.
+    fs::rename(place.path("photos/A/a2.png"), place.path("photos/A/a2.bmp")).expect("renamed");
     face(3, 9, 9, 50).save(place.path("photos/A/a1.png")).expect("saved");
+    let crop_again = "crop --images @photos --detector @w.safetensors --out @out";
+    let output = place.command(crop_again).output().expect("starts");
+    has(&String::from_utf8_lossy(&output.stderr), "note: 1 crop of photos that are no longer in --images stays");
+    has(&String::from_utf8_lossy(&output.stdout), "4 faces of 160 x 160 pixels out of 5 photos");
+    assert!(fs::read(&second).expect("read") == fs::read(place.path("out/A/a2.bmp.png")).expect("read"));
+    has(&place.read("out/faces.jsonl"), r#"{"photo":"A/a2.png",|{"photo":"A/a2.bmp","#);
+    for name in ["photos/A/a2.bmp", "out/A/a2.png", "out/A/a2.bmp.png"] {
+        fs::remove_file(place.path(name)).expect("removed");
+    }
     crop("--out @out");
     crop("--out @other");
     let bare = |name: &str| -> Vec<_> { tree(&place.path(name)).into_iter().map(|(_, bytes)| bytes).collect() };
@@ -265,6 +274,18 @@ fn on_the_fly_a_network_sees_the_same_pixels() {
         assert_eq!(there.len(), 4);
         assert_eq!(here, there, "{form}");
     }
+    // What is kept is of this very detector, whatever its path.
+    let known = || {
+        let line = format!("embed {net} --images @photos --detect --detector @w.safetensors --out @known.safetensors");
+        let output = place.command(&line).output().expect("starts");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).contains(" of 5 photos known already, from ")
+    };
+    assert_eq!([known(), known()], [false, true]);
+    let detector = rankle::weights::read(&place.path("w.safetensors")).expect("readable");
+    rankle::weights::save(&place.path("w.safetensors"), &detector, Some([("by".into(), "another".into())].into()))
+        .expect("saved");
+    assert_eq!([known(), known()], [false, true]);
     // Two people and the folds of a list: a photo without a face is seen whole, and counted.
     for (i, name) in ["P1", "P2"].iter().flat_map(|name| [(1, name), (2, name), (3, name)]) {
         let size = if (i, *name) == (3, "P2") { 19 } else { 48 };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rankle::datasets::Photo;
 use rankle::datasets::drawn::photo;
 use rankle::say::Bar;
-use rankle::tasks::kept::{NO_FACE, NOT_READ, next_piece};
+use rankle::tasks::kept::{Kept, NO_FACE, NOT_READ, next_piece};
 use rankle::tasks::{Brought, Rows};
 use tch::{Kind, Tensor};
 
@@ -16,6 +16,7 @@ use tch::{Kind, Tensor};
 #[test]
 fn pieces_are_kept_and_taken_again() {
     let folder = tempfile::tempdir().expect("a folder");
+    let kept = Kept { folder: folder.path().join("kept"), ..Kept::default() };
     let at = |i: usize| folder.path().join(format!("photos/{i:03}.png"));
     fs::create_dir(folder.path().join("photos")).expect("made");
     let draw = |i: usize, shot: u64| photo(5, i as u64, 1, shot, 8, 8 + i as u32 % 50).save(at(i)).expect("saved");
@@ -37,7 +38,7 @@ fn pieces_are_kept_and_taken_again() {
             Ok(Rows { tensors: vec![("x".into(), x)], places, ..Rows::of(photos) })
         };
         let photos = Brought::photos(&[folder.path().join("photos")]).expect("photos");
-        let brought = Brought { photos, kept: Some(folder.path().join("kept")), ..Brought::default() };
+        let brought = Brought { photos, kept: Some(kept.clone()), ..Brought::default() };
         (brought.rows(skip, &|photo| photo.source.image(), 1, &work), asked.get())
     };
     assert!(rows(599, false).0.is_err_and(|error| error.to_string() == "killed"));
@@ -62,8 +63,7 @@ fn pieces_are_kept_and_taken_again() {
     check(again.expect("rows"), 599);
     // What has the very name of a piece and is not ours stays as it is.
     let pieces = || -> Vec<_> {
-        let mut all: Vec<_> =
-            fs::read_dir(folder.path().join("kept")).expect("a folder").flatten().map(|entry| entry.path()).collect();
+        let mut all: Vec<_> = fs::read_dir(kept.at()).expect("a folder").flatten().map(|entry| entry.path()).collect();
         all.sort();
         all
     };

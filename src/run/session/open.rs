@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -10,7 +10,7 @@ use tch::nn::VarStore;
 
 use super::super::board::Board;
 use super::super::checkpoint::{self, Known};
-use super::super::config::{self, Config};
+use super::super::config::{self, BEGUN_FROM, Config};
 use super::super::folder::{Log, Mark, RunFolder};
 use super::super::watch::{Finite, Watch};
 use super::after::LEFT_OUT;
@@ -22,15 +22,15 @@ use crate::say::say;
 
 impl<'a> Session<'a> {
     /// Opens the plan's folder, or goes on from its checkpoint: weights into `store`, state into the optimiser. `begin`
-    /// prepares the weights of a run that has no checkpoint yet (ImageNet's, say); where it errors, the folder is not
-    /// claimed. Other flags than the folder's own are an error.
+    /// prepares the weights of a run that has no checkpoint yet (ImageNet's, say) and gives the hashes of the files that they are of,
+    /// which the configuration keeps; where it errors, the folder is not claimed. Other flags than the folder's own are an error.
     ///
     /// With several processes the first one alone touches the folder and prepares weights; the others are told.
     pub fn open(
         plan: Plan<'_>,
         machine: &Machine,
         mut store: VarStore,
-        begin: impl FnOnce(&VarStore) -> Result<()>,
+        begin: impl FnOnce(&VarStore) -> Result<Vec<String>>,
     ) -> Result<Session<'a>> {
         let Plan { mut config, at, steps, log_every, rule, weight_decay, trial } = plan;
         let world = machine.world.clone();
@@ -50,7 +50,10 @@ impl<'a> Session<'a> {
         let (mut writes, mut start, mut watch, mut extra) = (None, 0, Watch::default(), BTreeMap::new());
         if world.leads() {
             if !checkpoint::exists(at) {
-                begin(&store)?;
+                let from = begin(&store)?;
+                if !from.is_empty() {
+                    config.machine.insert(BEGUN_FROM.into(), from.into());
+                }
             }
             // Only now: a start that was refused leaves no claim on the folder.
             let folder = RunFolder::open(at)?;
@@ -119,19 +122,20 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Loads the weights of the run at `at` into `store`, the `best` or the newest, and says which they are. Errors where there is
-/// no checkpoint. Of several processes the first one reads.
-pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<Known> {
+/// Loads the weights of the run at `at` into `store`, the `best` or the newest, and says which they are, and of which file. Errors
+/// where there is no checkpoint. Of several processes the first one reads.
+pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<(Known, PathBuf)> {
     let mut known = None;
     if world.leads() && best {
-        known = Some(checkpoint::load_best(at, config, store)?);
+        let loaded = checkpoint::load_best(at, config, store)?;
+        known = Some((loaded.known, loaded.file));
     } else if world.leads() {
         // Of a part too, which no one has read yet.
         checkpoint::exists(at).then(|| Config::read(at)).transpose()?;
         let loaded = checkpoint::load(at, config, store, None)?
             .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
         loaded.note.iter().for_each(say);
-        known = Some(loaded.known);
+        known = Some((loaded.known, loaded.file));
     }
     if !world.is_alone() {
         known = world.told(&known)?;

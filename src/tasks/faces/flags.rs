@@ -155,6 +155,11 @@ impl Scoring {
         if self.variant().flips() { TestViews::Flip } else { TestViews::Original }
     }
 
+    /// The detector's weights, where faces are to be found.
+    pub fn detector(&self) -> Option<&Path> {
+        self.detect.map(|_| self.detector.as_deref().unwrap_or(Path::new(DETECTOR)))
+    }
+
     /// The variant that the flags say.
     pub fn variant(&self) -> Variant {
         if self.flip { Variant::FlipAveraged } else { self.variant }
@@ -207,8 +212,7 @@ impl Scoring {
         within: Within,
         each: &mut dyn FnMut(),
     ) -> Result<Option<Vec<usize>>> {
-        let Some(form) = self.detect else { return Ok(None) };
-        let detector = self.detector.as_deref().unwrap_or(Path::new(DETECTOR));
+        let (Some(form), Some(detector)) = (self.detect, self.detector()) else { return Ok(None) };
         let views = views(photos, form, detector, machine, within, each)?;
         let mut empty = Vec::new();
         for (place, (photo, view)) in photos.iter_mut().zip(views).enumerate() {

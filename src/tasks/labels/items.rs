@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tch::{Kind, Tensor};
 
 use super::super::Rows;
 use super::super::brought::Brought;
 use super::super::embed::at_once;
+use super::super::kept::Kept;
 use super::batches::laid_out;
 use super::decisions::{Decision, Outputs};
 use super::encoding::Encoding;
@@ -43,7 +45,7 @@ pub fn say(
         difficult: vec![],
     };
     // Rows with features and without are kept apart.
-    let kept = of.kept.clone().map(|at| if of.features { at.join("features") } else { at });
+    let kept = of.kept.clone().map(|kept| Kept { on: json!([kept.on, of.features]), ..kept });
     let of = &Brought { kept, ..of.clone() };
     let batch = items_at_once(encoding, &run.machine);
     let mut rows = of.rows(run.machine.skip_unreadable, &|photo| photo.source.image(), batch, &|photos, bar| {

@@ -76,7 +76,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let (scores, thresholds, labels) = (tensor("scores")?, tensor("thresholds")?, tensor("labels")?);
     let counts = numbers::<i64>(tensor("counts")?);
-    let decision: Decision = Deserialize::deserialize(&asked.made["scoring"]["decision"]).context("no decision")?;
+    let decision: Decision = Deserialize::deserialize(&(asked.made)()["scoring"]["decision"]).context("no decision")?;
     // The labels of each photo, and whatever has high scores, the highest first: class, score, threshold.
     let (mut tags, mut highest) = (Vec::<Vec<Tag>>::new(), Vec::<Vec<Tag>>::new());
     for row in 0..rows.names.len() as i64 {
