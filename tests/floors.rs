@@ -15,13 +15,11 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The modules of the map, floor after floor: the names in brackets of its list's lines.
+/// The modules of the map, floor after floor: what its list's lines have between backticks.
 fn order(map: &str) -> Vec<String> {
     let lines = map.lines().skip_while(|line| !line.starts_with("//! - **Floor 0"));
     let list = lines.take_while(|line| line.starts_with("//! - **Floor") || line.starts_with("//!   "));
-    list.flat_map(|line| line.split("[`").skip(1).filter_map(|rest| rest.split_once("`]")))
-        .map(|(name, _)| name.to_string())
-        .collect()
+    list.flat_map(|line| line.split('`').skip(1).step_by(2)).map(String::from).collect()
 }
 
 /// The modules that a source names as `crate::name`, also within braces.
@@ -32,8 +30,9 @@ fn named(text: &str) -> Vec<String> {
     for rest in code.split("crate::").skip(1) {
         match rest.strip_prefix('{') {
             Some(inside) => {
-                // Commas of inner braces give names that are no modules.
-                names.extend(inside.split(['}', ';']).next().unwrap_or("").split(',').map(|part| word(part.trim())));
+                // Inner braces give names that are no modules.
+                let list = inside.split(';').next().unwrap_or("");
+                names.extend(list.split(['{', ',', '}']).map(|part| word(part.trim())));
             }
             None => names.push(word(rest)),
         }
@@ -46,19 +45,24 @@ fn modules_name_only_what_comes_before_them() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = std::fs::read_to_string(src.join("lib.rs")).expect("readable");
     let order = order(&map);
-    let mut declared: Vec<&str> = map.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
-    declared.iter_mut().for_each(|name| *name = name.trim_end_matches(';'));
+    let declared = |line: &'static str| map.lines().filter_map(move |text| text.strip_prefix(line)?.strip_suffix(';'));
+    let mut declared: Vec<&str> = ["mod ", "pub mod "].into_iter().flat_map(declared).collect();
+    declared.sort_unstable();
     let mut mapped: Vec<&str> = order.iter().map(String::as_str).collect();
     mapped.sort_unstable();
     assert_eq!(mapped, declared, "the map in src/lib.rs has every module once");
     let place = |name: &str| order.iter().position(|module| module == name);
-    for path in sources(&src) {
+    // The map itself, and what builds the C++.
+    let files = sources(&src)
+        .into_iter()
+        .filter(|path| !["lib.rs", "native/build.rs"].iter().any(|other| path.ends_with(other)));
+    for path in files {
         let inside = path.strip_prefix(&src).expect("inside src");
         let module = inside.components().next().expect("a part").as_os_str().to_string_lossy().to_string();
-        let Some(own) = place(module.trim_end_matches(".rs")) else { continue };
+        let own = place(module.trim_end_matches(".rs")).unwrap_or_else(|| panic!("{module} is no module of the map"));
         for name in named(&std::fs::read_to_string(&path).expect("readable")) {
-            let other = place(&name).unwrap_or(0);
-            assert!(other <= own, "{} names crate::{name}, which comes after it", path.display());
+            let after = place(&name).is_some_and(|other| other > own);
+            assert!(!after, "{} names crate::{name}, which comes after it", path.display());
         }
     }
 }
