@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::bounds::room;
+use crate::models::IMAGENET;
 use crate::picture::{MAX_SIDE, resize, window};
 use crate::seed;
 use crate::source::Source;
@@ -97,14 +98,10 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Mean of ImageNet's RGB/255, as torchvision's pretrained networks expect it.
-    pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-    /// Standard deviation of ImageNet's RGB/255.
-    pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
-
-    /// An input of `height` x `width` pixels with ImageNet's mean and deviation.
+    /// An input of `height` x `width` pixels with [`IMAGENET`]'s mean and deviation.
     pub fn imagenet(height: u32, width: u32) -> Recipe {
-        Recipe { height, width, mean: Recipe::IMAGENET_MEAN, std: Recipe::IMAGENET_STD }
+        let [mean, std] = [IMAGENET.0, IMAGENET.1].map(|of| of.map(|x| x as f32));
+        Recipe { height, width, mean, std }
     }
 
     /// An input of this size, of pixels in 0..255 less `mean`, as networks out of Caffe have it.

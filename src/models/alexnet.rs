@@ -39,7 +39,7 @@ impl BiasConv {
 /// Name, outputs, (kernel, stride, padding), and whether a 3x3 max-pooling with stride 2 follows.
 type Layer = (&'static str, i64, (i64, i64, i64), bool);
 
-const LAYERS: [Layer; 5] = [
+pub(super) const LAYERS: [Layer; 5] = [
     ("0", 64, (11, 4, 2), true),
     ("3", 192, (5, 1, 2), true),
     ("6", 384, (3, 1, 1), false),

@@ -20,6 +20,9 @@ pub struct FaceSmall {
 }
 
 impl FaceSmall {
+    /// Channels of its narrowest layer.
+    pub const NARROWEST: i64 = 32;
+
     /// For images of `size` x `size` pixels, embeddings of `width` numbers, channels 32, 64, 128, 256 divided by
     /// `shrink`.
     ///
@@ -27,10 +30,11 @@ impl FaceSmall {
     /// Where the size is below 16 pixels, or `shrink` leaves no channel.
     pub fn new(at: &Scope, size: i64, width: i64, shrink: i64) -> Result<FaceSmall> {
         ensure!(size >= 16, "four halvings need images of 16 pixels a side or more, not {size}");
-        ensure!((1..=32).contains(&shrink), "32 channels cannot be divided by {shrink}");
+        let narrowest = Self::NARROWEST;
+        ensure!((1..=narrowest).contains(&shrink), "{narrowest} channels cannot be divided by {shrink}");
         let (mut inputs, mut side) = (3, size);
         let mut stages = Vec::new();
-        for (number, channels) in [32, 64, 128, 256].into_iter().enumerate() {
+        for (number, channels) in [narrowest, 64, 128, 256].into_iter().enumerate() {
             let outputs = channels / shrink;
             stages.push((
                 at.conv(&format!("conv{}", number + 1), inputs, outputs, 3, 1, 1),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::inception::{GoogLeNet, InceptionResnetV1, Nn1, Nn2, Nn4, Nn4Small2};
+use super::inception::{GoogLeNet, InceptionResnetV1, NARROWEST, Nn1, Nn2, Nn4, Nn4Small2};
 use super::layers::Scope;
 use super::{FaceSmall, Network};
 
@@ -42,6 +42,11 @@ impl FaceNet {
             FaceNet::Nn4 | FaceNet::Nn4Small2 | FaceNet::Nn4Small2Released => 96,
             FaceNet::Small => 64,
         }
+    }
+
+    /// Channels of its narrowest layer: all channel counts are divided by no more.
+    pub fn narrowest(self) -> i64 {
+        if self == FaceNet::Small { FaceSmall::NARROWEST } else { NARROWEST }
     }
 
     /// Mean and deviation that its input is normalised by (of RGB/255).

@@ -89,6 +89,9 @@ pub struct LuNet {
 }
 
 impl LuNet {
+    /// Channels of its narrowest layer, which the numbers of channels are divided as.
+    pub const NARROWEST: i64 = 32;
+
     /// A LuNet for images of `height` x `width` (128 x 64 in the paper; multiples of 32). `shrink` divides every number
     /// of channels but the embedding's 128: 1 is the paper's network, and anything else (2, 4, 8, 16 or 32) is a smaller one that
     /// the paper doesn't have, for demonstrations.
@@ -100,7 +103,7 @@ impl LuNet {
             "LuNet halves its images five times: {height}x{width} should be positive multiples of 32, e.g. 128x64"
         );
         ensure!(
-            shrink > 0 && 32 % shrink == 0,
+            shrink > 0 && Self::NARROWEST % shrink == 0,
             "LuNet's channels can be divided by 1 (the paper), 2, 4, 8, 16 or 32, not by {shrink}"
         );
         let c = |channels: i64| channels / shrink;

@@ -39,6 +39,9 @@ pub use resnet::{ResNet50, TriNet};
 pub use snippet::{FeatureHead, Input, Prepared, SnippetSmall};
 pub use vgg::Vgg16;
 
+/// Mean and deviation of ImageNet's RGB/255, as torchvision's networks expect them.
+pub const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
 /// A network that embeds images.
 pub trait Network: std::fmt::Debug {
     /// Images, float32 `[B, 3, H, W]`, to embeddings `[B, D]`; nothing is normalised that the paper doesn't normalise.

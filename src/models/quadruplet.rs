@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Network;
+use super::alexnet::LAYERS;
 use super::dropout;
 use super::fold::Step;
 use super::inception::local_response_norm;
@@ -76,13 +77,7 @@ impl Form {
     fn layers(self) -> [Layer; 5] {
         let pool = Some((3, 0));
         match self {
-            Form::Alexnet => [
-                (64, (11, 4, 2), 1, pool),
-                (192, (5, 1, 2), 1, pool),
-                (384, (3, 1, 1), 1, None),
-                (256, (3, 1, 1), 1, None),
-                (256, (3, 1, 1), 1, pool),
-            ],
+            Form::Alexnet => LAYERS.map(|(_, outputs, window, pooled)| (outputs, window, 1, pool.filter(|_| pooled))),
             Form::Caffe | Form::CaffeAlexnet => [
                 (96, (11, 4, 0), 1, pool),
                 (256, (5, 1, 2), 2, pool),
@@ -196,7 +191,8 @@ impl QuadrupletNet {
         let features = at.sub("features");
         let (mut inputs, mut height, mut width) = (3, size.0, size.1);
         let mut stages = Vec::new();
-        for (number, (name, layer)) in ["0", "3", "6", "8", "10"].into_iter().zip(form.layers()).enumerate() {
+        let names = LAYERS.map(|(name, ..)| name).into_iter();
+        for (number, (name, layer)) in names.zip(form.layers()).enumerate() {
             match input {
                 Input::Pair(Regroup::Channels) if number == 2 => inputs *= 2,
                 Input::Pair(Regroup::Width) if number == 2 => width *= 2,

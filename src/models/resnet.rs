@@ -104,7 +104,7 @@ impl ResNet50 {
 /// 25 738 432 trainable parameters. Images of any size, 256x128 in the paper.
 ///
 /// The paper's own ResNet-50 came from Caffe (stride on the first 1x1); this one is torchvision's (stride on the 3x3).
-/// Its input is RGB in 0..1, less torchvision's mean `[0.485, 0.456, 0.406]`, over its deviation `[0.229, 0.224, 0.225]`.
+/// Its input is RGB in 0..1, less the mean of [`super::IMAGENET`], over its deviation.
 #[derive(Debug)]
 pub struct TriNet {
     backbone: ResNet50,

@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use super::Network;
 use super::dropout;
 use super::fold::Step;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
+use super::{IMAGENET, Network};
 
 /// Four 3x3 convolutions with stride 2, batch normalisation and ReLU, the mean over places, dropout, one score. Not
 /// the paper's: for small pictures on small machines.
@@ -102,9 +102,8 @@ impl Network for Prepared {
         let x = match self.input {
             Input::Features => raw.shallow_clone(),
             Input::Frame => {
-                let numbers = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
-                let planes = (0..).zip(numbers).map(|(c, (mean, std))| plane(c, 255. * mean, 1. / (255. * std)));
-                Tensor::cat(&planes.collect::<Vec<_>>(), 1)
+                let (mean, std) = IMAGENET;
+                Tensor::cat(&[0, 1, 2].map(|c| plane(c as i64, 255. * mean[c], 1. / (255. * std[c]))), 1)
             }
             Input::FrameBgr => Tensor::cat(&[plane(2, 104., 1.), plane(1, 117., 1.), plane(0, 128., 1.)], 1),
             Input::Flow => (raw - 127.5) * (1. / (255. * 0.226)),

@@ -9,9 +9,8 @@ use tch::{Kind, Tensor};
 use super::load::load_into;
 use super::{Named, lasagne, read, read_sealed};
 use crate::catalog;
-use crate::models::{AlexNet, BnInception, QuadrupletNet};
+use crate::models::{AlexNet, BnInception, IMAGENET, QuadrupletNet};
 use crate::say::one_line;
-use crate::transform::Recipe;
 
 /// How a published file fits a network of ours: what is left out and what it doesn't have, by the start of a name.
 /// Everything else must be in both.
@@ -198,7 +197,7 @@ fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, String)
         Form::Caffe => {
             let first = tensors.iter_mut().filter(|(name, x)| name == "conv1.weight" && x.size().get(1) == Some(&3));
             for (_, x) in first {
-                *x = &*x / (Tensor::from_slice(&Recipe::IMAGENET_STD) * 255.).view([1, 3, 1, 1]);
+                *x = &*x / (Tensor::from_slice(&IMAGENET.1.map(|x| x as f32)) * 255.).view([1, 3, 1, 1]);
                 note += ", the first layer turned from torchvision's normalisation to 0..255";
             }
         }

@@ -58,13 +58,19 @@ impl Unit {
     }
 }
 
+/// Channels of these networks' narrowest layers.
+pub(super) const NARROWEST: i64 = 16;
+
 /// Divided channel counts.
 #[derive(Debug, Clone, Copy)]
 struct Shrink(i64);
 
 impl Shrink {
     fn new(by: i64) -> Result<Shrink> {
-        ensure!((1..=16).contains(&by), "the narrowest layer has 16 channels: divide by 1 to 16, not {by}");
+        ensure!(
+            (1..=NARROWEST).contains(&by),
+            "the narrowest layer has {NARROWEST} channels: divide by less, not by {by}"
+        );
         Ok(Shrink(by))
     }
 
