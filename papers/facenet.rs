@@ -51,13 +51,13 @@ struct Flags {
     #[serde(flatten)]
     data: FaceData,
     /// Train a network a fold (ours)
-    #[arg(long, value_enum, help_heading = "Protocol")]
+    #[arg(long, value_enum, help_heading = Heading::Protocol)]
     protocol: Option<Protocol>,
     /// Folds to train for, of that protocol, e.g. 1,2,3; left out, all (ours)
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     folds: Vec<usize>,
     /// Network (Section 3.3)
-    #[arg(long, value_enum, default_value_t = Nn2, help_heading = "Network")]
+    #[arg(long, value_enum, default_value_t = Nn2, help_heading = Heading::Network)]
     net: FaceNet,
     /// Published weights to start from (.safetensors, .pt, .pth), or none (the paper trains from scratch)
     #[arg(long, value_name = "FILE|none")]
@@ -66,22 +66,22 @@ struct Flags {
     #[arg(long, value_name = "D", default_value_t = 128, value_parser = within(2..=4096_i64))]
     width: i64,
     /// Input pixels a side (Tables 1 and 3)
-    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
+    #[arg(long, value_name = "PIXELS", default_value_t = Nn2.size(), value_parser = within(16..=1024_u32))]
     size: u32,
     /// Batch normalisation in NN1 to NN4, as openface has it (the paper mentions none)
     #[arg(long)]
     batch_norm: bool,
     /// Divide all channel counts by this, for small machines (the paper: 1, the published network)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=64_i64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=Small.narrowest()))]
     shrink: i64,
     /// The negative of a pair (Section 3.2, Eq. 4)
-    #[arg(long, value_enum, default_value_t = Nearest, help_heading = "Loss")]
+    #[arg(long, value_enum, default_value_t = Nearest, help_heading = Heading::Loss)]
     mining: NegativeRule,
     /// Margin alpha in squared distance, 0 to 4 between unit rows (Section 3.1)
     #[arg(long, value_name = "ALPHA", default_value_t = 0.2, allow_negative_numbers = true, value_parser = within(1e-6..=4.))]
     margin: f64,
     /// People a batch (Section 3.2: about 1800 faces)
-    #[arg(long, help_heading = "Batches", value_name = "P", default_value_t = 45, value_parser = within(1..=100_000_usize))]
+    #[arg(long, help_heading = Heading::Batches, value_name = "P", default_value_t = 45, value_parser = within(1..=100_000_usize))]
     people: usize,
     /// Faces a person and batch, fewer where there are fewer (Section 3.2: around 40)
     #[arg(long, value_name = "K", default_value_t = 40, value_parser = within(2..=100_000_usize))]
@@ -96,7 +96,7 @@ struct Flags {
     #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
     augment: Augment,
     /// Optimiser (Section 3.3)
-    #[arg(long, value_enum, default_value_t = Adagrad, help_heading = "Optimisation")]
+    #[arg(long, value_enum, default_value_t = Adagrad, help_heading = Heading::Optimisation)]
     optimiser: Optimiser,
     /// Learning rate (Section 3.3)
     #[arg(long, default_value_t = 0.05, value_parser = positive)]
@@ -142,6 +142,12 @@ impl Hyper for Flags {
         ensure!(people > 1 || negatives > 0, "--people 1 has nobody to tell from: say 2 or more, or --negatives");
         ensure!(self.most() <= 65_536, "--people {people} --faces {faces}: more than 65536 faces a batch: say fewer");
         ensure!(self.drops.is_sorted(), "--drops: say ascending steps, e.g. 400000,450000");
+        let most = self.net.narrowest();
+        ensure!(
+            self.shrink <= most,
+            "--shrink {}: the narrowest layer has {most} channels: say 1 to {most}",
+            self.shrink
+        );
         let published = self.published().is_none() || (self.shrink == 1 && self.net != Small);
         ensure!(published, "--weights: published weights fit published networks: no --shrink, another --net");
         Ok(())
@@ -185,7 +191,11 @@ impl Paper for Facenet {
     const NAME: &'static str = "facenet";
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
     const COUNT: &'static [&'static str] = &["accuracy", "VAL at FAR", "all pairs AUC", "agglomerative pairwise F"];
-    const START: &'static str = "Quick start: facenet reproduce --data drawn\nYour photos: facenet crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)\nThe paper:   facenet train --data data/casia-webface --test data/lfw, then evaluate --run DIR\nLFW alone:   facenet reproduce --data data/lfw --protocol lfw-no-outside-data\nTables:      facenet reproduce --data drawn --table 3 (networks), 4 (image quality), 5 (embedding width)";
+    const TRAIN: &'static str = " --test data/lfw";
+    const START: &'static [(&'static str, &'static str)] = &[
+        ("LFW alone", "reproduce --data data/lfw --protocol lfw-no-outside-data"),
+        ("Your photos", "crop --images FOLDER --out FOLDER, then embed --images (or embed --detect --images)"),
+    ];
     const SEEN: &'static [&'static str] = &["crop"];
     const USES: &'static [Use] = &[faces::CLUSTER, faces::FIND];
     #[rustfmt::skip]
@@ -407,34 +417,21 @@ impl Paper for Facenet {
 
     // ---- The paper's numbers --------------------------------------------------------------------------------------
 
-    const CLAIMS: &'static [Claims<Flags, Scoring>] = &[
-        Claims {
-            unit: 100.,
-            metrics: &["accuracy"],
-            columns: &[
-                ("LFW", "", as_usual),
-                ("YouTube Faces", "", as_usual),
-                ("YouTube Faces, 1000 frames", "", as_usual),
-            ],
-            rows: &[
-                ("Section 5.6", "", |h, _| (h.net, h.data.crop) = (Nn1, Some(0.55)), &[&[98.87]]),
-                ("Section 5.6, extra face alignment", "", NN1, &[&[99.63]]),
-                ("Section 5.7, first 100 frames", "", NN1, &[&[], &[95.12]]),
-                ("Section 5.7, first 1000 frames", "", NN1, &[&[], &[], &[95.18]]),
-            ],
-        },
-        Claims {
-            unit: 100.,
-            metrics: &["VAL at FAR 0.001"],
-            columns: &[("private hold-out", "five splits", as_usual)],
-            rows: &[
-                ("Table 3", "", NN1, &[&[87.9]]),
-                ("Table 3", "", |h, _| h.net = Nn2, &[&[89.4]]),
-                ("Table 3", "", |h, _| h.net = Nn3, &[&[88.3]]),
-                ("Table 3", "", |h, _| h.net = Nn4, &[&[82.0]]),
-            ],
-        },
-    ];
+    const CLAIMS: &'static [Claims<Flags, Scoring>] = &[Claims {
+        unit: 100.,
+        metrics: &["accuracy"],
+        columns: &[
+            ("LFW", "", as_usual),
+            ("YouTube Faces", "", as_usual),
+            ("YouTube Faces, 1000 frames", "", as_usual),
+        ],
+        rows: &[
+            ("Section 5.6", "", |h, _| (h.net, h.data.crop) = (Nn1, Some(0.55)), &[&[98.87]]),
+            ("Section 5.6, extra face alignment", "", NN1, &[&[99.63]]),
+            ("Section 5.7, first 100 frames", "", NN1, &[&[], &[95.12]]),
+            ("Section 5.7, first 1000 frames", "", NN1, &[&[], &[], &[95.18]]),
+        ],
+    }];
 
     const STUDIES: &'static [Study<Flags, Scoring>] = &[
         Study {

@@ -61,10 +61,10 @@ use Net::{Mlp, Small, Vgg16 as Vgg};
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
     /// Data set folder (VOC2007, COCO, NUS-WIDE, a folder with labels.csv), a Mulan set as DIR/NAME, or drawn for the built-in set (ours)
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare, help_heading = "Data")]
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare, help_heading = Heading::Data)]
     data: String,
     /// Network (readers' notes: VGG16)
-    #[arg(long, value_enum, default_value_t = Vgg, help_heading = "Network")]
+    #[arg(long, value_enum, default_value_t = Vgg, help_heading = Heading::Network)]
     net: Net,
     /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none (readers' notes: ImageNet's)
     #[arg(long, value_name = "FILE|none")]
@@ -85,7 +85,7 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64))]
     most: i64,
     /// Loss of the first stage (the paper's abstract: lsep)
-    #[arg(long, value_enum, default_value_t = Lsep, help_heading = "Loss")]
+    #[arg(long, value_enum, default_value_t = Lsep, help_heading = Heading::Loss)]
     loss: Loss,
     /// Pairs an image that lsep takes at most, t (authors' program: 1000)
     #[arg(long, value_name = "T", default_value_t = 1000, value_parser = within(1..=1_000_000_i64))]
@@ -94,7 +94,7 @@ struct Flags {
     #[arg(long, value_name = "ALPHA", default_value_t = 1., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
     margin: f64,
     /// Images a batch at most; 2 may be 3 once a pass, so that none is alone (ours)
-    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize), help_heading = "Batches")]
+    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize), help_heading = Heading::Batches)]
     batch: usize,
     /// Training augmentation (ours)
     #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
@@ -103,7 +103,7 @@ struct Flags {
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5))]
     dev: f64,
     /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which (ours)
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), help_heading = "Optimisation")]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), help_heading = Heading::Optimisation)]
     epochs: u64,
     /// Passes of the second stage, which trains the heads on the frozen network; see --epochs (ours)
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = within(1..=1_000_000_u64))]
@@ -149,7 +149,8 @@ impl Hyper for Flags {
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(self.net != Vgg || self.size >= 32, "--size {}: say 32 to 1024 pixels, e.g. 224", self.size);
+        let (size, least) = (i64::from(self.size), Vgg16::LEAST);
+        ensure!(self.net != Vgg || size >= least, "--size {size}: vgg16 takes {least} to 1024 pixels");
         Ok(())
     }
 }
@@ -158,7 +159,7 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// The head whose decision the report's pictures show, whose labels tag and embed write, and whose numbers an exported model gives after the scores (ours)
-    #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = "Scoring, embedding and export")]
+    #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = Heading::Export)]
     decision: Decision,
 }
 
@@ -169,7 +170,10 @@ impl Paper for MultilabelRanking {
     const CITATION: &'static str =
         "Li, Song, Luo: Improving Pairwise Ranking for Multi-label Image Classification, CVPR 2017, arXiv 1704.03135";
     const COUNT: &'static [&'static str] = &["class mAP (step)", "label count: OV-F1", "label count: 0-1 exact"];
-    const START: &'static str = "Quick start: multilabel-ranking reproduce --data drawn\nThe paper:   multilabel-ranking train --data data/VOC2007 --weights data/weights/vgg16-397923af.pth, then evaluate --run DIR\nThe losses:  multilabel-ranking reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5\n\nThe paper's text was not at hand: help says which defaults are from the authors' program or from readers' notes on the paper, and which are ours.";
+    const START: &'static [(&'static str, &'static str)] =
+        &[("The losses", "reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5")];
+    const NOTE: &'static str = "The paper's text was not at hand: help says which defaults are from the authors' \
+        program or from readers' notes on the paper, and which are ours.";
     const USES: &'static [Use] = &[labels::TAG];
     const DEPARTURES: &'static [&'static str] = &[
         "the paper's text was not at hand: what is known comes from the authors' program and from readers' notes on the paper",

@@ -87,7 +87,7 @@ struct Flags {
     #[serde(flatten)]
     data: ReidData,
     /// Model (Table 1)
-    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm, help_heading = "Network")]
+    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm, help_heading = Heading::Network)]
     model: Model,
     /// Layers (Section 5.1; which AlexNet is ours)
     #[arg(long, value_enum, default_value_t = Form::Alexnet)]
@@ -111,7 +111,7 @@ struct Flags {
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true)]
     dropout: f64,
     /// Margin of the triplet models and of the contrastive loss (not in the paper; taken for it)
-    #[arg(long, help_heading = "Loss", value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    #[arg(long, help_heading = Heading::Loss, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
     margin: f64,
     /// Fixed margins alpha1,alpha2 of the quadruplet models (Eq. 3, Section 5.1)
     #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true)]
@@ -129,7 +129,7 @@ struct Flags {
     #[arg(long, value_enum, default_value_t = Contrastive)]
     classifier: Classifier,
     /// Quadruplets (or triplets) a batch, M (Section 5.1)
-    #[arg(long, help_heading = "Batches", value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
+    #[arg(long, help_heading = Heading::Batches, value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
     quadruplets: usize,
     /// Draw pairs without a look at cameras; else two cameras see every pair (not in the paper)
     #[arg(long)]
@@ -138,9 +138,9 @@ struct Flags {
     #[arg(long, conflicts_with = "any_camera")]
     listed: bool,
     /// Learning rate of the first stage (Section 5.1)
-    #[arg(long, help_heading = "Optimisation", default_value_t = 1e-3, value_parser = positive)]
+    #[arg(long, help_heading = Heading::Optimisation, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
-    /// Learning rate of the second stage, a tenth of --lr (not in the paper; taken for it)
+    /// Learning rate of the second stage, a tenth of --lr where that is given (not in the paper; taken for it)
     #[arg(long, default_value_t = 1e-4, value_parser = positive)]
     lr2: f64,
     /// Share of a stage after which its rate is a tenth; 1 keeps it (not in the paper; taken for it)
@@ -149,7 +149,7 @@ struct Flags {
     /// Steps with fixed margins; the authors' sibling code takes 200,000 on CUHK03 and 20,000 more on a small set (not in the paper; taken for it)
     #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
     steps: u64,
-    /// Then steps with adaptive margins, as many (not in the paper; taken for it)
+    /// Then steps with adaptive margins, as many where --steps is given (not in the paper; taken for it)
     #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
     steps2: u64,
 }
@@ -165,13 +165,12 @@ impl Hyper for Flags {
             if h.net == Form::Small {
                 // At 0.02 some seeds of a learned metric saturate at once, or run away where g has no bound.
                 h.lr = if h.model == TripletEmbedding { 0.02 } else { 0.005 };
-                (h.size, h.dropout, h.quadruplets, h.steps) = (Size(64, 32), 0., 32, 300);
-                (h.init, h.tenth_after) = (Start::He, 0.6);
+                (h.size, h.dropout, h.quadruplets, h.init) = (Size(64, 32), 0., 32, Start::He);
+                (h.lr2, h.steps, h.steps2, h.tenth_after) = (0.002, 300, 150, 0.6);
             }
         },
-        |h| h.lr2 = if (h.net, h.lr) == (Form::Small, 0.005) { 0.002 } else { h.lr / 10. },
-        |h| h.steps2 = if (h.net, h.steps) == (Form::Small, 300) { 150 } else { h.steps },
     ];
+    const FOLLOW: &'static [Follow<Flags>] = &[("lr", |h| h.lr2 = h.lr / 10.), ("steps", |h| h.steps2 = h.steps)];
     const IDLE: &'static [Idle<Flags>] = &[
         (&["pairing", "order"], |h| h.model != TripletEmbedding),
         (&["margin"], |h| !h.model.takes_quadruplets() && (h.model, h.classifier) != (Classification, CrossEntropy)),
@@ -207,13 +206,13 @@ impl Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Random galleries of one image a person, averaged, for single-shot CMC; or the first photos, as in sibling code (ours)
-    #[arg(long, value_name = "N|first", default_value_t = Draws::Random(10), help_heading = "Scoring")]
+    #[arg(long, value_name = "N|first", default_value_t = Draws::Random(10), help_heading = Heading::Scoring)]
     draws: Draws,
     /// Training pairs of each kind whose mean distance is taken, as in Figure 5 (ours)
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = "Scoring")]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = Heading::Scoring)]
     pairs: usize,
     /// Which orders of a pair are compared; triplet-embedding has none (ours)
-    #[arg(long, value_enum, default_value_t = Order::Both, help_heading = "Scoring, embedding and export")]
+    #[arg(long, value_enum, default_value_t = Order::Both, help_heading = Heading::Export)]
     order: Order,
 }
 
@@ -223,7 +222,8 @@ impl Paper for QuadrupletPaper {
     const NAME: &'static str = "quadruplet";
     const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
     const COUNT: &'static [&'static str] = &["single shot rank-1", "whole gallery mAP"];
-    const START: &'static str = "Quick start: quadruplet reproduce --data drawn\nThe paper:   quadruplet train --data data/cuhk03/labeled --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR\nTable 1:     quadruplet reproduce --table 1 --weights FILE (seven models on each of its data sets that is here, its numbers beside ours; --table fig5 for Figure 5)\nCUHK03's 20 test sets: add --splits 1-20";
+    const START: &'static [(&'static str, &'static str)] =
+        &[("20 test sets", "reproduce --splits 1-20 --weights FILE")];
     const USES: &'static [Use] = &[reid::SEARCH];
     const DEPARTURES: &'static [&'static str] = &[
         "the loss is the mean over the quadruplets of a batch; Eq. 3 writes their sum",

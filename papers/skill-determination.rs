@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use rankle::datasets::skills::SkillSet;
 use rankle::losses::skill;
-use rankle::models::Prepared;
+use rankle::models::{AlexNet, Prepared};
 use rankle::outputs::check_out;
 use rankle::paper::{self, prelude::*};
 use rankle::run::cached;
@@ -44,13 +44,13 @@ use Stream::{Spatial, Temporal};
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
     /// EPIC-Skills' folder, any folder of its layout, or drawn for the built-in set (ours)
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills", value_parser = bare, help_heading = "Data")]
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills", value_parser = bare, help_heading = Heading::Data)]
     data: String,
     /// Which of its sets: surgery, dough, drawing or chopsticks, the columns of Table 2 (ours)
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
     /// Backbone (the paper)
-    #[arg(long, value_enum, default_value_t = Alexnet, help_heading = "Network")]
+    #[arg(long, value_enum, default_value_t = Alexnet, help_heading = Heading::Network)]
     net: Scorer,
     /// ImageNet weights for both streams, torchvision's alexnet or Cadene's bn_inception as .pth or .safetensors, or none (the paper: ImageNet)
     #[arg(long, value_name = "FILE|none")]
@@ -65,7 +65,7 @@ struct Flags {
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
     side: u32,
     /// Loss (Table 2)
-    #[arg(long, value_enum, default_value_t = Rank3, help_heading = "Loss")]
+    #[arg(long, value_enum, default_value_t = Rank3, help_heading = Heading::Loss)]
     loss: Loss,
     /// Margin m (Eq. 3, 5 and 7)
     #[arg(long, default_value_t = 1., value_parser = within(0. ..=1e6))]
@@ -80,14 +80,14 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = within(1..=100_usize))]
     segments: usize,
     /// Folds to train and test, all where it is not given (ours)
-    #[arg(long, help_heading = "Batches", value_name = "K,K", value_delimiter = ',')]
+    #[arg(long, help_heading = Heading::Batches, value_name = "K,K", value_delimiter = ',')]
     folds: Option<Vec<usize>>,
     /// Pairs of clips a batch (the paper)
     #[arg(long, default_value_t = 128, value_parser = within(1..=65_536_usize))]
     batch: usize,
     /// Pairs of clips in one pass through the network (of each process), by itself the batch: fewer take less memory; the gradient is the same but for batch normalisation, which sees a pass (ours)
-    #[arg(long, value_name = "PAIRS", default_value_t = 128, value_parser = within(1..=65_536_usize))]
-    chunk: usize,
+    #[arg(long, value_name = "PAIRS", value_parser = within(1..=65_536_usize))]
+    chunk: Option<usize>,
     /// Scales of the random crops, as shares of a frame's shorter side (temporal segment networks)
     #[arg(long, value_name = "X,X", value_delimiter = ',', default_value = "1,0.875,0.75,0.66", value_parser = within(0.1..=1.))]
     scales: Vec<f64>,
@@ -95,7 +95,7 @@ struct Flags {
     #[arg(long)]
     no_augment: bool,
     /// Learning rate of the spatial stream (the paper)
-    #[arg(long, help_heading = "Optimisation", value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
+    #[arg(long, help_heading = Heading::Optimisation, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
     lr_spatial: f64,
     /// Learning rate of the temporal stream (the paper)
     #[arg(long, value_name = "RATE", default_value_t = 5e-3, value_parser = positive)]
@@ -107,10 +107,10 @@ struct Flags {
     #[arg(long, value_name = "STEPS", default_value_t = 18_000, value_parser = count)]
     steps_temporal: u64,
     /// Where the spatial rate falls to a tenth; moved with --steps-spatial (the paper)
-    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',', default_value = "1500,3000")]
+    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
     decay_spatial: Vec<u64>,
     /// Where the temporal rate falls to a tenth; moved with --steps-temporal (the paper)
-    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',', default_value = "10000,16000")]
+    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
     decay_temporal: Vec<u64>,
     /// L2 weight decay (temporal segment networks)
     #[arg(long, default_value_t = 5e-4, value_parser = within(0. ..=0.999))]
@@ -138,7 +138,7 @@ impl Hyper for Flags {
             };
             h.decay_spatial = moved(&[1_500, 3_000], 3_500, h.steps_spatial);
             h.decay_temporal = moved(&[10_000, 16_000], 18_000, h.steps_temporal);
-            h.chunk = h.batch;
+            h.chunk = Some(h.batch);
         },
     ];
     const IDLE: &'static [Idle<Flags>] = &[
@@ -163,9 +163,10 @@ impl Hyper for Flags {
         let known = [&[Spatial][..], &[Temporal], &[Spatial, Temporal]].contains(&&self.streams[..]);
         ensure!(known, "--streams: say spatial, temporal or spatial,temporal");
         ensure!(self.dropout.len() == 2, "--dropout: say two numbers, spatial and temporal, e.g. 0.5,0.5");
-        ensure!(self.chunk <= self.batch, "--chunk {}: it is larger than the batch: leave it out", self.chunk);
-        let fits = (own != Alexnet || self.side >= 64) && (own != BnInception || self.side.is_multiple_of(32));
-        ensure!(fits, "--side {}: alexnet takes 64 pixels or more, bn-inception a multiple of 32", self.side);
+        ensure!(self.chunk() <= self.batch, "--chunk {}: it is larger than the batch: leave it out", self.chunk());
+        let (side, least) = (i64::from(self.side), AlexNet::LEAST);
+        let fits = (own != Alexnet || side >= least) && (own != BnInception || side % 32 == 0);
+        ensure!(fits, "--side {side}: alexnet takes {least} pixels or more, bn-inception a multiple of 32");
         ensure!(!drawn || self.task.is_none(), "--task: drawn hands are one task: leave it out");
         ensure!(!drawn || own != Features, "--net features: drawn videos have no ready-made features: say --net small");
         Ok(())
@@ -173,6 +174,10 @@ impl Hyper for Flags {
 }
 
 impl Flags {
+    fn chunk(&self) -> usize {
+        self.chunk.unwrap_or(self.batch)
+    }
+
     fn inputs(&self) -> Inputs {
         let crops = (self.net != Features).then(|| Crops { side: self.side, scales: self.scales.clone() });
         Inputs { streams: self.streams.clone(), crops, augment: !self.no_augment }
@@ -183,13 +188,13 @@ impl Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Snippets, spread uniformly over a video, that its score is the mean of (Eq. 9)
-    #[arg(long, default_value_t = 25, value_parser = within(1..=1000_usize), help_heading = "Scoring and embedding")]
+    #[arg(long, default_value_t = 25, value_parser = within(1..=1000_usize), help_heading = Heading::Embedding)]
     sigma: usize,
     /// Weight of the spatial stream in the fusion of both (Eq. 9)
-    #[arg(long, default_value_t = 0.4, value_parser = within(0. ..=1.), help_heading = "Scoring")]
+    #[arg(long, default_value_t = 0.4, value_parser = within(0. ..=1.), help_heading = Heading::Scoring)]
     alpha: f64,
     /// The networks of this fold alone; 0 is all of them, of which embed and export take the first (the paper)
-    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Scoring, embedding and export")]
+    #[arg(long, value_name = "K", default_value_t = 0, help_heading = Heading::Export)]
     fold: usize,
 }
 
@@ -206,7 +211,13 @@ impl Paper for SkillDetermination {
     const NAME: &'static str = "skill-determination";
     const CITATION: &'static str = "Doughty, Damen, Mayol-Cuevas: Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR 2018, arXiv 1703.09913";
     const COUNT: &'static [&'static str] = &["fused", "spatial", "temporal"];
-    const START: &'static str = "Quick start: skill-determination reproduce --data drawn\nThe paper:   skill-determination train --data data/epic-skills --task drawing --weights data/weights/alexnet-owt-7be5be79.pth, then evaluate --run DIR (with Figures 4 to 6)\nTable 1:     skill-determination data --data data/epic-skills\nTable 2:     skill-determination reproduce --data drawn --table 2\nYour videos: skill-determination rank --run DIR --videos FOLDER\n\nVideos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as scripts/convert frames makes them), with a video's name as a part of theirs;\nTASK is a folder of DIR/annotations. flow writes DIR/flow/TASK/VIDEO/. Ready-made features: DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md.";
+    const TRAIN: &'static str = " --task drawing";
+    const START: &'static [(&'static str, &'static str)] =
+        &[("Table 1", "data --data data/epic-skills"), ("Your videos", "rank --run DIR --videos FOLDER")];
+    const NOTE: &'static str = "Videos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as \
+        scripts/convert frames makes them), with a video's name as a part of theirs; TASK is a folder of \
+        DIR/annotations. flow writes DIR/flow/TASK/VIDEO/. Ready-made features: \
+        DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md.";
     const BRINGS: Brings = Brings::Videos;
     const OWN: &'static [Own] = &[
         (
@@ -287,8 +298,9 @@ impl Paper for SkillDetermination {
         };
         // Of several processes each scores a share of a batch's pairs, all in as many passes.
         let shares = run.world().shares(h.batch, 1)?;
-        let unequal = || format!("--chunk {}: processes have unequal shares of --batch {}: say more", h.chunk, h.batch);
-        let passes = shares.passes(h.chunk).with_context(unequal)?;
+        let unequal =
+            || format!("--chunk {}: processes have unequal shares of --batch {}: say more", h.chunk(), h.batch);
+        let passes = shares.passes(h.chunk()).with_context(unequal)?;
         let key = seed::named(run.seed(stream.name()), &format!("fold {fold}"));
         let (workers, device) = (run.machine.workers, run.machine.device);
         let batches = Batches { batch: h.batch, segments: h.segments, seed: key, workers, device };

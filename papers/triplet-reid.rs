@@ -66,7 +66,7 @@ struct Flags {
     #[serde(flatten)]
     data: ReidData,
     /// Network (Section 3.2, Table 9)
-    #[arg(long, value_enum, default_value_t = Trinet, help_heading = "Network")]
+    #[arg(long, value_enum, default_value_t = Trinet, help_heading = Heading::Network)]
     net: Net,
     /// TriNet's ImageNet weights, a resnet50 by torchvision's names as .pth or .safetensors, or none (Section 3.2)
     #[arg(long, value_name = "FILE|none")]
@@ -75,10 +75,10 @@ struct Flags {
     #[arg(long, value_name = "HxW", default_value_t = Size(256, 128))]
     size: Size,
     /// Divide all of LuNet's channel counts by this, for small machines (Table 9)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=64_i64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=LuNet::NARROWEST))]
     shrink: i64,
     /// Loss (Table 1)
-    #[arg(long, value_enum, default_value_t = BatchHard, help_heading = "Loss")]
+    #[arg(long, value_enum, default_value_t = BatchHard, help_heading = Heading::Loss)]
     loss: Loss,
     /// Margin m in units of the distance, or soft (Section 2)
     #[arg(long, value_name = "M|soft", default_value_t = Margin::Soft)]
@@ -93,7 +93,7 @@ struct Flags {
     #[arg(long, value_name = "IMAGES", default_value_t = 1_000, value_parser = within(2..=10_000_000_usize))]
     ohm_pool: usize,
     /// People a batch, P (Section 4.4)
-    #[arg(long, default_value_t = 18, value_parser = within(2..=32_768_usize), help_heading = "Batches")]
+    #[arg(long, default_value_t = 18, value_parser = within(2..=32_768_usize), help_heading = Heading::Batches)]
     p: usize,
     /// Images a person and batch, K (Section 4.4)
     #[arg(long, default_value_t = 4, value_parser = within(2..=32_768_usize))]
@@ -105,7 +105,7 @@ struct Flags {
     #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
     augment: Augment,
     /// Learning rate before the decay (Section 4.4)
-    #[arg(long, default_value_t = 3e-4, value_parser = positive, help_heading = "Optimisation")]
+    #[arg(long, default_value_t = 3e-4, value_parser = positive, help_heading = Heading::Optimisation)]
     lr: f64,
     /// Step at which the decay starts and beta1 drops to 0.5, at most 3/5 of the steps where it is not given (Section 4.4)
     #[arg(long, value_name = "STEP", default_value_t = 15_000)]
@@ -154,6 +154,8 @@ impl Hyper for Flags {
     fn check(&self) -> Result<()> {
         let soft = matches!(self.loss, Triplet | TripletOhm | BatchHard | BatchAll);
         ensure!(soft || self.margin != Margin::Soft, "--margin soft: this loss has no soft form: say --margin 0.2");
+        let divides = LuNet::NARROWEST % self.shrink == 0;
+        ensure!(divides, "--shrink {}: say 1, 2, 4, 8, 16 or {}", self.shrink, LuNet::NARROWEST);
         ensure!(self.p * self.k <= 65_536, "--p {} --k {}: a batch takes at most 65536 images", self.p, self.k);
         Ok(())
     }
@@ -163,10 +165,10 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// Test-time augmentation (Table 5)
-    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = "Scoring, embedding and export")]
+    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = Heading::Export)]
     views: TestViews,
     /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
-    #[arg(long, help_heading = "Scoring")]
+    #[arg(long, help_heading = Heading::Scoring)]
     rerank: bool,
 }
 
@@ -177,7 +179,6 @@ impl Paper for TripletReid {
     const CITATION: &'static str =
         "Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification, arXiv 1703.07737";
     const COUNT: &'static [&'static str] = &["single query mAP", "single query rank-1"];
-    const START: &'static str = "Quick start: triplet-reid reproduce --data drawn\nThe paper:   triplet-reid train --weights data/weights/resnet50-0676ba61.pth, then evaluate --run DIR\nTable 1:     triplet-reid reproduce --data drawn --table 1";
     const USES: &'static [Use] = &[reid::SEARCH];
     const SEES: Option<Sees<Self>> = Some(|h, how| (recipe(h), how.views));
     const METRIC: fn(&Flags) -> Metric = |h| h.metric;

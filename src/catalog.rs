@@ -33,6 +33,17 @@ pub fn title(name: &str) -> &'static str {
     entry.and_then(|entry| entry["title"].as_str()).unwrap_or_else(|| panic!("{name} is not in data/datasets.json"))
 }
 
+/// Where weights lie by their name in the list: `data/weights/...`.
+///
+/// # Panics
+/// For a name that is not in the list: a mistake in the code that says it.
+pub fn file(name: &str) -> &'static str {
+    let entry = entries().find(|entry| entry["name"] == name);
+    entry
+        .and_then(|entry| entry["file"].as_str())
+        .unwrap_or_else(|| panic!("{name} is no weights of data/datasets.json"))
+}
+
 /// The command that gets what belongs at `path`, where the list knows a folder or file of that name: `data/MARS`,
 /// `MARS/info` and `weights/resnet50-0676ba61.pth` are known wherever they lie.
 pub fn fetch_for(path: &Path) -> Option<String> {

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Map, json};
 
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Hyper};
+use crate::hyper::{self, All, Heading, Hyper};
 use crate::paper::{self, Paper};
 use crate::report::Table;
 use crate::run::config::typed_as;
@@ -41,7 +41,7 @@ fn said<H: Hyper>(h: &All<H>) -> u64 {
 /// whatever the data.
 fn on_drawn<P: Paper>(h: &All<P::Hyper>, run: &Run) -> Result<(Tried, bool)> {
     let mut own = hyper::flags(&hyper::blank::<P::Hyper>()?);
-    own.retain(|flag, _| hyper::under::<P::Hyper>("Data").contains(flag));
+    own.retain(|flag, _| hyper::under::<P::Hyper>(Heading::Data).contains(flag));
     own.insert("data".into(), "drawn".into());
     let h = hyper::with(h, &own)?;
     let data = P::drawn(&h.own, run.seed)?;
@@ -60,8 +60,8 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
         Table { head: ["run", "folder", "steps", "s/step", "memory", "hours"].map(String::from).into(), rows: vec![] };
     let (mut hours, mut steps, mut counted) = (0., 0, 0);
     let mut opened = BTreeMap::<String, Result<P::Data, String>>::new();
-    let of = |h: &All<P::Hyper>, headings: &[&str]| -> String {
-        let (flags, names) = (hyper::flags(h), headings.iter().flat_map(|heading| hyper::under::<P::Hyper>(heading)));
+    let of = |h: &All<P::Hyper>, headings: &[Heading]| -> String {
+        let (flags, names) = (hyper::flags(h), headings.iter().flat_map(|heading| hyper::under::<P::Hyper>(*heading)));
         names.map(|flag| typed_as(&flags[&flag])).collect::<Vec<_>>().join(" ")
     };
     // What is missing comes first: to time steps takes minutes.
@@ -79,7 +79,7 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
         // A step takes as long from other weights.
         let bare = Map::from_iter([("weights".to_string(), "none".into())]);
         let h = if lacks.is_empty() { (*h).clone() } else { hyper::with(*h, &bare)? };
-        let key = format!("{} {}", of(&h, &["Data"]), h.usual.seed);
+        let key = format!("{} {}", of(&h, &[Heading::Data]), h.usual.seed);
         let open = || paper::opened_data::<P>(&h, machine, None).map_err(|error| one_line(&error));
         match opened.entry(key.clone()).or_insert_with(open) {
             Ok(data) => drop(here.insert(format!("data {}", say::line(data.name())))),
@@ -91,7 +91,7 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
     missing.iter().try_for_each(|what| say::print(format!("missing: {what}")))?;
     for (Planned { words, at, .. }, (h, key, whole)) in runs.iter().zip(&all_lack) {
         let (run, flags, data) = (paper::run_of(h, machine.clone()), hyper::flags(h), opened[key].as_ref().ok());
-        let kind = (of(h, &["Network", "Batches"]), data.is_some());
+        let kind = (of(h, &[Heading::Network, Heading::Batches]), data.is_some());
         if !times.contains_key(&kind) && hyper::check(&h.own).is_ok() {
             say(format!("a few steps of {words}{}", if data.is_some() { "" } else { ", on drawn inputs" }));
             let found = match data

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
-use crate::hyper::{self, All, Flags, usage};
+use crate::hyper::{self, All, Flags, Heading, usage};
 use crate::lists;
 use crate::paper::Paper;
 use crate::say::{foreign, note, raw};
@@ -16,14 +16,14 @@ use crate::say::{foreign, note, raw};
 /// `--json`, which [`crate::say::answer_alone`] stands behind.
 pub(crate) fn json_flag() -> Arg {
     let help = "Print one JSON value alone on standard output, in place of tables";
-    Arg::new("json").long("json").action(ArgAction::SetTrue).help_heading("Machine").help(help)
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help_heading(Heading::Machine).help(help)
 }
 
 /// `--config`: see [`configured`].
 pub(crate) fn config_flag() -> Arg {
     let help = "Take the flags from a run's config.json; what is typed beside it wins";
     let flag = Arg::new("config").long("config").value_name("FILE.json").value_parser(value_parser!(PathBuf));
-    flag.help_heading("Machine").help(help)
+    flag.help_heading(Heading::Machine).help(help)
 }
 
 /// Prints the script that has `shell` complete what may be typed.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags, Hyper, Typed};
+use crate::hyper::{self, All, Flags, Heading, Hyper, Typed};
 use crate::needs::{self, Planned};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
@@ -269,7 +269,7 @@ fn seeds(wish: &Wish) -> Result<Vec<Option<u64>>> {
 /// The splits that are asked for; None is that of the flags.
 fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
     let Some(list) = &wish.splits else { return Ok(vec![None]) };
-    let known = hyper::under::<H>("Data").contains(&"split".to_string());
+    let known = hyper::under::<H>(Heading::Data).contains(&"split".to_string());
     ensure!(known, hyper::usage(anyhow!("--splits: these data have one split: leave it out")));
     ensure!(!wish.typed.contains_key("split"), hyper::usage(anyhow!("--split and --splits: give one of them")));
     let list = listed("splits", list)?;
@@ -308,7 +308,8 @@ fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeM
     };
     let none_left = jobs.iter().all(|job| gone(&job.h));
     for Job { column, h, at, .. } in &*jobs {
-        let data: Vec<String> = hyper::under::<P::Hyper>("Data").iter().map(|flag| hyper::shown(h, flag)).collect();
+        let data: Vec<String> =
+            hyper::under::<P::Hyper>(Heading::Data).iter().map(|flag| hyper::shown(h, flag)).collect();
         let start = P::start(&h.own);
         // One set is opened once, whatever is trained on it.
         if opened.insert((data, h.usual.seed, start.as_ref().ok().cloned())) {

@@ -3,17 +3,10 @@
 use anyhow::{Result, anyhow};
 use clap::{Arg, Args, Command};
 
-use crate::hyper::{Flags, args, name, usage};
-
-/// Every group, and the verbs that look at it; `reproduce` does what all of them do.
-const LOOKS: [(&str, &[&str]); 3] = [
-    ("Scoring", &["evaluate"]),
-    ("Scoring and embedding", &["evaluate", "embed"]),
-    ("Scoring, embedding and export", &["evaluate", "embed", "export"]),
-];
+use crate::hyper::{Flags, Heading, args, name, usage};
 
 fn looking(arg: &Arg) -> &'static [&'static str] {
-    LOOKS.iter().find(|(heading, _)| arg.get_help_heading() == Some(heading)).map_or(&[], |(_, verbs)| verbs)
+    Heading::of(arg).map_or(&[], Heading::verbs)
 }
 
 /// The `command` of `verb`, whose help shows of the flags `S` those that it looks at.
@@ -40,11 +33,11 @@ pub(crate) fn embedding<S: Args>(mut of: Flags) -> Flags {
     of
 }
 
-/// Fails where a flag of `S` stands in no group that is known here.
+/// Fails where a flag of `S` stands in no group that a verb looks at.
 ///
 /// # Errors
 /// The first such flag.
 pub(crate) fn sound<S: Args>() -> Result<()> {
     let lost = args::<S>().into_iter().find(|arg| looking(arg).is_empty());
-    lost.map_or(Ok(()), |arg| Err(anyhow!("--{} stands in no group of src/verbs.rs", name(&arg))))
+    lost.map_or(Ok(()), |arg| Err(anyhow!("--{} stands under no heading of scoring", name(&arg))))
 }

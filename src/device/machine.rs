@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use tch::Device;
 
 use crate::collectives::{PATIENCE, World};
+use crate::headings::Heading;
 use crate::models::layers;
 use crate::say::{self, say};
 
@@ -13,16 +14,16 @@ use crate::say::{self, say};
 #[derive(Debug, Clone, clap::Args)]
 pub struct MachineFlags {
     /// auto, cpu, cuda or cuda:N
-    #[arg(long, help_heading = "Machine", default_value = "auto")]
+    #[arg(long, help_heading = Heading::Machine, default_value = "auto")]
     pub device: String,
     /// Image loader threads [default: one a core]
-    #[arg(long, help_heading = "Machine", value_name = "N", value_parser = crate::bounds::within(1..=1024_usize))]
+    #[arg(long, help_heading = Heading::Machine, value_name = "N", value_parser = crate::bounds::within(1..=256_usize))]
     pub workers: Option<usize>,
     /// On a GPU: products and convolutions of f32 in TF32, with 10 bits of fraction (faster; other digits)
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub tf32: bool,
     /// On a GPU: the same bits in every run, where libtorch has such kernels (slower: no search for the fastest ones)
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub deterministic: bool,
 }
 
@@ -32,8 +33,8 @@ pub struct SharedFlags {
     /// Where and how each computes.
     #[command(flatten)]
     pub place: MachineFlags,
-    /// With several processes: one that was not heard of for so long is gone, and all end [default: 30]
-    #[arg(long, help_heading = "Machine", value_name = "SECONDS", value_parser = crate::bounds::within(3..=86_400_u64))]
+    /// With several processes: one that was not heard of for so long is gone, and all end.
+    #[arg(long, help = format!("With several processes: one that was not heard of for so long is gone, and all end [default: {}]", PATIENCE.as_secs()), help_heading = Heading::Machine, value_name = "SECONDS", value_parser = crate::bounds::within(3..=86_400_u64))]
     pub patience: Option<u64>,
 }
 
@@ -44,25 +45,25 @@ pub struct TrainingFlags {
     #[command(flatten)]
     pub shared: SharedFlags,
     /// Save a checkpoint every N steps (and every two minutes, and at the end)
-    #[arg(long, help_heading = "Machine", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = Heading::Machine, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
     /// Score the network every STEPS steps on what is held out for that, and keep the best as best.safetensors: evaluate --run DIR --best then takes it
-    #[arg(long, help_heading = "Machine", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = Heading::Machine, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub score_every: Option<u64>,
     /// Train without the photos that cannot be used, with others in their places; the log counts them
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub skip_unreadable: bool,
     /// Go on though the training photos, or their labels, are not those that the run was begun with
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub data_changed: bool,
     /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph, as triplet-reid does
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub no_graph: bool,
     /// Also write TensorBoard's event file into the run folder: tensorboard --logdir data/runs then shows the run
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub tensorboard: bool,
     /// With several processes: batch normalisation over the rows of all of them, not over each one's share
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub sync_batch_norm: bool,
 }
 
@@ -248,9 +249,6 @@ impl MachineFlags {
     fn found(&self, world: World, place: (Device, String), modes: &str, count: usize) -> Result<Machine> {
         let (device, name) = place;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        if let Some(workers) = self.workers.filter(|workers| !(1..=256).contains(workers)) {
-            bail!("--workers {workers}: say 1 to 256");
-        }
         // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
         tch::set_num_threads(tch::get_num_threads());
         let several = match world.size() {

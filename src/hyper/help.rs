@@ -6,9 +6,9 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, Command};
 use serde_json::Value;
 
-use super::Hyper;
 use super::flags::{Flags, args, flags, name};
 use super::resolve::resolve;
+use super::{Heading, Hyper};
 use crate::run::config::typed_as as text;
 
 /// The place in the paper that a help text ends with; None where it is ours.
@@ -23,27 +23,28 @@ pub fn places<A: Args>() -> Vec<(String, String)> {
     args::<A>().iter().filter_map(of).collect()
 }
 
-/// The group of the help that each flag of `A` stands in: its `help_heading`, or that of the flag above it. `evaluate` takes
-/// those under "Data" for other data, and the report states those under "Network", "Loss" and "Batches".
-pub(super) fn headings<A: Args>() -> BTreeMap<String, String> {
-    let mut last = String::new();
+/// The group of the help that each flag of `A` stands in: its `help_heading`, or that of the flag above it.
+pub(super) fn headings<A: Args>() -> BTreeMap<String, Option<Heading>> {
+    let mut last = None;
     let of = |arg: &Arg| {
-        arg.get_help_heading().into_iter().for_each(|own| last = own.into());
-        (name(arg), last.clone())
+        if arg.get_help_heading().is_some() {
+            last = Heading::of(arg);
+        }
+        (name(arg), last)
     };
     args::<A>().iter().map(of).collect()
 }
 
 /// The flags under a heading of the help.
-pub fn under<H: Hyper>(wanted: &str) -> Vec<String> {
+pub fn under<H: Hyper>(wanted: Heading) -> Vec<String> {
     let headings = headings::<H>();
-    args::<H>().iter().map(name).filter(|flag| headings[flag] == wanted).collect()
+    args::<H>().iter().map(name).filter(|flag| headings[flag] == Some(wanted)).collect()
 }
 
 /// `of` with the flags of `H` under a heading that it `takes`: without defaults, for another verb of the same program.
-pub fn optional<H: Hyper>(of: Command, wanted: &'static str, takes: impl Fn(&str) -> bool) -> Command {
+pub fn optional<H: Hyper>(of: Command, wanted: Heading, takes: impl Fn(&str) -> bool) -> Command {
     let headings = headings::<H>();
-    let under = args::<H>().into_iter().filter(|arg| headings[&name(arg)] == wanted && takes(&name(arg)));
+    let under = args::<H>().into_iter().filter(|arg| headings[&name(arg)] == Some(wanted) && takes(&name(arg)));
     of.args(under.map(|arg| arg.default_value(Resettable::Reset).required(false).help_heading(wanted)))
 }
 
@@ -52,44 +53,90 @@ pub fn some<A: Args>(of: Command, flags: &[&str]) -> Command {
     of.args(args::<A>().into_iter().filter(|arg| flags.contains(&&*name(arg))))
 }
 
-/// `command`, which has the flags of `H` among its own, with all of their defaults in its help: `[default: 18; lunet: 32]`.
-pub fn explained<H: Hyper>(command: Command) -> Command {
-    let of = |changes: &[(&str, Value)]| {
-        let typed = changes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+/// `command` with the defaults of those of its flags of `H` that it `takes` in its help, by every choice that has others, and
+/// of the paper's own choices by drawn data too: `[default: 18; lunet: 32; drawn: 12]`.
+pub fn explained<H: Hyper>(command: Command, takes: impl Fn(&str) -> bool) -> Command {
+    let of = |typed: &[(&str, &str)]| {
+        let typed = typed.iter().map(|(name, value)| (name.to_string(), Value::from(*value))).collect();
         resolve::<H>(&typed, &|_| ()).map(|all| flags(&all)).unwrap_or_default()
     };
     let paper = of(&[]);
-    let mut others: Vec<(String, Flags)> = Vec::new();
-    for arg in args::<H>().iter().filter(|arg| H::AXES.contains(&name(arg).as_str())) {
-        for value in arg.get_possible_values() {
-            others.push((value.get_name().into(), of(&[(&name(arg), value.get_name().into())])));
-        }
+    let own = args::<H>().into_iter().filter(|arg| takes(&name(arg)) && arg.get_action().takes_values());
+    let choices = own.filter(|arg| name(arg) != "data").flat_map(|arg| {
+        let values = arg.get_possible_values().into_iter();
+        values.map(|value| (name(&arg), value.get_name().to_string())).collect::<Vec<_>>()
+    });
+    // The flag that decides, what it is, what follows.
+    let mut cases: Vec<(String, String, Flags)> =
+        choices.map(|(flag, choice)| (flag.clone(), choice.clone(), of(&[(&flag, &choice)]))).collect();
+    if takes("data") {
+        let drawn = of(&[("data", "drawn")]);
+        // What neither alone has.
+        let both = |(flag, choice, alone): &(String, String, Flags)| {
+            let mut all = of(&[("data", "drawn"), (flag, choice)]);
+            all.retain(|flag, value| ![alone, &drawn].iter().any(|known| known.get(flag) == Some(&*value)));
+            (flag.clone(), format!("drawn {choice}"), all)
+        };
+        let both: Vec<_> = cases.iter().filter(|(flag, ..)| H::AXES.contains(&&**flag)).map(both).collect();
+        cases.push(("data".into(), "drawn".into(), drawn));
+        cases.extend(both);
     }
-    others.push(("drawn".into(), of(&[("data", "drawn".into())])));
     let headings = headings::<H>();
     command.mut_args(|arg| {
         let flag = name(&arg);
-        let heading = headings.get(&flag).cloned();
-        let arg = if let Some(heading) = heading { arg.help_heading(&*heading.leak()) } else { arg };
-        let Some(usual) = paper.get(&flag) else { return arg };
+        let Some(usual) = paper.get(&flag).filter(|_| takes(&flag)) else { return arg };
+        let arg =
+            if let Some(heading) = headings.get(&flag).copied().flatten() { arg.help_heading(heading) } else { arg };
         if !arg.get_action().takes_values() {
             return arg;
         }
-        let differs = |(choice, all): &(String, Flags)| {
-            let own = H::AXES.contains(&flag.as_str()) && choice != "drawn";
-            let value = all.get(&flag).filter(|value| *value != usual && !own && flag != "data")?;
-            Some(format!("; {choice}: {}", text(value)))
-        };
-        let more: String = others.iter().filter_map(differs).collect();
-        let empty = usual.as_array().is_some_and(Vec::is_empty);
-        let usual = if usual.is_null() || *usual == "" || empty { "none".to_string() } else { text(usual) };
-        if usual == "none" && more.is_empty() {
+        let mut values: Vec<(String, Vec<&str>)> = Vec::new();
+        if !usual.is_null() && *usual != "" && !usual.as_array().is_some_and(Vec::is_empty) {
+            values.push((text(usual), vec!["default"]));
+        }
+        for (_, choice, all) in cases.iter().filter(|(by, ..)| *by != flag) {
+            let Some(value) = all.get(&flag).filter(|value| *value != usual) else { continue };
+            match values.iter_mut().find(|(known, _)| *known == text(value)) {
+                Some((_, choices)) => choices.push(choice),
+                None => values.push((text(value), vec![choice])),
+            }
+        }
+        if values.is_empty() {
             return arg;
         }
-        let add = |help: Option<&clap::builder::StyledStr>| help.map(|help| format!("{help} [default: {usual}{more}]"));
-        let (short, long) = (add(arg.get_help()), add(arg.get_long_help()));
-        let arg = if let Some(short) = short { arg.help(short) } else { arg };
-        let arg = if let Some(long) = long { arg.long_help(long) } else { arg };
-        arg.hide_default_value(true)
+        let said: Vec<String> = values.iter().map(|(value, when)| format!("{}: {value}", when.join(", "))).collect();
+        let help = arg.get_help().map(|help| format!("{help} [{}]", said.join("; ")));
+        arg.help(help.unwrap_or_default()).hide_default_value(true)
     })
+}
+
+/// `command` with short texts beside its flags for `-h`; `--help` keeps them whole.
+pub fn brief(command: Command) -> Command {
+    command.mut_args(|arg| match arg.get_help().map(ToString::to_string) {
+        Some(help) => arg.help(clause(&help)).long_help(help),
+        None => arg,
+    })
+}
+
+/// The first clause of a help text, its place in the paper and its default.
+fn clause(help: &str) -> String {
+    let (text, default) = match help.strip_suffix(']').and_then(|rest| rest.rsplit_once(" [")) {
+        Some((text, defaults)) => (text, defaults.split(';').next().filter(|usual| usual.starts_with("default"))),
+        None => (help, None),
+    };
+    let (text, place) = match text.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) {
+        Some((text, place)) if place.starts_with("ours") => (text, Some("ours")),
+        // What is longer explains.
+        Some((text, place)) => (text, Some(place).filter(|place| place.len() <= 40)),
+        None => (text, None),
+    };
+    let mut depth = 0;
+    let ends = text.char_indices().find(|&(at, c)| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth == 0 && [';', '.'].contains(&c) && text[at + 1..].starts_with(' ')
+    });
+    let short = &text[..ends.map_or(text.len(), |(at, _)| at)];
+    let place = place.map_or(String::new(), |place| format!(" ({place})"));
+    let default = default.map_or(String::new(), |usual| format!(" [{usual}]"));
+    format!("{short}{place}{default}")
 }

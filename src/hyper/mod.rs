@@ -4,7 +4,7 @@
 //! the paper (or begins with "ours"), its `default_value_t` is the paper's value. From this follow the help with every conditional default, `config.json`, the folder's name, the refusal of an
 //! idle or changed flag, and the sentence about a departure.
 //!
-//! What depends on other flags stands in rows of Rust: [`Hyper::PRESETS`], [`Hyper::IDLE`]. The first flag of a group of the
+//! What depends on other flags stands in rows of Rust: [`Hyper::PRESETS`], [`Hyper::FOLLOW`], [`Hyper::IDLE`]. The first flag of a group of the
 //! help has its `help_heading`, and those below it follow.
 
 mod departures;
@@ -26,24 +26,30 @@ use crate::catalog;
 use crate::weights::Published;
 
 pub use crate::bounds::{count, positive, within};
+pub use crate::headings::Heading;
 pub use departures::{Sets, as_usual, departures, departures_of_scoring, off_recipe, paper, recipe};
 pub use flags::{Flags, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
 pub(crate) use flags::{args, name};
 pub(crate) use folder::{begun, named};
 pub use folder::{data_name, folder};
 use help::headings;
-pub use help::{explained, optional, place, places, some, under};
+pub use help::{brief, explained, optional, place, places, some, under};
 pub use resolve::{Typed, choices, is_idle, looked_at, needed, refuse_idle, resolve, resolved, resolved_with};
 pub use values::{Size, two, when};
 
 /// Flags of training or scoring that some runs do not look at, and which runs do.
 pub type Idle<H> = (&'static [&'static str], fn(&H) -> bool);
 
+/// A flag, and what sets the defaults that follow it.
+pub type Follow<H> = (&'static str, fn(&mut H));
+
 /// A paper's hyperparameters.
 pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Defaults that depend on other flags. They run in this order; after each the flags that were typed are put back, so
     /// that defaults chain and what is typed always wins.
     const PRESETS: &'static [fn(&mut Self)] = &[];
+    /// Defaults that follow another flag where that one is typed: after the presets, in this order.
+    const FOLLOW: &'static [Follow<Self>] = &[];
     /// Flags that some runs do not look at.
     const IDLE: &'static [Idle<Self>] = &[];
     /// Flags whose values are choices that the paper itself has: no departures, and the help shows their defaults.
@@ -95,13 +101,13 @@ impl Weights {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usual {
     /// Everything random follows from this (ours)
-    #[arg(long, default_value_t = 1, help_heading = "Optimisation")]
+    #[arg(long, default_value_t = 1, help_heading = Heading::Optimisation)]
     pub seed: u64,
     /// Compute the network in bfloat16; losses and mining stay in f32 (the paper: f32)
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub amp: bool,
     /// Steps between two log lines (ours)
-    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = within(1..=1_000_000_000_u64), help_heading = "Machine")]
+    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = within(1..=1_000_000_000_u64), help_heading = Heading::Machine)]
     pub log_every: u64,
 }
 
@@ -141,7 +147,7 @@ pub fn usage(error: anyhow::Error) -> anyhow::Error {
 /// The flag, and what to type.
 pub fn check<H: Hyper>(h: &H) -> Result<()> {
     if let (Weights::Must(published), Some(Value::Null)) = (h.weights(), flags(h).get("weights")) {
-        let network = under::<H>("Network");
+        let network = under::<H>(Heading::Network);
         let others = choices(h, |flag| network.iter().any(|own| own == flag), |h| h.weights() == Weights::None);
         bail!(
             "training starts from ImageNet weights: say --weights FILE{}, --weights none to train from scratch{}{}",
@@ -164,12 +170,13 @@ pub fn sound<H: Hyper, S: Args>() -> Result<()> {
     let all = args::<All<H>>();
     placed::<All<H>>()?;
     placed::<S>()?;
-    let bare = headings::<All<H>>().into_iter().find(|(_, heading)| heading.is_empty());
+    let bare = headings::<All<H>>().into_iter().find(|(_, heading)| heading.is_none());
     bare.map_or(Ok(()), |(flag, _)| Err(anyhow!("--{flag} has no heading")))?;
     let known: BTreeSet<String> = all.iter().chain(&args::<S>()).map(name).collect();
     let named = H::NAMED.iter().flat_map(|flag| flag.trim_start_matches('?').split('|'));
     let idle = H::IDLE.iter().flat_map(|(flags, _)| flags.iter().copied()).chain(H::LENGTH.iter().copied());
-    for flag in named.chain(idle).chain(H::AXES.iter().copied()) {
+    let followed = H::FOLLOW.iter().map(|(flag, _)| *flag);
+    for flag in named.chain(idle).chain(followed).chain(H::AXES.iter().copied()) {
         ensure!(known.contains(flag), "a row names --{flag}, which does not exist");
     }
     resolve::<H>(&Map::new(), &|_| ()).map(drop)

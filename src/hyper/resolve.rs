@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::flags::{Flags, args, blank, flags, name, with};
 use super::help::under;
-use super::{All, Hyper, Usual, Weights, check, usage};
+use super::{All, Heading, Hyper, Usual, Weights, check, usage};
 
-/// The flags that `typed` and `pin` lead to: the bare defaults, then each preset, with what is pinned and then what was
-/// typed put back after it.
+/// The flags that `typed` and `pin` lead to: the bare defaults, then each preset, then what follows what was typed, with what
+/// is pinned and then what was typed put back after each.
 ///
 /// # Errors
 /// Where a flag does not take its value.
@@ -23,7 +23,8 @@ pub fn resolve<H: Hyper>(typed: &Flags, pin: &dyn Fn(&mut H)) -> Result<All<H>> 
         with(&h, &own)
     };
     let mut h = settled(blank()?)?;
-    for preset in H::PRESETS {
+    let follow = H::FOLLOW.iter().filter(|(flag, _)| own.contains_key(*flag)).map(|(_, follow)| follow);
+    for preset in H::PRESETS.iter().chain(follow) {
         preset(&mut h);
         h = settled(h)?;
     }
@@ -93,7 +94,7 @@ pub fn refuse_idle<H: Hyper>(h: &H, typed: &Flags, whose: Typed) -> Result<()> {
 }
 
 /// The flags under a heading of the help that a run with these looks at, with their values.
-pub fn looked_at<H: Hyper>(h: &All<H>, heading: &str) -> Vec<(String, Value)> {
+pub fn looked_at<H: Hyper>(h: &All<H>, heading: Heading) -> Vec<(String, Value)> {
     let all = flags(h);
     let own = under::<H>(heading).into_iter().filter(|flag| !is_idle(&h.own, flag) && !all[flag].is_null());
     own.map(|flag| (flag.clone(), all[&flag].clone())).collect()

@@ -48,7 +48,9 @@ pub mod prelude {
     pub use crate::claims::{Claims, Column, Theirs};
     pub use crate::deploy::About;
     pub use crate::distance::Metric;
-    pub use crate::hyper::{self, Hyper, Idle, Size, Weights, as_usual, count, positive, shown, when, within};
+    pub use crate::hyper::{
+        self, Follow, Heading, Hyper, Idle, Size, Weights, as_usual, count, positive, shown, when, within,
+    };
     pub use crate::losses::Tally;
     pub use crate::models::{Network, channels_last, layers::Scope};
     pub use crate::optim::Rule;
@@ -99,11 +101,15 @@ pub trait Paper: Sized + 'static {
     const NAME: &'static str;
     /// Authors, title, number.
     const CITATION: &'static str;
-    /// The lines below `--help`.
-    const START: &'static str = "";
+    /// Flags of the paper's own training beside its defaults and `--weights`, for the lines below `--help`.
+    const TRAIN: &'static str = "";
+    /// Further lines there: for what, and how.
+    const START: &'static [(&'static str, &'static str)] = &[];
+    /// What is to be said below them.
+    const NOTE: &'static str = "";
     /// What the user brings to `embed`.
     const BRINGS: Brings = Brings::Images;
-    /// Flags under "Data" that say how a photo is seen, which `embed` takes too: the run's where they are not given.
+    /// Flags under [`Heading::Data`] that say how a photo is seen, which `embed` takes too: the run's where they are not given.
     const SEEN: &'static [&'static str] = &[];
     /// Verbs that do with a network what it is for.
     const USES: &'static [Use] = &[];

@@ -10,7 +10,7 @@ use tch::nn::VarStore;
 
 use super::Paper;
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags, Hyper};
+use crate::hyper::{self, All, Flags, Heading, Hyper};
 use crate::run::config::{BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run,
@@ -173,7 +173,7 @@ impl<P: Paper> Nets<'_, P> {
     pub(crate) fn mark(&self) -> String {
         let mut config = self.config.clone();
         if self.stand == Stand::Published {
-            let network = hyper::under::<P::Hyper>("Network");
+            let network = hyper::under::<P::Hyper>(Heading::Network);
             config.flags.retain(|flag, _| network.contains(flag));
             config.flags.insert("weights".into(), json!(self.content()));
             config.data = Value::Null;
@@ -199,7 +199,7 @@ impl<P: Paper> Nets<'_, P> {
         };
         let (detector, how) = (detector::<P>(how), verbs::embedding::<P::Scoring>(hyper::flags(how)));
         let words: Vec<String> = std::env::args().collect();
-        let network: Flags = hyper::looked_at(self.h, "Network").into_iter().collect();
+        let network: Flags = hyper::looked_at(self.h, Heading::Network).into_iter().collect();
         let program = format!("{} {}", P::NAME, env!("CARGO_PKG_VERSION"));
         json!({
             "program": program, "command": words, "weights": one(json!(weights)), "weights_blake3": one(json!(hashes)),
@@ -393,7 +393,7 @@ pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<Read> 
 /// Which network a file was taken for, and which one it is of where its name says it.
 fn taken_for<P: Paper>(h: &P::Hyper, file: &Path) -> String {
     let (ours, usual) = (hyper::flags(h), hyper::blank::<P::Hyper>().map(|usual| hyper::flags(&usual)));
-    let network = hyper::under::<P::Hyper>("Network");
+    let network = hyper::under::<P::Hyper>(Heading::Network);
     let axis = |flag: &str| P::Hyper::AXES.contains(&flag) && network.iter().any(|known| known == flag);
     let shown = |(flag, value): (&String, &Value)| {
         let usual = usual.as_ref().is_ok_and(|usual| usual.get(flag) == Some(value));

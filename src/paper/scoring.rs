@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use super::nets::{Loaded, Nets, Stand, detector, file_of, opened, with_run};
 use super::{Evaluation, Paper};
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags};
+use crate::hyper::{self, All, Flags, Heading};
 use crate::report::Report;
 use crate::results::Results;
 use crate::run::config::typed_as;
@@ -148,7 +148,7 @@ pub fn departures<P: Paper>(h: &All<P::Hyper>) -> Vec<String> {
 
 /// The same; of published weights what is known: the network, and how it is tested.
 fn departing<P: Paper>(h: &All<P::Hyper>, stand: Stand) -> Vec<String> {
-    let (outside, network) = (stand == Stand::Published, hyper::under::<P::Hyper>("Network"));
+    let (outside, network) = (stand == Stand::Published, hyper::under::<P::Hyper>(Heading::Network));
     let trained = if outside { &[] } else { P::DEPARTURES_TRAINING };
     let some = P::DEPARTURES_WHERE.iter().chain(trained).filter(|(holds, _)| holds(&h.own)).map(|(_, text)| *text);
     let unknown = outside.then_some("how these weights were trained, and on what, is not known here");
@@ -160,9 +160,9 @@ fn departing<P: Paper>(h: &All<P::Hyper>, stand: Stand) -> Vec<String> {
 pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: Option<String>, device: &str) -> Report {
     let mut facts = vec![("data".to_string(), data.to_string())];
     // Of published weights nobody here knows how they were trained.
-    let trained = steps.is_some();
-    for heading in ["Network", "Loss", "Batches"].iter().take(if trained { 3 } else { 1 }) {
-        facts.extend(hyper::looked_at(h, heading).into_iter().map(|(flag, value)| (flag, typed_as(&value))));
+    let trained = if steps.is_some() { 3 } else { 1 };
+    for heading in [Heading::Network, Heading::Loss, Heading::Batches].iter().take(trained) {
+        facts.extend(hyper::looked_at(h, *heading).into_iter().map(|(flag, value)| (flag, typed_as(&value))));
     }
     if let Some(steps) = steps {
         facts.push(("steps".into(), steps));
@@ -223,7 +223,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         older::set_aside_later(&at, step, Some(&file))?;
         let path = at.join(file);
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
-        let network = hyper::looked_at(nets.h, "Network");
+        let network = hyper::looked_at(nets.h, Heading::Network);
         let words: Vec<String> = network.iter().map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect();
         let answer = tch::no_grad(|| forward(&examples)).size();
         let step = (nets.stand != Stand::Published).then_some(step);

@@ -11,7 +11,7 @@ use tch::nn::VarStore;
 use super::nets::{Nets, Stand, config_of, folder_of, started};
 use super::{Brings, Paper, Plan};
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Hyper};
+use crate::hyper::{self, All, Heading, Hyper};
 use crate::run::config::{self, Config, typed_as};
 use crate::run::{
     Run, checkpoint,
@@ -159,7 +159,7 @@ fn settled<P: Paper>(h: &All<P::Hyper>, at: &Path, run: &Run) -> Result<All<P::H
 fn what<H: Hyper>(h: &All<H>) -> String {
     let axes = H::AXES.iter().chain(Some(&"loss").filter(|flag| !H::AXES.contains(flag)));
     let axes = axes.map(|flag| hyper::shown(h, flag)).filter(|value| !value.is_empty());
-    let batches = hyper::looked_at(h, "Batches").into_iter().filter(|(_, value)| *value != false);
+    let batches = hyper::looked_at(h, Heading::Batches).into_iter().filter(|(_, value)| *value != false);
     axes.chain(batches.map(|(flag, value)| format!("{flag} {}", typed_as(&value)))).collect::<Vec<_>>().join(", ")
 }
 

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, Command, Subcommand};
 
 use crate::device::machine::{MachineFlags, SharedFlags, TrainingFlags};
-use crate::hyper::{self, All};
+use crate::hyper::{self, All, Heading, Hyper, Weights};
 use crate::paper::{Brings, Paper};
 use crate::tasks::kept::Keeping;
-use crate::{shell, verbs};
+use crate::{catalog, shell, verbs};
 
 /// Flags of `train` and `reproduce`.
 #[derive(Args)]
 pub(super) struct Training<H: Args> {
     /// Run folder [default: data/runs/PAPER/ and a name made from the flags]
-    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    #[arg(long, value_name = "DIR", help_heading = Heading::Machine)]
     pub(super) run: Option<PathBuf>,
     #[command(flatten)]
     pub(super) hyper: All<H>,
@@ -25,19 +25,19 @@ pub(super) struct Training<H: Args> {
 #[derive(Args)]
 pub(super) struct Reproduce<H: Args, S: Args> {
     /// A table or figure of the paper instead of one run, each cell in a run folder of its own
-    #[arg(long, value_name = "NAME", help_heading = "Study")]
+    #[arg(long, value_name = "NAME", help_heading = Heading::Study)]
     pub(super) table: Option<String>,
     /// Train with each of these seeds, e.g. 1,2,3 or 1-3, and average
-    #[arg(long, value_name = "LIST", conflicts_with = "seed", help_heading = "Study")]
+    #[arg(long, value_name = "LIST", conflicts_with = "seed", help_heading = Heading::Study)]
     pub(super) seeds: Option<String>,
     /// Train and test on each of these splits of a set that has several, e.g. 1-20, and average
-    #[arg(id = "several-splits", long = "splits", value_name = "LIST", help_heading = "Study")]
+    #[arg(id = "several-splits", long = "splits", value_name = "LIST", help_heading = Heading::Study)]
     pub(super) splits: Option<String>,
     /// List what it needs instead: data, weights, steps, memory, and hours on this machine by some steps of each kind
-    #[arg(long, help_heading = "Study")]
+    #[arg(long, help_heading = Heading::Study)]
     pub(super) plan: bool,
     /// Only these rows of the table, e.g. the first and third: 1,3, or by what they are called
-    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "table", help_heading = "Study")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "table", help_heading = Heading::Study)]
     pub(super) only: Vec<String>,
     #[command(flatten)]
     pub(super) training: Training<H>,
@@ -49,13 +49,13 @@ pub(super) struct Reproduce<H: Args, S: Args> {
 #[derive(Args)]
 pub(super) struct Made {
     /// Run folder that train made
-    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    #[arg(long, value_name = "DIR", help_heading = Heading::Machine)]
     pub(super) run: Option<PathBuf>,
     /// Take the network as training found it instead: what training was worth (scores and models go into DIR/untrained)
-    #[arg(long, help_heading = "Scoring")]
+    #[arg(long, help_heading = Heading::Scoring)]
     pub(super) untrained: bool,
     /// Take the best checkpoint by the scores of train --score-every, not the newest (scores and models go into DIR/best)
-    #[arg(long, conflicts_with = "untrained", help_heading = "Scoring")]
+    #[arg(long, conflicts_with = "untrained", help_heading = Heading::Scoring)]
     pub(super) best: bool,
 }
 
@@ -158,13 +158,43 @@ pub(super) enum Verb<H: Args, S: Args> {
     },
 }
 
-/// The command line of a paper.
+/// The command line of a paper, as it is read by people.
 pub fn command<P: Paper>() -> Command {
-    let command = Command::new(P::NAME).version(env!("CARGO_PKG_VERSION")).about(P::CITATION).after_help(P::START);
+    let (network, published) = (hyper::under::<P::Hyper>(Heading::Network), ["evaluate", "embed", "export"]);
+    let uses = P::USES.iter().map(|verb| verb.name);
+    let explained = |command: Command, verb: &str| {
+        command
+            .mut_subcommand(verb, |of| hyper::explained::<P::Hyper>(of, |flag| network.iter().any(|own| own == flag)))
+    };
+    let command = ["reproduce", "train"].into_iter().fold(plain::<P>(), |command, verb| {
+        command.mut_subcommand(verb, |of| hyper::explained::<P::Hyper>(of, |_| true))
+    });
+    let published = published.into_iter().chain(uses).filter(|_| P::PUBLISHED);
+    published.fold(command, explained).mut_subcommands(hyper::brief).after_help(start::<P>())
+}
+
+/// The lines below the help: how to begin.
+fn start<P: Paper>() -> String {
+    let weights = hyper::blank::<P::Hyper>().ok().and_then(|h| match h.weights() {
+        Weights::Must(published) => published.fetch.first().map(|name| format!(" --weights {}", catalog::file(name))),
+        _ => None,
+    });
+    let mut tables: Vec<&str> = P::STUDIES.iter().map(|study| study.name).collect();
+    tables.dedup();
+    let train = format!("train{}{}, then evaluate --run DIR", P::TRAIN, weights.unwrap_or_default());
+    let tables = (!tables.is_empty()).then(|| format!("reproduce --table {}", tables.join("|")));
+    let rows = [("Quick start", "reproduce --data drawn".to_string()), ("The paper", train)].into_iter();
+    let rows = rows.chain(tables.map(|tables| ("Its tables", tables)));
+    let rows = rows.chain(P::START.iter().map(|&(what, line)| (what, line.to_string())));
+    let lines: Vec<String> = rows.map(|(what, line)| format!("{:<14}{} {line}", format!("{what}:"), P::NAME)).collect();
+    let note = if P::NOTE.is_empty() { String::new() } else { format!("\n\n{}", P::NOTE) };
+    lines.join("\n") + &note
+}
+
+/// The same, without what people alone read: the defaults that hang on others.
+pub(super) fn plain<P: Paper>() -> Command {
+    let command = Command::new(P::NAME).version(env!("CARGO_PKG_VERSION")).about(P::CITATION);
     let command = Verb::<P::Hyper, P::Scoring>::augment_subcommands(command.subcommand_required(true));
-    let command = ["reproduce", "train"]
-        .into_iter()
-        .fold(command, |command, verb| command.mut_subcommand(verb, hyper::explained::<P::Hyper>));
     let brings = clap::Arg::new("brings").required(true).value_parser(clap::value_parser!(PathBuf));
     let brings = match P::BRINGS {
         Brings::Images => brings
@@ -177,16 +207,16 @@ pub fn command<P: Paper>() -> Command {
             .value_name("DIR")
             .help("Folder of what is to be embedded, searched with its subfolders"),
     };
-    let seen = |verb: Command| hyper::optional::<P::Hyper>(verb, "Data", |flag| P::SEEN.contains(&flag));
+    let seen = |verb: Command| hyper::optional::<P::Hyper>(verb, Heading::Data, |flag| P::SEEN.contains(&flag));
     let command = command
         .mut_subcommand("embed", published::<P>)
         .mut_subcommand("export", published::<P>)
         .mut_subcommand("evaluate", published::<P>)
-        .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, "Data", |_| true)))
+        .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, Heading::Data, |_| true)))
         .mut_subcommand("embed", |verb| seen(verb.arg(brings)))
         .mut_subcommand("export", seen)
         .mut_subcommand("data", |verb| {
-            hyper::optional::<P::Hyper>(verb, "Data", |_| true).mut_arg("data", |arg| arg.required(true))
+            hyper::optional::<P::Hyper>(verb, Heading::Data, |_| true).mut_arg("data", |arg| arg.required(true))
         });
     let command = ["evaluate", "embed", "export"].into_iter().fold(command, |command, verb| {
         command.mut_subcommand(verb, |command| verbs::helped::<P::Scoring>(command, verb))
@@ -234,10 +264,10 @@ fn published<P: Paper>(verb: Command) -> Command {
         let weights = clap::Arg::new("weights").long("weights").value_name("FILE").hide(true).value_parser(refused);
         return verb.mut_arg("run", |run| run.required(true)).arg(weights);
     }
-    let network = hyper::under::<P::Hyper>("Network");
+    let network = hyper::under::<P::Hyper>(Heading::Network);
     // One of the two is required, and said as that.
     let made = clap::ArgGroup::new("made").args(["run", "weights"]).required(true);
-    hyper::optional::<P::Hyper>(verb, "Network", |_| true).group(made).mut_args(|arg| match arg.get_long() {
+    hyper::optional::<P::Hyper>(verb, Heading::Network, |_| true).group(made).mut_args(|arg| match arg.get_long() {
         Some("untrained" | "best") => arg.conflicts_with("weights"),
         Some("weights") => {
             arg.value_name("FILE").help("Published weights of the whole network, in place of a run (into data/runs/)")
@@ -251,7 +281,7 @@ fn published<P: Paper>(verb: Command) -> Command {
 fn baselines<P: Paper>(verb: Command) -> Command {
     let Some((what, _)) = P::BASELINES else { return verb };
     let flag = clap::Arg::new("baselines").long("baselines").action(clap::ArgAction::SetTrue).requires("data");
-    let flag = flag.conflicts_with_all(["run", "untrained", "best"]).help_heading("Scoring");
+    let flag = flag.conflicts_with_all(["run", "untrained", "best"]).help_heading(Heading::Scoring);
     verb.arg(flag.help(format!("Score {what} on --data instead of a run: what a network has to beat")))
         .mut_group("made", |made| made.arg("baselines"))
 }

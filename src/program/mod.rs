@@ -3,21 +3,23 @@
 mod line;
 mod work;
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::FromArgMatches;
+use clap::error::ErrorKind;
 use serde_json::json;
 
-use crate::hyper::{self, All};
+use crate::hyper::{self, All, Heading};
 use crate::paper::{self, Paper};
 use crate::run::stop::{self, Stopped};
 use crate::say::print;
 use crate::{claims, runs, shell, verbs};
 
-use line::Verb;
 pub use line::command;
+use line::{Verb, plain};
 use work::{baselines_verb, data_verb, embed_verb, evaluate_verb, reproduce, to_embed, use_of};
 
 /// A paper's program: its command line, its verb, its end.
@@ -25,7 +27,13 @@ pub fn main<P: Paper>() -> ExitCode {
     if std::env::args().skip(1).eq(["sound".to_string()]) {
         return ended(sound::<P>);
     }
-    let matches = command::<P>().try_get_matches().unwrap_or_else(|error| crate::say::misused(&error));
+    // Help takes longer to make than all else.
+    let helps = |error: &clap::Error| error.kind() == ErrorKind::DisplayHelp;
+    let matches = match plain::<P>().try_get_matches() {
+        Err(error) if helps(&error) => command::<P>().try_get_matches(),
+        matches => matches,
+    };
+    let matches = matches.unwrap_or_else(|error| crate::say::misused(&error));
     ended(|| {
         stop::answer()?;
         let (name, of) = matches.subcommand().context("no verb")?;
@@ -99,12 +107,26 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
     })
 }
 
-/// The verb `sound`, which only tests know. Checks the rows of a paper's tables: every flag that they name exists and has a place, every recipe is one of its
-/// flags'. Prints what a test needs: the names of the scores that claims and tables are of.
+/// The verb `sound`, which only tests know. Checks the rows of a paper's tables: every flag that they name exists and has a
+/// place, every recipe is one of its flags'. Prints what a test needs: the names of the scores that claims and tables are of,
+/// and what the names of those that count begin with.
 fn sound<P: Paper>() -> Result<()> {
     hyper::sound::<P::Hyper, P::Scoring>()?;
     verbs::sound::<P::Scoring>()?;
-    let mut named = std::collections::BTreeSet::new();
+    let names = |of: Vec<clap::Arg>| of.iter().map(hyper::name).collect::<BTreeSet<String>>();
+    let (data, scoring) = (hyper::under::<P::Hyper>(Heading::Data), names(hyper::args::<P::Scoring>()));
+    let lost = P::SEEN.iter().find(|flag| !data.iter().any(|known| known == *flag));
+    lost.map_or(Ok(()), |flag| Err(anyhow!("SEEN: no flag of the data is --{flag}")))?;
+    let looked_at = P::BASELINES.map_or(&[][..], |(_, flags)| flags);
+    let lost = looked_at.iter().find(|flag| !scoring.contains(**flag));
+    lost.map_or(Ok(()), |flag| Err(anyhow!("BASELINES: no flag of scoring is --{flag}")))?;
+    for verb in P::USES {
+        // A verb lists the flags of several papers.
+        let known = verb.scoring.is_empty() || verb.scoring.iter().any(|flag| scoring.contains(*flag));
+        ensure!(known, "{}: of the flags of scoring that it takes there is none", verb.name);
+    }
+    let of_weights = P::THEIRS.iter().filter_map(|known| known.score);
+    let mut named: BTreeSet<String> = of_weights.map(|(score, _, _)| score.to_string()).collect();
     for table in P::CLAIMS {
         for (place, besides, _, cells) in table.rows {
             let fits = cells.len() <= table.columns.len() && cells.iter().all(|cell| cell.len() <= table.metrics.len());
@@ -127,10 +149,9 @@ fn sound<P: Paper>() -> Result<()> {
             hyper::paper(&[row.1]).with_context(|| format!("table {}: {}", study.name, row.0))?;
         }
     }
-    let flags: Vec<String> =
-        hyper::flags(&hyper::blank::<All<P::Hyper>>()?).into_iter().map(|(name, _)| name).collect();
-    let tables: std::collections::BTreeSet<&str> = P::STUDIES.iter().map(|study| study.name).collect();
-    print(json!({"flags": flags, "scores": named, "tables": tables}))
+    let (flags, tables) = (names(hyper::args::<All<P::Hyper>>()), P::STUDIES.iter().map(|study| study.name));
+    let tables: BTreeSet<&str> = tables.collect();
+    print(json!({"flags": flags, "scores": named, "count": P::COUNT, "tables": tables}))
 }
 
 /// The `main` of a paper's binary.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::line::{Card, Embed, Evaluate, Made, Reproduce, Using};
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags, Typed};
+use crate::hyper::{self, All, Flags, Heading, Typed};
 use crate::outputs::{check_out, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
@@ -58,7 +58,7 @@ fn chosen<P: Paper>(
     let (mut opened, run) = match made.run {
         Some(at) => paper::opened::<P>(&at, machine)?,
         None => {
-            let network = hyper::under::<P::Hyper>("Network");
+            let network = hyper::under::<P::Hyper>(Heading::Network);
             let typed = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| network.contains(name));
             paper::published::<P>(hyper::resolved(&typed.collect())?, machine)?
         }
@@ -98,7 +98,7 @@ fn keeps<P: Paper>(keeping: &Keeping, nets: &paper::Nets<'_, P>, how: &P::Scorin
 pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatches) -> Result<()> {
     let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, ("evaluate", of))?;
     let h = &opened.h;
-    let others = hyper::under::<P::Hyper>("Data");
+    let others = hyper::under::<P::Hyper>(Heading::Data);
     let typed: Flags = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
     let outside = opened.stand == Stand::Published;
     ensure!(

@@ -15,6 +15,7 @@ use tch::{Device, Tensor};
 use super::{Brought, Rows};
 use crate::datasets::{self, Decode, Photo, Source};
 use crate::files;
+use crate::headings::Heading;
 use crate::outputs::{self, MADE_BY, mark};
 use crate::say::{Bar, note, say, thousands};
 use crate::source::View;
@@ -46,10 +47,10 @@ pub const NO_FACE: &str = "no face";
 #[derive(Args, Debug, Clone)]
 pub struct Keeping {
     /// Leave out the photos that cannot be used: they have no row, and what is written names them
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, help_heading = Heading::Machine)]
     pub skip_unreadable: bool,
     /// Folder in which what the network says of photos is kept piece by piece: what was interrupted goes on, and photos that did not change are not looked at again; verbs may share it [default: kept in the folder --out, or FILE.kept]
-    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    #[arg(long, value_name = "DIR", help_heading = Heading::Machine)]
     pub kept: Option<PathBuf>,
 }
 

@@ -227,6 +227,10 @@ fn programs_are_sound_and_every_verb_works() {
             let known = scores.contains_key(name) || case.elsewhere.iter().any(|start| name.starts_with(start));
             assert!(known, "a claim is of {name:?}, which evaluate does not give: {:?}", scores.keys());
         }
+        for start in said["count"].as_array().expect("names").iter().filter_map(Value::as_str) {
+            let known = scores.keys().any(|name| name.starts_with(start));
+            assert!(known, "{start:?} counts, which evaluate does not give: {:?}", scores.keys());
+        }
         let page = place.read("run/report.html");
         assert!(page.contains("<svg") && !page.contains("src=\"http"));
         assert!(page.split("<nav").next().is_some_and(|first| first.contains(says)), "{says}");

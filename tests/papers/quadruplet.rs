@@ -147,10 +147,12 @@ fn table_1_has_a_column_for_each_of_the_papers_sets_that_is_here() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(place.path("data/runs/quadruplet/table-1/table.json").exists());
     // A small set starts from the run of its model in a table's folder; the folder without --start is another.
-    let start = "train --data @cuhk01 --start @all --model quadruplet --steps 1";
+    let start = "train --data @cuhk01 --start @all --model quadruplet --steps 1 --lr 0.005";
     assert!(run(&place.args(start).join(" ")).status.success());
     let named = place.path("data/runs/quadruplet/cuhk01-startall-people5-small-quadruplet-1");
-    assert!(named.join("config.json").exists());
+    // What follows a flag follows it where it is typed as what it would be anyway, too.
+    let flags = crate::common::json(&named.join("config.json"))["flags"].clone();
+    assert_eq!((&flags["lr2"], &flags["steps2"]), (&json!(0.0005), &json!(1)));
     // Begun by an older version, it keeps its name.
     fs::rename(&named, place.path("data/runs/quadruplet/cuhk01-people5-small-quadruplet-1")).expect("renamed");
     assert!(run(&place.args(start).join(" ")).status.success() && !named.exists());

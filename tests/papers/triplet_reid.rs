@@ -95,14 +95,14 @@ fn flags_that_cannot_train_are_answered_in_one_line() {
         (2, "train @run --k 9223372036854775807", "--k|2 to 32768"),
         (2, "train @run --t1 18446744073709551615", "--t1"),
         (2, "train @run --loss triplet --triplets 1000000000000 ~--p ~--k", "--triplets"),
-        (2, "train @run --workers 100000", "--workers|say 1 to 1024"),
+        (2, "train @run --workers 100000", "--workers|say 1 to 256"),
         (2, "train @run --margin 1e300", "--margin"),
         (2, "train @run --k 1", "--k|say 2"),
         (2, "train @run --p 1", "--p|say 2"),
         (1, "train @run --p 30", "--p 6 or fewer"),
         (2, "train @run --size 100", "--size|256x128"),
         (1, "train @run --size 100x50", "--size 100x50|multiples of 32"),
-        (1, "train @run --shrink 3", "--shrink 3"),
+        (2, "train @run --shrink 3", "--shrink 3|2, 4, 8"),
         (2, "train @run --lr=-1", "--lr|above 0"),
         (2, "train @run --margin big", "--margin|soft"),
         (2, "train @run --loss lifted --margin soft", "--margin soft|--margin 0.2"),
@@ -130,8 +130,12 @@ fn defaults_chain_and_are_in_the_help() {
     has(
         &help,
         "[default: 18; lunet: 32; drawn: 12]|[default: 256x128; lunet: 128x64; drawn: 64x32]|\
-         [default: trinet; drawn: lunet]",
+         [default: trinet; drawn: lunet]|\
+         [default: soft; batch-hard-nonzero, lifted-pairs: 0.2; batch-all-nonzero: 0.5; lifted: 1]",
     );
+    has(&place.program.good(&["train", "-h"]), "People a batch, P (Section 4.4) [default: 18]\n");
+    let help = place.program.good(&["evaluate", "--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    has(&help, "[default: trinet]|[default: 256x128; lunet: 128x64]");
     place.good("train @run --data drawn --t1 1 --loss lifted ~--net ~--k ~--t0");
     let flags = place.json("run/config.json")["flags"].clone();
     for (flag, value) in [("net", "lunet"), ("margin", "1"), ("size", "32x32")] {
