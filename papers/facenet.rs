@@ -89,7 +89,8 @@ struct Flags {
     /// Further random faces a batch, never anchor or positive (Section 3.2)
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = within(0..=65_536_usize))]
     negatives: usize,
-    /// Faces computed at once; a batch of more goes through twice (gradient caching); left out, 90 on a CPU and what fits a GPU's memory (ours)
+    /// Faces computed at once; a batch of more goes through twice (gradient caching); left out, 90 on a CPU and what
+    /// fits a GPU's memory (ours)
     #[arg(long, value_name = "N", value_parser = within(4..=65_536_usize))]
     chunk: Option<usize>,
     /// Training augmentation (the paper states none)
@@ -427,9 +428,9 @@ impl Paper for Facenet {
         ],
         rows: &[
             ("Section 5.6", "", |h, _| (h.net, h.data.crop) = (Nn1, Some(0.55)), &[&[98.87]]),
-            ("Section 5.6, extra face alignment", "", NN1, &[&[99.63]]),
-            ("Section 5.7, first 100 frames", "", NN1, &[&[], &[95.12]]),
-            ("Section 5.7, first 1000 frames", "", NN1, &[&[], &[], &[95.18]]),
+            ("Section 5.6, extra face alignment", "", |h, _| h.net = Nn1, &[&[99.63]]),
+            ("Section 5.7, first 100 frames", "", |h, _| h.net = Nn1, &[&[], &[95.12]]),
+            ("Section 5.7, first 1000 frames", "", |h, _| h.net = Nn1, &[&[], &[], &[95.18]]),
         ],
     }];
 
@@ -438,10 +439,10 @@ impl Paper for Facenet {
             name: "3",
             title: "Table 3: networks (NNS1 165x165, 82.4 ± 2.4, and NNS2 140x116, 51.9 ± 2.9, have unpublished layers)",
             rows: &[
-                ("NN1 220x220", |h, _| network(h, Nn1, 56), &["87.9", "1.9"]),
-                ("NN2 224x224", |h, _| network(h, Nn2, 56), &["89.4", "1.6"]),
-                ("NN3 160x160", |h, _| network(h, Nn3, 40), &["88.3", "1.7"]),
-                ("NN4 96x96", |h, _| network(h, Nn4, 32), &["82.0", "2.3"]),
+                ("NN1 220x220", |h, _| table_3(h, Nn1, 56), &["87.9", "1.9"]),
+                ("NN2 224x224", |h, _| table_3(h, Nn2, 56), &["89.4", "1.6"]),
+                ("NN3 160x160", |h, _| table_3(h, Nn3, 40), &["88.3", "1.7"]),
+                ("NN4 96x96", |h, _| table_3(h, Nn4, 32), &["82.0", "2.3"]),
             ],
             ..TABLES
         },
@@ -497,10 +498,9 @@ const TABLES: Study<Flags, Scoring> = Study {
     }],
     ..Study::PLAIN
 };
-const NN1: hyper::Sets<Flags, Scoring> = |h, _| h.net = Nn1;
 
 /// A row of Table 3; of drawn faces a fraction of channels and pixels, the sizes still in the paper's order.
-fn network(h: &mut Flags, net: FaceNet, drawn: u32) {
+fn table_3(h: &mut Flags, net: FaceNet, drawn: u32) {
     (h.net, h.size) = (net, net.size());
     when(h.data.data == "drawn", || (h.size, h.shrink, h.batch_norm, h.steps) = (drawn, 8, true, 40));
 }

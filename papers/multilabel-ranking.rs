@@ -7,9 +7,10 @@
 //! ```
 //!
 //! The paper's text was not at hand, its result tables least of all, and no remembered number is shown in their place.
-//! Losses, heads, decisions and metrics are those of the authors' published program; VGG16 from ImageNet weights, SGD with
-//! momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells is ours,
-//! and every flag's help says which it is. What this did reach, on which data, stands in papers/multilabel-ranking.md.
+//! Losses, heads, decisions and metrics are those of the authors' published program; VGG16 from ImageNet weights, SGD
+//! with momentum 0.9, rate 0.001 and weight decay 5e-5 are from two readers' notes on the paper; what neither tells is
+//! ours, and every flag's help says which it is. What this did reach, on which data, stands in
+//! papers/multilabel-ranking.md.
 
 use std::time::Duration;
 
@@ -60,13 +61,15 @@ use Net::{Mlp, Small, Vgg16 as Vgg};
 
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
-    /// Data set folder (VOC2007, COCO, NUS-WIDE, a folder with labels.csv), a Mulan set as DIR/NAME, or drawn for the built-in set (ours)
+    /// Data set folder (VOC2007, COCO, NUS-WIDE, a folder with labels.csv), a Mulan set as DIR/NAME, or drawn for the
+    /// built-in set (ours)
     #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare, help_heading = Heading::Data)]
     data: String,
     /// Network (readers' notes: VGG16)
     #[arg(long, value_enum, default_value_t = Vgg, help_heading = Heading::Network)]
     net: Net,
-    /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none (readers' notes: ImageNet's)
+    /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none (readers' notes:
+    /// ImageNet's)
     #[arg(long, value_name = "FILE|none")]
     weights: Option<String>,
     /// Width of the mlp's two hidden layers (ours)
@@ -81,7 +84,8 @@ struct Flags {
     /// What the heads read; the authors' program has all three (authors' program: the feature)
     #[arg(long, value_enum, default_value_t = HeadInput::Fc7)]
     head_input: HeadInput,
-    /// n: the count head tells 1 to n labels, the last meaning n or more; with fewer classes n is their number (authors' program and readers' notes: 4)
+    /// n: the count head tells 1 to n labels, the last meaning n or more; with fewer classes n is their number
+    /// (authors' program and readers' notes: 4)
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64))]
     most: i64,
     /// Loss of the first stage (the paper's abstract: lsep)
@@ -99,10 +103,12 @@ struct Flags {
     /// Training augmentation (ours)
     #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
     augment: Augment,
-    /// Share of the training items that is set aside to choose k and the threshold of the rivals; with 0 they are chosen on the training items themselves; the authors' program has such a part, of unknown size (ours)
+    /// Share of the training items that is set aside to choose k and the threshold of the rivals; with 0 they are
+    /// chosen on the training items themselves; the authors' program has such a part, of unknown size (ours)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5))]
     dev: f64,
-    /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which (ours)
+    /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which
+    /// (ours)
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), help_heading = Heading::Optimisation)]
     epochs: u64,
     /// Passes of the second stage, which trains the heads on the frozen network; see --epochs (ours)
@@ -117,7 +123,8 @@ struct Flags {
     /// L2 weight decay (readers' notes: 5e-5)
     #[arg(long, default_value_t = 5e-5, value_parser = within(0. ..=1e6))]
     weight_decay: f64,
-    /// Largest norm of the first stage's gradient, larger ones are scaled down; 0 is none; BP-MLL's sums of exponentials want it (ours)
+    /// Largest norm of the first stage's gradient, larger ones are scaled down; 0 is none; BP-MLL's sums of
+    /// exponentials want it (ours)
     #[arg(long, value_name = "NORM", default_value_t = 0., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
     clip: f64,
 }
@@ -158,9 +165,57 @@ impl Hyper for Flags {
 /// Whose labels are shown and written.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
-    /// The head whose decision the report's pictures show, whose labels tag and embed write, and whose numbers an exported model gives after the scores (ours)
+    /// The head whose decision the report's pictures show, whose labels tag and embed write, and whose numbers an
+    /// exported model gives after the scores (ours)
     #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = Heading::Export)]
     decision: Decision,
+}
+
+// ---- The losses ---------------------------------------------------------------------------------------------------
+
+/// The loss terms of scores `f` `[B, K]` of a batch.
+fn terms(h: &Flags, f: &Tensor, batch: &LabelBatch) -> Tally {
+    match (h.loss, &batch.pairs) {
+        (Lsep, Some(pairs)) => losses::lsep_of(f, pairs), // Φ(Y; t)
+        (Lsep, None) => losses::lsep(f, &batch.labels),
+        (Hinge, _) => losses::hinge(f, &batch.labels, h.margin),
+        (Warp, _) => losses::warp(f, &batch.labels, h.margin),
+        (BpMll, _) => losses::bp_mll(f, &batch.labels),
+        (Softmax, _) => losses::softmax_on(f, &batch.drawn),
+        (Sigmoid, _) => losses::sigmoid(f, &batch.labels),
+    }
+}
+
+/// Learning rate of step `t` of `of` in a stage.
+fn rate(base: f64, t: u64, of: u64) -> f64 {
+    if t * 4 < of * 3 { base } else { base / 10. }
+}
+
+// ---- Batches ------------------------------------------------------------------------------------------------------
+
+/// Ready-made features, or images as torchvision's VGG16 wants them.
+fn encoding(h: &Flags, shape: &LabelShape) -> Encoding {
+    shape.features.map_or(Encoding::Images(Recipe::imagenet(h.size, h.size)), Encoding::Features)
+}
+
+fn passes(h: &Flags, data: &LabelData, run: &Run, order: &str) -> Passes {
+    Passes { items: data.train.len(), batch: h.batch, seed: run.seed(order) }
+}
+
+fn batches(h: &Flags, data: &LabelData, run: &Run) -> Batches {
+    let drawing = match h.loss {
+        Lsep => Drawing::Pairs(h.pairs),
+        Softmax => Drawing::Label,
+        _ => Drawing::None,
+    };
+    Batches {
+        items: data.train.clone(),
+        classes: data.set.classes.len(),
+        passes: passes(h, data, run, "order"),
+        encoding: encoding(h, &LabelShape::of(&data.set)),
+        augment: (h.augment, run.seed),
+        drawing: (drawing, run.seed("pairs")),
+    }
 }
 
 struct MultilabelRanking;
@@ -408,53 +463,6 @@ fn who_wins(grid: &Grid) -> Vec<String> {
         "label count: 0-1 exact",
     ];
     scores.into_iter().filter_map(order).collect()
-}
-
-// ---- The losses ---------------------------------------------------------------------------------------------------
-
-/// The loss terms of scores `f` `[B, K]` of a batch.
-fn terms(h: &Flags, f: &Tensor, batch: &LabelBatch) -> Tally {
-    match (h.loss, &batch.pairs) {
-        (Lsep, Some(pairs)) => losses::lsep_of(f, pairs), // Φ(Y; t)
-        (Lsep, None) => losses::lsep(f, &batch.labels),
-        (Hinge, _) => losses::hinge(f, &batch.labels, h.margin),
-        (Warp, _) => losses::warp(f, &batch.labels, h.margin),
-        (BpMll, _) => losses::bp_mll(f, &batch.labels),
-        (Softmax, _) => losses::softmax_on(f, &batch.drawn),
-        (Sigmoid, _) => losses::sigmoid(f, &batch.labels),
-    }
-}
-
-/// Learning rate of step `t` of `of` in a stage.
-fn rate(base: f64, t: u64, of: u64) -> f64 {
-    if t * 4 < of * 3 { base } else { base / 10. }
-}
-
-// ---- Batches ------------------------------------------------------------------------------------------------------
-
-/// Ready-made features, or images as torchvision's VGG16 wants them.
-fn encoding(h: &Flags, shape: &LabelShape) -> Encoding {
-    shape.features.map_or(Encoding::Images(Recipe::imagenet(h.size, h.size)), Encoding::Features)
-}
-
-fn passes(h: &Flags, data: &LabelData, run: &Run, order: &str) -> Passes {
-    Passes { items: data.train.len(), batch: h.batch, seed: run.seed(order) }
-}
-
-fn batches(h: &Flags, data: &LabelData, run: &Run) -> Batches {
-    let drawing = match h.loss {
-        Lsep => Drawing::Pairs(h.pairs),
-        Softmax => Drawing::Label,
-        _ => Drawing::None,
-    };
-    Batches {
-        items: data.train.clone(),
-        classes: data.set.classes.len(),
-        passes: passes(h, data, run, "order"),
-        encoding: encoding(h, &LabelShape::of(&data.set)),
-        augment: (h.augment, run.seed),
-        drawing: (drawing, run.seed("pairs")),
-    }
 }
 
 rankle::program!(MultilabelRanking);

@@ -216,6 +216,79 @@ struct Scoring {
     order: Order,
 }
 
+// ---- Sections 3 and 5.1: losses and rates --------------------------------------------------------------------------
+
+/// What a step of training came to: the distances of the three (two) kinds of pairs, `[M]` each, what is minimised.
+struct Step {
+    g: Vec<Tensor>,
+    tally: Tally,
+    loss: Tensor,
+    adaptive: Option<Margins>,
+}
+
+/// The loss of a batch at step `t` (Eq. 1 to 4), of which `images` are this process's share.
+fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> Result<Step> {
+    let (images, world, kinds) = (channels_last(images), run.world(), h.model.pairs() as i64);
+    let shares = world.shares(h.quadruplets, 1)?;
+    let dropping = |parts: i64, work: &dyn Fn() -> Tensor| pairs::dropping(run, t, parts, h.quadruplets, &shares, work);
+    if h.model == TripletEmbedding {
+        let x = dropping(3, &|| net.forward(&images, true)); // f(x), unit rows
+        let x = pairs::gather_parts(world, &x, 3, &shares)?.chunk(3, 0);
+        let [ij, ik] = [1, 2].map(|other: usize| Metric::SquaredEuclidean.paired(&x[0], &x[other]));
+        let tally = triplet::hinge(&ij, &ik, Margin::Hard(h.margin)); // Eq. 1
+        return Ok(Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None });
+    }
+    let (left, right) = pairs::random_orders(h.model.pairs(), h.quadruplets, shares.own(), run.seed, t);
+    let (left, right) = (upload(&left, images.device()), upload(&right, images.device()));
+    let outputs = dropping(kinds, &|| {
+        let maps = net.maps(&images, true); // conv1-2, an image once
+        net.pair(&maps.index_select(0, &left), &maps.index_select(0, &right), true)
+    });
+    let outputs = pairs::gather_parts(world, &outputs, kinds, &shares)?;
+    let g = h.model.by().g(&outputs).chunk(kinds, 0); // g_ij, g_ik, g_lk
+    let softmax_loss = || quadruplet::same_or_different(&outputs, kinds);
+    let [margins, adaptive] = [h.margins, h.adaptive].map(<(f64, f64)>::from);
+    let (tally, adaptive) = match h.model {
+        QuadrupletMargohnm if t >= h.steps => {
+            let (tally, margins) = quadruplet::adaptive_pairs(&g[0], &g[1], &g[2], adaptive, h.margin_gradient);
+            (tally, Some(margins)) // Eq. 4
+        }
+        Quadruplet | QuadrupletMargohnm => (quadruplet::pairs(&g[0], &g[1], &g[2], margins), None), // Eq. 3
+        Classification if h.classifier == CrossEntropy => (softmax_loss(), None),
+        Classification => (quadruplet::contrastive(&g[0], &g[1], h.margin), None), // Eq. 7
+        _ => (quadruplet::triplet(&g[0], &g[1], h.margin), None),                  // Eq. 2
+    };
+    let mut loss = tally.mean();
+    if h.model.has_softmax_loss() && h.softmax_loss > 0. {
+        loss = &loss + softmax_loss().mean() * h.softmax_loss;
+    }
+    Ok(Step { g, tally, loss, adaptive })
+}
+
+/// The line of a logged step, and what the watch over collapse reads where margins stand still.
+fn log_line(h: &Flags, t: u64, Step { g, tally, loss, adaptive }: &Step) -> (Value, Option<Reading>) {
+    let mut rates = json!({"lr": rate(h, t)});
+    if h.model.takes_quadruplets() {
+        let numbers = |m: &Margins| [m.strong.double_value(&[]), m.weak.double_value(&[])];
+        rates["stage"] = json!(1 + u64::from(t >= h.steps));
+        rates["margins"] = json!(adaptive.as_ref().map_or(h.margins, numbers));
+    }
+    let line = stats::joined(stats::tally(t, loss, tally, rates), pairs::batch_line(g, h.model.by()));
+    let collapsed = if h.model.takes_quadruplets() { h.margins[0] + h.margins[1] } else { h.margin };
+    let stands = adaptive.is_none() && !matches!(h.model, TripletEmbedding | Classification);
+    (line.clone(), stands.then(|| Reading::of_metric(&line, collapsed)))
+}
+
+/// Learning rate at step `t`: `lr`, then `lr2` in the second stage, each a tenth after `tenth_after` of its stage.
+fn rate(h: &Flags, t: u64) -> f64 {
+    let (base, into, of) = if t < h.steps { (h.lr, t, h.steps) } else { (h.lr2, t - h.steps, h.steps2) };
+    if (into as f64) < h.tenth_after * of as f64 { base } else { base / 10. }
+}
+
+fn comparison(h: &Flags, how: &Scoring, run: &Run) -> Comparison {
+    Comparison::new(h.net, (h.size.0, h.size.1), h.model.by(), how.order, run)
+}
+
 struct QuadrupletPaper;
 
 impl Paper for QuadrupletPaper {
@@ -440,79 +513,6 @@ fn in_the_expected_order(grid: &Grid) -> Vec<String> {
     ];
     let check = |(what, score, rises)| grid.ordered(&[BARE, TRI, QUAD, OHNM], what, score, rises);
     list.into_iter().filter_map(check).chain(rank_rises(grid)).collect()
-}
-
-// ---- Sections 3 and 5.1: losses and rates --------------------------------------------------------------------------
-
-/// What a step of training came to: the distances of the three (two) kinds of pairs, `[M]` each, what is minimised.
-struct Step {
-    g: Vec<Tensor>,
-    tally: Tally,
-    loss: Tensor,
-    adaptive: Option<Margins>,
-}
-
-/// The loss of a batch at step `t` (Eq. 1 to 4), of which `images` are this process's share.
-fn step(h: &Flags, net: &QuadrupletNet, images: &Tensor, t: u64, run: &Run) -> Result<Step> {
-    let (images, world, kinds) = (channels_last(images), run.world(), h.model.pairs() as i64);
-    let shares = world.shares(h.quadruplets, 1)?;
-    let dropping = |parts: i64, work: &dyn Fn() -> Tensor| pairs::dropping(run, t, parts, h.quadruplets, &shares, work);
-    if h.model == TripletEmbedding {
-        let x = dropping(3, &|| net.forward(&images, true)); // f(x), unit rows
-        let x = pairs::gather_parts(world, &x, 3, &shares)?.chunk(3, 0);
-        let [ij, ik] = [1, 2].map(|other: usize| Metric::SquaredEuclidean.paired(&x[0], &x[other]));
-        let tally = triplet::hinge(&ij, &ik, Margin::Hard(h.margin)); // Eq. 1
-        return Ok(Step { loss: tally.mean(), tally, g: vec![ij, ik], adaptive: None });
-    }
-    let (left, right) = pairs::random_orders(h.model.pairs(), h.quadruplets, shares.own(), run.seed, t);
-    let (left, right) = (upload(&left, images.device()), upload(&right, images.device()));
-    let outputs = dropping(kinds, &|| {
-        let maps = net.maps(&images, true); // conv1-2, an image once
-        net.pair(&maps.index_select(0, &left), &maps.index_select(0, &right), true)
-    });
-    let outputs = pairs::gather_parts(world, &outputs, kinds, &shares)?;
-    let g = h.model.by().g(&outputs).chunk(kinds, 0); // g_ij, g_ik, g_lk
-    let softmax_loss = || quadruplet::same_or_different(&outputs, kinds);
-    let [margins, adaptive] = [h.margins, h.adaptive].map(<(f64, f64)>::from);
-    let (tally, adaptive) = match h.model {
-        QuadrupletMargohnm if t >= h.steps => {
-            let (tally, margins) = quadruplet::adaptive_pairs(&g[0], &g[1], &g[2], adaptive, h.margin_gradient);
-            (tally, Some(margins)) // Eq. 4
-        }
-        Quadruplet | QuadrupletMargohnm => (quadruplet::pairs(&g[0], &g[1], &g[2], margins), None), // Eq. 3
-        Classification if h.classifier == CrossEntropy => (softmax_loss(), None),
-        Classification => (quadruplet::contrastive(&g[0], &g[1], h.margin), None), // Eq. 7
-        _ => (quadruplet::triplet(&g[0], &g[1], h.margin), None),                  // Eq. 2
-    };
-    let mut loss = tally.mean();
-    if h.model.has_softmax_loss() && h.softmax_loss > 0. {
-        loss = &loss + softmax_loss().mean() * h.softmax_loss;
-    }
-    Ok(Step { g, tally, loss, adaptive })
-}
-
-/// The line of a logged step, and what the watch over collapse reads where margins stand still.
-fn log_line(h: &Flags, t: u64, Step { g, tally, loss, adaptive }: &Step) -> (Value, Option<Reading>) {
-    let mut rates = json!({"lr": rate(h, t)});
-    if h.model.takes_quadruplets() {
-        let numbers = |m: &Margins| [m.strong.double_value(&[]), m.weak.double_value(&[])];
-        rates["stage"] = json!(1 + u64::from(t >= h.steps));
-        rates["margins"] = json!(adaptive.as_ref().map_or(h.margins, numbers));
-    }
-    let line = stats::joined(stats::tally(t, loss, tally, rates), pairs::batch_line(g, h.model.by()));
-    let collapsed = if h.model.takes_quadruplets() { h.margins[0] + h.margins[1] } else { h.margin };
-    let stands = adaptive.is_none() && !matches!(h.model, TripletEmbedding | Classification);
-    (line.clone(), stands.then(|| Reading::of_metric(&line, collapsed)))
-}
-
-/// Learning rate at step `t`: `lr`, then `lr2` in the second stage, each a tenth after `tenth_after` of its stage.
-fn rate(h: &Flags, t: u64) -> f64 {
-    let (base, into, of) = if t < h.steps { (h.lr, t, h.steps) } else { (h.lr2, t - h.steps, h.steps2) };
-    if (into as f64) < h.tenth_after * of as f64 { base } else { base / 10. }
-}
-
-fn comparison(h: &Flags, how: &Scoring, run: &Run) -> Comparison {
-    Comparison::new(h.net, (h.size.0, h.size.1), h.model.by(), how.order, run)
 }
 
 rankle::program!(QuadrupletPaper);

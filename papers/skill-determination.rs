@@ -163,7 +163,8 @@ impl Hyper for Flags {
         let known = [&[Spatial][..], &[Temporal], &[Spatial, Temporal]].contains(&&self.streams[..]);
         ensure!(known, "--streams: say spatial, temporal or spatial,temporal");
         ensure!(self.dropout.len() == 2, "--dropout: say two numbers, spatial and temporal, e.g. 0.5,0.5");
-        ensure!(self.chunk() <= self.batch, "--chunk {}: it is larger than the batch: leave it out", self.chunk());
+        let chunk = self.chunk.unwrap_or(self.batch);
+        ensure!(chunk <= self.batch, "--chunk {chunk}: it is larger than the batch: leave it out");
         let (side, least) = (i64::from(self.side), AlexNet::LEAST);
         let fits = (own != Alexnet || side >= least) && (own != BnInception || side % 32 == 0);
         ensure!(fits, "--side {side}: alexnet takes {least} pixels or more, bn-inception a multiple of 32");
@@ -174,10 +175,6 @@ impl Hyper for Flags {
 }
 
 impl Flags {
-    fn chunk(&self) -> usize {
-        self.chunk.unwrap_or(self.batch)
-    }
-
     fn inputs(&self) -> Inputs {
         let crops = (self.net != Features).then(|| Crops { side: self.side, scales: self.scales.clone() });
         Inputs { streams: self.streams.clone(), crops, augment: !self.no_augment }
@@ -198,6 +195,24 @@ struct Scoring {
     fold: usize,
 }
 
+// ---- Section 3: the losses ----------------------------------------------------------------------------------------
+
+/// The terms of clips with scores `a` and `b` `[B]`; where `similar` is false, `a` is the better.
+fn terms(h: &Flags, a: &Tensor, b: &Tensor, similar: &Tensor) -> Tally {
+    match h.loss {
+        Rank1 => skill::rank(a, b, h.margin),        // Eq. 3, on whole videos
+        Rank2 => skill::rank_splits(a, b, h.margin), // Eq. 5, on splits
+        Rank3 => skill::rank_and_similarity(a, b, similar, h.margin, h.beta), // Eq. 8
+    }
+}
+
+/// What a fold's batches are drawn from: Ψ, or Ψ × N splits, or both Ψ and Φ × N splits.
+fn fold_samples(h: &Flags, set: &SkillSet, fold: usize) -> Vec<Sample> {
+    let (strict, similar) = (&set.folds[fold].train, &set.folds[fold].similar);
+    let similar = if h.loss == Rank3 { &similar[..] } else { &[] };
+    samples(strict, similar, if h.loss == Rank1 { 1 } else { h.splits })
+}
+
 struct SkillDetermination;
 
 /// A score of both streams fused and of each.
@@ -214,10 +229,9 @@ impl Paper for SkillDetermination {
     const TRAIN: &'static str = " --task drawing";
     const START: &'static [(&'static str, &'static str)] =
         &[("Table 1", "data --data data/epic-skills"), ("Your videos", "rank --run DIR --videos FOLDER")];
-    const NOTE: &'static str = "Videos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as \
-        scripts/convert frames makes them), with a video's name as a part of theirs; TASK is a folder of \
-        DIR/annotations. flow writes DIR/flow/TASK/VIDEO/. Ready-made features: \
-        DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md.";
+    const NOTE: &'static str = "Videos of a data set lie in DIR/videos/TASK/ (films, or folders of pictures as scripts/convert \
+        frames makes them), with a video's name as a part of theirs; TASK is a folder of DIR/annotations. flow writes \
+        DIR/flow/TASK/VIDEO/. Ready-made features: DIR/features/STREAM/TASK/VIDEO.safetensors. See data/README.md.";
     const BRINGS: Brings = Brings::Videos;
     const OWN: &'static [Own] = &[
         (
@@ -298,9 +312,9 @@ impl Paper for SkillDetermination {
         };
         // Of several processes each scores a share of a batch's pairs, all in as many passes.
         let shares = run.world().shares(h.batch, 1)?;
-        let unequal =
-            || format!("--chunk {}: processes have unequal shares of --batch {}: say more", h.chunk(), h.batch);
-        let passes = shares.passes(h.chunk()).with_context(unequal)?;
+        let chunk = h.chunk.unwrap_or(h.batch);
+        let unequal = || format!("--chunk {chunk}: processes have unequal shares of --batch {}: say more", h.batch);
+        let passes = shares.passes(chunk).with_context(unequal)?;
         let key = seed::named(run.seed(stream.name()), &format!("fold {fold}"));
         let (workers, device) = (run.machine.workers, run.machine.device);
         let batches = Batches { batch: h.batch, segments: h.segments, seed: key, workers, device };
@@ -367,9 +381,7 @@ impl Paper for SkillDetermination {
     #[rustfmt::skip]
     const CLAIMS: &'static [Claims<Flags, Scoring>] = &[
         Claims {
-            unit: 100.,
-            metrics: &["spatial", "temporal", "fused"],
-            columns: SETS,
+            unit: 100., columns: SETS, metrics: &["spatial", "temporal", "fused"],
             rows: &[
                 ("Table 2", "", |h, _| h.loss = Rank1, &[&[64.7, 72.8, 69.1], &[77.6, 79.4, 78.5], &[75.6, 77.4, 78.0], &[67.2, 67.9, 68.8]]),
                 ("Table 2", "", |h, _| h.loss = Rank2, &[&[64.4, 73.3, 69.0], &[79.1, 80.4, 78.5], &[74.9, 81.8, 79.1], &[67.2, 69.9, 68.8]]),
@@ -379,9 +391,8 @@ impl Paper for SkillDetermination {
             ],
         },
         Claims {
-            unit: 100.,
+            unit: 100., columns: SETS,
             metrics: &["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1"],
-            columns: SETS,
             rows: &[
                 ("Fig. 4 (its curve)", "fused, alpha", as_usual, &[
                     &[72.5, 72.3, 71.4, 70.6, 70.2, 69.4, 68.6, 68.6, 68.0, 67.6, 66.4],
@@ -392,9 +403,7 @@ impl Paper for SkillDetermination {
             ],
         },
         Claims {
-            unit: 100.,
-            metrics: &["1", "3", "5", "10", "15", "20", "25"],
-            columns: SETS,
+            unit: 100., columns: SETS, metrics: &["1", "3", "5", "10", "15", "20", "25"],
             rows: &[
                 ("Fig. 5 (its curve)", "fused, snippets from the start:", as_usual, &[
                     &[59.1, 66.4, 68.6, 70.0, f64::NAN, 70.4, 70.2],
@@ -417,9 +426,8 @@ impl Paper for SkillDetermination {
             ],
         },
         Claims {
-            unit: 100.,
+            unit: 100., columns: SETS,
             metrics: &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18"],
-            columns: SETS,
             rows: &[
                 ("Fig. 6 (its bars)", "fused, separation", as_usual, &[
                     &[52.8, 57.6, 60.1, 59.5, 69.2, 71.3, 78.6, 82.3, 85.4, 91.6, 92.9, 91.9, 94.2, 96.6, 93.8, 100.],
@@ -431,6 +439,7 @@ impl Paper for SkillDetermination {
         },
     ];
 
+    #[rustfmt::skip]
     const STUDIES: &'static [Study<Flags, Scoring>] = &[Study {
         name: "2",
         title: "Table 2: the losses, test pairs pooled over the folds",
@@ -440,25 +449,18 @@ impl Paper for SkillDetermination {
             ("L_rank3", |h, _| h.loss = Rank3, &[]),
         ],
         sheets: &[
-            Sheet {
-                title: "Pairs in the right order, % (single splits one by one, Eq. 5), and held-out similar pairs within the margin, % (Eq. 6)",
-                cells: &[
-                    ("spatial", &["spatial"]),
-                    ("temporal", &["temporal"]),
-                    ("fused", &["fused"]),
+            Sheet { digits: 1, ..Sheet::of(
+                "Pairs in the right order, % (single splits one by one, Eq. 5), and held-out similar pairs within the margin, % (Eq. 6)",
+                &[
+                    ("spatial", &["spatial"]), ("temporal", &["temporal"]), ("fused", &["fused"]),
                     ("single splits", of_streams!("single splits")),
                     ("similar within m", of_streams!("similar pairs within the margin")),
                 ],
-                digits: 1,
-                ..Sheet::PLAIN
-            },
-            Sheet {
-                title: "Mean distance of held-out similar pairs in units of the strict pairs' (less is better)",
-                cells: &[("gap of similar pairs", of_streams!("gap of similar pairs"))],
-                unit: 1.,
-                digits: 3,
-                ..Sheet::PLAIN
-            },
+            ) },
+            Sheet { unit: 1., digits: 3, ..Sheet::of(
+                "Mean distance of held-out similar pairs in units of the strict pairs' (less is better)",
+                &[("gap of similar pairs", of_streams!("gap of similar pairs"))],
+            ) },
         ],
         ..Study::PLAIN
     }];
@@ -469,24 +471,6 @@ const V1: &str = "Table 2 of the first version"; // whose fusion has another alp
 /// The tasks of EPIC-Skills, the columns of Table 2 and the panels of Figures 4 to 6.
 const SETS: &[Column<Flags, Scoring>] =
     &[("surgery", "", as_usual), ("dough", "", as_usual), ("drawing", "", as_usual), ("chopsticks", "", as_usual)];
-
-// ---- Section 3: the losses ----------------------------------------------------------------------------------------
-
-/// The terms of clips with scores `a` and `b` `[B]`; where `similar` is false, `a` is the better.
-fn terms(h: &Flags, a: &Tensor, b: &Tensor, similar: &Tensor) -> Tally {
-    match h.loss {
-        Rank1 => skill::rank(a, b, h.margin),        // Eq. 3, on whole videos
-        Rank2 => skill::rank_splits(a, b, h.margin), // Eq. 5, on splits
-        Rank3 => skill::rank_and_similarity(a, b, similar, h.margin, h.beta), // Eq. 8
-    }
-}
-
-/// What a fold's batches are drawn from: Ψ, or Ψ × N splits, or both Ψ and Φ × N splits.
-fn fold_samples(h: &Flags, set: &SkillSet, fold: usize) -> Vec<Sample> {
-    let (strict, similar) = (&set.folds[fold].train, &set.folds[fold].similar);
-    let similar = if h.loss == Rank3 { &similar[..] } else { &[] };
-    samples(strict, similar, if h.loss == Rank1 { 1 } else { h.splits })
-}
 
 // ---- Videos that a user brings ------------------------------------------------------------------------------------
 

@@ -154,8 +154,7 @@ impl Hyper for Flags {
     fn check(&self) -> Result<()> {
         let soft = matches!(self.loss, Triplet | TripletOhm | BatchHard | BatchAll);
         ensure!(soft || self.margin != Margin::Soft, "--margin soft: this loss has no soft form: say --margin 0.2");
-        let divides = LuNet::NARROWEST % self.shrink == 0;
-        ensure!(divides, "--shrink {}: say 1, 2, 4, 8, 16 or {}", self.shrink, LuNet::NARROWEST);
+        ensure!(LuNet::NARROWEST % self.shrink == 0, "--shrink {}: say 1, 2, 4, 8, 16 or 32", self.shrink);
         ensure!(self.p * self.k <= 65_536, "--p {} --k {}: a batch takes at most 65536 images", self.p, self.k);
         Ok(())
     }
@@ -170,6 +169,55 @@ struct Scoring {
     /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
     #[arg(long, help_heading = Heading::Scoring)]
     rerank: bool,
+}
+
+// ---- Section 2: the losses ----------------------------------------------------------------------------------------
+
+/// The loss of a batch with embeddings `x` `[B, 128]`, and its terms; those of anchors are shared out in the `world`.
+fn loss(h: &Flags, x: &Tensor, labels: &Tensor, world: &World) -> Result<(Tensor, Tally)> {
+    let of_anchors = |loss| world.tally(loss, x, labels, h.metric);
+    let tally = match h.loss {
+        Triplet | TripletOhm => {
+            let d = |i: usize| h.metric.paired(&x.chunk(3, 0)[0], &x.chunk(3, 0)[i]);
+            triplet::hinge(&d(1), &d(2), h.margin) // Eq. 4
+        }
+        BatchHard | BatchHardNonzero => of_anchors(embedded::Loss::BatchHard(h.margin))?, // Eq. 5
+        BatchAll | BatchAllNonzero => of_anchors(embedded::Loss::BatchAll(h.margin))?,    // Eq. 6
+        Lifted => of_anchors(embedded::Loss::Lifted(h.margin.number()))?,                 // Eq. 7
+        LiftedPairs => {
+            let rows = Tensor::arange(x.size()[0], (Kind::Int64, x.device())).chunk(3, 0);
+            triplet::lifted_pairs(&h.metric.matrix(x, x), &rows[0], &rows[1], h.margin.number())
+        }
+    };
+    // "Divided by the number of summands", or by those above 0 alone ("≠ 0").
+    let active = matches!(h.loss, BatchHardNonzero | BatchAllNonzero);
+    Ok((if active { tally.mean_active() } else { tally.mean() }, tally))
+}
+
+/// What equal embeddings give, all of D being 0: a training that stays there has collapsed.
+fn collapsed(h: &Flags) -> f64 {
+    let (p, k, batch) = (h.p as f64, h.k as f64, 3. * h.triplets as f64);
+    match h.loss {
+        Lifted => h.margin.number() + ((k - 1.) * (p - 1.) * k).ln(),
+        LiftedPairs => h.margin.number() + (2. * (batch - 2.)).ln(),
+        _ => h.margin.charge(&Tensor::from(0.)).double_value(&[]),
+    }
+}
+
+// ---- Section 4.2: batches -----------------------------------------------------------------------------------------
+
+/// P people with K images each, or triplets, whose negatives are the `mined` ones where there are such.
+fn rows(h: &Flags, set: &ReidSet, mined: Option<&Tensor>, seed: u64) -> Result<(usize, people::Sampler)> {
+    if h.loss.takes_triplets() {
+        people::triplets(set, h.triplets, mined, seed)
+    } else {
+        people::pk(set, h.p, h.k, seed)
+    }
+}
+
+fn recipe(h: &Flags) -> Recipe {
+    let recipe = Recipe::imagenet(h.size.0, h.size.1);
+    if h.net == TrinetCaffe { recipe.less(TriNet::CAFFE_MEAN) } else { recipe }
 }
 
 struct TripletReid;
@@ -327,55 +375,6 @@ impl Paper for TripletReid {
         sheets: &[Sheet::of("mAP/rank-1", &[("", &["single query mAP", "single query rank-1"])])],
         ..Study::PLAIN
     }];
-}
-
-// ---- Section 2: the losses ----------------------------------------------------------------------------------------
-
-/// The loss of a batch with embeddings `x` `[B, 128]`, and its terms; those of anchors are shared out in the `world`.
-fn loss(h: &Flags, x: &Tensor, labels: &Tensor, world: &World) -> Result<(Tensor, Tally)> {
-    let of_anchors = |loss| world.tally(loss, x, labels, h.metric);
-    let tally = match h.loss {
-        Triplet | TripletOhm => {
-            let d = |i: usize| h.metric.paired(&x.chunk(3, 0)[0], &x.chunk(3, 0)[i]);
-            triplet::hinge(&d(1), &d(2), h.margin) // Eq. 4
-        }
-        BatchHard | BatchHardNonzero => of_anchors(embedded::Loss::BatchHard(h.margin))?, // Eq. 5
-        BatchAll | BatchAllNonzero => of_anchors(embedded::Loss::BatchAll(h.margin))?,    // Eq. 6
-        Lifted => of_anchors(embedded::Loss::Lifted(h.margin.number()))?,                 // Eq. 7
-        LiftedPairs => {
-            let rows = Tensor::arange(x.size()[0], (Kind::Int64, x.device())).chunk(3, 0);
-            triplet::lifted_pairs(&h.metric.matrix(x, x), &rows[0], &rows[1], h.margin.number())
-        }
-    };
-    // "Divided by the number of summands", or by those above 0 alone ("≠ 0").
-    let active = matches!(h.loss, BatchHardNonzero | BatchAllNonzero);
-    Ok((if active { tally.mean_active() } else { tally.mean() }, tally))
-}
-
-/// What equal embeddings give, all of D being 0: a training that stays there has collapsed.
-fn collapsed(h: &Flags) -> f64 {
-    let (p, k, batch) = (h.p as f64, h.k as f64, 3. * h.triplets as f64);
-    match h.loss {
-        Lifted => h.margin.number() + ((k - 1.) * (p - 1.) * k).ln(),
-        LiftedPairs => h.margin.number() + (2. * (batch - 2.)).ln(),
-        _ => h.margin.charge(&Tensor::from(0.)).double_value(&[]),
-    }
-}
-
-// ---- Section 4.2: batches -----------------------------------------------------------------------------------------
-
-/// P people with K images each, or triplets, whose negatives are the `mined` ones where there are such.
-fn rows(h: &Flags, set: &ReidSet, mined: Option<&Tensor>, seed: u64) -> Result<(usize, people::Sampler)> {
-    if h.loss.takes_triplets() {
-        people::triplets(set, h.triplets, mined, seed)
-    } else {
-        people::pk(set, h.p, h.k, seed)
-    }
-}
-
-fn recipe(h: &Flags) -> Recipe {
-    let recipe = Recipe::imagenet(h.size.0, h.size.1);
-    if h.net == TrinetCaffe { recipe.less(TriNet::CAFFE_MEAN) } else { recipe }
 }
 
 rankle::program!(TripletReid);
