@@ -168,7 +168,7 @@ impl Flags {
     }
 
     fn published(&self) -> Option<&str> {
-        self.weights.as_deref().filter(|file| *file != "none")
+        hyper::file(self.weights.as_deref())
     }
 
     fn recipe(&self) -> Recipe {

@@ -253,7 +253,7 @@ impl Paper for SkillDetermination {
         (|h| h.net == Features, "--net features (the paper: alexnet)"),
         (|h| h.loss == Rank3, "strict and similar samples are shuffled together, weighted beta and 1 - beta"),
         (|h| h.loss == Rank3, "similar pairs to train on are those whose two videos are both training videos of the fold"),
-        (|h| h.weights.as_deref().is_some_and(|file| file != "none") && h.streams.contains(&Temporal), "the temporal stream starts from ImageNet weights with its first layer averaged over the colours (temporal segment networks'; the paper does not say)"),
+        (|h| hyper::file(h.weights.as_deref()).is_some() && h.streams.contains(&Temporal), "the temporal stream starts from ImageNet weights with its first layer averaged over the colours (temporal segment networks'; the paper does not say)"),
         (|h| h.weights() != Weights::None, "weight decay 5e-4, crop scales 1, 0.875, 0.75, 0.66 (there of the RGB stream; the flow stream lacks the last) and flow cut off at 20 pixels are temporal segment networks' defaults; the paper names none; their windows have 13 places and here 5 (corners and centre), their multipliers of rates and decays by layer are not used, gradients are not clipped"),
         (|h| h.net != Features, "a test snippet is its centre crop: the paper does not say whether it took ten"),
         (|h| h.net != Features && !h.no_augment, "all snippets of a clip share one random window"),

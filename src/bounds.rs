@@ -29,6 +29,26 @@ pub fn positive(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "say a number above 0, e.g. 0.001".into())
 }
 
+/// Has serde take and give a type as it is typed, by its `FromStr` and `Display`; for `#[serde(into = "String", try_from = "String")]`.
+macro_rules! as_typed {
+    ($name:ty) => {
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> std::result::Result<$name, String> {
+                text.parse()
+            }
+        }
+    };
+}
+pub(crate) use as_typed;
+
 /// Bytes of memory that this machine has, or that the control groups of this process leave it.
 pub fn memory() -> u64 {
     static FOUND: OnceLock<u64> = OnceLock::new();

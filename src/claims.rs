@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog;
 use crate::hyper::{self, All, Hyper, Sets};
+use crate::metrics;
 use crate::tasks::Data;
 
 /// Names and scores.
@@ -145,7 +146,7 @@ pub fn published<S: Args + Serialize>(
     };
     let how = if by_hash { "published weights" } else { "published weights, by the file's name alone" };
     let ours = |row: Beside| {
-        let (_, ours) = scores.iter().find(|(name, _)| *name == row.score)?;
+        let ours = metrics::score(scores, &row.score)?;
         let (what, of_weights) = (format!("{} ({how})", row.what), row.of_weights || !by_hash);
         Some(Beside { what, ours: Some(row.unit * ours), of_weights, ..row })
     };
@@ -172,7 +173,7 @@ pub fn beside<H: Hyper, S: Args + Serialize + Clone>(
         let right = published.as_ref().is_ok_and(|name| *name == set);
         let (told, numbered) = (told(&sets), !numbers.is_empty());
         for (score, paper) in numbers {
-            let own = scores.iter().find(|(known, _)| *known == score).map(|(_, score)| unit * score);
+            let own = metrics::score(scores, &score).map(|own| unit * own);
             let ours = own.filter(|_| right && off.is_empty());
             let from = from.as_deref().filter(|_| ours.is_some()).unwrap_or_default();
             let what = format!("{set}, {score}{told}{from}");

@@ -65,6 +65,11 @@ pub(crate) fn numbers<T: Element + Copy>(t: &Tensor) -> Vec<T> {
     out
 }
 
+/// Places as a tensor that picks by them, int64.
+pub(crate) fn index(places: impl IntoIterator<Item = usize>) -> Tensor {
+    Tensor::from_slice(&places.into_iter().map(|place| place as i64).collect::<Vec<_>>())
+}
+
 /// The numbers of a tensor that its caller made and nothing else reads or writes, where they lie.
 ///
 /// # Panics

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::hyper;
+use crate::metrics::score;
 use crate::outputs::{self, check_out};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table, curves};
@@ -43,8 +44,8 @@ struct Progress {
 fn unbegun(at: &Path, config: &Config) -> Vec<(String, PathBuf)> {
     let entries = || std::fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let of_run = |name: &OsString| Config::read(&at.join(name)).is_ok_and(|own| own.flags.contains_key("part"));
-    let mut names: Vec<OsString> = match config.machine.get("parts").and_then(Value::as_array) {
-        Some(listed) => listed.iter().filter_map(|part| Some(part.as_str()?.into())).collect(),
+    let mut names: Vec<OsString> = match config.parts() {
+        Some(listed) => listed.into_iter().map(OsString::from).collect(),
         None => entries().filter(of_run).collect(),
     };
     names.retain(|name| !at.join(name).join("log.jsonl").exists());
@@ -55,10 +56,10 @@ fn unbegun(at: &Path, config: &Config) -> Vec<(String, PathBuf)> {
 fn progress(at: &Path, config: &Config, kept: &BTreeMap<PathBuf, u64>) -> Result<Vec<Progress>> {
     let mut all = Vec::new();
     // Users put folders there too.
-    let listed = config.machine.get("parts").and_then(Value::as_array);
+    let listed = config.parts();
     let ours = |folder: &Path| {
-        let is = |part: &Value| part.as_str().is_some_and(|part| at.join(part) == folder);
-        listed.is_none_or(|listed| folder == at || listed.iter().any(is))
+        let is = |part: &&str| at.join(part) == folder;
+        listed.as_ref().is_none_or(|listed| folder == at || listed.iter().any(is))
     };
     let begun = parts(at)?.into_iter().filter(|(_, folder)| ours(folder));
     for (part, folder) in begun.chain(unbegun(at, config)) {
@@ -361,10 +362,10 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     let mut beside = Table { head: head(&["score"]), rows: Vec::new() };
     beside.rows.push(of(&|results| Some(results.data.clone()), &["data".into()]));
     beside.rows.push(of(&|results| Some(results.step.to_string()), &["steps".into()]));
-    let score =
-        |results: &Results, name: &str| results.scores.iter().find(|(known, _)| known == name).map(|(_, score)| *score);
     for name in &scores {
-        beside.rows.push(of(&|results| Some(format!("{:.4}", score(results, name)?)), std::slice::from_ref(name)));
+        beside
+            .rows
+            .push(of(&|results| Some(format!("{:.4}", score(&results.scores, name)?)), std::slice::from_ref(name)));
     }
     let mut elsewhere = Table { head: head(&["where", "score"]), rows: Vec::new() };
     let mut known: Vec<[String; 2]> = Vec::new();
@@ -373,7 +374,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         known.extend(new.filter(|row| !known.contains(row)).collect::<Vec<_>>());
     }
     for [place, name] in &known {
-        let of = |one: &One| score(&one.others.iter().find(|(known, _)| known == place)?.1, name);
+        let of = |one: &One| score(&one.others.iter().find(|(known, _)| known == place)?.1.scores, name);
         elsewhere.rows.push(row(&[place.clone(), name.clone()], &|one| Some(format!("{:.4}", of(one)?))));
     }
     let mut paper = Table { head: head(&["what", "paper"]), rows: Vec::new() };

@@ -2,7 +2,7 @@
 //! resumes as any run does.
 
 use crate::hyper::{Sets, as_usual};
-use crate::metrics::mean_and_spread;
+use crate::metrics::{self, mean_and_spread};
 use crate::report::{Bars, Table};
 
 /// What a row or a column sets, under its name in the table.
@@ -61,8 +61,7 @@ impl Grid {
     /// The values of a score in a cell, a run each.
     pub fn values(&self, row: usize, column: usize, score: &str) -> Vec<f64> {
         let runs = self.cells.get(row).and_then(|row| row.get(column)).map_or(&[][..], Vec::as_slice);
-        let of = |run: &Vec<(String, f64)>| run.iter().find(|(name, _)| name == score).map(|(_, value)| *value);
-        runs.iter().filter_map(of).collect()
+        runs.iter().filter_map(|run| metrics::score(run, score)).collect()
     }
 
     /// Whether the means of a score rise (or fall) from one of these rows to the next, equal ones allowed: `WHAT: yes`, or no

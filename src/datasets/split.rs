@@ -46,19 +46,7 @@ impl FromStr for Split {
     }
 }
 
-impl From<Split> for String {
-    fn from(split: Split) -> String {
-        split.to_string()
-    }
-}
-
-impl TryFrom<String> for Split {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Split, String> {
-        text.parse()
-    }
-}
+crate::bounds::as_typed!(Split);
 
 impl std::fmt::Display for Split {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

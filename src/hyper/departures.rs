@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 use super::flags::{Flags, blank, flags};
 use super::help::places;
 use super::resolve::{is_idle, resolve};
+use super::values::file;
 use super::{All, Hyper};
 use crate::run::config::typed_as as text;
 
 /// Whether two values of a flag are the same recipe: of files (a value that may be left out) only whether there is one.
 fn same(ours: &Value, theirs: &Value) -> bool {
-    ours == theirs || (theirs.is_null() && ours.as_str().is_some_and(|ours| ours != "none"))
+    ours == theirs || (theirs.is_null() && file(ours.as_str()).is_some())
 }
 
 /// What of `ours` is not the recipe of `theirs`: flags that have a place in the paper and are looked at, with both values.

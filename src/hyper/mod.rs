@@ -35,7 +35,7 @@ pub use folder::{data_name, folder};
 use help::headings;
 pub use help::{brief, explained, optional, place, places, some, under};
 pub use resolve::{Typed, choices, is_idle, looked_at, needed, refuse_idle, resolve, resolved, resolved_with};
-pub use values::{Size, two, when};
+pub use values::{Size, file, two, when};
 
 /// Flags of training or scoring that some runs do not look at, and which runs do.
 pub type Idle<H> = (&'static [&'static str], fn(&H) -> bool);

@@ -12,6 +12,11 @@ pub fn when(holds: bool, set: impl FnOnce()) {
     }
 }
 
+/// The file that the value of a flag names which takes `FILE|none`, if it does.
+pub fn file(value: Option<&str>) -> Option<&str> {
+    value.filter(|file| *file != "none")
+}
+
 /// Two numbers from 0 to a million with a comma between them.
 pub fn two(text: &str) -> std::result::Result<[f64; 2], String> {
     let number = |text: &str| text.parse::<f64>().ok().filter(|x| (0. ..=1e6).contains(x));
@@ -40,16 +45,4 @@ impl FromStr for Size {
     }
 }
 
-impl From<Size> for String {
-    fn from(size: Size) -> String {
-        size.to_string()
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Size, String> {
-        text.parse()
-    }
-}
+crate::bounds::as_typed!(Size);

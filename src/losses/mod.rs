@@ -62,19 +62,7 @@ impl std::str::FromStr for Margin {
     }
 }
 
-impl From<Margin> for String {
-    fn from(margin: Margin) -> String {
-        margin.to_string()
-    }
-}
-
-impl TryFrom<String> for Margin {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Margin, String> {
-        text.parse()
-    }
-}
+crate::bounds::as_typed!(Margin);
 
 /// A sum of loss terms and how many there were; which mean to take is the caller's choice.
 #[derive(Debug)]

@@ -14,6 +14,11 @@ pub mod verification;
 
 pub use shared::{Alone, Others};
 
+/// The score of that name among names and scores.
+pub fn score(of: &[(String, f64)], name: &str) -> Option<f64> {
+    of.iter().find(|(known, _)| known == name).map(|(_, score)| *score)
+}
+
 /// The mean of `values` and their population standard deviation, as tables over seeds print them. NaN without values.
 pub fn mean_and_spread(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;

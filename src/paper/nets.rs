@@ -216,8 +216,8 @@ impl<P: Paper> Nets<'_, P> {
 
     /// The names of the parts of the run, trained or not; where an older version began it, of those with a log.
     pub fn parts(&self) -> Vec<String> {
-        match self.config.machine.get("parts").and_then(Value::as_array) {
-            Some(listed) => listed.iter().filter_map(|part| Some(part.as_str()?.into())).collect(),
+        match self.config.parts() {
+            Some(listed) => listed.into_iter().map(String::from).collect(),
             None => {
                 let begun = history::parts(self.at).unwrap_or_default().into_iter();
                 begun.filter_map(|(_, at)| Some(at.file_name()?.to_str()?.into())).collect()
@@ -350,8 +350,7 @@ pub(super) fn config_of<P: Paper>(h: &All<P::Hyper>, shape: &P::Shape, run: &Run
 
 /// The file of weights that the flags name.
 pub(crate) fn file_of(h: &impl Serialize) -> Option<PathBuf> {
-    let flags = hyper::flags(h);
-    flags.get("weights").and_then(Value::as_str).filter(|file| *file != "none").map(PathBuf::from)
+    hyper::file(hyper::flags(h).get("weights").and_then(Value::as_str)).map(PathBuf::from)
 }
 
 /// The file of weights of what finds the faces that `how` asks for, and its hash; what cannot be read is said where it is loaded.

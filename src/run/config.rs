@@ -87,6 +87,11 @@ impl Config {
         }
     }
 
+    /// The parts of the run that it lists; None where it has one part, or an older version wrote it.
+    pub fn parts(&self) -> Option<Vec<&str>> {
+        Some(self.machine.get("parts")?.as_array()?.iter().filter_map(Value::as_str).collect())
+    }
+
     /// Reads a run's configuration, which says inside that rankle wrote it; the error says how to make a run.
     pub fn read(run: &Path) -> Result<Config> {
         let path = run.join("config.json");

@@ -16,6 +16,7 @@ use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet};
 use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last};
+use crate::real::index;
 use crate::run::{Run, photos::Reads};
 use crate::sampler::{PkSampler, TripletSampler};
 use crate::say::count;
@@ -222,9 +223,9 @@ pub fn mine_offline(
     let people = Tensor::from_slice(&shown.iter().map(|photo| photo.person).collect::<Vec<_>>());
     let mut rng = crate::seed::at(run.seed("offline mining"), step, 0);
     let rows = rand::seq::index::sample(&mut rng, photos.len(), pool.min(photos.len()));
-    let rows = Tensor::from_slice(&rows.into_iter().map(|row| row as i64).collect::<Vec<_>>());
+    let rows = index(rows);
     let mined = crate::mining::hardest_in_pool(&x, &people, metric, &rows);
-    let chosen = Tensor::from_slice(&chosen.into_iter().map(|row| row as i64).collect::<Vec<_>>());
+    let chosen = index(chosen);
     mined
         .map(|mined| chosen.index_select(0, &mined))
         .ok_or_else(|| anyhow!("--ohm-pool {pool}: someone has no negative among so few random images: say more"))

@@ -10,6 +10,7 @@ use super::{Judged, distances, fold_of, index, judge_by};
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet};
 use crate::distance::normalize;
+use crate::metrics::score;
 use crate::models::eigenfaces::Eigenfaces;
 use crate::report::Table;
 use crate::say::count;
@@ -76,9 +77,8 @@ pub fn baselines(set: &FaceSet, far: f64) -> Result<Vec<(&'static str, Judged)>>
 pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
     let val = format!("VAL at FAR {far}");
     let row = |(name, scores): &(String, Vec<(String, f64)>)| {
-        let score = |name: &str| scores.iter().find(|(known, _)| known == name).map(|(_, score)| *score);
-        let percent = |name: &str| score(name).map_or("–".into(), |x| format!("{:.2}", 100. * x));
-        let plain = |name: &str| score(name).map_or("–".into(), |x| format!("{x:.4}"));
+        let percent = |name: &str| score(scores, name).map_or("–".into(), |x| format!("{:.2}", 100. * x));
+        let plain = |name: &str| score(scores, name).map_or("–".into(), |x| format!("{x:.4}"));
         let accuracy = format!("{} ± {}", percent("accuracy"), percent("accuracy SEM"));
         vec![name.clone(), accuracy, plain("AUC"), plain("EER"), percent(&val)]
     };

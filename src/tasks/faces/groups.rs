@@ -15,7 +15,7 @@ use crate::distance::Metric;
 use crate::files;
 use crate::metrics::clustering;
 use crate::outputs::{PERSON, check_folder, links_made, links_of, remove_links};
-use crate::real::numbers;
+use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table, Tile};
 use crate::run::folder::REPORT;
 use crate::say::{self, Bar, line, print};
@@ -173,7 +173,7 @@ fn rows_of(tiles: &[Tile], from: &str) -> Vec<GalleryRow> {
 fn seen_once(once: &[usize], people: &[Vec<usize>], x: &Tensor, photos: &[Photo], room: usize) -> Result<Vec<Tile>> {
     let count = once.len().min(room);
     let shown: Vec<usize> = (0..count).map(|i| once[i * once.len() / count]).collect();
-    let at = Tensor::from_slice(&shown.iter().map(|&row| row as i64).collect::<Vec<_>>());
+    let at = index(shown.iter().copied());
     let distances = Metric::SquaredEuclidean.matrix(&x.index_select(0, &at), x);
     let itself = distances.scatter_value(1, &at.unsqueeze(1), f64::INFINITY);
     let (near, others) = itself.to_kind(Kind::Double).min_dim(1, false);

@@ -14,6 +14,7 @@ use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits_shared};
 use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, recognition};
+use crate::real::{index, numbers};
 use crate::say::count;
 
 pub use baselines::{BASELINES, baselines, beside, comparison};
@@ -94,18 +95,10 @@ fn fold_of(set: &FaceSet, i: usize) -> usize {
     i * set.folds / set.pairs.len()
 }
 
-fn index(rows: impl IntoIterator<Item = usize>) -> Tensor {
-    Tensor::from_slice(&rows.into_iter().map(|row| row as i64).collect::<Vec<_>>())
-}
-
 /// Squared distances between the two rows of `x` that each of `pairs` names.
 fn distances(x: &Tensor, pairs: &[Pair]) -> Vec<f64> {
     let side = |of: fn(&Pair) -> usize| x.index_select(0, &index(pairs.iter().map(of)));
-    numbers(&Metric::SquaredEuclidean.paired(&side(|pair| pair.left), &side(|pair| pair.right)))
-}
-
-fn numbers(d: &Tensor) -> Vec<f64> {
-    Vec::try_from(d.to_kind(Kind::Double)).unwrap_or_default()
+    numbers(&Metric::SquaredEuclidean.paired(&side(|pair| pair.left), &side(|pair| pair.right)).to_kind(Kind::Double))
 }
 
 /// The shares of different pairs and of same pairs that are nearer than `threshold`: FAR and VAL.
@@ -138,7 +131,7 @@ pub fn judge(set: &FaceSet, x: &Tensor, variant: Variant, far: f64) -> Result<Ju
     let dist = if videos {
         let (mean, _) = average_by(x, &set.test.iter().map(|photo| photo.tracklet).collect::<Vec<_>>());
         let side = |of: fn(&Pair) -> usize| mean.index_select(0, &index(set.pairs.iter().map(of)));
-        numbers(&mean_pair_distance(&side(|pair| pair.left), &side(|pair| pair.right)))
+        numbers(&mean_pair_distance(&side(|pair| pair.left), &side(|pair| pair.right)).to_kind(Kind::Double))
     } else {
         distances(x, &set.pairs)
     };
@@ -186,7 +179,7 @@ pub struct Scored {
 impl Scored {
     /// The score of that name.
     pub fn score(&self, name: &str) -> Option<f64> {
-        self.scores.iter().find(|(known, _)| known == name).map(|(_, score)| *score)
+        crate::metrics::score(&self.scores, name)
     }
 }
 

@@ -12,7 +12,7 @@ use super::items::{forward, over_items};
 use crate::datasets::labels::{Item, LabelLayout, LabelSet};
 use crate::metrics::multilabel::{self, ApRule, Over};
 use crate::models::label::LabelSystem;
-use crate::real::numbers;
+use crate::real::{index, numbers};
 use crate::report::Table;
 use crate::run::Run;
 use crate::say::{Bar, count};
@@ -42,6 +42,16 @@ pub enum Decision {
     Count,
     /// A threshold a class and image
     Threshold,
+}
+
+impl Decision {
+    /// The same among those that are compared.
+    pub fn way(self) -> Way {
+        match self {
+            Decision::Count => Way::LabelCount,
+            Decision::Threshold => Way::LabelThreshold,
+        }
+    }
 }
 
 impl Outputs {
@@ -112,7 +122,7 @@ impl Outputs {
     /// Features, scores, thresholds, decided labels and the count head's counts by name, a row an item.
     pub fn tensors(&self, decision: Decision) -> Vec<(String, Tensor)> {
         let labels = self.by(decision).to_kind(Kind::Uint8);
-        let counts = Tensor::from_slice(&self.counts.iter().map(|&count| count as i64).collect::<Vec<_>>());
+        let counts = index(self.counts.iter().copied());
         [("features", &self.features), ("scores", &self.scores), ("thresholds", &self.thresholds), ("labels", &labels)]
             .map(|(name, x)| (name.to_string(), x.shallow_clone()))
             .into_iter()
@@ -131,32 +141,54 @@ pub(super) fn ones(x: &Tensor, dim: i64) -> Vec<usize> {
     numbers::<i64>(&x.sum_dim_intlist(dim, false, Kind::Int64)).into_iter().map(|count| count as usize).collect()
 }
 
-/// The decisions that are compared: fixed numbers of labels, the best number and the best threshold for all items, the two
-/// heads, and as many labels as are true.
-pub const DECISIONS: [&str; 7] =
-    ["top-3", "top-5", "best-k", "best threshold", "label count", "label threshold", "oracle count"];
-
 /// What is measured of a decision, in the order of [`measures`].
 pub const MEASURES: [&str; 7] = ["PC-P", "PC-R", "PC-F1", "OV-P", "OV-R", "OV-F1", "0-1 exact"];
 
 /// The heads of a table's columns, and the names of the scores in them.
 pub type Columns = &'static [(&'static str, &'static [&'static str])];
 
-macro_rules! by_decision {
-    ($measure:literal: $($decision:literal),*) => {
-        &[$(($decision, &[concat!($decision, ": ", $measure)])),*]
-    };
-    ($measure:literal) => {
-        by_decision!($measure: "top-3", "top-5", "best-k", "best threshold", "label count", "label threshold", "oracle count")
+/// The decisions that are compared, each with its name in scores and tables.
+macro_rules! ways {
+    ($($(#[$doc:meta])* $way:ident $name:literal),* $(,)?) => {
+        /// A decision among those that are compared.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Way { $($(#[$doc])* $way),* }
+
+        impl Way {
+            /// In the order of tables.
+            pub const ALL: [Way; 7] = [$(Way::$way),*];
+
+            /// Its name in scores and tables.
+            pub const fn name(self) -> &'static str {
+                match self { $(Way::$way => $name),* }
+            }
+        }
+
+        /// PC-F1 of every decision.
+        pub const PC_F1: Columns = &[$(($name, &[concat!($name, ": PC-F1")])),*];
+        /// OV-F1 of every decision.
+        pub const OV_F1: Columns = &[$(($name, &[concat!($name, ": OV-F1")])),*];
+        /// The share of items whose labels every decision decides exactly.
+        pub const EXACT: Columns = &[$(($name, &[concat!($name, ": 0-1 exact")])),*];
     };
 }
 
-/// PC-F1 of every decision.
-pub const PC_F1: Columns = by_decision!("PC-F1");
-/// OV-F1 of every decision.
-pub const OV_F1: Columns = by_decision!("OV-F1");
-/// The share of items whose labels every decision decides exactly.
-pub const EXACT: Columns = by_decision!("0-1 exact");
+ways! {
+    /// Three labels.
+    Top3 "top-3",
+    /// Five labels.
+    Top5 "top-5",
+    /// The best number of labels for all items.
+    BestK "best-k",
+    /// The best threshold for all items.
+    BestThreshold "best threshold",
+    /// The count head's.
+    LabelCount "label count",
+    /// The threshold head's.
+    LabelThreshold "label threshold",
+    /// As many labels as are true.
+    OracleCount "oracle count",
+}
 
 /// What is measured before any decision; the last of VOC 2007 alone.
 pub const RANKING: Columns = &[
@@ -176,7 +208,7 @@ pub fn measures(predicted: &Tensor, labels: &Tensor) -> [f64; 7] {
 /// Everything that was measured on test items.
 #[derive(Debug, Clone)]
 pub struct Judged {
-    /// [`MEASURES`] by decision, in the order of [`DECISIONS`].
+    /// [`MEASURES`] by decision, in the order of [`Way::ALL`].
     pub decided: [[f64; 7]; 7],
     /// What was measured of the ranking, before any decision, by name: fractions.
     pub ranking: Vec<(String, f64)>,
@@ -187,20 +219,16 @@ pub struct Judged {
 impl Judged {
     /// Every score by name: the ranking's, then `decision: measure`.
     pub fn scores(&self) -> Vec<(String, f64)> {
-        let decided = DECISIONS.iter().zip(&self.decided).flat_map(|(decision, values)| {
-            MEASURES.iter().zip(values).map(move |(measure, &value)| (format!("{decision}: {measure}"), value))
+        let decided = Way::ALL.iter().zip(&self.decided).flat_map(|(way, values)| {
+            MEASURES.iter().zip(values).map(move |(measure, &value)| (format!("{}: {measure}", way.name()), value))
         });
         self.ranking.iter().cloned().chain(decided).collect()
     }
 
     /// What a decision comes to on so many items.
     pub fn says(&self, decision: Decision, items: usize) -> String {
-        let (name, head) = match decision {
-            Decision::Count => ("label count", "count head"),
-            Decision::Threshold => ("label threshold", "threshold head"),
-        };
-        let place = DECISIONS.iter().position(|known| *known == name).unwrap_or(0);
-        let [.., precision, recall, _, exact] = self.decided[place];
+        let head = if decision == Decision::Count { "count head" } else { "threshold head" };
+        let [.., precision, recall, _, exact] = self.decided[decision.way() as usize];
         format!(
             "By the {head}, {} of {} get exactly their labels; {:.1} % of the labels given are right, {:.1} % of the true ones are found.",
             (exact * items as f64).round(),
@@ -217,7 +245,7 @@ impl Judged {
         };
         let decisions = Table {
             head: ["decision"].into_iter().chain(MEASURES).map(String::from).collect(),
-            rows: DECISIONS.iter().zip(&self.decided).map(|(name, values)| row(name, values)).collect(),
+            rows: Way::ALL.iter().zip(&self.decided).map(|(way, values)| row(way.name(), values)).collect(),
         };
         let ranking = Table {
             head: vec!["ranking".into(), "%".into()],
@@ -255,16 +283,16 @@ pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet) -> Judged {
     let k = best((0..=10).map(|k| f1(&multilabel::top_k(&dev.scores, k))).collect());
     let thresholds = candidates(&dev.scores);
     let threshold = thresholds[best(thresholds.iter().map(|&t| f1(&dev.scores.gt(t))).collect())];
-    let decided = [
-        multilabel::top_k(&test.scores, 3),
-        multilabel::top_k(&test.scores, 5),
-        multilabel::top_k(&test.scores, k),
-        test.scores.gt(threshold),
-        test.by_count(),
-        test.by_threshold(),
-        multilabel::top_counts(&test.scores, &test.true_counts()),
-    ]
-    .map(|predicted| measures(&predicted, labels));
+    let predicted = |way| match way {
+        Way::Top3 => multilabel::top_k(&test.scores, 3),
+        Way::Top5 => multilabel::top_k(&test.scores, 5),
+        Way::BestK => multilabel::top_k(&test.scores, k),
+        Way::BestThreshold => test.scores.gt(threshold),
+        Way::LabelCount => test.by_count(),
+        Way::LabelThreshold => test.by_threshold(),
+        Way::OracleCount => multilabel::top_counts(&test.scores, &test.true_counts()),
+    };
+    let decided = Way::ALL.map(|way| measures(&predicted(way), labels));
     let class_map = |ignored, rule| multilabel::class_map(&test.scores, labels, ignored, rule);
     let mut ranking = vec![
         ("AP an image", multilabel::mean_average_precision(&test.scores, labels, Over::Images)),

@@ -11,7 +11,7 @@ mod tag;
 pub use batches::{Batches, Drawing, LabelBatch, Passes, Shuffled};
 pub use data::{LabelData, LabelShape};
 pub use decisions::{
-    Columns, DECISIONS, Decision, EXACT, Judged, MEASURES, OV_F1, Outputs, PC_F1, RANKING, candidates, judge, measures,
+    Columns, Decision, EXACT, Judged, MEASURES, OV_F1, Outputs, PC_F1, RANKING, Way, candidates, judge, measures,
 };
 pub use encoding::{Encoding, normalise, targets, usable};
 pub use items::{features, over_items, say};

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::decisions::{Decision, Outputs, ones};
+use super::decisions::{Decision, Outputs, Way, ones};
 use crate::datasets::labels::{Content, LabelSet};
 use crate::metrics::multilabel::{ApRule, class_precisions, top_counts};
 use crate::real::numbers;
@@ -16,10 +16,7 @@ use crate::report::{Bars, Frame, GalleryRow, Report, Series, Table, Tile};
 /// An image that can't be read.
 pub fn show(report: &mut Report, set: &LabelSet, test: &Outputs, most: i64, decision: Decision) -> Result<()> {
     let predicted = test.by(decision);
-    let name = match decision {
-        Decision::Count => "label count",
-        Decision::Threshold => "label threshold",
-    };
+    let name = decision.way().name();
     by_label(report, set, test, &predicted, name);
     thresholds(report, test);
     counts(report, test, most as usize);
@@ -122,7 +119,11 @@ fn counts(report: &mut Report, test: &Outputs, most: usize) {
         "The mean number of decided labels over the test items with so many true ones.",
         "true labels",
         "decided labels, mean",
-        &[line("as many as are true", &truth), line("label count", &test.counts), line("label threshold", &decided)],
+        &[
+            line("as many as are true", &truth),
+            line(Way::LabelCount.name(), &test.counts),
+            line(Way::LabelThreshold.name(), &decided),
+        ],
     );
     let last = |k: usize| if k == most { format!("{k} or more") } else { k.to_string() };
     let row = |&k: &usize| [k].iter().chain(&confused[k]).map(usize::to_string).collect();

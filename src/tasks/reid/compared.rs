@@ -43,19 +43,7 @@ impl std::str::FromStr for Draws {
     }
 }
 
-impl From<Draws> for String {
-    fn from(draws: Draws) -> String {
-        draws.to_string()
-    }
-}
-
-impl TryFrom<String> for Draws {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Draws, String> {
-        text.parse()
-    }
-}
+crate::bounds::as_typed!(Draws);
 
 /// Query and gallery by distances that are at hand, a learned metric's say: scored single shot, and as a whole.
 #[derive(Debug)]
