@@ -6,38 +6,10 @@ use tch::Tensor;
 use super::Network;
 use super::dropout;
 use super::fold::Step;
-use super::layers::{Init, Linear, Scope};
-
-/// A square convolution with bias: `name.weight` `[outputs, inputs, kernel, kernel]`, He normal, and `name.bias`, 0.
-#[derive(Debug)]
-pub(super) struct BiasConv {
-    weight: Tensor,
-    bias: Tensor,
-    stride: i64,
-    padding: i64,
-}
-
-impl BiasConv {
-    /// `window` is kernel, stride, padding.
-    pub(super) fn new(at: &Scope, name: &str, inputs: i64, outputs: i64, window: (i64, i64, i64)) -> BiasConv {
-        let (kernel, stride, padding) = window;
-        let at = at.sub(name);
-        BiasConv {
-            weight: at.variable("weight", &[outputs, inputs, kernel, kernel], Init::HeNormal, true),
-            bias: at.variable("bias", &[outputs], Init::Constant(0.), true),
-            stride,
-            padding,
-        }
-    }
-
-    /// What may be followed by more in one pass.
-    pub(super) fn step(&self) -> Step<'_> {
-        Step::new(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2])
-    }
-}
+use super::layers::{Conv, Init, Linear, Scope, Window};
 
 /// Name, outputs, (kernel, stride, padding), and whether a 3x3 max-pooling with stride 2 follows.
-type Layer = (&'static str, i64, (i64, i64, i64), bool);
+type Layer = (&'static str, i64, Window, bool);
 
 pub(super) const LAYERS: [Layer; 5] = [
     ("0", 64, (11, 4, 2), true),
@@ -51,7 +23,7 @@ pub(super) const LAYERS: [Layer; 5] = [
 /// `score` is new. 57 007 937 trainable parameters with 3 channels.
 #[derive(Debug)]
 pub struct AlexNet {
-    features: Vec<BiasConv>,
+    features: Vec<Conv>,
     hidden: [Linear; 2],
     score: Linear,
     dropout: f64,
@@ -69,7 +41,7 @@ impl AlexNet {
         let (place, mut inputs) = (at.sub("features"), channels);
         let mut features = Vec::new();
         for (name, outputs, window, _) in LAYERS {
-            features.push(BiasConv::new(&place, name, inputs, outputs, window));
+            features.push(place.biased_conv(name, inputs, outputs, window));
             inputs = outputs;
         }
         let place = at.sub("classifier");

@@ -4,22 +4,21 @@
 use tch::Tensor;
 
 use super::Network;
-use super::alexnet::BiasConv;
 use super::dropout;
 use super::fold::Step;
-use super::layers::{BatchNorm, Init, Linear, Scope};
+use super::layers::{BatchNorm, Conv, Init, Linear, Scope, Window};
 
 /// Convolution with bias, batch normalisation, ReLU: `name` and `name_bn`.
 #[derive(Debug)]
 struct Unit {
-    conv: BiasConv,
+    conv: Conv,
     bn: BatchNorm,
 }
 
 impl Unit {
-    fn new(at: &Scope, name: &str, inputs: i64, outputs: i64, window: (i64, i64, i64)) -> Unit {
+    fn new(at: &Scope, name: &str, inputs: i64, outputs: i64, window: Window) -> Unit {
         let bn = at.batch_norm(&format!("{name}_bn"), outputs);
-        Unit { conv: BiasConv::new(at, name, inputs, outputs, window), bn }
+        Unit { conv: at.biased_conv(name, inputs, outputs, window), bn }
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {

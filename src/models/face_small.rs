@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use tch::Tensor;
 
 use super::Network;
-use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
+use super::layers::{BatchNorm, Init, Linear, Scope, Stages};
 use crate::distance::normalize;
 
 /// Four stages of 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling, then one linear layer over all
@@ -13,7 +12,7 @@ use crate::distance::normalize;
 /// at 64x64 pixels and 128 numbers, 0.06 G multiply-adds.
 #[derive(Debug)]
 pub struct FaceSmall {
-    stages: Vec<(Conv, BatchNorm)>,
+    stages: Stages,
     last: BatchNorm,
     embedding: Linear,
     width: i64,
@@ -32,20 +31,12 @@ impl FaceSmall {
         ensure!(size >= 16, "four halvings need images of 16 pixels a side or more, not {size}");
         let narrowest = Self::NARROWEST;
         ensure!((1..=narrowest).contains(&shrink), "{narrowest} channels cannot be divided by {shrink}");
-        let (mut inputs, mut side) = (3, size);
-        let mut stages = Vec::new();
-        for (number, channels) in [narrowest, 64, 128, 256].into_iter().enumerate() {
-            let outputs = channels / shrink;
-            stages.push((
-                at.conv(&format!("conv{}", number + 1), inputs, outputs, 3, 1, 1),
-                at.batch_norm(&format!("bn{}", number + 1), outputs),
-            ));
-            (inputs, side) = (outputs, side / 2);
-        }
+        let widths = [narrowest, 64, 128, 256].map(|channels| channels / shrink);
+        let (channels, side) = (widths[3], size / 16);
         Ok(FaceSmall {
-            stages,
-            last: at.batch_norm("bn5", inputs),
-            embedding: at.linear("embedding", inputs * side * side, width, Init::GlorotUniform { gain: 1. }, true),
+            stages: Stages::new(at, 3, &widths, true),
+            last: at.batch_norm("bn5", channels),
+            embedding: at.linear("embedding", channels * side * side, width, Init::GlorotUniform { gain: 1. }, true),
             width,
         })
     }
@@ -53,11 +44,7 @@ impl FaceSmall {
 
 impl Network for FaceSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = self.stages.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
-            let x = Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train);
-            x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
-        });
-        let x = self.last.forward(&x, train);
+        let x = self.last.forward(&self.stages.forward(images, train), train);
         normalize(&self.embedding.forward(&x.flatten(1, -1)))
     }
 

@@ -8,8 +8,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::dropout;
-use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
+use super::layers::{BatchNorm, Init, Linear, Scope, Stages};
 
 /// f: a feature network and one linear layer to the K scores, `scores.{weight,bias}`.
 #[derive(Debug)]
@@ -192,7 +191,7 @@ impl Network for FeatureMlp {
 /// layer with batch normalisation and ReLU: for drawn images and small machines, not the paper's.
 #[derive(Debug)]
 pub struct LabelSmall {
-    stages: Vec<(Conv, BatchNorm)>,
+    stages: Stages,
     last: Linear,
     bn: BatchNorm,
 }
@@ -207,26 +206,15 @@ impl LabelSmall {
     /// Where the side is below 16.
     pub fn new(at: &Scope, side: i64) -> Result<LabelSmall> {
         ensure!(side >= 16, "four halvings need images of 16 pixels a side or more, not {side}");
-        let mut inputs = 3;
-        let mut stages = Vec::new();
-        for (number, outputs) in (1..).zip([16, 32, 64, 128]) {
-            stages.push((
-                at.conv(&format!("conv{number}"), inputs, outputs, 3, 1, 1),
-                at.batch_norm(&format!("bn{number}"), outputs),
-            ));
-            inputs = outputs;
-        }
-        let last = at.linear("fc", inputs, LabelSmall::WIDTH, Init::HeNormal, false);
+        let stages = Stages::new(at, 3, &[16, 32, 64, 128], true);
+        let last = at.linear("fc", 128, LabelSmall::WIDTH, Init::HeNormal, false);
         Ok(LabelSmall { stages, last, bn: at.batch_norm("fc_bn", LabelSmall::WIDTH) })
     }
 }
 
 impl Network for LabelSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = self.stages.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
-            let x = Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train);
-            x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
-        });
+        let x = self.stages.forward(images, train);
         self.bn.forward(&self.last.forward(&x.adaptive_max_pool2d([1, 1]).0.flatten(1, -1)), train).relu_()
     }
 

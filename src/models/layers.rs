@@ -115,8 +115,12 @@ impl<'a> Scope<'a> {
 
     /// A square convolution without bias, [`Init::HeNormal`]: variable `name.weight`, `[outputs, inputs, kernel, kernel]`.
     pub fn conv(&self, name: &str, inputs: i64, outputs: i64, kernel: i64, stride: i64, padding: i64) -> Conv {
-        let weight = self.sub(name).variable("weight", &[outputs, inputs, kernel, kernel], Init::HeNormal, true);
-        Conv { weight, stride, padding }
+        Conv::new(self, name, [inputs, outputs], (kernel, stride, padding), Init::HeNormal, false)
+    }
+
+    /// The same with a bias, `name.bias`, which starts as 0.
+    pub(super) fn biased_conv(&self, name: &str, inputs: i64, outputs: i64, window: Window) -> Conv {
+        Conv::new(self, name, [inputs, outputs], window, Init::HeNormal, true)
     }
 
     /// Batch normalisation over `channels`: `name.{weight, bias, running_mean, running_var}`, starting as 1, 0, 0, 1.
@@ -140,15 +144,33 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// A square convolution without bias.
+/// Kernel, stride and padding of a convolution.
+pub(super) type Window = (i64, i64, i64);
+
+/// A square convolution.
 #[derive(Debug)]
 pub struct Conv {
     weight: Tensor,
+    pub(super) bias: Option<Tensor>,
     stride: i64,
     padding: i64,
+    /// Parts that the channels are divided into.
+    pub(super) groups: i64,
 }
 
 impl Conv {
+    /// From `[inputs, outputs]` channels (inputs of a group). A bias starts as 0.
+    pub(super) fn new(at: &Scope, name: &str, channels: [i64; 2], window: Window, init: Init, biased: bool) -> Conv {
+        let ([inputs, outputs], (kernel, stride, padding), at) = (channels, window, at.sub(name));
+        Conv {
+            weight: at.variable("weight", &[outputs, inputs, kernel, kernel], init, true),
+            bias: biased.then(|| at.variable("bias", &[outputs], Init::Constant(0.), true)),
+            stride,
+            padding,
+            groups: 1,
+        }
+    }
+
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.step().run(x, false)
@@ -156,7 +178,39 @@ impl Conv {
 
     /// What may be followed by more in one pass.
     pub(super) fn step(&self) -> Step<'_> {
-        Step::new(&self.weight, None, [self.stride; 2], [self.padding; 2])
+        let step = Step::new(&self.weight, self.bias.as_ref(), [self.stride; 2], [self.padding; 2]);
+        Step { groups: self.groups, ..step }
+    }
+
+    /// The side of what it makes of images of this side.
+    pub(super) fn side(&self, side: i64) -> i64 {
+        (side + 2 * self.padding - self.weight.size()[2]).div_euclid(self.stride) + 1
+    }
+}
+
+/// 3x3 convolutions `conv1`, `conv2`, ..., each with batch normalisation `bn1`, ... and ReLU. Each halves its maps: by 2x2
+/// max pooling behind it where it `pools`, else by a stride of 2.
+#[derive(Debug)]
+pub(super) struct Stages {
+    layers: Vec<(Conv, BatchNorm)>,
+    pools: bool,
+}
+
+impl Stages {
+    pub(super) fn new(at: &Scope, mut inputs: i64, outputs: &[i64], pools: bool) -> Stages {
+        let layer = |(number, &outputs): (usize, &i64)| {
+            let conv = at.conv(&format!("conv{number}"), inputs, outputs, 3, if pools { 1 } else { 2 }, 1);
+            inputs = outputs;
+            (conv, at.batch_norm(&format!("bn{number}"), outputs))
+        };
+        Stages { layers: (1..).zip(outputs).map(layer).collect(), pools }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        self.layers.iter().fold(x.shallow_clone(), |x, (conv, bn)| {
+            let x = Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train);
+            if self.pools { x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false) } else { x }
+        })
     }
 }
 

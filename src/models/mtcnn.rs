@@ -2,8 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::alexnet::BiasConv;
-use super::layers::{Init, Linear, Scope};
+use super::layers::{Conv, Init, Linear, Scope};
 
 /// Outputs and side of each convolution, and the side of the max-pooling behind it (stride 2; 0 where there is none).
 const P: &[(i64, i64, i64)] = &[(10, 3, 2), (16, 3, 0), (32, 3, 0)];
@@ -14,10 +13,10 @@ const O: &[(i64, i64, i64)] = &[(32, 3, 3), (64, 3, 3), (64, 3, 2), (128, 2, 0)]
 /// and its heads are convolutions of one pixel.
 #[derive(Debug)]
 struct Net {
-    convs: Vec<(BiasConv, Tensor, i64)>,
+    convs: Vec<(Conv, Tensor, i64)>,
     hidden: Option<(Linear, Tensor)>,
     heads: Vec<Linear>,
-    maps: Vec<BiasConv>,
+    maps: Vec<Conv>,
 }
 
 impl Net {
@@ -28,7 +27,7 @@ impl Net {
         };
         let mut inputs = 3;
         let conv = |(i, &(outputs, side, pool)): (usize, &(i64, i64, i64))| {
-            let conv = BiasConv::new(at, &format!("conv{}", i + 1), inputs, outputs, (side, 1, 0));
+            let conv = at.biased_conv(&format!("conv{}", i + 1), inputs, outputs, (side, 1, 0));
             inputs = outputs;
             (conv, slope(i + 1, outputs), pool)
         };
@@ -44,11 +43,10 @@ impl Net {
             Some((_, _, width)) => heads.extend(widths().map(|(i, outputs)| {
                 at.linear(&format!("dense{}_{}", first + 1, i + 1), *width, outputs, Init::HeNormal, true)
             })),
-            None => {
-                maps.extend(widths().map(|(i, outputs)| {
-                    BiasConv::new(at, &format!("conv{first}_{}", i + 1), inputs, outputs, (1, 1, 0))
-                }))
-            }
+            None => maps.extend(
+                widths()
+                    .map(|(i, outputs)| at.biased_conv(&format!("conv{first}_{}", i + 1), inputs, outputs, (1, 1, 0))),
+            ),
         }
         Net { convs, hidden: hidden.map(|(dense, slope, _)| (dense, slope)), heads, maps }
     }

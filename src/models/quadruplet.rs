@@ -10,7 +10,7 @@ use super::alexnet::LAYERS;
 use super::dropout;
 use super::fold::Step;
 use super::inception::local_response_norm;
-use super::layers::{BatchNorm, Init, Linear, Scope};
+use super::layers::{BatchNorm, Conv, Init, Linear, Scope, Window};
 use crate::distance::normalize;
 
 /// Which layers.
@@ -59,19 +59,15 @@ pub enum Input {
 /// A convolution with what surrounds it.
 #[derive(Debug)]
 struct Stage {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    conv: Conv,
     norm: Option<BatchNorm>,
-    stride: i64,
-    padding: i64,
-    groups: i64,
     /// Local response normalisation, and whether it stands before pooling.
     response: Option<bool>,
     pool: Option<(i64, i64)>,
 }
 
 /// Outputs, (kernel, stride, padding), groups, and the pooling that follows: kernel and padding, stride 2.
-type Layer = (i64, (i64, i64, i64), i64, Option<(i64, i64)>);
+type Layer = (i64, Window, i64, Option<(i64, i64)>);
 
 impl Form {
     fn layers(self) -> [Layer; 5] {
@@ -108,25 +104,17 @@ impl Form {
 
 impl Stage {
     fn new(at: &Scope, name: &str, form: Form, inputs: i64, layer: Layer, init: Init) -> Stage {
-        let (outputs, (kernel, stride, padding), groups, pool) = layer;
+        let (outputs, window, groups, pool) = layer;
         let small = form == Form::Small;
-        let place = at.sub(name);
-        Stage {
-            weight: place.variable("weight", &[outputs, inputs / groups, kernel, kernel], init, true),
-            bias: (!small).then(|| place.variable("bias", &[outputs], Init::Constant(0.), true)),
-            norm: small.then(|| at.batch_norm(&format!("{name}_bn"), outputs)),
-            stride,
-            padding,
-            groups,
-            response: None,
-            pool,
-        }
+        let mut conv = Conv::new(at, name, [inputs / groups, outputs], window, init, !small);
+        conv.groups = groups;
+        let norm = small.then(|| at.batch_norm(&format!("{name}_bn"), outputs));
+        Stage { conv, norm, response: None, pool }
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let conv = Step::new(&self.weight, self.bias.as_ref(), [self.stride; 2], [self.padding; 2]);
         let norm = self.norm.as_ref().and_then(BatchNorm::norm);
-        let mut x = Step { groups: self.groups, norm, slope: Some(0.), ..conv }.run(x, train);
+        let mut x = Step { norm, slope: Some(0.), ..self.conv.step() }.run(x, train);
         // Krizhevsky et al. 2012, Section 3.3, as Caffe's models have it: size 5, alpha 1e-4, beta 0.75, k 1.
         if self.response == Some(true) {
             x = local_response_norm(&x);
@@ -139,8 +127,7 @@ impl Stage {
 
     /// Pixels a side after this stage, of `side` before it; below 1 where it doesn't fit.
     fn side(&self, side: i64) -> i64 {
-        let kernel = self.weight.size()[2];
-        let side = (side + 2 * self.padding - kernel).div_euclid(self.stride) + 1;
+        let side = self.conv.side(side);
         match self.pool {
             Some((kernel, padding)) => (side + 2 * padding - kernel).div_euclid(2) + 1,
             None => side,

@@ -3,15 +3,14 @@
 use tch::Tensor;
 
 use super::dropout;
-use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Init, Linear, Scope};
+use super::layers::{Init, Linear, Scope, Stages};
 use super::{IMAGENET, Network};
 
 /// Four 3x3 convolutions with stride 2, batch normalisation and ReLU, the mean over places, dropout, one score. Not
 /// the paper's: for small pictures on small machines.
 #[derive(Debug)]
 pub struct SnippetSmall {
-    layers: Vec<(Conv, BatchNorm)>,
+    stages: Stages,
     score: Linear,
     dropout: f64,
 }
@@ -19,14 +18,8 @@ pub struct SnippetSmall {
 impl SnippetSmall {
     /// For inputs of `channels` channels and any size.
     pub fn new(at: &Scope, channels: i64, dropout: f64) -> SnippetSmall {
-        let mut inputs = channels;
-        let layers = [16, 32, 64, 64].into_iter().enumerate().map(|(i, outputs)| {
-            let conv = at.conv(&format!("conv{}", i + 1), inputs, outputs, 3, 2, 1);
-            inputs = outputs;
-            (conv, at.batch_norm(&format!("bn{}", i + 1), outputs))
-        });
         SnippetSmall {
-            layers: layers.collect(),
+            stages: Stages::new(at, channels, &[16, 32, 64, 64], false),
             score: at.linear("score", 64, 1, Init::GlorotUniform { gain: 1. }, true),
             dropout,
         }
@@ -35,9 +28,7 @@ impl SnippetSmall {
 
 impl Network for SnippetSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = self.layers.iter().fold(images.shallow_clone(), |x, (conv, bn)| {
-            Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train)
-        });
+        let x = self.stages.forward(images, train);
         self.score.forward(&dropout(&x.adaptive_avg_pool2d([1, 1]).flatten(1, -1), self.dropout, train))
     }
 

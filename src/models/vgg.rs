@@ -3,9 +3,8 @@
 use tch::Tensor;
 
 use super::Network;
-use super::alexnet::BiasConv;
 use super::fold::Step;
-use super::layers::{Init, Linear, Scope};
+use super::layers::{Conv, Init, Linear, Scope};
 
 /// torchvision's places of the 13 convolutions with their outputs, and whether a 2x2 max-pooling follows.
 const LAYERS: [(u8, i64, bool); 13] = [
@@ -28,7 +27,7 @@ const LAYERS: [(u8, i64, bool); 13] = [
 /// classes, has no place here. 134 260 544 trainable parameters.
 #[derive(Debug)]
 pub struct Vgg16 {
-    features: Vec<BiasConv>,
+    features: Vec<Conv>,
     fc6: Linear,
     fc7: Linear,
 }
@@ -42,7 +41,7 @@ impl Vgg16 {
         let (place, mut inputs) = (at.sub("features"), 3);
         let mut features = Vec::new();
         for (name, outputs, _) in LAYERS {
-            features.push(BiasConv::new(&place, &name.to_string(), inputs, outputs, (3, 1, 1)));
+            features.push(place.biased_conv(&name.to_string(), inputs, outputs, (3, 1, 1)));
             inputs = outputs;
         }
         let place = at.sub("classifier");

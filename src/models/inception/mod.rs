@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use tch::Tensor;
 
 use super::fold::Step;
-use super::layers::{BatchNorm, Init, Scope};
+use super::layers::{BatchNorm, Conv, Scope, Window};
 
 pub use googlenet::GoogLeNet;
 pub use nn1::Nn1;
@@ -22,37 +22,24 @@ pub use small2::Nn4Small2;
 /// A square convolution with bias, then batch normalisation where there is one, then ReLU.
 #[derive(Debug)]
 struct Unit {
-    weight: Tensor,
-    bias: Tensor,
+    conv: Conv,
     bn: Option<BatchNorm>,
-    stride: i64,
-    padding: i64,
 }
-
-/// Kernel, stride and padding of a convolution.
-type Window = (i64, i64, i64);
 
 impl Unit {
     /// Variables `conv.weight`, `conv.bias` and, where `bn` names it, `bn.*` in the scope `at`.
     fn new(at: &Scope, conv: &str, bn: Option<&str>, inputs: i64, outputs: i64, window: Window) -> Unit {
-        let (kernel, stride, padding) = window;
-        let here = at.sub(conv);
-        Unit {
-            weight: here.variable("weight", &[outputs, inputs, kernel, kernel], Init::HeNormal, true),
-            bias: here.variable("bias", &[outputs], Init::Constant(0.), true),
-            bn: bn.map(|bn| at.batch_norm(bn, outputs)),
-            stride,
-            padding,
-        }
+        Unit { conv: at.biased_conv(conv, inputs, outputs, window), bn: bn.map(|bn| at.batch_norm(bn, outputs)) }
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let conv = |bias| Step::new(&self.weight, bias, [self.stride; 2], [self.padding; 2]);
-        match &self.bn {
-            Some(bn) if train => bn.of_biased(&conv(None).run(x, train), &self.bias).relu_(),
-            bn => {
+        match (&self.bn, &self.conv.bias) {
+            (Some(bn), Some(bias)) if train => {
+                bn.of_biased(&Step { bias: None, ..self.conv.step() }.run(x, train), bias).relu_()
+            }
+            (bn, _) => {
                 let norm = bn.as_ref().and_then(BatchNorm::norm);
-                Step { norm, slope: Some(0.), ..conv(Some(&self.bias)) }.run(x, train)
+                Step { norm, slope: Some(0.), ..self.conv.step() }.run(x, train)
             }
         }
     }
