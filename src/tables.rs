@@ -80,7 +80,7 @@ struct Asked<'a, P: Paper> {
     flags: Vec<Flags>,
     /// The flags that rows and columns set.
     through: Vec<String>,
-    /// Of columns that go through data sets the flags: each is the table of its set alone, and shares its folder.
+    /// The flags of columns that go through data sets. Each such column is a table of its own, and lies in that table's folder.
     apart: Vec<String>,
 }
 

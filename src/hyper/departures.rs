@@ -12,7 +12,7 @@ use super::values::file;
 use super::{All, Hyper};
 use crate::run::config::typed_as as text;
 
-/// Whether two values of a flag are the same recipe: of files (a value that may be left out) only whether there is one.
+/// Whether two values of a flag make the same recipe. Where the paper's is empty it stands for a file, and any file will do.
 fn same(ours: &Value, theirs: &Value) -> bool {
     ours == theirs || (theirs.is_null() && file(ours.as_str()).is_some())
 }
@@ -59,8 +59,8 @@ pub type Sets<H, S> = fn(&mut H, &mut S);
 /// Sets nothing.
 pub fn as_usual<H, S>(_: &mut H, _: &mut S) {}
 
-/// The recipe that `sets` make, one after the other, of the paper's defaults and of what is `typed`, which wins: training's
-/// flags, scoring's flags.
+/// The flags of training and those of scoring that `sets` make of the paper's defaults, one after the other. What is `typed`
+/// wins.
 ///
 /// # Errors
 /// Where a flag has no default, or does not take its value.

@@ -49,7 +49,7 @@ pub(crate) fn begun(now: PathBuf, before: PathBuf, flags: &Flags) -> PathBuf {
     if !now.exists() && same() { before } else { now }
 }
 
-/// A value, of a path its end, with its flag's last word before it, as folders have it.
+/// A flag as it stands in a folder's name: its last word, then its value, of a path the end.
 fn with_flag(flag: &str, value: &Value) -> String {
     format!("{}{}", flag.rsplit('-').next().unwrap_or(flag), data_name(&text(value)))
 }

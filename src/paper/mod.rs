@@ -124,12 +124,11 @@ pub trait Paper: Sized + 'static {
     type Scoring: Args + Serialize + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static;
     /// The data set.
     type Data: Data;
-    /// What the network is built for beside the flags: of most papers nothing, `()`.
+    /// What the network must know beside the flags, such as how many classes there are. Most papers need nothing: `()`.
     type Shape: Serialize + DeserializeOwned + PartialEq + Default;
     /// The network.
     type Net: Network;
-    /// How its network sees photos, where it is one that embeds them: `embed` and `about` follow from it. Else they are the
-    /// paper's own.
+    /// How the network sees photos, if it embeds them: `embed` and `about` follow from it. A paper without it writes both.
     const SEES: Option<Sees<Self>> = None;
     /// How embeddings are compared.
     const METRIC: fn(&Self::Hyper) -> Metric = |_| Metric::SquaredEuclidean;
@@ -139,7 +138,7 @@ pub trait Paper: Sized + 'static {
     const DEPARTURES: &'static [&'static str] = &[];
     /// The same of some runs.
     const DEPARTURES_WHERE: &'static [Departure<Self::Hyper>] = &[];
-    /// The same of how some runs are trained: nothing that is known of weights from outside.
+    /// The same of how some runs are trained. Not said of published weights: how they were trained is not known.
     const DEPARTURES_TRAINING: &'static [Departure<Self::Hyper>] = &[];
     /// Which runs on which data cannot stand beside the paper whatever their numbers, and why.
     const UNLIKE: &'static [Unlike<Self>] = &[];
