@@ -103,9 +103,6 @@ pub struct Theirs<S: 'static> {
 /// What is known of the published weights in `file`, whose BLAKE3 hash is `hash`, on the whole published `set`, seen and
 /// compared as `how` says, with ours (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`. Where
 /// data/datasets.json has no such hash, a file of the right name is taken for theirs, and it is said: nothing of it is the paper's.
-///
-/// # Errors
-/// Where a flag has no default.
 pub fn published<S: Args + Serialize>(
     of: &[Theirs<S>],
     count: &[&str],

@@ -152,9 +152,6 @@ impl About {
 
     /// The text of `model.json`: of a paper's network with these flags, trained for so many steps (none where others
     /// trained it), whose answers have this shape.
-    ///
-    /// # Errors
-    /// None that is known of.
     pub fn json(&self, paper: &str, network: Map<String, Value>, step: Option<u64>, answer: &[i64]) -> Result<String> {
         let mut all = json!({MADE_BY: mark(MODULE), "paper": paper, "network": network});
         step.into_iter().for_each(|step| all["step"] = json!(step));

@@ -152,9 +152,6 @@ pub fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
 }
 
 /// Whether [`atomically`] could write `path`, as far as can be known before the work is done. The folder need not be there yet.
-///
-/// # Errors
-/// As [`atomically`].
 pub fn check(path: &Path) -> Result<()> {
     let tried = whole_or_into(path).and_then(|into| if into { Ok(()) } else { check_folder(folder(path)) });
     tried.map_err(|error| cannot(path, error))
@@ -244,9 +241,6 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// As [`atomically`], for a folder that is new or empty.
-///
-/// # Errors
-/// As there.
 pub fn folder_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let whole = || -> Result<()> {
         fs::create_dir_all(folder(path))?;
@@ -317,9 +311,6 @@ pub fn sweep(folder: &Path) {
 }
 
 /// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the whole new one; see [`atomically`].
-///
-/// # Errors
-/// As [`atomically`].
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     atomically(path, |draft| Ok(io::Write::write_all(&mut own(draft)?, bytes)?))
 }

@@ -347,9 +347,6 @@ fn above(dir: &Path) -> HashSet<Id> {
 
 /// Every image under `dir` and its folders, in order of its name relative to `dir`. A folder is walked once, at its own
 /// place where it has one under `dir`, else at the first link to it. A name that is not UTF-8 is passed over.
-///
-/// # Errors
-/// Where a folder cannot be read.
 pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
     let (root, mut seen) = (Arc::new(dir.to_path_buf()), above(dir));
     let (mut real, mut links, mut found) = (vec![(String::new(), dir.to_path_buf())], Vec::new(), Vec::new());

@@ -38,9 +38,6 @@ pub fn text(path: &Path) -> Result<String> {
 }
 
 /// The lines of a list of one column that are not empty, with their numbers, without blanks around.
-///
-/// # Errors
-/// As [`text`].
 pub fn lines(path: &Path) -> Result<Vec<(usize, String)>> {
     let text = text(path)?;
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim().to_string()));
@@ -66,9 +63,6 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
 
 /// As [`rows`], with what parts the fields. The first line says it, as Excel's `sep=;`; else the first that has tabs, semicolons
 /// or commas outside quotes: where several, the first of these that every line has equally often.
-///
-/// # Errors
-/// As there.
 pub fn parted(path: &Path) -> Result<(char, Vec<Row>)> {
     let mut text = text(path)?;
     let told = text.lines().next().and_then(|line| line.strip_prefix("sep=")).filter(|mark| mark.len() == 1);

@@ -16,9 +16,6 @@ use crate::say::say;
 /// `results.step-100-2.json` where that is there, and says so: in the run folder `run`, and in the folders of scores below
 /// it. Where a model does not say of which step it is, that is `step`, with which training goes on. What is of the untrained
 /// network stays.
-///
-/// # Errors
-/// Where one cannot be renamed.
 pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
     let mut older: Vec<Of> = scores(run, step).into();
     older.extend(models.iter().map(|model| module(run, model, step)));
@@ -41,9 +38,6 @@ pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
 
 /// Renames scores, or a `model`, of a later step than `step`, in whose place what is of that step is to come: a checkpoint was
 /// damaged, and they could not be made again.
-///
-/// # Errors
-/// As [`set_aside`].
 pub fn set_aside_later(run: &Path, step: u64, model: Option<&str>) -> Result<()> {
     let mut later = model.map_or_else(|| scores(run, step).into(), |model| vec![module(run, model, step)]);
     later.retain(|(_, of)| *of > step);

@@ -161,9 +161,6 @@ pub fn answer_alone() {
 }
 
 /// What a verb found, as JSON on standard output where a machine is to read that ([`answer_alone`]); nothing elsewhere.
-///
-/// # Errors
-/// As [`print()`].
 pub fn answer(value: &impl serde::Serialize) -> Result<()> {
     if !MACHINE.load(Ordering::SeqCst) {
         return Ok(());
@@ -180,9 +177,6 @@ pub fn answer(value: &impl serde::Serialize) -> Result<()> {
 }
 
 /// What another program is to read, as it stands, on standard output; see [`print()`].
-///
-/// # Errors
-/// As [`print()`].
 pub fn raw(text: &str) -> Result<()> {
     if !speaks() {
         return Ok(());

@@ -37,9 +37,6 @@ pub(crate) fn completions(mut of: Command, shell: clap_complete::Shell) -> Resul
 }
 
 /// Prints the manual page of a program, or of one of its verbs.
-///
-/// # Errors
-/// Where it has no such verb.
 pub(crate) fn man(mut of: Command, verb: Option<&str>) -> Result<()> {
     of.build();
     let source = format!("{} {}", of.get_name(), env!("CARGO_PKG_VERSION"));
@@ -85,9 +82,6 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
 }
 
 /// The flags of a training: those of `--config`, and what was typed.
-///
-/// # Errors
-/// Those of the command line.
 pub(crate) fn asked<P: Paper>(of: &ArgMatches) -> Result<All<P::Hyper>> {
     hyper::resolved_with(&hyper::typed::<All<P::Hyper>>(of)?, &configured::<P>(of)?)
 }

@@ -49,9 +49,6 @@ impl Source {
     }
 
     /// As [`Source::image`], where `takes` has no complaint about width and height before any [`Source::Through`].
-    ///
-    /// # Errors
-    /// As there, and its complaint.
     pub fn image_of(&self, takes: &dyn Fn((u32, u32)) -> Result<()>) -> Result<Arc<RgbImage>> {
         let image = match self {
             Source::File { .. } => {
@@ -94,9 +91,6 @@ impl Source {
     }
 
     /// Width and height of the image before any [`Source::Through`], without decoding its pixels.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn dimensions(&self) -> Result<(u32, u32)> {
         match self {
             Source::File { .. } => {
@@ -114,9 +108,6 @@ impl Source {
 
     /// Whether the image is there, without decoding its pixels: a regular file that is not empty, a header within
     /// [`picture::MAX_SIDE`], and a JPEG, PNG or BMP to its last byte.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn check(&self) -> Result<()> {
         match self {
             Source::Memory(_) => Ok(()),

@@ -181,9 +181,6 @@ impl Recipe {
     /// The training views of a batch, f32 `[N, 3, height, width]`. `images` are places in batch number `step` and what
     /// is there, which `open` makes an image of; each draws its crop and flip at its own address (`seed`, step, place), so
     /// that no share of a batch and no number of threads changes a view.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn train_batch<I>(
         &self,
         images: impl IntoIterator<Item = (usize, I)>,
@@ -200,9 +197,6 @@ impl Recipe {
     }
 
     /// The test views of images, one image after another: f32 `[N · views, 3, height, width]`.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn test_batch<'a>(&self, images: impl IntoIterator<Item = &'a Source>, views: TestViews) -> Result<Tensor> {
         self.batch(views.count(), images, |source, out| {
             self.test(&*source.image()?, views, out);

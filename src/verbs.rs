@@ -34,9 +34,6 @@ pub(crate) fn embedding<S: Args>(mut of: Flags) -> Flags {
 }
 
 /// Fails where a flag of `S` stands in no group that a verb looks at.
-///
-/// # Errors
-/// The first such flag.
 pub(crate) fn sound<S: Args>() -> Result<()> {
     let lost = args::<S>().into_iter().find(|arg| looking(arg).is_empty());
     lost.map_or(Ok(()), |arg| Err(anyhow!("--{} stands under no heading of scoring", name(&arg))))

@@ -81,9 +81,6 @@ pub fn unusable(photos: &[&Photo], image: &Decode<'_>) -> BTreeMap<usize, String
 }
 
 /// Says how many of `all` photos, which are called `words`, are `gone`.
-///
-/// # Errors
-/// Where all are.
 pub fn left_out(gone: &BTreeMap<usize, String>, all: usize, words: &str) -> Result<()> {
     let Some(first) = gone.values().next() else { return Ok(()) };
     let some = format!("{} of {words} cannot be used", thousands(gone.len()));

@@ -10,9 +10,6 @@ use super::Photo;
 use crate::say::{count, thousands};
 
 /// Checks every file (see [`Source::check`]), on all cores.
-///
-/// # Errors
-/// As `look`.
 pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
     look(photos, Duration::MAX, |photo| photo.source.check())
 }

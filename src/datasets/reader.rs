@@ -45,9 +45,6 @@ impl Reader {
     }
 
     /// The image of `row`.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn image(&self, row: usize) -> Result<Arc<RgbImage>> {
         (self.open)(row).map_err(|error| anyhow!("{error:#}, or say --skip-unreadable to train without it"))
     }

@@ -73,17 +73,11 @@ pub fn recipe<H: Hyper, S: Args + Clone>(typed: &Flags, sets: &[Sets<H, S>]) -> 
 }
 
 /// [`recipe`] of the paper alone.
-///
-/// # Errors
-/// As [`recipe`].
 pub fn paper<H: Hyper, S: Args + Clone>(sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
     recipe(&Map::new(), sets)
 }
 
 /// Where the run of `h` scored by `s` leaves the recipe that `sets` make of the paper's, in words.
-///
-/// # Errors
-/// As [`paper`].
 pub fn off_recipe<H: Hyper, S: Args + Serialize + Clone>(
     h: &All<H>,
     s: &S,

@@ -38,9 +38,6 @@ pub fn from_flags<T: DeserializeOwned>(flags: &Flags) -> Result<T> {
 }
 
 /// `of` with other values for some flags.
-///
-/// # Errors
-/// Where a flag does not take the value.
 pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<T> {
     let mut all = flags(of);
     all.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -95,18 +92,12 @@ pub(crate) fn name(arg: &Arg) -> String {
 }
 
 /// What nothing typed gives, before presets.
-///
-/// # Errors
-/// Where a flag has no default.
 pub fn blank<A: Args>() -> Result<A> {
     let matches = command::<A>().try_get_matches_from(Vec::<OsString>::new());
     Ok(A::from_arg_matches(&matches.context("a flag has no default")?)?)
 }
 
 /// The flags of `A` that were typed, with their values.
-///
-/// # Errors
-/// Where one does not take its value.
 pub fn typed<A: Args + Serialize>(matches: &ArgMatches) -> Result<Flags> {
     let mut words: Vec<OsString> = Vec::new();
     for arg in args::<A>() {

@@ -142,9 +142,6 @@ pub fn usage(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Refuses what cannot train, missing weights too.
-///
-/// # Errors
-/// The flag, and what to type.
 pub fn check<H: Hyper>(h: &H) -> Result<()> {
     if let (Weights::Must(published), Some(Value::Null)) = (h.weights(), flags(h).get("weights")) {
         let network = under::<H>(Heading::Network);
@@ -183,9 +180,6 @@ pub fn sound<H: Hyper, S: Args>() -> Result<()> {
 }
 
 /// Fails where a flag has no place in the paper and is not marked ours.
-///
-/// # Errors
-/// The first such flag.
 pub fn placed<A: Args>() -> Result<()> {
     for arg in args::<A>() {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

@@ -12,9 +12,6 @@ use super::{All, Heading, Hyper, Usual, Weights, check, usage};
 
 /// The flags that `typed` and `pin` lead to: the bare defaults, then each preset, then what follows what was typed, with what
 /// is pinned and then what was typed put back after each.
-///
-/// # Errors
-/// Where a flag does not take its value.
 pub fn resolve<H: Hyper>(typed: &Flags, pin: &dyn Fn(&mut H)) -> Result<All<H>> {
     let own: BTreeSet<String> = args::<H>().iter().map(name).collect();
     let (own, usual): (Flags, Flags) = typed.clone().into_iter().partition(|(name, _)| own.contains(name));
@@ -32,17 +29,11 @@ pub fn resolve<H: Hyper>(typed: &Flags, pin: &dyn Fn(&mut H)) -> Result<All<H>> 
 }
 
 /// [`resolve`] for a command line: what cannot train, and what was typed and is not looked at, is refused.
-///
-/// # Errors
-/// Those of the command line ([`Usage`]).
 pub fn resolved<H: Hyper>(typed: &Flags) -> Result<All<H>> {
     resolved_with(typed, &Map::new())
 }
 
 /// [`resolved`] with flags from elsewhere beside those that were typed, which win.
-///
-/// # Errors
-/// As [`resolved`].
 pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> {
     let mut both = beside.clone();
     both.extend(typed.clone());
@@ -52,9 +43,6 @@ pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> 
 }
 
 /// Those of the flags `wanted` that have to be typed to get all of them: the others follow from presets.
-///
-/// # Errors
-/// Where a flag does not take its value.
 pub fn needed<H: Hyper>(wanted: &Flags) -> Result<Flags> {
     let mut typed = Map::new();
     // Choices of the paper's own first: most presets hang on them, and on the data.

@@ -61,9 +61,6 @@ pub struct Share {
 impl Share {
     /// The same loss's share with each of its numbers, f64 `[3]`, and its gradient `[B, D]` put through `sum`: over the
     /// processes that hold the others.
-    ///
-    /// # Errors
-    /// Those of `sum`.
     pub fn summed<E>(self, sum: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Share, E> {
         let Outcome { gradient, value, terms, active } = self.outcome;
         let device = gradient.device();

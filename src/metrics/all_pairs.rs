@@ -47,9 +47,6 @@ impl AllPairs {
 
     /// [`AllPairs::new`] where each of `others`, all of whom have `x`, counts a part of the pairs.
     ///
-    /// # Errors
-    /// Where another process is gone.
-    ///
     /// # Panics
     /// When `people` is not n long.
     pub fn shared<O: Others>(x: &Tensor, people: &[i64], others: &O) -> Result<AllPairs, O::Error> {
@@ -138,9 +135,6 @@ pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> O
 }
 
 /// [`val_over_splits`] with the pairs of each part counted by all of `others`.
-///
-/// # Errors
-/// Where another process is gone.
 pub fn val_over_splits_shared<O: Others>(
     x: &Tensor,
     people: &[i64],

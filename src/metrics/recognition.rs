@@ -26,9 +26,6 @@ pub fn nearest(gallery: &Tensor, people: &[i64], probe: &Tensor, k: usize, metri
 
 /// [`nearest`] where each of `others`, all of whom have all rows, answers a part of the probes.
 ///
-/// # Errors
-/// Where another process is gone.
-///
 /// # Panics
 /// As [`nearest`].
 pub fn nearest_shared<O: Others>(

@@ -16,9 +16,6 @@ pub trait Others {
     fn size(&self) -> usize;
 
     /// The lists of all processes in their order; every process calls this equally often.
-    ///
-    /// # Errors
-    /// Where another process is gone.
     fn gather(&self, own: &[f64]) -> Result<Vec<Vec<f64>>, Self::Error>;
 }
 

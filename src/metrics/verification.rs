@@ -205,9 +205,6 @@ pub(super) fn allowed(far: f64, different: usize) -> usize {
 }
 
 /// [`val_at_far`] where the distances depend on which fold is held out, as in [`folds_by`].
-///
-/// # Errors
-/// As [`val_at_far`].
 pub fn val_at_far_by(same: &[bool], k: usize, far: f64, dist: impl Fn(usize) -> Vec<f64>) -> Result<ValAtFar> {
     let fold = |f| -> Result<(f64, f64, f64)> {
         let all = val_at_far(&dist(f), same, k, far)?;

@@ -59,9 +59,6 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
 
 /// Width and height, as [`decode`] turns the image, from the header alone, after every test of [`decode`] that needs no
 /// decoded pixel: the limits, and that a JPEG or a PNG is there to its last byte.
-///
-/// # Errors
-/// As [`decode`].
 pub fn probe(bytes: &[u8], name: &str) -> Result<(u32, u32)> {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     let (format, orientation, mut opened) = open(bytes, name)?;
@@ -74,9 +71,6 @@ pub fn probe(bytes: &[u8], name: &str) -> Result<(u32, u32)> {
 }
 
 /// Reads and decodes one file; see [`decode`].
-///
-/// # Errors
-/// One line that names the file.
 pub fn load(path: &Path) -> Result<RgbImage> {
     decode(&read(path)?, &path.display().to_string())
 }

@@ -32,9 +32,6 @@ pub fn parts(run: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// The whole lines of a file of JSON lines; none where there is no file. A damaged one is left out, and it is said.
-///
-/// # Errors
-/// Where it cannot be read.
 pub fn lines(path: &Path) -> Result<Vec<Value>> {
     if !path.exists() {
         return Ok(Vec::new());

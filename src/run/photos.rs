@@ -186,9 +186,6 @@ impl Photos {
     }
 
     /// Writes them into the run's folder `at`.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn write(&self, at: &Path) -> Result<()> {
         files::atomically(&at.join(FILE), |draft| {
             let gzip = GzEncoder::new(BufWriter::new(files::own(draft)?), Compression::fast());

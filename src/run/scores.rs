@@ -33,9 +33,6 @@ impl fmt::Debug for Scores<'_> {
 
 impl<'a> Scores<'a> {
     /// Those of a training in `run`, whose log has what was scored before it was interrupted.
-    ///
-    /// # Errors
-    /// Where the log cannot be read.
     pub fn new(every: u64, scorer: Scorer<'a>, run: &Path) -> Result<Scores<'a>> {
         let mut scores = Scores { every: every.max(1), scorer, best: None, last: None };
         for line in history::lines(&run.join("log.jsonl"))? {
@@ -60,9 +57,6 @@ impl<'a> Scores<'a> {
     }
 
     /// Scores the weights of `store` after `count` steps: the line for the log, and whether none was better.
-    ///
-    /// # Errors
-    /// Those of the scorer.
     pub fn score(&mut self, store: &VarStore, count: u64) -> Result<(Value, bool)> {
         let (name, score) = (self.scorer)(store)?;
         let better = self.take(count, score);

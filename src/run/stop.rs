@@ -99,9 +99,6 @@ static TRAINING: AtomicBool = AtomicBool::new(false);
 static LAST: AtomicBool = AtomicBool::new(false);
 
 /// From now on signals are answered, as this module says.
-///
-/// # Errors
-/// Where the system refuses.
 pub fn answer() -> Result<()> {
     static ANSWERED: OnceLock<()> = OnceLock::new();
     if ANSWERED.set(()).is_err() {
@@ -162,9 +159,6 @@ pub struct Signals(());
 
 impl Signals {
     /// Steps are taken from now on.
-    ///
-    /// # Errors
-    /// As [`answer`].
     pub fn listen() -> Result<Signals> {
         answer()?;
         TRAINING.store(true, SeqCst);
@@ -198,9 +192,6 @@ impl Signals {
     }
 
     /// [`Signals::stop`] and [`Signals::save`] of all processes, which ask together.
-    ///
-    /// # Errors
-    /// Where another process is gone.
     pub fn of_all(&self, world: &World) -> Result<(Option<u8>, bool)> {
         if world.size() == 1 {
             return Ok((self.stop(), self.save()));

@@ -56,9 +56,6 @@ impl Before {
     }
 
     /// The checkpoint to start from, if the run starts from one.
-    ///
-    /// # Errors
-    /// Where it is not there.
     pub fn checkpoint(self) -> Result<Option<PathBuf>> {
         let Some((at, ..)) = self.runs.first() else { return self.lost.map_or(Ok(None), Err) };
         let file = at.join(NEWEST);
@@ -67,9 +64,6 @@ impl Before {
     }
 
     /// The `set` that `data` opened, where none of these runs was trained on its test photos.
-    ///
-    /// # Errors
-    /// Where one was.
     pub fn apart(&self, mut set: ReidSet, data: &ReidData) -> Result<ReidSet> {
         for (at, own, seed) in &self.runs {
             let (seen, all) = own.trained_on(*seed, data, &mut set);

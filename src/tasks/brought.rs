@@ -134,9 +134,6 @@ fn once(mut photos: Vec<Photo>) -> Vec<Photo> {
 
 /// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, and the page; both say the page's
 /// answer, when and by what they were made, and which (how many) photos were left out.
-///
-/// # Errors
-/// One line that names the file.
 pub fn write_folder(
     asked: &Asked<'_>,
     out: &Path,
@@ -190,9 +187,6 @@ pub fn apart(flag: &str, out: &Path, read: &[PathBuf]) -> Result<()> {
 pub const PICTURES: usize = 200;
 
 /// A picture of a page, read again and made small at once, so that a page of large photos takes no memory.
-///
-/// # Errors
-/// Where it cannot be read.
 pub fn tile(photo: &Photo, caption: String, frame: Frame) -> Result<Tile> {
     let image = photo.source.image()?;
     let (wide, high) = within(image.dimensions(), 192);

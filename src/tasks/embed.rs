@@ -171,9 +171,6 @@ const MADE: &str = "embeddings";
 /// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array "names"; or as .csv, a
 /// line a row, its name first, a column a number, called by its class where it is of one, with the metadata in a .json of its
 /// name. Which, the file's ending says.
-///
-/// # Errors
-/// Where it cannot be written.
 pub fn write(out: &Path, rows: &Rows) -> Result<()> {
     match ending(out) {
         Some("csv") => outputs::write_list(

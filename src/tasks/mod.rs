@@ -45,9 +45,6 @@ pub trait Data {
         Ok(())
     }
     /// Looks at the files that testing needs, and those that `training` needs too, as far as it comes `within` a time.
-    ///
-    /// # Errors
-    /// Where one cannot be used.
     fn check(&self, training: bool, within: Duration) -> Result<()>;
     /// What it trains on, and what its lists say of that, as far as it comes from files: a run that goes on must find the
     /// same. None of drawn data.
@@ -149,9 +146,6 @@ impl Rows {
 }
 
 /// A folder's name without the `/` behind it, so that a run has one name.
-///
-/// # Errors
-/// None.
 pub fn bare(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(text.trim_end_matches('/').to_string())
 }

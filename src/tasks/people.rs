@@ -189,9 +189,6 @@ pub fn embedding(recipe: Recipe, views: TestViews, run: &Run) -> Embedding {
 }
 
 /// Embeds a user's photos.
-///
-/// # Errors
-/// Where one cannot be read.
 pub fn embed_photos(network: &dyn Network, of: &Brought, embedding: &Embedding) -> Result<Rows> {
     let batch = embedding.photos_at_once();
     let rows = of.rows(embedding.skip_unreadable, &|photo| photo.source.image(), batch, &|photos, bar| {

@@ -120,9 +120,6 @@ impl Film {
     /// Where a seek lands, and what times come after it, differ from container to container. So a seek only says where
     /// to begin: the frame is known by its pixels, which are those that [`Film::open`] saw in its place. Where no
     /// beginning leads to it, all frames are counted from the first.
-    ///
-    /// # Errors
-    /// One line that names the file.
     pub fn read(&self, at: usize) -> Result<RgbImage> {
         let path = self.path.display();
         let wanted = self.frames.get(at).with_context(|| format!("{path}: no frame {at} of {}", self.frames()))?;

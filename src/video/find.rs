@@ -239,9 +239,6 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
 }
 
 /// All videos of a folder (see [`folder`]), opened.
-///
-/// # Errors
-/// As [`folder`] and [`Clip::open`].
 pub fn clips(dir: &Path, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
     let found = folder(dir)?.into_iter().enumerate();
     Clip::open_all(found.map(|(i, (name, found))| (name, i as u32, found)).collect(), cache)

@@ -124,9 +124,6 @@ impl Clip {
     }
 
     /// Several videos (name, key and files of each), as [`Clip::open`], in their order; films are decoded on all cores.
-    ///
-    /// # Errors
-    /// As [`Clip::open`].
     pub fn open_all(found: Vec<(String, u32, VideoFiles)>, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
         let films = found.iter().filter(|(_, _, found)| found.film.is_some()).count();
         let bar = (films > 0).then(|| Mutex::new(Bar::new("films decoded once", films as u64, 0)));

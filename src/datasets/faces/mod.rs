@@ -353,9 +353,6 @@ pub(crate) fn usable(photo: &Photo) -> Result<()> {
 }
 
 /// The image of a photo that may be a face crop.
-///
-/// # Errors
-/// One line that names the file.
 pub(crate) fn image(photo: &Photo) -> Result<Arc<RgbImage>> {
     photo.source.image_of(&|size| crop(photo, size))
 }

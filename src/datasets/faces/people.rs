@@ -142,9 +142,6 @@ impl FaceSet {
     }
 
     /// As [`FaceSet::prune`].
-    ///
-    /// # Errors
-    /// As there.
     pub fn pruned(mut self, least: usize) -> Result<FaceSet> {
         self.prune(least)?;
         Ok(self)
@@ -153,9 +150,6 @@ impl FaceSet {
 
 /// A list of names, a line each; what follows a comma or a tab is kept behind a comma; a `#` at the start or
 /// between blanks begins a comment.
-///
-/// # Errors
-/// One line that names the file.
 pub fn names(path: &Path) -> Result<Vec<String>> {
     Ok(table(path)?.into_iter().map(|row| row.fields.join(", ")).collect())
 }

@@ -159,9 +159,6 @@ pub struct Nn4(Nn2);
 
 impl Nn4 {
     /// As [`Nn2::new`].
-    ///
-    /// # Errors
-    /// As [`Nn2::new`].
     pub fn new(at: &Scope, size: i64, width: i64, shrink: i64, batch_norm: bool) -> Result<Nn4> {
         Nn2::build(at, size, width, shrink, batch_norm, false).map(Nn4)
     }

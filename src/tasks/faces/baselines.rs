@@ -87,9 +87,6 @@ pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
 }
 
 /// The baselines of a set's pairs, then `ours`, as a table with its title.
-///
-/// # Errors
-/// As [`baselines`].
 pub fn beside(set: &FaceSet, far: f64, ours: Vec<(String, Vec<(String, f64)>)>) -> Result<(String, Table)> {
     let known = baselines(set, far)?.into_iter().map(|(name, judged)| (name.to_string(), judged.scores(far)));
     let title = format!("{}: {} in {}", set.name, count(set.pairs.len(), "pair"), count(set.folds, "fold"));

@@ -29,9 +29,6 @@ use crate::transfer::stage;
 use crate::transform::{Augment, Recipe};
 
 /// Opens a set by name: `drawn`, or a folder.
-///
-/// # Errors
-/// As [`faces::open`].
 pub fn open(data: &str) -> Result<FaceSet> {
     if data == "drawn" { Ok(drawn::faces()) } else { faces::open(Path::new(data)) }
 }

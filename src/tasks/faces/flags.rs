@@ -67,9 +67,6 @@ impl FaceData {
     }
 
     /// Other data to score a run on that was trained on these: all people of a plain tree are tested.
-    ///
-    /// # Errors
-    /// As [`FaceData::open`].
     pub fn elsewhere(&self, other: &FaceData) -> Result<FaceSet> {
         let set = FaceData { crop: other.crop.or(self.crop), ..other.clone() }.open()?;
         Ok(if other.data == self.data { set } else { set.all_tested() })
@@ -203,9 +200,6 @@ impl Scoring {
 
     /// With `--detect` every photo becomes its face; the places of those that have none and stay as they are. `each` is
     /// called for each photo.
-    ///
-    /// # Errors
-    /// As [`views`].
     pub fn detected(
         &self,
         photos: &mut [Photo],

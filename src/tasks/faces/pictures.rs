@@ -18,9 +18,6 @@ const CLUSTERS: (usize, usize) = (16, 14);
 
 /// Adds the pictures to a report: ROC, distances and wrong pairs, or the ROC over all pairs where there is no list; the
 /// largest clusters. `far` is the false accept rate that VAL was taken at.
-///
-/// # Errors
-/// Where an image cannot be read.
 pub fn show(report: &mut Report, set: &FaceSet, scored: &Scored, far: f64) -> Result<()> {
     if let Some(judged) = &scored.judged {
         curves(report, judged, far);

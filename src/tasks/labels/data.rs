@@ -31,9 +31,6 @@ pub struct LabelData {
 
 impl LabelData {
     /// Opens a folder, or the drawn set; of its training items a share is set aside, drawn by `seed`.
-    ///
-    /// # Errors
-    /// As [`labels::open`].
     pub fn open(data: &str, share: f64, seed: u64) -> Result<LabelData> {
         let whole = if data == "drawn" { drawn::shapes() } else { labels::open(Path::new(data))? };
         let set = whole.clone().without_unlabelled();
@@ -149,9 +146,6 @@ impl LabelShape {
     }
 
     /// Errors where `set` has other classes (or in another order) or features than these; `of` begins the line.
-    ///
-    /// # Errors
-    /// So.
     pub fn fits(&self, set: &LabelSet, of: &str) -> Result<()> {
         let theirs = LabelShape::of(set);
         let kind = |width: Option<i64>| width.map_or("images".into(), |width| format!("rows of {width} features"));

@@ -56,9 +56,6 @@ impl Decision {
 
 impl Outputs {
     /// Everything that `net` says of `items` but features.
-    ///
-    /// # Errors
-    /// As [`over_items`].
     pub fn of(
         net: &LabelSystem,
         items: &Arc<[Item]>,
@@ -71,9 +68,6 @@ impl Outputs {
     }
 
     /// As [`Outputs::of`]; with features, which may take far more memory than the rest, where they are `wide`.
-    ///
-    /// # Errors
-    /// As [`over_items`].
     pub fn told(
         net: &LabelSystem,
         items: &Arc<[Item]>,

@@ -27,9 +27,6 @@ use crate::transfer::{Fetch, stage, upload};
 
 /// What a network says of a user's photos: features where they are wanted, scores, thresholds, the counts that the count
 /// head says and the labels that are decided.
-///
-/// # Errors
-/// Where one can't be used.
 pub fn say(
     net: &LabelSystem,
     of: &Brought,
@@ -111,9 +108,6 @@ pub fn over_items<const N: usize>(
 }
 
 /// fc7 `[N, F]` and f `[N, K]` of items, f32 on the CPU; see [`over_items`].
-///
-/// # Errors
-/// As [`over_items`].
 pub fn features(
     net: &LabelSystem,
     items: &Arc<[Item]>,

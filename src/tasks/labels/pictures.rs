@@ -11,9 +11,6 @@ use crate::report::{Bars, Frame, GalleryRow, Report, Series, Table, Tile};
 
 /// Shows what a network says of the test items of `set` where `decision` decides: bars by label, thresholds, how the number
 /// of labels comes out where the count head tells 1 to `most`, and images.
-///
-/// # Errors
-/// An image that can't be read.
 pub fn show(report: &mut Report, set: &LabelSet, test: &Outputs, most: i64, decision: Decision) -> Result<()> {
     let predicted = test.by(decision);
     let name = decision.way().name();

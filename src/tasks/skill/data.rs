@@ -98,17 +98,11 @@ struct Opened {
 
 impl SkillData {
     /// The sets of `data`, or its set `task` alone: annotations only.
-    ///
-    /// # Errors
-    /// As [`sets`].
     pub fn open(data: &str, task: Option<&str>, inputs: Inputs) -> Result<SkillData> {
         Ok(SkillData { sets: sets(data, task)?, data: data.into(), inputs, opened: OnceLock::new() })
     }
 
     /// The one set.
-    ///
-    /// # Errors
-    /// Where there are several.
     pub fn set(&self) -> Result<&SkillSet> {
         let names = self.sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>().join(", ");
         let [set] = &self.sets[..] else {

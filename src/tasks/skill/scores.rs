@@ -111,9 +111,6 @@ pub struct Scored {
 
 impl Scored {
     /// Scores by each fold's network of each stream: `score` gives rows of snippets, one a video.
-    ///
-    /// # Errors
-    /// Those of `score`.
     pub fn new(
         folds: &[usize],
         streams: &[Stream],
