@@ -13,6 +13,11 @@ use crate::real::numbers;
 
 /// Rows whose distances to one point, or to some, are computed at once.
 const BLOCK: usize = 1024;
+/// Distances from rows to centres that are computed at once, about.
+const CELLS: usize = 1 << 21;
+/// Numbers in all rows from which on average linkage computes in f32, and several processes gain by sharing it: of fewer, each
+/// finds the clusters sooner by itself.
+pub const MANY: usize = 1 << 24;
 
 /// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
 /// the diagonal are read): starting from single points, the two clusters with the smallest mean distance between their
@@ -89,29 +94,38 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
 
 /// The clusters of [`agglomerative`] on squared Euclidean distances of the rows of `x` `[n, D]`, without those distances:
 /// O(n D) memory, O(n² D) time at most. `done` is called for each of the n rows once, when its cluster is joined to another
-/// or can be no more.
+/// or can be no more. A row with a number that is not finite is a cluster of its own.
 ///
-/// The mean squared distance of two clusters follows from their means a and b and mean squared lengths p and q, p + q - 2 ab;
-/// and what has nobody within `threshold` never will have (average linkage is reducible).
+/// In f64, and in f32 from [`MANY`] numbers in `x` on. The mean squared distance of two clusters follows from their means a
+/// and b and mean squared lengths p and q, p + q - 2 ab; and what has nobody within `threshold` never will have (average
+/// linkage is reducible).
 pub fn average_linkage(x: &Tensor, threshold: f64, done: impl FnMut()) -> Vec<usize> {
     let Ok(of) = average_linkage_shared(x, threshold, &Alone, done);
     of
 }
 
 /// [`average_linkage`] where each of `others`, all of whom have `x`, computes distances to a part of the rows. They meet for
-/// each nearest cluster that is looked for, up to 3 n times: worth it from some million numbers in `x` on.
+/// each nearest cluster that is looked for, up to 3 n times: worth it from [`MANY`] numbers in `x` on. The threshold is that
+/// of process 0.
 ///
 /// # Errors
 /// Where another process is gone.
+///
+/// # Panics
+/// Where another process computes something else.
 pub fn average_linkage_shared<O: Others>(
     x: &Tensor,
     threshold: f64,
     others: &O,
     mut done: impl FnMut(),
 ) -> Result<Vec<usize>, O::Error> {
-    let mut x = x.detach().to_device(Device::Cpu).to_kind(Kind::Float).copy();
+    // Whatever is decided follows from gathered numbers, which are alike everywhere: processes whose rounding differs would
+    // else meet unequally often.
+    let threshold = gathered::<1, O>([threshold], others)?[0][0];
+    let (kind, tie) = if x.numel() < MANY { (Kind::Double, 1e-12) } else { (Kind::Float, 1e-5) };
+    let mut x = x.detach().to_device(Device::Cpu).to_kind(kind).copy();
     let n = x.size()[0] as usize;
-    let mut square = x.square().sum_dim_intlist(1, false, Kind::Float);
+    let mut square = x.square().sum_dim_intlist(1, false, kind);
     // Of the clusters that may still be joined: a first member, how many they are, and whether they still are.
     let (mut first, mut size): (Vec<usize>, Vec<f64>) = ((0..n).collect(), vec![1.; n]);
     let mut root: Vec<usize> = (0..n).collect();
@@ -135,21 +149,21 @@ pub fn average_linkage_shared<O: Others>(
         }
         let tip = chain[chain.len() - 1];
         let before = chain.len().checked_sub(2).map(|place| chain[place]);
-        let (own, length) = (x.get(tip as i64), square.double_value(&[tip as i64]));
-        let mut near = nearest(&x, &square, tip, before, &dealt, others)?;
-        // On a tie the one before wins, else the chain would not end: also where rounding makes one.
-        if let Some(before) = before.filter(|_| near.before - near.distance <= 1e-5 * (1. + length)) {
-            (near.row, near.distance) = (before, near.before);
-        }
-        let Nearest { row: near, distance, .. } = near;
-        let gone = if distance + length >= threshold || distance.is_infinite() {
+        let Nearest { row, distance, before: last, length } = nearest(&x, &square, tip, before, &dealt, others)?;
+        let is_below = |distance: f64| distance + length < threshold && distance.is_finite();
+        // On a tie the one before wins, also where rounding makes one.
+        let tied = before.filter(|_| is_below(last) && last - distance <= tie * (1. + length));
+        let near = tied.unwrap_or(row);
+        if !is_below(distance) {
             chain.pop();
-            tip
-        } else if Some(near) != before {
-            chain.push(near);
-            continue;
         } else {
-            chain.truncate(chain.len() - 2);
+            // The one before, or by rounding an earlier one: else the chain would not end.
+            let Some(place) = chain.iter().rposition(|&other| other == near) else {
+                chain.push(near);
+                continue;
+            };
+            chain.truncate(place);
+            let own = x.get(tip as i64);
             let all = size[near] + size[tip];
             let mean = |a: &Tensor, b: &Tensor| (a * size[near] + b * size[tip]) / all;
             x.get(near as i64).copy_(&mean(&x.get(near as i64), &own));
@@ -157,10 +171,9 @@ pub fn average_linkage_shared<O: Others>(
             root[first[tip].max(first[near])] = first[tip].min(first[near]);
             first[near] = first[tip].min(first[near]);
             size[near] = all;
-            tip
-        };
-        size[gone] = 0.;
-        let _ = square.get(gone as i64).fill_(f64::INFINITY);
+        }
+        size[tip] = 0.;
+        let _ = square.get(tip as i64).fill_(f64::INFINITY);
         left -= 1;
         done();
     }
@@ -171,11 +184,19 @@ pub fn average_linkage_shared<O: Others>(
     Ok(numbered(root.into_iter()))
 }
 
-/// The row that is nearest to another, its distance less the other's own squared length, and that of the one before.
+/// The row that is nearest to another, its distance less the other's own squared length, and that of the one before; and
+/// that squared length.
 struct Nearest {
     row: usize,
     distance: f64,
     before: f64,
+    length: f64,
+}
+
+/// The lists of all processes, of `N` numbers each.
+fn gathered<const N: usize, O: Others>(own: [f64; N], others: &O) -> Result<Vec<[f64; N]>, O::Error> {
+    let list = |list: Vec<f64>| list.try_into().expect("every process looks for the same clusters");
+    Ok(others.gather(&own)?.into_iter().map(list).collect())
 }
 
 /// The row of `x`, of squared lengths `square`, that is nearest to the row `tip`.
@@ -188,7 +209,7 @@ fn nearest<O: Others>(
     others: &O,
 ) -> Result<Nearest, O::Error> {
     let (rows, point) = (dealt.own(), x.get(tip as i64));
-    let mut own = [f64::INFINITY, 0., f64::INFINITY];
+    let mut own = [f64::INFINITY, 0., f64::INFINITY, square.double_value(&[tip as i64])];
     if !rows.is_empty() {
         let part = |of: &Tensor, rows: &Range<usize>| of.narrow(0, rows.start as i64, rows.len() as i64);
         let product = Tensor::cat(&dealt.blocks().map(|rows| part(x, &rows).mv(&point)).collect::<Vec<_>>(), 0);
@@ -201,16 +222,13 @@ fn nearest<O: Others>(
         let near = distance.argmin(0, false).int64_value(&[]);
         let before = before.filter(|before| rows.contains(before));
         let before = before.map_or(f64::INFINITY, |before| distance.double_value(&[place(before)]));
-        own = [distance.double_value(&[near]), near as f64 + rows.start as f64, before];
+        own[..3].copy_from_slice(&[distance.double_value(&[near]), near as f64 + rows.start as f64, before]);
     }
-    let all =
-        others.gather(&own)?.into_iter().map(|of| Nearest { distance: of[0], row: of[1] as usize, before: of[2] });
+    let all = gathered(own, others)?;
     // Of equally near ones the first.
-    let nearer = |a: Nearest, b: Nearest| {
-        let before = a.before.min(b.before);
-        Nearest { before, ..if b.distance < a.distance { b } else { a } }
-    };
-    Ok(all.reduce(nearer).unwrap_or(Nearest { row: 0, distance: f64::INFINITY, before: f64::INFINITY }))
+    let [distance, row, ..] = all.iter().fold(all[0], |a, &b| if b[0] < a[0] { b } else { a });
+    let before = all.iter().map(|of| of[2]).fold(f64::INFINITY, f64::min);
+    Ok(Nearest { row: row as usize, distance, before, length: all[0][3] })
 }
 
 /// Clusters numbered from 0 in order of first members.
@@ -252,7 +270,7 @@ pub fn k_means_shared<O: Others>(
     let n = x.size()[0] as usize;
     assert!((1..=n).contains(&k), "cannot make {k} clusters of {n} points");
     let x = &x - x.mean_dim(0, true, None::<Kind>); // which no distance sees, but rounding does
-    let dealt = Dealt::new(n, BLOCK, others);
+    let dealt = Dealt::new(n, (CELLS / k).clamp(16, BLOCK), others);
     let row = |i: usize| x.narrow(0, i as i64, 1);
     let blocks = || dealt.blocks().map(|rows| x.narrow(0, rows.start as i64, rows.len() as i64));
     // From differences: 0 between equal rows.

@@ -1,5 +1,5 @@
 use rand::Rng;
-use rankle::metrics::clustering::{agglomerative, average_linkage, b_cubed, pairwise_f};
+use rankle::metrics::clustering::{MANY, agglomerative, average_linkage, b_cubed, pairwise_f};
 use rankle::seed;
 use tch::{Kind, Tensor};
 
@@ -111,6 +111,13 @@ fn average_linkage_is_agglomerative_on_squared_distances() {
             found.insert(ours.into_iter().max());
         }
         assert!(n < 60 || found.len() > 4, "{found:?}");
+    }
+    // So many numbers that they are f32: columns of zeros change no distance.
+    let x = crate::common::matrix(6, 60, 5);
+    let d = rankle::distance::Metric::SquaredEuclidean.matrix(&x, &x);
+    let x = x.constant_pad_nd([0, (MANY / 60) as i64]);
+    for threshold in [0.4, 1.7] {
+        assert_eq!(average_linkage(&x, threshold, || ()), agglomerative(&d, threshold));
     }
     // Rows that are alike, and one that is no number.
     let x = Tensor::from_slice(&[1., 1., 1., 1., f64::NAN, 0., 1., 1.]).view([4, 2]);

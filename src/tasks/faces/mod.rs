@@ -327,8 +327,17 @@ fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World
     Ok(())
 }
 
-/// Numbers of embeddings from which on several processes join clusters together: of fewer, each finds them sooner by itself.
-const JOINED: usize = 1 << 24;
+/// The clusters of rows `x` by average linkage at `cut`: from `joined` numbers in `x` on the processes of `world` find them
+/// together, of fewer each by itself.
+///
+/// # Errors
+/// Where another process is gone.
+pub fn linked(x: &Tensor, cut: f64, joined: usize, world: &World) -> Result<Vec<usize>> {
+    match x.numel() < joined {
+        true => Ok(clustering::average_linkage(x, cut, || ())),
+        false => clustering::average_linkage_shared(x, cut, world, || ()),
+    }
+}
 
 /// Agglomerative and k-means clusters of the photos whose person has two or more.
 fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, scored: &mut Scored) -> Result<()> {
@@ -353,10 +362,7 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
     }
     let x = x.index_select(0, &index(rows.iter().copied()));
     let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(1.1);
-    let of = match x.numel() < JOINED {
-        true => clustering::average_linkage(&x, cut, || ()),
-        false => clustering::average_linkage_shared(&x, cut, world, || ())?,
-    };
+    let of = linked(&x, cut, clustering::MANY, world)?;
     let found = of.iter().max().map_or(0, |most| most + 1);
     let k_means = clustering::k_means_shared(&x, known, seed, 100, world)?;
     for (name, of) in [("agglomerative", &of), ("k-means", &k_means)] {
@@ -378,7 +384,7 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
         }
     }
     scored.protocol.push(format!(
-        "clustering: {} of the {all} test images whose person has two or more, {}; average linkage on squared distances cut at {cut:.3} ({}); k-means with k = {known}, which is told to it",
+        "clustering: {} of the {all} test images whose person has two or more, {}; clusters joined by their mean squared distance (average linkage), cut at {cut:.3} ({}); k-means with k = {known}, which is told to it",
         rows.len(),
         count(known, "person"),
         count(found, "cluster")
