@@ -48,6 +48,8 @@ struct Present {
 }
 
 static PRESENT: Mutex<Option<Present>> = Mutex::new(None);
+/// Whether there is one: who asks the store holds the other, for as long as the store keeps silent.
+static MET: AtomicBool = AtomicBool::new(false);
 /// Looks around that came to their end.
 static LOOKS: AtomicU64 = AtomicU64::new(0);
 /// Whether a collective has failed.
@@ -76,12 +78,11 @@ pub(super) fn meet(place: &Place, device: Device, patience: Duration) -> Result<
     let (who, at) = (format!("process {rank} of {size}"), (host.clone(), *port));
     let waiting = later(move || {
         // Looking a name up may hang.
-        let (found, place) = (std::sync::mpsc::channel(), at.clone());
-        std::thread::spawn(move || found.0.send(place.to_socket_addrs().err()));
-        let why = match found.1.recv_timeout(QUIET / 2) {
-            Ok(None) => String::new(),
+        let place = at.clone();
+        let why = match within(QUIET / 2, move || place.to_socket_addrs().err()) {
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => String::new(),
             Ok(Some(error)) => format!(", a name that leads nowhere ({error})"),
-            Err(_) => ", a name that nobody answers for so far".into(),
+            Err(RecvTimeoutError::Timeout) => ", a name that nobody answers for so far".into(),
         };
         format!("{who} waits for process 0 at MASTER_ADDR {}{why}, MASTER_PORT {}", at.0, at.1)
     });
@@ -109,6 +110,7 @@ pub(super) fn meet(place: &Place, device: Device, patience: Duration) -> Result<
     }
     *PRESENT.lock().unwrap_or_else(PoisonError::into_inner) =
         Some(Present { store: ending, rank: *rank, size: *size, serves: *serves, patience });
+    MET.store(true, Ordering::SeqCst);
     let cuda = match device {
         Device::Cuda(index) => Some(index),
         _ => None,
@@ -119,15 +121,31 @@ pub(super) fn meet(place: &Place, device: Device, patience: Duration) -> Result<
     Ok(group)
 }
 
+/// Does `work` on a thread of its own; where none can be had, it is dropped.
+fn aside(work: impl FnOnce() + Send + 'static) {
+    let _ = std::thread::Builder::new().spawn(work);
+}
+
 /// Says `line` in a while, unless what this gives is dropped before.
 fn later(line: impl FnOnce() -> String + Send + 'static) -> Sender<()> {
     let (held, dropped) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    aside(move || {
         if dropped.recv_timeout(QUIET) == Err(RecvTimeoutError::Timeout) {
             say::cry(line());
         }
     });
     held
+}
+
+/// What `ask`, which may hang, answers within `patience`: a meeting place that says nothing holds who asks it.
+/// `Disconnected` where no thread can be had to ask on.
+fn within<T: Send + 'static>(
+    patience: Duration,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> std::result::Result<T, RecvTimeoutError> {
+    let (answer, answered) = std::sync::mpsc::channel();
+    aside(move || drop(answer.send(ask())));
+    answered.recv_timeout(patience)
 }
 
 /// Waits for all processes, and sees that all compute on the same kind of device: gloo and NCCL don't talk.
@@ -288,7 +306,7 @@ pub(super) fn leave_now(code: i32) -> ! {
 /// The end of a program with `code`. A process that met others ends here: the group's own threads, NCCL's watchdog among
 /// them, would outlive what they work on.
 pub fn exit(code: u8) -> ExitCode {
-    if PRESENT.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+    if MET.load(Ordering::SeqCst) {
         leave_now(code.into());
     }
     ExitCode::from(code)
@@ -326,9 +344,7 @@ pub fn fail(why: &str) {
 
 /// Whether another process has ended all, now or within `patience`. A meeting place that says nothing has not said so.
 fn heard_within(patience: Duration) -> bool {
-    let (answer, answered) = std::sync::mpsc::channel();
-    // It holds who asks, and this process has a reason of its own to say.
-    std::thread::spawn(move || {
+    let heard = move || {
         let begun = Instant::now();
         loop {
             let over = match PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
@@ -336,25 +352,32 @@ fn heard_within(patience: Duration) -> bool {
                 None => false,
             };
             if over || begun.elapsed() > patience {
-                return answer.send(over);
+                return over;
             }
             std::thread::sleep(BEAT / 10);
         }
-    });
-    answered.recv_timeout(patience + BEAT).unwrap_or(false)
+    };
+    within(patience + BEAT, heard).unwrap_or(false)
 }
 
 /// This process ends early, for the reason `why`, which it has said: the others hear of it. With one process, nothing.
 pub fn leave(why: &str) {
     ENDING.store(true, Ordering::SeqCst);
-    if let Some(present) = PRESENT.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+    if !MET.load(Ordering::SeqCst) {
+        return;
+    }
+    let why = why.to_string();
+    let tell = move || {
+        let present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(present) = present.as_ref() else { return false };
         if present.store.get(OVER).is_ok_and(|over| over.is_empty()) {
             let _ = present.store.set(OVER, &format!("process {} of {} ended: {why}", present.rank, present.size));
         }
-        if present.serves {
-            // The store goes with this process: time for the others to read it.
-            std::thread::sleep(4 * BEAT);
-        }
+        present.serves
+    };
+    if within(2 * QUIET, tell).unwrap_or(false) {
+        // The store goes with this process: time for the others to read it.
+        std::thread::sleep(4 * BEAT);
     }
 }
 
