@@ -64,7 +64,7 @@ impl Row for i64 {
     }
 }
 
-/// Rows of a process that travel at once.
+/// Rows of all processes that travel at once, about.
 const ROWS: usize = 1 << 15;
 /// Rows of a pass, about.
 const PASS: usize = 1 << 13;
@@ -96,7 +96,12 @@ impl Dealt {
 
     /// This process's rows, some thousand in whole blocks at a time.
     pub fn passes(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        self.parts((PASS / self.block).max(1) * self.block)
+        self.passes_of(PASS)
+    }
+
+    /// This process's rows, in whole blocks at a time, as many as have `rows` rows at most, or one.
+    pub fn passes_of(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.parts((rows / self.block).max(1) * self.block)
     }
 
     fn parts(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
@@ -111,9 +116,10 @@ impl Dealt {
         }
         let shares = || self.bounds.windows(2).map(|pair| pair[1] - pair[0]);
         let mut all: Vec<Vec<R>> = shares().map(Vec::with_capacity).collect();
-        for from in (0..shares().max().unwrap_or(0)).step_by(ROWS) {
+        let at_once = (ROWS / all.len()).max(1);
+        for from in (0..shares().max().unwrap_or(0)).step_by(at_once) {
             let mut numbers = Vec::new();
-            own.iter().skip(from).take(ROWS).for_each(|row| row.put(&mut numbers));
+            own.iter().skip(from).take(at_once).for_each(|row| row.put(&mut numbers));
             for (rows, list) in all.iter_mut().zip(others.gather(&numbers)?) {
                 let mut numbers = list.into_iter().peekable();
                 while numbers.peek().is_some() {

@@ -109,10 +109,11 @@ impl Distances {
 /// Rows that are prepared at once: few enough to stay in cache, and a gallery is not copied whole on the way.
 const ROWS: i64 = 1 << 11;
 
-/// Distances of which one set is prepared anew, some thousand rows at a time, for every block of the other: for a set that
-/// memory does not hold, but a file that is mapped as a tensor.
+/// Distances of which both sets are prepared when they are wanted: a block of the one, and for every block of it the other,
+/// some thousand rows at a time. For sets that memory does not hold, but files that are mapped as tensors.
 pub(super) struct Streamed<'a> {
-    left: Tensor,
+    other: &'a Tensor,
+    kind: Kind,
     centre: Tensor,
     set: &'a Tensor,
     /// Rows of it.
@@ -122,40 +123,54 @@ pub(super) struct Streamed<'a> {
 
 impl Streamed<'_> {
     /// `a` is `[A, D]`, of `b` `[N, D]` there are the rows `index`, `[B, D]`; of any device, what comes out is on the CPU.
-    pub(super) fn new<'a>(a: &Tensor, b: &'a Tensor, index: &'a [usize], metric: Metric) -> Streamed<'a> {
+    pub(super) fn new<'a>(a: &'a Tensor, b: &'a Tensor, index: &'a [usize], metric: Metric) -> Streamed<'a> {
         tch::no_grad(|| {
-            let (a, zero) = prepared(&a.to_device(Device::Cpu), wide(&[a, b]), metric);
-            let centre = centre(&a, a.kind());
-            Streamed { left: left(&a, zero.as_ref(), &centre, metric), centre, set: b, index, metric }
+            let kind = wide(&[a, b]);
+            // Any centre will do: one of some thousand rows from all over.
+            let some = a.slice(0, None, None, (a.size()[0] / AT_ONCE as i64).max(1));
+            let centre = centre(&prepared(&some.to_device(Device::Cpu), kind, metric).0, kind);
+            Streamed { other: a, kind, centre, set: b, index, metric }
         })
     }
 
     /// Rows `from .. from + n` of the matrix, `[n, B]`, as [`Distances::rows`] gives them.
     pub(super) fn rows(&self, from: usize, n: usize) -> Tensor {
         tch::no_grad(|| {
-            let out = Tensor::empty([n as i64, self.index.len() as i64], (self.left.kind(), Device::Cpu));
+            let out = Tensor::empty([n as i64, self.index.len() as i64], (self.kind, Device::Cpu));
+            let own = self.other.narrow(0, from as i64, n as i64).to_device(Device::Cpu);
+            let (own, zero) = prepared(&own, self.kind, self.metric);
+            let left = left(&own, zero.as_ref(), &self.centre, self.metric);
             let mut start = 0;
             for index in self.index.chunks(AT_ONCE) {
                 let rows = Tensor::from_slice(&index.iter().map(|&row| row as i64).collect::<Vec<_>>());
                 let part = self.set.index_select(0, &rows.to_device(self.set.device())).to_device(Device::Cpu);
-                let (part, zero) = prepared(&part, self.left.kind(), self.metric);
+                let (part, zero) = prepared(&part, self.kind, self.metric);
                 let right = right(&part, zero.as_ref(), &self.centre, self.metric);
-                let (distances, width) = (Distances { left: self.left.shallow_clone(), right }, index.len() as i64);
-                let block = out.narrow(1, start, width);
-                distances.tiles().for_each(|tile| distances.fill(from, &block, tile));
+                let (distances, width) = (Distances { left: left.shallow_clone(), right }, index.len() as i64);
+                for block in (0..n).step_by(self.block()) {
+                    let columns = out.narrow(0, block as i64, self.block().min(n - block) as i64);
+                    let columns = columns.narrow(1, start, width);
+                    distances.tiles().for_each(|tile| distances.fill(block, &columns, tile));
+                }
                 start += width;
             }
             out
         })
     }
 
-    /// Rows of a block that takes half a gibibyte of f32 at most: each goes over the whole set.
+    /// Rows that take half a gibibyte of f32 at most, or 16: for so many at once the whole set is gone over.
     pub(super) fn height(&self) -> usize {
         ((1 << 27) / self.index.len().max(1) / 16 * 16).clamp(16, 1024)
     }
 
+    /// Rows that are multiplied at once, so few that several dozen processes have some.
+    pub(super) fn block(&self) -> usize {
+        let share = (self.other.size()[0] as usize).div_ceil(64).next_multiple_of(16);
+        share.clamp(16, self.height())
+    }
+
     pub(super) fn kind(&self) -> Kind {
-        self.left.kind()
+        self.kind
     }
 }
 

@@ -41,7 +41,7 @@ pub fn evaluate_shared<O: Others>(
     }
 }
 
-/// [`super::evaluate`] of a gallery that memory need not hold, one that a file is mapped as: on the CPU, a block of queries
+/// [`super::evaluate`] of embeddings that memory need not hold, but files are mapped as: on the CPU, some queries
 /// after another, each of which goes once over the gallery. The processes of `others` take blocks of their own. What comes out
 /// is alike for any number of them, and but for the rounding of distances that of [`super::evaluate`].
 ///
@@ -78,9 +78,9 @@ fn own_queries<T: Real, O: Others>(
     exclude: Exclude,
     others: &O,
 ) -> Result<Vec<Found>, O::Error> {
-    let dealt = Dealt::new(q.len(), streamed.height(), others);
+    let dealt = Dealt::new(q.len(), streamed.block(), others);
     let mut found = Vec::with_capacity(dealt.own().len());
-    for block in dealt.blocks() {
+    for block in dealt.passes_of(streamed.height()) {
         let mut rows = streamed.rows(block.start, block.len());
         let width = shelf.index.len();
         if width == 0 {

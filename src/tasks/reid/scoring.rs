@@ -75,7 +75,7 @@ pub fn retrieval(
             found.scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
         };
         let (rule, ap, world) = (Exclude::SameCamera, Ap::Trapezoid, run.world());
-        let scored = match (embedding.holds(g.len(), network), world.is_alone()) {
+        let scored = match (embedding.holds(g.len().max(q.len()), network), world.is_alone()) {
             (true, true) => retrieval::evaluate(query, gallery, q, g, metric, rule, ap),
             (true, false) => retrieval::evaluate_shared(query, gallery, q, g, metric, rule, ap, world)?,
             (false, _) => retrieval::evaluate_streamed(query, gallery, q, g, metric, rule, ap, world)?,
