@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::loader::Loader;
 use crate::models::{Network, channels_last, hold_weights};
 use crate::outputs::{self, MADE_BY, beside, mark};
 use crate::real::numbers;
-use crate::say::{Bar, first_line};
+use crate::say::{Bar, first_line, note};
 use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Recipe, TestViews};
 
@@ -45,7 +45,7 @@ pub struct Embedding {
 
 /// Bytes of embeddings that memory holds, where nothing else is said.
 pub const HELD: usize = 1 << 30;
-/// Numbers of embeddings that are on their way to such a file at once.
+/// Numbers of embeddings that are on their way to such a file at once, at most.
 const ON_THE_WAY: usize = 1 << 24;
 
 /// How many inputs of `height` x `width` pixels go through a network at once where nothing is kept for a gradient: on a CPU
@@ -68,7 +68,8 @@ impl Embedding {
         }
         let width = network.width() as usize;
         let is_held = self.holds(photos.len(), network);
-        let most = if is_held { photos.len() } else { (ON_THE_WAY / width.max(1)).max(self.world.size()) };
+        let on_the_way = ON_THE_WAY.min(self.held / 4) / width.max(1);
+        let most = if is_held { photos.len() } else { on_the_way.max(self.world.size()) };
         let parts: Vec<&[Photo]> = photos.chunks(most.max(1)).collect();
         // Fewer photos than processes: each embeds them all.
         let shares = |photos: &[Photo]| self.world.shares(photos.len(), 1).ok();
@@ -139,13 +140,35 @@ fn on_disk(rows: usize, width: i64) -> Result<Tensor> {
     let prefix = format!("rankle-{}-", std::process::id());
     let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder).with_context(cannot)?;
     // All of it now: what a full disk lacks later would end the process without a word.
-    // SAFETY: takes an open file and two numbers.
-    let made = match unsafe { libc::posix_fallocate(file.as_file().as_raw_fd(), 0, 4 * numbers) } {
-        0 => Tensor::f_from_file(&file.path().to_string_lossy(), true, Some(numbers), (Kind::Float, Device::Cpu))
+    let open = file.as_file().as_raw_fd();
+    let made = loop {
+        // SAFETY: takes an open file and two numbers.
+        let error = unsafe { libc::posix_fallocate(open, 0, 4 * numbers) };
+        if error != libc::EINTR {
+            break error;
+        }
+    };
+    if is_memory(open) {
+        note(format!(
+            "{} is memory (tmpfs), where embeddings are to lie on a disk: name a folder on one by TMPDIR",
+            folder.display()
+        ));
+    }
+    let made = match made {
+        // A folder's name need not be text.
+        0 => Tensor::f_from_file(&format!("/proc/self/fd/{open}"), true, Some(numbers), (Kind::Float, Device::Cpu))
             .map_err(|error| anyhow!(first_line(&error.to_string()).to_string())),
         error => Err(std::io::Error::from_raw_os_error(error).into()),
     };
     Ok(made.with_context(cannot)?.view([rows as i64, width]))
+}
+
+/// Whether an open file lies in memory.
+fn is_memory(open: RawFd) -> bool {
+    let mut of = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: takes an open file and room for what it says of it, which zeros are a valid state of.
+    let of = unsafe { (libc::fstatfs(open, of.as_mut_ptr()) == 0).then(|| of.assume_init()) };
+    of.is_some_and(|of| of.f_type == libc::TMPFS_MAGIC)
 }
 
 /// What [`write`] writes by a file's ending.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rankle::collectives::{Gradients, PATIENCE, World};
+use rankle::datasets::drawn::People;
 use rankle::distance::Metric;
 use rankle::losses::{Margin, Tally, embedded::Loss, triplet};
 use rankle::metrics::all_pairs::{AllPairs, val_over_splits, val_over_splits_shared};
@@ -14,10 +15,14 @@ use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_mea
 use rankle::metrics::recognition::{nearest, nearest_shared};
 use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal};
 use rankle::mining::{Negative, Pick};
+use rankle::models::Network;
 use rankle::models::layers::{Init, Scope, synchronise_batch_norm};
 use rankle::optim::{Optimizer, Rule};
 use rankle::run::cached::{self, Chunks};
+use rankle::tasks::embed::Embedding;
+use rankle::tasks::faces::linked;
 use rankle::tasks::pairs;
+use rankle::transform::{Recipe, TestViews};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -61,6 +66,7 @@ fn a_process() {
         "retrieval" => retrieval_in_parts(&world),
         "reranking" => reranked_by_all(&world),
         "faces" => faces_judged_by_all(&world),
+        "embedding" => embedded_by_all(&world),
         "fails" => fails_beside_one_that_stands_still(&world),
         other => panic!("no job {other}"),
     }
@@ -107,6 +113,11 @@ fn reranking_by_all_is_that_of_one() {
 fn faces_judged_by_all_are_judged_as_by_one() {
     together(2, "faces");
     together(3, "faces");
+}
+
+#[test]
+fn photos_embedded_by_all_into_a_file_are_those_of_one() {
+    together(3, "embedding");
 }
 
 /// Its own reason is said though the meeting place, in a process that stands still, answers nobody.
@@ -374,9 +385,13 @@ fn retrieval_in_parts(world: &World) {
         }
     }
     // A gallery that is read again for each block of queries.
-    for (queries, gallery, metric) in
-        [(1100, 300, Metric::Euclidean), (40, 9000, Metric::Cosine), (1, 5, Metric::Cosine), (0, 3, Metric::Cosine)]
-    {
+    for (queries, gallery, metric) in [
+        (1100, 300, Metric::Euclidean),
+        (40, 9000, Metric::Cosine),
+        (16500, 20, Metric::Euclidean),
+        (1, 5, Metric::Cosine),
+        (0, 3, Metric::Cosine),
+    ] {
         let (x, y) = (matrix(61, queries, 5), matrix(62, gallery, 5));
         let who = |i: usize| who((i * i % 61) as i64 - 1, i as i64 % 3);
         let (q, g): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
@@ -434,6 +449,42 @@ fn reranked_by_all(world: &World) {
     }
 }
 
+/// The mean of each channel.
+#[derive(Debug)]
+struct Means;
+
+impl Network for Means {
+    fn forward(&self, images: &Tensor, _train: bool) -> Tensor {
+        images.mean_dim(&[2i64, 3][..], false, Kind::Float)
+    }
+
+    fn width(&self) -> i64 {
+        3
+    }
+}
+
+fn embedded_by_all(world: &World) {
+    let set = People { train: 3, test: 1, distractors: 0, cameras: 2, shots: 2, ..People::default() }.set();
+    let embedding = |world: World, held: usize| Embedding {
+        recipe: Recipe::imagenet(32, 16),
+        views: TestViews::Original,
+        device: Device::Cpu,
+        batch: 1,
+        workers: 1,
+        amp: false,
+        world,
+        skip_unreadable: false,
+        held,
+    };
+    // Memory that holds none has as many photos on their way as there are processes: the last part has fewer.
+    let photos = &set.train[..2 * world.size() + 1];
+    let one = embedding(World::alone(), usize::MAX).photos(&Means, photos, "embed").expect("embeds");
+    assert!(one.std(false).double_value(&[]) > 0.);
+    for held in [0, usize::MAX] {
+        all_close(&embedding(world.clone(), held).photos(&Means, photos, "embed").expect("embeds"), &one, 0.);
+    }
+}
+
 fn faces_judged_by_all(world: &World) {
     let gone = "the others' rows";
     // Two blocks and a part; people of four faces each, near one another.
@@ -453,6 +504,9 @@ fn faces_judged_by_all(world: &World) {
         let of = average_linkage(&x, 0.02, || ());
         assert!(rows < 9 || (9..1100).contains(of.iter().max().expect("clusters")));
         assert_eq!(average_linkage_shared(&x, 0.02, world, || ()).expect(gone), of);
+        for joined in [0, usize::MAX] {
+            assert_eq!(linked(&x, 0.02, joined, world).expect(gone), of);
+        }
     }
     for (x, k) in [(&x, 40), (&x.narrow(0, 0, 3), 3)] {
         assert_eq!(k_means_shared(x, k, 7, 5, world).expect(gone), k_means(x, k, 7, 5));

@@ -24,6 +24,7 @@ use crate::run::{
 use crate::sampler::FaceSampler;
 use crate::say::{count, note};
 use crate::source::View;
+use crate::tasks::embed::Embedding;
 use crate::tasks::{Brought, Data, Rows, files, people, people_of};
 use crate::transfer::stage;
 use crate::transform::{Augment, Recipe};
@@ -110,7 +111,9 @@ pub fn sampler(set: &FaceSet, people: usize, faces: usize, negatives: usize, see
 /// # Errors
 /// Where an image cannot be read, or another process is gone.
 pub fn embed(net: &dyn Network, photos: &[Photo], recipe: Recipe, how: &Scoring, run: &Run) -> Result<Tensor> {
-    Ok(normalize(&people::embedding(recipe, how.views(), run).photos(net, photos, "embed")?))
+    // What follows wants all of them in memory.
+    let embedding = Embedding { held: usize::MAX, ..people::embedding(recipe, how.views(), run) };
+    Ok(normalize(&embedding.photos(net, photos, "embed")?))
 }
 
 /// Embeds a user's photos, each through `view`, or the faces that are detected, as [`embed`]. That they are cut is said and

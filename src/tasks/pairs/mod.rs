@@ -70,7 +70,8 @@ impl Comparison {
             (_, Form::Small) => 1024,
             _ => 256,
         };
-        Comparison { images: Embedding { batch, ..images }, by, order }
+        // Embeddings are compared in memory.
+        Comparison { images: Embedding { batch, held: usize::MAX, ..images }, by, order }
     }
 
     /// Every query with every gallery photo: what they are ranked by ([`Dissimilarity::ranked`]), f32 `[Q, G]` on the CPU.
