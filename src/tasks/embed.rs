@@ -69,7 +69,7 @@ impl Embedding {
         let width = network.width() as usize;
         let is_held = self.holds(photos.len(), network);
         let on_the_way = ON_THE_WAY.min(self.held / 4) / width.max(1);
-        let most = if is_held { photos.len() } else { on_the_way.max(self.world.size()) };
+        let most = if is_held { photos.len() } else { on_the_way.max(self.photos_at_once() * self.world.size()) };
         let parts: Vec<&[Photo]> = photos.chunks(most.max(1)).collect();
         // Fewer photos than processes: each embeds them all.
         let shares = |photos: &[Photo]| self.world.shares(photos.len(), 1).ok();
