@@ -10,9 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
-use crate::report::{Report, UNKNOWN};
+use crate::report::Report;
 use crate::run::{folder::is_own, stop::typed};
-use crate::{files, lists, weights};
+use crate::{
+    files::{self, UNKNOWN},
+    lists, weights,
+};
 
 /// The key, of JSON and of a table of texts, under which a file says what it is.
 pub const MADE_BY: &str = "made_by";

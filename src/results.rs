@@ -13,7 +13,7 @@ use crate::report::{Report, Table};
 use crate::run::checkpoint::Known;
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, count, foreign, line, print};
-use crate::{files, lists};
+use crate::{files, lists, weights};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -129,14 +129,19 @@ impl Results {
     }
 
     /// Errors where the scores in the folder `at` are another paper's, of other flags than those with the mark `run`, or of other
-    /// checkpoints than the run's, `known`: of one that went on they may be of steps that it no longer has.
-    pub fn check_run(at: &Path, paper: &str, run: &str, known: &[Known]) -> Result<()> {
+    /// checkpoints than the run's, `known` with their files: of one that went on they may be of steps that it no longer has, and a
+    /// damaged one says nothing.
+    pub fn check_run(at: &Path, paper: &str, run: &str, known: &[(Known, PathBuf)]) -> Result<()> {
         let file = at.join(RESULTS);
         let said = lists::json::<Value>(&file).unwrap_or_default();
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
         let scored: Vec<Known> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
-        let steps = |of: &Known| known.iter().any(|own| (&own.which, own.step) == (&of.which, of.step));
-        let another = scored.iter().any(|of| steps(of) && !known.contains(of));
+        let has = |of: &Known| known.iter().any(|(own, _)| own == of);
+        let differs = |of: &Known| {
+            let same = |own: &Known| (&own.which, own.step) == (&of.which, of.step);
+            known.iter().any(|(own, file)| same(own) && weights::is_whole(file))
+        };
+        let another = scored.iter().any(|of| !has(of) && differs(of));
         let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "other flags".into()));
         match other.or(another.then(|| "another training with these flags".into())) {
             Some(other) => bail!("{} is of {other}: move it away, and evaluate again", file.display()),

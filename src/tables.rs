@@ -1,7 +1,7 @@
 //! `reproduce` of several runs: a table of the paper, or one run over seeds and splits. Every cell is a run in a folder of
 //! its own, which resumes as any run does.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -250,11 +250,22 @@ impl<'a, P: Paper> Asked<'a, P> {
                 jobs.push(Job { place, column, words, split: split.clone(), h, scoring, at, into, lacks });
             }
         }
-        let mut places = HashSet::new();
-        let twice = jobs.iter().find(|job| !places.insert(&job.into));
-        let twice =
-            twice.map(|job| anyhow!("two runs of the table would lie in {}: leave one out", job.into.display()));
-        twice.map_or(Ok(jobs), |error| Err(hyper::usage(error)))
+        let mut places = HashMap::new();
+        for job in &jobs {
+            let Some(other) = places.insert(&job.into, job) else { continue };
+            let [one, two] = [other, job].map(|job| both(&(&job.h, &job.scoring)));
+            let differ = |words: &str, own: &Flags, other: &Flags| {
+                let flags = own.iter().filter(|(flag, value)| other.get(*flag) != Some(value));
+                let flags = flags.map(|(flag, value)| format!("--{flag} {}", typed_as(value)));
+                let words = Some(words.to_string()).filter(|words| !words.is_empty());
+                words.into_iter().chain(flags).collect::<Vec<_>>().join(", ")
+            };
+            let (one, two) = (differ(&other.words, &one, &two), differ(&job.words, &two, &one));
+            let (into, list) = (job.into.display(), if other.split == job.split { "--only" } else { "--splits" });
+            let twice = anyhow!("{one} and {two} would both lie in {into}: leave one out of {list}");
+            return Err(hyper::usage(twice));
+        }
+        Ok(jobs)
     }
 }
 
@@ -346,7 +357,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         let run = ["config.json", NEWEST, BEFORE].iter().find(|name| root.join(name).exists());
         ensure!(
             run.is_none(),
-            "--run {}: it holds a run, and this makes a folder of runs: name another",
+            "{} holds a run, and this makes a folder of runs: name another with --run",
             root.display()
         );
         outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page)).context("--run")?;

@@ -148,6 +148,9 @@ fn what_is_open_already_is_not_renamed_over() {
         let text = std::fs::read_to_string(at("text")).expect("text");
         assert!(text.starts_with("first\n") && text.contains("\"published\""), "{out}: {text}");
     }
+    for out in ["/proc/self/fd/1 > /dev/null", "/dev/stdout > /dev/null"] {
+        assert!(data(out), "{out}");
+    }
     for out in ["/dev/stdin < text", "text < text", "/dev/fd/0 < text"] {
         assert!(!data(out), "{out}");
         assert_eq!(std::fs::read_to_string(at("text")).expect("text"), "first\n", "{out}");

@@ -197,6 +197,8 @@ fn a_damaged_checkpoint_is_not_what_is_told_of() {
     let mut bytes = fs::read(&newest).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
+    // In its hash too.
+    bytes[50] ^= 1;
     fs::write(&newest, bytes).expect("damaged");
     has(&all_said(&place, "report @run"), "the checkpoint before it, of step 2, is whole|its checkpoint is of step 2");
     has(&all_said(&place, "evaluate @run"), "of a later step than 2, and set aside: results.step-4.json|after 2 steps");
@@ -303,7 +305,7 @@ fn runs_are_compared_by_what_differs() {
     place.bad(&[(1, &format!("compare {a} {b} --out {out}"), words), (1, &format!("report --run {b}"), words)]);
     place.write("b/run/config.json", config);
     // A table makes a folder of runs, and is none in a run's.
-    place.bad(&[(1, "reproduce @run --seeds 1,2", "--run|run: it holds a run|name another")]);
+    place.bad(&[(1, "reproduce @run --seeds 1,2", "run holds a run|name another with --run")]);
     // What its user edited stays.
     let edited = whole.replacen("\"step\": 4", "\"step\": 5", 1);
     place.write("run/results.json", &edited);

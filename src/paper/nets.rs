@@ -103,7 +103,7 @@ impl<P: Paper> Nets<'_, P> {
                 self.loaded.borrow_mut().push((part.to_string(), known));
             }
             Stand::Untrained => {
-                let read = started::<P>(&self.h.own, &store)?;
+                let read = started::<P>(&placed(&self.h.own, self.config)?, &store)?;
                 // An older version did not keep them.
                 let then = if part.is_empty() { Some(self.config.clone()) } else { Config::read(&at).ok() };
                 let then = then.and_then(|config| config.machine.get(BEGUN_FROM).cloned());
@@ -111,7 +111,7 @@ impl<P: Paper> Nets<'_, P> {
                     read.iter().map(|(file, hash)| (file.display(), &**hash)).unzip();
                 ensure!(
                     then.is_none_or(|then| then == json!(hashes)),
-                    "{} is not what {} was begun from: restore it",
+                    "{} is not what {} was begun from (its run went on, or it was replaced): restore it, or train again into another --run",
                     files.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
                     at.display()
                 );
@@ -153,14 +153,20 @@ impl<P: Paper> Nets<'_, P> {
             (Some(then), Some(now)) => then.as_str() != Some(now),
             _ => old.flags.get("weights") != self.config.flags.get("weights"),
         };
-        let taken =
-            || Config::read(folder).is_ok_and(other) || checkpoint::exists(folder) || check_ours(folder).is_err();
-        ensure!(
-            !published || !taken(),
-            "{} holds something else: move it, or give the weights' file another name",
-            folder.display()
-        );
+        let free = move || {
+            let taken =
+                || Config::read(folder).is_ok_and(other) || checkpoint::exists(folder) || check_ours(folder).is_err();
+            ensure!(
+                !published || !taken(),
+                "{} holds something else: move it, or give the weights' file another name",
+                folder.display()
+            );
+            Ok(())
+        };
+        free()?;
         Ok(move || {
+            // Others may have come while it was worked.
+            free()?;
             if !published {
                 return Ok(());
             }
@@ -250,12 +256,7 @@ impl<P: Paper> Opened<P> {
     /// # Errors
     /// As [`Paper::open`].
     pub fn data(&self) -> Result<P::Data> {
-        let text = |flag: &str| {
-            Some(hyper::flags(&self.h.own).get(flag)?.as_str().filter(|text| *text != "drawn")?.to_string())
-        };
-        let placed = |flag: &str| Some((flag.to_string(), self.config.placed(&text(flag)?).to_string_lossy().into()));
-        let own = hyper::with(&self.h.own, &["data", "test"].into_iter().filter_map(placed).collect())?;
-        P::open(&own, self.h.usual.seed).with_context(|| {
+        P::open(&placed(&self.h.own, &self.config)?, self.h.usual.seed).with_context(|| {
             let from =
                 self.config.folder.as_ref().map_or(String::new(), |folder| format!(", seen from {}", folder.display()));
             format!(
@@ -270,6 +271,15 @@ impl<P: Paper> Opened<P> {
         let (loaded, read) = (RefCell::default(), Files::default());
         Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, loaded, read }
     }
+}
+
+/// The flags `h` of the run of `config`, to open and load what they name: also by paths that were typed in another folder.
+fn placed<H: Hyper>(h: &H, config: &Config) -> Result<H> {
+    let flags = hyper::flags(h);
+    let text = |flag: &str| flags.get(flag)?.as_str().filter(|text| !["drawn", "none"].contains(text));
+    let placed = |flag: &str| Some((flag.to_string(), config.placed(text(flag)?).to_string_lossy().into()));
+    let paths = ["data", "test", "exclude", "names", "weights", "start"];
+    hyper::with(h, &paths.into_iter().filter_map(placed).collect())
 }
 
 /// A run from its folder; of several processes the first one reads.

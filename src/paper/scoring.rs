@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -35,7 +35,7 @@ pub(crate) fn evaluate<P: Paper>(
     let alike = (data.name(), format!("{how:?}"));
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
-    let (mut at, mut scored, mut claim) = (at.to_path_buf(), None, None);
+    let (folder, mut at, mut scored, mut claim) = (at, at.to_path_buf(), None, None);
     // Of several processes the first one alone writes.
     if run.leads() {
         claim = Some(nets.claim()?);
@@ -48,10 +48,14 @@ pub(crate) fn evaluate<P: Paper>(
             note(format!("the test data are not those of the scores that {} had: do not compare them", at.display()));
         }
     }
+    let sees = detector::<P>(how);
     let found = P::evaluate(&h.own, data, nets, how, run)?;
+    if let Some((file, _)) = sees.as_ref().filter(|_| detector::<P>(how) != sees) {
+        bail!("{} changed while it was read: evaluate again", file.display());
+    }
     let (mut list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
     let mut short = None;
-    for (part, Known { step, .. }) in nets.loaded.borrow().iter() {
+    for (part, Known { step, .. }) in nets.loaded.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
         let steps = P::plan(&h.own, data, part, run)?.steps;
         if *step < steps {
             short = Some(format!("training stopped at step {step} of {steps}"));
@@ -84,7 +88,7 @@ pub(crate) fn evaluate<P: Paper>(
         }
         list.extend(known);
     }
-    let results = Results {
+    let mut results = Results {
         at,
         run: Some(nets.mark()),
         checkpoints: nets.loaded.borrow().iter().map(|(_, known)| known.clone()).collect(),
@@ -96,7 +100,7 @@ pub(crate) fn evaluate<P: Paper>(
         step: nets.loaded.borrow().iter().map(|(_, known)| known.step).max().unwrap_or(0),
         weights: file_of(&h.own).filter(|_| nets.stand == Stand::Published),
         weights_blake3: nets.content().map(String::from).filter(|_| nets.stand == Stand::Published),
-        detector_blake3: detector::<P>(how).map(|(_, hash)| hash),
+        detector_blake3: sees.map(|(_, hash)| hash),
         says: found.report.answer().into(),
         protocol,
         scoring,
@@ -109,6 +113,9 @@ pub(crate) fn evaluate<P: Paper>(
     // Every process has the same scores; the first one writes.
     if let Some(claim) = claim {
         claim()?;
+        // Others may have come while it was worked.
+        results.at = place(folder.to_path_buf(), nets, &results.of, &results.scoring)?;
+        Results::check(&results.at, P::NAME)?;
         let at = &results.at;
         std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
         older::set_aside_later(at, results.step, None)?;

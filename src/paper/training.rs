@@ -12,7 +12,7 @@ use super::nets::{Nets, Stand, config_of, folder_of, started};
 use super::{Brings, Paper, Plan};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Heading, Hyper};
-use crate::run::config::{self, Config, typed_as};
+use crate::run::config::{self, BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run, checkpoint,
     folder::check_free,
@@ -94,11 +94,11 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         config.match_folder(at)?;
         photos.compare(at)?;
     }
-    for part in parts {
+    for part in &parts {
         let store = run.store();
-        let net = P::network(&h.own, &shape, &part, &store, run)?;
-        let Plan { steps, rule, weight_decay } = P::plan(&h.own, data, &part, run)?;
-        let (config, folder) = (config.part(&part), folder_of(at, &part));
+        let net = P::network(&h.own, &shape, part, &store, run)?;
+        let Plan { steps, rule, weight_decay } = P::plan(&h.own, data, part, run)?;
+        let (config, folder) = (config.part(part), folder_of(at, part));
         let plan =
             session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
         let score = |store: &VarStore| {
@@ -112,7 +112,13 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let begin = |store: &VarStore| {
             let read = started::<P>(&h.own, store)?;
             P::start_on(&h.own, data, store)?;
-            Ok(read.into_iter().map(|(_, hash)| hash).collect())
+            let from: Vec<String> = read.into_iter().map(|(_, hash)| hash).collect();
+            let begun = |other: &String| Config::read(&folder_of(at, other)).ok()?.machine.get(BEGUN_FROM).cloned();
+            ensure!(
+                parts.iter().filter(|other| *other != part).filter_map(begun).all(|then| then == json!(from)),
+                "--weights is not the file that its other parts were begun from: restore it, or choose another --run"
+            );
+            Ok(from)
         };
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
@@ -135,7 +141,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
                 photos.write(at)?;
             }
-            P::train(&h.own, data, &part, &net, &mut session, run)?;
+            P::train(&h.own, data, part, &net, &mut session, run)?;
             session.close();
         } else {
             session.notes.iter().for_each(note);

@@ -13,7 +13,9 @@ use anyhow::Result;
 use image::RgbImage;
 
 pub use curves::curves;
-pub(crate) use page::{UNKNOWN, within};
+pub(crate) use page::within;
+
+use crate::files::UNKNOWN;
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]

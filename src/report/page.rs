@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plot::Plot;
 use super::{Frame, GalleryRow, Report, Table, Tile, is_number};
+use crate::files::UNKNOWN;
 
 const STYLE: &str = "
 :root { --ink: #1d2126; --quiet: #5d6773; --paper: #fbfbfa; --card: #ffffff; --rule: #e1e4e8; --link: #0b62a4; --right: #00805a; --wrong: #c4420a; }
@@ -41,8 +42,7 @@ figure.tile { margin: 0; width: min-content; min-width: 96px; overflow-wrap: any
 ul { padding-left: 20px; } li { margin: 3px 0; }
 ";
 
-/// What stands in a page for the hash of itself, and before it.
-pub const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// What stands in a page before the hash of itself.
 pub const SEAL: &str = "</style><meta name=\"blake3\" content=\"";
 
 /// Bytes of a fact that has a line of its own.

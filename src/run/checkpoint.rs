@@ -53,8 +53,8 @@ pub struct Known {
     pub hash: String,
 }
 
-/// The checkpoints of `run` and of its parts, by what their heads say.
-pub fn known(run: &Path) -> Vec<Known> {
+/// The checkpoints of `run` and of its parts, by what their heads say, with their files: whether these are whole is not asked.
+pub fn known(run: &Path) -> Vec<(Known, PathBuf)> {
     let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     let files =
         std::iter::once(run.to_path_buf()).chain(parts).flat_map(|at| [NEWEST, BEFORE, BEST].map(|name| at.join(name)));
@@ -62,7 +62,8 @@ pub fn known(run: &Path) -> Vec<Known> {
         let metadata = crate::weights::metadata(&path)?;
         let text = |key: &str| metadata.get(key)?.as_str();
         let progress = serde_json::from_str::<Progress>(text("progress")?).ok()?;
-        Some(Known { which: text("which")?.into(), step: progress.step, hash: text(crate::weights::HASH)?.into() })
+        let (which, hash) = (text("which")?.into(), text(crate::weights::HASH)?.into());
+        Some((Known { which, step: progress.step, hash }, path))
     };
     files.filter_map(of).collect()
 }
@@ -197,9 +198,9 @@ fn sealed(path: &Path) -> Result<(Named, Progress, Known)> {
 pub struct Resumed {
     /// Steps, log length, what was carried.
     pub progress: Progress,
-    /// The checkpoint itself, and its file.
+    /// The checkpoint itself.
     pub known: Known,
-    /// See there.
+    /// The file that it was read from.
     pub file: PathBuf,
     /// The `extra` tensors by name.
     pub extra: BTreeMap<String, Tensor>,

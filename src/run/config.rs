@@ -30,7 +30,8 @@ pub struct Config {
     pub folder: Option<PathBuf>,
 }
 
-/// Under which name the machine's table has the hashes of the files whose weights a run began with.
+/// Under which name the machine's table has what weights a run began with: a list of the hashes of their files; of published
+/// weights the hash of their file, as text.
 pub const BEGUN_FROM: &str = "begun-from-blake3";
 
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
@@ -127,7 +128,7 @@ impl Config {
         json!({"paper": paper, "flags": flags, "data": data}).to_string()
     }
 
-    /// That of a part of the run; a run that has one has a part without a name.
+    /// The configuration of a part; the part without a name is the run itself.
     pub fn part(&self, part: &str) -> Config {
         let mut config = self.clone();
         if !part.is_empty() {
@@ -197,7 +198,7 @@ impl Config {
         let begun_from = [&old, self].map(|config| config.machine.get(BEGUN_FROM));
         ensure!(
             begun_from.contains(&None) || begun_from[0] == begun_from[1],
-            "{} was begun from files of weights of another content than those that its flags name have now: restore them, or choose another --run",
+            "the weights that its flags name are not what {} was begun from (their run went on, or they were replaced): restore them, or train again into another --run",
             run.display()
         );
         // Within a version too: a form of none is an older one.

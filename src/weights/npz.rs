@@ -11,7 +11,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::Named;
-use crate::files;
+use crate::files::{self, UNKNOWN};
 
 /// NumPy's names of kinds and ours.
 const KINDS: [(&str, Kind); 10] = [
@@ -166,9 +166,6 @@ pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, 
         Ok(file.write_all(content(draft)?.as_bytes())?)
     })
 }
-
-/// What stands for the hash till it is known.
-const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The BLAKE3 hash of all bytes of a file but those of the hash at its end.
 fn content(path: &Path) -> io::Result<String> {

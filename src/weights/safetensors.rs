@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use super::Named;
-use crate::files;
+use crate::files::{self, UNKNOWN};
 
 /// Kinds, what the format calls them, and by what name.
 const KINDS: [(Kind, Dtype, &str); 11] = [
@@ -33,7 +33,6 @@ const KINDS: [(Kind, Dtype, &str); 11] = [
 pub const HASH: &str = "rankle.blake3";
 /// What such a header begins with; the hash's 64 digits follow, which count as zeros in it.
 const SEAL: &[u8] = br#"{"__metadata__":{"rankle.blake3":""#;
-const UNKNOWN: [u8; 64] = [b'0'; 64];
 
 /// Saves named tensors, from any device, as `.safetensors`, whole or not at all. `metadata` is the format's own table
 /// of texts. The file's bytes are a function of names, numbers and metadata alone, whatever the order they are given
@@ -42,7 +41,7 @@ const UNKNOWN: [u8; 64] = [b'0'; 64];
 /// Errors on a name given twice, a kind that the format doesn't have, and a folder that can't be written.
 pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<String, String>>) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
-    let mut about = serde_json::Map::from_iter([(HASH.to_string(), String::from_utf8_lossy(&UNKNOWN).into())]);
+    let mut about = serde_json::Map::from_iter([(HASH.to_string(), UNKNOWN.into())]);
     let sorted: BTreeMap<String, String> = metadata.into_iter().flatten().collect();
     about.extend(sorted.into_iter().map(|(key, text)| (key, text.into())));
     let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), about.into())]);
@@ -124,7 +123,7 @@ pub fn is_whole(path: &Path) -> bool {
         file.read_exact(&mut head)?;
         let (start, hash) = head.split_at(8 + SEAL.len());
         let mut hasher = Hasher::new();
-        hasher.update(start).update(&UNKNOWN);
+        hasher.update(start).update(UNKNOWN.as_bytes());
         std::io::copy(&mut file, &mut hasher)?;
         Ok(start.ends_with(SEAL) && hasher.finalize().to_hex().as_bytes() == hash)
     };
@@ -143,7 +142,7 @@ fn sealed(bytes: &[u8]) -> Result<Option<String>> {
     let behind = bytes.get(8..).and_then(|header| header.strip_prefix(SEAL));
     let Some((hash, rest)) = behind.and_then(|behind| behind.split_at_checked(UNKNOWN.len())) else { return Ok(None) };
     let mut hasher = Hasher::new();
-    hasher.update(&bytes[..8 + SEAL.len()]).update(&UNKNOWN).update(rest);
+    hasher.update(&bytes[..8 + SEAL.len()]).update(UNKNOWN.as_bytes()).update(rest);
     let own = hasher.finalize().to_hex();
     ensure!(own.as_bytes() == hash, "its content changed since it was written (another hash)");
     Ok(Some(own.to_string()))

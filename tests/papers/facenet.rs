@@ -255,8 +255,20 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     fs::copy(&file, place.path("second/nn4.small2.v1.safetensors")).expect("copied");
     let second = weights.replace("@nn4", "@second/nn4");
     has(&bare(format!("evaluate {second} --data @lfw")), &format!("on-lfw-{mark}/results.json"));
+    // A run that was begun in another folder finds from there what it is of.
+    place.write("left-out.txt", "P01\n");
+    bare(line("other", "nn4.small2.v1.safetensors").replace("@nn4", "nn4") + " --exclude left-out.txt");
+    place.good("evaluate @other --untrained");
+    let folds = format!(
+        "{} --protocol lfw-no-outside-data --data @lfw --folds 1,3 --negatives 0",
+        line("folds", "nn4.small2.v1.safetensors")
+    );
+    place.good(&folds);
+    fs::remove_dir_all(place.path("folds/fold-03")).expect("removed");
     all.iter_mut().filter(|(name, _)| name == "ln.bias").for_each(|(_, x)| *x = &*x + 1.);
     rankle::weights::save(&file, &all, None).expect("saved");
+    // All folds of a run begin from one file.
+    place.bad(&[(1, &folds, "--weights is not the file that its other parts were begun from: restore it")]);
     let output = place.command(&format!("evaluate {weights} --data @lfw")).current_dir(place.path("")).output();
     has(&String::from_utf8_lossy(&output.expect("starts").stderr), "nn4.small2.v1 holds something else: move it");
     all.retain(|(name, _)| name != "ln.bias");

@@ -247,7 +247,7 @@ fn every_model_and_choice_trains() {
     tensors.iter_mut().filter(|(name, _)| name.starts_with("model.")).for_each(|(_, x)| *x = &*x * 2.);
     metadata.remove(rankle::weights::HASH);
     rankle::weights::save(&start, &tensors, Some(metadata)).expect("saved");
-    place.bad(&[(1, began, "run5/checkpoint.safetensors is not what |next was begun from: restore it")]);
+    place.bad(&[(1, began, "run5/checkpoint.safetensors is not what |next was begun from (its run went on")]);
     place.good("evaluate @next --pairs 4");
 }
 

@@ -213,12 +213,22 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     fs::remove_file(&first).expect("removed");
     crop("--out @out");
     assert_eq!(tree(&place.path("out")), whole, "as from one start, by any number of threads");
+    // Lines of an older version have no hash: the crops say whose they are.
+    let list = place.read("out/faces.jsonl");
+    let older = |line: &str| line.split_once(r#","sum":"#).map_or(line.to_string(), |(start, _)| format!("{start}}}"));
+    place.write("out/faces.jsonl", list.lines().map(older).collect::<Vec<_>>().join("\n") + "\n");
+    let output = place.command("crop --images @photos --detector @w.safetensors --out @out").output().expect("starts");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("not as written here") && output.status.success());
+    place.write("out/faces.jsonl", list);
     // A photo that changed is cut again. The crop of one that is gone stays, beside one of its name, till its user removes it.
     fs::rename(place.path("photos/A/a2.png"), place.path("photos/A/a2.bmp")).expect("renamed");
     face(3, 9, 9, 50).save(place.path("photos/A/a1.png")).expect("saved");
     let crop_again = "crop --images @photos --detector @w.safetensors --out @out";
     let output = place.command(crop_again).output().expect("starts");
-    has(&String::from_utf8_lossy(&output.stderr), "note: 1 crop of photos that are no longer in --images stays");
+    has(
+        &String::from_utf8_lossy(&output.stderr),
+        &format!("note: 1 crop of photos that are no longer in --images stays: |: rm {}", second.display()),
+    );
     has(&String::from_utf8_lossy(&output.stdout), "4 faces of 160 x 160 pixels out of 5 photos");
     assert!(fs::read(&second).expect("read") == fs::read(place.path("out/A/a2.bmp.png")).expect("read"));
     has(&place.read("out/faces.jsonl"), r#"{"photo":"A/a2.png",|{"photo":"A/a2.bmp","#);
@@ -253,6 +263,11 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
         crop(&format!("--out @{form} --form {form}"));
         assert_eq!(image::image_dimensions(place.path(&format!("{form}/A/a1.png"))).expect("an image"), (side, side));
     }
+    // A photo that is gone and had no face leaves nothing, and takes no name.
+    fs::remove_file(place.path("photos/one.png")).expect("removed");
+    fs::copy(place.path("photos/A/a1.png"), place.path("photos/one.bmp")).expect("copied");
+    crop("--out @182 --form 182");
+    assert!(place.path("182/one.png").exists());
 }
 
 #[test]

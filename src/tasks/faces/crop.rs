@@ -189,6 +189,11 @@ struct Line {
     error: Option<String>,
 }
 
+/// The crop of a photo's line, if it has one.
+fn cropped(text: &str) -> Option<String> {
+    serde_json::from_str::<Line>(text).ok()?.crop
+}
+
 const FILE: &str = "faces.jsonl";
 /// What a crop's file says that it is.
 const KIND: &str = "crop";
@@ -208,7 +213,9 @@ impl CropFlags {
         let from = images.canonicalize()?.display().to_string();
         let head = json!({"crops": self.form, "detector": weights[..16], "images": from}).to_string();
         let (_lock, mut lines) = self.opened(&head)?;
-        let names = crops(&photos, lines.keys())?;
+        // A line without a crop does not stay, and so takes no name.
+        let before = lines.iter().filter(|(_, text)| cropped(text).is_some()).map(|(photo, _)| photo);
+        let names = crops(&photos, before)?;
         let gone = self.keep(&mut lines, &photos, &names);
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
@@ -311,7 +318,11 @@ impl CropFlags {
             if !now.contains_key(photo.as_str()) {
                 return sound;
             }
-            if line.sum.is_none_or(|sum| hash(&bytes) != sum) {
+            let own = match &line.sum {
+                Some(sum) => hash(&bytes) == *sum,
+                None => outputs::made(&file, KIND),
+            };
+            if !own {
                 changed.lock().unwrap_or_else(PoisonError::into_inner).push(file);
                 return true;
             }
@@ -332,9 +343,12 @@ impl CropFlags {
             files::sweep(&at);
         }
         let gone: BTreeSet<String> = lines.keys().filter(|photo| !now.contains_key(photo.as_str())).cloned().collect();
-        if !gone.is_empty() {
-            let stay = plural(gone.len(), "stays", "stay");
-            note(format!("{} of photos that are no longer in --images {stay}", count(gone.len(), "crop")));
+        if let Some(first) = gone.first().and_then(|photo| path(&cropped(&lines[photo])?)) {
+            let (many, stay) = (count(gone.len(), "crop"), plural(gone.len(), "stays", "stay"));
+            let rm = typed(["rm".into(), first.display().to_string()]);
+            note(format!(
+                "{many} of photos that are no longer in --images {stay}: to be rid of one, remove it and say the same again: {rm}"
+            ));
         }
         gone
     }
