@@ -75,8 +75,8 @@ fn published_weights_name_the_set_that_holds_them() {
         let file = folder.path().join(file);
         std::fs::write(&file, b"\x40\0\0\0\0\0\0\0{ cut").expect("written");
         let error = line(weights::start(&store, &file, &faces));
-        assert!(error.starts_with(&format!("--weights (scripts/fetch {name} gets ")), "{error}");
-        assert!(error.contains(&*file.to_string_lossy()), "{error}");
+        assert!(error.starts_with(&format!("--weights: {}", file.display())), "{error}");
+        assert!(error.contains(&format!(" (scripts/fetch {name} gets ")) && error.ends_with(')'), "{error}");
     }
     let resnets = [Published::RESNET50, Published::TRINET, Published::GOOGLENET, Published::VGG16];
     let others = [Published::ALEXNET_CONV2, Published::ALEXNET, Published::BN_INCEPTION, Published::NN4_SMALL2, faces];
