@@ -258,8 +258,13 @@ pub fn links_made(at: &Path, links: &[PathBuf]) -> Result<()> {
 /// # Errors
 /// Where something else is there.
 pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
-    let other =
-        |path: &Path| format!("{}: this command did not make it: move it away, or name another folder", path.display());
+    let other = |path: &Path| {
+        format!(
+            "{}: this command did not make it: move it out of {}, or name another folder",
+            path.display(),
+            at.display()
+        )
+    };
     if at.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }

@@ -291,7 +291,7 @@ fn others(of: &Path, run: &Config) -> Vec<(String, Results)> {
 /// Where one is no run of the paper, and where the page cannot be written or something else is there.
 pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     let title = format!("{}: runs compared", P::NAME);
-    let out = check_out(out, &title)?;
+    let (given, out) = (out, check_out(out, &title)?);
     let mut all: Vec<One> = Vec::new();
     for at in runs {
         let config = Config::read(at)?;
@@ -402,5 +402,5 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     answer(&json!({"page": shown(&out), "says": says, "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
     print(line(&says))?;
     tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))?;
-    print(format!("page: {}", out.display()))
+    print(format!("page: {}", given.display()))
 }

@@ -16,7 +16,7 @@ use crate::datasets::{self, Photo};
 use crate::outputs::check_folder;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
-use crate::say::{count, line, print, thousands};
+use crate::say::{count, line, plural, print, thousands};
 
 /// `search`.
 pub const SEARCH: Use = Use {
@@ -100,7 +100,11 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let strips = query.iter().zip(&answers).take(shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
     report.answers(&says);
-    report.counts(&[("queries", query.len()), ("photos searched", gallery.len()), ("answers a query", top)]);
+    report.counts(&[
+        (plural(query.len(), "query", "queries"), query.len()),
+        ("photos searched", gallery.len()),
+        ("answers a query", top),
+    ]);
     report.gallery(
         "Queries and their nearest photos",
         &format!(

@@ -127,7 +127,7 @@ pub struct Scoring {
     /// Neighbours that vote for recognition (ours)
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), help_heading = Heading::Scoring)]
     pub neighbours: Vec<usize>,
-    /// Squared distance up to which clusters are joined; the folds' mean threshold where it is not given, and 1.1 without pairs (ours: Figure 1 has 1.1)
+    /// Squared distance up to which clusters are joined, and below which find takes a photo for the person; the folds' mean threshold where it is not given, and 1.1 without pairs (ours: Figure 1 has 1.1)
     #[arg(long, value_name = "D", value_parser = within(1e-6..=4.), help_heading = Heading::Scoring)]
     pub cluster_cut: Option<f64>,
     /// Most images that are clustered; time grows with their square (ours)

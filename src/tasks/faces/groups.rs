@@ -264,7 +264,7 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let head = ["", "photo", "distance", "same person"].map(String::from).to_vec();
     let says = format!(
-        "{near} of {} {} to show the person (mean squared distance below {cut} to {} of theirs).{}",
+        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).{}",
         say::count(order.len(), "photo"),
         say::plural(near, "seems", "seem"),
         say::count(first, "photo"),
