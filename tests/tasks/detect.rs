@@ -249,6 +249,13 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     assert_eq!(place.read("out/mine.txt"), "mine");
     fs::remove_file(place.path("out/mine.txt")).expect("removed");
     assert_eq!(tree(&place.path("out")), whole);
+    // and a number that was changed is found anew.
+    let digit = list.find(r#""box":["#).expect("a face") + 7;
+    let other = if &list[digit..=digit] == "1" { "2" } else { "1" };
+    place.write("out/faces.jsonl", [&list[..digit], other, &list[digit + 1..], "{\"photo\":\"mine\"}\n"].concat());
+    let output = place.command("crop --images @photos --detector @w.safetensors --out @out").output().expect("starts");
+    has(&String::from_utf8_lossy(&output.stderr), "note: 2 lines of |faces.jsonl are not as this command wrote");
+    assert_eq!(tree(&place.path("out")), whole);
     // and so does one in the place of a crop that is to be written.
     let head = list.lines().next().expect("a line");
     place.write("out/faces.jsonl", format!("{head}\n"));
@@ -259,6 +266,12 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let line = "crop --images @photos --detector @w.safetensors --out @out";
     place.bad(&[(1, line, "--out|a1.png|did not write")]);
     assert_eq!(place.read("out/A/a1.png"), "mine");
+    // Nothing is written through a link among the folders of crops.
+    let list = place.read("other/faces.jsonl");
+    place.write("linked/faces.jsonl", list.lines().next().map(|head| format!("{head}\n")).expect("a line"));
+    std::os::unix::fs::symlink(place.path("photos/A"), place.path("linked/A")).expect("linked");
+    let line = "crop --images @photos --detector @w.safetensors --out @linked";
+    place.bad(&[(1, line, "--out: |linked/A leads elsewhere: ")]);
     for (form, side) in [("182", 182), ("112", 112)] {
         crop(&format!("--out @{form} --form {form}"));
         assert_eq!(image::image_dimensions(place.path(&format!("{form}/A/a1.png"))).expect("an image"), (side, side));

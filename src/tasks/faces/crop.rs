@@ -218,6 +218,12 @@ impl CropFlags {
         let names = crops(&photos, before)?;
         let gone = self.keep(&mut lines, &photos, &names);
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
+        let folders: BTreeSet<&Path> = left.iter().flat_map(|&i| Path::new(&names[i]).ancestors().skip(1)).collect();
+        let link =
+            folders.into_iter().filter(|at| *at != Path::new("")).map(|at| out.join(at)).find(|at| at.is_symlink());
+        link.map_or(Ok(()), |at| {
+            Err(anyhow!("--out: {} leads elsewhere: remove that link, or name a new folder", at.display()))
+        })?;
         let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
         there.into_iter().try_for_each(|crop| outputs::check(&crop, KIND)).context("--out")?;
         let place = out.join(FILE);
@@ -237,7 +243,7 @@ impl CropFlags {
         })?;
         for line in loader {
             let line = line?;
-            let text = serde_json::to_string(&line)?;
+            let text = sealed(&serde_json::to_string(&line)?);
             log.write_all(format!("{text}\n").as_bytes()).map_err(cannot)?;
             lines.insert(line.photo, text);
             bar.step(1);
@@ -283,8 +289,23 @@ impl CropFlags {
              new folder",
             out.display()
         );
-        let line = |text: &str| Some((serde_json::from_str::<Line>(text).ok()?.photo, text.to_string()));
-        let lines = whole.filter_map(line).collect();
+        let line = |text: &str| {
+            Some((serde_json::from_str::<Line>(text).ok().filter(|_| is_sealed(text))?.photo, text.into()))
+        };
+        let (mut lines, mut others) = (BTreeMap::new(), 0);
+        whole.map(line).for_each(|line| match line {
+            Some((photo, text)) => drop(lines.insert(photo, text)),
+            None => others += 1,
+        });
+        if others > 0 {
+            note(format!(
+                "{} of {} {} not as this command wrote, and {}: their photos are looked at again",
+                count(others, "line"),
+                out.join(FILE).display(),
+                plural(others, "is", "are"),
+                plural(others, "goes", "go")
+            ));
+        }
         fs::create_dir_all(out).with_context(advice)?;
         let lock = files::own(&out.join(".lock")).with_context(advice)?;
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
@@ -401,6 +422,19 @@ fn crops<'a>(photos: &'a [Photo], before: impl Iterator<Item = &'a String>) -> R
 
 fn hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].into()
+}
+
+/// The key of a line's hash, its last.
+const SEAL: &str = ",\"seal\":\"";
+
+/// A line with a hash of itself.
+fn sealed(text: &str) -> String {
+    format!("{}{SEAL}{}\"}}", &text[..text.len() - 1], hash(text.as_bytes()))
+}
+
+/// Whether a line is as it was written; an older version's has no hash.
+fn is_sealed(text: &str) -> bool {
+    text.rsplit_once(SEAL).is_none_or(|(line, _)| sealed(&format!("{line}}}")) == text)
 }
 
 /// Writes the crop of a photo, where it has a face, and gives its line.
