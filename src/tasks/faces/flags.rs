@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::crop::{DETECTOR, Form, views};
+use super::form::{DETECTOR, Form, views};
 use crate::bounds::within;
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet, folder_names, names};

@@ -19,13 +19,14 @@ use crate::say::count;
 
 pub use baselines::{BASELINES, baselines, beside, comparison};
 pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_photos, open, part, parts, sampler};
-pub use crop::{CROP, CropFlags, DETECTOR, Form, chosen, views};
+pub use crop::{CROP, CropFlags};
 pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
 pub use folds::{
     NOT_BY_FOLD, Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold,
     says_of_folds, without_fold,
 };
+pub use form::{DETECTOR, Form, chosen, views};
 pub use groups::{CLUSTER, FIND};
 pub use pictures::show;
 
@@ -35,6 +36,7 @@ mod crop;
 mod detect;
 mod flags;
 mod folds;
+mod form;
 mod groups;
 mod pictures;
 
