@@ -1,12 +1,19 @@
 //! On a GPU, where there is one: losses and mining give the CPU's numbers and never make the host wait; every binary
 //! trains, scores and exports there. Elsewhere these tests say that they were passed over. They read no file of the source
-//! tree: the test program runs alone where `RANKLE_BINARIES` names the folder of the binaries.
+//! tree: the test program runs alone where `RANKLE_BINARIES` names the folder of the binaries. And CUDA's libraries are
+//! loaded where there is a driver.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{OsString, c_int, c_void};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rankle::collectives::{self, World};
 use rankle::device::machine::cuda_modes;
-use rankle::device::{Captured, autocast};
+use rankle::device::{Captured, autocast, site_packages};
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, Tally, embedded, multilabel, quadruplet, skill, triplet};
 use rankle::mining::{Negative, Pick};
@@ -17,6 +24,7 @@ use rankle::say::caught;
 use rankle::transfer::{stage, upload};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
 
 use crate::common::{matrix, value};
 use crate::papers::papers;
@@ -313,4 +321,67 @@ fn what_waits_is_not_captured_and_the_gpu_goes_on() {
     let Some(mut graph) = captured(device) else { return };
     let last = (0..6).map(|t| graph.run(&[&x * t], |x| vec![x[0].sum(Kind::Float)]).expect("captured")).last();
     assert_eq!(value(&last.expect("six")[0]), 15.);
+}
+
+/// What this test program says with `args` where there is a driver, though one that can do nothing: it lies in `place`,
+/// beside what else is there. The environment speaks of one process that meets itself.
+fn with_a_driver(place: &Path, args: &[&str]) -> Output {
+    let site = site_packages().expect("this process has libtorch");
+    symlink(site.join("torch/lib/libc10.so"), place.join("libcuda.so.1")).expect("a link");
+    let mut path = OsString::from(place);
+    for folder in ["torch/lib", "nvidia/cu13/lib"] {
+        path.extend([":".as_ref(), site.join(folder).as_os_str()]);
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this test program"));
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port().to_string();
+    let world = [("RANKLE_JOIN_ALONE", "1"), ("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1")];
+    command.args(args).env("LD_LIBRARY_PATH", path).envs(world).env("MASTER_PORT", port).output().expect("a process")
+}
+
+#[test]
+fn cuda_is_loaded_where_there_is_a_driver() {
+    let has = |part: &str| site_packages().is_some_and(|site| site.join("torch/lib").join(part).exists());
+    // SAFETY: as this program did before it began.
+    let driver = unsafe { !libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY).is_null() };
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("what is mapped");
+    let loaded = maps.contains("/libtorch_cuda.so");
+    assert_eq!(loaded, driver && has("libtorch_cuda.so"));
+    assert!(!loaded || tch::utils::version_cudart() >= 12_000);
+    if gpu().is_some() {
+        return;
+    }
+    // Where it is loaded, all that is looked up by its name is there, and CUDA itself says that it has no GPU.
+    let says = |error: &str, unbuilt: &str| {
+        println!("{error}");
+        assert!(error.contains(unbuilt) || loaded != error.contains("no part of libtorch"), "{error}");
+    };
+    says(&Captured::new(Device::Cuda(0)).expect_err("no GPU").to_string(), "without CUDA's headers");
+    // In a process that with_a_driver starts. It met others, with whose threads it doesn't wait for its end.
+    if World::is_wanted().expect("a whole environment") {
+        let joined = World::join(Device::Cuda(0), Duration::from_secs(3));
+        says(&joined.expect_err("no GPU").to_string(), "this build has no NCCL");
+        println!("both were asked");
+        let _ = collectives::exit(0);
+    }
+}
+
+#[test]
+fn cuda_is_loaded_where_a_driver_appears() {
+    let place = TempDir::new().expect("a temporary folder");
+    let args = ["--exact", "gpu::cuda_is_loaded_where_there_is_a_driver", "--nocapture"];
+    let output = with_a_driver(place.path(), &args);
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).to_string()).concat();
+    assert!(output.status.success() && said.contains("both were asked"), "{said}");
+}
+
+#[test]
+fn a_part_for_cuda_that_does_not_load_is_said() {
+    let place = TempDir::new().expect("a temporary folder");
+    let libtorch = site_packages().expect("this process has libtorch").join("torch/lib/libtorch_cpu.so");
+    symlink(libtorch, place.path().join("libtorch_cpu.so")).expect("a link");
+    std::fs::write(place.path().join("libtorch_cuda.so"), "no library").expect("a file");
+    let output = with_a_driver(place.path(), &["--list"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.lines().count() == 1, "{said}");
+    assert!(said.starts_with("note: there is an NVIDIA driver") && said.contains("/libtorch_cuda.so"), "{said}");
 }

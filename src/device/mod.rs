@@ -3,10 +3,12 @@
 mod autocast;
 mod choose;
 mod graph;
+mod libraries;
 pub mod machine;
 pub mod memory;
 
 pub use crate::transfer;
 pub use autocast::{autocast, has_bfloat16};
-pub use choose::{load_compilers, resolve, resolve_local, site_packages};
+pub use choose::{resolve, resolve_local};
 pub use graph::Captured;
+pub use libraries::{load_compilers, site_packages};

@@ -1,5 +1,5 @@
 //! Build script: compiles the small C++ files of `src/native` against libtorch and makes every binary, test
-//! and benchmark of this package find libtorch (CUDA included) at run time without `LD_LIBRARY_PATH`.
+//! and benchmark of this package find libtorch at run time without `LD_LIBRARY_PATH`.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,9 @@ fn main() {
     for file in SOURCES {
         println!("cargo:rerun-if-changed={file}");
     }
-    println!("cargo:rerun-if-changed=src/native/guarded.h");
+    for file in ["guarded.h", "of_cuda.h"] {
+        println!("cargo:rerun-if-changed=src/native/{file}");
+    }
     println!("cargo:rerun-if-changed=src/native/build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     if std::env::var_os("DOCS_RS").is_some() {
@@ -52,7 +54,9 @@ fn main() {
         collectives(&mut build, &torch, has_cuda);
     }
     build.compile("rankle_native");
-    link(&lib);
+    // The real folder, so that a moved symbolic link is no surprise.
+    let real = lib.canonicalize().unwrap_or(lib);
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", real.display());
 }
 
 /// c10d's headers name gloo's, which libtorch does not bring: `collectives.cpp` declares the few types itself, and
@@ -92,17 +96,4 @@ fn cuda(build: &mut cc::Build, torch: &Path) -> bool {
         build.include(cuda.join("cccl")).include(cuda).define("RANKLE_CUDA", None);
     }
     all
-}
-
-/// The linker would drop libtorch_cuda.so, to which nothing refers by name, and training would run on the CPU in
-/// silence; `--no-as-needed` keeps it. The rpath is the real folder, so that a moved symbolic link is no surprise.
-fn link(lib: &Path) {
-    let real = lib.canonicalize().unwrap_or_else(|_| lib.to_path_buf());
-    println!("cargo:rustc-link-arg=-L{}", real.display());
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", real.display());
-    println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-ltorch");
-    if real.join("libtorch_cuda.so").exists() {
-        println!("cargo:rustc-link-arg=-ltorch_cuda");
-        println!("cargo:rustc-link-arg=-lc10_cuda");
-    }
 }

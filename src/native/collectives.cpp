@@ -54,6 +54,8 @@ class Store {
 
 #ifdef RANKLE_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+#include "of_cuda.h"
 #endif
 
 C10_DECLARE_int(caffe2_log_level);
@@ -181,9 +183,14 @@ int rankle_world_open(
       world->group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
     } else {
 #ifdef RANKLE_NCCL
-      auto options = c10d::ProcessGroupNCCL::Options::create();
+      using Nccl = c10d::ProcessGroupNCCL;
+      auto options = c10::intrusive_ptr<Nccl::Options>::unsafe_steal_from_new(
+          new_of_cuda<Nccl::Options>("_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb", /*is_high_priority_stream=*/false));
       options->timeout = timeout;
-      world->backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(world->store, rank, size, options);
+      world->backend = c10::intrusive_ptr<Nccl>::unsafe_steal_from_new(new_of_cuda<Nccl>(
+          "_ZN4c10d16ProcessGroupNCCLC1EN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_typeIS3_"
+          "EEEEiiNS2_INS0_7OptionsENS5_IS8_EEEE",
+          world->store, rank, size, options));
       world->group->setBackend(c10::kCUDA, c10d::ProcessGroup::BackendType::NCCL, world->backend);
       world->group->setDefaultBackend(c10d::ProcessGroup::BackendType::NCCL);
 #else

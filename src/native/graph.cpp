@@ -1,5 +1,5 @@
-// A GPU's work captured once as a CUDA graph and launched again as a whole. Where CUDA's headers were missing there is no
-// such thing, and rankle_graph_new says so.
+// A GPU's work captured once as a CUDA graph and launched again as a whole. Where CUDA's headers were missing, or
+// CUDA is not loaded, there is no such thing, and rankle_graph_new says so.
 
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
@@ -15,23 +15,37 @@
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/cuda/CUDAGraph.h>
-#include <dlfcn.h>
+
+#include "of_cuda.h"
 #endif
 
 namespace {
 
 #ifdef RANKLE_CUDA
-class Graph : at::cuda::CUDAGraph {
+using at::cuda::CUDAGraph;
+
+// Shows what CUDAGraph keeps for its heirs. There is never one.
+struct Open : CUDAGraph {
+  using CUDAGraph::capture_dev_;
+  using CUDAGraph::capture_ended_;
+  using CUDAGraph::captured_generator_states_;
+  using CUDAGraph::mempool_id_;
+};
+
+class Graph {
  public:
-  using CUDAGraph::replay;
+  ~Graph() {
+    destroy_(graph_);
+    ::operator delete(graph_);
+  }
 
   // On the current stream, which is not the default one.
   void begin() {
     // What the warm-up left free goes back: the graph takes memory of its own.
-    c10::cuda::CUDACachingAllocator::emptyCache();
+    c10::getDeviceAllocator(c10::kCUDA)->emptyCache();
     try {
       // Other threads may go on to take page-locked memory, which a global capture forbids.
-      capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+      begin_(graph_, {0, 0}, cudaStreamCaptureModeThreadLocal);
     } catch (...) {
       abandon();
       throw;
@@ -40,14 +54,23 @@ class Graph : at::cuda::CUDAGraph {
 
   void end() {
     try {
-      capture_end();
+      end_(graph_);
     } catch (...) {
       abandon();
       throw;
     }
   }
 
+  void replay() { replay_(graph_); }
+
  private:
+  OfCuda<decltype(&CUDAGraph::capture_begin)> begin_{
+      "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode"};
+  OfCuda<decltype(&CUDAGraph::capture_end)> end_{"_ZN2at4cuda9CUDAGraph11capture_endEv"};
+  OfCuda<decltype(&CUDAGraph::replay)> replay_{"_ZN2at4cuda9CUDAGraph6replayEv"};
+  OfCuda<void (CUDAGraph::*)()> destroy_{"_ZN2at4cuda9CUDAGraphD1Ev"};
+  CUDAGraph* graph_ = new_of_cuda<CUDAGraph>("_ZN2at4cuda9CUDAGraphC1Eb", /*keep_graph=*/false);
+
   // capture_end and capture_begin stop where they fail: here is the rest of what they would have done.
   void abandon() {
     const auto quietly = [](auto work) {
@@ -56,14 +79,18 @@ class Graph : at::cuda::CUDAGraph {
       } catch (...) {
       }
     };
+    using c10::cuda::CUDACachingAllocator::CUDAAllocator;
+    auto* memory = static_cast<CUDAAllocator*>(c10::getDeviceAllocator(c10::kCUDA));
     auto* pinned = at::getHostAllocator(at::kCUDA);
-    quietly([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(capture_dev_, mempool_id_); });
-    quietly([&] { pinned->end_allocate_to_pool(mempool_id_); });
-    if (!capture_ended_) {
-      quietly([&] { c10::cuda::CUDACachingAllocator::releasePool(capture_dev_, mempool_id_); });
-      quietly([&] { pinned->release_pool(mempool_id_); });
+    const auto device = graph_->*&Open::capture_dev_;
+    const auto pool = graph_->*&Open::mempool_id_;
+    quietly([&] { memory->endAllocateToPool(device, pool); });
+    quietly([&] { pinned->end_allocate_to_pool(pool); });
+    if (!(graph_->*&Open::capture_ended_)) {
+      quietly([&] { memory->releasePool(device, pool); });
+      quietly([&] { pinned->release_pool(pool); });
     }
-    for (auto& registered : captured_generator_states_) registered.first->capturing_ = false;
+    for (auto& registered : graph_->*&Open::captured_generator_states_) registered.first->capturing_ = false;
     // The runtime remembers an error until it is asked. libcudart is there through libtorch alone.
     if (auto* ask = reinterpret_cast<cudaError_t (*)()>(dlsym(RTLD_DEFAULT, "cudaGetLastError"))) ask();
   }
@@ -80,9 +107,10 @@ struct Graph {
 struct Capture {
   explicit Capture(c10::Device device) : gpu(device.type()), side(gpu.getStreamFromGlobalPool(device)) {}
 
+  // First, since it knows best what is missing where CUDA is.
+  Graph graph;
   c10::impl::VirtualGuardImpl gpu;
   c10::Stream side;
-  Graph graph;
   // There while `side` is the current stream.
   std::optional<c10::StreamGuard> inside;
 
