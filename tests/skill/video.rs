@@ -173,6 +173,19 @@ fn flow_is_computed_once_and_stored_as_bytes() {
         assert!(off(0, &u).max(off(1, &v)) / f64::from(340 * 256) < 1., "{} {}", off(0, &u), off(1, &v));
     }
     assert!(std::fs::read_to_string(dir.path().join("flow/A/flow.json")).expect("told").contains("\"fields\": 2"));
+    // Of another length of the video it is made anew; what somebody else put there stays.
+    let field = |axis: &str| dir.path().join(format!("flow/A/flow_{axis}_00002.jpg"));
+    let shorten = || ["x", "y"].iter().for_each(|axis| drop(std::fs::remove_file(field(axis))));
+    shorten();
+    assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("computed"), 1);
+    for name in ["flow/A/mine.npy", "flow/A/flow.json"] {
+        shorten();
+        std::fs::write(dir.path().join(name), "mine").expect("written");
+        let text = line(rankle::video::flow::compute(dir.path(), open()));
+        assert!(text.contains("flow/A/") && text.contains("move it away"), "{text}");
+        assert_eq!(std::fs::read_to_string(dir.path().join(name)).expect("there"), "mine");
+        let _ = std::fs::remove_file(dir.path().join("flow/A/mine.npy"));
+    }
 }
 
 #[test]
