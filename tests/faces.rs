@@ -320,6 +320,15 @@ fn flags_open_training_and_test_faces() {
     assert_eq!(size(&set.test[0]), (24, 24));
     let same = data("tree", None).elsewhere(&FaceData { crop: Some(0.5), ..data("tree", None) }).expect("a set");
     assert_eq!((same.train.len(), same.test.len()), (12, 4), "people of the training are not tested");
+    let same = data("tree", None).elsewhere(&data("other/../tree", None)).expect("a set");
+    assert_eq!((same.train.len(), same.test.len()), (12, 4), "by whatever path");
+    // Nor where another set tested, or where a part of the data is all there is.
+    tree(&dir.path().join("split/train"), 0..4, 2);
+    tree(&dir.path().join("split/test"), 4..8, 2);
+    assert!(line(both.elsewhere(&data("tree", None))).contains("the run was trained on"));
+    let part = data("split", None).elsewhere(&data("split/train", None));
+    assert!(line(part).contains("the run was trained on 8 of the 8 test photos"));
+    assert_eq!(data("split", None).elsewhere(&data("split/test", None)).expect("a set").test.len(), 8);
     assert!(line(FaceData { min_images: 9, ..data("tree", None) }.open()).contains("--min-images"));
     // A list of pairs leaves nobody to train on.
     let list = dir.path().join("pairs/pairs.txt");

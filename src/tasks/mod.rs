@@ -14,11 +14,12 @@ pub mod skill;
 
 pub use brought::{Brought, Use};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -72,6 +73,25 @@ fn files<'a>(photos: impl IntoIterator<Item = &'a Photo, IntoIter: 'a>) -> Reads
         Some(Read { name: photo.name.clone(), path, known: Arc::clone(known) })
     };
     Box::new(photos.into_iter().filter_map(read))
+}
+
+/// Whether two folders of data have files in common: they are one, or one lies in the other.
+fn share_files(one: &str, other: &str) -> bool {
+    let folder = |data: &str| Path::new(data).canonicalize().ok();
+    folder(one).zip(folder(other)).is_some_and(|(one, other)| one.starts_with(&other) || other.starts_with(&one))
+}
+
+/// Errors where a run that was `trained` on these files is to be tested on some of them, which are of the data called `name`.
+fn apart(trained: Reads<'_>, tested: Reads<'_>, name: &str) -> Result<()> {
+    let file = |read: Read| read.path?.canonicalize().ok();
+    let (trained, tested): (HashSet<PathBuf>, Vec<PathBuf>) =
+        (trained.filter_map(file).collect(), tested.filter_map(file).collect());
+    let (seen, all) = (tested.iter().filter(|file| trained.contains(*file)).count(), tested.len());
+    ensure!(
+        seen == 0,
+        "the run was trained on {seen} of the {all} test photos of {name}: score it on its own data, or on others"
+    );
+    Ok(())
 }
 
 /// A hash of who is on the photos by which camera: of each row a value would take more than the photos themselves.

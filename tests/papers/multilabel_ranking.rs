@@ -177,6 +177,10 @@ fn a_set_that_is_not_the_runs_is_refused_and_so_is_one_that_changed() {
     place.write("renamed/labels.csv", &list);
     has(&place.good("evaluate @run --data @renamed"), "20 test items");
     assert!(place.path("run/on-renamed/results.json").exists());
+    // What was trained on is no test.
+    let swapped = list.replace(",train\n", ",other\n").replace(",test\n", ",train\n").replace(",other\n", ",test\n");
+    place.write("renamed/labels.csv", &swapped);
+    place.bad(&[(1, "evaluate @run --data @renamed", "the run was trained on |test photos of renamed")]);
     // The run's own set, changed since.
     place.write("data/labels.csv", list.replace("ring", "rong"));
     place.bad(&[

@@ -15,7 +15,7 @@ use crate::device::machine::Machine;
 use crate::headings::Heading;
 use crate::say::{self, Bar, Within, count};
 use crate::source::{Source, View};
-use crate::tasks::bare;
+use crate::tasks::{Data, apart, bare, share_files};
 use crate::transform::TestViews;
 
 /// Which people are trained on and which are tested.
@@ -66,10 +66,20 @@ impl FaceData {
         }
     }
 
-    /// Other data to score a run on that was trained on these: all people of a plain tree are tested.
+    /// Other data to score a run on that was trained on these: all people of a plain tree are tested, if none of it was trained
+    /// on.
+    ///
+    /// # Errors
+    /// As [`FaceData::open`]; photos of the training among those to score on.
     pub fn elsewhere(&self, other: &FaceData) -> Result<FaceSet> {
         let set = FaceData { crop: other.crop.or(self.crop), ..other.clone() }.open()?;
-        Ok(if other.data == self.data { set } else { set.all_tested() })
+        let folder = |data: &FaceData| Path::new(&data.data).canonicalize().ok();
+        let same = other.data == self.data || folder(self).is_some_and(|own| Some(own) == folder(other));
+        let set = if same { set } else { set.all_tested() };
+        if share_files(&self.data, &other.data) {
+            apart(self.open()?.trained(), set.tested(), &set.name)?;
+        }
+        Ok(set)
     }
 
     /// How images are seen.

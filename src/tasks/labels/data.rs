@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::Data;
+use super::super::{Data, apart};
 use crate::datasets::labels::{Content, Item, LabelSet};
 use crate::datasets::{Card, drawn, labels};
 use crate::run::photos::{Read, Reads};
@@ -41,9 +41,10 @@ impl LabelData {
     /// This training set with the test items of `other`.
     ///
     /// # Errors
-    /// Where `other` has other classes or features.
+    /// Where `other` has other classes or features, or tests what this one trains on.
     pub fn tested_on(self, other: LabelData) -> Result<LabelData> {
         LabelShape::of(&self.set).fits(&other.set, &format!("--data {}", other.set.name))?;
+        apart(self.read(&self.train), other.tested(), other.name())?;
         Ok(LabelData { train: self.train, dev: self.dev, ..other })
     }
 

@@ -1,7 +1,7 @@
 //! Who is trained on and who is tested: the flags that open a set, and whether it can be scored.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -12,7 +12,7 @@ use crate::datasets::{self, Layout, Photo, ReidSet, Split};
 use crate::headings::Heading;
 use crate::metrics::retrieval::Identity;
 use crate::say::{count, plural};
-use crate::tasks::bare;
+use crate::tasks::{bare, kept::full, share_files};
 use crate::{files, lists, seed};
 
 /// Which people are trained on and which are tested, as flags.
@@ -90,14 +90,14 @@ impl ReidData {
             return (0, 0);
         };
         // A copy of a known layout is known by its photos' names.
-        let folder = |data: &ReidData| Path::new(&data.data).canonicalize().ok();
         let copies = own.layout == set.layout && own.layout != Layout::Tree;
-        if self.data != other.data && !copies && folder(self).is_none_or(|own| Some(own) != folder(other)) {
+        if self.data != other.data && !copies && !share_files(&self.data, &other.data) {
             return (0, 0);
         }
-        let trained: HashSet<&str> = own.train.iter().map(|photo| &*photo.name).collect();
+        let file = |photo: &Photo| full(photo).filter(|_| !copies).unwrap_or_else(|| PathBuf::from(&*photo.name));
+        let trained: HashSet<PathBuf> = own.train.iter().map(file).collect();
         let tested = set.query.iter().chain(&set.gallery).filter(|photo| photo.person > 0);
-        tested.fold((0, 0), |(seen, all), photo| (seen + usize::from(trained.contains(&*photo.name)), all + 1))
+        tested.fold((0, 0), |(seen, all), photo| (seen + usize::from(trained.contains(&file(photo))), all + 1))
     }
 }
 
