@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::outputs::{MADE_BY, MODULE, mark};
+use crate::outputs::{MODULE, json_text};
 use crate::say::count;
 use crate::source::View;
 use crate::transform::{Place, Recipe, TestViews};
@@ -153,13 +153,13 @@ impl About {
     /// The text of `model.json`: of a paper's network with these flags, trained for so many steps (none where others
     /// trained it), whose answers have this shape.
     pub fn json(&self, paper: &str, network: Map<String, Value>, step: Option<u64>, answer: &[i64]) -> Result<String> {
-        let mut all = json!({MADE_BY: mark(MODULE), "paper": paper, "network": network});
+        let mut all = json!({"paper": paper, "network": network});
         step.into_iter().for_each(|step| all["step"] = json!(step));
         all["input"] = json!(self.input);
         all["inputs"] = json!(self.inputs);
         all["output"] = json!(self.output);
         all["output"]["width"] = json!(answer.get(1).copied().unwrap_or(1));
-        Ok(serde_json::to_string_pretty(&all)?)
+        json_text(MODULE, &all)
     }
 }
 

@@ -14,8 +14,9 @@ use rand::Rng;
 use tch::nn::VarStore;
 use tch::{CModule, Kind, Tensor};
 
+use crate::outputs::{MODULE, mark};
 use crate::say::{caught, first_line};
-use crate::seed;
+use crate::{seed, weights};
 
 /// Batch sizes at which the file must give the network's answers.
 pub const BATCHES: [i64; 3] = [1, 2, 7];
@@ -63,9 +64,10 @@ impl fmt::Display for Exported {
 ///
 /// `about` becomes the module's extra file `model.json`: what it takes and gives, as [`crate::deploy`] has it.
 ///
-/// The file appears under its name whole or not at all: it is written beside it, loaded again, and compared with
-/// `forward` on drawn inputs at batch sizes 1, 2 and 7. Errors where that differs by more than 1e-5 of the largest
-/// answer, where `forward` panics or uses a tensor that isn't in the store, and where the folder can't be written.
+/// The file, a zip, ends with a hash of itself, by which an edited one is known. It appears under its name whole or not at
+/// all: it is written beside it, loaded again, and compared with `forward` on drawn inputs at batch sizes 1, 2 and 7. Errors
+/// where that differs by more than 1e-5 of the largest answer, where `forward` panics or uses a tensor that isn't in the
+/// store, and where the folder can't be written.
 pub fn torchscript(
     vs: &VarStore,
     forward: &dyn Fn(&[Tensor]) -> Tensor,
@@ -88,6 +90,7 @@ pub fn torchscript(
 
     let (worst, bytes) = crate::files::atomically(path, |file| {
         trace(&variables, &trainable, forward, examples, about, file)?;
+        weights::seal_zip(file, &mark(MODULE))?;
         let bytes = std::fs::metadata(file)?.len();
         Ok((check(vs, parameters, forward, examples, file)?, bytes))
     })?;

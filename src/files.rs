@@ -1,9 +1,10 @@
 //! The one place that opens files: regular ones alone are read, and outputs appear whole or not at all.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -261,6 +262,52 @@ pub fn folder_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -
         Ok(())
     };
     whole().map_err(|error| cannot(path, error))
+}
+
+/// Locks an open file or folder against other processes, as soon as it is free and within `patience`; whether it did. Where
+/// the system knows no locks it is free.
+pub fn lock(file: &File, patience: Duration) -> bool {
+    let begun = Instant::now();
+    while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        if begun.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+/// A folder that this process alone writes into, as all do that [`hold`] what they write into.
+#[derive(Debug)]
+pub struct Held {
+    lock: File,
+    /// It, and those above it, where they were made for this.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Held {
+    /// What was made and holds nothing goes. To close the lock would not do: see [`crate::run::folder::RunFolder`].
+    fn drop(&mut self) {
+        self.made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+        let _ = self.lock.unlock();
+    }
+}
+
+/// Holds a folder, which is made where there is none, till what is given is dropped. Whoever holds it already is waited for
+/// within `patience`.
+///
+/// # Errors
+/// One line: it cannot be made, or somebody else holds it.
+pub fn hold(at: &Path, patience: Duration) -> Result<Held> {
+    let new = |at: &&Path| !at.as_os_str().is_empty() && at.symlink_metadata().is_err();
+    let made: Vec<PathBuf> = at.ancestors().take_while(new).map(Path::to_path_buf).collect();
+    fs::create_dir_all(at).map_err(|error| cannot(at, error))?;
+    let file = File::open(at).map_err(|error| cannot(at, error))?;
+    let place = |found: Metadata| (found.dev(), found.ino());
+    // Who held it may have made it, and taken it away again.
+    let held = lock(&file, patience) && fs::metadata(at).map(place).ok() == file.metadata().map(place).ok();
+    ensure!(held, "another process is writing into {}: wait for its end, or name another folder", at.display());
+    Ok(Held { lock: file, made })
 }
 
 /// Whether a file is what this process has open under a number: 0 for standard input.

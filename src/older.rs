@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::files;
 use crate::results::Results;
 use crate::run::folder::{BEST, REPORT, RESULTS, UNTRAINED};
-use crate::say::say;
+use crate::say::{note, say};
 
 /// Renames what a run has of scores and `models` (the files of its modules) to `results.step-100.json` and the like, or to
 /// `results.step-100-2.json` where that is there, and says so: in the run folder `run`, and in the folders of scores below
@@ -53,7 +53,11 @@ type Of = (Vec<String>, u64);
 
 /// Those of scores; where they do not say of which step they are, that is `step`.
 fn scores(run: &Path, step: u64) -> [Of; 2] {
-    let scored = Results::read(run).ok().flatten().map_or(step, |(results, _)| results.step);
+    let found = Results::read(run).unwrap_or_else(|error| {
+        note(format!("{error:#}"));
+        None
+    });
+    let scored = found.map_or(step, |results| results.step);
     [RESULTS, REPORT].map(|name| (vec![name.to_string()], scored))
 }
 

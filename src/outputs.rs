@@ -1,20 +1,20 @@
 //! What a verb may write where its flags say so: a new name, a file that holds nothing, or one that the same verb made,
 //! which says so inside. What a run keeps for itself is no verb's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use zip::ZipArchive;
 
 use crate::report::Report;
 use crate::run::{folder::is_own, stop::typed};
 use crate::{
-    files::{self, UNKNOWN},
-    lists, weights,
+    files::{self, Held, UNKNOWN},
+    weights,
 };
 
 /// The key, of JSON and of a table of texts, under which a file says what it is.
@@ -73,15 +73,23 @@ pub fn read_sealed(path: &Path) -> Result<Option<(Value, bool)>> {
     let found = parsed(&text);
     found
         .map(Some)
-        .with_context(|| format!("{} is not as it was written: remove it, and evaluate again", path.display()))
+        .with_context(|| format!("{} is not as it was written: move it away, and evaluate again", path.display()))
 }
 
-/// Writes JSON that says, in each object of a list or in the one that it is, that it is ours of `what`, and that carries a hash of
-/// its text.
+/// Writes [`json_text`].
 ///
 /// # Errors
 /// As [`files::write_atomic`].
 pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
+    files::write_atomic(path, json_text(what, value)?.as_bytes())
+}
+
+/// JSON that says, in each object of a list or in the one that it is, that it is ours of `what`, and that carries a hash of its
+/// text.
+///
+/// # Errors
+/// Where the value cannot be text.
+pub fn json_text(what: &str, value: &Value) -> Result<String> {
     let said = |value: &Value, sealed: bool| match value {
         Value::Object(of) => {
             let mut all = Map::from_iter([(MADE_BY.to_string(), mark(what).into())]);
@@ -101,7 +109,7 @@ pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
     };
     let text = serde_json::to_string_pretty(&value)?;
     let hash = blake3::hash(text.as_bytes()).to_hex();
-    files::write_atomic(path, text.replacen(UNKNOWN, &hash, 1).as_bytes())
+    Ok(text.replacen(UNKNOWN, &hash, 1))
 }
 
 /// Whether the file at `path` says that it is ours of `what`, of a page its title, and is, where it carries a hash, as it was
@@ -118,28 +126,12 @@ pub fn made(path: &Path, what: &str) -> bool {
         }
         (_, [b'<', ..]) => Report::new(what, "").stands_at(path),
         (_, [0x89, b'P', ..]) => start.get(HEAD..).is_some_and(|rest| rest.starts_with(&chunk(what))),
-        (_, [b'P', b'K', ..]) => {
-            let Some(mut zip) = unzipped(path) else { return false };
-            weights::is_whole_npz(path, zip.comment(), &mark(what)) || what == MODULE && about(&mut zip).is_some()
-        }
+        (_, [b'P', b'K', ..]) => weights::is_whole_zip(path, &mark(what)),
         _ => match weights::metadata(path) {
             Some(metadata) => says(metadata.get(MADE_BY)) && weights::is_whole(path),
             None => is_list(path, what),
         },
     }
-}
-
-fn unzipped(path: &Path) -> Option<ZipArchive<fs::File>> {
-    ZipArchive::new(files::open(path).ok()?).ok()
-}
-
-/// What a TorchScript module of ours says of itself.
-fn about(zip: &mut ZipArchive<std::fs::File>) -> Option<String> {
-    const MOST: u64 = 1 << 24;
-    let name = zip.file_names().find(|name| name.ends_with("/extra/model.json"))?.to_string();
-    let mut text = String::new();
-    zip.by_name(&name).ok()?.take(MOST).read_to_string(&mut text).ok()?;
-    serde_json::from_str::<Value>(&text).is_ok_and(|about| about["paper"].is_string()).then_some(text)
 }
 
 /// The file beside a list that says what it is: CSV has no place for that.
@@ -190,13 +182,9 @@ pub fn check(path: &Path, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// [`check`] of a TorchScript module, and of the file beside it, which is the module's own text.
+/// [`check`] of a TorchScript module, and of the file beside it.
 pub fn check_module(path: &Path) -> Result<()> {
-    let beside = path.with_extension("json");
-    if unzipped(path).and_then(|mut zip| about(&mut zip)).is_none_or(|own| files::text(&beside).ok() != Some(own)) {
-        check(&beside, MODULE)?;
-    }
-    files::check(&beside).and_then(|()| check(path, MODULE))
+    check(&path.with_extension("json"), MODULE).and_then(|()| check(path, MODULE))
 }
 
 /// The file to write `what` to where `--out` names `out`: what a link leads to. Said before the work.
@@ -213,14 +201,44 @@ pub fn check_out(out: &Path, what: &str) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Errors, before the work, where one of the files `(name, what)` cannot be written into the folder `--out`, which may be new.
-pub fn check_folder(out: &Path, files: &[(&str, &str)]) -> Result<()> {
+/// Holds the folder `--out`, which may be new, before the work.
+///
+/// # Errors
+/// Where one of the files `(name, what)` cannot be written into it, it lies in a folder that is `read`, or another process writes
+/// there.
+pub fn hold_folder(out: &Path, files: &[(&str, &str)], read: &[&[PathBuf]]) -> Result<Held> {
     let found = fs::metadata(out).ok().filter(|found| !found.is_dir());
     found.map_or(Ok(()), |found| bail!("--out {}: it is {}: name a folder", out.display(), files::kind(&found)))?;
     for (name, what) in files {
         check_spared(&out.join(name))?;
         check(&out.join(name), what).context("--out")?;
     }
+    read.iter().try_for_each(|read| apart("out", out, read))?;
+    hold("out", out)
+}
+
+/// Holds the folder `at` of a flag, or says that another process writes there.
+///
+/// # Errors
+/// As [`files::hold`].
+pub fn hold(flag: &str, at: &Path) -> Result<Held> {
+    files::hold(at, Duration::from_secs(1)).with_context(|| format!("--{flag}"))
+}
+
+/// Refuses a folder to write inside one that is read again next time.
+///
+/// # Errors
+/// One line with the flag.
+pub fn apart(flag: &str, out: &Path, read: &[PathBuf]) -> Result<()> {
+    let at = std::path::absolute(out)?.ancestors().find_map(|at| at.canonicalize().ok());
+    let inside = read.iter().find(|read| {
+        read.is_dir() && read.canonicalize().ok().is_some_and(|read| at.as_ref().is_some_and(|at| at.starts_with(read)))
+    });
+    ensure!(
+        inside.is_none(),
+        "--{flag} {}: it lies in a folder of photos, which is read again next time: name a folder beside it",
+        out.display()
+    );
     Ok(())
 }
 
@@ -244,23 +262,26 @@ fn unlisted_links(at: &Path) -> bool {
 /// In a folder of links of ours, the list of them.
 const LINKS: &str = "links.json";
 
-/// Says in the folder `at` that the links in folders of it, by their paths there, are ours.
+/// Says in the folder `at` that the links in folders of it, by their paths there, are ours, and where they lead.
 ///
 /// # Errors
 /// As [`write_json`].
 pub fn links_made(at: &Path, links: &[PathBuf]) -> Result<()> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let leads = |link: &PathBuf| Ok((text(link), text(&fs::read_link(at.join(link))?).into()));
+    let links = links.iter().map(leads).collect::<Result<Map<_, _>>>()?;
     write_json(&at.join(LINKS), LINKS, &json!({"links": links}))
 }
 
-/// The links in the folder `at`, all of which are ours: those that the list of them has and that are still there. None of a
-/// folder that is new or empty.
+/// The links in the folder `at`, all of which are ours: those that the list of them has and that still lead where it says. None
+/// of a folder that is new or empty.
 ///
 /// # Errors
 /// Where something else is there.
 pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
     let other = |path: &Path| {
         format!(
-            "{}: this command did not make it: move it out of {}, or name another folder",
+            "{}: this command did not make it, or not so: move it out of {}, or name another folder",
             path.display(),
             at.display()
         )
@@ -279,10 +300,15 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
         if list.exists() { "not as it was written" } else { "not there" },
         typed(["rm".into(), "-r".into(), at.display().to_string()])
     );
-    let known = if ours { lists::json::<Value>(&list)? } else { Value::Null };
-    let known = known["links"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let known: BTreeSet<PathBuf> = known.map(|link| at.join(link)).collect();
-    let folders: BTreeSet<&Path> = known.iter().filter_map(|link| link.parent()).collect();
+    let known = if ours { read_sealed(&list)? } else { None };
+    let known = known.as_ref().and_then(|(known, _)| known["links"].as_object()).into_iter().flatten();
+    let known: BTreeMap<PathBuf, &Value> = known.map(|(link, leads)| (at.join(link), leads)).collect();
+    let folders: BTreeSet<&Path> = known.keys().filter_map(|link| link.parent()).collect();
+    // One that was led elsewhere is its user's too.
+    let leads_so = |link: &PathBuf| {
+        let leads = fs::read_link(link).ok();
+        leads.is_some_and(|leads| known.get(link).is_some_and(|known| **known == *leads.to_string_lossy()))
+    };
     let mut found = Vec::new();
     for entry in fs::read_dir(at)?.map(|entry| entry.map(|entry| entry.path())) {
         let folder = entry?;
@@ -293,7 +319,7 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
         ensure!(folders.contains(&*folder) && !folder.is_symlink() && folder.is_dir(), other(&folder));
         for link in fs::read_dir(&folder)? {
             let link = link?.path();
-            ensure!(known.contains(&link) && link.is_symlink(), other(&link));
+            ensure!(leads_so(&link), other(&link));
             found.push(link);
         }
     }

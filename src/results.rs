@@ -12,7 +12,7 @@ use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::checkpoint::Known;
 use crate::run::folder::{REPORT, RESULTS};
-use crate::say::{answer, count, foreign, line, print};
+use crate::say::{answer, count, foreign, line, note, print};
 use crate::{files, lists, weights};
 
 /// What an evaluation found.
@@ -107,18 +107,31 @@ impl Results {
         report.lead(&numbers, &why.unwrap_or_default());
     }
 
-    /// Those in the folder `at`, if there are any, and whether they carry their hash: those of an older version have none.
+    /// What the scores in the folder `at` say, before anything is decided by it; None where there are none. That an older
+    /// version wrote them, which kept no hash, is said.
     ///
     /// # Errors
-    /// Where they cannot be read, are not as they were written, or are not ours.
-    pub fn read(at: &Path) -> Result<Option<(Results, bool)>> {
-        let path = at.join(RESULTS);
-        let Some((value, sealed)) = outputs::read_sealed(&path)? else { return Ok(None) };
+    /// Where they cannot be read, or are not as they were written.
+    pub fn said(at: &Path) -> Result<Option<Value>> {
+        let file = at.join(RESULTS);
+        let Some((found, sealed)) = outputs::read_sealed(&file)? else { return Ok(None) };
+        if !sealed && found["paper"].is_string() {
+            note(format!("{} has no checksum (an older version wrote it)", file.display()));
+        }
+        Ok(Some(found))
+    }
+
+    /// Those in the folder `at`, if there are any.
+    ///
+    /// # Errors
+    /// As [`Results::said`], and where they are not ours.
+    pub fn read(at: &Path) -> Result<Option<Results>> {
+        let Some(value) = Results::said(at)? else { return Ok(None) };
         match serde_json::from_value(value) {
-            Ok(found) => Ok(Some((Results { at: at.into(), ..found }, sealed))),
+            Ok(found) => Ok(Some(Results { at: at.into(), ..found })),
             Err(error) => bail!(
                 "{} is not this program's, or of another version ({error}): move it away, and evaluate again",
-                path.display()
+                at.join(RESULTS).display()
             ),
         }
     }
@@ -128,25 +141,27 @@ impl Results {
         lists::json::<Value>(path).is_ok_and(|found| found["paper"] == paper)
     }
 
-    /// Errors where the scores in the folder `at` are another paper's, of other flags than those with the mark `run`, or of other
-    /// checkpoints than the run's, `known` with their files: of one that went on they may be of steps that it no longer has, and a
-    /// damaged one says nothing.
+    /// Errors where the scores in the folder `at` are not as they were written, another paper's, of other flags than those with
+    /// the mark `run`, or of other checkpoints than the run's, `known` with their files. Of one that went on they may be of a step
+    /// that it no longer has, and a damaged one tells nothing: such are said not to be checked.
     pub fn check_run(at: &Path, paper: &str, run: &str, known: &[(Known, PathBuf)]) -> Result<()> {
-        let file = at.join(RESULTS);
-        let said = lists::json::<Value>(&file).unwrap_or_default();
+        let (file, said) = (at.join(RESULTS), Results::said(at)?.unwrap_or_default());
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
-        let scored: Vec<Known> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
-        let has = |of: &Known| known.iter().any(|(own, _)| own == of);
+        let mut scored: Vec<Known> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
+        scored.retain(|of| known.iter().all(|(own, _)| own != of));
         let differs = |of: &Known| {
             let same = |own: &Known| (&own.which, own.step) == (&of.which, of.step);
             known.iter().any(|(own, file)| same(own) && weights::is_whole(file))
         };
-        let another = scored.iter().any(|of| !has(of) && differs(of));
+        let another = scored.iter().any(differs);
         let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "other flags".into()));
-        match other.or(another.then(|| "another training with these flags".into())) {
-            Some(other) => bail!("{} is of {other}: move it away, and evaluate again", file.display()),
-            None => Ok(()),
+        if let Some(other) = other.or(another.then(|| "another training with these flags".into())) {
+            bail!("{} is of {other}: move it away, and evaluate again", file.display());
         }
+        if let Some(Known { which, step, .. }) = scored.first() {
+            note(format!("{} is of step {step}, whose {which} is gone or damaged: not checked", file.display()));
+        }
+        Ok(())
     }
 
     /// Name and value.
@@ -170,8 +185,8 @@ impl Results {
     /// Errors where they could not stand in `at`, with a page of this title.
     pub fn check(at: &Path, title: &str) -> Result<()> {
         let file = at.join(RESULTS);
-        // An older version's do not say what they hold; what was edited since is its user's.
-        if !Results::are_ours(&file, title) || outputs::read_sealed(&file).is_err() {
+        // An older version's do not say what they hold.
+        if Results::said(at)?.is_none_or(|found| found["paper"] != title) {
             outputs::check(&file, SCORES)?;
         }
         files::check(&file).and_then(|()| outputs::check(&at.join(REPORT), title))

@@ -55,14 +55,7 @@ fn unbegun(at: &Path, config: &Config) -> Vec<(String, PathBuf)> {
 /// How far a run has come, part by part, those that have not begun last, with the steps of its checkpoints by their folders.
 fn progress(at: &Path, config: &Config, kept: &BTreeMap<PathBuf, u64>) -> Result<Vec<Progress>> {
     let mut all = Vec::new();
-    // Users put folders there too.
-    let listed = config.parts();
-    let ours = |folder: &Path| {
-        let is = |part: &&str| at.join(part) == folder;
-        listed.as_ref().is_none_or(|listed| folder == at || listed.iter().any(is))
-    };
-    let begun = parts(at)?.into_iter().filter(|(_, folder)| ours(folder));
-    for (part, folder) in begun.chain(unbegun(at, config)) {
+    for (part, folder) in parts(at)?.into_iter().chain(unbegun(at, config)) {
         let log = lines(&folder.join("log.jsonl"))?;
         let warning = |line: &Value| Some(format!("step {}: {}", line["step"], line.get("warning")?.as_str()?));
         let warnings = log.iter().filter_map(warning).collect();
@@ -73,7 +66,7 @@ fn progress(at: &Path, config: &Config, kept: &BTreeMap<PathBuf, u64>) -> Result
         if let Some(odd) = odd {
             let holds = format!("{} holds the part {} of a run", folder.display(), foreign(odd));
             // An older version listed no parts: there it may be a copy.
-            ensure!(listed.is_none(), "{holds}: put each part back into its own folder");
+            ensure!(config.parts().is_none(), "{holds}: put each part back into its own folder");
             note(format!("{holds}: passed over"));
             continue;
         }
@@ -254,14 +247,10 @@ struct One {
     others: Vec<(String, Results)>,
 }
 
-/// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`]; those of an older version with a note.
+/// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`].
 fn scores(at: &Path, of: &Path, run: &Config) -> Result<Option<Results>> {
     Results::check_run(at, &run.paper, &run.mark(), &checkpoint::known(of))?;
-    let Some((found, sealed)) = Results::read(at)? else { return Ok(None) };
-    if !sealed {
-        note(format!("{} has no checksum (an older version wrote it)", at.join(RESULTS).display()));
-    }
-    Ok(Some(found))
+    Results::read(at)
 }
 
 /// The scores in the folders below that of a run, `of`. Users put folders there too: what is not of the run, or is no longer as it

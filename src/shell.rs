@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::hyper::{self, All, Flags, Heading, usage};
 use crate::lists;
 use crate::paper::Paper;
+use crate::run::config::Config;
 use crate::say::{foreign, note, raw};
 
 /// `--json`, which [`crate::say::answer_alone`] stands behind.
@@ -57,8 +59,8 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
     let Some(file) = of.get_one::<PathBuf>("config") else { return Ok(Flags::new()) };
     let at = file.display();
     let config: Value = lists::json(file).with_context(|| format!("--config {at}: give a run's config.json"))?;
-    let flags =
-        config["flags"].as_object().with_context(|| format!("--config {at} has no flags: give a run's config.json"))?;
+    let flags = config["flags"].as_object();
+    let mut flags = flags.cloned().with_context(|| format!("--config {at} has no flags: give a run's config.json"))?;
     let paper = config["paper"].as_str().map(foreign);
     let paper = paper.with_context(|| format!("--config {at} names no paper: give a run's config.json"))?;
     ensure!(paper == P::NAME, usage(anyhow!("--config {at} is of {paper}: say {paper} instead")));
@@ -66,6 +68,8 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
     let other = flags.keys().find(|name| !known.contains_key(*name));
     let refused = |flag: &String| anyhow!("--config {at}: there is no --{}: leave it out", foreign(flag));
     other.map_or(Ok(()), |flag| Err(usage(refused(flag))))?;
+    // Typed in another folder, paths lead to what they led to there.
+    flags.extend(Config::deserialize(&config).map(|config| config.placed()).unwrap_or_default());
     for flag in ["skip-unreadable", "sync-batch-norm", "tf32", "score-every"] {
         let id = flag.replace('-', "_");
         let typed = of.try_contains_id(&id).unwrap_or(false) && of.value_source(&id) == Some(ValueSource::CommandLine);
@@ -77,7 +81,7 @@ pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
             ));
         }
     }
-    let fits = || hyper::check_bounds::<All<P::Hyper>>(flags).and_then(|()| hyper::needed::<P::Hyper>(flags));
+    let fits = || hyper::check_bounds::<All<P::Hyper>>(&flags).and_then(|()| hyper::needed::<P::Hyper>(&flags));
     fits().with_context(|| format!("--config {at}")).map_err(usage)
 }
 

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use image::{ImageFormat, RgbImage};
 use rankle::files::folder_atomically;
 use rankle::outputs::{
-    MADE_BY, MODULE, beside, check, check_folder, check_module, check_out, links_made, links_of, made, mark, marked,
+    MADE_BY, MODULE, beside, check, check_module, check_out, hold_folder, links_made, links_of, made, mark, marked,
     remove_links, write_json, write_list,
 };
 use rankle::report::Report;
 use rankle::run::checkpoint::{BEFORE, NEWEST};
 use rankle::run::config::Config;
-use rankle::weights::{save, save_npz};
+use rankle::weights::{save, save_npz, seal_zip};
 use serde_json::json;
 use tch::Tensor;
 use tempfile::tempdir;
@@ -26,10 +26,9 @@ fn what_others_made_is_not_replaced_however_alike() {
     let at = |name: &str| place.path().join(name);
     let (x, names) = (vec![("embeddings".to_string(), Tensor::from_slice(&[1_f32]))], ("names", vec!["a".to_string()]));
     let texts = |made: &str| [("names", "[]"), (MADE_BY, made)].map(|(key, text)| (key.into(), text.into())).into();
-    let module = |path: &Path, about: &str| {
+    let module = |path: &Path| {
         let mut zip = zip::ZipWriter::new(fs::File::create(path).expect("made"));
         zip.start_file("model/extra/model.json", zip::write::SimpleFileOptions::default()).expect("begun");
-        std::io::Write::write_all(&mut zip, about.as_bytes()).expect("written");
         zip.finish().expect("ended");
     };
     let png = || {
@@ -75,15 +74,22 @@ fn what_others_made_is_not_replaced_however_alike() {
         fs::write(at(name), bytes).expect("edited");
         assert!(!made(&at(name), "rows"), "{name}");
     }
-    module(&at("model.pt"), r#"{"paper": "p"}"#);
-    fs::write(at("model.json"), r#"{"paper": "p"}"#).expect("written");
-    check_module(&at("model.pt")).expect("ours, and the text that is in it");
-    fs::write(at("model.json"), r#"{"paper": "q"}"#).expect("written");
-    check_module(&at("model.pt")).expect_err("another text");
-    write_json(&at("model.json"), MODULE, &json!({})).expect("written");
-    check_module(&at("model.pt")).expect("ours");
-    module(&at("model.pt"), "{}");
+    module(&at("model.pt"));
     check_module(&at("model.pt")).expect_err("another's");
+    seal_zip(&at("model.pt"), &mark(MODULE)).expect("sealed");
+    write_json(&at("model.json"), MODULE, &json!({"step": 1})).expect("written");
+    check_module(&at("model.pt")).expect("ours");
+    for name in ["model.pt", "model.json"] {
+        let whole = fs::read(at(name)).expect("read");
+        for place in [whole.len() / 2, whole.len() - 3] {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1;
+            fs::write(at(name), bytes).expect("edited");
+            let error = check_module(&at("model.pt")).expect_err("edited").to_string();
+            assert!(error.contains(name) && error.contains("changed since"), "{error}");
+        }
+        fs::write(at(name), whole).expect("written");
+    }
     // What holds nothing is taken.
     fs::write(at("empty.json"), "").expect("written");
     check_out(&at("empty.json"), "rows").expect("empty");
@@ -156,7 +162,7 @@ fn what_a_run_keeps_is_no_verbs_there_or_not() {
         assert!(error.contains("--out") && error.contains(name) && error.contains("another"), "{error}");
         check_out(&elsewhere.join(Path::new(name).file_name().expect("a name")), "rows").expect(name);
     }
-    check_folder(&run, &[("report.html", "People")]).expect_err("a run's page");
+    hold_folder(&run, &[("report.html", "People")], &[]).expect_err("a run's page");
     check_out(&run.join("embeddings.safetensors"), "rows").expect("a name of its own");
     fs::write(run.join(NEWEST), "weights").expect("written");
     symlink(run.join(NEWEST), elsewhere.join("rows.safetensors")).expect("linked");
@@ -190,10 +196,14 @@ fn links_of_ours_alone_are_removed() {
     fs::remove_file(at.join(names[1])).expect("removed by its user");
     assert_eq!(links_of(&at).expect("ours").len(), 2);
     type Spoil = fn(&Path);
-    let spoiled: [(&str, Spoil); 6] = [
+    let spoiled: [(&str, Spoil); 7] = [
         ("note", |at| fs::write(at.join("note"), "mine").expect("written")),
         ("3-mine", |at| symlink("/mine", at.join("person-0001/3-mine")).expect("linked")),
         ("2-b", |at| fs::write(at.join("person-0001/2-b"), "a photo in its place").expect("written")),
+        ("1-a", |at| {
+            fs::remove_file(at.join("person-0001/1-a")).expect("removed");
+            symlink("/mine", at.join("person-0001/1-a")).expect("led elsewhere");
+        }),
         ("Anna", |at| fs::rename(at.join("person-0002"), at.join("Anna")).expect("renamed")),
         ("links.json, by which this command knows its own links, is not there", |at| {
             fs::remove_file(at.join("links.json")).expect("removed");
@@ -234,14 +244,36 @@ fn what_leads_nowhere_is_said_before_the_work() {
         let error = format!("{:#}", check_out(&at(name), "rows").expect_err(name));
         assert!(error.contains("--out") && error.contains("name another"), "{error}");
     }
-    check_folder(&at("new/folder"), &[("rows.json", "rows")]).expect("made when it is written");
+    drop(hold_folder(&at("new/folder"), &[("rows.json", "rows")], &[]).expect("made while it is held"));
     for name in ["link", "file", "link/below"] {
-        let error = format!("{:#}", check_folder(&at(name), &[("rows.json", "rows")]).expect_err(name));
+        let error = format!("{:#}", hold_folder(&at(name), &[("rows.json", "rows")], &[]).expect_err(name));
         assert!(error.contains("--out"), "{error}");
     }
-    let error = check_folder(&at("file"), &[("rows.json", "rows")]).expect_err("a file").to_string();
+    let error = hold_folder(&at("file"), &[("rows.json", "rows")], &[]).expect_err("a file").to_string();
     assert!(error.ends_with("file: it is a file: name a folder"), "{error}");
     assert!(!at("new").exists() && !at("nowhere").exists());
+}
+
+/// Of two at once the second is refused before any work; what was made for nothing goes.
+#[test]
+fn a_folder_is_written_by_one_at_a_time() {
+    let place = tempdir().expect("a folder");
+    let out = place.path().join("new/out");
+    let hold = || hold_folder(&out, &[("rows.json", "rows")], &[]);
+    let held = hold().expect("new");
+    let error = format!("{:#}", hold().expect_err("held"));
+    assert!(error.starts_with("--out: another process is writing into ") && error.contains("new/out"), "{error}");
+    assert!(out.exists());
+    drop(held);
+    assert!(!place.path().join("new").exists());
+    let held = hold().expect("free");
+    fs::write(out.join("rows.json"), "").expect("written");
+    drop(held);
+    assert!(out.join("rows.json").exists());
+    drop(hold().expect("free again"));
+    let photos = [place.path().join("new")];
+    let error = hold_folder(&out.join("below"), &[], &[&[], &photos]).expect_err("among photos").to_string();
+    assert!(error.contains("--out") && error.contains("beside it") && !out.join("below").exists(), "{error}");
 }
 
 #[test]

@@ -77,7 +77,10 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
     );
     root["machine"]["parts"] = json!(["a-1"]);
     place.write("several/config.json", root.to_string());
+    // Nor is a folder of its user's a part, on the page.
+    place.write("several/copied-part/log.jsonl", place.read("several/a-1/log.jsonl"));
     has(&place.good("report @several --json"), "\"state\": \"trained\"");
+    assert!(!place.read("several/report.html").contains("copied part"));
 }
 
 #[test]
@@ -145,7 +148,8 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     let whole = place.read("run/results.json");
     for changed in [whole.replacen("\"step\": 3", "\"step\": 4", 1), whole[..whole.len() / 2].to_string()] {
         assert_ne!(changed, whole);
-        let (run, words) = (place.text("run"), "results.json is not as it was written|remove it, and evaluate again");
+        let (run, words) =
+            (place.text("run"), "results.json is not as it was written|move it away, and evaluate again");
         place.write("run/results.json", &changed);
         place.bad(&[(1, &format!("compare {run} {run}/../run --out @page.html"), words)]);
         has(&all_said(&place, "report @run"), &format!("note: |{words}"));
@@ -193,6 +197,14 @@ fn a_damaged_checkpoint_is_not_what_is_told_of() {
         place.good(&format!("{verb} @run"));
     }
     let (scores, module) = (place.read("run/results.json"), fs::read(place.path("run/model.pt")).expect("read"));
+    // A module that was edited is not replaced.
+    let mut edited = module.clone();
+    edited[module.len() / 2] ^= 1;
+    fs::write(place.path("run/model.pt"), &edited).expect("edited");
+    place.bad(&[(1, "export @run", "model.pt: |changed since")]);
+    assert!(fs::read(place.path("run/model.pt")).expect("read") == edited);
+    fs::write(place.path("run/model.pt"), &module).expect("written");
+    place.good("export @run");
     let newest = place.path("run/checkpoint.safetensors");
     let mut bytes = fs::read(&newest).expect("read");
     let middle = bytes.len() / 2;
@@ -295,6 +307,12 @@ fn runs_are_compared_by_what_differs() {
     };
     write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
     refused("results.json is of another training with these flags: move it away");
+    copied["checkpoints"][0]["step"] = json!(1);
+    write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
+    has(
+        &all_said(&place, "report @run"),
+        "note: |run/results.json is of step 1, whose checkpoint.safetensors is gone or damaged: not checked",
+    );
     place.write("run/results.json", "{}");
     refused("results.json is not this program's, or of another version|move it away");
     place.write("run/results.json", &whole);
@@ -309,7 +327,7 @@ fn runs_are_compared_by_what_differs() {
     // What its user edited stays.
     let edited = whole.replacen("\"step\": 4", "\"step\": 5", 1);
     place.write("run/results.json", &edited);
-    place.bad(&[(1, "evaluate @run", "results.json|was changed since")]);
+    place.bad(&[(1, "evaluate @run", "run/results.json is not as it was written")]);
     assert_eq!(place.read("run/results.json"), edited);
     place.write("run/results.json", &whole);
     place.write("b/run/on-run/results.json", &whole);

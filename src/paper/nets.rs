@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use tch::nn::VarStore;
 
 use super::Paper;
 use crate::device::machine::Machine;
+use crate::files::{self, Held};
 use crate::hyper::{self, All, Flags, Heading, Hyper};
 use crate::run::config::{BEGUN_FROM, Config, typed_as};
 use crate::run::{
@@ -21,10 +23,13 @@ use crate::run::{
 use crate::say::{one_line, say};
 use crate::tasks::kept::Kept;
 use crate::weights::{self, Files, Published};
-use crate::{catalog, files, verbs};
+use crate::{catalog, verbs};
 
 /// What processes that were told different run folders are told.
 pub(crate) const RUN: &str = "--run: give every process the same";
+
+/// So long others of this run may take to write their scores or models, who are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A network with its weights.
 #[derive(Debug)]
@@ -103,7 +108,7 @@ impl<P: Paper> Nets<'_, P> {
                 self.loaded.borrow_mut().push((part.to_string(), known));
             }
             Stand::Untrained => {
-                let read = started::<P>(&placed(&self.h.own, self.config)?, &store)?;
+                let read = started::<P>(&hyper::with(&self.h.own, &self.config.placed())?, &store)?;
                 // An older version did not keep them.
                 let then = if part.is_empty() { Some(self.config.clone()) } else { Config::read(&at).ok() };
                 let then = then.and_then(|config| config.machine.get(BEGUN_FROM).cloned());
@@ -142,11 +147,12 @@ impl<P: Paper> Nets<'_, P> {
         self.config.machine.get(BEGUN_FROM)?.as_str()
     }
 
-    /// What says in the folder of published weights what they are, to be called when there is something to put there.
+    /// What holds the run's folder, and says in that of published weights what they are: to be called when there is something to
+    /// put there.
     ///
     /// # Errors
     /// Where something else is there.
-    pub(super) fn claim(&self) -> Result<impl Fn() -> Result<()>> {
+    pub(super) fn claim(&self) -> Result<impl Fn() -> Result<Held>> {
         let (folder, published) = (self.at, self.stand == Stand::Published);
         // An older version knew them by their path.
         let other = |old: Config| match (old.machine.get(BEGUN_FROM), self.content()) {
@@ -165,13 +171,14 @@ impl<P: Paper> Nets<'_, P> {
         };
         free()?;
         Ok(move || {
+            let held = files::hold(folder, PATIENCE)?;
             // Others may have come while it was worked.
             free()?;
-            if !published {
-                return Ok(());
+            if published {
+                let text = serde_json::to_string_pretty(&self.config)?;
+                files::write_atomic(&folder.join("config.json"), text.as_bytes())?;
             }
-            std::fs::create_dir_all(folder).map_err(|error| files::cannot(folder, error))?;
-            files::write_atomic(&folder.join("config.json"), serde_json::to_string_pretty(&self.config)?.as_bytes())
+            Ok(held)
         })
     }
 
@@ -251,12 +258,20 @@ pub(crate) struct Opened<P: Paper> {
 }
 
 impl<P: Paper> Opened<P> {
+    /// The run's flags with paths as they lead from here: see [`Config::placed`].
+    ///
+    /// # Errors
+    /// Where a flag does not take its path.
+    pub fn placed(&self) -> Result<P::Hyper> {
+        hyper::with(&self.h.own, &self.config.placed())
+    }
+
     /// Opens the run's own data: also where they lie by a path that was typed in another folder.
     ///
     /// # Errors
     /// As [`Paper::open`].
     pub fn data(&self) -> Result<P::Data> {
-        P::open(&placed(&self.h.own, &self.config)?, self.h.usual.seed).with_context(|| {
+        P::open(&self.placed()?, self.h.usual.seed).with_context(|| {
             let from =
                 self.config.folder.as_ref().map_or(String::new(), |folder| format!(", seen from {}", folder.display()));
             format!(
@@ -271,15 +286,6 @@ impl<P: Paper> Opened<P> {
         let (loaded, read) = (RefCell::default(), Files::default());
         Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, loaded, read }
     }
-}
-
-/// The flags `h` of the run of `config`, to open and load what they name: also by paths that were typed in another folder.
-fn placed<H: Hyper>(h: &H, config: &Config) -> Result<H> {
-    let flags = hyper::flags(h);
-    let text = |flag: &str| flags.get(flag)?.as_str().filter(|text| !["drawn", "none"].contains(text));
-    let placed = |flag: &str| Some((flag.to_string(), config.placed(text(flag)?).to_string_lossy().into()));
-    let paths = ["data", "test", "exclude", "names", "weights", "start"];
-    hyper::with(h, &paths.into_iter().filter_map(placed).collect())
 }
 
 /// A run from its folder; of several processes the first one reads.

@@ -17,7 +17,7 @@ use crate::run::config::typed_as;
 use crate::run::{
     Run,
     checkpoint::{self, Known},
-    folder::{REPORT, RESULTS},
+    folder::REPORT,
     photos::content,
 };
 use crate::say::{note, print};
@@ -42,8 +42,7 @@ pub(crate) fn evaluate<P: Paper>(
         at = place(at, nets, &of, &scoring)?;
         Results::check(&at, P::NAME)?;
         scored = content(data.tested().collect());
-        let before = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        let before = before.and_then(|old| Some(old["scored"].as_str()?.to_string()));
+        let before = Results::said(&at)?.and_then(|old| Some(old["scored"].as_str()?.to_string()));
         if before.is_some() && before != scored {
             note(format!("the test data are not those of the scores that {} had: do not compare them", at.display()));
         }
@@ -112,15 +111,16 @@ pub(crate) fn evaluate<P: Paper>(
     };
     // Every process has the same scores; the first one writes.
     if let Some(claim) = claim {
-        claim()?;
+        let _held = claim()?;
         // Others may have come while it was worked.
         results.at = place(folder.to_path_buf(), nets, &results.of, &results.scoring)?;
         Results::check(&results.at, P::NAME)?;
         let at = &results.at;
         std::fs::create_dir_all(at).map_err(|error| files::cannot(at, error))?;
         older::set_aside_later(at, results.step, None)?;
-        results.write()?;
+        // First the page, which `report` leaves as it is where scores are the newest.
         report::<P>(nets, data, &results, &found)?.write(&at.join(REPORT))?;
+        results.write()?;
     }
     Ok((results, found))
 }
@@ -134,8 +134,7 @@ fn place<P: Paper>(at: PathBuf, nets: &Nets<'_, P>, of: &Value, scoring: &Flags)
     let (mark, again) = (nets.mark(), |at| place(at, nets, of, scoring));
     let beside =
         |hash: &str| again([at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into());
-    let old = files::text(&at.join(RESULTS)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let Some(old) = old.filter(|old| old["paper"].is_string()) else { return Ok(at) };
+    let Some(old) = Results::said(&at)?.filter(|old| old["paper"].is_string()) else { return Ok(at) };
     if nets.stand == Stand::Published && old["run"].as_str().is_some_and(|other| other != mark) {
         return beside(&mark);
     }
@@ -225,7 +224,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         // Not zeros: a zero image has no direction before its normalisation.
         let example = |shape: &Vec<i64>| Tensor::ones(&shape[..], (Kind::Float, store.device())) * 0.5;
         let examples: Vec<Tensor> = about.shapes().iter().map(example).collect();
-        claim()?;
+        let _held = claim()?;
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         older::set_aside_later(&at, step, Some(&file))?;
         let path = at.join(file);

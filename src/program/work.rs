@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::line::{Card, Embed, Evaluate, Made, Reproduce, Using};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Flags, Heading, Typed};
-use crate::outputs::{check_out, write_json};
+use crate::outputs::{check_out, hold, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
@@ -30,8 +30,9 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
     let nets = opened.nets(&run);
     keeps::<P>(&args.keeping, &nets, &how, &run)?;
     let out = of.get_one::<PathBuf>("out").context("no folder")?;
+    let folder = args.keeping.folder(out.join("kept"), &photos_of(of))?;
     let brought = |photos, sides: &Sides| {
-        let kept = Some(nets.kept(args.keeping.kept.clone().unwrap_or_else(|| out.join("kept")), &how));
+        let kept = Some(nets.kept(folder.clone(), &how));
         Brought { photos, sides: sides.to_vec(), kept, ..Brought::default() }
     };
     let asked = Asked {
@@ -85,6 +86,12 @@ pub(super) fn to_embed<P: Paper>(
     Ok((opened, run))
 }
 
+/// The files and folders of photos that a command line names.
+fn photos_of(of: &ArgMatches) -> Vec<PathBuf> {
+    let named = |flag: &&str| of.try_get_many::<PathBuf>(flag).ok().flatten();
+    ["brings", "images", "query", "gallery", "person"].iter().filter_map(named).flatten().cloned().collect()
+}
+
 /// Refuses `--kept` where the network compares two photos: it says nothing of one that could be kept.
 fn keeps<P: Paper>(keeping: &Keeping, nets: &paper::Nets<'_, P>, how: &P::Scoring, run: &Run) -> Result<()> {
     let of_pairs = keeping.kept.is_some() && P::search(nets, [&[], &[]], how, run)?.is_some();
@@ -97,7 +104,6 @@ fn keeps<P: Paper>(keeping: &Keeping, nets: &paper::Nets<'_, P>, how: &P::Scorin
 
 pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatches) -> Result<()> {
     let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, ("evaluate", of))?;
-    let h = &opened.h;
     let others = hyper::under::<P::Hyper>(Heading::Data);
     let typed: Flags = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
     let outside = opened.stand == Stand::Published;
@@ -114,8 +120,9 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
             let usual = hyper::flags(&hyper::resolve::<P::Hyper>(&typed, &|_| ()).map_err(hyper::usage)?);
             changes.extend(usual.into_iter().filter(|(name, _)| others.contains(name)));
         }
-        let other: P::Hyper = hyper::with(&h.own, &changes).map_err(hyper::usage)?;
-        let data = P::elsewhere(&h.own, &other, run.seed)?;
+        let own = opened.placed()?;
+        let other: P::Hyper = hyper::with(&own, &changes).map_err(hyper::usage)?;
+        let data = P::elsewhere(&own, &other, run.seed)?;
         ensure!(
             P::shape(&other, &data)? == opened.shape,
             "{}: the run was trained for other data than these",
@@ -202,13 +209,15 @@ pub(super) fn embed_verb<P: Paper>(args: Embed<P::Scoring>, of: &ArgMatches) -> 
     let (opened, mut run) = to_embed::<P>(args.made, machine, &args.scoring, ("embed", of))?;
     run.machine.skip_unreadable = args.keeping.skip_unreadable;
     let out = embed::check_out(&args.out)?;
-    let paths: Vec<PathBuf> = of.get_many("brings").context("no folder")?.cloned().collect();
+    let paths = photos_of(of);
     let photos = if P::BRINGS == Brings::Images { Brought::photos(&paths)? } else { Vec::new() };
     let nets = opened.nets(&run);
     keeps::<P>(&args.keeping, &nets, &args.scoring, &run)?;
     let mut beside = args.out.clone().into_os_string();
     beside.push(".kept");
-    let folder = args.keeping.kept.unwrap_or_else(|| beside.into());
+    // Who writes the same file, too.
+    let _held = hold("out", Path::new(&beside))?;
+    let folder = args.keeping.folder(beside.into(), &paths)?;
     let kept = (!photos.is_empty()).then(|| nets.kept(folder, &args.scoring));
     let of = Brought { paths, photos, features: true, kept, ..Brought::default() };
     let mut found = P::embed(&opened.h.own, &nets, &of, &args.scoring, &run)?;

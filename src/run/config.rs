@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use crate::collectives::World;
 use crate::files::{text, write_atomic};
-use crate::say::foreign;
+use crate::say::{foreign, note};
 
 /// What `config.json` holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Config {
 /// Under which name the machine's table has what weights a run began with: a list of the hashes of their files; of published
 /// weights the hash of their file, as text.
 pub const BEGUN_FROM: &str = "begun-from-blake3";
+
+/// Flags that name a file or a folder.
+const PATHS: [&str; 6] = ["data", "test", "exclude", "names", "weights", "start"];
 
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
 const FORM: u64 = 1;
@@ -61,10 +64,24 @@ impl Config {
         })
     }
 
-    /// What is at `path` of a flag of the run: where it is not here, seen from where the run was begun.
-    pub fn placed(&self, path: &str) -> PathBuf {
-        let then = self.folder.as_ref().map(|folder| folder.join(path)).filter(|then| then.exists());
-        then.filter(|_| !Path::new(path).exists()).unwrap_or_else(|| path.into())
+    /// Those flags of the run that name files and folders, as these are found from here: where the path leads elsewhere than in
+    /// the folder that it was typed in, by what it led to there. Where that is gone it leads to what is here, which is said.
+    pub fn placed(&self) -> Map<String, Value> {
+        let full = |path: &Path| path.canonicalize().ok();
+        let placed = |flag: &&str| {
+            let typed = self.flags.get(*flag)?.as_str().filter(|text| !["", "drawn", "none"].contains(text))?;
+            let then = self.folder.as_deref().unwrap_or(Path::new("")).join(typed);
+            let (here, there) = (full(Path::new(typed)), full(&then));
+            if let (Some(here), None) = (&here, &there) {
+                let (then, here) = (then.display(), here.display());
+                note(format!(
+                    "--{flag} {typed}: {then}, with which the run was begun, is gone: {here} is taken for it"
+                ));
+            }
+            let same = there.is_none() || here == there;
+            Some((flag.to_string(), if same { typed.into() } else { then.to_string_lossy().into() }))
+        };
+        PATHS.iter().filter_map(placed).collect()
     }
 
     /// The folder and configuration of the run at `at`; of a folder of runs, as a table's, of the one whose `flag` is `value`.
@@ -187,6 +204,15 @@ impl Config {
                 changed.join(", ")
             );
         }
+        let placed = old.placed();
+        if let Some((flag, then)) = placed.iter().find(|(flag, then)| old.flags.get(*flag) != Some(*then)) {
+            bail!(
+                "--{flag} {}: from here that is not {}, which {} was begun with: start it again in the folder where it was begun, or choose another --run",
+                show(old.flags.get(flag)),
+                typed_as(then),
+                run.display()
+            );
+        }
         if old.data != self.data {
             bail!(
                 "the data of {} are not what this run was started with ({} then, {} now): restore them, or choose another --run",
@@ -204,7 +230,7 @@ impl Config {
         // Within a version too: a form of none is an older one.
         if ["rankle", "form"].iter().any(|name| old.machine.get(*name) != self.machine.get(*name)) {
             let of = |config: &Config| ["rankle", "commit"].map(|name| show(config.machine.get(name))).join(", ");
-            crate::say::note(format!(
+            note(format!(
                 "this run was begun by another version of rankle ({}; now {}): where the network or the loss changed since, it goes on as another",
                 of(&old),
                 of(self)
@@ -216,7 +242,7 @@ impl Config {
             then.is_some() && now.is_some() && then != now
         };
         for name in ["threads", "processes", "sync-batch-norm", "tf32", "skip-unreadable"].into_iter().filter(differs) {
-            crate::say::note(format!(
+            note(format!(
                 "this run was started with {name} {} and goes on with {}: it will not equal an unbroken one to the last digit",
                 show(old.machine.get(name)),
                 show(self.machine.get(name))

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use blake3::Hasher;
@@ -138,12 +138,8 @@ impl RunFolder {
         check_ours(path)?;
         std::fs::create_dir_all(path).with_context(advice)?;
         let mut lock = files::own(&path.join(LOCK)).with_context(advice)?;
-        let begun = Instant::now();
-        while matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
-            // Who looks whether it is held, as `report` does, holds it for an instant.
-            ensure!(begun.elapsed() < Duration::from_secs(1), held(path));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        // Who looks whether it is held, as `report` does, holds it for an instant.
+        ensure!(files::lock(&lock, Duration::from_secs(1)), held(path));
         // For the message of a second one alone.
         let host = files::text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{HOLDER}{} on {}", std::process::id(), host.trim_end()));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::config::Config;
 use crate::say::note;
 
 /// A part's name, for people, by that of its folder.
@@ -13,7 +14,8 @@ pub fn shown(folder: &OsStr) -> String {
     folder.to_string_lossy().replace('-', " ")
 }
 
-/// The folders of a run that have a log: its own, without a name, or, where it is made of parts, theirs by their names.
+/// The folders of a run that have a log: its own, without a name, or, where it is made of parts, theirs by their names. Users
+/// put folders there too: of a run that lists its parts no other counts.
 ///
 /// # Errors
 /// Where the folder cannot be listed.
@@ -26,7 +28,10 @@ pub fn parts(run: &Path) -> Result<Vec<(String, PathBuf)>> {
             parts.push((shown(&entry.file_name()), entry.path()));
         }
     }
-    parts.retain(|(_, folder)| folder.join("log.jsonl").exists());
+    let config = Config::read(run).ok();
+    let listed = config.as_ref().and_then(Config::parts);
+    let is_ours = |folder: &Path| folder == run || listed.iter().flatten().any(|part| run.join(part) == folder);
+    parts.retain(|(_, folder)| folder.join("log.jsonl").exists() && (listed.is_none() || is_ours(folder)));
     parts.sort();
     Ok(parts)
 }

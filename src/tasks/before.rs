@@ -24,7 +24,9 @@ pub struct Before {
 
 /// The run in the folder `at`, and what it started from.
 fn read(at: &Path, axis: &str, value: &str) -> Result<(Run, Option<(PathBuf, String)>)> {
-    let (run, Config { flags, .. }) = Config::read_with(at, axis, value)?;
+    let (run, config) = Config::read_with(at, axis, value)?;
+    let mut flags = config.flags.clone();
+    flags.extend(config.placed());
     let seed = flags.get("seed").and_then(Value::as_u64);
     let fields = flags.iter().map(|(name, value)| (name.replace('-', "_"), value.clone())).collect();
     let (Ok(data), Some(seed)) = (serde_json::from_value(Value::Object(fields)), seed) else {

@@ -166,23 +166,6 @@ pub fn write_folder(
     print(format!("results: {}\nreport:  {}", out.join(name).display(), out.join(REPORT).display()))
 }
 
-/// Refuses a folder to write inside one that is read again next time.
-///
-/// # Errors
-/// One line with the flag.
-pub fn apart(flag: &str, out: &Path, read: &[PathBuf]) -> Result<()> {
-    let at = std::path::absolute(out)?.ancestors().find_map(|at| at.canonicalize().ok());
-    let inside = read.iter().find(|read| {
-        read.is_dir() && read.canonicalize().ok().is_some_and(|read| at.as_ref().is_some_and(|at| at.starts_with(read)))
-    });
-    ensure!(
-        inside.is_none(),
-        "--{flag} {}: it lies in a folder of photos, which is read again next time: name a folder beside it",
-        out.display()
-    );
-    Ok(())
-}
-
 /// Pictures that a page shows at most.
 pub const PICTURES: usize = 200;
 

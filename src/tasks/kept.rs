@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -15,8 +15,10 @@ use tch::{Device, Tensor};
 use super::{Brought, Rows};
 use crate::datasets::{self, Decode, Photo, Source};
 use crate::files;
+use crate::folders::{self, Passed};
 use crate::headings::Heading;
 use crate::outputs::{self, MADE_BY, mark};
+use crate::run::config::Config;
 use crate::say::{Bar, note, say, thousands};
 use crate::source::View;
 use crate::weights::{self, Files};
@@ -52,6 +54,24 @@ pub struct Keeping {
     /// Folder in which what the network says of photos is kept piece by piece: what was interrupted goes on, and photos that did not change are not looked at again; verbs may share it [default: kept in the folder --out, or FILE.kept]
     #[arg(long, value_name = "DIR", help_heading = Heading::Machine)]
     pub kept: Option<PathBuf>,
+}
+
+impl Keeping {
+    /// The folder of `--kept`, else `usual`; `read` are the folders of photos.
+    ///
+    /// # Errors
+    /// Where it is no folder, a run's, or one of photos.
+    pub fn folder(&self, usual: PathBuf, read: &[PathBuf]) -> Result<PathBuf> {
+        let Some(kept) = &self.kept else { return Ok(usual) };
+        let at = kept.display();
+        let found = std::fs::metadata(kept).ok().filter(|found| !found.is_dir());
+        found.map_or(Ok(()), |found| bail!("--kept {at}: it is {}: name a folder", files::kind(&found)))?;
+        ensure!(Config::read(kept).is_err(), "--kept {at}: it is a run's folder: name another");
+        outputs::apart("kept", kept, read)?;
+        let mut inside = folders::named(kept, &mut Passed::default()).into_iter().flatten();
+        ensure!(!inside.any(|entry| entry.is_image()), "--kept {at}: it is a folder of photos: name another");
+        Ok(kept.clone())
+    }
 }
 
 /// Goes up with every change of what a network says of a photo, or of how it is kept.

@@ -10,10 +10,10 @@ use serde_json::json;
 use tch::{Kind, Tensor};
 
 use super::Rows;
-use super::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
+use super::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use super::kept::{self, NOT_READ};
 use crate::datasets::{self, Photo};
-use crate::outputs::check_folder;
+use crate::outputs::hold_folder;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
 use crate::say::{count, line, plural, print, thousands};
@@ -59,9 +59,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const FILE: (&str, &str) = ("answers.json", "answers");
     const PAGE: (&str, &str) = (REPORT, "Search");
     let flags = SearchFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, &[FILE, PAGE])?;
-    apart("out", &flags.out, &flags.gallery)?;
-    apart("out", &flags.out, &flags.query)?;
+    let _held = hold_folder(&flags.out, &[FILE, PAGE], &[&flags.gallery, &flags.query])?;
     let photos = [Brought::photos(&flags.query)?, Brought::photos(&flags.gallery)?];
     let compares = (asked.compare)(&[], &[])?.is_some();
     let found = if compares { compared(asked, photos, flags.top)? } else { embedded(asked, photos, flags.top)? };

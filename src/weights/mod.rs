@@ -24,7 +24,7 @@ use tch::Tensor;
 
 use crate::{catalog, files};
 
-pub use self::npz::{is_whole_npz, save_npz};
+pub use self::npz::{is_whole_zip, save_npz, seal_zip};
 pub use self::safetensors::{HASH, is_whole, metadata, read_safetensors, read_sealed, save};
 pub use load::{Loaded, is_finite, load_into};
 pub use start::{Form, Published, start};

@@ -122,15 +122,14 @@ impl Seek for Told {
     }
 }
 
-/// Writes lists of texts and tensors as arrays that NumPy's `numpy.load` reads them, whole or not at all; nothing is
-/// compressed. The zip's comment is `comment` and, at the end of the file, the BLAKE3 hash of all bytes before that.
+/// Writes lists of texts and tensors as arrays that NumPy's `numpy.load` reads them, whole or not at all, and sealed as `own`
+/// ([`seal_zip`]); nothing is compressed.
 ///
 /// # Errors
 /// Where it cannot be written, or a kind has no name in NumPy.
-pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)], comment: &str) -> Result<()> {
+pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)], own: &str) -> Result<()> {
     files::atomically(path, |draft| {
         let mut zip = ZipWriter::new(Told { file: BufWriter::new(files::own(draft)?), failed: false });
-        zip.set_comment(format!("{comment} {UNKNOWN}"));
         let mut put = |name: &str, kind: &str, shape: String, bytes: &[u8]| -> Result<()> {
             let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
             let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 11;
@@ -161,25 +160,33 @@ pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, 
             put(name, kind, x.size().iter().map(|n| format!("{n},")).collect(), &bytes)?;
         }
         zip.finish()?.flush()?;
-        let mut file = files::own(draft)?;
-        file.seek(SeekFrom::End(-(UNKNOWN.len() as i64)))?;
-        Ok(file.write_all(content(draft)?.as_bytes())?)
+        Ok(seal_zip(draft, own)?)
     })
 }
 
-/// The BLAKE3 hash of all bytes of a file but those of the hash at its end.
-fn content(path: &Path) -> io::Result<String> {
-    let (mut hasher, file) = (blake3::Hasher::new(), files::open(path)?);
-    let length = file.metadata()?.len().saturating_sub(UNKNOWN.len() as u64);
-    io::copy(&mut file.take(length), &mut hasher)?;
-    Ok(hasher.finalize().to_hex().to_string())
+/// Gives a zip that has no comment one, with which the file ends: `own`, and the BLAKE3 hash of all bytes before that.
+///
+/// # Errors
+/// As [`files::own`], and where it cannot be written.
+pub fn seal_zip(path: &Path, own: &str) -> io::Result<()> {
+    let (mut file, comment) = (files::own(path)?, format!("{own} "));
+    let length = (comment.len() + UNKNOWN.len()) as u16;
+    // The last that a zip has is its comment's length.
+    file.seek(SeekFrom::End(-2))?;
+    file.write_all(&[&length.to_le_bytes()[..], comment.as_bytes()].concat())?;
+    file.write_all(files::hash(path)?.as_bytes())
 }
 
-/// Whether the file, a zip with this comment, is as [`save_npz`] wrote it for `own`; an older version kept no hash.
-pub fn is_whole_npz(path: &Path, comment: &[u8], own: &str) -> bool {
-    match comment.strip_prefix(own.as_bytes()) {
-        Some([]) => true,
-        Some([b' ', hash @ ..]) => content(path).is_ok_and(|now| now.as_bytes() == hash),
-        _ => false,
-    }
+/// Whether the file, a zip, is as [`seal_zip`] left it for `own`; of its bytes few are held at once.
+pub fn is_whole_zip(path: &Path, own: &str) -> bool {
+    let whole = || -> io::Result<bool> {
+        let (own, mut end, mut hasher) = (format!("{own} "), Vec::new(), blake3::Hasher::new());
+        let mut file = files::open(path)?;
+        let length = file.metadata()?.len().saturating_sub(UNKNOWN.len() as u64);
+        io::copy(&mut (&mut file).take(length), &mut hasher)?;
+        file.seek(SeekFrom::Start(length.saturating_sub(own.len() as u64)))?;
+        file.read_to_end(&mut end)?;
+        Ok(end.strip_prefix(own.as_bytes()) == Some(hasher.finalize().to_hex().as_bytes()))
+    };
+    whole().unwrap_or(false)
 }

@@ -384,6 +384,24 @@ fn people_are_clustered_and_found() {
     assert!(names.map(|name| name.into_string().expect("whole letters")).any(|name| name.ends_with("éé.png")));
     fs::remove_file(long).expect("removed");
     std::os::unix::fs::symlink("gone/at/all", place.path("nowhere")).expect("linked");
+    // Of two at once the second is refused.
+    let held = ["out", "long", "x.npz.kept"].map(|name| {
+        fs::create_dir_all(place.path(name)).expect("made");
+        let folder = fs::File::open(place.path(name)).expect("a folder");
+        folder.lock().expect("locked");
+        folder
+    });
+    place.bad(&[
+        (1, "cluster @run --images @photos --out @out", "--out: another process is writing into |/out"),
+        (1, "cluster @run --images @photos --out @new --link @long", "--link: another process is writing into |/long"),
+        (
+            1,
+            "embed @run --images @photos --out @x.npz --kept @new",
+            "--out: another process is writing into |x.npz.kept",
+        ),
+    ]);
+    assert!(!place.path("new").exists());
+    drop(held);
     place.bad(&[
         (1, "cluster @run --images @photos --out @out --link @links", "--link|person-0001/mine|did not make it"),
         (1, "cluster @run --images @photos --out @out --link @photos/links", "--link|beside it"),

@@ -54,10 +54,21 @@ fn a_tree_of_photos_is_logged_scored_and_embedded_whoever_reads() {
     assert!(place.path("run/results.json").exists());
     has(&place.good("evaluate @run --rerank"), "single query mAP|re-ranked|Not comparable");
     assert!((0. ..=1.).contains(&place.score("run", "single query mAP")));
+    // Scores that were edited decide nothing, also not where others would stand.
+    let whole = place.read("run/results.json");
+    place.write("run/results.json", whole.replacen("\"step\": 12", "\"step\": 11", 1));
+    assert_ne!(place.read("run/results.json"), whole);
+    for more in ["", "--rerank", "--rerank --views original"] {
+        let words = "run/results.json is not as it was written: move it away";
+        place.bad(&[(1, &format!("evaluate @run {more}"), words)]);
+    }
+    place.write("run/results.json", whole);
     has(&place.read("run/report.html"), "data:image/jpeg;base64,");
     has(&place.good("embed @run --images @data --out @out.safetensors"), "32 embeddings of width 128");
     let embedded = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
     assert_eq!((embedded[0].0.as_str(), embedded[0].1.size()), ("embeddings", vec![32, 128]));
+    // A run among the photos is none of them.
+    (0..2).for_each(|_| drop(place.good("train --run @data/run")));
     // Places that cannot be written, or hold nothing.
     fs::create_dir(place.path("none")).expect("folder");
     place.bad(&[
@@ -235,8 +246,25 @@ fn a_run_finds_its_data_from_another_folder() {
     };
     let evaluate = || from("elsewhere", "evaluate @run --views original");
     assert!(from("", "train @run --data data").0 && evaluate().0);
-    assert!(place.path("run/results.json").exists());
+    let scored = || place.json("run/results.json")["scored"].clone();
+    let before = scored();
+    // Others of that name are not taken while the run's are there, and not without a word when they are not.
+    tree(&place.path("elsewhere/data"), 9, 4);
+    assert!(evaluate().0 && scored() == before);
+    let (good, said) = from("elsewhere", "train @run --data data");
+    has(
+        &said,
+        "error: --data data: from here that is not |/data, which |start it again in the folder where it was begun",
+    );
+    assert!(!good);
+    assert!(from("elsewhere", "train @again ~--data --config @run/config.json --t1 7").0);
+    let data = place.json("again/config.json")["flags"]["data"].clone();
+    assert_eq!(data, fs::canonicalize(place.path("data")).expect("a folder").to_string_lossy().into_owned());
     fs::rename(place.path("data"), place.path("moved")).expect("renamed");
+    let (good, said) = evaluate();
+    has(&said, "note: --data data: |/data, with which the run was begun, is gone: |elsewhere/data is taken for it");
+    assert!(good && scored() != before);
+    fs::remove_dir_all(place.path("elsewhere/data")).expect("removed");
     let (_, said) = evaluate();
     let began = fs::canonicalize(place.path("")).expect("a folder");
     has(&said, &format!("error: --data data, as the run has it, seen from {}; give --data", began.display()));
@@ -298,7 +326,13 @@ fn search_finds_the_nearest_and_keeps_what_it_saw() {
     place.good("embed @run --images @gallery --out @rows.npz --kept @out/kept");
     assert!(!place.path("rows.npz.kept").exists());
     place.write("gallery/out.txt", "");
+    let embed = "embed @run --images @gallery --out @y.npz --kept";
     place.bad(&[
+        (1, &format!("{embed} @gallery/1.png"), "--kept|1.png: it is a file: name a folder"),
+        (1, &format!("{embed} @run"), "--kept|/run: it is a run's folder: name another"),
+        (1, &format!("{embed} @gallery/kept"), "--kept|beside it"),
+        (1, &format!("{embed} @query"), "--kept|/query: it is a folder of photos: name another"),
+        (1, "search @run --query @query --gallery @gallery --out @out --kept @query/kept", "--kept|beside it"),
         (1, "search @run --query @query --gallery @gallery --out @gallery/out", "--out|beside it"),
         (1, "search @run --query @gallery/1.png --gallery @gallery/1.png --out @out", "--gallery|--query"),
         (1, "search @run --query @none --gallery @gallery --out @out", "none"),

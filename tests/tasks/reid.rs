@@ -65,11 +65,35 @@ fn nobody_is_scored_on_who_was_trained_on() {
     }
 }
 
+#[test]
+fn a_part_of_what_was_trained_on_is_no_other_data() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (part, person, shot) in ["train", "test"].iter().flat_map(|part| (0..12).map(move |i| (part, i / 2, i % 2))) {
+        let at = dir.path().join(format!("{part}/{part}{person}"));
+        fs::create_dir_all(&at).expect("made");
+        rankle::datasets::drawn::photo(5, person, 1, shot, 8, 8).save(at.join(format!("{shot}.png"))).expect("saved");
+    }
+    let at = |name: &str| flags(&["--data", &dir.path().join(name).to_string_lossy()]);
+    for (own, other, fits) in [
+        ("", "train", false),
+        ("test", "", false),
+        ("", "test", true),
+        ("train", "test", true),
+        ("train", "test/../train", true),
+    ] {
+        let set = at(own).elsewhere(&at(other), 3);
+        match fits {
+            true => assert!(!set.unwrap_or_else(|error| panic!("{own}, {other}: {error:#}")).query.is_empty()),
+            false => assert!(line(set).contains("the run was trained on"), "{own}, {other}"),
+        }
+    }
+}
+
 /// A run's folder as far as others that start from it look at it.
 fn run(at: &Path, data: &str, seed: u64, start: Option<&Path>) {
     fs::create_dir_all(at).expect("made");
     let flags = serde_json::json!({"data": data, "split": "1", "test-people": null, "validation": 7, "seed": seed, "start": start, "model": "m"});
-    let config = serde_json::json!({"paper": "x", "flags": flags, "machine": {"rankle": "0"}, "argv": []});
+    let config = serde_json::json!({"paper": "x", "flags": flags, "machine": {"rankle": "0"}, "argv": [], "folder": at.parent()});
     fs::write(at.join("config.json"), config.to_string()).expect("written");
 }
 
@@ -78,8 +102,9 @@ fn whoever_a_run_goes_back_to_was_trained_on_nobody_who_is_tested() {
     let dir = tempfile::tempdir().expect("a folder");
     let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
     run(&a, "drawn", 4, None);
-    run(&b, "nowhere", 5, Some(&a));
-    run(&c, "drawn", 4, Some(&c));
+    // As they were typed in the folder where each was begun.
+    run(&b, "nowhere", 5, Some(Path::new("a")));
+    run(&c, "drawn", 4, Some(Path::new("c")));
     let held = flags(&["--data", "drawn", "--validation", "7"]);
     let before = |at: &Path| Before::of(Some(at), "model", "m");
     for at in [&a, &b, &c] {

@@ -1,9 +1,9 @@
 //! From photos to files of face crops: the verb `crop`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::{Cursor, Seek, SeekFrom, Write};
-use std::path::{Component, Path, PathBuf, absolute};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -90,17 +90,13 @@ impl CropFlags {
     fn run(&self) -> Result<()> {
         let (images, out) = (&self.images, &self.out);
         let photos: Arc<[Photo]> = folder(images)?.into();
-        let inside = absolute(out)?.ancestors().find_map(|at| at.canonicalize().ok());
-        ensure!(
-            !inside.is_some_and(|at| images.canonicalize().is_ok_and(|images| at.starts_with(images))),
-            "--out {}: it lies in --images, whose photos are read again next time: name a folder beside it",
-            out.display()
-        );
+        // Held before its lines are read: who is writing writes lines.
+        let _held = outputs::hold_folder(out, &[], &[std::slice::from_ref(images)])?;
         let machine = self.machine.resolve()?;
         let (detector, weights) = files::hashed(&self.detector, || Detector::open(&self.detector, machine.device))?;
         let from = images.canonicalize()?.display().to_string();
         let head = json!({"crops": self.form, "detector": weights[..16], "images": from}).to_string();
-        let (_lock, mut lines) = self.opened(&head)?;
+        let mut lines = self.opened(&head)?;
         // A line without a crop does not stay, and so takes no name.
         let before = lines.iter().filter(|(_, text)| cropped(text).is_some()).map(|(photo, _)| photo);
         let names = crops(&photos, before)?;
@@ -113,7 +109,15 @@ impl CropFlags {
             Err(anyhow!("--out: {} leads elsewhere: remove that link, or name a new folder", at.display()))
         })?;
         let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
-        there.into_iter().try_for_each(|crop| outputs::check(&crop, KIND)).context("--out")?;
+        let there: Vec<PathBuf> = there.collect();
+        there.iter().try_for_each(|crop| outputs::check(crop, KIND)).context("--out")?;
+        if let Some(first) = there.first() {
+            let (many, has) = (count(there.len(), "crop"), plural(there.len(), "has", "have"));
+            let first = first.display();
+            note(format!(
+                "{many} {has} no line in {FILE}, the first {first}: made anew; to leave a photo out, move it out of --images"
+            ));
+        }
         let place = out.join(FILE);
         let write = |lines: &BTreeMap<String, String>| {
             let text: Vec<&str> = std::iter::once(&head).chain(lines.values()).map(String::as_str).collect();
@@ -142,10 +146,9 @@ impl CropFlags {
         self.say(lines.values())
     }
 
-    /// The folder's lock, and what earlier starts wrote.
-    fn opened(&self, head: &str) -> Result<(File, BTreeMap<String, String>)> {
+    /// What earlier starts wrote into the folder.
+    fn opened(&self, head: &str) -> Result<BTreeMap<String, String>> {
         let out = &self.out;
-        let advice = || format!("--out {}: name a folder that can be written", out.display());
         let text = match files::text(&out.join(FILE)) {
             Ok(text) => text,
             Err(error) if out.join(FILE).exists() => bail!("{}: {error}: name another --out", out.join(FILE).display()),
@@ -194,12 +197,7 @@ impl CropFlags {
                 plural(others, "goes", "go")
             ));
         }
-        fs::create_dir_all(out).with_context(advice)?;
-        let lock = files::own(&out.join(".lock")).with_context(advice)?;
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            bail!("another process is writing {}: wait for it, or name another --out", out.display());
-        }
-        Ok((lock, lines))
+        Ok(lines)
     }
 
     /// Keeps of `lines` what need not be done again; crops of photos that changed go. Those of photos that are gone stay, with

@@ -14,13 +14,13 @@ use crate::datasets::Photo;
 use crate::distance::Metric;
 use crate::files;
 use crate::metrics::clustering;
-use crate::outputs::{PERSON, check_folder, links_made, links_of, remove_links};
+use crate::outputs::{PERSON, apart, hold, hold_folder, links_made, links_of, remove_links};
 use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table, Tile};
 use crate::run::folder::REPORT;
 use crate::say::{self, Bar, line, print};
 use crate::tasks::Rows;
-use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
+use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use crate::tasks::kept::full;
 
 /// Squared distance up to which two faces are one person's, where no flag says it (Figure 1).
@@ -87,13 +87,14 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const FILE: (&str, &str) = ("clusters.json", "clusters");
     const PAGE: (&str, &str) = (REPORT, "People");
     let flags = ClusterFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, &[FILE, PAGE])?;
-    apart("out", &flags.out, &flags.images)?;
-    flags.link.iter().try_for_each(|link| {
+    let _held = hold_folder(&flags.out, &[FILE, PAGE], &[&flags.images])?;
+    let linked = |link: &PathBuf| {
         links_of(link).context("--link")?;
         files::check(&link.join(PERSON)).context("--link")?;
-        apart("link", link, &flags.images)
-    })?;
+        apart("link", link, &flags.images)?;
+        hold("link", link)
+    };
+    let _links = flags.link.as_ref().map(linked).transpose()?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?, &[])?;
     let (x, cut, count) = (embeddings(&rows)?, cut(of), rows.photos.len());
     let mut bar = Bar::new("cluster", count as u64, 0);
@@ -222,9 +223,7 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const FILE: (&str, &str) = ("found.json", "found");
     const PAGE: (&str, &str) = (REPORT, "Photos of a person");
     let flags = FindFlags::from_arg_matches(of)?;
-    check_folder(&flags.out, &[FILE, PAGE])?;
-    apart("out", &flags.out, &flags.images)?;
-    apart("out", &flags.out, &flags.person)?;
+    let _held = hold_folder(&flags.out, &[FILE, PAGE], &[&flags.images, &flags.person])?;
     let known = Brought::photos(&flags.person)?;
     let own: HashSet<PathBuf> = known.iter().filter_map(full).collect();
     let mut all = Brought::photos(&flags.images)?;

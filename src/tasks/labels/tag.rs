@@ -11,12 +11,12 @@ use tch::Tensor;
 
 use super::Decision;
 use crate::files;
-use crate::outputs::{check_folder, write_list};
+use crate::outputs::{hold_folder, write_list};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
 use crate::say::{self, print};
-use crate::tasks::brought::{Asked, Brought, PICTURES, Use, apart, tile, write_folder};
+use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 
 /// `tag`.
 pub const TAG: Use = Use {
@@ -67,8 +67,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const PAGE: (&str, &str) = (REPORT, "Labels");
     let flags = TagFlags::from_arg_matches(of)?;
     let list = flags.out.join("tags.csv");
-    check_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)])?;
-    apart("out", &flags.out, &flags.images)?;
+    let _held = hold_folder(&flags.out, &[FILE, PAGE, ("tags.csv", FILE.1)], &[&flags.images])?;
     let rows = (asked.embed)(Brought::photos(&flags.images)?, &[])?;
     let classes = rows.texts("classes").context("no classes")?;
     let tensor = |wanted: &str| -> Result<&Tensor> {
