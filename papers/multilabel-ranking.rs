@@ -350,7 +350,7 @@ impl Paper for MultilabelRanking {
         }
         world.share_variables(session.store())?;
         let (shape, n) = (LabelShape::of(&data.set), LabelShape::of(&data.set).most(h.most));
-        let train = labels::usable(&data.train, &run.machine)?;
+        let train = labels::usable(&data.train, encoding(h, &shape), &run.machine)?;
         let [feature, f] = labels::features(net, &train, encoding(h, &shape), run, "features for the second stage")?
             .map(|x| x.to_device(device));
         let labels = labels::targets(&train.iter().collect::<Vec<_>>(), shape.classes.len()).to_device(device);

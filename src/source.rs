@@ -48,6 +48,16 @@ impl Source {
         self.image_of(&|_| Ok(()))
     }
 
+    /// As [`Source::image`], of an image that will be resized to `size` (height, width): a large JPEG may come smaller, see
+    /// [`picture::decode_for`].
+    pub fn image_for(&self, size: (u32, u32)) -> Result<Arc<RgbImage>> {
+        let Source::File { .. } = self else { return self.image() };
+        let path = &self.place();
+        let image = picture::load_for(path, size)?;
+        some(path, image.dimensions())?;
+        Ok(Arc::new(image))
+    }
+
     /// As [`Source::image`], where `takes` has no complaint about width and height before any [`Source::Through`].
     pub fn image_of(&self, takes: &dyn Fn((u32, u32)) -> Result<()>) -> Result<Arc<RgbImage>> {
         let image = match self {

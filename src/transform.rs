@@ -198,8 +198,9 @@ impl Recipe {
 
     /// The test views of images, one image after another: f32 `[N · views, 3, height, width]`.
     pub fn test_batch<'a>(&self, images: impl IntoIterator<Item = &'a Source>, views: TestViews) -> Result<Tensor> {
+        let (size, _) = self.places(views);
         self.batch(views.count(), images, |source, out| {
-            self.test(&*source.image()?, views, out);
+            self.test(&*source.image_for(size)?, views, out);
             Ok(())
         })
     }

@@ -15,9 +15,11 @@ use crate::real::numbers;
 const BLOCK: usize = 1024;
 /// Distances from rows to centres that are computed at once, about.
 const CELLS: usize = 1 << 21;
-/// Numbers in all rows from which on average linkage computes in f32, and several processes gain by sharing it: of fewer, each
-/// finds the clusters sooner by itself.
+/// Numbers in all rows from which on average linkage computes in f32.
 pub const MANY: usize = 1 << 24;
+/// Numbers in all rows from which on several processes gain by sharing what they meet for at every step: of fewer, each finds
+/// the clusters about as soon by itself (two processes on one machine took 0.96 of one's time for 17 million).
+pub const SHARED: usize = 1 << 26;
 
 /// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
 /// the diagonal are read): starting from single points, the two clusters with the smallest mean distance between their
@@ -105,7 +107,7 @@ pub fn average_linkage(x: &Tensor, threshold: f64, done: impl FnMut()) -> Vec<us
 }
 
 /// [`average_linkage`] where each of `others`, all of whom have `x`, computes distances to a part of the rows. They meet for
-/// each nearest cluster that is looked for, up to 3 n times: worth it from [`MANY`] numbers in `x` on. The threshold is that
+/// each nearest cluster that is looked for, up to 3 n times: worth it from [`SHARED`] numbers in `x` on. The threshold is that
 /// of process 0.
 ///
 /// # Errors
@@ -270,18 +272,21 @@ pub fn k_means_shared<O: Others>(
     let n = x.size()[0] as usize;
     assert!((1..=n).contains(&k), "cannot make {k} clusters of {n} points");
     let x = &x - x.mean_dim(0, true, None::<Kind>); // which no distance sees, but rounding does
-    let dealt = Dealt::new(n, (CELLS / k).clamp(16, BLOCK), others);
+    let block = (CELLS / k).clamp(16, BLOCK);
+    let dealt = Dealt::new(n, block, others);
+    // Of fewer numbers each process finds the distances to one centre sooner than they travel.
+    let apart = if x.numel() < SHARED { Dealt::new(n, block, &Alone) } else { Dealt::new(n, block, others) };
     let row = |i: usize| x.narrow(0, i as i64, 1);
-    let blocks = || dealt.blocks().map(|rows| x.narrow(0, rows.start as i64, rows.len() as i64));
+    let part = |rows: Range<usize>| x.narrow(0, rows.start as i64, rows.len() as i64);
     // From differences: 0 between equal rows.
     let from = |i: usize| -> Result<Vec<f64>, O::Error> {
-        let own = blocks().flat_map(|rows| numbers::<f64>(&Metric::SquaredEuclidean.paired(&rows, &row(i))));
-        dealt.gather(own.collect(), others)
+        let own = |rows| numbers::<f64>(&Metric::SquaredEuclidean.paired(&part(rows), &row(i)));
+        apart.gather(apart.blocks().flat_map(own).collect(), others)
     };
     let to_nearest = |centres: &Tensor| -> Result<Vec<i64>, O::Error> {
         let square = centres.square().sum_dim_intlist(1, false, None::<Kind>);
         let nearest = |rows: Tensor| numbers::<i64>(&(&square - rows.matmul(&centres.tr()) * 2.).argmin(1, false));
-        dealt.gather(blocks().flat_map(nearest).collect(), others)
+        dealt.gather(dealt.blocks().map(part).flat_map(nearest).collect(), others)
     };
     let mut rng = crate::seed::at(seed, k as u64, 0);
     let first = rng.random_range(0..n);

@@ -106,6 +106,8 @@ fn broken(fault: Fault) -> ImageError {
 pub(super) struct Jpeg<'a> {
     decoder: Decompress<&'a [u8]>,
     scans: usize,
+    /// Which part of the sides is decoded: 1 or 2.
+    part: u32,
 }
 
 impl<'a> Jpeg<'a> {
@@ -122,7 +124,13 @@ impl<'a> Jpeg<'a> {
         errors.emit_message = Some(warned);
         let decoder =
             caught(|| DecompressBuilder::new().with_err(errors).with_markers(&[Marker::APP(1)]).from_mem(bytes))?;
-        Ok(Jpeg { decoder, scans })
+        Ok(Jpeg { decoder, scans, part: 1 })
+    }
+
+    /// Decodes to half the width and height, from the lower half of each block's frequencies.
+    pub(super) fn halve(&mut self) {
+        self.decoder.scale(4); // of 8
+        self.part = 2;
     }
 
     fn start(self) -> ImageResult<DecompressStarted<&'a [u8]>> {
@@ -141,7 +149,7 @@ impl<'a> Jpeg<'a> {
 impl ImageDecoder for Jpeg<'_> {
     fn dimensions(&self) -> (u32, u32) {
         let (width, height) = self.decoder.size();
-        (width as u32, height as u32)
+        ((width as u32).div_ceil(self.part), (height as u32).div_ceil(self.part))
     }
 
     fn color_type(&self) -> ColorType {

@@ -41,7 +41,31 @@ const UNREAD: &str = "which is not read: convert it or remove it";
 /// One line that begins with `name`: an empty file, no image, a truncated or broken one, or one above [`MAX_SIDE`] or
 /// [`MAX_BYTES`], which is refused before its pixels are decoded.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
-    let (format, orientation, opened) = open(bytes, name)?;
+    decode_to(bytes, name, None)
+}
+
+/// As [`decode`], of an image that will be resized to `size` (height, width): a JPEG of even sides, each [`SPARE`] times as
+/// long at least, is decoded at half of them, which takes half of the time. Resized, it is within two grey levels of the whole
+/// one on average, and within eight but for a few pixels (up to twelve) on edges of saturated colours.
+pub fn decode_for(bytes: &[u8], name: &str, size: (u32, u32)) -> Result<RgbImage> {
+    decode_to(bytes, name, Some(size))
+}
+
+/// How many times longer than those it is resized to the sides of an image must be that is decoded at half of them. At 4,
+/// edges in photographs are up to 13 grey levels off.
+pub const SPARE: f64 = 4.8;
+
+fn decode_to(bytes: &[u8], name: &str, size: Option<(u32, u32)>) -> Result<RgbImage> {
+    let (format, orientation, mut opened) = open(bytes, name)?;
+    if let (Opened::Jpeg(decoder), Some((height, width))) = (&mut opened, size) {
+        let (wide, high) = decoder.dimensions();
+        // As the file has it, the image may lie on its side.
+        let (height, width) = if lies(orientation) { (width, height) } else { (height, width) };
+        let fits = |all: u32, kept: u32| all % 2 == 0 && f64::from(all) >= SPARE * f64::from(kept);
+        if fits(wide, width) && fits(high, height) {
+            decoder.halve();
+        }
+    }
     let image = match opened {
         Opened::Jpeg(decoder) => DynamicImage::from_decoder(*decoder),
         Opened::Other(decoder) => DynamicImage::from_decoder(decoder),
@@ -60,19 +84,28 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
 /// Width and height, as [`decode`] turns the image, from the header alone, after every test of [`decode`] that needs no
 /// decoded pixel: the limits, and that a JPEG or a PNG is there to its last byte.
 pub fn probe(bytes: &[u8], name: &str) -> Result<(u32, u32)> {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     let (format, orientation, mut opened) = open(bytes, name)?;
     let (width, height) = opened.header().dimensions();
     if let Opened::Jpeg(decoder) = opened {
         decoder.check().map_err(|e| anyhow!("{name}: {}", complaint(format, &e)))?;
     }
-    let lies = matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH);
-    Ok(if lies { (height, width) } else { (width, height) })
+    Ok(if lies(orientation) { (height, width) } else { (width, height) })
+}
+
+/// Whether the upright image is as wide as the file's is high.
+fn lies(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
 }
 
 /// Reads and decodes one file; see [`decode`].
 pub fn load(path: &Path) -> Result<RgbImage> {
     decode(&read(path)?, &path.display().to_string())
+}
+
+/// Reads one file and decodes it to be resized; see [`decode_for`].
+pub fn load_for(path: &Path, size: (u32, u32)) -> Result<RgbImage> {
+    decode_for(&read(path)?, &path.display().to_string(), size)
 }
 
 /// The bytes of a regular file of at most [`MAX_BYTES`].

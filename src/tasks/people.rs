@@ -143,7 +143,7 @@ pub fn batches(
     run: &Run,
 ) -> Result<Loader<Batch>> {
     let photos = photos.clone();
-    let reader = reader(&photos, run);
+    let reader = reader(&photos, recipe, run);
     let (seed, world, device, workers) = (run.seed, run.world().clone(), run.machine.device, run.machine.workers);
     Loader::new(steps, workers, workers + 1, move |step| {
         let drawn = sampler(step);
@@ -167,10 +167,11 @@ pub fn batches(
     })
 }
 
-/// Reads training photos; with `--skip-unreadable` some may be left out.
-pub fn reader(photos: &Arc<Vec<Photo>>, run: &Run) -> Reader {
+/// Reads training photos, to be seen as `recipe` says; with `--skip-unreadable` some may be left out.
+pub fn reader(photos: &Arc<Vec<Photo>>, recipe: Recipe, run: &Run) -> Reader {
     let own = photos.clone();
-    Reader::new(photos.len(), run.machine.skip_unreadable, move |row| own[row].source.image())
+    let open = move |row: usize| own[row].source.image_for(recipe.enlarged());
+    Reader::new(photos.len(), run.machine.skip_unreadable, open)
 }
 
 /// How the photos of a run are embedded.
@@ -214,7 +215,7 @@ pub fn mine_offline(
 ) -> Result<Tensor> {
     let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
     // Someone without a usable photo is somebody else here, and nobody's negative.
-    let chosen = reader(photos, run).usable((0..photos.len()).collect(), &[same, &|_, _, _| true])?;
+    let chosen = reader(photos, recipe, run).usable((0..photos.len()).collect(), &[same, &|_, _, _| true])?;
     let shown: Vec<Photo> = chosen.iter().map(|&row| photos[row].clone()).collect();
     let x = embedding(recipe, TestViews::Original, run).photos(network, &shown, "mine offline")?;
     let people = Tensor::from_slice(&shown.iter().map(|photo| photo.person).collect::<Vec<_>>());

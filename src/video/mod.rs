@@ -171,7 +171,7 @@ impl Clip {
                 Frames::Drawn(film) => Ok(film.frame(at)),
                 Frames::Film(film) => film.read(at),
                 Frames::Files(files) => {
-                    let image = picture::load(&files[at])?;
+                    let image = picture::load_for(&files[at], self.size)?;
                     let fits = (image.height(), image.width()) == self.size;
                     Ok(if fits { image } else { picture::resize(&image, height, width) })
                 }
@@ -222,7 +222,7 @@ impl Clip {
             Frames::Drawn(film) => (0..film.frames()).try_for_each(|at| take(film.frame(at))),
             Frames::Film(film) => film.stream(take),
             Frames::Files(files) => files.iter().try_for_each(|path| {
-                let image = picture::load(path)?;
+                let image = picture::load_for(path, self.size)?;
                 take(picture::resize(&image, self.size.0, self.size.1))
             }),
         }

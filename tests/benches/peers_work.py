@@ -120,12 +120,16 @@ def images(folder, name, rounds):
     from torchvision import io
     from torchvision.transforms import v2
 
+    name, _, goes = name.partition("-")
     files = [torch.from_numpy(np.fromfile(path, np.uint8)) for path in sorted((folder / "jpegs" / name).iterdir())]
+    # TriNet's training view; with a side, the square that the other papers' networks see.
+    size = (int(goes), int(goes)) if goes else (256, 128)
+    crop = [v2.Resize(size, antialias=True)] if goes else [v2.Resize((288, 144), antialias=True), v2.RandomCrop(size)]
     view = v2.Compose([
-        v2.Resize((288, 144), antialias=True), v2.RandomCrop((256, 128)), v2.RandomHorizontalFlip(),
-        v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        *crop, v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ])
-    batch = torch.empty(len(files), 3, 256, 128)
+    batch = torch.empty(len(files), 3, *size)
 
     def work():
         for i, data in enumerate(files):

@@ -111,7 +111,7 @@ pub fn judging(name: &str, rounds: usize) -> Result<Value> {
             Box::new(move || drop(clustering::k_means_shared(&x, k, 1, 5, &own).expect(gone)))
         }
         "linkage" => {
-            let x = faces(6_000).0.repeat([1, 16]);
+            let x = faces(4_200).0.repeat([1, 32]);
             Box::new(move || drop(clustering::average_linkage_shared(&x, 10., &own, || ()).expect(gone)))
         }
         other => bail!("no evaluation {other}"),

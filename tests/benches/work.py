@@ -28,6 +28,8 @@ JOBS = [
     ("images of 128x64, against torchvision", "images-128x64", "images-128x64", 1.5, 3, 1, 1, False),
     ("images of 250x250, against torchvision", "images-250x250", "images-250x250", 1.5, 3, 1, 1, False),
     ("images of 250x250, two threads against our one", "images-250x250", "images-250x250@1", None, 3, 2, 1, False),
+    *[(f"images of {size} to {goes} pixels, against torchvision", f"images-{size}-{goes}", f"images-{size}-{goes}", 2.0, 3, 1, 1, False)
+      for size, goes in (("375x500", 224), ("480x640", 224), ("350x350", 160), ("1080x1920", 224))],
     *[row for title, name in (("TriNet", "trinet"), ("LuNet", "lunet"), ("Inception-ResNet-v1", "inception-resnet-v1"), ("VGG16", "vgg16"))
       for row in ((f"{title} step, against eager", f"step-{name}", f"step-{name}", 1.5, 3, 1, 1, False),
                   (f"{title} step, against eager in channels_last", f"step-{name}", f"step-{name}-last", 1.0, 3, 1, 1, False),
@@ -73,10 +75,11 @@ def write_inputs(folder):
     save_file({"dist": dist.clamp(0, 4).double(), "same": same}, f"{folder}/lfw.safetensors")
     from PIL import Image
     random = np.random.default_rng(5)
-    for name, size in [("128x64", (128, 64)), ("250x250", (250, 250))]:
-        at = folder / "jpegs" / name
+    # MARS's and LFW's, VOC's and COCO's, VGGFace2's, a film's.
+    for size in [(128, 64), (250, 250), (375, 500), (480, 640), (350, 350), (1080, 1920)]:
+        at = folder / "jpegs" / f"{size[0]}x{size[1]}"
         at.mkdir(parents=True, exist_ok=True)
-        for i in range(300):
+        for i in range(300 if size[0] < 1000 else 30):
             # Smooth shapes with some grain, about as many bytes as photographs of the size.
             small = random.integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
             image = Image.fromarray(small).resize((size[1], size[0]), Image.BICUBIC)

@@ -24,7 +24,7 @@ use rankle::optim::{Optimizer, Rule};
 
 use rankle::device::autocast;
 use rankle::device::memory;
-use rankle::picture::decode;
+use rankle::picture::{decode, decode_for};
 use rankle::sampler::PkSampler;
 use rankle::tasks::embed::at_once;
 use rankle::transform::{Augment, Recipe};
@@ -141,13 +141,19 @@ fn lfw(folder: &Path, rounds: usize) -> Result<Value> {
 
 /// JPEGs in memory to normalised training views; `found` is images a second.
 fn images(folder: &Path, name: &str, rounds: usize) -> Result<Value> {
+    let (name, goes) = name.split_once('-').unwrap_or((name, ""));
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder.join("jpegs").join(name))
         .with_context(|| format!("no images of {name}"))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<_>>()?;
     paths.sort();
     let files: Vec<Vec<u8>> = paths.iter().map(std::fs::read).collect::<std::io::Result<_>>()?;
-    let recipe = Recipe::imagenet(256, 128);
+    // TriNet's training view; with a side, the square that the other papers' networks see.
+    let (recipe, augment) = match goes.parse() {
+        Ok(side) => (Recipe::imagenet(side, side), Augment::Flip),
+        Err(_) => (Recipe::imagenet(256, 128), Augment::CropFlip),
+    };
+    let size = if augment == Augment::Flip { (recipe.height, recipe.width) } else { recipe.enlarged() };
     let mut batch = vec![0_f32; files.len() * recipe.len()];
     let mut seed = 0;
     let mut broken = None;
@@ -156,7 +162,8 @@ fn images(folder: &Path, name: &str, rounds: usize) -> Result<Value> {
         let done: Result<()> = files.par_iter().zip(batch.par_chunks_exact_mut(recipe.len())).enumerate().try_for_each(
             |(i, (bytes, out))| {
                 let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed << 32 | i as u64);
-                recipe.train(&decode(bytes, "a benchmark's image")?, Augment::CropFlip, &mut rng, out);
+                let image = decode_for(bytes, "a benchmark's image", size)?;
+                recipe.train(&image, augment, &mut rng, out);
                 Ok(())
             },
         );

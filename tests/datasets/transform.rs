@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use image::RgbImage;
+use rand::Rng;
 use rankle::picture;
 use rankle::seed;
 use rankle::source::Source;
@@ -184,4 +185,50 @@ fn a_batch_holds_each_picture_at_its_own_address() {
     assert_eq!(Vec::<f32>::try_from(views.narrow(0, 10, 5).flatten(0, -1)).unwrap(), out);
     let missing = Source::from(std::path::PathBuf::from("nowhere/x.jpg"));
     assert!(line(recipe.test_batch([&missing], TestViews::Original)).contains("nowhere/x.jpg"));
+}
+
+/// Slopes, edges and grain, about as a photograph has them, of any size.
+fn scene(width: u32, height: u32) -> RgbImage {
+    let mut rng = seed::at(7, 0, 0);
+    RgbImage::from_fn(width, height, |x, y| {
+        let (u, v) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+        let shape = if (u - 0.4).hypot(v - 0.5) < 0.25 { 70. } else { 0. } + if u + 0.3 * v > 0.9 { 40. } else { 0. };
+        image::Rgb([0.2, 1.3, 2.9].map(|c: f64| {
+            let wave = 35. * (9. * u + 5. * v * c).sin();
+            (90. + shape + wave + 10. * (rng.random::<f64>() - 0.5)) as u8
+        }))
+    })
+}
+
+#[test]
+fn a_large_jpeg_is_decoded_small_for_a_small_input() {
+    let bytes = |width, height, quality| {
+        let mut bytes = Vec::new();
+        let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality);
+        scene(width, height).write_with_encoder(encoder).unwrap();
+        bytes
+    };
+    for (width, height, size) in [(1920, 1080, (224, 224)), (1440, 1080, (72, 96)), (1000, 600, (125, 200))] {
+        let bytes = bytes(width, height, 90);
+        let (whole, small) = (picture::decode(&bytes, "x").unwrap(), picture::decode_for(&bytes, "x", size).unwrap());
+        assert_eq!(small.dimensions(), (width / 2, height / 2));
+        let [whole, small] = [whole, small].map(|of| picture::resize(&of, size.0, size.1));
+        let gaps: Vec<u8> = whole.iter().zip(small.iter()).map(|(a, b)| a.abs_diff(*b)).collect();
+        let mean = gaps.iter().map(|&gap| f64::from(gap)).sum::<f64>() / gaps.len() as f64;
+        assert!(mean <= 2. && gaps.iter().all(|&gap| gap <= 8), "{width}: {mean}, {:?}", gaps.iter().max());
+        assert!(mean > 0., "decoded whole");
+    }
+    // Not far larger, or of odd sides: as decode has it.
+    for (width, height, size) in [(500, 375, (224, 224)), (640, 480, (101, 130)), (1001, 600, (60, 100))] {
+        let bytes = bytes(width, height, 90);
+        assert_eq!(picture::decode_for(&bytes, "x", size).unwrap(), picture::decode(&bytes, "x").unwrap());
+    }
+    // A file whose image lies on its side: height and width are the upright image's.
+    let exif = [b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0", &[6, 0, 0, 0, 0, 0, 0, 0][..]].concat();
+    let mut turned = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut turned);
+    image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+    scene(800, 400).write_with_encoder(encoder).unwrap();
+    assert_eq!(picture::decode_for(&turned, "x", (160, 80)).unwrap().dimensions(), (200, 400));
+    assert_eq!(picture::decode_for(&turned, "x", (80, 160)).unwrap().dimensions(), (400, 800));
 }

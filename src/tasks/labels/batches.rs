@@ -179,7 +179,7 @@ impl Batches {
     /// Where threads can't be started; an unreadable image is an error in its batch's place.
     pub fn load(self, steps: Range<u64>, machine: &Machine) -> Result<Loader<LabelBatch>> {
         let (world, device) = (machine.world.clone(), machine.device);
-        let reader = reader(&self.items, machine);
+        let reader = reader(&self.items, self.encoding, machine);
         Loader::new(steps, machine.workers, machine.workers + 1, move |t| {
             let chosen = self.passes.rows(t);
             let rows = match self.encoding {

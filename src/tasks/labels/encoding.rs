@@ -71,21 +71,24 @@ pub(super) fn source(item: &Item) -> Result<&Source> {
     }
 }
 
-/// Reads training images; with `--skip-unreadable` some may be left out.
-pub(super) fn reader(items: &Arc<[Item]>, machine: &Machine) -> Reader {
+/// Reads training images, to be seen as `encoding` says; with `--skip-unreadable` some may be left out.
+pub(super) fn reader(items: &Arc<[Item]>, encoding: Encoding, machine: &Machine) -> Reader {
     let own = items.clone();
-    Reader::new(items.len(), machine.skip_unreadable, move |row| source(&own[row])?.image())
+    Reader::new(items.len(), machine.skip_unreadable, move |row| match encoding {
+        Encoding::Images(recipe) => source(&own[row])?.image_for(recipe.enlarged()),
+        Encoding::Features(_) => Err(misfit(&own[row])),
+    })
 }
 
 /// The training items, with `--skip-unreadable` others in the places of those that cannot be used.
 ///
 /// # Errors
 /// Where none can be used.
-pub fn usable(items: &Arc<[Item]>, machine: &Machine) -> Result<Arc<[Item]>> {
+pub fn usable(items: &Arc<[Item]>, encoding: Encoding, machine: &Machine) -> Result<Arc<[Item]>> {
     if !machine.skip_unreadable {
         return Ok(items.clone());
     }
-    let rows = reader(items, machine).usable((0..items.len()).collect(), &[&|_, _, _| true])?;
+    let rows = reader(items, encoding, machine).usable((0..items.len()).collect(), &[&|_, _, _| true])?;
     Ok(rows.into_iter().map(|row| items[row].clone()).collect())
 }
 

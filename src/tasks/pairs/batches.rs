@@ -73,7 +73,7 @@ pub fn batches(
     run: &Run,
 ) -> Result<Loader<(u64, Tensor, Vec<usize>)>> {
     let (photos, seed) = (photos.clone(), run.seed);
-    let reader = people::reader(&photos, run);
+    let reader = people::reader(&photos, recipe, run);
     let (device, workers) = (run.machine.device, run.machine.workers);
     let (m, own) = (sampler.quadruplets(), run.world().shares(sampler.quadruplets(), 1)?.own());
     Loader::new(steps, workers, workers + 1, move |step| {

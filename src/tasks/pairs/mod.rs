@@ -188,7 +188,8 @@ impl Comparison {
         reid::can_be_scored(set)?;
         let test = reid::middle_photos(set);
         let compared = Compared::of(&test, self.matrix(network, &test.query, &test.gallery)?, draws, run.seed);
-        let training = self.distances(network, &set.train, &people::reader(&set.train, run), count, across)?;
+        let training =
+            self.distances(network, &set.train, &people::reader(&set.train, self.images.recipe, run), count, across)?;
         let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
         found.scores.extend(training.iter().flat_map(Distances::scores));
         found.report.answers(&compared.says());
