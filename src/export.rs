@@ -41,11 +41,13 @@ pub struct Exported {
 
 impl fmt::Display for Exported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.parameters + self.buffers {
+            0 => "the folded network".to_string(),
+            _ => format!("{} parameters and {} buffers", self.parameters, self.buffers),
+        };
         write!(
             f,
-            "exported {} parameters and {} buffers to {} ({:.1} MB); loaded again, its answers at batch sizes {BATCHES:?} differ by {:.1e} at most",
-            self.parameters,
-            self.buffers,
+            "exported {what} to {} ({:.1} MB); loaded again, its answers at batch sizes {BATCHES:?} differ by {:.1e} at most",
             self.path.display(),
             self.bytes as f64 / 1e6,
             self.worst
@@ -75,6 +77,29 @@ pub fn torchscript(
     about: &str,
     path: &Path,
 ) -> Result<Exported> {
+    written(vs, forward, examples, about, path, false)
+}
+
+/// [`torchscript`] of a network that is only run: its variables are constants, normalisations are folded into the
+/// convolutions before them, and nothing is left to train or to name.
+pub fn torchscript_folded(
+    vs: &VarStore,
+    forward: &dyn Fn(&[Tensor]) -> Tensor,
+    examples: &[Tensor],
+    about: &str,
+    path: &Path,
+) -> Result<Exported> {
+    written(vs, forward, examples, about, path, true)
+}
+
+fn written(
+    vs: &VarStore,
+    forward: &dyn Fn(&[Tensor]) -> Tensor,
+    examples: &[Tensor],
+    about: &str,
+    path: &Path,
+    fold: bool,
+) -> Result<Exported> {
     ensure!(!examples.is_empty(), "an export needs an example input");
     for example in examples {
         let (device, kind) = (example.device(), example.kind());
@@ -86,15 +111,15 @@ pub fn torchscript(
     variables.sort_by(|a, b| a.0.cmp(&b.0));
     let trained: std::collections::HashSet<_> = vs.trainable_variables().iter().map(Tensor::data_ptr).collect();
     let trainable = |tensor: &Tensor| trained.contains(&tensor.data_ptr());
-    let parameters = variables.iter().filter(|(_, tensor)| trainable(tensor)).count();
+    let parameters = variables.iter().filter(|(_, tensor)| !fold && trainable(tensor)).count();
 
     let (worst, bytes) = crate::files::atomically(path, |file| {
-        trace(&variables, &trainable, forward, examples, about, file)?;
+        trace(&variables, &trainable, forward, examples, (about, fold), file)?;
         weights::seal_zip(file, &mark(MODULE))?;
         let bytes = std::fs::metadata(file)?.len();
         Ok((check(vs, parameters, forward, examples, file)?, bytes))
     })?;
-    let buffers = variables.len() - parameters;
+    let buffers = if fold { 0 } else { variables.len() - parameters };
     Ok(Exported { path: path.to_path_buf(), parameters, buffers, bytes, worst })
 }
 
@@ -118,6 +143,7 @@ unsafe extern "C" {
         context: *mut c_void,
         about: *const c_char,
         path: *const c_char,
+        fold: i32,
         error: *mut c_char,
         room: usize,
     ) -> i32;
@@ -169,7 +195,7 @@ fn trace(
     trainable: &dyn Fn(&Tensor) -> bool,
     forward: &dyn Fn(&[Tensor]) -> Tensor,
     examples: &[Tensor],
-    about: &str,
+    (about, fold): (&str, bool),
     file: &Path,
 ) -> Result<()> {
     let names: Vec<CString> =
@@ -199,6 +225,7 @@ fn trace(
             (&raw mut context).cast(),
             about.as_ptr(),
             path.as_ptr(),
+            fold.into(),
             error.as_mut_ptr().cast(),
             error.len(),
         )

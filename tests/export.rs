@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rand::Rng;
-use rankle::export::{Exported, torchscript};
+use rankle::export::{Exported, torchscript, torchscript_folded};
 use rankle::models::layers::{Init, Scope};
 use rankle::models::{LuNet, Network, TriNet};
 use rankle::seed;
@@ -231,6 +231,29 @@ fn python_finds_all_of_lunet() {
     let net = LuNet::new(&Scope::root(&vs, 1), 64, 32, 4).unwrap();
     used(&vs);
     python_agrees(&vs, &net, [64, 32], &[]);
+}
+
+/// How often the code of a module normalises.
+fn normalisations(path: &Path) -> usize {
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    let names: Vec<String> = zip.file_names().filter(|name| name.ends_with(".py")).map(str::to_string).collect();
+    let text = |name: String| std::io::read_to_string(zip.by_name(&name).unwrap()).unwrap();
+    names.into_iter().map(text).map(|text| text.matches("batch_norm(").count()).sum()
+}
+
+#[test]
+fn a_folded_export_has_no_normalisations_and_nothing_to_train() {
+    let vs = VarStore::new(Device::Cpu);
+    let net = TriNet::new(&Scope::root(&vs, 1));
+    used(&vs);
+    let folder = tempfile::tempdir().unwrap();
+    let [plain, folded] = ["plain.pt", "folded.pt"].map(|name| folder.path().join(name));
+    let forward = |x: &[Tensor]| net.forward(&x[0], false);
+    torchscript(&vs, &forward, &[drawn(1, &[2, 3, 64, 32])], "{}", &plain).unwrap();
+    let found = torchscript_folded(&vs, &forward, &[drawn(1, &[2, 3, 64, 32])], "{}", &folded).unwrap();
+    assert_eq!((found.parameters, found.buffers), (0, 0));
+    assert!(found.worst <= 1e-5, "{found}"); // at other batch sizes too
+    assert_eq!((normalisations(&plain), normalisations(&folded)), (54, 0));
 }
 
 /// A linear layer of `[B, 4]` to `[B, 3]`.

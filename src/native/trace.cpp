@@ -10,8 +10,6 @@
 #include <fstream>
 #include <map>
 #include <memory>
-#include <stdexcept>
-#include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -86,7 +84,7 @@ void refuse_constants(const at::ArrayRef<torch::jit::Block*> blocks) {
 }
 
 void trace(const Variable* variables, size_t variable_count, const void* const* inputs, size_t input_count,
-           Forward forward, void* context, const char* about, const char* path) {
+           Forward forward, void* context, const char* about, const char* path, bool fold) {
   at::NoGradGuard no_grad;
   Node root;
   for (size_t i = 0; i < variable_count; ++i) {
@@ -141,6 +139,8 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
     }
     ++copy;
   }
+  // Variables become constants, and what comes of constants alone too: normalisations go into their convolutions.
+  if (fold) saved = torch::jit::freeze(saved);
   // Through memory: given a path, libtorch would put the temporary file's name into the archive; and its writer throws
   // from its destructor where the disk is full, which ends the process.
   std::ostringstream bytes;
@@ -158,9 +158,9 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
 // 0, or 1 with the first line of what went wrong in `error`, which has room for `room` bytes.
 extern "C" int32_t rankle_trace(const Variable* variables, size_t variable_count, const void* const* inputs,
                                 size_t input_count, Forward forward, void* context, const char* about, const char* path,
-                                char* error, size_t room) {
+                                int32_t fold, char* error, size_t room) {
   try {
-    trace(variables, variable_count, inputs, input_count, forward, context, about, path);
+    trace(variables, variable_count, inputs, input_count, forward, context, about, path, fold != 0);
     return 0;
   } catch (const c10::Error& e) {
     first_line(e.what_without_backtrace(), error, room);

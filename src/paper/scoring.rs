@@ -212,10 +212,14 @@ pub(crate) fn scored<P: Paper>(
     evaluate::<P>(&opened.nets(&run), data, into, how)
 }
 
-/// TorchScript with named parameters, compared with the network before it counts as written.
-pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Result<()> {
+/// TorchScript with named parameters, or folded, compared with the network before it counts as written.
+pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring, fold: bool) -> Result<()> {
     let at = nets.stand.folder(nets.at.to_path_buf());
-    let modules = P::modules(&nets.h.own, how)?;
+    let mut modules = P::modules(&nets.h.own, how)?;
+    if fold {
+        modules.iter_mut().for_each(|(_, file)| *file = file.replace(".pt", "-folded.pt"));
+    }
+    let write = if fold { export::torchscript_folded } else { export::torchscript };
     modules.iter().try_for_each(|(_, file)| outputs::check_module(&at.join(file)))?;
     let claim = nets.claim()?;
     for (part, file) in modules {
@@ -234,7 +238,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
         let answer = tch::no_grad(|| forward(&examples)).size();
         let step = (nets.stand != Stand::Published).then_some(step);
         let text = about.json(P::NAME, network.into_iter().collect(), step, &answer)?;
-        print(export::torchscript(&store, &forward, &examples, &text, &path)?)?;
+        print(write(&store, &forward, &examples, &text, &path)?)?;
         files::write_atomic(&path.with_extension("json"), text.as_bytes())?;
         print(format!("network: {}\n{about}", words.join(", ")))?;
         let json = path.with_extension("json");
@@ -245,5 +249,5 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring) -> Resu
 
 /// Exports the trained run at `at`.
 pub(crate) fn exported<P: Paper>(at: &Path, machine: &Machine, how: &P::Scoring) -> Result<()> {
-    with_run::<P>(at, machine.clone(), |nets| export_run(nets, how))
+    with_run::<P>(at, machine.clone(), |nets| export_run(nets, how, false))
 }

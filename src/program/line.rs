@@ -88,6 +88,9 @@ pub(super) struct Embed<S: Args> {
 pub(super) struct Export<S: Args> {
     #[command(flatten)]
     pub(super) made: Made,
+    /// Fold normalisations into the convolutions and all weights into constants: faster, and no longer to be trained (model-folded.pt)
+    #[arg(long, help_heading = Heading::Network)]
+    pub(super) fold: bool,
     #[command(flatten)]
     pub(super) machine: MachineFlags,
     #[command(flatten)]

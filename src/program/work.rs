@@ -183,7 +183,7 @@ pub(super) fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &Ar
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
     let rivals = P::rivals(&opened.h.own, &data, &nets, &found, &args.scoring, &run)?;
     results.show(&found.tables, &rivals)?;
-    paper::export_run(&nets, &args.scoring)
+    paper::export_run(&nets, &args.scoring, false)
 }
 
 /// What stands behind `evaluate --baselines`.
