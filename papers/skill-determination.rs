@@ -496,6 +496,9 @@ fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Re
     ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
     let out = args.out.as_deref().map(|out| check_out(out, task::RANKING)).transpose()?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
+    if args.videos != "drawn" {
+        nets.say_drawn();
+    }
     // A fold that lacks a trained stream is said and left out.
     let has = |&fold: &usize| h.streams.iter().filter(|&&stream| nets.has(&Part { fold, stream }.to_string())).count();
     let folds: Vec<usize> = match (how.fold, &h.folds) {

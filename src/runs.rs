@@ -1,26 +1,29 @@
 //! Runs by what their folders tell: the report of one, also while it trains, and several compared. No data are opened, no
 //! lock is taken, and of a run nothing is written but its report.
 
+mod compare;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::hyper;
-use crate::metrics::score;
-use crate::outputs::{self, check_out};
+use crate::outputs;
 use crate::paper::{self, Paper};
-use crate::report::{Report, Table, curves};
-use crate::results::{Results, number};
+use crate::report::{Table, curves};
+use crate::results::Results;
 use crate::run::board::now;
 use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, RESULTS, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
-use crate::say::{answer, foreign, line, moment, note, print, span};
+use crate::say::{answer, foreign, moment, note, print, span};
+
+pub(crate) use compare::compare;
 
 /// How far the training of a run, or of a part of it, has come.
 struct Progress {
@@ -92,6 +95,16 @@ impl Progress {
         self.kept.is_none_or(|kept| self.steps.is_some_and(|steps| kept < steps))
     }
 
+    /// The loss of its last log line.
+    fn loss(&self) -> Option<f64> {
+        self.line.get("mean").and_then(Value::as_f64).or_else(|| self.line.get("loss")?.as_f64())
+    }
+
+    fn value(&self) -> Value {
+        let Progress { part, step, steps, line, timing, warnings, .. } = self;
+        json!({"part": part, "step": step, "steps": steps, "line": line, "timing": timing, "warnings": warnings})
+    }
+
     /// As a row of a table, of a run that `trains` or that nobody trains.
     fn row(&self, trains: bool) -> Vec<String> {
         let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_f64);
@@ -103,7 +116,7 @@ impl Progress {
             self.part.clone(),
             self.step.to_string(),
             dash(self.steps.map(|steps| steps.to_string())),
-            dash(number(&self.line, "mean").or(number(&self.line, "loss")).map(|loss| format!("{loss:.4}"))),
+            dash(self.loss().map(|loss| format!("{loss:.4}"))),
             dash(number(&self.line, "active").map(|share| format!("{:.0}%", 100. * share))),
             dash(number(&self.timing, "images_per_second").map(|speed| format!("{speed:.0}"))),
             dash(left.map(|(left, time)| match left {
@@ -223,10 +236,8 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         outputs::check(&path, P::NAME)?;
         page.write(&path)?;
     }
-    let logged = progress.iter().map(|part| json!({"part": part.part, "step": part.step, "steps": part.steps, "line": part.line, "timing": part.timing, "warnings": part.warnings}));
-    answer(
-        &json!({"run": shown(at), "report": shown(&path), "state": word, "says": sentence, "parts": logged.collect::<Vec<_>>()}),
-    )?;
+    let parts: Vec<Value> = progress.iter().map(Progress::value).collect();
+    answer(&json!({"run": shown(at), "report": shown(&path), "state": word, "says": sentence, "parts": parts}))?;
     if !table.rows.is_empty() {
         print(&table)?;
     }
@@ -236,160 +247,8 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     print(format!("report: {}", path.display()))
 }
 
-/// A run among several.
-struct One {
-    name: String,
-    at: PathBuf,
-    /// Every flag, those of scoring among them, and what of the machine may change the outcome.
-    facts: Map<String, Value>,
-    results: Option<Results>,
-    /// Scores on other data, and of other weights: the folders below, and what stands in them.
-    others: Vec<(String, Results)>,
-}
-
 /// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`].
 fn scores(at: &Path, of: &Path, run: &Config) -> Result<Option<Results>> {
     Results::check_run(at, &run.paper, &run.mark(), &checkpoint::known(of))?;
     Results::read(at)
-}
-
-/// The scores in the folders below that of a run, `of`. Users put folders there too: what is not of the run, or is no longer as it
-/// was written, is passed over.
-fn others(of: &Path, run: &Config) -> Vec<(String, Results)> {
-    let (mut all, paper) = (Vec::new(), &run.paper);
-    for entry in std::fs::read_dir(of).into_iter().flatten().flatten() {
-        let (at, file) = (entry.path(), entry.path().join(RESULTS));
-        if Results::are_ours(&file, paper) {
-            let name = entry.file_name().to_string_lossy().replacen("on-", "on ", 1);
-            match scores(&at, of, run) {
-                Ok(found) => all.extend(found.map(|found| (name, found))),
-                Err(error) => note(format!("{error:#}: passed over")),
-            }
-        } else if file.exists() {
-            note(format!("{} does not say that it is of {paper}, or is damaged: passed over", file.display()));
-        }
-    }
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    all
-}
-
-/// Compares runs of a paper: prints what differs and the scores beside each other, and writes both with the curves over each
-/// other into the page `out`.
-///
-/// # Errors
-/// Where one is no run of the paper, and where the page cannot be written or something else is there.
-pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
-    let title = format!("{}: runs compared", P::NAME);
-    let (given, out) = (out, check_out(out, &title)?);
-    let mut all: Vec<One> = Vec::new();
-    for at in runs {
-        let config = Config::read(at)?;
-        paper::check_run::<P>(at, &config)?;
-        checkpoint::check_logs(at)?;
-        let same = |one: &One| one.at.canonicalize().ok() == at.canonicalize().ok();
-        ensure!(!all.iter().any(same), hyper::usage(anyhow!("{} comes twice: say other runs", at.display())));
-        let (results, others) = (scores(at, at, &config)?, others(at, &config));
-        let last = at.canonicalize().ok().and_then(|at| Some(at.file_name()?.to_string_lossy().into_owned()));
-        let mut facts = config.flags;
-        if let Some(results) = &results {
-            facts.extend(results.scoring.clone());
-        } else if parts(at)?.iter().any(|(_, folder)| checkpoint::exists(folder)) {
-            note(format!("{0} has no scores yet: {1} evaluate --run {0}", at.display(), P::NAME));
-        } else {
-            note(format!("{} has no scores and no checkpoint yet", at.display()));
-        }
-        facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps" && name != "parts"));
-        all.push(One { name: last.unwrap_or_default(), at: at.clone(), facts, results, others });
-    }
-    let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
-    for one in all.iter_mut().filter(|one| names.iter().filter(|name| **name == one.name).count() > 1) {
-        one.name = one.at.display().to_string();
-    }
-    let head = |first: &[&str]| -> Vec<String> {
-        first.iter().map(ToString::to_string).chain(all.iter().map(|one| one.name.clone())).collect()
-    };
-    let row = |first: &[String], cell: &dyn Fn(&One) -> Option<String>| -> Vec<String> {
-        first.iter().cloned().chain(all.iter().map(|one| cell(one).unwrap_or("–".into()))).collect()
-    };
-
-    let held_out = |one: &One| one.facts.get("validation").is_some_and(|count| *count != 0 && !count.is_null());
-    if all.iter().any(|one| held_out(one) && one.facts.get("seed") != all[0].facts.get("seed")) {
-        note("who is held out (--validation) follows from --seed: these runs' scores are of different people");
-    }
-
-    let mut differs = Table { head: head(&["flag"]), rows: Vec::new() };
-    let (mut names, mut scores, mut claims) = (Vec::new(), Vec::new(), Vec::new());
-    for one in &all {
-        names.extend(one.facts.keys().filter(|name| !names.contains(*name)).cloned().collect::<Vec<_>>());
-        if let Some(results) = &one.results {
-            scores.extend(
-                results
-                    .scores
-                    .iter()
-                    .filter(|(name, _)| !scores.contains(name))
-                    .map(|(name, _)| name.clone())
-                    .collect::<Vec<_>>(),
-            );
-            let known = |claims: &[(String, f64)], what: &String| claims.iter().any(|(known, _)| known == what);
-            let new = results.claims.iter().filter(|claim| claim.ours.is_some() && !known(&claims, &claim.what));
-            claims.extend(new.map(|claim| (claim.what.clone(), claim.paper)).collect::<Vec<_>>());
-        }
-    }
-    // How a run will be scored it does not say.
-    let scoring =
-        |name: &String| all.iter().any(|one| one.results.iter().any(|found| found.scoring.contains_key(name)));
-    let differ = |name: &&String| {
-        let mut facts =
-            all.iter().filter(|one| one.results.is_some() || !scoring(name)).map(|one| one.facts.get(*name));
-        facts.next().is_some_and(|first| facts.any(|other| other != first))
-    };
-    for name in names.iter().filter(differ) {
-        differs.rows.push(row(std::slice::from_ref(name), &|one| one.facts.get(name).map(typed_as)));
-    }
-    let of =
-        |cell: &dyn Fn(&Results) -> Option<String>, first: &[String]| row(first, &|one| cell(one.results.as_ref()?));
-    let mut beside = Table { head: head(&["score"]), rows: Vec::new() };
-    beside.rows.push(of(&|results| Some(results.data.clone()), &["data".into()]));
-    beside.rows.push(of(&|results| Some(results.step.to_string()), &["steps".into()]));
-    for name in &scores {
-        beside
-            .rows
-            .push(of(&|results| Some(format!("{:.4}", score(&results.scores, name)?)), std::slice::from_ref(name)));
-    }
-    let mut elsewhere = Table { head: head(&["where", "score"]), rows: Vec::new() };
-    let mut known: Vec<[String; 2]> = Vec::new();
-    for (place, results) in all.iter().flat_map(|one| &one.others) {
-        let new = results.scores.iter().map(|(name, _)| [place.clone(), name.clone()]);
-        known.extend(new.filter(|row| !known.contains(row)).collect::<Vec<_>>());
-    }
-    for [place, name] in &known {
-        let of = |one: &One| score(&one.others.iter().find(|(known, _)| known == place)?.1.scores, name);
-        elsewhere.rows.push(row(&[place.clone(), name.clone()], &|one| Some(format!("{:.4}", of(one)?))));
-    }
-    let mut paper = Table { head: head(&["what", "paper"]), rows: Vec::new() };
-    for (what, theirs) in &claims {
-        let ours = |results: &Results| results.claims.iter().find(|claim| claim.what == *what)?.ours;
-        let first = [what.clone(), number(*theirs, *theirs)];
-        paper.rows.push(of(&|results| Some(number(ours(results)?, *theirs)), &first));
-    }
-
-    let flags: Vec<&str> = differs.rows.iter().map(|row| &*row[0]).collect();
-    let says = match flags[..] {
-        [] => "No flag of these runs differs.".to_string(),
-        _ => format!("These runs differ in {}.", flags.join(", ")),
-    };
-    let mut page = Report::new(&title, P::CITATION);
-    page.answers(&says);
-    page.facts(&all.iter().map(|one| (one.name.clone(), one.at.display().to_string())).collect::<Vec<_>>());
-    let tables =
-        [("What differs", differs), ("Scores", beside), ("Other scores", elsewhere), ("Beside the paper", paper)];
-    let tables: Vec<_> = tables.into_iter().filter(|(_, table)| !table.rows.is_empty()).collect();
-    tables.iter().for_each(|(title, table)| page.table(title, "", table));
-    curves(&mut page, &all.iter().map(|one| (one.name.as_str(), one.at.as_path())).collect::<Vec<_>>())?;
-    page.write(&out)?;
-    let told = |one: &One| json!({"run": shown(&one.at), "facts": one.facts, "results": one.results, "others": one.others.iter().cloned().collect::<BTreeMap<_, _>>()});
-    answer(&json!({"page": shown(&out), "says": says, "runs": all.iter().map(told).collect::<Vec<_>>()}))?;
-    print(line(&says))?;
-    tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))?;
-    print(format!("page: {}", given.display()))
 }

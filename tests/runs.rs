@@ -355,6 +355,35 @@ fn runs_are_compared_by_what_differs() {
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON alone");
     assert_eq!((&said["runs"][0]["facts"]["people"], &said["runs"][1]["facts"]["seed"]), (&json!(3), &json!(2)));
     assert!(said["runs"][0]["results"]["scores"].is_object() && said["runs"][1]["results"].is_null());
+    assert_eq!((&said["best"], &said["runs"][1]["parts"][0]["step"]), (&json!({}), &json!(4)));
+    // What to type where there are no scores, and how far such runs are.
+    let says = said["says"].as_str().expect("a text");
+    assert!(says.ends_with(&format!("b/run has no scores yet: {} evaluate --run {b}", "sixth")), "{says}");
+    let shown = place.read("page.html");
+    has(&shown, &format!("evaluate --run {b}</p>|<h2>Training|<td>last loss</td><td class=\"number\">"));
+    // Of most scores more is better, of some less, of a spread neither; and none of those on other data.
+    place.good("evaluate @b/run");
+    let scored = |run: &str, data: &str, scores: serde_json::Value| {
+        let file = format!("{run}/results.json");
+        let mut results = place.json(&file);
+        (results["data"], results["scores"]) = (json!(data), scores);
+        write_json(&place.path(&file), "scores", &results).expect("written");
+        let said = place.good(&format!("compare {a} {b} --out {out} --json"));
+        serde_json::from_str::<serde_json::Value>(&said).expect("JSON alone")
+    };
+    scored("run", "x", json!({"accuracy": 0.9, "EER": 0.2, "accuracy SEM": 0.01, "AUC": 0.5}));
+    let said = scored("b/run", "x", json!({"accuracy": 0.8, "EER": 0.1, "accuracy SEM": 0.02, "AUC": 0.5}));
+    assert_eq!(said["best"], json!({"accuracy": [a], "EER": [b]}));
+    has(said["says"].as_str().expect("a text"), &format!("By accuracy, {a} is best: 0.9000, then {b}: 0.8000."));
+    let cells = |a: &str, b: &str| format!("<td class=\"number\">{a}</td><td class=\"number\">{b}</td>");
+    let rows = [("* 0.9000", "0.8000"), ("0.2000", "* 0.1000"), ("0.0100", "0.0200"), ("0.5000", "0.5000")];
+    let rows = rows.map(|(a, b)| cells(a, b)).join("|");
+    has(&place.read("page.html"), &format!("{rows}|* marks the best run: the highest score, of EER the lowest."));
+    let said = scored("b/run", "y", json!({"accuracy": 0.8}));
+    assert_eq!(said["best"], json!({}));
+    has(said["says"].as_str().expect("a text"), "of different data");
+    fs::remove_file(place.path("b/run/results.json")).expect("removed");
+    place.write("run/results.json", &whole);
     place.write("mine.html", "<!DOCTYPE html>mine");
     for name in ["mine.html", "run/report.html"] {
         let before = place.read(name);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tch::nn::VarStore;
 
-use super::Paper;
+use super::{Brings, Paper};
 use crate::device::machine::Machine;
 use crate::files::{self, Held};
 use crate::hyper::{self, All, Flags, Heading, Hyper};
@@ -20,7 +20,7 @@ use crate::run::{
     folder::{self, UNTRAINED, check_ours},
     history, session,
 };
-use crate::say::{one_line, say};
+use crate::say::{note, one_line, say};
 use crate::tasks::kept::Kept;
 use crate::weights::{self, Files, Published};
 use crate::{catalog, verbs};
@@ -218,6 +218,17 @@ impl<P: Paper> Nets<'_, P> {
             "program": program, "command": words, "weights": one(json!(weights)), "weights_blake3": one(json!(hashes)),
             "detector_blake3": detector.map(|(_, hash)| hash), "network": network, "scoring": how,
         })
+    }
+
+    /// Says where the network was trained on drawn data that it knows nothing of what a user brings.
+    pub fn say_drawn(&self) {
+        if hyper::shown(self.h, "data") == "drawn" {
+            let what = if P::BRINGS == Brings::Images { "photos" } else { "videos" };
+            let weights = if P::PUBLISHED { ", or give published weights by --weights and --net" } else { "" };
+            note(format!(
+                "this run was trained on drawn data: what it says of real {what} means nothing. Train one with train --data DIR{weights}"
+            ));
+        }
     }
 
     /// The same networks as training found them.

@@ -37,8 +37,17 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
     };
     let asked = Asked {
         paper: (P::NAME, P::CITATION),
-        embed: &|photos, sides| P::embed(&opened.h.own, &nets, &brought(photos, sides), &how, &run),
-        compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
+        embed: &|photos, sides| {
+            nets.say_drawn();
+            P::embed(&opened.h.own, &nets, &brought(photos, sides), &how, &run)
+        },
+        compare: &|query, gallery| {
+            // Asked without photos whether it compares at all.
+            if !query.is_empty() {
+                nets.say_drawn();
+            }
+            P::search(&nets, [query, gallery], &how, &run)
+        },
         metric: (P::METRIC)(&opened.h.own),
         skip_unreadable: args.keeping.skip_unreadable,
         made: &|| nets.made(&how),
@@ -142,6 +151,9 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         of.extend(full.map(|full| ("data".to_string(), Value::from(full.to_string_lossy()))));
         of
     });
+    if nets.elsewhere.as_ref().and_then(|of| of.get("data")).is_some_and(|data| data != "drawn") {
+        nets.say_drawn();
+    }
     let (results, found) = paper::evaluate::<P>(&nets, &data, &at, &args.scoring)?;
     data.notes().iter().for_each(|text| note(brief(text)));
     results.show(&found.tables, &[])
@@ -220,6 +232,9 @@ pub(super) fn embed_verb<P: Paper>(args: Embed<P::Scoring>, of: &ArgMatches) -> 
     let folder = args.keeping.folder(beside.into(), &paths)?;
     let kept = (!photos.is_empty()).then(|| nets.kept(folder, &args.scoring));
     let of = Brought { paths, photos, features: true, kept, ..Brought::default() };
+    if of.paths != [PathBuf::from("drawn")] {
+        nets.say_drawn();
+    }
     let mut found = P::embed(&opened.h.own, &nets, &of, &args.scoring, &run)?;
     found.metadata.push(("made".into(), nets.made(&args.scoring).to_string()));
     embed::write(&out, &found)?;

@@ -16,6 +16,7 @@ pub use curves::curves;
 pub(crate) use page::within;
 
 use crate::files::UNKNOWN;
+use crate::say::plural;
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]
@@ -35,9 +36,12 @@ impl Table {
     }
 }
 
+/// Before a cell that is the best of its row.
+pub const BEST: &str = "* ";
+
 /// Whether a cell reads as a number, and so stands to the right.
 fn is_number(cell: &str) -> bool {
-    cell.trim_end_matches('%').parse::<f64>().is_ok()
+    cell.trim_start_matches(BEST).trim_end_matches('%').parse::<f64>().is_ok()
 }
 
 impl fmt::Display for Table {
@@ -158,10 +162,11 @@ impl Report {
         self.lead = (numbers.to_vec(), sentence.into());
     }
 
-    /// [`Report::lead`] of counts.
-    pub fn counts(&mut self, counts: &[(&str, usize)]) {
-        let numbers = counts.iter().map(|(name, count)| (name.to_string(), count.to_string(), String::new()));
-        self.lead(&numbers.collect::<Vec<_>>(), "");
+    /// [`Report::lead`] of counts, each with what it is of: of one, and of several.
+    pub fn counts(&mut self, counts: &[(&str, &str, usize)]) {
+        let of =
+            |&(one, many, count): &(_, _, usize)| (plural(count, one, many).into(), count.to_string(), String::new());
+        self.lead(&counts.iter().map(of).collect::<Vec<_>>(), "");
     }
 
     /// A paragraph.

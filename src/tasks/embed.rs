@@ -191,9 +191,9 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
 /// What it is that is written.
 const MADE: &str = "embeddings";
 
-/// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array "names"; or as .csv, a
-/// line a row, its name first, a column a number, called by its class where it is of one, with the metadata in a .json of its
-/// name. Which, the file's ending says.
+/// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array of texts "names" and one for
+/// each entry of the metadata; or as .csv, a line a row, its name first, a column a number, called by its class where it is of
+/// one, with the metadata in a .json of its name. Which, the file's ending says.
 pub fn write(out: &Path, rows: &Rows) -> Result<()> {
     match ending(out) {
         Some("csv") => outputs::write_list(
@@ -228,7 +228,9 @@ pub fn write(out: &Path, rows: &Rows) -> Result<()> {
         ),
         Some("npz") => {
             let mut texts = vec![("names", rows.names.clone())];
-            texts.extend(rows.metadata.iter().filter_map(|(name, _)| Some((name.as_str(), rows.texts(name)?))));
+            // What is no list is a text: of one, such as what made it.
+            let list = |name: &str, text: &String| rows.texts(name).unwrap_or_else(|| vec![text.clone()]);
+            texts.extend(rows.metadata.iter().map(|(name, text)| (name.as_str(), list(name, text))));
             crate::weights::save_npz(out, &texts, &rows.tensors, &mark(MADE))
         }
         _ => {

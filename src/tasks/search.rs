@@ -16,7 +16,7 @@ use crate::datasets::{self, Photo};
 use crate::outputs::hold_folder;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
-use crate::say::{count, line, plural, print, thousands};
+use crate::say::{count, line, print, thousands};
 
 /// `search`.
 pub const SEARCH: Use = Use {
@@ -99,9 +99,9 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let mut report = Report::new(PAGE.1, asked.paper.1);
     report.answers(&says);
     report.counts(&[
-        (plural(query.len(), "query", "queries"), query.len()),
-        ("photos searched", gallery.len()),
-        ("answers a query", top),
+        ("query", "queries", query.len()),
+        ("photo searched", "photos searched", gallery.len()),
+        ("answer a query", "answers a query", top),
     ]);
     report.gallery(
         "Queries and their nearest photos",

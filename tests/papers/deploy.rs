@@ -112,9 +112,13 @@ fn numpy_reads_what_embed_writes() {
     for end in ["npz", "safetensors"] {
         place.good(&format!("embed @run --images @photos --out @x.{end}"));
     }
-    let script = "import numpy, sys; z = numpy.load(sys.argv[1]); print(list(z['names']), z['embeddings'].shape, z['embeddings'][2, 5])";
+    let script = "import json, numpy, sys; z = numpy.load(sys.argv[1]); made = json.loads(z['made'].item())\n\
+                  print(list(z['names']), z['embeddings'].shape, made['program'], made['weights_blake3'], z['embeddings'][2, 5])";
     let Some(said) = asked("numpy", &["-c", script, &place.text("x.npz")]) else { return };
-    has(&said, "é0.png|é2.png|(3, 128)");
+    has(&said, "é0.png|é2.png|(3, 128)|triplet-reid 0.");
+    let metadata = rankle::weights::metadata(&place.path("x.safetensors")).expect("metadata");
+    let made: serde_json::Value = serde_json::from_str(metadata["made"].as_str().expect("a text")).expect("JSON");
+    has(&said, made["weights_blake3"].as_str().expect("a hash"));
     let number: f64 = said.trim().rsplit(' ').next().and_then(|text| text.parse().ok()).expect("a number");
     let ours = &rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1;
     crate::common::close(number, ours.double_value(&[2, 5]), 1e-6);

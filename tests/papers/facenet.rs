@@ -378,7 +378,10 @@ fn people_are_clustered_and_found() {
     fs::copy(place.path("two/P30/P30_0002.png"), place.path("photos/one.png")).expect("copied");
     let said = place.good("cluster @run --images @photos --out @out --link @long --cluster-cut 0.00001");
     has(&said, "8 photos show 2 people seen twice or more and 1 person seen once");
-    has(&place.read("out/report.html"), "<details>|1 of 1 person, each with|one.png · person ");
+    has(
+        &place.read("out/report.html"),
+        "<details>|<b>1</b>person seen once|1 of 1 person, each with|one.png · person ",
+    );
     let names =
         fs::read_dir(place.path("long/person-0001")).expect("a folder").flatten().map(|entry| entry.file_name());
     assert!(names.map(|name| name.into_string().expect("whole letters")).any(|name| name.ends_with("éé.png")));

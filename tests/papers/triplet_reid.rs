@@ -7,6 +7,7 @@ use std::process::Stdio;
 use image::{Rgb, RgbImage};
 use rand::Rng;
 
+use super::DRAWN;
 use crate::common::{Place, Program, has};
 
 /// Photos of `people` people, `shots` each, in a plain tree: a colour a person, noise a photo.
@@ -322,6 +323,10 @@ fn search_finds_the_nearest_and_keeps_what_it_saw() {
         let name = found[1]["answers"][0]["photo"].as_str().expect("a name");
         assert!(known == 4 && name.ends_with("copy/4.png"), "{found}");
     }
+    // What it was trained on are no photos, and people of such.
+    tree(&place.path("own"), 4, 3);
+    let scored = place.command("evaluate @run --data @own --views original").output().expect("starts");
+    has(&String::from_utf8_lossy(&scored.stderr), DRAWN);
     // A folder is embedded once, whatever verb asks.
     place.good("embed @run --images @gallery --out @rows.npz --kept @out/kept");
     assert!(!place.path("rows.npz.kept").exists());

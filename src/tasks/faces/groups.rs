@@ -23,8 +23,8 @@ use crate::tasks::Rows;
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use crate::tasks::kept::full;
 
-/// Squared distance up to which two faces are one person's, where no flag says it (Figure 1).
-const CUT: f64 = 1.1;
+/// Squared distance up to which two faces are one person's, where neither a flag nor pairs say it (Figure 1).
+pub(super) const CUT: f64 = 1.1;
 
 /// `cluster`.
 pub const CLUSTER: Use = Use {
@@ -126,14 +126,19 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     print(&says)?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
     report.answers(&says);
-    report.counts(&[("photos", count), ("people seen twice or more", several), ("people seen once", once.len())]);
+    report.counts(&[
+        ("photo", "photos", count),
+        ("person seen twice or more", "people seen twice or more", several),
+        ("person seen once", "people seen once", once.len()),
+    ]);
     let strips = strips(&people[..several], &rows.photos, PICTURES - once.len().min(ONCE))?;
     let shown = strips.iter().map(|strip| strip.tiles.len()).sum::<usize>();
     report.gallery(
         "People",
         &format!(
-            "A strip a person, the most photos first; {} of {several} people, {shown} of their photos.",
-            strips.len()
+            "A strip a person, the most photos first; {} of {}, {shown} of their photos.",
+            strips.len(),
+            say::count(several, "person")
         ),
         &strips,
     );
@@ -284,7 +289,11 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     gallery.extend(rows_of(&shown, "from rank"));
     let mut report = Report::new(PAGE.1, asked.paper.1);
     report.answers(&says);
-    report.counts(&[("photos searched", order.len()), ("below the cut", near), ("photos of the person", first)]);
+    report.counts(&[
+        ("photo searched", "photos searched", order.len()),
+        ("below the cut", "below the cut", near),
+        ("photo of the person", "photos of the person", first),
+    ]);
     report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
     write_folder(asked, &flags.out, FILE, value, &rows, report)
 }

@@ -363,7 +363,7 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
         return Ok(());
     }
     let x = x.index_select(0, &index(rows.iter().copied()));
-    let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(1.1);
+    let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(groups::CUT);
     let of = linked(&x, cut, clustering::SHARED, world)?;
     let found = of.iter().max().map_or(0, |most| most + 1);
     let k_means = clustering::k_means_shared(&x, known, seed, 100, world)?;

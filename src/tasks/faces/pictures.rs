@@ -132,7 +132,7 @@ fn wrong_pairs(report: &mut Report, set: &FaceSet, judged: &Judged) -> Result<()
 fn strips(report: &mut Report, set: &FaceSet, clusters: &Clusters) -> Result<()> {
     let mut members: BTreeMap<usize, Vec<&Photo>> = BTreeMap::new();
     clusters.of.iter().zip(&clusters.rows).for_each(|(&of, &row)| members.entry(of).or_default().push(&set.test[row]));
-    let mut members: Vec<Vec<&Photo>> = members.into_values().filter(|photos| photos.len() > 1).collect();
+    let (mut members, alone): (Vec<_>, Vec<_>) = members.into_values().partition(|photos| photos.len() > 1);
     members.sort_by_key(|photos| std::cmp::Reverse(photos.len()));
     let row = |photos: &Vec<&Photo>| -> Result<GalleryRow> {
         let mut votes = BTreeMap::new();
@@ -146,8 +146,9 @@ fn strips(report: &mut Report, set: &FaceSet, clusters: &Clusters) -> Result<()>
     report.gallery(
         "Clusters",
         &format!(
-            "The largest clusters, up to {} images of each; framed red where the person is not the cluster's most frequent one.",
-            CLUSTERS.1
+            "The largest clusters, up to {} images of each, framed red where the person is not the cluster's most frequent one; {} by themselves.",
+            CLUSTERS.1,
+            count(alone.len(), "image")
         ),
         &rows,
     );

@@ -123,7 +123,11 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     print(&sentence)?;
     print(&table)?;
     report.answers(&sentence);
-    report.counts(&[("photos", tags.len()), ("without a label", bare), ("classes", classes.len())]);
+    report.counts(&[
+        ("photo", "photos", tags.len()),
+        ("without a label", "without a label", bare),
+        ("class", "classes", classes.len()),
+    ]);
     report.facts(&[("labels are".into(), says(decision).into()), ("count is".into(), COUNT.into())]);
     report.table("How often each label is given", "", &table);
     report.gallery(
