@@ -288,7 +288,7 @@ impl Paper for Facenet {
     fn plan(h: &Flags, _: &FaceSet, _: &str, run: &Run) -> Result<Plan> {
         let (share, chunks, _) = h.chunks(run);
         ensure!(
-            chunks == 1 || !run.machine.sync_batch_norm,
+            chunks == 1 || !run.machine.training.sync_batch_norm,
             "--sync-batch-norm: shares of {share} faces come in {chunks} chunks, which are not the same number everywhere: say --chunk {share} or more, or more processes"
         );
         let rule = match h.optimiser {

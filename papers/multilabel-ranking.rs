@@ -315,7 +315,7 @@ impl Paper for MultilabelRanking {
     fn train(h: &Flags, data: &LabelData, _: &str, net: &LabelSystem, session: &mut Session, run: &Run) -> Result<()> {
         let (world, device, all) = (run.world(), run.machine.device, session.steps());
         let (order, order2) = (passes(h, data, run, "order"), passes(h, data, run, "order 2"));
-        order.check(world, h.net == Small && !run.machine.sync_batch_norm)?;
+        order.check(world, h.net == Small && !run.machine.training.sync_batch_norm)?;
         let first = h.epochs * order.batches();
 
         // Label prediction: the ranking loss on f.

@@ -15,12 +15,16 @@ fn entries() -> impl Iterator<Item = &'static Value> {
     ["sets", "weights"].into_iter().filter_map(|kind| LIST[kind].as_array()).flatten()
 }
 
+fn entry(name: &str) -> Option<&'static Value> {
+    entries().find(|entry| entry["name"] == name)
+}
+
 /// The command that gets a data set or weights by their name in the list: `scripts/fetch NAME`.
 ///
 /// # Panics
 /// For a name that is not in the list: a mistake in the code that says it.
 pub fn fetch(name: &str) -> String {
-    assert!(entries().any(|entry| entry["name"] == name), "{name} is not in data/datasets.json");
+    assert!(entry(name).is_some(), "{name} is not in data/datasets.json");
     format!("scripts/fetch {name}")
 }
 
@@ -29,8 +33,8 @@ pub fn fetch(name: &str) -> String {
 /// # Panics
 /// For a name that is not in the list: a mistake in the code that says it.
 pub fn title(name: &str) -> &'static str {
-    let entry = entries().find(|entry| entry["name"] == name);
-    entry.and_then(|entry| entry["title"].as_str()).unwrap_or_else(|| panic!("{name} is not in data/datasets.json"))
+    let title = entry(name).and_then(|entry| entry["title"].as_str());
+    title.unwrap_or_else(|| panic!("{name} is not in data/datasets.json"))
 }
 
 /// Where weights lie by their name in the list: `data/weights/...`.
@@ -38,16 +42,19 @@ pub fn title(name: &str) -> &'static str {
 /// # Panics
 /// For a name that is not in the list: a mistake in the code that says it.
 pub fn file(name: &str) -> &'static str {
-    let entry = entries().find(|entry| entry["name"] == name);
-    entry
-        .and_then(|entry| entry["file"].as_str())
-        .unwrap_or_else(|| panic!("{name} is no weights of data/datasets.json"))
+    let file = entry(name).and_then(|entry| entry["file"].as_str());
+    file.unwrap_or_else(|| panic!("{name} is no weights of data/datasets.json"))
 }
 
 /// The command that gets what belongs at `path`, where the list knows a folder or file of that name: `data/MARS`,
 /// `MARS/info` and `weights/resnet50-0676ba61.pth` are known wherever they lie.
 pub fn fetch_for(path: &Path) -> Option<String> {
     name_for(path).map(fetch)
+}
+
+/// The name in the list of a file by its own name, in whatever folder it lies; as [`name_for`].
+pub fn name_of(file: &Path) -> Option<&'static str> {
+    name_for(Path::new(file.file_name()?))
 }
 
 /// The name in the list of what belongs at `path`, as [`fetch_for`] knows it.
@@ -64,7 +71,7 @@ pub fn name_for(path: &Path) -> Option<&'static str> {
 
 /// The BLAKE3 hash of a file of weights, by its name in the list; None where the list has none.
 pub fn blake3(name: &str) -> Option<&'static str> {
-    entries().find(|entry| entry["name"] == name)?["becomes"]["blake3"].as_str()
+    entry(name)?["becomes"]["blake3"].as_str()
 }
 
 /// What to do about a folder of images that is not there or not whole, to end an error with.
@@ -86,8 +93,7 @@ pub fn count(name: &str, what: &str) -> usize {
 
 /// As [`count`], for what the list may not have.
 pub fn known_count(name: &str, what: &str) -> Option<usize> {
-    let entry = entries().find(|entry| entry["name"] == name)?;
-    Some(entry["counts"].pointer(&format!("/{what}"))?.as_u64()? as usize)
+    Some(entry(name)?["counts"].pointer(&format!("/{what}"))?.as_u64()? as usize)
 }
 
 /// A list of published counts: `counts("cuhk03", "people")`, by pair of cameras.
@@ -95,8 +101,7 @@ pub fn known_count(name: &str, what: &str) -> Option<usize> {
 /// # Panics
 /// As [`count`].
 pub fn counts(name: &str, what: &str) -> Vec<usize> {
-    let entry = entries().find(|entry| entry["name"] == name);
-    let found = entry.and_then(|entry| entry["counts"][what].as_array());
+    let found = entry(name).and_then(|entry| entry["counts"][what].as_array());
     let found = found.unwrap_or_else(|| panic!("{name} has no counts {what} in data/datasets.json"));
     found.iter().filter_map(Value::as_u64).map(|count| count as usize).collect()
 }
@@ -116,8 +121,7 @@ pub fn lacks(name: &str, title: &str, under: &str, has: impl Fn(&str) -> bool) -
 /// # Panics
 /// As [`count`].
 pub fn sample(name: &str) -> Vec<&'static str> {
-    let entry = entries().find(|entry| entry["name"] == name);
-    let names = entry.and_then(|entry| entry["check"]["names"].as_array());
+    let names = entry(name).and_then(|entry| entry["check"]["names"].as_array());
     let names = names.unwrap_or_else(|| panic!("{name} has no sample of names in data/datasets.json"));
     names.iter().filter_map(Value::as_str).collect()
 }

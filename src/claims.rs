@@ -11,7 +11,6 @@ use crate::hyper::{self, All, Hyper, Sets};
 use crate::metrics;
 use crate::tasks::Data;
 
-/// Names and scores.
 type Scores = [(String, f64)];
 
 /// A column: the data set by its [`Data::published`] name, what is measured on it, and what its recipes have in common.
@@ -62,21 +61,20 @@ pub(crate) fn cells<H, S>(claims: &'static [Claims<H, S>]) -> impl Iterator<Item
 /// A number of the paper's and, where ours may stand beside it, ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Beside {
-    /// What was measured.
+    /// What was measured, in words: the score, and on which data.
     pub what: String,
     /// Where the paper says so.
     pub place: String,
-    /// The paper's number.
+    /// The number as the paper prints it.
     pub paper: f64,
     /// Ours in the same unit; None is "not run".
     pub ours: Option<f64>,
     /// Whether who made the weights says so, and not the paper.
     #[serde(default)]
     pub of_weights: bool,
-    /// The score's name.
+    /// Which of our scores it stands beside.
     #[serde(skip)]
     pub score: String,
-    /// The data set.
     #[serde(skip)]
     set: String,
     /// What ours was multiplied by.
@@ -111,7 +109,7 @@ pub fn published<S: Args + Serialize>(
     set: &str,
     scores: &[(String, f64)],
 ) -> Result<Vec<Beside>> {
-    let name = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let name = catalog::name_of(file);
     let by_hash = of.iter().any(|known| catalog::blake3(known.name) == Some(hash));
     let is = |known: &str| catalog::blake3(known).map_or(name == Some(known), |content| content == hash);
     let mut found = None;

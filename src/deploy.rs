@@ -34,7 +34,7 @@ pub enum Input {
         crop: Option<f64>,
         /// To what size it is resized.
         resize: Size,
-        /// How.
+        /// How pixels between pixels are computed.
         filter: &'static str,
         /// Each is a row of the input; what the module says of them is averaged.
         views: Vec<Place>,
@@ -49,9 +49,9 @@ pub enum Input {
     /// Frames of a video, or five flow fields with x and y of each: the centre square of `height` pixels a side, bytes as
     /// numbers, which the module normalises.
     Snippet {
-        /// Of which stream.
+        /// Whether frames or flow.
         stream: Stream,
-        /// Planes.
+        /// How many planes the input has.
         planes: i64,
         /// The order of the planes.
         channels: &'static str,
@@ -60,17 +60,17 @@ pub enum Input {
         /// Height and width in pixels.
         #[serde(flatten)]
         size: Size,
-        /// Divides a byte.
+        /// By what a pixel's byte is divided.
         scale: f64,
     },
     /// Ready-made features.
     Features {
-        /// So many numbers.
+        /// How many numbers a row has.
         width: i64,
     },
 }
 
-/// Pixels.
+/// The size of a picture in pixels.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Size {
     /// Down.

@@ -27,7 +27,7 @@ pub const TOLERANCE: f64 = 1e-5;
 /// What [`torchscript`] wrote.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
-    /// The file.
+    /// Where the module was written.
     pub path: PathBuf,
     /// Named parameters in the file.
     pub parameters: usize,

@@ -328,6 +328,11 @@ pub fn followed(path: &Path) -> PathBuf {
     path.canonicalize().ok().filter(|_| own).unwrap_or_else(|| path.to_path_buf())
 }
 
+/// A path's last part as text; none of `/` and `..`.
+pub(crate) fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The folder that a file lies in.
 fn folder(of: &Path) -> &Path {
     of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

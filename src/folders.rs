@@ -97,8 +97,9 @@ const LEFTOVERS: [&str; 15] = [
     "system volume information",
 ];
 
-fn ends(name: &str, known: &[&str]) -> bool {
-    let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or("");
+/// Whether a name ends as one of those `known`, in capitals or not.
+pub(crate) fn ends(name: impl AsRef<Path>, known: &[&str]) -> bool {
+    let end = name.as_ref().extension().and_then(|end| end.to_str()).unwrap_or("");
     known.iter().any(|known| end.eq_ignore_ascii_case(known))
 }
 
@@ -116,12 +117,12 @@ impl Entry {
 
     /// Whether it is a file whose name ends as an image's does; what it is, its content says later.
     pub fn is_image(&self) -> bool {
-        !self.folder && ends(&self.name, &IMAGES)
+        !self.folder && ends(&*self.name, &IMAGES)
     }
 
     /// Whether it is a file whose name ends as a film's does.
     pub fn is_film(&self) -> bool {
-        !self.folder && ends(&self.name, &FILMS)
+        !self.folder && ends(&*self.name, &FILMS)
     }
 }
 

@@ -22,9 +22,7 @@ use crate::{catalog, say};
 pub(crate) struct Planned<'a, H: Hyper> {
     /// What it is in its table.
     pub words: &'a str,
-    /// Its folder.
     pub at: &'a Path,
-    /// Its flags.
     pub h: &'a All<H>,
     /// What its flags lack, such as weights that were not named.
     pub lacks: Option<&'a str>,

@@ -164,12 +164,6 @@ impl Results {
         Ok(())
     }
 
-    /// Name and value.
-    pub fn score_table(&self) -> Table {
-        let rows = self.scores.iter().map(|(name, score)| vec![name.clone(), format!("{score:.4}")]).collect();
-        Table { head: vec!["score".into(), "ours".into()], rows }
-    }
-
     /// Rows of published numbers, with ours beside them where there are any.
     fn claim_table(&self, wanted: impl Fn(&Beside) -> bool) -> Table {
         let rows: Vec<&Beside> = self.claims.iter().filter(|row| wanted(row)).collect();
@@ -201,8 +195,8 @@ impl Results {
     /// already.
     pub fn onto(&self, report: &mut Report, show: bool) {
         match show {
-            true => report.folded_table("All scores", &count(self.scores.len(), "score"), &self.score_table()),
-            false => report.table("Scores", "", &self.score_table()),
+            true => report.folded_table("All scores", &count(self.scores.len(), "score"), &Table::scores(&self.scores)),
+            false => report.table("Scores", "", &Table::scores(&self.scores)),
         }
         let measured = self.claim_table(|row| !row.of_weights && row.ours.is_some());
         if !measured.rows.is_empty() {
@@ -247,7 +241,7 @@ impl Results {
             print(format!("{title}\n{table}"))?;
         }
         if tables.is_empty() {
-            print(self.score_table())?;
+            print(Table::scores(&self.scores))?;
         }
         match &self.not_comparable_because {
             Some(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,

@@ -265,7 +265,7 @@ impl QuadrupletSampler {
         self
     }
 
-    /// M.
+    /// M, how many quadruplets a batch has.
     pub fn quadruplets(&self) -> usize {
         self.quadruplets
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::error::{ContextKind, ContextValue};
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// The number of this process among several at one run.
 static PROCESS: AtomicUsize = AtomicUsize::new(0);
@@ -198,15 +198,7 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
 
 /// `12936` as `12,936`.
 pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    HumanCount(number as u64).to_string()
 }
 
 /// The word that goes with so many.

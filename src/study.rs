@@ -14,7 +14,7 @@ pub type Row<H, S> = (&'static str, Sets<H, S>, &'static [&'static str]);
 
 /// A table that a study prints.
 pub struct Sheet {
-    /// Above it.
+    /// What stands above it.
     pub title: &'static str,
     /// Heads, each with the scores in its cells (several are joined by `/`); of a study with columns of its own one
     /// entry, whose head is not looked at.
@@ -31,7 +31,7 @@ pub struct Sheet {
 pub struct Study<H: 'static, S: 'static> {
     /// As `--table NAME` has it. Of several of one name the first is taken that goes through no flag that is typed.
     pub name: &'static str,
-    /// Above the tables.
+    /// What stands above its tables.
     pub title: &'static str,
     /// What all cells have in common.
     pub fixed: Sets<H, S>,
@@ -39,7 +39,7 @@ pub struct Study<H: 'static, S: 'static> {
     pub rows: &'static [Row<H, S>],
     /// A column each; empty where the columns are scores. Those of data sets that are not here stay empty.
     pub columns: &'static [Variant<H, S>],
-    /// The tables.
+    /// What is printed of it, a table each.
     pub sheets: &'static [Sheet],
     /// Sentences about the outcome, from the scores of the rows (means over seeds and splits) in a column.
     pub says: fn(&Grid) -> Vec<String>,

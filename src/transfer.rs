@@ -15,7 +15,6 @@ unsafe extern "C" {
     fn rankle_arrived(arrived: *mut c_void) -> i32;
     fn rankle_upload(tensor: *const c_void, index: i32, out: *mut *mut c_void) -> i32;
     fn rankle_cuda_peak(index: i32, reset: i32) -> i64;
-    fn rankle_cuda_release();
 }
 
 /// `x` in page-locked memory where it is bound for a GPU, else itself. For threads that prepare batches: copying into
@@ -124,12 +123,4 @@ pub fn peak_memory(device: Device, reset: bool) -> Option<u64> {
     let Device::Cuda(index) = device else { return None };
     // SAFETY: takes and returns numbers.
     u64::try_from(unsafe { rankle_cuda_peak(index as i32, reset.into()) }).ok()
-}
-
-/// Gives the memory of a GPU that no tensor takes, and that libtorch keeps for its next ones, back to others.
-pub fn release_memory(device: Device) {
-    if device.is_cuda() {
-        // SAFETY: takes nothing and gives nothing.
-        unsafe { rankle_cuda_release() }
-    }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rankle::datasets::drawn::photo;
 use serde_json::Value;
+use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
 
@@ -75,6 +76,11 @@ pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
         ("one row", vec![1]),
         ("empty", vec![]),
     ]
+}
+
+/// How many numbers an optimiser moves: the elements of all trainable variables.
+pub fn trainable_parameters(vs: &VarStore) -> usize {
+    vs.trainable_variables().iter().map(Tensor::numel).sum()
 }
 
 /// What a file of JSON holds.

@@ -29,7 +29,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
-use crate::common::{all_close, close, matrix, rows, value};
+use crate::common::{all_close, close, matrix, rows, trainable_parameters, value};
 
 /// By one process.
 fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> anyhow::Result<Scored> {
@@ -1140,7 +1140,7 @@ fn face_batches_have_people_with_up_to_k_faces_and_other_negatives() {
 fn the_small_network_gives_unit_rows() {
     let store = VarStore::new(Device::Cpu);
     let net = FaceSmall::new(&Scope::root(&store, 1), 64, 128, 1).expect("it fits");
-    assert_eq!(rankle::models::trainable_parameters(&store), 913_824);
+    assert_eq!(trainable_parameters(&store), 913_824);
     let images = matrix(2, 3, 3 * 64 * 64).view([3, 3, 64, 64]).to_kind(Kind::Float);
     let x = net.forward(&images, false);
     assert_eq!(x.size(), [3, 128]);

@@ -22,7 +22,7 @@ const SIZES: usize = 5;
 /// What a set holds: printed by `Display` for a terminal, serialised for machines. Each set builds its own.
 #[derive(Clone, Debug, Serialize)]
 pub struct Card {
-    /// The set's name.
+    /// What the set is called in results and folders.
     pub name: String,
     /// How it lies on disk, in words.
     pub layout: String,
@@ -40,7 +40,7 @@ pub struct Card {
     pub problems: Vec<String>,
     /// Why nothing can be trained on it with the usual flags, where that is so.
     pub refused: Option<String>,
-    /// The set's notes.
+    /// What the reader of a score must know of the set.
     pub notes: Vec<String>,
     /// Whether there are images at all.
     #[serde(skip)]
@@ -197,7 +197,6 @@ struct Part {
     images_an_identity: Spread,
     /// Persons above 0 by their number of images, in ranges that double.
     distribution: Vec<Range>,
-    /// Images by camera.
     cameras: Vec<Camera>,
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
+use crate::files;
 use crate::folders::{Entry, Passed, list, near};
 use crate::lists::{Row, rows};
 use crate::video::{Cache, Clip, number};
@@ -310,7 +311,7 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
                 (Some(&a), Some(&b)) => Ok((a, b)),
                 (known, _) => {
                     let odd = if known.is_some() { b } else { a };
-                    bail!("{}:{line}: the video {odd} is not in {}", file.display(), file_name(&found[0].path()))
+                    bail!("{}:{line}: the video {odd} is not in {}", file.display(), files::name(&found[0].path()))
                 }
             };
             parts.push(read_split(file)?.into_iter().map(pair).collect::<Result<Vec<Pair>>>()?);
@@ -350,10 +351,6 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
     set.videos.extend(names.into_iter().cloned());
     set.tasks.push(SkillTask { name: name.into(), videos, rows, graph, published });
     Ok(folds)
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// The first row's fields and the others, each with `columns` fields that are not empty; trailing empty ones go.

@@ -31,14 +31,7 @@ pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
     let rest = passed.note().map_or_else(String::new, |note| format!(" ({note})"));
     ensure!(!found.is_empty(), "no images under {}: expected .jpg, .png or the like{rest}", dir.display());
     passed.note().iter().for_each(say::note);
-    let photo = |image: crate::folders::Entry| Photo {
-        source: Source::from(&image),
-        name: image.name,
-        person: -1,
-        camera: 1,
-        tracklet: -1,
-    };
-    Ok(found.into_iter().map(photo).collect())
+    Ok(found.into_iter().map(|image| Photo::new(Source::from(&image), image.name, -1, 1)).collect())
 }
 
 /// Those of a user's photos that can be used, and the names of the others, which may be there where `skip` says so.

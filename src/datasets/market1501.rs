@@ -103,7 +103,7 @@ fn read(dir: &Path, folder: &str, passed: &mut Passed) -> Result<Vec<Photo>> {
         })?;
         let name: Arc<str> = [folder, "/", &entry.name].concat().into();
         let source = Source::File { root: root.clone(), name: name.clone() };
-        photos.push(Photo { source, name, person, camera, tracklet: -1 });
+        photos.push(Photo::new(source, name, person, camera));
     }
     Ok(photos)
 }

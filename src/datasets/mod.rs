@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
+use crate::files;
 use crate::folders::{Entry, Passed, held, images, is_tree, list, named, near};
 use crate::say::{count, plural, thousands};
 
@@ -41,7 +42,7 @@ mod tree;
 /// One image of one person.
 #[derive(Clone, Debug)]
 pub struct Photo {
-    /// Its pixels.
+    /// Where its pixels are, and through what they are seen.
     pub source: Source,
     /// Its path within the set, with `/` between folders.
     pub name: Arc<str>,
@@ -51,6 +52,13 @@ pub struct Photo {
     pub camera: i64,
     /// The tracklet, from 1; -1 in sets without tracklets. Photos of one tracklet follow each other.
     pub tracklet: i64,
+}
+
+impl Photo {
+    /// One of no tracklet.
+    pub fn new(source: Source, name: Arc<str>, person: i64, camera: i64) -> Photo {
+        Photo { source, name, person, camera, tracklet: -1 }
+    }
 }
 
 /// Folders that hold a part of a set, in small letters and digits alone. One that holds images itself is no person: a layout
@@ -164,6 +172,12 @@ fn nothing(dir: &Path, is: impl Fn(&Path) -> bool, layouts: &str) -> anyhow::Err
         1 => anyhow!("{shown}: one image lies in it and none in folders: {expected}"),
         count => anyhow!("{shown}: {} images lie in it and none in folders: {expected}", thousands(count)),
     }
+}
+
+/// What a set in `dir` is called: as its folder is, wherever a link or `.` led to it.
+fn called(dir: &Path) -> String {
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    Some(files::name(&full)).filter(|name| !name.is_empty()).unwrap_or_else(|| full.display().to_string())
 }
 
 /// Whether the names of a folder's files are those of a layout: of one at least, or it has no files.

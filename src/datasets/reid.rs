@@ -15,11 +15,11 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::split::{self, Split};
-use super::{Card, Photo, SIDES, beside, market1501, mars, persons, tree};
+use super::{Card, Photo, SIDES, beside, called, market1501, mars, persons, tree};
 use crate::folders::spelt;
 use crate::lists::spellings;
 use crate::say::{count, plural, thousands};
-use crate::{catalog, seed};
+use crate::{catalog, files, seed};
 
 /// How a set lies on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,11 +205,10 @@ pub fn open_split(dir: &Path, split: Split, test_people: Option<usize>) -> Resul
         "{} has one fixed test set: leave out --split and --test-people",
         dir.display()
     );
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    set.name = called(dir);
     if set.layout == Layout::Cuhk03 {
-        let up = full.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        set.name = format!("{up}-{}", set.name);
+        let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+        set.name = format!("{}-{}", full.parent().map_or_else(String::new, files::name), set.name);
     }
     let both = persons(&*set.train).intersection(&persons(&set.query)).count();
     if both > 0 && set.layout != Layout::Tree {

@@ -31,7 +31,7 @@ pub struct SkillTask {
 /// A row of Table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TaskCounts {
-    /// Videos.
+    /// How many videos it has.
     pub videos: usize,
     /// Strict pairs, rows as released.
     pub rows: usize,
@@ -59,9 +59,9 @@ pub struct SkillSet {
     pub name: String,
     /// All videos by name, task after task.
     pub videos: Vec<String>,
-    /// Its tasks.
+    /// The tasks that are trained together.
     pub tasks: Vec<SkillTask>,
-    /// Its folds.
+    /// Who trains and who is tested, fold by fold.
     pub folds: Vec<Fold>,
     /// The release's pairs of each fold, where it is a set of the paper: strict to train, similar to train, test.
     pub published: Option<Vec<[usize; 3]>>,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Count, Layout, Photo, ReidSet, agrees, compare, need_folder, persons};
 use crate::catalog::{count, counts, cure, lacks};
 use crate::folders::{Entry, Passed, list};
-use crate::{say, seed};
+use crate::{files, say, seed};
 
 /// Which people of a set are tested. Sets with one fixed test set know only the first split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,7 +182,7 @@ pub fn split_people(set: &ReidSet) -> Option<SplitPeople> {
 type Seen = Vec<Photo>;
 
 fn photo(entry: &Entry, folder: &str, person: i64, camera: i64) -> Photo {
-    Photo { source: entry.into(), name: [folder, &entry.name].concat().into(), person, camera, tracklet: -1 }
+    Photo::new(entry.into(), [folder, &entry.name].concat().into(), person, camera)
 }
 
 /// Test people in camera A look for themselves in camera B.
@@ -287,7 +287,7 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
         }
         bail!("{} holds two sets: say {}/labeled or {}/detected", dir.display(), dir.display(), dir.display());
     };
-    let kind = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let kind = files::name(dir);
     let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     for entry in list(dir, &mut passed)? {
         let parsed = if entry.folder { None } else { cuhk03_name(&entry.name) };
@@ -349,7 +349,7 @@ fn cuhk03_person(pair: i64, index: i64) -> i64 {
 
 /// A JSON list beside the photos.
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = crate::files::text(path).map_err(|error| match error.kind() {
+    let text = files::text(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow!(
                 "{} is missing: scripts/convert cuhk03 makes it where the .mat of that protocol is there",

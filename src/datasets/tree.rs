@@ -55,7 +55,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         images.into_iter().map(move |name| {
             let name: Arc<str> = if prefix.is_empty() { name } else { [prefix, &name].concat().into() };
             let source = Source::File { root: root.clone(), name: name.clone() };
-            Photo { source, name, person, camera: 1, tracklet: -1 }
+            Photo::new(source, name, person, 1)
         })
     };
     let mut trained = Vec::with_capacity(train.values().map(Vec::len).sum());

@@ -44,6 +44,14 @@ pub struct TrainingFlags {
     /// Where and how it computes, and with whom.
     #[command(flatten)]
     pub shared: SharedFlags,
+    /// How it is kept, scored and computed.
+    #[command(flatten)]
+    pub training: TrainingOptions,
+}
+
+/// Those of a training alone; all off where nothing is trained.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TrainingOptions {
     /// Save a checkpoint every N steps (and every two minutes, and at the end)
     #[arg(long, help_heading = Heading::Machine, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
@@ -81,11 +89,11 @@ impl TrainingFlags {
     }
 
     fn completed(&self, machine: Machine) -> Result<Machine> {
-        let place = &self.shared.place;
-        let alike = (self.sync_batch_norm, place.tf32, place.deterministic, self.skip_unreadable, self.score_every);
+        let (place, of) = (&self.shared.place, &self.training);
+        let alike = (of.sync_batch_norm, place.tf32, place.deterministic, of.skip_unreadable, of.score_every);
         let asked = "--sync-batch-norm, --tf32, --deterministic, --skip-unreadable and --score-every: give every process the same";
         machine.world.agree(asked, &alike)?;
-        if self.sync_batch_norm {
+        if of.sync_batch_norm {
             if machine.world.is_alone() {
                 bail!("--sync-batch-norm: there is one process only: leave it out, or start several (torchrun)");
             }
@@ -95,34 +103,15 @@ impl TrainingFlags {
                 world.sum_with_grad(x).unwrap_or_else(|error| crate::collectives::fall(&crate::say::one_line(&error)))
             });
         }
-        let TrainingFlags {
-            checkpoint_every,
-            score_every,
-            sync_batch_norm,
-            skip_unreadable,
-            data_changed,
-            no_graph,
-            tensorboard,
-            ..
-        } = *self;
         let gpu = machine.device.is_cuda();
-        if no_graph && (!gpu || place.deterministic || !machine.world.is_alone()) {
+        if of.no_graph && (!gpu || place.deterministic || !machine.world.is_alone()) {
             bail!(
                 "--no-graph: without a GPU, with --deterministic and with several processes there are no graphs: leave it out"
             );
         }
         // A resumed run begins without a graph, whose kernels cuBLAS may choose otherwise.
-        let graphs = gpu && !no_graph && !place.deterministic;
-        Ok(Machine {
-            checkpoint_every,
-            score_every,
-            sync_batch_norm,
-            skip_unreadable,
-            data_changed,
-            graphs,
-            tensorboard,
-            ..machine
-        })
+        let graphs = gpu && !of.no_graph && !place.deterministic;
+        Ok(Machine { skip_unreadable: of.skip_unreadable, graphs, training: of.clone(), ..machine })
     }
 }
 
@@ -151,26 +140,18 @@ pub struct Machine {
     pub device: Device,
     /// Its name, e.g. `cuda:0`.
     pub name: String,
-    /// Loader threads.
+    /// How many threads load photos.
     pub workers: usize,
-    /// Steps between two checkpoints.
-    pub checkpoint_every: u64,
-    /// Steps between two scores of a training, if it is scored.
-    pub score_every: Option<u64>,
     /// The processes at this run.
     pub world: World,
-    /// Whether batch normalisation sees the rows of all of them.
-    pub sync_batch_norm: bool,
-    /// Whether training photos that cannot be used are left out.
+    /// What is asked of a training.
+    pub training: TrainingOptions,
+    /// Whether photos that cannot be used are left out, of a training or of what its network is used for.
     pub skip_unreadable: bool,
-    /// Whether a run may go on with other training photos.
-    pub data_changed: bool,
     /// Whether a GPU's f32 products are in TF32.
     pub tf32: bool,
     /// Whether a training step may be one CUDA graph.
     pub graphs: bool,
-    /// Whether a training writes TensorBoard's event file.
-    pub tensorboard: bool,
 }
 
 /// How many rows of a batch, each of `row` bytes, fit two fifths of `memory` bytes: the rest is for weights, the gradients
@@ -262,15 +243,11 @@ impl MachineFlags {
             device,
             name,
             workers,
-            checkpoint_every: u64::MAX,
-            score_every: None,
             world,
-            sync_batch_norm: false,
+            training: TrainingOptions::default(),
             skip_unreadable: false,
-            data_changed: false,
             tf32: self.tf32,
             graphs: false,
-            tensorboard: false,
         })
     }
 }

@@ -43,7 +43,7 @@ pub type Idle<H> = (&'static [&'static str], fn(&H) -> bool);
 /// A flag, and what sets the defaults that follow it.
 pub type Follow<H> = (&'static str, fn(&mut H));
 
-/// A paper's hyperparameters.
+/// A paper's hyperparameters, and the rules between them: presets, idle flags, names.
 pub trait Hyper: Args + Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Defaults that depend on other flags. They run in this order; after each the flags that were typed are put back, so
     /// that defaults chain and what is typed always wins.
@@ -114,11 +114,11 @@ pub struct Usual {
 /// The paper's flags and the usual ones: what `config.json` holds.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct All<H: Args> {
-    /// The paper's.
+    /// The flags that this paper alone has.
     #[command(flatten)]
     #[serde(flatten)]
     pub own: H,
-    /// Every paper's.
+    /// The flags that every paper has.
     #[command(flatten)]
     #[serde(flatten)]
     pub usual: Usual,

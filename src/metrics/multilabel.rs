@@ -11,9 +11,9 @@ use crate::real::numbers;
 /// Precision, recall and F1, fractions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
-    /// Precision.
+    /// How many of the decided labels are true.
     pub precision: f64,
-    /// Recall.
+    /// How many of the true labels are decided.
     pub recall: f64,
     /// F1; see the function that gave it.
     pub f1: f64,
@@ -44,7 +44,7 @@ pub fn overall(predicted: &Tensor, labels: &Tensor) -> Scores {
 
 /// The fraction of images whose predicted set is exactly the true one. NaN without images.
 pub fn exact_match(predicted: &Tensor, labels: &Tensor) -> f64 {
-    let (p, l) = (Flags::new(predicted), Flags::new(labels));
+    let (p, l) = (marked(predicted), marked(labels));
     assert_eq!((p.rows, p.classes), (l.rows, l.classes), "predictions and labels must have one shape");
     (0..p.rows).filter(|&i| p.row(i) == l.row(i)).count() as f64 / p.rows as f64
 }
@@ -95,7 +95,7 @@ fn mean(values: &[Option<f64>]) -> f64 {
 
 /// The average precision of each row's ranking.
 fn precisions(scores: &Tensor, labels: &Tensor, ignored: Option<&Tensor>, rule: ApRule) -> Vec<Option<f64>> {
-    let (s, l, ignored) = (Table::new(scores), Flags::new(labels), ignored.map(Flags::new));
+    let (s, l, ignored) = (scored(scores), marked(labels), ignored.map(marked));
     assert_eq!((s.rows, s.classes), (l.rows, l.classes), "scores and labels must have one shape");
     if let Some(ignored) = &ignored {
         assert_eq!((s.rows, s.classes), (ignored.rows, ignored.classes), "what is ignored must have that shape too");
@@ -133,7 +133,7 @@ pub fn top_k(scores: &Tensor, k: usize) -> Tensor {
 
 /// As [`top_k`], with a number of labels for each image, e.g. from the label-count head.
 pub fn top_counts(scores: &Tensor, counts: &[usize]) -> Tensor {
-    let s = Table::new(scores);
+    let s = scored(scores);
     assert_eq!(s.rows, counts.len(), "one count an image");
     let mut chosen = vec![false; s.rows * s.classes];
     for (i, &k) in counts.iter().enumerate() {
@@ -147,7 +147,7 @@ pub fn top_counts(scores: &Tensor, counts: &[usize]) -> Tensor {
 /// The mean over images of the fraction of (true, false) label pairs that the scores do not put in order, a tie counting
 /// as not in order; images with no label or every label are left out. NaN where none is left.
 pub fn violation(scores: &Tensor, labels: &Tensor) -> f64 {
-    let (s, l) = (Table::new(scores), Flags::new(labels));
+    let (s, l) = (scored(scores), marked(labels));
     assert_eq!((s.rows, s.classes), (l.rows, l.classes), "scores and labels must have one shape");
     let shares: Vec<f64> = (0..s.rows)
         .filter_map(|i| {
@@ -173,40 +173,32 @@ fn order(row: &[f64]) -> Vec<usize> {
     order
 }
 
-struct Table {
+/// A matrix `[images, classes]` on the host.
+struct Cells<T> {
     rows: usize,
     classes: usize,
-    cells: Vec<f64>,
+    cells: Vec<T>,
 }
 
-impl Table {
-    fn new(t: &Tensor) -> Self {
+impl<T> Cells<T> {
+    fn of(t: &Tensor, cell: impl Fn(f64) -> T) -> Cells<T> {
         let size = t.size();
         assert_eq!(size.len(), 2, "expected [images, classes], not {size:?}");
-        let cells = numbers(&t.detach().to_kind(Kind::Double));
-        Table { rows: size[0] as usize, classes: size[1] as usize, cells }
+        let cells = numbers(&t.detach().to_kind(Kind::Double)).into_iter().map(cell).collect();
+        Cells { rows: size[0] as usize, classes: size[1] as usize, cells }
     }
 
-    fn row(&self, i: usize) -> &[f64] {
+    fn row(&self, i: usize) -> &[T] {
         &self.cells[i * self.classes..(i + 1) * self.classes]
     }
 }
 
-struct Flags {
-    rows: usize,
-    classes: usize,
-    cells: Vec<bool>,
+fn scored(t: &Tensor) -> Cells<f64> {
+    Cells::of(t, |x| x)
 }
 
-impl Flags {
-    fn new(t: &Tensor) -> Self {
-        let Table { rows, classes, cells } = Table::new(t);
-        Flags { rows, classes, cells: cells.into_iter().map(|x| x > 0.5).collect() }
-    }
-
-    fn row(&self, i: usize) -> &[bool] {
-        &self.cells[i * self.classes..(i + 1) * self.classes]
-    }
+fn marked(t: &Tensor) -> Cells<bool> {
+    Cells::of(t, |x: f64| x > 0.5)
 }
 
 /// Images of each class: truly, predicted, both.
@@ -218,7 +210,7 @@ struct Counts {
 
 impl Counts {
     fn new(predicted: &Tensor, labels: &Tensor) -> Self {
-        let (p, l) = (Flags::new(predicted), Flags::new(labels));
+        let (p, l) = (marked(predicted), marked(labels));
         assert_eq!((p.rows, p.classes), (l.rows, l.classes), "predictions and labels must have one shape");
         let zero = vec![0; p.classes];
         let mut counts = Counts { gold: zero.clone(), called: zero.clone(), right: zero };

@@ -4,101 +4,56 @@
 use tch::Tensor;
 
 use super::Network;
+use super::branches::{Branch, Module, Pool, stacked};
 use super::dropout;
-use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Init, Linear, Scope, Window};
+use super::layers::{Init, Linear, Scope, Unit, Window};
 
 /// Convolution with bias, batch normalisation, ReLU: `name` and `name_bn`.
-#[derive(Debug)]
-struct Unit {
-    conv: Conv,
-    bn: BatchNorm,
+fn unit(at: &Scope, name: &str, inputs: i64, outputs: i64, window: Window) -> Unit {
+    Unit::new(at, name, Some(&format!("{name}_bn")), inputs, outputs, window)
 }
 
-impl Unit {
-    fn new(at: &Scope, name: &str, inputs: i64, outputs: i64, window: Window) -> Unit {
-        let bn = at.batch_norm(&format!("{name}_bn"), outputs);
-        Unit { conv: at.biased_conv(name, inputs, outputs, window), bn }
-    }
+/// Caffe's average counts the padding.
+const MEAN: Pool = Pool::Mean;
+const MAX: Pool = Pool::Max { stride: 1, padding: 1, ceil: true };
+const DOWN: Pool = Pool::Max { stride: 2, padding: 0, ceil: true };
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        Step { norm: self.bn.norm(), slope: Some(0.), ..self.conv.step() }.run(x, train)
-    }
-}
-
-/// What stands in a module's pooling branch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Pool {
-    /// Average, then 1x1.
-    Average,
-    /// Maximum, then 1x1.
-    Max,
-    /// Maximum with stride 2, as it is; the other branches have stride 2 too.
-    Down,
-}
-
-/// Name; outputs of 1x1 (0 for none), 3x3 and its reduction, double 3x3 and its reduction, the pooling's projection.
+/// Name; outputs of 1x1 (0 for none: such a module halves the picture), 3x3 and its reduction, double 3x3 and its
+/// reduction, the pooling's projection (0 for none).
 type Row = (&'static str, i64, (i64, i64), (i64, i64), i64, Pool);
 
 const ROWS: [Row; 10] = [
-    ("3a", 64, (64, 64), (64, 96), 32, Pool::Average),
-    ("3b", 64, (64, 96), (64, 96), 64, Pool::Average),
-    ("3c", 0, (128, 160), (64, 96), 0, Pool::Down),
-    ("4a", 224, (64, 96), (96, 128), 128, Pool::Average),
-    ("4b", 192, (96, 128), (96, 128), 128, Pool::Average),
-    ("4c", 160, (128, 160), (128, 160), 128, Pool::Average),
-    ("4d", 96, (128, 192), (160, 192), 128, Pool::Average),
-    ("4e", 0, (128, 192), (192, 256), 0, Pool::Down),
-    ("5a", 352, (192, 320), (160, 224), 128, Pool::Average),
-    ("5b", 352, (192, 320), (192, 224), 128, Pool::Max),
+    ("3a", 64, (64, 64), (64, 96), 32, MEAN),
+    ("3b", 64, (64, 96), (64, 96), 64, MEAN),
+    ("3c", 0, (128, 160), (64, 96), 0, DOWN),
+    ("4a", 224, (64, 96), (96, 128), 128, MEAN),
+    ("4b", 192, (96, 128), (96, 128), 128, MEAN),
+    ("4c", 160, (128, 160), (128, 160), 128, MEAN),
+    ("4d", 96, (128, 192), (160, 192), 128, MEAN),
+    ("4e", 0, (128, 192), (192, 256), 0, DOWN),
+    ("5a", 352, (192, 320), (160, 224), 128, MEAN),
+    ("5b", 352, (192, 320), (192, 224), 128, MAX),
 ];
 
-/// An inception module; its branches' outputs are joined in the order 1x1, 3x3, double 3x3, pooling.
-#[derive(Debug)]
-struct Module {
-    branches: Vec<Vec<Unit>>,
-    pool: Pool,
-    projection: Option<Unit>,
-}
-
-impl Module {
-    /// The module and how many channels it puts out.
-    fn new(at: &Scope, inputs: i64, row: Row) -> (Module, i64) {
-        let (name, one, (reduce, three), (reduce2, double), proj, pool) = row;
-        let unit = |part: &str, inputs, outputs, window| {
-            Unit::new(at, &format!("inception_{name}_{part}"), inputs, outputs, window)
-        };
-        let stride = if pool == Pool::Down { 2 } else { 1 };
-        let mut branches = Vec::new();
-        if one > 0 {
-            branches.push(vec![unit("1x1", inputs, one, (1, 1, 0))]);
-        }
-        branches.push(vec![unit("3x3_reduce", inputs, reduce, (1, 1, 0)), unit("3x3", reduce, three, (3, stride, 1))]);
-        branches.push(vec![
-            unit("double_3x3_reduce", inputs, reduce2, (1, 1, 0)),
-            unit("double_3x3_1", reduce2, double, (3, 1, 1)),
-            unit("double_3x3_2", double, double, (3, stride, 1)),
-        ]);
-        let projection = (proj > 0).then(|| unit("pool_proj", inputs, proj, (1, 1, 0)));
-        let pooled = if proj > 0 { proj } else { inputs };
-        (Module { branches, pool, projection }, one + three + double + pooled)
+/// A module's branches: 1x1, 3x3, double 3x3, pooling.
+fn module(at: &Scope, row: Row, inputs: i64) -> Module {
+    let (name, one, (reduce, three), (reduce2, double), projection, pool) = row;
+    let unit =
+        |part: &str, inputs, outputs, window| unit(at, &format!("inception_{name}_{part}"), inputs, outputs, window);
+    let stride = if one == 0 { 2 } else { 1 };
+    let mut branches: Vec<Branch> = Vec::new();
+    if one > 0 {
+        branches.push(vec![unit("1x1", inputs, one, (1, 1, 0))].into());
     }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let through = |units: &Vec<Unit>| units.iter().fold(x.shallow_clone(), |x, unit| unit.forward(&x, train));
-        let mut parts: Vec<Tensor> = self.branches.iter().map(through).collect();
-        let pooled = match self.pool {
-            // Caffe's average counts the padding.
-            Pool::Average => x.avg_pool2d([3, 3], [1, 1], [1, 1], true, true, None::<i64>),
-            Pool::Max => x.max_pool2d([3, 3], [1, 1], [1, 1], [1, 1], true),
-            Pool::Down => x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], true),
-        };
-        parts.push(match &self.projection {
-            Some(unit) => unit.forward(&pooled, train),
-            None => pooled,
-        });
-        Tensor::cat(&parts, 1)
-    }
+    let three = vec![unit("3x3_reduce", inputs, reduce, (1, 1, 0)), unit("3x3", reduce, three, (3, stride, 1))];
+    let double = vec![
+        unit("double_3x3_reduce", inputs, reduce2, (1, 1, 0)),
+        unit("double_3x3_1", reduce2, double, (3, 1, 1)),
+        unit("double_3x3_2", double, double, (3, stride, 1)),
+    ];
+    let projection = (projection > 0).then(|| unit("pool_proj", inputs, projection, (1, 1, 0)));
+    branches.extend([Branch::from(three), Branch::from(double), Branch::pooled(pool, projection)]);
+    Module(branches)
 }
 
 /// BN-Inception with one score in place of its 1000 classes: Cadene's names without `last_linear`, and `score`.
@@ -123,17 +78,12 @@ impl BnInception {
     /// for the spatial stream, 0.7 for the temporal one in the paper's first version).
     pub fn new(at: &Scope, channels: i64, dropout: f64) -> BnInception {
         let stem = [
-            Unit::new(at, "conv1_7x7_s2", channels, 64, (7, 2, 3)),
-            Unit::new(at, "conv2_3x3_reduce", 64, 64, (1, 1, 0)),
-            Unit::new(at, "conv2_3x3", 64, 192, (3, 1, 1)),
+            unit(at, "conv1_7x7_s2", channels, 64, (7, 2, 3)),
+            unit(at, "conv2_3x3_reduce", 64, 64, (1, 1, 0)),
+            unit(at, "conv2_3x3", 64, 192, (3, 1, 1)),
         ];
-        let (mut modules, mut inputs) = (Vec::new(), 192);
-        for row in ROWS {
-            let (module, outputs) = Module::new(at, inputs, row);
-            modules.push(module);
-            inputs = outputs;
-        }
-        let score = at.linear("score", inputs, 1, Init::GlorotUniform { gain: 1. }, true);
+        let (modules, outputs) = stacked(ROWS, 192, |row, inputs| module(at, row, inputs));
+        let score = at.linear("score", outputs, 1, Init::GlorotUniform { gain: 1. }, true);
         BnInception { stem, modules, score, dropout }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::inception::{GoogLeNet, InceptionResnetV1, NARROWEST, Nn1, Nn2, Nn4, Nn4Small2};
+use super::inception::{GoogLeNet, InceptionResnetV1, NARROWEST, Nn1, Nn2};
 use super::layers::Scope;
 use super::{FaceSmall, Network};
 
@@ -78,9 +78,9 @@ impl FaceNet {
         match self {
             FaceNet::Nn1 => boxed(Nn1::new(at, size, width, shrink, batch_norm)),
             FaceNet::Nn2 | FaceNet::Nn3 => boxed(Nn2::new(at, size, width, shrink, batch_norm)),
-            FaceNet::Nn4 => boxed(Nn4::new(at, size, width, shrink, batch_norm)),
-            FaceNet::Nn4Small2 => boxed(Nn4Small2::new(at, size, width, shrink, false)),
-            FaceNet::Nn4Small2Released => boxed(Nn4Small2::new(at, size, width, shrink, true)),
+            FaceNet::Nn4 => boxed(Nn2::nn4(at, size, width, shrink, batch_norm)),
+            FaceNet::Nn4Small2 => boxed(Nn2::small2(at, size, width, shrink, false)),
+            FaceNet::Nn4Small2Released => boxed(Nn2::small2(at, size, width, shrink, true)),
             FaceNet::InceptionResnetV1 => boxed(InceptionResnetV1::new(at, size, width, shrink)),
             FaceNet::Googlenet => boxed(GoogLeNet::new(at, size, width, shrink)),
             FaceNet::Small => boxed(FaceSmall::new(at, size, width, shrink)),

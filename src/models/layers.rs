@@ -127,6 +127,7 @@ impl<'a> Scope<'a> {
     pub fn batch_norm(&self, name: &str, channels: i64) -> BatchNorm {
         let at = self.sub(name);
         BatchNorm {
+            eps: 1e-5,
             weight: at.variable("weight", &[channels], Init::Constant(1.0), true),
             bias: at.variable("bias", &[channels], Init::Constant(0.0), true),
             running_mean: at.variable("running_mean", &[channels], Init::Constant(0.0), false),
@@ -147,28 +148,38 @@ impl<'a> Scope<'a> {
 /// Kernel, stride and padding of a convolution.
 pub(super) type Window = (i64, i64, i64);
 
-/// A square convolution.
+/// A convolution in two dimensions, with a bias or without.
 #[derive(Debug)]
 pub struct Conv {
     weight: Tensor,
     pub(super) bias: Option<Tensor>,
     stride: i64,
-    padding: i64,
+    /// Down and across.
+    padding: [i64; 2],
     /// Parts that the channels are divided into.
     pub(super) groups: i64,
 }
 
 impl Conv {
-    /// From `[inputs, outputs]` channels (inputs of a group). A bias starts as 0.
+    /// A square one, from `[inputs, outputs]` channels (inputs of a group). A bias starts as 0.
     pub(super) fn new(at: &Scope, name: &str, channels: [i64; 2], window: Window, init: Init, biased: bool) -> Conv {
-        let ([inputs, outputs], (kernel, stride, padding), at) = (channels, window, at.sub(name));
-        Conv {
-            weight: at.variable("weight", &[outputs, inputs, kernel, kernel], init, true),
-            bias: biased.then(|| at.variable("bias", &[outputs], Init::Constant(0.), true)),
-            stride,
-            padding,
-            groups: 1,
-        }
+        let (kernel, stride, padding) = window;
+        let mut conv = Conv::rectangular(&at.sub(name), channels, [kernel; 2], stride, [padding; 2], init);
+        conv.bias = biased.then(|| at.sub(name).variable("bias", &[channels[1]], Init::Constant(0.), true));
+        conv
+    }
+
+    /// Of a kernel `[height, width]` without bias, `padding` down and across: variable `weight` in the scope `at`.
+    pub(super) fn rectangular(
+        at: &Scope,
+        [inputs, outputs]: [i64; 2],
+        [height, width]: [i64; 2],
+        stride: i64,
+        padding: [i64; 2],
+        init: Init,
+    ) -> Conv {
+        let weight = at.variable("weight", &[outputs, inputs, height, width], init, true);
+        Conv { weight, bias: None, stride, padding, groups: 1 }
     }
 
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
@@ -178,13 +189,45 @@ impl Conv {
 
     /// What may be followed by more in one pass.
     pub(super) fn step(&self) -> Step<'_> {
-        let step = Step::new(&self.weight, self.bias.as_ref(), [self.stride; 2], [self.padding; 2]);
+        let step = Step::new(&self.weight, self.bias.as_ref(), [self.stride; 2], self.padding);
         Step { groups: self.groups, ..step }
+    }
+
+    /// The channels that it makes.
+    pub(super) fn outputs(&self) -> i64 {
+        self.weight.size()[0]
     }
 
     /// The side of what it makes of images of this side.
     pub(super) fn side(&self, side: i64) -> i64 {
-        (side + 2 * self.padding - self.weight.size()[2]).div_euclid(self.stride) + 1
+        (side + 2 * self.padding[0] - self.weight.size()[2]).div_euclid(self.stride) + 1
+    }
+}
+
+/// A convolution, then batch normalisation where there is one, then ReLU.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub conv: Conv,
+    pub norm: Option<BatchNorm>,
+}
+
+impl Unit {
+    /// With a bias: variables `conv.weight`, `conv.bias` and, where `norm` names it, `norm.*` in the scope `at`.
+    pub fn new(at: &Scope, conv: &str, norm: Option<&str>, inputs: i64, outputs: i64, window: Window) -> Unit {
+        let norm = norm.map(|norm| at.batch_norm(norm, outputs));
+        Unit { conv: at.biased_conv(conv, inputs, outputs, window), norm }
+    }
+
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        match (&self.norm, &self.conv.bias) {
+            (Some(norm), Some(bias)) if train => {
+                norm.of_biased(&Step { bias: None, ..self.conv.step() }.run(x, train), bias).relu_()
+            }
+            (norm, _) => {
+                let norm = norm.as_ref().and_then(BatchNorm::norm);
+                Step { norm, slope: Some(0.), ..self.conv.step() }.run(x, train)
+            }
+        }
     }
 }
 
@@ -192,23 +235,23 @@ impl Conv {
 /// max pooling behind it where it `pools`, else by a stride of 2.
 #[derive(Debug)]
 pub(super) struct Stages {
-    layers: Vec<(Conv, BatchNorm)>,
+    units: Vec<Unit>,
     pools: bool,
 }
 
 impl Stages {
     pub(super) fn new(at: &Scope, mut inputs: i64, outputs: &[i64], pools: bool) -> Stages {
-        let layer = |(number, &outputs): (usize, &i64)| {
+        let unit = |(number, &outputs): (usize, &i64)| {
             let conv = at.conv(&format!("conv{number}"), inputs, outputs, 3, if pools { 1 } else { 2 }, 1);
             inputs = outputs;
-            (conv, at.batch_norm(&format!("bn{number}"), outputs))
+            Unit { conv, norm: Some(at.batch_norm(&format!("bn{number}"), outputs)) }
         };
-        Stages { layers: (1..).zip(outputs).map(layer).collect(), pools }
+        Stages { units: (1..).zip(outputs).map(unit).collect(), pools }
     }
 
     pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        self.layers.iter().fold(x.shallow_clone(), |x, (conv, bn)| {
-            let x = Step { norm: bn.norm(), slope: Some(0.), ..conv.step() }.run(&x, train);
+        self.units.iter().fold(x.shallow_clone(), |x, unit| {
+            let x = unit.forward(&x, train);
             if self.pools { x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false) } else { x }
         })
     }
@@ -217,6 +260,7 @@ impl Stages {
 /// Batch normalisation with momentum 0.1 (what the paper's TensorFlow code calls decay 0.9) and epsilon 1e-5.
 #[derive(Debug)]
 pub struct BatchNorm {
+    eps: f64,
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -224,14 +268,19 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
+    /// The same with another epsilon.
+    pub(super) fn with_eps(self, eps: f64) -> BatchNorm {
+        BatchNorm { eps, ..self }
+    }
+
     /// As a [`Step`] has it.
     pub(super) fn norm(&self) -> Option<([&Tensor; 4], f64)> {
-        Some(([&self.weight, &self.bias, &self.running_mean, &self.running_var], 1e-5))
+        Some(([&self.weight, &self.bias, &self.running_mean, &self.running_var], self.eps))
     }
 
     /// `[B, channels, ...]` to the same shape; with `train` by the batch's statistics, updating the running ones.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, 1e-5)
+        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, self.eps)
     }
 
     /// What `forward(x + bias, true)` gives and leaves, without a pass over `x` for the `bias` `[channels]` and one for its
@@ -241,7 +290,7 @@ impl BatchNorm {
         // Past autograd's count of changes: a graph of an earlier pass may hold the running mean, which it doesn't use.
         let _ = tch::no_grad(|| self.running_mean.data().g_add_(&(bias / 9.)));
         let shift = &self.bias + bias * 0.;
-        normalise(x, [&self.weight, &shift, &self.running_mean, &self.running_var], true, 1e-5)
+        normalise(x, [&self.weight, &shift, &self.running_mean, &self.running_var], true, self.eps)
     }
 }
 
@@ -296,7 +345,7 @@ pub fn synchronise_batch_norm(sum: impl Fn(&Tensor) -> Tensor + 'static) {
     BATCH_SUM.set(Some(Box::new(sum)));
 }
 
-/// A linear layer.
+/// A linear layer, with a bias or without.
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,

@@ -9,6 +9,7 @@
 
 pub mod alexnet;
 pub mod bn_inception;
+mod branches;
 mod dropout;
 pub mod eigenfaces;
 pub mod face_small;
@@ -25,7 +26,6 @@ pub mod snippet;
 pub mod vgg;
 
 use tch::Tensor;
-use tch::nn::VarStore;
 
 pub use alexnet::AlexNet;
 pub use bn_inception::BnInception;
@@ -68,9 +68,4 @@ impl<N: Network + ?Sized> Network for Box<N> {
 /// the end of the network, which is 1.5 times as fast on a CPU and the layout that tensor cores want.
 pub fn channels_last(x: &Tensor) -> Tensor {
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
-}
-
-/// How many numbers an optimiser moves: the elements of all trainable variables.
-pub fn trainable_parameters(vs: &VarStore) -> usize {
-    vs.trainable_variables().iter().map(Tensor::numel).sum()
 }

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Head, Scope};
+use super::layers::{BatchNorm, Conv, Head, Scope, Unit};
 
 /// Whose ResNet-50: they differ in where a stage's stride and the first pooling's padding stand, not in any variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,7 @@ impl Bottleneck {
 /// without `fc` and `num_batches_tracked`.
 #[derive(Debug)]
 pub struct ResNet50 {
-    conv1: Conv,
-    bn1: BatchNorm,
+    first: Unit,
     blocks: Vec<Bottleneck>,
     kind: Kind,
 }
@@ -74,8 +73,7 @@ impl ResNet50 {
     }
 
     fn of(at: &Scope, kind: Kind) -> ResNet50 {
-        let conv1 = at.conv("conv1", 3, 64, 7, 2, 3);
-        let bn1 = at.batch_norm("bn1", 64);
+        let first = Unit { conv: at.conv("conv1", 3, 64, 7, 2, 3), norm: Some(at.batch_norm("bn1", 64)) };
         let mut blocks = Vec::new();
         let mut inputs = 64;
         for (stage, (mid, count)) in [(64, 3), (128, 4), (256, 6), (512, 3)].into_iter().enumerate() {
@@ -86,12 +84,12 @@ impl ResNet50 {
                 inputs = 4 * mid;
             }
         }
-        ResNet50 { conv1, bn1, blocks, kind }
+        ResNet50 { first, blocks, kind }
     }
 
     /// `[B, 3, H, W]` to the feature map `[B, 2048, H / 32, W / 32]`, sizes rounded up.
     pub fn features(&self, images: &Tensor, train: bool) -> Tensor {
-        let x = Step { norm: self.bn1.norm(), slope: Some(0.), ..self.conv1.step() }.run(images, train);
+        let x = self.first.forward(images, train);
         let x = match self.kind {
             Kind::Torchvision => x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
             Kind::Caffe => x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], true),

@@ -80,7 +80,7 @@ pub enum Input {
 /// A scorer with its normalisation before it: raw snippets `[B, C, H, W]`, float32 in 0..255, to scores `[B, 1]`.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The network.
+    /// What scores the normalised snippets.
     pub network: Box<dyn Network>,
     /// What comes before it.
     pub input: Input,

@@ -65,11 +65,11 @@ pub mod prelude {
 /// What a training is to be.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Steps in all.
+    /// How many steps there are in all.
     pub steps: u64,
     /// The rule of descent.
     pub rule: Rule,
-    /// L2 weight decay.
+    /// By what each weight is multiplied and added to its gradient (L2).
     pub weight_decay: f64,
 }
 
@@ -95,9 +95,9 @@ pub type Unlike<P> = (fn(&<P as Paper>::Hyper, &<P as Paper>::Data) -> bool, &'s
 /// How a network that embeds photos sees them.
 pub type Sees<P> = fn(&<P as Paper>::Hyper, &<P as Paper>::Scoring) -> (Recipe, TestViews);
 
-/// A paper.
+/// A paper as a program: what it trains and on what, how that is scored, and the numbers that it printed.
 pub trait Paper: Sized + 'static {
-    /// The binary.
+    /// The name of its binary, and of its runs' folder under `data/runs`.
     const NAME: &'static str;
     /// Authors, title, number.
     const CITATION: &'static str;
@@ -118,15 +118,15 @@ pub trait Paper: Sized + 'static {
     /// What `evaluate --baselines` scores on `--data` instead of a run, if there is such a thing, and the flags of scoring
     /// that it looks at.
     const BASELINES: Option<(&'static str, &'static [&'static str])> = None;
-    /// Flags of training.
+    /// Its flags of training: data, network, loss, batches, optimisation.
     type Hyper: Hyper;
     /// Flags of scoring, of `embed` and of `export`.
     type Scoring: Args + Serialize + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static;
-    /// The data set.
+    /// What it is trained and tested on.
     type Data: Data;
     /// What the network must know beside the flags, such as how many classes there are. Most papers need nothing: `()`.
     type Shape: Serialize + DeserializeOwned + PartialEq + Default;
-    /// The network.
+    /// What is trained.
     type Net: Network;
     /// How the network sees photos, if it embeds them: `embed` and `about` follow from it. A paper without it writes both.
     const SEES: Option<Sees<Self>> = None;
@@ -142,7 +142,7 @@ pub trait Paper: Sized + 'static {
     const DEPARTURES_TRAINING: &'static [Departure<Self::Hyper>] = &[];
     /// Which runs on which data cannot stand beside the paper whatever their numbers, and why.
     const UNLIKE: &'static [Unlike<Self>] = &[];
-    /// The paper's numbers.
+    /// The numbers that the paper printed, each with the recipe that it is of.
     const CLAIMS: &'static [Claims<Self::Hyper, Self::Scoring>] = &[];
     /// Whether a file for `--weights` that has all of a network is scored, embedded with and exported in place of a run.
     const PUBLISHED: bool = false;
@@ -216,7 +216,7 @@ pub trait Paper: Sized + 'static {
             ),
         }
     }
-    /// Scores a run.
+    /// Scores the networks of a run on `data`: scores by name, how they were computed, pictures.
     fn evaluate(
         h: &Self::Hyper,
         data: &Self::Data,

@@ -34,11 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A network with its weights.
 #[derive(Debug)]
 pub struct Loaded<N> {
-    /// Holds the weights.
+    /// The variables that hold its weights.
     pub store: VarStore,
-    /// The network.
+    /// The network over these variables.
     pub net: N,
-    /// Steps trained.
+    /// How many steps it was trained for.
     pub step: u64,
 }
 
@@ -68,11 +68,11 @@ impl Stand {
 
 /// The networks of a run, loaded when asked for.
 pub struct Nets<'a, P: Paper> {
-    /// The run's flags.
+    /// The flags that the run was begun with.
     pub h: &'a All<P::Hyper>,
     /// What the network must know of its data.
     pub shape: &'a P::Shape,
-    /// How it computes.
+    /// Where and how it computes, and by which seed.
     pub run: &'a Run,
     pub(super) at: &'a Path,
     pub(super) config: &'a Config,
@@ -257,9 +257,7 @@ impl<P: Paper> Nets<'_, P> {
 
 /// A run as its folder says it is, or published weights as if they were one.
 pub(crate) struct Opened<P: Paper> {
-    /// Its folder.
     pub at: PathBuf,
-    /// Its flags.
     pub h: All<P::Hyper>,
     /// What its network knows of its data.
     pub shape: P::Shape,
@@ -426,7 +424,7 @@ fn taken_for<P: Paper>(h: &P::Hyper, file: &Path) -> String {
         format!("--{flag} {}{}", typed_as(value), if usual { " (the default)" } else { "" })
     };
     let taken: Vec<String> = ours.iter().filter(|(flag, _)| axis(flag)).map(shown).collect();
-    let own = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let own = catalog::name_of(file);
     let fetched = |h: &P::Hyper| h.weights().published().map_or(&[][..], |published| published.fetch);
     let knows = |h: &P::Hyper| fetched(h).iter().any(|name| own == Some(name));
     let fits = if knows(h) { Vec::new() } else { hyper::choices(h, axis, knows) };

@@ -32,7 +32,7 @@ const GLANCE: Duration = Duration::from_secs(3);
 /// The data of a training, looked at; errors first where it cannot write into the run folder `at`.
 pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Option<&Path>) -> Result<P::Data> {
     at.filter(|_| machine.world.leads()).map_or(Ok(()), check_free)?;
-    if let (Some(every), Err(why)) = (machine.score_every, P::chooses(&h.own)) {
+    if let (Some(every), Err(why)) = (machine.training.score_every, P::chooses(&h.own)) {
         return Err(hyper::usage(anyhow!("--score-every {every}: {why}")));
     }
     let data = P::open(&h.own, h.usual.seed)?;
@@ -90,7 +90,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         whole.machine.insert("parts".into(), json!(parts));
         whole.write_or_match(at)?;
     }
-    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.data_changed) {
+    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.training.data_changed) {
         config.match_folder(at)?;
         photos.compare(at)?;
     }
@@ -123,7 +123,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
         let mut session = Session::open(plan, &run.machine, store, begin)?;
-        if let Some(every) = run.machine.score_every {
+        if let Some(every) = run.machine.training.score_every {
             session.scores = Some(Scores::new(every, Box::new(score), &folder)?);
         }
         if !trial {

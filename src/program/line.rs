@@ -72,14 +72,10 @@ pub(super) struct Evaluate<S: Args> {
 #[derive(Args)]
 pub(super) struct Embed<S: Args> {
     #[command(flatten)]
-    pub(super) made: Made,
-    #[command(flatten)]
-    pub(super) keeping: Keeping,
+    pub(super) using: Using,
     /// File to write by its ending, .safetensors (names in its metadata), .npz, or .csv (what made it in a .json of its name): a row an image or video
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
-    #[command(flatten)]
-    pub(super) machine: MachineFlags,
     #[command(flatten)]
     pub(super) scoring: S,
 }

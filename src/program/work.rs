@@ -215,21 +215,21 @@ pub(super) fn baselines_verb<P: Paper>(of: &ArgMatches) -> Result<()> {
 
 /// `embed`: rows of what a user brings, in a file.
 pub(super) fn embed_verb<P: Paper>(args: Embed<P::Scoring>, of: &ArgMatches) -> Result<()> {
-    let videos = P::BRINGS == Brings::Videos && (args.keeping.skip_unreadable || args.keeping.kept.is_some());
+    let Using { made, keeping, machine } = args.using;
+    let videos = P::BRINGS == Brings::Videos && (keeping.skip_unreadable || keeping.kept.is_some());
     ensure!(!videos, hyper::usage(anyhow!("--skip-unreadable, --kept: these are of photos: leave them out")));
-    let machine = args.machine.resolve()?;
-    let (opened, mut run) = to_embed::<P>(args.made, machine, &args.scoring, ("embed", of))?;
-    run.machine.skip_unreadable = args.keeping.skip_unreadable;
+    let (opened, mut run) = to_embed::<P>(made, machine.resolve()?, &args.scoring, ("embed", of))?;
+    run.machine.skip_unreadable = keeping.skip_unreadable;
     let out = embed::check_out(&args.out)?;
     let paths = photos_of(of);
     let photos = if P::BRINGS == Brings::Images { Brought::photos(&paths)? } else { Vec::new() };
     let nets = opened.nets(&run);
-    keeps::<P>(&args.keeping, &nets, &args.scoring, &run)?;
+    keeps::<P>(&keeping, &nets, &args.scoring, &run)?;
     let mut beside = args.out.clone().into_os_string();
     beside.push(".kept");
     // Who writes the same file, too.
     let _held = hold("out", Path::new(&beside))?;
-    let folder = args.keeping.folder(beside.into(), &paths)?;
+    let folder = keeping.folder(beside.into(), &paths)?;
     let kept = (!photos.is_empty()).then(|| nets.kept(folder, &args.scoring));
     let of = Brought { paths, photos, features: true, kept, ..Brought::default() };
     if of.paths != [PathBuf::from("drawn")] {

@@ -7,16 +7,16 @@ use maud::{Markup, html};
 pub struct Node {
     /// Beside the point.
     pub name: String,
-    /// Its column.
+    /// The column that it is drawn in, from 0 at the left.
     pub column: usize,
 }
 
 /// A line between two nodes by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edge {
-    /// Where it starts.
+    /// The node that it starts at, by its place in the list.
     pub from: usize,
-    /// Where it ends.
+    /// The node that it ends at.
     pub to: usize,
     /// Whether it was answered rightly; None is drawn faintly.
     pub right: Option<bool>,

@@ -21,13 +21,19 @@ use crate::say::plural;
 /// A table of text.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    /// Column heads.
+    /// What stands above each column.
     pub head: Vec<String>,
     /// Rows, each as long as the head.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
+    /// Names and scores.
+    pub fn scores(of: &[(String, f64)]) -> Table {
+        let row = |(name, score): &(String, f64)| vec![name.clone(), format!("{score:.4}")];
+        Table { head: vec!["score".into(), "ours".into()], rows: of.iter().map(row).collect() }
+    }
+
     /// Every row as an object: a cell by its column's head, a number where it reads as one.
     pub fn named(&self) -> Vec<serde_json::Map<String, serde_json::Value>> {
         let value = |cell: &String| cell.parse::<f64>().map_or_else(|_| cell.clone().into(), serde_json::Value::from);
@@ -169,7 +175,7 @@ impl Report {
         self.lead(&counts.iter().map(of).collect::<Vec<_>>(), "");
     }
 
-    /// A paragraph.
+    /// A paragraph under a heading.
     pub fn text(&mut self, heading: &str, paragraph: &str) {
         self.add(heading, maud::html! { p { (paragraph) } });
     }

@@ -25,7 +25,7 @@ const DAMAGED: &str = "checkpoint.damaged.safetensors";
 /// What is known beside the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Steps done.
+    /// How many steps were done.
     pub step: u64,
     /// `log.jsonl` then.
     pub log: Mark,
@@ -47,7 +47,7 @@ impl Progress {
 pub struct Known {
     /// [`NEWEST`], also where it has become the one before, or [`BEST`].
     pub which: String,
-    /// Steps done.
+    /// How many steps were done.
     pub step: u64,
     /// The hash of its content.
     pub hash: String,

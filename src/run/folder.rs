@@ -165,7 +165,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The folder's path.
+    /// Where it lies on disk.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -253,7 +253,7 @@ impl Log {
         Ok(Log { path: path.to_path_buf(), file, length, hasher })
     }
 
-    /// Appends one line.
+    /// Appends `value` as a line of JSON.
     pub fn line(&mut self, value: &Value) -> Result<()> {
         let line = format!("{value}\n");
         self.file.write_all(line.as_bytes()).map_err(|error| files::cannot(&self.path, error))?;

@@ -27,9 +27,9 @@ use crate::device::{autocast, machine::Machine};
 pub struct Run {
     /// Where it computes, and the processes at it.
     pub machine: Machine,
-    /// `--seed`.
+    /// From what all that is random in it follows (`--seed`).
     pub seed: u64,
-    /// `--amp`.
+    /// Whether networks compute in bfloat16 (`--amp`).
     pub amp: bool,
 }
 

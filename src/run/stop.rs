@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Why a training ended before its last step: no error, but an end of the work.
 #[derive(Debug)]
 pub struct Stopped {
-    /// The signal's number.
+    /// Which signal ended it, by its number.
     pub signal: u8,
     /// What is kept, and where.
     pub kept: String,

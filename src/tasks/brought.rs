@@ -31,7 +31,7 @@ pub struct Use {
     pub flags: fn(Command) -> Command,
     /// Flags of scoring that it takes too.
     pub scoring: &'static [&'static str],
-    /// Does it.
+    /// What it does with the network.
     pub work: fn(&Asked<'_>, &ArgMatches) -> Result<()>,
 }
 
@@ -62,7 +62,7 @@ pub struct Asked<'a> {
 pub struct Brought {
     /// The folders and files that were named.
     pub paths: Vec<PathBuf>,
-    /// Their photos.
+    /// The photos in them.
     pub photos: Vec<Photo>,
     /// How many of them are of which flag: [`Sides`].
     pub sides: Vec<(&'static str, usize)>,
@@ -101,13 +101,7 @@ impl Brought {
             ensure!(path.to_str().is_some(), "{}: a name that is not UTF-8: rename it", path.display());
             let named = |name: &str| path.join(name).to_string_lossy().into();
             match path.is_file() {
-                true => all.push(Photo {
-                    source: Source::from(path.clone()),
-                    name: path.to_string_lossy().into(),
-                    person: -1,
-                    camera: 1,
-                    tracklet: -1,
-                }),
+                true => all.push(Photo::new(Source::from(path.clone()), path.to_string_lossy().into(), -1, 1)),
                 false => all.extend(folder(path)?.into_iter().map(|photo| Photo { name: named(&photo.name), ..photo })),
             }
         }

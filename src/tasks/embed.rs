@@ -20,7 +20,7 @@ use crate::say::{Bar, first_line, note};
 use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Recipe, TestViews};
 
-/// How to embed.
+/// How photos are embedded.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     /// Size and normalisation of the network's input.
@@ -31,7 +31,7 @@ pub struct Embedding {
     pub device: Device,
     /// Network inputs a forward pass; each photo takes as many as it has views.
     pub batch: usize,
-    /// Loader threads.
+    /// How many threads load photos.
     pub workers: usize,
     /// bfloat16 autocast for the network.
     pub amp: bool,

@@ -40,9 +40,9 @@ pub fn next_piece(photos: usize, took: Duration, batch: usize) -> usize {
 /// What a piece's file says that it is.
 const KIND: &str = "piece";
 
-/// What the names of photos that cannot be read are called, and of those in which there is no face.
+/// What the list of photos that cannot be read is called.
 pub const NOT_READ: &str = "not read";
-/// See there.
+/// What the list of photos without a face is called.
 pub const NO_FACE: &str = "no face";
 
 /// What is done with a user's photos, whatever the network.

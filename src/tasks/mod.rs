@@ -129,9 +129,9 @@ pub struct Rows {
     pub tensors: Vec<(String, Tensor)>,
     /// The images' (videos') names.
     pub names: Vec<String>,
-    /// The photos as they were seen, and their places among those that were brought and can be read; empty of videos.
+    /// The photos as they were seen; empty of videos.
     pub photos: Vec<Photo>,
-    /// See there.
+    /// Their places among those that were brought and can be read.
     pub places: Vec<usize>,
     /// More of the file's metadata.
     pub metadata: Vec<(String, String)>,

@@ -70,7 +70,7 @@ impl Data for ReidSet {
 /// A batch of photos.
 #[derive(Debug)]
 pub struct Batch {
-    /// Its step.
+    /// Which step of the training it is for.
     pub step: u64,
     /// This process's share of the images, `[b, 3, H, W]`, on the host.
     images: Tensor,

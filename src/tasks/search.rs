@@ -18,7 +18,7 @@ use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
 use crate::say::{count, line, print, thousands};
 
-/// `search`.
+/// The verb `search`: what of a gallery is nearest to each query.
 pub const SEARCH: Use = Use {
     name: "search",
     flags: |verb: Command| {

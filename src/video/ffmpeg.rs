@@ -105,7 +105,7 @@ impl Film {
         Ok(film)
     }
 
-    /// Its file.
+    /// The file that it is read from.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::{Cache, Clip};
-use crate::folders::{Entry, FILMS, Passed, list};
+use crate::files::name;
+use crate::folders::{Entry, FILMS, Passed, ends, list};
 use crate::lists::{composed, found};
 use crate::say::note;
 
@@ -49,15 +50,6 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
 }
 
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
-
-fn ends(path: &Path, known: &[&str]) -> bool {
-    let end = path.extension().and_then(|end| end.to_str()).unwrap_or("");
-    known.iter().any(|known| end.eq_ignore_ascii_case(known))
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
 
 /// A folder's entries, frame 2 before frame 10; what nobody asks for is counted.
 fn entries(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {

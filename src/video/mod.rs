@@ -62,7 +62,7 @@ enum Flow {
 /// A video, or the part of it that counts.
 #[derive(Debug, Clone)]
 pub struct Clip {
-    /// Its name.
+    /// What it is called in scores and reports.
     pub name: String,
     /// For the cache: no two clips of a cache share it.
     key: u32,

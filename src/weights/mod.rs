@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::{catalog, files};
 
@@ -60,12 +60,22 @@ enum Format {
 /// torch.save's first pickle before its zip: protocol 2, and the number 0x1950a86a20f9469cfc6c.
 const LEGACY: [u8; 14] = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
+/// The numbers of a tensor as they lie in memory, row after row.
+fn bytes_of(x: &Tensor) -> Result<Vec<u8>> {
+    let x = x.detach().to_device(Device::Cpu).contiguous();
+    let mut bytes = vec![0_u8; x.numel() * x.kind().elt_size_in_bytes()];
+    if !bytes.is_empty() {
+        x.f_copy_data_u8(&mut bytes, x.numel()).map_err(|_| anyhow!("a tensor has no numbers to copy"))?;
+    }
+    Ok(bytes)
+}
+
 /// Why a file of weights cannot be read, and what gets it where it is not there.
 pub(crate) fn unread(path: &Path, error: io::Error) -> anyhow::Error {
     if error.kind() != ErrorKind::NotFound {
         return anyhow::Error::from(error).context(format!("cannot read {}", path.display()));
     }
-    let command = path.file_name().and_then(|name| catalog::fetch_for(Path::new(name)));
+    let command = catalog::name_of(path).map(catalog::fetch);
     let cure = command.map_or("name the file of weights".into(), |command| format!("{command} gets it"));
     anyhow!("cannot read {}: no such file; {cure}", path.display())
 }

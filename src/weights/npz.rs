@@ -6,11 +6,11 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::Named;
+use super::{Named, bytes_of};
 use crate::files::{self, UNKNOWN};
 
 /// NumPy's names of kinds and ours.
@@ -152,12 +152,7 @@ pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, 
         }
         for (name, x) in tensors {
             let (kind, _) = KINDS.iter().find(|(_, kind)| *kind == x.kind()).context("a kind that NumPy has not")?;
-            let x = x.detach().to_device(Device::Cpu).contiguous();
-            let mut bytes = vec![0_u8; x.numel() * x.kind().elt_size_in_bytes()];
-            if !bytes.is_empty() {
-                x.f_copy_data_u8(&mut bytes, x.numel())?;
-            }
-            put(name, kind, x.size().iter().map(|n| format!("{n},")).collect(), &bytes)?;
+            put(name, kind, x.size().iter().map(|n| format!("{n},")).collect(), &bytes_of(x)?)?;
         }
         zip.finish()?.flush()?;
         Ok(seal_zip(draft, own)?)

@@ -9,9 +9,9 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use blake3::Hasher;
 use safetensors::{Dtype, SafeTensors};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::Named;
+use super::{Named, bytes_of};
 use crate::files::{self, UNKNOWN};
 
 /// Kinds, what the format calls them, and by what name.
@@ -75,11 +75,7 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<
         };
         put(&[&(header.len() as u64).to_le_bytes(), &header[..]].concat())?;
         for (_, tensor) in &order {
-            let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
-            let mut bytes = vec![0_u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-            let copied = if bytes.is_empty() { Ok(()) } else { tensor.f_copy_data_u8(&mut bytes, tensor.numel()) };
-            copied.map_err(|_| anyhow!("a tensor has no numbers to copy"))?;
-            put(&bytes)?;
+            put(&bytes_of(tensor)?)?;
         }
         let hash = hasher.finalize().to_hex();
         file.flush()?;

@@ -120,7 +120,7 @@ impl Published {
 /// As [`read`] and [`load_into`], with the flag and the command that gets a file that fits; where none is known, and this one
 /// is missing or damaged, the one that gets it. After an error all variables are as they were.
 pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<String> {
-    let own = file.file_name().and_then(|name| catalog::name_for(Path::new(name)));
+    let own = catalog::name_of(file);
     let fits = published.fetch.iter().copied();
     let fits = fits.clone().find(|name| own == Some(name)).or(fits.clone().next());
     let with = |name: Option<&'static str>| {

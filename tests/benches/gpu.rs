@@ -33,7 +33,7 @@ use rankle::models::{
 };
 use rankle::optim::{Optimizer, Rule};
 use rankle::sampler::PkSampler;
-use rankle::transfer::{peak_memory, release_memory, stage, upload};
+use rankle::transfer::{peak_memory, stage, upload};
 use rankle::transform::{Augment, Recipe};
 use serde_json::{Value, json};
 use tch::nn::VarStore;
@@ -274,7 +274,7 @@ fn loader(folder: &Path, device: Device) -> Result<Value> {
     Ok(json!({"images_per_second": images as f64 / start.elapsed().as_secs_f64(), "workers": workers}))
 }
 
-fn run() -> Result<()> {
+fn main() -> Result<()> {
     // Cargo adds a flag of its own.
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     if words.is_empty() {
@@ -296,12 +296,20 @@ fn run() -> Result<()> {
             let found = catch_unwind(AssertUnwindSafe(|| job(&words, device)))
                 .unwrap_or_else(|panic| Err(anyhow!("{}", rankle::loader::message(&*panic))));
             println!("{}", found.unwrap_or_else(|error| json!({"error": rankle::say::one_line(&error)})));
-            release_memory(device);
+            if device.is_cuda() {
+                // SAFETY: takes nothing and gives nothing.
+                unsafe { rankle_cuda_release() }
+            }
         }
         return Ok(());
     }
     println!("{}", job(&words.iter().map(String::as_str).collect::<Vec<_>>(), device)?);
     Ok(())
+}
+
+unsafe extern "C" {
+    /// `src/native/transfer.cpp`: gives the memory of a GPU that libtorch keeps for its next tensors back to others.
+    fn rankle_cuda_release();
 }
 
 fn job(words: &[&str], device: Device) -> Result<Value> {
@@ -316,15 +324,5 @@ fn job(words: &[&str], device: Device) -> Result<Value> {
         ["step", network, precision, batch, "graph"] => step(network, precision, number(batch)?, true, device),
         ["loader", folder] => loader(Path::new(folder), device),
         _ => bail!("say loss KIND BATCH, step NET PRECISION BATCH [graph] or loader FOLDER"),
-    }
-}
-
-fn main() -> std::process::ExitCode {
-    match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            std::process::ExitCode::FAILURE
-        }
     }
 }

@@ -14,17 +14,17 @@ use tch::{Device, Kind, Tensor};
 use super::{loss, measured, rows};
 
 /// `work` by all processes that the environment speaks of; with several, this one ends here.
-fn by_all(world: &World, rounds: usize, mut work: impl FnMut()) -> Value {
+fn by_all(world: &World, rounds: usize, mut work: impl FnMut()) -> Result<Value> {
     let found = measured(rounds, || {
         work();
-        Value::Null
-    });
+        Ok(Value::Null)
+    })?;
     if world.size() > 1 {
         println!("{found}");
         rankle::collectives::finish();
         rankle::collectives::exit(0);
     }
-    found
+    Ok(found)
 }
 
 /// A loss of so many rows, block by block of anchors.
@@ -41,7 +41,7 @@ pub fn blocks(name: &str, rounds: usize) -> Result<Value> {
     let own = world.clone();
     let mean = move |x: &Tensor, y: &Tensor| own.tally(of, x, y, metric).expect("the others' shares").mean();
     loss(64 * images, images, mean.clone())?();
-    Ok(by_all(&world, rounds, loss(rows.parse()?, images, mean)?))
+    by_all(&world, rounds, loss(rows.parse()?, images, mean)?)
 }
 
 /// Faces of people with six each, near one another; and whose they are.
@@ -118,5 +118,5 @@ pub fn judging(name: &str, rounds: usize) -> Result<Value> {
     };
     let warm = rows(1_000);
     drop(Metric::SquaredEuclidean.matrix(&warm, &warm).sum(Kind::Float));
-    Ok(by_all(&world, rounds, work))
+    by_all(&world, rounds, work)
 }

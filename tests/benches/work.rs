@@ -19,7 +19,7 @@ use rankle::metrics::verification;
 use rankle::mining::{Negative, Pick};
 use rankle::models::inception::{InceptionResnetV1, Nn2};
 use rankle::models::layers::Scope;
-use rankle::models::{LuNet, Network, TriNet, Vgg16, channels_last, hold_weights, trainable_parameters};
+use rankle::models::{LuNet, Network, TriNet, Vgg16, channels_last, hold_weights};
 use rankle::optim::{Optimizer, Rule};
 
 use rankle::device::autocast;
@@ -44,20 +44,20 @@ fn status(key: &str) -> u64 {
 }
 
 /// Seconds of each round, memory above what was there before the first, and what the last gave.
-fn measured(rounds: usize, mut work: impl FnMut() -> Value) -> Value {
+fn measured(rounds: usize, mut work: impl FnMut() -> Result<Value>) -> Result<Value> {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = status("VmRSS");
     let (mut seconds, mut memory, mut found) = (Vec::new(), 0, Value::Null);
     for round in 0..rounds.max(1) {
         let start = Instant::now();
-        found = work();
+        found = work()?;
         seconds.push(start.elapsed().as_secs_f64());
         if round == 0 {
             memory = status("VmHWM").saturating_sub(before);
         }
     }
     seconds.sort_unstable_by(f64::total_cmp);
-    json!({"seconds": seconds[seconds.len() / 2], "memory_kib": memory, "found": found})
+    Ok(json!({"seconds": seconds[seconds.len() / 2], "memory_kib": memory, "found": found}))
 }
 
 fn tensors(folder: &Path, name: &str) -> Result<impl Fn(&str) -> Result<Tensor>> {
@@ -106,7 +106,7 @@ fn retrieval(folder: &Path, more: i64, rounds: usize) -> Result<Value> {
         drop(warm());
     });
     tch::set_num_threads(all);
-    Ok(measured(rounds, || scores(&run())))
+    measured(rounds, || Ok(scores(&run())))
 }
 
 fn reranked(folder: &Path) -> Result<Value> {
@@ -115,8 +115,8 @@ fn reranked(folder: &Path) -> Result<Value> {
     let mut out = None;
     let found = measured(1, || {
         out = Some(rerank(&q, &g, 20, 6, 0.3));
-        Value::Null
-    });
+        Ok(Value::Null)
+    })?;
     weights::save(&folder.join("rerank.ours.safetensors"), &[("d".into(), out.context("no distances")?)], None)?;
     Ok(found)
 }
@@ -125,18 +125,11 @@ fn lfw(folder: &Path, rounds: usize) -> Result<Value> {
     let get = tensors(folder, "lfw")?;
     let dist = Vec::<f64>::try_from(get("dist")?)?;
     let same: Vec<bool> = Vec::<i64>::try_from(get("same")?)?.into_iter().map(|x| x == 1).collect();
-    let mut failed = None;
-    let found = measured(rounds, || {
+    measured(rounds, || {
         let folds = verification::folds(&dist, &same, 10);
-        match verification::val_at_far(&dist, &same, 10, 1e-3) {
-            Ok(val) => json!({"accuracy": folds.mean, "std": folds.std, "val": val.val}),
-            Err(error) => {
-                failed = Some(error);
-                Value::Null
-            }
-        }
-    });
-    failed.map_or(Ok(found), Err)
+        let val = verification::val_at_far(&dist, &same, 10, 1e-3)?;
+        Ok(json!({"accuracy": folds.mean, "std": folds.std, "val": val.val}))
+    })
 }
 
 /// JPEGs in memory to normalised training views; `found` is images a second.
@@ -156,21 +149,23 @@ fn images(folder: &Path, name: &str, rounds: usize) -> Result<Value> {
     let size = if augment == Augment::Flip { (recipe.height, recipe.width) } else { recipe.enlarged() };
     let mut batch = vec![0_f32; files.len() * recipe.len()];
     let mut seed = 0;
-    let mut broken = None;
-    let found = measured(rounds, || {
+    measured(rounds, || {
         seed += 1;
-        let done: Result<()> = files.par_iter().zip(batch.par_chunks_exact_mut(recipe.len())).enumerate().try_for_each(
+        files.par_iter().zip(batch.par_chunks_exact_mut(recipe.len())).enumerate().try_for_each(
             |(i, (bytes, out))| {
                 let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed << 32 | i as u64);
                 let image = decode_for(bytes, "a benchmark's image", size)?;
                 recipe.train(&image, augment, &mut rng, out);
-                Ok(())
+                anyhow::Ok(())
             },
-        );
-        broken = done.err();
-        json!({"images": files.len()})
-    });
-    broken.map_or(Ok(found), Err)
+        )?;
+        Ok(json!({"images": files.len()}))
+    })
+}
+
+/// How many numbers a training moves.
+fn parameters(store: &VarStore) -> usize {
+    store.trainable_variables().iter().map(Tensor::numel).sum()
 }
 
 /// A network by its name, and the height and width of its images.
@@ -194,7 +189,7 @@ fn training(name: &str, rounds: usize) -> Result<Value> {
     tch::manual_seed(3);
     let images = channels_last(&Tensor::randn([16, 3, height.into(), width.into()], (Kind::Float, Device::Cpu)));
     let labels = Tensor::arange(16, (Kind::Int64, Device::Cpu)).divide_scalar_mode(4, "floor");
-    let parameters = trainable_parameters(&store);
+    let parameters = parameters(&store);
     let mut step = || {
         optimizer.zero_grad();
         let x = autocast(amp, Device::Cpu, || net.forward(&images, true));
@@ -202,11 +197,11 @@ fn training(name: &str, rounds: usize) -> Result<Value> {
         let loss = embedded::batch_hard(&x, &labels, Metric::Euclidean, Margin::Soft).mean();
         loss.backward();
         optimizer.step(3e-4, 0.9);
-        json!({"loss": loss.double_value(&[]), "parameters": parameters})
+        Ok(json!({"loss": loss.double_value(&[]), "parameters": parameters}))
     };
     // Memory of the first step, which makes Adam's moments; a later one finds what that left.
-    let memory = measured(1, &mut step)["memory_kib"].clone();
-    let mut found = measured(rounds, step);
+    let memory = measured(1, &mut step)?["memory_kib"].clone();
+    let mut found = measured(rounds, step)?;
     found["memory_kib"] = memory;
     Ok(found)
 }
@@ -220,15 +215,15 @@ fn embedding(name: &str, rounds: usize) -> Result<Value> {
     let images = Tensor::randn([64, 3, height.into(), width.into()], (Kind::Float, Device::Cpu));
     let batch = at_once(height, width, Device::Cpu) as i64;
     let _held = hold_weights();
-    let all = || -> Value {
+    let all = || {
         let parts = (0..64).step_by(batch as usize).map(|from| images.narrow(0, from, batch.min(64 - from)));
         let forward =
             |x: Tensor| tch::no_grad(|| autocast(amp, Device::Cpu, || net.forward(&channels_last(&x), false)));
         let rows: Vec<Tensor> = parts.map(forward).collect();
-        json!({"parameters": trainable_parameters(&store), "rows": rows.iter().map(|x| x.size()[0]).sum::<i64>()})
+        anyhow::Ok(json!({"parameters": parameters(&store), "rows": rows.iter().map(|x| x.size()[0]).sum::<i64>()}))
     };
-    all(); // folds and packs
-    Ok(measured(rounds, all))
+    all()?; // folds and packs
+    measured(rounds, all)
 }
 
 /// Adam alone, over TriNet's parameters.
@@ -239,10 +234,10 @@ fn adam(rounds: usize) -> Result<Value> {
     let sum = store.trainable_variables().iter().map(|x| x.square().sum(Kind::Float)).reduce(|a, b| a + b);
     sum.context("no parameters")?.backward();
     optimizer.step(3e-4, 0.9);
-    Ok(measured(rounds, || {
+    measured(rounds, || {
         optimizer.step(3e-4, 0.9);
-        Value::Null
-    }))
+        Ok(Value::Null)
+    })
 }
 
 /// Batches as a training takes them: people's photos decoded, augmented and put together on all cores. `found` is images.
@@ -252,8 +247,7 @@ fn loader(folder: &Path, rounds: usize) -> Result<Value> {
     let sampler = Arc::new(PkSampler::new(&people, 18, 4, 1).context("too few people")?);
     let recipe = Recipe::imagenet(128, 64);
     let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let mut failed = None;
-    let found = measured(rounds, || {
+    measured(rounds, || {
         let (photos, sampler) = (photos.clone(), sampler.clone());
         let batches = Loader::new(0..30, workers, workers + 1, move |step| {
             let rows = sampler.batch(step);
@@ -263,18 +257,10 @@ fn loader(folder: &Path, rounds: usize) -> Result<Value> {
                 recipe.train(&*photos[row].source.image()?, Augment::CropFlip, &mut rng, out);
             }
             Ok(Tensor::from_slice(&pixels).view([rows.len() as i64, 3, 128, 64]))
-        });
-        let images =
-            batches.and_then(|batches| batches.map(|batch| batch.map(|batch| batch.size()[0])).sum::<Result<i64>>());
-        match images {
-            Ok(images) => json!({"images": images, "workers": workers}),
-            Err(error) => {
-                failed = Some(error);
-                Value::Null
-            }
-        }
-    });
-    failed.map_or(Ok(found), Err)
+        })?;
+        let images = batches.map(|batch| batch.map(|batch| batch.size()[0])).sum::<Result<i64>>()?;
+        Ok(json!({"images": images, "workers": workers}))
+    })
 }
 
 /// Work at one size, its inputs made beforehand.
@@ -405,19 +391,19 @@ fn growth(folder: &Path, words: &[String]) -> Result<Value> {
     let mut run = (growth.work)(folder, size.parse()?)?;
     let mut once = || {
         run();
-        Value::Null
+        Ok(Value::Null)
     };
-    let first = measured(1, &mut once);
+    let first = measured(1, &mut once)?;
     let memory = first["memory_kib"].as_f64().unwrap_or(0.) / 1024.;
     // What takes long is measured well enough by once.
     let seconds = match first["seconds"].as_f64() {
         Some(seconds) if seconds > 1. => seconds,
-        _ => measured(3, &mut once)["seconds"].as_f64().unwrap_or(f64::NAN),
+        _ => measured(3, &mut once)?["seconds"].as_f64().unwrap_or(f64::NAN),
     };
     Ok(json!({"seconds": seconds, "mib": memory}))
 }
 
-fn run() -> Result<()> {
+fn main() -> Result<()> {
     let Some(folder) = std::env::var_os("RANKLE_BENCH").map(PathBuf::from) else {
         println!("nothing to measure: scripts/bench writes the inputs and says where (RANKLE_BENCH)");
         return Ok(());
@@ -448,14 +434,4 @@ fn run() -> Result<()> {
     };
     println!("{found}");
     Ok(())
-}
-
-fn main() -> std::process::ExitCode {
-    match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            std::process::ExitCode::FAILURE
-        }
-    }
 }

@@ -1,14 +1,12 @@
 //! Face networks: parameter counts of the sheet, layers beside plain loops, outputs beside PyTorch's.
 
-use rankle::models::inception::{
-    GoogLeNet, InceptionResnetV1, Nn1, Nn2, Nn4, Nn4Small2, l2_pool, local_response_norm, maxout,
-};
+use rankle::models::Network;
+use rankle::models::inception::{GoogLeNet, InceptionResnetV1, Nn1, Nn2, l2_pool, local_response_norm, maxout};
 use rankle::models::layers::Scope;
-use rankle::models::{Network, trainable_parameters};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, close, gradient, matrix, value};
+use crate::common::{all_close, close, gradient, matrix, trainable_parameters, value};
 use crate::export::{answers_alike, drawn, python_agrees, used};
 
 fn store() -> VarStore {
@@ -35,11 +33,11 @@ fn parameter_counts_are_the_sheets() {
         count.into_iter().for_each(|count| assert_eq!(trainable_parameters(&vs), count));
     }
     let vs = store();
-    Nn4::new(&Scope::root(&vs, 1), 96, 128, 1, true).expect("fits");
+    Nn2::nn4(&Scope::root(&vs, 1), 96, 128, 1, true).expect("fits");
     assert_eq!(trainable_parameters(&vs), 6_959_088);
     for trained in [false, true] {
         let vs = store();
-        Nn4Small2::new(&Scope::root(&vs, 1), 96, 128, 1, trained).expect("fits");
+        Nn2::small2(&Scope::root(&vs, 1), 96, 128, 1, trained).expect("fits");
         assert_eq!(trainable_parameters(&vs), 3_733_968);
     }
     let vs = store();
@@ -104,9 +102,9 @@ pub(super) fn small(vs: &VarStore, which: usize) -> (&'static str, i64, Box<dyn 
         0 => ("NN1", 40, Box::new(Nn1::new(&at, 40, 16, 16, false).expect("fits"))),
         1 => ("NN1 with BN", 41, Box::new(Nn1::new(&at, 41, 16, 16, true).expect("fits"))),
         2 => ("NN2", 40, Box::new(Nn2::new(&at, 40, 16, 8, false).expect("fits"))),
-        3 => ("NN4 with BN", 33, Box::new(Nn4::new(&at, 33, 16, 3, true).expect("fits"))),
-        4 => ("nn4.small2", 96, Box::new(Nn4Small2::new(&at, 96, 16, 8, false).expect("fits"))),
-        5 => ("nn4.small2 as trained", 96, Box::new(Nn4Small2::new(&at, 96, 16, 2, true).expect("fits"))),
+        3 => ("NN4 with BN", 33, Box::new(Nn2::nn4(&at, 33, 16, 3, true).expect("fits"))),
+        4 => ("nn4.small2", 96, Box::new(Nn2::small2(&at, 96, 16, 8, false).expect("fits"))),
+        5 => ("nn4.small2 as trained", 96, Box::new(Nn2::small2(&at, 96, 16, 2, true).expect("fits"))),
         6 => ("GoogLeNet", 64, Box::new(GoogLeNet::new(&at, 64, 16, 4).expect("fits"))),
         _ => ("Inception-ResNet-v1", 80, Box::new(InceptionResnetV1::new(&at, 80, 16, 4).expect("fits"))),
     }
@@ -137,7 +135,7 @@ fn sizes_that_do_not_fit_are_errors() {
     assert!(
         Nn2::new(&at.sub("c"), 64, 8, 17, false).is_err() && InceptionResnetV1::new(&at.sub("d"), 74, 8, 1).is_err()
     );
-    assert!(Nn4Small2::new(&at.sub("e"), 33, 8, 8, true).is_err());
+    assert!(Nn2::small2(&at.sub("e"), 33, 8, 8, true).is_err());
 }
 
 #[test]
@@ -233,7 +231,7 @@ fn published_networks_answer_as_pytorch_does() {
         let at = Scope::root(&vs, 9);
         let (size, net): (i64, Box<dyn Network>) = match which {
             "resnet" => (160, Box::new(InceptionResnetV1::new(&at, 160, 512, 1).expect("fits"))),
-            _ => (96, Box::new(Nn4Small2::new(&at, 96, 128, 1, which == "trained").expect("fits"))),
+            _ => (96, Box::new(Nn2::small2(&at, 96, 128, 1, which == "trained").expect("fits"))),
         };
         answers_alike(AGAIN, which, &vs, &*net, &drawn(6, &[2, 3, size, size]));
     }

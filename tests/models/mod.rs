@@ -7,10 +7,10 @@ mod quadruplet;
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::common::{all_close, value};
+use crate::common::{all_close, trainable_parameters, value};
 use rand::Rng;
 use rankle::models::layers::{Init, Scope};
-use rankle::models::{LuNet, Network, TriNet, channels_last, trainable_parameters};
+use rankle::models::{LuNet, Network, TriNet, channels_last};
 use rankle::seed;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};

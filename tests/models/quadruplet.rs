@@ -1,12 +1,12 @@
 //! 1704.01719: the networks of pairs.
 
+use rankle::models::Network;
 use rankle::models::layers::Scope;
 use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
-use rankle::models::{Network, trainable_parameters};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, close, value};
+use crate::common::{all_close, close, trainable_parameters, value};
 
 fn built(form: Form, input: Input, size: i64, outputs: i64) -> (VarStore, QuadrupletNet) {
     let vs = VarStore::new(Device::Cpu);

@@ -207,15 +207,11 @@ fn chunks_of_items_are_what_one_batch_of_them_is() {
         device: Device::Cpu,
         name: "cpu".into(),
         workers: 2,
-        checkpoint_every: u64::MAX,
-        score_every: None,
         world: World::alone(),
-        sync_batch_norm: false,
+        training: Default::default(),
         skip_unreadable: false,
-        data_changed: false,
         tf32: false,
         graphs: false,
-        tensorboard: false,
     };
     let items: Arc<[Item]> = set.train.clone().into();
     let [same, sums] = over_items(&items, encoding, &machine, &mut Bar::new("test", 0, 0), |x| {

@@ -2,11 +2,11 @@
 
 use rankle::models::label::{FeatureMlp, Head, LabelNet, LabelSmall};
 use rankle::models::layers::Scope;
-use rankle::models::{Network, Vgg16, dropping, trainable_parameters};
+use rankle::models::{Network, Vgg16, dropping};
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
-use crate::common::all_close;
+use crate::common::{all_close, trainable_parameters};
 use crate::export::drawn;
 
 #[test]

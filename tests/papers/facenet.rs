@@ -157,7 +157,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     // As facenet-pytorch's files: every tensor by its name, counters, and a classifier that is no part of this.
     let store = tch::nn::VarStore::new(tch::Device::Cpu);
     let at = rankle::models::layers::Scope::root(&store, 77);
-    rankle::models::inception::Nn4Small2::new(&at, 96, 128, 1, true).expect("fits");
+    rankle::models::inception::Nn2::small2(&at, 96, 128, 1, true).expect("fits");
     let mut all: Vec<(String, tch::Tensor)> = store.variables().into_iter().collect();
     all.push(("logits.weight".into(), tch::Tensor::zeros([10, 128], (tch::Kind::Float, tch::Device::Cpu))));
     all.push(("bn1.num_batches_tracked".into(), tch::Tensor::from(5_i64)));

@@ -1,11 +1,11 @@
 use rankle::losses::skill::rank;
 use rankle::models::layers::Scope;
-use rankle::models::{AlexNet, BnInception, FeatureHead, Network, SnippetSmall, trainable_parameters};
+use rankle::models::{AlexNet, BnInception, FeatureHead, Network, SnippetSmall};
 use rankle::weights::{self, Published};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, value};
+use crate::common::{all_close, trainable_parameters, value};
 use crate::export::{answers_alike, drawn, python_agrees, used};
 
 fn store() -> VarStore {

@@ -291,7 +291,7 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
 fn on_the_fly_a_network_sees_the_same_pixels() {
     let place = place();
     let store = VarStore::new(Device::Cpu);
-    rankle::models::inception::Nn4Small2::new(&Scope::root(&store, 77), 96, 128, 1, true).expect("fits");
+    rankle::models::inception::Nn2::small2(&Scope::root(&store, 77), 96, 128, 1, true).expect("fits");
     let all: Vec<(String, Tensor)> = store.variables().into_iter().collect();
     rankle::weights::save(&place.path("net.safetensors"), &all, None).expect("saved");
     let net = "--net nn4-small2-released --weights @net.safetensors";

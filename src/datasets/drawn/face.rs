@@ -236,7 +236,7 @@ fn glasses(canvas: &mut Canvas, who: &Face, at: &Shot) {
     canvas.limb(bridge(-0.12), bridge(0.12), 0.02 * s, 0.02 * s, rim);
 }
 
-/// What to draw.
+/// A set of faces to draw: how many people, how often, how large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faces {
     /// People to train on.
@@ -264,12 +264,10 @@ impl Faces {
     /// Draws the set. The test people are cut into folds; each fold has 30 pairs of one person and 30 of two, all
     /// within the fold, as in LFW.
     pub fn set(&self) -> FaceSet {
-        let photo = |(person, shot): (u64, u64)| Photo {
-            source: Source::Memory(Arc::new(face(self.seed, person, shot, self.size))),
-            name: format!("{}/{}_{:04}.png", name(person), name(person), shot + 1).into(),
-            person: person as i64,
-            camera: 1,
-            tracklet: -1,
+        let photo = |(person, shot): (u64, u64)| {
+            let source = Source::Memory(Arc::new(face(self.seed, person, shot, self.size)));
+            let name = format!("{}/{}_{:04}.png", name(person), name(person), shot + 1);
+            Photo::new(source, name.into(), person as i64, 1)
         };
         let of = |people: std::ops::Range<u64>| -> Vec<Photo> {
             let all: Vec<_> = people.flat_map(|person| (0..self.shots).map(move |shot| (person, shot))).collect();

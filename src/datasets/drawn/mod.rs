@@ -22,7 +22,7 @@ pub use figure::photo;
 pub use hands::Hands;
 pub use shapes::Shapes;
 
-/// What to draw.
+/// A set of people to draw: how many, by which cameras, how large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct People {
     /// People to train on.
@@ -58,12 +58,10 @@ impl People {
         let shots = |person: u64| {
             (1..=self.cameras).flat_map(move |camera| (0..self.shots).map(move |shot| (person, camera, shot)))
         };
-        let photo = |(person, camera, shot): (u64, u64, u64), label: i64| Photo {
-            source: Source::Memory(Arc::new(figure::photo(self.seed, person, camera, shot, self.height, self.width))),
-            name: format!("{label:04}_c{camera}_{person:04}_{shot:02}").into(),
-            person: label,
-            camera: camera as i64,
-            tracklet: -1,
+        let photo = |(person, camera, shot): (u64, u64, u64), label: i64| {
+            let image = figure::photo(self.seed, person, camera, shot, self.height, self.width);
+            let name = format!("{label:04}_c{camera}_{person:04}_{shot:02}");
+            Photo::new(Source::Memory(Arc::new(image)), name.into(), label, camera as i64)
         };
         let of = |people: std::ops::Range<u64>, wanted: fn(u64) -> bool| -> Vec<Photo> {
             let all: Vec<_> = people.flat_map(shots).filter(|&(_, _, shot)| wanted(shot)).collect();

@@ -25,7 +25,7 @@ const SCENES: [[f32; SHAPES]; 4] = [
     [0.17, 0.17, 0.17, 0.17, 0.16, 0.16],
 ];
 
-/// What to draw.
+/// A set of images to draw: how many, and how large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shapes {
     /// Images to train on.

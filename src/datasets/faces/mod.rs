@@ -203,8 +203,7 @@ pub fn open(dir: &Path) -> Result<FaceSet> {
     } else {
         tree(dir)?
     };
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    set.name = super::called(dir);
     let copies = super::copies(set.photos());
     set.notes.extend(copies);
     Ok(set)
@@ -215,13 +214,8 @@ fn photos(dir: &Path, people: Identities, first: usize) -> (Vec<Photo>, Vec<Stri
     let root = Arc::new(dir.to_path_buf());
     let (mut photos, mut names) = (Vec::with_capacity(people.values().map(Vec::len).sum()), Vec::new());
     for (number, (name, images)) in people.into_iter().enumerate() {
-        photos.extend(images.into_iter().map(|name| Photo {
-            source: Source::File { root: root.clone(), name: name.clone() },
-            name,
-            person: (first + number) as i64,
-            camera: 1,
-            tracklet: -1,
-        }));
+        let source = |name: &Arc<str>| Source::File { root: root.clone(), name: name.clone() };
+        photos.extend(images.into_iter().map(|name| Photo::new(source(&name), name, (first + number) as i64, 1)));
         names.push(name);
     }
     (photos, names)

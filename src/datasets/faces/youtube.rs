@@ -13,6 +13,7 @@ use super::pairs::repeated;
 use super::{FaceLayout, FaceSet, Pair};
 use crate::catalog;
 use crate::datasets::{Count, Photo, Source, compare, thousands};
+use crate::files;
 use crate::folders::{Entry, Passed, list};
 use crate::lists::{self, Row, composed, rows};
 use crate::source::{Region, View};
@@ -122,7 +123,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     let pairs: Vec<Pair> = splits.values().flatten().map(pair).collect();
     let mut set =
         FaceSet { layout: FaceLayout::YoutubeFaces, people, test, pairs, folds: splits.len(), ..FaceSet::default() };
-    let list_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let list_name = files::name(&path);
     set.notes.push(format!(
         "{} pairs of {} videos by {list_name}, the first {FRAMES} {} of each",
         thousands(set.pairs.len()),

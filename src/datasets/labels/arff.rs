@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::super::{Count, compare, plural, thousands};
 use super::{Content, Item, LabelLayout, LabelSet};
 use crate::catalog::{fetch_for, known_count};
+use crate::files;
 use crate::lists::{composed, text};
 
 fn file(dir: &Path, end: &str) -> PathBuf {
@@ -66,7 +67,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let mut notes = vec![format!("{} ready-made features a row", first.len())];
     notes.extend(both(&train, &test));
     // The sets that scripts/fetch gets are known by name.
-    let name = dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = files::name(dir);
     let known = |what: &str| known_count("mulan", &format!("{name}/{what}"));
     let published = match (known("train"), known("test"), known("features"), known("labels")) {
         (Some(rows), Some(test_rows), Some(features), Some(labels)) => {
@@ -211,7 +212,7 @@ fn part(path: &Path, classes: &[String]) -> Result<(Vec<Item>, Vec<String>)> {
         attributes.iter().zip(&target).filter(|(_, t)| t.is_none()).map(|((name, _), _)| name.clone()).collect();
     ensure!(!features.is_empty(), "{}: labels but no features", path.display());
     let rows: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('%')).collect();
-    let short = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let short = files::name(path);
     let items = rows
         .par_iter()
         .map(|&(number, line)| {

@@ -30,7 +30,7 @@ mod voc;
 /// What a network sees of an item.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Pixels.
+    /// A photo, which is decoded when it is asked for.
     Image(Source),
     /// Ready-made numbers, as many for every item of a set.
     Features(Arc<[f32]>),
@@ -41,7 +41,7 @@ pub enum Content {
 pub struct Item {
     /// Its path within the set, or its row.
     pub name: String,
-    /// What is seen.
+    /// What a network sees of it.
     pub content: Content,
     /// Its classes as places in [`LabelSet::classes`], ascending, without repetition.
     pub labels: Vec<u32>,
@@ -90,9 +90,9 @@ pub struct LabelSet {
     pub layout: LabelLayout,
     /// Names of the K classes.
     pub classes: Vec<String>,
-    /// To train on.
+    /// The items to train on.
     pub train: Vec<Item>,
-    /// To test on.
+    /// The items to test on.
     pub test: Vec<Item>,
     /// What the reader of a score must know.
     pub notes: Vec<String>,
@@ -269,8 +269,7 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
         }
     };
     sampled(&mut set);
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    set.name = full.file_name().map_or_else(|| full.display().to_string(), |n| n.to_string_lossy().into_owned());
+    set.name = super::called(dir);
     ensure!(
         set.classes.len() >= 2,
         "{} has {}: at least 2 needed{}",

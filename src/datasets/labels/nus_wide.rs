@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::super::{Count, compare, thousands};
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once};
 use crate::catalog::count;
+use crate::files;
 use crate::folders::spelt;
 use crate::lists::{found, inside, lines};
 
@@ -87,7 +88,7 @@ fn column(path: &Path, images: usize, list: &Path) -> Result<(Vec<bool>, Vec<Str
         if number != Some(0.) && number != Some(1.) {
             // Known: line 78,372 of Labels_lake_Train.txt is -1130179.
             ensure!(defects.len() < 10, "{}:{}: {word:?} where 0 or 1 should be: fetch it again", path.display(), line);
-            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let name = files::name(path);
             defects.push(format!("{name}:{}: {word:?} where 0 or 1 should be: taken as 0", thousands(line)));
         }
     }

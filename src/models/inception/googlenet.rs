@@ -5,9 +5,10 @@ use anyhow::{Result, ensure};
 use tch::Tensor;
 
 use super::Shrink;
-use super::resnet_v1::{Basic, ONE, THREE};
+use super::resnet_v1::{ONE, THREE, basic};
 use crate::distance::normalize;
-use crate::models::layers::{Init, Linear, Scope};
+use crate::models::branches::{Branch, Module, Pool, stacked};
+use crate::models::layers::{Init, Linear, Scope, Unit};
 use crate::models::{Network, dropout};
 
 /// A module: name, and the outputs of 1x1, 3x3's reduction and 3x3, "5x5"'s reduction and "5x5", projected pooling.
@@ -26,38 +27,20 @@ const ROWS: [Row; 9] = [
 ];
 
 /// `branch1`, `branch2.{0,1}`, `branch3.{0,1}`, `branch4.1`.
-#[derive(Debug)]
-struct Module {
-    branches: [Vec<Basic>; 3],
-    projection: Basic,
-}
-
-impl Module {
-    /// The module and how many channels it puts out.
-    fn new(at: &Scope, inputs: i64, row: Row, shrink: Shrink) -> (Module, i64) {
-        let (name, one, three, five, projection) = row;
-        let (at, of) = (at.sub(name), |channels| shrink.of(channels));
-        let pair = |name: &str, (reduce, out): (i64, i64)| {
-            let at = at.sub(name);
-            vec![Basic::new(&at.sub(0), inputs, of(reduce), ONE), Basic::new(&at.sub(1), of(reduce), of(out), THREE)]
-        };
-        let module = Module {
-            branches: [
-                vec![Basic::new(&at.sub("branch1"), inputs, of(one), ONE)],
-                pair("branch2", three),
-                pair("branch3", five),
-            ],
-            projection: Basic::new(&at.sub("branch4").sub(1), inputs, of(projection), ONE),
-        };
-        (module, of(one) + of(three.1) + of(five.1) + of(projection))
-    }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let through = |layers: &Vec<Basic>| layers.iter().fold(x.shallow_clone(), |x, layer| layer.forward(&x, train));
-        let mut parts: Vec<Tensor> = self.branches.iter().map(through).collect();
-        parts.push(self.projection.forward(&x.max_pool2d([3, 3], [1, 1], [1, 1], [1, 1], true), train));
-        Tensor::cat(&parts, 1)
-    }
+fn module(at: &Scope, row: Row, inputs: i64, shrink: Shrink) -> Module {
+    let (name, one, three, five, projection) = row;
+    let (at, of) = (at.sub(name), |channels| shrink.of(channels));
+    let pair = |name: &str, (reduce, out): (i64, i64)| {
+        let at = at.sub(name);
+        Branch::from(vec![basic(&at.sub(0), inputs, of(reduce), ONE), basic(&at.sub(1), of(reduce), of(out), THREE)])
+    };
+    let pool = Pool::Max { stride: 1, padding: 1, ceil: true };
+    Module(vec![
+        vec![basic(&at.sub("branch1"), inputs, of(one), ONE)].into(),
+        pair("branch2", three),
+        pair("branch3", five),
+        Branch::pooled(pool, Some(basic(&at.sub("branch4").sub(1), inputs, of(projection), ONE))),
+    ])
 }
 
 /// torchvision's GoogLeNet with an embedding in place of its classes: its names without `fc`, `aux1` and `aux2`, and
@@ -67,7 +50,7 @@ impl Module {
 /// images normalised by ImageNet's mean and deviation.
 #[derive(Debug)]
 pub struct GoogLeNet {
-    stem: [Basic; 3],
+    stem: [Unit; 3],
     modules: Vec<Module>,
     embedding: Linear,
     width: i64,
@@ -86,17 +69,12 @@ impl GoogLeNet {
         let shrink = Shrink::new(shrink)?;
         let (first, second) = (shrink.of(64), shrink.of(192));
         let stem = [
-            Basic::new(&at.sub("conv1"), 3, first, ((7, 7), 2, true)),
-            Basic::new(&at.sub("conv2"), first, first, ONE),
-            Basic::new(&at.sub("conv3"), first, second, THREE),
+            basic(&at.sub("conv1"), 3, first, ([7, 7], 2, true)),
+            basic(&at.sub("conv2"), first, first, ONE),
+            basic(&at.sub("conv3"), first, second, THREE),
         ];
-        let (mut modules, mut inputs) = (Vec::new(), second);
-        for row in ROWS {
-            let (module, outputs) = Module::new(at, inputs, row, shrink);
-            modules.push(module);
-            inputs = outputs;
-        }
-        let embedding = at.linear("embedding", inputs, width, Init::GlorotUniform { gain: 1. }, false);
+        let (modules, outputs) = stacked(ROWS, second, |row, inputs| module(at, row, inputs, shrink));
+        let embedding = at.linear("embedding", outputs, width, Init::GlorotUniform { gain: 1. }, false);
         Ok(GoogLeNet { stem, modules, embedding, width })
     }
 

@@ -5,45 +5,14 @@ mod googlenet;
 mod nn1;
 mod nn2;
 mod resnet_v1;
-mod small2;
 
 use anyhow::{Result, ensure};
 use tch::Tensor;
 
-use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Scope, Window};
-
 pub use googlenet::GoogLeNet;
 pub use nn1::Nn1;
-pub use nn2::{Nn2, Nn4};
+pub use nn2::Nn2;
 pub use resnet_v1::InceptionResnetV1;
-pub use small2::Nn4Small2;
-
-/// A square convolution with bias, then batch normalisation where there is one, then ReLU.
-#[derive(Debug)]
-struct Unit {
-    conv: Conv,
-    bn: Option<BatchNorm>,
-}
-
-impl Unit {
-    /// Variables `conv.weight`, `conv.bias` and, where `bn` names it, `bn.*` in the scope `at`.
-    fn new(at: &Scope, conv: &str, bn: Option<&str>, inputs: i64, outputs: i64, window: Window) -> Unit {
-        Unit { conv: at.biased_conv(conv, inputs, outputs, window), bn: bn.map(|bn| at.batch_norm(bn, outputs)) }
-    }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        match (&self.bn, &self.conv.bias) {
-            (Some(bn), Some(bias)) if train => {
-                bn.of_biased(&Step { bias: None, ..self.conv.step() }.run(x, train), bias).relu_()
-            }
-            (bn, _) => {
-                let norm = bn.as_ref().and_then(BatchNorm::norm);
-                Step { norm, slope: Some(0.), ..self.conv.step() }.run(x, train)
-            }
-        }
-    }
-}
 
 /// Channels of these networks' narrowest layers.
 pub(super) const NARROWEST: i64 = 16;

@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 use tch::Tensor;
 
-use super::{Shrink, Unit, local_response_norm, max_pool, maxout};
+use super::{Shrink, local_response_norm, max_pool, maxout};
 use crate::distance::normalize;
 use crate::models::Network;
-use crate::models::layers::{Init, Linear, Scope};
+use crate::models::layers::{Init, Linear, Scope, Unit};
 
 /// 140.0 M weights at 220x220 pixels and width 128.
 #[derive(Debug)]

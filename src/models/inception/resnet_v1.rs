@@ -5,132 +5,67 @@ use tch::Tensor;
 
 use super::{Shrink, max_pool};
 use crate::distance::normalize;
+use crate::models::branches::{Branch, Module, Pool};
 use crate::models::fold::Step;
-use crate::models::layers::{Init, Linear, Scope, normalise};
+use crate::models::layers::{BatchNorm, Conv, Init, Linear, Scope, Unit};
 use crate::models::{Network, dropout};
 
-/// Convolution without bias, batch normalisation with epsilon 1e-3, ReLU: `conv.weight`, `bn.*`.
-#[derive(Debug)]
-pub(super) struct Basic {
-    weight: Tensor,
-    bn: Norm,
-    stride: i64,
-    padding: (i64, i64),
-}
-
-/// Batch normalisation with epsilon 1e-3 and momentum 0.1.
-#[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-}
-
-impl Norm {
-    fn new(at: &Scope, channels: i64) -> Norm {
-        let of = |name: &str, value, trainable| at.variable(name, &[channels], Init::Constant(value), trainable);
-        Norm {
-            weight: of("weight", 1., true),
-            bias: of("bias", 0., true),
-            running_mean: of("running_mean", 0., false),
-            running_var: of("running_var", 1., false),
-        }
-    }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, 1e-3)
-    }
-}
-
 /// Height and width of a kernel, stride, and whether the picture keeps its size ("S") or not ("V").
-pub(super) type Window = ((i64, i64), i64, bool);
+pub(super) type Window = ([i64; 2], i64, bool);
 
-pub(super) const ONE: Window = ((1, 1), 1, true);
-pub(super) const THREE: Window = ((3, 3), 1, true);
-const HALF: Window = ((3, 3), 2, false);
+pub(super) const ONE: Window = ([1, 1], 1, true);
+pub(super) const THREE: Window = ([3, 3], 1, true);
+const HALF: Window = ([3, 3], 2, false);
 
-impl Basic {
-    pub(super) fn new(at: &Scope, inputs: i64, outputs: i64, ((height, width), stride, same): Window) -> Basic {
-        let shape = [outputs, inputs, height, width];
-        Basic {
-            weight: at.sub("conv").variable("weight", &shape, Init::HeNormal, true),
-            bn: Norm::new(&at.sub("bn"), outputs),
-            stride,
-            padding: if same { (height / 2, width / 2) } else { (0, 0) },
-        }
-    }
+/// The epsilon of every batch normalisation.
+const EPS: f64 = 1e-3;
 
-    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (down, across) = self.padding;
-        let Norm { weight, bias, running_mean, running_var } = &self.bn;
-        let norm = Some(([weight, bias, running_mean, running_var], 1e-3));
-        let conv = Step::new(&self.weight, None, [self.stride; 2], [down, across]);
-        Step { norm, slope: Some(0.), ..conv }.run(x, train)
-    }
+/// Convolution without bias, batch normalisation, ReLU: `conv.weight`, `bn.*`.
+pub(super) fn basic(at: &Scope, inputs: i64, outputs: i64, (kernel, stride, same): Window) -> Unit {
+    let padding = if same { kernel.map(|side| side / 2) } else { [0, 0] };
+    let norm = Some(at.batch_norm("bn", outputs).with_eps(EPS));
+    Unit { conv: Conv::rectangular(&at.sub("conv"), [inputs, outputs], kernel, stride, padding, Init::HeNormal), norm }
 }
 
-/// Convolutions one after another.
-#[derive(Debug)]
-struct Branch(Vec<Basic>);
+/// Layers one after another, each with its undivided outputs.
+type Layers<'a> = &'a [(i64, Window)];
 
-impl Branch {
-    /// `name` for one layer, `name.0`, `name.1`, ... for more.
-    fn new(at: &Scope, name: &str, inputs: i64, layers: &[(i64, Window)], shrink: Shrink) -> Branch {
-        let mut inputs = inputs;
-        let one = |(place, &(outputs, window)): (usize, &(i64, Window))| {
-            let here = if layers.len() == 1 { at.sub(name) } else { at.sub(name).sub(place) };
-            let layer = Basic::new(&here, inputs, shrink.of(outputs), window);
+/// `branch0`, `branch1`, ...; one of several layers has `.0`, `.1`, ... below its name.
+fn branches(at: &Scope, inputs: i64, of: &[Layers], shrink: Shrink) -> Vec<Branch> {
+    let branch = |(number, layers): (usize, &Layers)| {
+        let (at, mut inputs) = (at.sub(format!("branch{number}")), inputs);
+        let layer = |(place, &(outputs, window)): (usize, &(i64, Window))| {
+            let here = if layers.len() == 1 { at.clone() } else { at.sub(place) };
+            let layer = basic(&here, inputs, shrink.of(outputs), window);
             inputs = shrink.of(outputs);
             layer
         };
-        Branch(layers.iter().enumerate().map(one).collect())
-    }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        self.0.iter().fold(x.shallow_clone(), |x, layer| layer.forward(&x, train))
-    }
+        Branch::from(layers.iter().enumerate().map(layer).collect::<Vec<_>>())
+    };
+    of.iter().enumerate().map(branch).collect()
 }
 
 /// `x + scale · conv2d(branches)`, then ReLU unless it is the last: Block35, Block17, Block8.
 #[derive(Debug)]
 struct Residual {
-    branches: Vec<Branch>,
-    weight: Tensor,
-    bias: Tensor,
+    joined: Module,
+    up: Conv,
     scale: f64,
     relu: bool,
 }
 
 impl Residual {
-    /// On `channels` (as they are); `branches` are lists of layers with undivided outputs.
-    fn new(
-        at: &Scope,
-        channels: i64,
-        branches: &[&[(i64, Window)]],
-        scale: f64,
-        relu: bool,
-        shrink: Shrink,
-    ) -> Residual {
-        let make = |(number, layers): (usize, &&[(i64, Window)])| {
-            Branch::new(at, &format!("branch{number}"), channels, layers, shrink)
-        };
-        let joined: i64 = branches.iter().filter_map(|layers| layers.last()).map(|layer| shrink.of(layer.0)).sum();
-        let up = at.sub("conv2d");
-        Residual {
-            branches: branches.iter().enumerate().map(make).collect(),
-            weight: up.variable("weight", &[channels, joined, 1, 1], Init::HeNormal, true),
-            bias: up.variable("bias", &[channels], Init::Constant(0.), true),
-            scale,
-            relu,
-        }
+    /// On `channels`, as they are.
+    fn new(at: &Scope, channels: i64, of: &[Layers], scale: f64, relu: bool, shrink: Shrink) -> Residual {
+        let joined = Module(branches(at, channels, of, shrink));
+        let up = at.biased_conv("conv2d", joined.outputs(channels), channels, (1, 1, 0));
+        Residual { joined, up, scale, relu }
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let parts: Vec<Tensor> = self.branches.iter().map(|branch| branch.forward(x, train)).collect();
-        let up = Step::new(&self.weight, Some(&self.bias), [1, 1], [0, 0]);
         let slope = self.relu.then_some(0.);
-        Step { scale: self.scale, added: Some(x), slope, ..up }.run(&Tensor::cat(&parts, 1), train)
+        let step = Step { scale: self.scale, added: Some(x), slope, ..self.up.step() };
+        step.run(&self.joined.forward(x, train), train)
     }
 }
 
@@ -139,14 +74,14 @@ impl Residual {
 #[derive(Debug)]
 pub struct InceptionResnetV1 {
     /// conv2d_1a, 2a, 2b, 3b, 4a, 4b; the pooling follows 2b.
-    stem: Vec<Basic>,
+    stem: Vec<Unit>,
     repeat_1: Vec<Residual>,
-    mixed_6a: Vec<Branch>,
+    mixed_6a: Module,
     repeat_2: Vec<Residual>,
-    mixed_7a: Vec<Branch>,
+    mixed_7a: Module,
     repeat_3: Vec<Residual>,
     last_linear: Linear,
-    last_bn: Norm,
+    last_bn: BatchNorm,
     width: i64,
 }
 
@@ -164,75 +99,62 @@ impl InceptionResnetV1 {
         let of = |channels| shrink.of(channels);
         let stem = [
             ("conv2d_1a", 3, 32, HALF),
-            ("conv2d_2a", 32, 32, ((3, 3), 1, false)),
+            ("conv2d_2a", 32, 32, ([3, 3], 1, false)),
             ("conv2d_2b", 32, 64, THREE),
             ("conv2d_3b", 64, 80, ONE),
-            ("conv2d_4a", 80, 192, ((3, 3), 1, false)),
+            ("conv2d_4a", 80, 192, ([3, 3], 1, false)),
             ("conv2d_4b", 192, 256, HALF),
         ];
         let stem = stem.into_iter().map(|(name, inputs, outputs, window)| {
-            Basic::new(&at.sub(name), if inputs == 3 { 3 } else { of(inputs) }, of(outputs), window)
+            basic(&at.sub(name), if inputs == 3 { 3 } else { of(inputs) }, of(outputs), window)
         });
         let stem = stem.collect();
-        // A mixed module's outputs: its branches and, pooled, its inputs.
         let first = of(256);
-        let second = of(384) + of(256) + first;
-        let third = of(384) + of(256) + of(256) + second;
-        let repeat = |name: &str, count: i64, channels, branches: &[&[(i64, Window)]], scale| {
-            (0..count).map(|i| Residual::new(&at.sub(name).sub(i), channels, branches, scale, true, shrink)).collect()
+        // Branches, and the pooled input.
+        let mixed = |name: &str, inputs, of: &[Layers]| {
+            let mut all = branches(&at.sub(name), inputs, of, shrink);
+            all.push(Branch::pooled(Pool::Max { stride: 2, padding: 0, ceil: false }, None));
+            let module = Module(all);
+            let outputs = module.outputs(inputs);
+            (module, outputs)
         };
-        let (wide, tall) = (((1, 7), 1, true), ((7, 1), 1, true));
-        let block_8: [&[(i64, Window)]; 2] =
-            [&[(192, ONE)], &[(192, ONE), (192, ((1, 3), 1, true)), (192, ((3, 1), 1, true))]];
-        let mixed = |name: &str, inputs, branches: &[&[(i64, Window)]]| {
-            let make = |(number, layers): (usize, &&[(i64, Window)])| {
-                Branch::new(&at.sub(name), &format!("branch{number}"), inputs, layers, shrink)
-            };
-            branches.iter().enumerate().map(make).collect()
+        let (mixed_6a, second) = mixed("mixed_6a", first, &[&[(384, HALF)], &[(192, ONE), (192, THREE), (256, HALF)]]);
+        let (mixed_7a, third) = mixed(
+            "mixed_7a",
+            second,
+            &[&[(256, ONE), (384, HALF)], &[(256, ONE), (256, HALF)], &[(256, ONE), (256, THREE), (256, HALF)]],
+        );
+        let repeat = |name: &str, count: i64, channels, of: &[Layers], scale| -> Vec<Residual> {
+            (0..count).map(|i| Residual::new(&at.sub(name).sub(i), channels, of, scale, true, shrink)).collect()
         };
+        let flat = |height, width| ([height, width], 1, true);
+        let block_35: [Layers; 3] = [&[(32, ONE)], &[(32, ONE), (32, THREE)], &[(32, ONE), (32, THREE), (32, THREE)]];
+        let block_17: [Layers; 2] = [&[(128, ONE)], &[(128, ONE), (128, flat(1, 7)), (128, flat(7, 1))]];
+        let block_8: [Layers; 2] = [&[(192, ONE)], &[(192, ONE), (192, flat(1, 3)), (192, flat(3, 1))]];
+        let mut repeat_3 = repeat("repeat_3", 5, third, &block_8, 0.20);
+        repeat_3.push(Residual::new(&at.sub("block8"), third, &block_8, 1., false, shrink));
         Ok(InceptionResnetV1 {
             stem,
-            repeat_1: repeat(
-                "repeat_1",
-                5,
-                first,
-                &[&[(32, ONE)], &[(32, ONE), (32, THREE)], &[(32, ONE), (32, THREE), (32, THREE)]],
-                0.17,
-            ),
-            mixed_6a: mixed("mixed_6a", first, &[&[(384, HALF)], &[(192, ONE), (192, THREE), (256, HALF)]]),
-            repeat_2: repeat("repeat_2", 10, second, &[&[(128, ONE)], &[(128, ONE), (128, wide), (128, tall)]], 0.10),
-            mixed_7a: mixed(
-                "mixed_7a",
-                second,
-                &[&[(256, ONE), (384, HALF)], &[(256, ONE), (256, HALF)], &[(256, ONE), (256, THREE), (256, HALF)]],
-            ),
-            repeat_3: {
-                let mut blocks: Vec<Residual> = repeat("repeat_3", 5, third, &block_8, 0.20);
-                blocks.push(Residual::new(&at.sub("block8"), third, &block_8, 1., false, shrink));
-                blocks
-            },
+            repeat_1: repeat("repeat_1", 5, first, &block_35, 0.17),
+            mixed_6a,
+            repeat_2: repeat("repeat_2", 10, second, &block_17, 0.10),
+            mixed_7a,
+            repeat_3,
             last_linear: at.linear("last_linear", third, width, Init::GlorotUniform { gain: 1. }, false),
-            last_bn: Norm::new(&at.sub("last_bn"), width),
+            last_bn: at.batch_norm("last_bn", width).with_eps(EPS),
             width,
         })
     }
 }
 
-/// The branches and the pooled input, joined.
-fn reduce(branches: &[Branch], x: &Tensor, train: bool) -> Tensor {
-    let mut parts: Vec<Tensor> = branches.iter().map(|branch| branch.forward(x, train)).collect();
-    parts.push(max_pool(x, 2, 0));
-    Tensor::cat(&parts, 1)
-}
-
 impl Network for InceptionResnetV1 {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let through = |x: Tensor, layers: &[Basic]| layers.iter().fold(x, |x, layer| layer.forward(&x, train));
+        let through = |x: Tensor, layers: &[Unit]| layers.iter().fold(x, |x, layer| layer.forward(&x, train));
         let repeat = |x: Tensor, blocks: &[Residual]| blocks.iter().fold(x, |x, block| block.forward(&x, train));
         let x = max_pool(&through(images.shallow_clone(), &self.stem[..3]), 2, 0);
         let x = repeat(through(x, &self.stem[3..]), &self.repeat_1);
-        let x = repeat(reduce(&self.mixed_6a, &x, train), &self.repeat_2);
-        let x = repeat(reduce(&self.mixed_7a, &x, train), &self.repeat_3);
+        let x = repeat(self.mixed_6a.forward(&x, train), &self.repeat_2);
+        let x = repeat(self.mixed_7a.forward(&x, train), &self.repeat_3);
         let x = dropout(&x.adaptive_avg_pool2d([1, 1]).flatten(1, -1), Self::DROPOUT, train);
         normalize(&self.last_bn.forward(&self.last_linear.forward(&x), train))
     }

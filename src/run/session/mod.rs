@@ -35,15 +35,15 @@ pub use trial::{Tried, median};
 pub struct Plan<'a> {
     /// What `config.json` is to hold.
     pub config: Config,
-    /// The run folder.
+    /// The folder that the run is kept in.
     pub at: &'a Path,
-    /// Steps in all.
+    /// How many steps there are in all.
     pub steps: u64,
     /// Steps between two log lines; the last step has one always.
     pub log_every: u64,
     /// The rule of descent.
     pub rule: Rule,
-    /// L2 weight decay.
+    /// By what each weight is multiplied and added to its gradient (L2).
     pub weight_decay: f64,
     /// Whether it ends in [`Tried`] after a few steps, and keeps nothing.
     pub trial: bool,
@@ -153,7 +153,7 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
-    /// The weights.
+    /// The variables that hold the weights.
     pub fn store(&self) -> &VarStore {
         &self.store
     }

@@ -37,14 +37,14 @@ impl<'a> Session<'a> {
         let mut optimizer = Optimizer::new(rule, weight_decay, &store);
         config.machine.insert("steps".into(), steps.into());
         config.machine.insert("processes".into(), world.size().into());
-        config.machine.insert("sync-batch-norm".into(), machine.sync_batch_norm.into());
+        config.machine.insert("sync-batch-norm".into(), machine.training.sync_batch_norm.into());
         config.machine.insert("tf32".into(), machine.tf32.into());
         config.machine.insert("skip-unreadable".into(), machine.skip_unreadable.into());
-        config.machine.insert("score-every".into(), machine.score_every.into());
+        config.machine.insert("score-every".into(), machine.training.score_every.into());
         config::agree(&world, &config.flags)?;
         let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
         ensure!(
-            normalises || !machine.sync_batch_norm,
+            normalises || !machine.training.sync_batch_norm,
             "--sync-batch-norm: this network has no batch normalisation: leave it out"
         );
         let (mut writes, mut start, mut watch, mut extra) = (None, 0, Watch::default(), BTreeMap::new());
@@ -74,11 +74,11 @@ impl<'a> Session<'a> {
             let log = Log::open(&folder.file("log.jsonl"), Some(&mark))?;
             // Never cut back: a clock is no function of the run.
             let timing = Log::open(&folder.file("timing.jsonl"), None)?;
-            let board = machine.tensorboard.then(|| Board::open(at)).transpose()?;
+            let board = machine.training.tensorboard.then(|| Board::open(at)).transpose()?;
             writes = Some(Writes { folder, log, timing, board });
         }
         if !world.is_alone() {
-            if normalises && !machine.sync_batch_norm {
+            if normalises && !machine.training.sync_batch_norm {
                 say(
                     "note: batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
                 );
@@ -105,7 +105,7 @@ impl<'a> Session<'a> {
             writes,
             steps,
             log_every: log_every.max(1),
-            checkpoint_every: machine.checkpoint_every,
+            checkpoint_every: machine.training.checkpoint_every,
             start,
             watch,
             finite: Finite::new(machine.device),

@@ -26,7 +26,7 @@ use crate::tasks::kept::full;
 /// Squared distance up to which two faces are one person's, where neither a flag nor pairs say it (Figure 1).
 pub(super) const CUT: f64 = 1.1;
 
-/// `cluster`.
+/// The verb `cluster`: who is who in a folder.
 pub const CLUSTER: Use = Use {
     name: "cluster",
     flags: |verb: Command| {
@@ -37,7 +37,7 @@ pub const CLUSTER: Use = Use {
     work: cluster,
 };
 
-/// `find`.
+/// The verb `find`: the photos of one person.
 pub const FIND: Use = Use {
     name: "find",
     flags: |verb: Command| FindFlags::augment_args(verb).about("The photos nearest to a person's: found.json, a page"),

@@ -160,7 +160,7 @@ pub(super) fn laid_out(x: &Tensor) -> Tensor {
 pub struct Batches {
     /// What there is to draw from.
     pub items: Arc<[Item]>,
-    /// K.
+    /// K, how many classes there are.
     pub classes: usize,
     /// Which of them make which batch.
     pub passes: Passes,

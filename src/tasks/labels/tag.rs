@@ -18,7 +18,7 @@ use crate::run::folder::REPORT;
 use crate::say::{self, print};
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 
-/// `tag`.
+/// The verb `tag`: labels for photos.
 pub const TAG: Use = Use {
     name: "tag",
     flags: |verb: Command| {

@@ -160,7 +160,7 @@ pub fn samples(strict: &[Pair], similar: &[Pair], splits: usize) -> Vec<Sample> 
 /// A batch on the host; of several processes, each has the snippets of its share of the pairs.
 #[derive(Debug)]
 pub struct PairBatch {
-    /// Its step.
+    /// Which step of the training it is for.
     pub step: u64,
     /// This process's pairs.
     own: Range<usize>,
@@ -225,7 +225,7 @@ pub struct Batches {
     pub segments: usize,
     /// Everything random follows from this and the step.
     pub seed: u64,
-    /// Loader threads.
+    /// How many threads load videos.
     pub workers: usize,
     /// Where they are bound for.
     pub device: Device,

@@ -34,7 +34,7 @@ const CACHE: usize = 512 << 20;
 /// Which streams of a video a run looks at, and how.
 #[derive(Debug, Clone)]
 pub struct Inputs {
-    /// Its streams.
+    /// Frames, flow or both.
     pub streams: Vec<Stream>,
     /// How frames become inputs; None for ready-made features.
     pub crops: Option<Crops>,
@@ -102,7 +102,7 @@ impl SkillData {
         Ok(SkillData { sets: sets(data, task)?, data: data.into(), inputs, opened: OnceLock::new() })
     }
 
-    /// The one set.
+    /// The one set that there is, or that a task chose.
     pub fn set(&self) -> Result<&SkillSet> {
         let names = self.sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>().join(", ");
         let [set] = &self.sets[..] else {
@@ -314,7 +314,7 @@ fn features_of(dir: &Path, set: &SkillSet, stream: Stream, video: usize) -> Resu
 pub struct Part {
     /// The fold, from 0.
     pub fold: usize,
-    /// The stream.
+    /// Frames or flow.
     pub stream: Stream,
 }
 

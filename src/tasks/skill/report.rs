@@ -16,12 +16,6 @@ use crate::tasks::Evaluation;
 /// Pictures of a video in its row.
 const PICTURES: usize = 6;
 
-/// Names and scores as a table.
-pub fn table(scores: &[(String, f64)]) -> Table {
-    let rows = scores.iter().map(|(name, score)| vec![name.clone(), format!("{score:.4}")]).collect();
-    Table { head: vec!["score".into(), "ours".into()], rows }
-}
-
 /// The ranking as a table, with the mean scores of `splits` splits (fewer where there are fewer snippets).
 pub fn ranking(names: &[String], ranked: &[Ranked], splits: usize) -> Table {
     let splits = splits.min(ranked.iter().map(|one| one.snippets.len()).min().unwrap_or(1));
@@ -77,7 +71,7 @@ impl Scored {
         let set = data.set()?;
         let (points, figures) = self.figures(set, alpha, sigma);
         let mut found = Evaluation { scores: self.named(set, alpha, splits, margin), ..Evaluation::default() };
-        found.tables = [vec![("Scores".into(), table(&found.scores))], figures].concat();
+        found.tables = [vec![("Scores".into(), Table::scores(&found.scores))], figures].concat();
         found.scores.extend(points);
         found.protocol = self.protocol(set, sigma, alpha, splits, margin);
         let (pairs, share) = (self.pairs(set), self.accuracy(set, alpha, usize::MAX, Taken::Start));
