@@ -303,7 +303,7 @@ impl Paper for Facenet {
         let set = faces::named_fold(set, part, h.data.min_images)?;
         let sampler = faces::sampler(&set, h.people, h.faces, h.negatives, run.seed("sampler"))?;
         let (_, chunks, size) = h.chunks(run);
-        let batches = faces::Batches::new(set.train, sampler, run);
+        let batches = faces::FaceBatches::new(set.train, sampler, run);
         let mut loader = faces::chunks(&batches, h.recipe(), h.augment, size, session.steps(), run)?;
         // Running statistics.
         let buffers: Vec<Tensor> = session.store().variables().into_values().filter(|x| !x.requires_grad()).collect();

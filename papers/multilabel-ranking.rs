@@ -17,12 +17,12 @@ use std::time::Duration;
 use rankle::losses::multilabel as losses;
 use rankle::models::Vgg16;
 use rankle::models::dropping;
-use rankle::models::label::{FeatureMlp, Head, HeadInput, LabelNet, LabelSmall, LabelSystem};
+use rankle::models::label::{DecisionHead, FeatureMlp, HeadInput, LabelNet, LabelSmall, LabelSystem};
 use rankle::paper::prelude::*;
 use rankle::seed;
 use rankle::tasks::bare;
 use rankle::tasks::labels::{
-    self, Batches, Decision, Drawing, Encoding, LabelBatch, LabelData, LabelShape, Outputs, Passes,
+    self, Decision, Drawing, Encoding, LabelBatch, LabelBatches, LabelData, LabelShape, Outputs, Passes,
 };
 
 // ---- Hyperparameters: the place in parentheses is what is known of the paper's ------------------------------------
@@ -202,13 +202,13 @@ fn passes(h: &Flags, data: &LabelData, run: &Run, order: &str) -> Passes {
     Passes { items: data.train.len(), batch: h.batch, seed: run.seed(order) }
 }
 
-fn batches(h: &Flags, data: &LabelData, run: &Run) -> Batches {
+fn batches(h: &Flags, data: &LabelData, run: &Run) -> LabelBatches {
     let drawing = match h.loss {
         Lsep => Drawing::Pairs(h.pairs),
         Softmax => Drawing::Label,
         _ => Drawing::None,
     };
-    Batches {
+    LabelBatches {
         items: data.train.clone(),
         classes: data.set.classes.len(),
         passes: passes(h, data, run, "order"),
@@ -290,8 +290,8 @@ impl Paper for MultilabelRanking {
         let width = h.head_input.width(backbone.width(), shape.k());
         Ok(LabelSystem {
             net: LabelNet::new(&at, backbone, shape.k(), h.dropout),
-            count: Head::count(&at.sub("count"), width, shape.most(h.most)),
-            threshold: Head::threshold(&at.sub("threshold"), width, shape.k()),
+            count: DecisionHead::count(&at.sub("count"), width, shape.most(h.most)),
+            threshold: DecisionHead::threshold(&at.sub("threshold"), width, shape.k()),
             reads: h.head_input,
             normal: shape.features.map(|features| LabelSystem::normal(&at, features)),
         })

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use rankle::datasets::{Layout, Photo, ReidSet, Split};
 use rankle::losses::quadruplet::{self, Dissimilarity, MarginGradient, Margins};
 use rankle::losses::{Margin, triplet};
-use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
+use rankle::models::quadruplet::{Backbone, Compares, QuadrupletNet, Regroup, Start};
 use rankle::paper::prelude::*;
 use rankle::tasks::before::Before;
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
@@ -90,8 +90,8 @@ struct Flags {
     #[arg(long, value_enum, default_value_t = QuadrupletMargohnm, help_heading = Heading::Network)]
     model: Model,
     /// Layers (Section 5.1; which AlexNet is ours)
-    #[arg(long, value_enum, default_value_t = Form::Alexnet)]
-    net: Form,
+    #[arg(long, value_enum, default_value_t = Backbone::Alexnet)]
+    net: Backbone,
     /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names (features.0 and features.3), or none (Section 5.1)
     #[arg(long, value_name = "FILE|none")]
     weights: Option<String>,
@@ -160,9 +160,9 @@ impl Hyper for Flags {
     const NAMED: &'static [&'static str] = &["data", "?start", "?test-people", "?split", "net", "model", "seed"];
     const PRESETS: &'static [fn(&mut Flags)] = &[
         |h| h.data.data = "data/cuhk03/labeled".into(),
-        |h| h.net = if h.data.data == "drawn" { Form::Small } else { h.net },
+        |h| h.net = if h.data.data == "drawn" { Backbone::Small } else { h.net },
         |h| {
-            if h.net == Form::Small {
+            if h.net == Backbone::Small {
                 // At 0.02 some seeds of a learned metric saturate at once, or run away where g has no bound.
                 h.lr = if h.model == TripletEmbedding { 0.02 } else { 0.005 };
                 (h.size, h.dropout, h.quadruplets, h.init) = (Size(64, 32), 0., 32, Start::He);
@@ -181,13 +181,13 @@ impl Hyper for Flags {
     ];
 
     fn claimed(self) -> Flags {
-        Flags { net: if self.net.is_caffe() { Form::Alexnet } else { self.net }, ..self }
+        Flags { net: if self.net.is_caffe() { Backbone::Alexnet } else { self.net }, ..self }
     }
 
     /// The kernels of the first two convolution layers alone come from ImageNet (Section 5.1).
     fn weights(&self) -> Weights {
         match (self.net, &self.start) {
-            (Form::Small, _) => Weights::None,
+            (Backbone::Small, _) => Weights::None,
             (net, None) if net.is_caffe() => Weights::Must(Published::CAFFE_CONV2),
             (_, None) => Weights::Must(Published::ALEXNET_CONV2),
             _ => Weights::May(Published::ALEXNET_CONV2),
@@ -311,10 +311,10 @@ impl Paper for QuadrupletPaper {
     ];
     #[rustfmt::skip] // a line a sentence
     const DEPARTURES_WHERE: &'static [Departure<Flags>] = &[
-        (|h| h.net == Form::Alexnet, "layers, widths and dropout are those of torchvision's AlexNet: one tower, RGB by ImageNet's mean and deviation, no response normalisation"),
+        (|h| h.net == Backbone::Alexnet, "layers, widths and dropout are those of torchvision's AlexNet: one tower, RGB by ImageNet's mean and deviation, no response normalisation"),
         (|h| h.net.is_caffe(), "widths, dropout, and BGR from 0 to 255 are those of the authors' sibling code; the paper gives none"),
         (|h| h.init == Start::Gaussian, "first values are those of the authors' sibling code; the paper gives none"),
-        (|h| h.net == Form::Small, "a small network of ours with batch normalisation; the paper's is AlexNet"),
+        (|h| h.net == Backbone::Small, "a small network of ours with batch normalisation; the paper's is AlexNet"),
         (|h| h.start.is_some(), "--start: all layers start from another run's, as the authors' sibling code has CUHK01 and VIPeR start from CUHK03; whether the paper does is not said"),
         (|h| h.model.by() != Dissimilarity::Softmax, "Figure 5's distances lie in [0, 1], the paper does not say how: here squared distances of unit rows from 0 to 4, or |g| in units of the largest"),
         (|h| h.model != TripletEmbedding, "\"regroup\" is taken for a concatenation of channels, unless --pairing width"),
@@ -328,7 +328,7 @@ impl Paper for QuadrupletPaper {
     const UNLIKE: &'static [Unlike<Self>] = &[
         (|h, _| h.data.split == Split::NewProtocol, "this is CUHK03's new protocol, which is younger than the paper"),
         (|h, _| h.data.validation > 0, "these are held-out training people"),
-        (|h, _| h.net == Form::Small, "--net small is a network of ours"),
+        (|h, _| h.net == Backbone::Small, "--net small is a network of ours"),
         (|h, set| h.start.is_some() && set.layout == Layout::Cuhk03, "--start: the paper's network on CUHK03 starts from ImageNet's first two layers"),
         (|h, _| h.start.is_some() && !h.before().is_one_of(Layout::Cuhk03), "--start: the run that this one starts from is not one of CUHK03 which started from none"),
     ];
@@ -350,7 +350,7 @@ impl Paper for QuadrupletPaper {
 
     /// Figure 2: per image (a), or two convolutions per image and the rest per pair (b, c).
     fn network(h: &Flags, _: &(), _: &str, store: &VarStore, run: &Run) -> Result<QuadrupletNet> {
-        let input = if h.model == TripletEmbedding { Input::Image } else { Input::Pair(h.pairing) };
+        let input = if h.model == TripletEmbedding { Compares::Image } else { Compares::Pair(h.pairing) };
         let (at, size, units) = (Scope::root(store, run.seed), h.size, h.model.by().units());
         let net = QuadrupletNet::new(&at, h.net, input, (size.0.into(), size.1.into()), units, h.dropout, h.init);
         net.with_context(|| format!("--size {size}"))

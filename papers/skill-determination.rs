@@ -18,7 +18,7 @@ use rankle::outputs::check_out;
 use rankle::paper::{self, prelude::*};
 use rankle::run::cached;
 use rankle::tasks::skill::{
-    self as task, Batches, Inputs, Material, Part, RankFlags, Sample, Scored, Scorer, SkillData, samples,
+    self as task, Inputs, Material, PairBatches, Part, RankFlags, Sample, Scorer, SkillData, VideoScores, samples,
 };
 use rankle::video::snippet::{Crops, Stream};
 use rankle::{say, schedule::Stairs, seed, tasks::bare, transfer::upload};
@@ -317,7 +317,7 @@ impl Paper for SkillDetermination {
         let passes = shares.passes(chunk).with_context(unequal)?;
         let key = seed::named(run.seed(stream.name()), &format!("fold {fold}"));
         let (workers, device) = (run.machine.workers, run.machine.device);
-        let batches = Batches { batch: h.batch, segments: h.segments, seed: key, workers, device };
+        let batches = PairBatches { batch: h.batch, segments: h.segments, seed: key, workers, device };
         let samples = fold_samples(h, data.set()?, fold).into();
         let mut loader = batches.load(data.material(stream)?, samples, session.steps(), shares.own())?;
         while let Some(batch) = loader.next() {
@@ -351,7 +351,7 @@ impl Paper for SkillDetermination {
         let only = (how.fold > 0).then(|| vec![how.fold]).or_else(|| h.folds.clone());
         let folds = set.chosen(only.as_deref()).map_err(hyper::usage)?;
         ensure!(folds.iter().any(|&fold| !set.folds[fold].test.is_empty()), "{} has no test pairs", set.name);
-        let scored = Scored::new(&folds, &h.streams, |part| score(nets, part, data.material(part.stream)?, how))?;
+        let scored = VideoScores::new(&folds, &h.streams, |part| score(nets, part, data.material(part.stream)?, how))?;
         scored.evaluation(data, how.sigma, how.alpha, h.splits, h.margin, run)
     }
 
@@ -509,7 +509,7 @@ fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Re
     let (whole, part): (Vec<_>, Vec<_>) = folds.into_iter().partition(|fold| has(fold) == h.streams.len());
     part.iter().for_each(|fold| say::say(format!("note: fold {} lacks a trained stream and is left out", fold + 1)));
     ensure!(!whole.is_empty(), "{} has no trained fold yet: train it first", args.run.display());
-    let scored = Scored::new(&whole, &h.streams, |part| {
+    let scored = VideoScores::new(&whole, &h.streams, |part| {
         let (_, of) = materials.iter().find(|(stream, _)| *stream == part.stream).context("a stream")?;
         score(nets, part, of, how)
     })?;

@@ -101,7 +101,7 @@ pub struct Theirs<S: 'static> {
 /// What is known of the published weights in `file`, whose BLAKE3 hash is `hash`, on the whole published `set`, seen and
 /// compared as `how` says, with ours (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`. Where
 /// data/datasets.json has no such hash, a file of the right name is taken for theirs, and it is said: nothing of it is the paper's.
-pub fn published<S: Args + Serialize>(
+pub fn of_weights<S: Args + Serialize>(
     of: &[Theirs<S>],
     count: &[&str],
     all: &[Beside],
@@ -193,7 +193,7 @@ pub fn beside<H: Hyper, S: Args + Serialize + Clone>(
 /// A recipe in words: where it differs from the paper's defaults.
 fn told<H: Hyper, S: Args + Serialize + Clone>(sets: &[Sets<H, S>]) -> String {
     let (Ok((h, s)), Ok((h0, s0))) = (hyper::paper(sets), hyper::paper::<H, S>(&[])) else { return String::new() };
-    let differs = |own: &hyper::Flags, usual: &hyper::Flags| -> Vec<String> {
+    let differs = |own: &hyper::FlagValues, usual: &hyper::FlagValues| -> Vec<String> {
         let changed = hyper::varied(&[usual.clone(), own.clone()]).into_iter().filter(|name| name != "data");
         changed.map(|name| format!("--{name} {}", crate::run::config::typed_as(&own[&name]))).collect()
     };

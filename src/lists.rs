@@ -46,7 +46,7 @@ pub fn lines(path: &Path) -> Result<Vec<(usize, String)>> {
 
 /// A row of a CSV file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Record {
     /// The number of its line, from 1.
     pub line: usize,
     /// Its fields, without blanks around.
@@ -57,13 +57,13 @@ pub struct Row {
 ///
 /// # Errors
 /// As [`text`]; a quote that does not close on its line.
-pub fn rows(path: &Path) -> Result<Vec<Row>> {
+pub fn rows(path: &Path) -> Result<Vec<Record>> {
     Ok(parted(path)?.1)
 }
 
 /// As [`rows`], with what parts the fields. The first line says it, as Excel's `sep=;`; else the first that has tabs, semicolons
 /// or commas outside quotes: where several, the first of these that every line has equally often.
-pub fn parted(path: &Path) -> Result<(char, Vec<Row>)> {
+pub fn parted(path: &Path) -> Result<(char, Vec<Record>)> {
     let mut text = text(path)?;
     let told = text.lines().next().and_then(|line| line.strip_prefix("sep=")).filter(|mark| mark.len() == 1);
     let told = told.and_then(|mark| mark.chars().next());
@@ -102,7 +102,7 @@ pub fn parted(path: &Path) -> Result<(char, Vec<Row>)> {
         );
         let fields: Vec<String> = record.iter().map(|field| field.trim().to_string()).collect();
         if fields.iter().any(|field| !field.is_empty()) {
-            rows.push(Row { line, fields });
+            rows.push(Record { line, fields });
         }
     }
     Ok((mark, rows))

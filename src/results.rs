@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::claims::Beside;
-use crate::hyper::Flags;
+use crate::hyper::FlagValues;
 use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::checkpoint::Known;
@@ -49,7 +49,7 @@ pub(crate) struct Results {
     pub says: String,
     pub protocol: Vec<String>,
     /// How it was scored: the flags.
-    pub scoring: Flags,
+    pub scoring: FlagValues,
     /// Name and score, fractions unless the name says otherwise.
     #[serde(with = "by_name")]
     pub scores: Vec<(String, f64)>,
@@ -70,14 +70,14 @@ const SCORES: &str = "scores";
 mod by_name {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::hyper::Flags;
+    use crate::hyper::FlagValues;
 
     pub fn serialize<S: Serializer>(scores: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
         to.collect_map(scores.iter().map(|(name, score)| (name, score)))
     }
 
     pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
-        let all = Flags::deserialize(from)?;
+        let all = FlagValues::deserialize(from)?;
         Ok(all.into_iter().filter_map(|(name, score)| Some((name, score.as_f64()?))).collect())
     }
 }

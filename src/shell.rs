@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::hyper::{self, All, Flags, Heading, usage};
+use crate::hyper::{self, All, FlagValues, Heading, usage};
 use crate::lists;
 use crate::paper::Paper;
 use crate::run::config::Config;
@@ -55,8 +55,8 @@ pub(crate) fn man(mut of: Command, verb: Option<&str>) -> Result<()> {
 ///
 /// # Errors
 /// Where it is none of this paper's, or has flags that are not.
-pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<Flags> {
-    let Some(file) = of.get_one::<PathBuf>("config") else { return Ok(Flags::new()) };
+pub(crate) fn configured<P: Paper>(of: &ArgMatches) -> Result<FlagValues> {
+    let Some(file) = of.get_one::<PathBuf>("config") else { return Ok(FlagValues::new()) };
     let at = file.display();
     let config: Value = lists::json(file).with_context(|| format!("--config {at}: give a run's config.json"))?;
     let flags = config["flags"].as_object();

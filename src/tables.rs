@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags, Heading, Hyper, Typed};
+use crate::hyper::{self, All, FlagValues, Heading, Hyper, Typed};
 use crate::needs::{self, Planned};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
@@ -20,7 +20,7 @@ use crate::study::{self, Grid, Sheet, Study, Variant};
 use crate::{files, outputs};
 
 /// Refuses flags of scoring that do not go with a run of `h`.
-pub(crate) fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, whose: Typed) -> Result<()> {
+pub(crate) fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &FlagValues, whose: Typed) -> Result<()> {
     hyper::refuse_idle(h, typed, whose).and_then(|()| P::check_scoring(h, how)).map_err(hyper::usage)
 }
 
@@ -28,8 +28,8 @@ pub(crate) fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &Flags, 
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub run: Option<PathBuf>,
-    pub typed: Flags,
-    pub scoring: Flags,
+    pub typed: FlagValues,
+    pub scoring: FlagValues,
     pub seeds: Option<String>,
     pub splits: Option<String>,
     pub only: Vec<String>,
@@ -77,7 +77,7 @@ struct Asked<'a, P: Paper> {
     rows: Vec<Side<P>>,
     columns: Vec<Side<P>>,
     /// The flags of all cells with nothing typed, a row after the other.
-    flags: Vec<Flags>,
+    flags: Vec<FlagValues>,
     /// The flags that rows and columns set.
     through: Vec<String>,
     /// The flags of columns that go through data sets. Each such column is a table of its own, and lies in that table's folder.
@@ -110,7 +110,7 @@ fn some_takes<C>(cells: &[C], refuses: impl Fn(&C) -> Result<()>) -> Result<()> 
 }
 
 /// The names and values of two structs of flags.
-fn both(cell: &(impl serde::Serialize, impl serde::Serialize)) -> Flags {
+fn both(cell: &(impl serde::Serialize, impl serde::Serialize)) -> FlagValues {
     hyper::flags(&cell.0).into_iter().chain(hyper::flags(&cell.1)).collect()
 }
 
@@ -130,7 +130,7 @@ impl<'a, P: Paper> Asked<'a, P> {
             set(&mut cell.0, &mut cell.1);
             Ok(both(&cell))
         };
-        let sides: Vec<Flags> = asked.rows.iter().chain(study.columns).map(alone).collect::<Result<_>>()?;
+        let sides: Vec<FlagValues> = asked.rows.iter().chain(study.columns).map(alone).collect::<Result<_>>()?;
         asked.through = hyper::varied(&sides);
         asked.apart = hyper::varied(&sides[asked.rows.len()..]);
         if !asked.apart.iter().any(|flag| flag == "data") {
@@ -145,7 +145,7 @@ impl<'a, P: Paper> Asked<'a, P> {
     }
 
     /// The folder of the table where these flags are typed.
-    fn folder(&self, typed: &Flags) -> PathBuf {
+    fn folder(&self, typed: &FlagValues) -> PathBuf {
         let data = typed.get("data").or_else(|| self.flags[0].get("data").filter(|_| self.apart.is_empty()));
         let table = (!self.study.sheets.is_empty()).then(|| format!("table-{}", self.study.name));
         let name = table.into_iter().chain(data.map(|data| hyper::data_name(&typed_as(data))));
@@ -160,7 +160,7 @@ impl<'a, P: Paper> Asked<'a, P> {
         rows.into_iter().flat_map(of).collect()
     }
 
-    fn cell(&self, row: Side<P>, column: Side<P>, typed: &Flags) -> Result<Cell<P>> {
+    fn cell(&self, row: Side<P>, column: Side<P>, typed: &FlagValues) -> Result<Cell<P>> {
         let (h, scoring) = hyper::recipe(typed, &[self.study.fixed, row.1, column.1])?;
         Ok((h, hyper::with(&scoring, &self.wish.scoring)?))
     }
@@ -254,7 +254,7 @@ impl<'a, P: Paper> Asked<'a, P> {
         for job in &jobs {
             let Some(other) = places.insert(&job.into, job) else { continue };
             let [one, two] = [other, job].map(|job| both(&(&job.h, &job.scoring)));
-            let differ = |words: &str, own: &Flags, other: &Flags| {
+            let differ = |words: &str, own: &FlagValues, other: &FlagValues| {
                 let flags = own.iter().filter(|(flag, value)| other.get(*flag) != Some(value));
                 let flags = flags.map(|(flag, value)| format!("--{flag} {}", typed_as(value)));
                 let words = Some(words.to_string()).filter(|words| !words.is_empty());
@@ -391,7 +391,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         cells.push(json!({
             "row": grid.rows[*place], "column": asked.columns[*column].0, "seed": h.usual.seed, "split": split,
             "run": at.display().to_string(), "flags": hyper::flags(h), "departures": results.departures,
-            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<Flags>(),
+            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<FlagValues>(),
         }));
         let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
         claimed[*place].extend(fair.map(|claim| (*column, claim.score, claim.paper)));

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use clap::{Arg, Args, Command};
 
-use crate::hyper::{Flags, Heading, args, name, usage};
+use crate::hyper::{FlagValues, Heading, args, name, usage};
 
 fn looking(arg: &Arg) -> &'static [&'static str] {
     Heading::of(arg).map_or(&[], Heading::verbs)
@@ -19,7 +19,7 @@ pub(crate) fn helped<S: Args>(command: Command, verb: &str) -> Command {
 ///
 /// # Errors
 /// The first such flag, and the verbs that look at it.
-pub(crate) fn refuse_idle<S: Args>(verb: &str, typed: &Flags) -> Result<()> {
+pub(crate) fn refuse_idle<S: Args>(verb: &str, typed: &FlagValues) -> Result<()> {
     let idle = |arg: &&Arg| typed.contains_key(&name(arg)) && !looking(arg).contains(&verb);
     let Some(arg) = args::<S>().into_iter().find(|arg| idle(&arg)) else { return Ok(()) };
     let verbs = looking(&arg).join(" and ");
@@ -27,7 +27,7 @@ pub(crate) fn refuse_idle<S: Args>(verb: &str, typed: &Flags) -> Result<()> {
 }
 
 /// Those of `of`, flags of `S`, that an embedding depends on.
-pub(crate) fn embedding<S: Args>(mut of: Flags) -> Flags {
+pub(crate) fn embedding<S: Args>(mut of: FlagValues) -> FlagValues {
     let idle = args::<S>().into_iter().filter(|arg| !looking(arg).contains(&"embed"));
     idle.for_each(|arg| drop(of.shift_remove(&name(&arg))));
     of

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rankle::catalog;
-use rankle::claims::{Claims, Theirs, beside, published};
+use rankle::claims::{Claims, Theirs, beside, of_weights};
 use rankle::datasets::Card;
 use rankle::hyper::{self, Hyper, as_usual};
 use rankle::run::photos::Reads;
@@ -26,7 +26,7 @@ fn weights_stand_beside_their_makers_number_by_their_own_name_set_and_way() {
     let known = ["facenet-casia-20180408", "openface-nn4-small2"].map(|name| Theirs { name, set: "LFW", score, how });
     let scores = [("accuracy".to_string(), 0.98), ("AUC".to_string(), 0.99)];
     let beside = |file: &str, hash: &str, flipped: bool, set: &str| {
-        published(&known, &[], &[], (Path::new(file), hash, &How { flipped }), set, &scores).expect("defaults")
+        of_weights(&known, &[], &[], (Path::new(file), hash, &How { flipped }), set, &scores).expect("defaults")
     };
     let content = catalog::blake3("facenet-casia-20180408").expect("a hash");
     let found = beside("weights/mine.safetensors", content, true, "LFW");

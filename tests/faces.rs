@@ -22,7 +22,7 @@ use rankle::sampler::FaceSampler;
 use rankle::source::View;
 use rankle::tasks::Data;
 use rankle::tasks::faces::{
-    FaceData, Scored, Scoring, Unseen, Variant, baselines, centred, comparison, fold_names, fold_table, judge,
+    FaceData, FaceScores, Scoring, Unseen, Variant, baselines, centred, comparison, fold_names, fold_table, judge,
     judge_folds, judge_unseen, mean_pair_distance, mean_unseen, named_fold, part, parts, show, without_fold,
 };
 use tch::nn::VarStore;
@@ -32,7 +32,7 @@ use tempfile::TempDir;
 use crate::common::{all_close, close, matrix, rows, trainable_parameters, value};
 
 /// By one process.
-fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> anyhow::Result<Scored> {
+fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> anyhow::Result<FaceScores> {
     rankle::tasks::faces::score(set, x, how, seed, &World::alone())
 }
 

@@ -14,7 +14,7 @@ use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
 use crate::files;
 use crate::folders::{Entry, Passed, list, near};
-use crate::lists::{Row, rows};
+use crate::lists::{Record, rows};
 use crate::video::{Cache, Clip, number};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
@@ -156,14 +156,14 @@ pub fn found(dir: &Path, set: &SkillSet) -> Result<(Found, Vec<anyhow::Error>)> 
 }
 
 /// A video of a list of segments, and its first and last frame.
-type Part = (String, (usize, usize));
+type Segment = (String, (usize, usize));
 
 /// The files of the video at `place`, with its part where there is a list of segments.
 fn video(
     dir: &Path,
     set: &SkillSet,
     place: usize,
-    parts: Option<(&PathBuf, &Vec<Part>)>,
+    parts: Option<(&PathBuf, &Vec<Segment>)>,
 ) -> Result<crate::video::VideoFiles> {
     let (name, task) = (&set.videos[place], &set.task(place).name);
     let mut found = crate::video::find(&dir.join("videos").join(task), &dir.join("flow").join(task), name)?;
@@ -217,9 +217,9 @@ fn by_number(frames: &[PathBuf], part: (usize, usize)) -> Result<(usize, usize)>
 }
 
 /// Video, first and last frame (counted from 1) of each row.
-fn read_segments(path: &Path) -> Result<Vec<Part>> {
+fn read_segments(path: &Path) -> Result<Vec<Segment>> {
     let (_, rows) = read_csv(path, 3)?;
-    let row = |Row { line, fields }: Row| match (fields[1].parse(), fields[2].parse()) {
+    let row = |Record { line, fields }: Record| match (fields[1].parse(), fields[2].parse()) {
         (Ok(first), Ok(last)) => Ok((fields[0].clone(), (first, last))),
         _ => bail!("{}:{line}: {} to {} are no frame numbers", path.display(), fields[1], fields[2]),
     };
@@ -354,9 +354,9 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
 }
 
 /// The first row's fields and the others, each with `columns` fields that are not empty; trailing empty ones go.
-fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Row>)> {
+fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Record>)> {
     let mut all = rows(path)?;
-    for Row { line, fields } in &mut all {
+    for Record { line, fields } in &mut all {
         fields.truncate(fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1));
         ensure!(
             fields.len() == columns && fields.iter().all(|field| !field.is_empty()),
@@ -382,7 +382,7 @@ fn read_gt(path: &Path) -> Result<Vec<(String, String)>> {
         path.display(),
         head.join(",")
     );
-    let row = |Row { line, fields }: Row| match &fields[..] {
+    let row = |Record { line, fields }: Record| match &fields[..] {
         [a, b, _] if a == b => bail!("{}:{line}: {a} is compared with itself", path.display()),
         [a, b, best] if best == a => Ok((a.clone(), b.clone())),
         [a, b, best] if best == b => Ok((b.clone(), a.clone())),
@@ -400,7 +400,7 @@ fn read_split(path: &Path) -> Result<Vec<(usize, String, String)>> {
         path.display(),
         head.join(",")
     );
-    let row = |Row { line, fields }: Row| {
+    let row = |Record { line, fields }: Record| {
         let [a, b]: [String; 2] = fields.try_into().ok().with_context(|| format!("{}:{line}", path.display()))?;
         Ok((line, a, b))
     };

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::flags::{Flags, blank, flags};
+use super::flags::{FlagValues, blank, flags};
 use super::help::places;
 use super::resolve::{is_idle, resolve};
 use super::values::file;
@@ -18,7 +18,7 @@ fn same(ours: &Value, theirs: &Value) -> bool {
 }
 
 /// What of `ours` is not the recipe of `theirs`: flags that have a place in the paper and are looked at, with both values.
-fn differences<A: Args>(ours: &Flags, theirs: &Flags, passed: &dyn Fn(&str) -> bool) -> Vec<String> {
+fn differences<A: Args>(ours: &FlagValues, theirs: &FlagValues, passed: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut list = Vec::new();
     for (flag, place) in places::<A>() {
         let (Some(own), Some(paper)) = (ours.get(&flag), theirs.get(&flag)) else { continue };
@@ -64,7 +64,7 @@ pub fn as_usual<H, S>(_: &mut H, _: &mut S) {}
 ///
 /// # Errors
 /// Where a flag has no default, or does not take its value.
-pub fn recipe<H: Hyper, S: Args + Clone>(typed: &Flags, sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
+pub fn recipe<H: Hyper, S: Args + Clone>(typed: &FlagValues, sets: &[Sets<H, S>]) -> Result<(All<H>, S)> {
     let mut blank = blank::<S>()?;
     let set = |h: &mut H, s: &mut S| sets.iter().for_each(|set| set(h, s));
     let h = resolve::<H>(typed, &|h| set(h, &mut blank.clone()))?;

@@ -13,10 +13,10 @@ use super::usage;
 use crate::run::config::typed_as as text;
 
 /// Names and values of flags.
-pub type Flags = Map<String, Value>;
+pub type FlagValues = Map<String, Value>;
 
 /// Every flag with its value, by its name on the command line, in the order of the struct.
-pub fn flags(of: &impl Serialize) -> Flags {
+pub fn flags(of: &impl Serialize) -> FlagValues {
     match serde_json::to_value(of) {
         Ok(Value::Object(all)) => all.into_iter().map(|(name, value)| (name.replace('_', "-"), value)).collect(),
         _ => Map::new(),
@@ -32,13 +32,13 @@ pub fn shown(of: &impl Serialize, flag: &str) -> String {
 ///
 /// # Errors
 /// Where they are not that struct's.
-pub fn from_flags<T: DeserializeOwned>(flags: &Flags) -> Result<T> {
+pub fn from_flags<T: DeserializeOwned>(flags: &FlagValues) -> Result<T> {
     let fields = flags.iter().map(|(name, value)| (name.replace('-', "_"), value.clone())).collect();
     Ok(serde_json::from_value(Value::Object(fields))?)
 }
 
 /// `of` with other values for some flags.
-pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<T> {
+pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &FlagValues) -> Result<T> {
     let mut all = flags(of);
     all.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
     from_flags(&all).map_err(|error| {
@@ -60,7 +60,7 @@ pub fn with<T: Serialize + DeserializeOwned>(of: &T, changes: &Flags) -> Result<
 ///
 /// # Errors
 /// The first flag that would not be taken there, and why.
-pub fn check_bounds<A: Args>(flags: &Flags) -> Result<()> {
+pub fn check_bounds<A: Args>(flags: &FlagValues) -> Result<()> {
     for (flag, value) in flags {
         if value.is_null() || value.is_boolean() || value.as_array().is_some_and(Vec::is_empty) {
             continue;
@@ -98,7 +98,7 @@ pub fn blank<A: Args>() -> Result<A> {
 }
 
 /// The flags of `A` that were typed, with their values.
-pub fn typed<A: Args + Serialize>(matches: &ArgMatches) -> Result<Flags> {
+pub fn typed<A: Args + Serialize>(matches: &ArgMatches) -> Result<FlagValues> {
     let mut words: Vec<OsString> = Vec::new();
     for arg in args::<A>() {
         let id = arg.get_id().as_str();
@@ -129,7 +129,7 @@ pub fn typed<A: Args + Serialize>(matches: &ArgMatches) -> Result<Flags> {
 }
 
 /// Flags whose values differ among some structs, in their order.
-pub fn varied(of: &[Flags]) -> Vec<String> {
+pub fn varied(of: &[FlagValues]) -> Vec<String> {
     let Some(first) = of.first() else { return Vec::new() };
     first.keys().filter(|name| of.iter().any(|flags| flags.get(*name) != first.get(*name))).cloned().collect()
 }

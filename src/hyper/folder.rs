@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::flags::{Flags, flags};
+use super::flags::{FlagValues, flags};
 use super::resolve::resolve;
 use super::{All, Hyper};
 use crate::run::config::{Config, typed_as as text};
@@ -44,7 +44,7 @@ pub fn folder<H: Hyper>(paper: &str, h: &All<H>) -> PathBuf {
 }
 
 /// The folder `now`, or `before`, as an older version named it, where this very run was begun there.
-pub(crate) fn begun(now: PathBuf, before: PathBuf, flags: &Flags) -> PathBuf {
+pub(crate) fn begun(now: PathBuf, before: PathBuf, flags: &FlagValues) -> PathBuf {
     let same = || Config::read(&before).is_ok_and(|config| config.flags == *flags);
     if !now.exists() && same() { before } else { now }
 }
@@ -55,7 +55,7 @@ fn with_flag(flag: &str, value: &Value) -> String {
 }
 
 /// The values of those flags `typed` that a run's folder has only where they are not the paper's.
-pub(crate) fn named<H: Hyper>(typed: &Flags) -> Vec<String> {
+pub(crate) fn named<H: Hyper>(typed: &FlagValues) -> Vec<String> {
     let of = H::NAMED.iter().filter_map(|named| named.strip_prefix('?')).flat_map(|named| named.split('|'));
     of.filter_map(|flag| Some(with_flag(flag, typed.get(flag)?))).collect()
 }

@@ -6,7 +6,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, Command};
 use serde_json::Value;
 
-use super::flags::{Flags, args, flags, name};
+use super::flags::{FlagValues, args, flags, name};
 use super::resolve::resolve;
 use super::{Heading, Hyper};
 use crate::run::config::typed_as as text;
@@ -67,12 +67,12 @@ pub fn explained<H: Hyper>(command: Command, takes: impl Fn(&str) -> bool) -> Co
         values.map(|value| (name(&arg), value.get_name().to_string())).collect::<Vec<_>>()
     });
     // The flag that decides, what it is, what follows.
-    let mut cases: Vec<(String, String, Flags)> =
+    let mut cases: Vec<(String, String, FlagValues)> =
         choices.map(|(flag, choice)| (flag.clone(), choice.clone(), of(&[(&flag, &choice)]))).collect();
     if takes("data") {
         let drawn = of(&[("data", "drawn")]);
         // What neither alone has.
-        let both = |(flag, choice, alone): &(String, String, Flags)| {
+        let both = |(flag, choice, alone): &(String, String, FlagValues)| {
             let mut all = of(&[("data", "drawn"), (flag, choice)]);
             all.retain(|flag, value| ![alone, &drawn].iter().any(|known| known.get(flag) == Some(&*value)));
             (flag.clone(), format!("drawn {choice}"), all)

@@ -28,7 +28,7 @@ use crate::weights::Published;
 pub use crate::bounds::{count, positive, within};
 pub use crate::headings::Heading;
 pub use departures::{Sets, as_usual, departures, departures_of_scoring, off_recipe, paper, recipe};
-pub use flags::{Flags, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
+pub use flags::{FlagValues, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
 pub(crate) use flags::{args, name};
 pub(crate) use folder::{begun, named};
 pub use folder::{data_name, folder};

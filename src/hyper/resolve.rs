@@ -6,15 +6,15 @@ use anyhow::{Result, anyhow, ensure};
 use clap::Arg;
 use serde_json::{Map, Value};
 
-use super::flags::{Flags, args, blank, flags, name, with};
+use super::flags::{FlagValues, args, blank, flags, name, with};
 use super::help::under;
 use super::{All, Heading, Hyper, Usual, Weights, check, usage};
 
 /// The flags that `typed` and `pin` lead to: the bare defaults, then each preset, then what follows what was typed, with what
 /// is pinned and then what was typed put back after each.
-pub fn resolve<H: Hyper>(typed: &Flags, pin: &dyn Fn(&mut H)) -> Result<All<H>> {
+pub fn resolve<H: Hyper>(typed: &FlagValues, pin: &dyn Fn(&mut H)) -> Result<All<H>> {
     let own: BTreeSet<String> = args::<H>().iter().map(name).collect();
-    let (own, usual): (Flags, Flags) = typed.clone().into_iter().partition(|(name, _)| own.contains(name));
+    let (own, usual): (FlagValues, FlagValues) = typed.clone().into_iter().partition(|(name, _)| own.contains(name));
     let settled = |mut h: H| -> Result<H> {
         pin(&mut h);
         with(&h, &own)
@@ -29,12 +29,12 @@ pub fn resolve<H: Hyper>(typed: &Flags, pin: &dyn Fn(&mut H)) -> Result<All<H>> 
 }
 
 /// [`resolve`] for a command line: what cannot train, and what was typed and is not looked at, is refused.
-pub fn resolved<H: Hyper>(typed: &Flags) -> Result<All<H>> {
+pub fn resolved<H: Hyper>(typed: &FlagValues) -> Result<All<H>> {
     resolved_with(typed, &Map::new())
 }
 
 /// [`resolved`] with flags from elsewhere beside those that were typed, which win.
-pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> {
+pub fn resolved_with<H: Hyper>(typed: &FlagValues, beside: &FlagValues) -> Result<All<H>> {
     let mut both = beside.clone();
     both.extend(typed.clone());
     let h = resolve::<H>(&both, &|_| ()).map_err(usage)?;
@@ -43,7 +43,7 @@ pub fn resolved_with<H: Hyper>(typed: &Flags, beside: &Flags) -> Result<All<H>> 
 }
 
 /// Those of the flags `wanted` that have to be typed to get all of them: the others follow from presets.
-pub fn needed<H: Hyper>(wanted: &Flags) -> Result<Flags> {
+pub fn needed<H: Hyper>(wanted: &FlagValues) -> Result<FlagValues> {
     let mut typed = Map::new();
     // Choices of the paper's own first: most presets hang on them, and on the data.
     for first in [true, false] {
@@ -73,7 +73,7 @@ pub enum Typed {
 ///
 /// # Errors
 /// The first such flag, with what would make it count where that can be said here.
-pub fn refuse_idle<H: Hyper>(h: &H, typed: &Flags, whose: Typed) -> Result<()> {
+pub fn refuse_idle<H: Hyper>(h: &H, typed: &FlagValues, whose: Typed) -> Result<()> {
     let Some(flag) = typed.keys().find(|flag| is_idle(h, flag)) else { return Ok(()) };
     ensure!(whose == Typed::Here, "--{flag} has no effect on this run: leave it out");
     let cure = counts_with(h, flag);

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
-use super::cpu::{self, Form, Outcome, Pull};
+use super::cpu::{self, Outcome, Pull, Sum};
 pub use super::cpu::{in_blocks, in_tensors};
 use super::{Margin, Tally, triplet};
 use crate::distance::{Among, Metric, normalize, widen};
@@ -107,17 +107,17 @@ impl Loss {
             let (terms, active) = (none(Kind::Int64), none(Kind::Int64));
             return Outcome { gradient: x.zeros_like(), value: none(Kind::Double), terms, active };
         }
-        let one_pass = |form| cpu::weighted(x, labels, metric, form, anchors);
+        let one_pass = |sum| cpu::weighted(x, labels, metric, sum, anchors);
         let of_matrix = |of: OfMatrix<'_>| weighted(x, labels, metric, anchors, of);
         match self {
             Loss::BatchHard(margin) => cpu::batch_hard(x, labels, metric, margin, anchors)
                 .unwrap_or_else(|| chosen(x, labels, metric, margin, anchors)),
             Loss::BatchAll(margin) => match margin {
-                Margin::Hard(m) => one_pass(Form::All(m)),
+                Margin::Hard(m) => one_pass(Sum::All(m)),
                 Margin::Soft => None,
             }
             .unwrap_or_else(|| of_matrix(&|d, masks| triplet::batch_all_weighted(d, labels, masks, margin))),
-            Loss::EveryPair(m, n) => one_pass(Form::EveryPair(m, n))
+            Loss::EveryPair(m, n) => one_pass(Sum::EveryPair(m, n))
                 .unwrap_or_else(|| of_matrix(&|d, masks| triplet::every_pair_weighted(d, masks, m, n))),
             Loss::Lifted(m) => of_matrix(&|d, masks| triplet::lifted_weighted(d, masks, m)),
         }

@@ -44,25 +44,25 @@ impl LabelNet {
 
 /// Two hidden layers with ReLU and one linear layer without: both heads.
 #[derive(Debug)]
-pub struct Head {
+pub struct DecisionHead {
     layers: [Linear; 3],
 }
 
-impl Head {
+impl DecisionHead {
     /// The label count head: `inputs` to 100, 10 and `most` numbers, the last meaning "that many or more" (`most`
     /// is 4 in the authors' program). Variables `{0,1,2}.{weight,bias}`.
-    pub fn count(at: &Scope, inputs: i64, most: i64) -> Head {
-        Head::new(at, inputs, [100, 10, most])
+    pub fn count(at: &Scope, inputs: i64, most: i64) -> DecisionHead {
+        DecisionHead::new(at, inputs, [100, 10, most])
     }
 
     /// The label threshold head: `inputs` to 4K, 2K and K thresholds.
-    pub fn threshold(at: &Scope, inputs: i64, classes: i64) -> Head {
-        Head::new(at, inputs, [4 * classes, 2 * classes, classes])
+    pub fn threshold(at: &Scope, inputs: i64, classes: i64) -> DecisionHead {
+        DecisionHead::new(at, inputs, [4 * classes, 2 * classes, classes])
     }
 
-    fn new(at: &Scope, inputs: i64, [a, b, c]: [i64; 3]) -> Head {
+    fn new(at: &Scope, inputs: i64, [a, b, c]: [i64; 3]) -> DecisionHead {
         let last = Init::GlorotUniform { gain: 1. };
-        Head {
+        DecisionHead {
             layers: [
                 at.linear("0", inputs, a, Init::HeNormal, true),
                 at.linear("1", a, b, Init::HeNormal, true),
@@ -107,9 +107,9 @@ pub struct LabelSystem {
     /// f.
     pub net: LabelNet,
     /// How many labels.
-    pub count: Head,
+    pub count: DecisionHead,
     /// θ, a threshold a class.
-    pub threshold: Head,
+    pub threshold: DecisionHead,
     /// What both of them read.
     pub reads: HeadInput,
     /// Of ready-made features the mean and the deviation, `input.{mean,deviation}`.

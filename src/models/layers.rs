@@ -367,18 +367,18 @@ impl Linear {
 /// The head that TriNet and LuNet share: linear without bias, batch normalisation, (leaky) ReLU, linear with bias.
 /// Variables `hidden.weight`, `bn.*`, `embedding.weight`, `embedding.bias`.
 #[derive(Debug)]
-pub struct Head {
+pub struct EmbeddingHead {
     hidden: Linear,
     bn: BatchNorm,
     embedding: Linear,
     slope: f64,
 }
 
-impl Head {
+impl EmbeddingHead {
     /// From `inputs` through `hidden` to `width` numbers; Glorot uniform, the first with `gain`. `slope` is that of the
     /// activation below 0.
-    pub fn new(at: &Scope, inputs: i64, hidden: i64, width: i64, gain: f64, slope: f64) -> Head {
-        Head {
+    pub fn new(at: &Scope, inputs: i64, hidden: i64, width: i64, gain: f64, slope: f64) -> EmbeddingHead {
+        EmbeddingHead {
             hidden: at.linear("hidden", inputs, hidden, Init::GlorotUniform { gain }, false),
             bn: at.batch_norm("bn", hidden),
             embedding: at.linear("embedding", hidden, width, Init::GlorotUniform { gain: 1.0 }, true),

@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Head, Scope, leaky_relu_};
+use super::layers::{BatchNorm, Conv, EmbeddingHead, Scope, leaky_relu_};
 
 /// Slope of every ReLU below 0, the head's included.
 const SLOPE: f64 = 0.3;
@@ -85,7 +85,7 @@ pub struct LuNet {
     /// `None` is a max-pooling.
     rows: Vec<Option<Block>>,
     last: Block,
-    head: Head,
+    head: EmbeddingHead,
 }
 
 impl LuNet {
@@ -126,7 +126,7 @@ impl LuNet {
             bn1: at.batch_norm("bn1", c(128)),
             rows,
             last,
-            head: Head::new(&at.sub("head"), flat, c(512), 128, 1.0, SLOPE),
+            head: EmbeddingHead::new(&at.sub("head"), flat, c(512), 128, 1.0, SLOPE),
         })
     }
 

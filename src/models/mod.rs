@@ -36,7 +36,7 @@ pub use lunet::LuNet;
 pub use mtcnn::Mtcnn;
 pub use quadruplet::QuadrupletNet;
 pub use resnet::{ResNet50, TriNet};
-pub use snippet::{FeatureHead, Input, Prepared, SnippetSmall};
+pub use snippet::{FeatureHead, Prepared, Preprocessing, SnippetSmall};
 pub use vgg::Vgg16;
 
 /// Mean and deviation of ImageNet's RGB/255, as torchvision's networks expect them.

@@ -13,10 +13,10 @@ use super::inception::local_response_norm;
 use super::layers::{BatchNorm, Conv, Init, Linear, Scope, Window};
 use crate::distance::normalize;
 
-/// Which layers.
+/// Which convolutions, and how wide fc6 and fc7 are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Form {
+pub enum Backbone {
     /// AlexNet as torchvision has it: 64, 192, 384, 256, 256 channels, one tower, no normalisation (57.7 M parameters)
     Alexnet,
     /// CaffeNet, on BGR from 0 to 255: 96, 256, 384, 384, 256 channels, towers in conv2, conv4, conv5, local response normalisation behind pooling
@@ -47,9 +47,9 @@ pub enum Start {
     He,
 }
 
-/// What is compared.
+/// What the network compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
+pub enum Compares {
     /// A pair of images (Figure 2b, 2c and 3).
     Pair(Regroup),
     /// One image (Figure 2a).
@@ -69,19 +69,21 @@ struct Stage {
 /// Outputs, (kernel, stride, padding), groups, and the pooling that follows: kernel and padding, stride 2.
 type Layer = (i64, Window, i64, Option<(i64, i64)>);
 
-impl Form {
+impl Backbone {
     fn layers(self) -> [Layer; 5] {
         let pool = Some((3, 0));
         match self {
-            Form::Alexnet => LAYERS.map(|(_, outputs, window, pooled)| (outputs, window, 1, pool.filter(|_| pooled))),
-            Form::Caffe | Form::CaffeAlexnet => [
+            Backbone::Alexnet => {
+                LAYERS.map(|(_, outputs, window, pooled)| (outputs, window, 1, pool.filter(|_| pooled)))
+            }
+            Backbone::Caffe | Backbone::CaffeAlexnet => [
                 (96, (11, 4, 0), 1, pool),
                 (256, (5, 1, 2), 2, pool),
                 (384, (3, 1, 1), 1, None),
                 (384, (3, 1, 1), 2, None),
                 (256, (3, 1, 1), 2, pool),
             ],
-            Form::Small => [
+            Backbone::Small => [
                 (24, (5, 2, 2), 1, Some((3, 1))),
                 (48, (3, 1, 1), 1, None),
                 (64, (3, 1, 1), 1, Some((3, 1))),
@@ -93,19 +95,19 @@ impl Form {
 
     /// Width of fc6 and fc7.
     fn hidden(self) -> i64 {
-        if self == Form::Small { 128 } else { 4096 }
+        if self == Backbone::Small { 128 } else { 4096 }
     }
 
     /// Whether it takes pixels as Caffe's models do, from 0 to 255; it makes BGR of RGB itself.
     pub fn is_caffe(self) -> bool {
-        matches!(self, Form::Caffe | Form::CaffeAlexnet)
+        matches!(self, Backbone::Caffe | Backbone::CaffeAlexnet)
     }
 }
 
 impl Stage {
-    fn new(at: &Scope, name: &str, form: Form, inputs: i64, layer: Layer, init: Init) -> Stage {
+    fn new(at: &Scope, name: &str, backbone: Backbone, inputs: i64, layer: Layer, init: Init) -> Stage {
         let (outputs, window, groups, pool) = layer;
-        let small = form == Form::Small;
+        let small = backbone == Backbone::Small;
         let mut conv = Conv::new(at, name, [inputs / groups, outputs], window, init, !small);
         conv.groups = groups;
         let norm = small.then(|| at.batch_norm(&format!("{name}_bn"), outputs));
@@ -146,7 +148,7 @@ pub struct QuadrupletNet {
     fc6: Linear,
     fc7: Linear,
     fc8: Linear,
-    input: Input,
+    input: Compares,
     dropout: f64,
     outputs: i64,
     /// Whether it takes BGR, and drops what leaves a layer.
@@ -158,14 +160,14 @@ impl QuadrupletNet {
     pub const FROM_IMAGENET: [&'static str; 2] = ["features.0", "features.3"];
 
     /// For images of `size` (height, width); `outputs` units in fc8 (2 with softmax, 1 for a plain learned metric, 512
-    /// for an embedding); `dropout` of what enters fc6 and fc7, of Caffe's forms of what leaves them; biases start at 0, weights as `start` says.
+    /// for an embedding); `dropout` of what enters fc6 and fc7, with Caffe's of what leaves them; biases start at 0, weights as `start` says.
     ///
     /// # Errors
     /// Where the images are too small for the layers.
     pub fn new(
         at: &Scope,
-        form: Form,
-        input: Input,
+        backbone: Backbone,
+        input: Compares,
         size: (i64, i64),
         outputs: i64,
         dropout: f64,
@@ -179,14 +181,14 @@ impl QuadrupletNet {
         let (mut inputs, mut height, mut width) = (3, size.0, size.1);
         let mut stages = Vec::new();
         let names = LAYERS.map(|(name, ..)| name).into_iter();
-        for (number, (name, layer)) in names.zip(form.layers()).enumerate() {
+        for (number, (name, layer)) in names.zip(backbone.layers()).enumerate() {
             match input {
-                Input::Pair(Regroup::Channels) if number == 2 => inputs *= 2,
-                Input::Pair(Regroup::Width) if number == 2 => width *= 2,
+                Compares::Pair(Regroup::Channels) if number == 2 => inputs *= 2,
+                Compares::Pair(Regroup::Width) if number == 2 => width *= 2,
                 _ => (),
             }
-            let mut stage = Stage::new(&features, name, form, inputs, layer, convolution);
-            stage.response = (form.is_caffe() && number < 2).then_some(form == Form::CaffeAlexnet);
+            let mut stage = Stage::new(&features, name, backbone, inputs, layer, convolution);
+            stage.response = (backbone.is_caffe() && number < 2).then_some(backbone == Backbone::CaffeAlexnet);
             (inputs, height, width) = (layer.0, stage.side(height), stage.side(width));
             ensure!(
                 height > 0 && width > 0,
@@ -196,7 +198,7 @@ impl QuadrupletNet {
             );
             stages.push(stage);
         }
-        let (classifier, units) = (at.sub("classifier"), form.hidden());
+        let (classifier, units) = (at.sub("classifier"), backbone.hidden());
         Ok(QuadrupletNet {
             stages,
             fc6: classifier.linear("1", inputs * height * width, units, hidden, true),
@@ -205,7 +207,7 @@ impl QuadrupletNet {
             input,
             dropout,
             outputs,
-            caffe: form.is_caffe(),
+            caffe: backbone.is_caffe(),
         })
     }
 
@@ -221,9 +223,9 @@ impl QuadrupletNet {
     /// On a network of single images.
     pub fn pair(&self, a: &Tensor, b: &Tensor, train: bool) -> Tensor {
         let axis = match self.input {
-            Input::Pair(Regroup::Channels) => 1,
-            Input::Pair(Regroup::Width) => 3,
-            Input::Image => panic!("a network of single images was given a pair"),
+            Compares::Pair(Regroup::Channels) => 1,
+            Compares::Pair(Regroup::Width) => 3,
+            Compares::Image => panic!("a network of single images was given a pair"),
         };
         self.rest(&Tensor::cat(&[a, b], axis), train)
     }
@@ -239,7 +241,7 @@ impl QuadrupletNet {
 
     /// Whether it takes pairs.
     pub fn takes_pairs(&self) -> bool {
-        self.input != Input::Image
+        self.input != Compares::Image
     }
 }
 

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::Network;
 use super::fold::Step;
-use super::layers::{BatchNorm, Conv, Head, Scope, Unit};
+use super::layers::{BatchNorm, Conv, EmbeddingHead, Scope, Unit};
 
 /// Whose ResNet-50: they differ in where a stage's stride and the first pooling's padding stand, not in any variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl ResNet50 {
 #[derive(Debug)]
 pub struct TriNet {
     backbone: ResNet50,
-    head: Head,
+    head: EmbeddingHead,
 }
 
 impl TriNet {
@@ -127,7 +127,7 @@ impl TriNet {
 
     fn of(at: &Scope, kind: Kind) -> TriNet {
         // Lasagne's GlorotUniform('relu'), which the authors used before the ReLU, has gain sqrt(2).
-        let head = Head::new(&at.sub("head"), ResNet50::CHANNELS, 1024, 128, std::f64::consts::SQRT_2, 0.0);
+        let head = EmbeddingHead::new(&at.sub("head"), ResNet50::CHANNELS, 1024, 128, std::f64::consts::SQRT_2, 0.0);
         TriNet { backbone: ResNet50::of(at, kind), head }
     }
 }

@@ -64,7 +64,7 @@ impl Network for FeatureHead {
 
 /// What is done to raw bytes (as float32, 0..255) before a scorer sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
+pub enum Preprocessing {
     /// Ready-made features: nothing.
     Features,
     /// RGB over 255, less ImageNet's mean, over its deviation: torchvision's networks.
@@ -83,7 +83,7 @@ pub struct Prepared {
     /// What scores the normalised snippets.
     pub network: Box<dyn Network>,
     /// What comes before it.
-    pub input: Input,
+    pub input: Preprocessing,
 }
 
 impl Network for Prepared {
@@ -91,14 +91,14 @@ impl Network for Prepared {
         // Numbers and not tensors: they move with an export to any device.
         let plane = |from: i64, mean: f64, scale: f64| (raw.narrow(1, from, 1) - mean) * scale;
         let x = match self.input {
-            Input::Features => raw.shallow_clone(),
-            Input::Frame => {
+            Preprocessing::Features => raw.shallow_clone(),
+            Preprocessing::Frame => {
                 let (mean, std) = IMAGENET;
                 Tensor::cat(&[0, 1, 2].map(|c| plane(c as i64, 255. * mean[c], 1. / (255. * std[c]))), 1)
             }
-            Input::FrameBgr => Tensor::cat(&[plane(2, 104., 1.), plane(1, 117., 1.), plane(0, 128., 1.)], 1),
-            Input::Flow => (raw - 127.5) * (1. / (255. * 0.226)),
-            Input::FlowCentred => raw - 128.,
+            Preprocessing::FrameBgr => Tensor::cat(&[plane(2, 104., 1.), plane(1, 117., 1.), plane(0, 128., 1.)], 1),
+            Preprocessing::Flow => (raw - 127.5) * (1. / (255. * 0.226)),
+            Preprocessing::FlowCentred => raw - 128.,
         };
         self.network.forward(&x, train)
     }

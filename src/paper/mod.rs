@@ -31,7 +31,7 @@ use crate::transform::{Recipe, TestViews};
 
 pub use crate::tasks::{Evaluation, Own};
 pub use nets::{Loaded, Nets, with_run};
-pub(crate) use nets::{Opened, RUN, Stand, check_run, file_of, opened, published, run_of, understood};
+pub(crate) use nets::{Opened, RUN, Stand, check_run, file_of, opened, opened_weights, run_of, understood};
 pub use scoring::departures;
 pub(crate) use scoring::{evaluate, export_run, exported, page, scored};
 pub(crate) use training::{check_begun, opened_data, steps, train, tried};

@@ -12,7 +12,7 @@ use tch::nn::VarStore;
 use super::{Brings, Paper};
 use crate::device::machine::Machine;
 use crate::files::{self, Held};
-use crate::hyper::{self, All, Flags, Heading, Hyper};
+use crate::hyper::{self, All, FlagValues, Heading, Hyper};
 use crate::run::config::{BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run,
@@ -80,7 +80,7 @@ pub struct Nets<'a, P: Paper> {
     /// Weights that are just being trained, in place of all that stands in files.
     pub(super) live: Option<&'a VarStore>,
     /// What the data to score are, where they are not the run's own: the flags that name them.
-    pub(crate) elsewhere: Option<Flags>,
+    pub(crate) elsewhere: Option<FlagValues>,
     /// The checkpoints that were loaded, by the parts that they are of.
     pub(super) loaded: RefCell<Vec<(String, Known)>>,
     /// All files of weights that were loaded.
@@ -212,7 +212,7 @@ impl<P: Paper> Nets<'_, P> {
         };
         let (detector, how) = (detector::<P>(how), verbs::embedding::<P::Scoring>(hyper::flags(how)));
         let words: Vec<String> = std::env::args().collect();
-        let network: Flags = hyper::looked_at(self.h, Heading::Network).into_iter().collect();
+        let network: FlagValues = hyper::looked_at(self.h, Heading::Network).into_iter().collect();
         let program = format!("{} {}", P::NAME, env!("CARGO_PKG_VERSION"));
         json!({
             "program": program, "command": words, "weights": one(json!(weights)), "weights_blake3": one(json!(hashes)),
@@ -319,7 +319,7 @@ pub fn with_run<P: Paper>(at: &Path, machine: Machine, work: impl FnOnce(&Nets<'
 }
 
 /// Published weights of the network of `h`: `data/runs/PAPER/NAME-OF-THE-FILE`.
-pub(crate) fn published<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Result<(Opened<P>, Run)> {
+pub(crate) fn opened_weights<P: Paper>(mut h: All<P::Hyper>, machine: Machine) -> Result<(Opened<P>, Run)> {
     let file = file_of(&h.own).and_then(|file| Some((file.file_stem()?.to_owned(), file)));
     let (name, file) = file.ok_or_else(|| hyper::usage(anyhow!("--weights: name a file")))?;
     // One name in all folders; what they were trained on is not known.

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use super::nets::{Loaded, Nets, Stand, detector, file_of, opened, with_run};
 use super::{Evaluation, Paper};
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags, Heading};
+use crate::hyper::{self, All, FlagValues, Heading};
 use crate::report::Report;
 use crate::results::Results;
 use crate::run::config::typed_as;
@@ -81,7 +81,7 @@ pub(crate) fn evaluate<P: Paper>(
         let known = if cropped { &[] } else { P::THEIRS };
         let set = data.published().unwrap_or_default();
         let hash = nets.content().unwrap_or_default();
-        let known = claims::published(known, P::COUNT, &list, (&file, hash, how), &set, &found.scores)?;
+        let known = claims::of_weights(known, P::COUNT, &list, (&file, hash, how), &set, &found.scores)?;
         if known.iter().any(|row| !row.of_weights) {
             comparable = Ok(());
         }
@@ -130,7 +130,7 @@ pub(crate) fn evaluate<P: Paper>(
 ///
 /// # Errors
 /// As [`Results::check_run`]: a run's folder is its own.
-fn place<P: Paper>(at: PathBuf, nets: &Nets<'_, P>, of: &Value, scoring: &Flags) -> Result<PathBuf> {
+fn place<P: Paper>(at: PathBuf, nets: &Nets<'_, P>, of: &Value, scoring: &FlagValues) -> Result<PathBuf> {
     let (mark, again) = (nets.mark(), |at| place(at, nets, of, scoring));
     let beside =
         |hash: &str| again([at.as_os_str(), "-".as_ref(), hash[..8].as_ref()].into_iter().collect::<OsString>().into());

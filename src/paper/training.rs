@@ -99,8 +99,8 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let net = P::network(&h.own, &shape, part, &store, run)?;
         let Plan { steps, rule, weight_decay } = P::plan(&h.own, data, part, run)?;
         let (config, folder) = (config.part(part), folder_of(at, part));
-        let plan =
-            session::Plan { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
+        let setup =
+            session::Setup { config, at: &folder, steps, log_every: h.usual.log_every, rule, weight_decay, trial };
         let score = |store: &VarStore| {
             let (stand, loaded, read, config) = (Stand::Trained, RefCell::default(), Files::default(), &of_run);
             let live = Some(store);
@@ -122,7 +122,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         };
         // Networks with convolutions see images, whose channels lie last.
         let images = store.variables().values().any(|x| x.dim() == 4);
-        let mut session = Session::open(plan, &run.machine, store, begin)?;
+        let mut session = Session::open(setup, &run.machine, store, begin)?;
         if let Some(every) = run.machine.training.score_every {
             session.scores = Some(Scores::new(every, Box::new(score), &folder)?);
         }

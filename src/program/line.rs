@@ -45,7 +45,7 @@ pub(super) struct Reproduce<H: Args, S: Args> {
     pub(super) scoring: S,
 }
 
-/// What `evaluate`, `embed` and `export` work with; [`published`] says what may stand in its place.
+/// What `evaluate`, `embed` and `export` work with; [`with_weights`] says what may stand in its place.
 #[derive(Args)]
 pub(super) struct Made {
     /// Run folder that train made
@@ -208,9 +208,9 @@ pub(super) fn plain<P: Paper>() -> Command {
     };
     let seen = |verb: Command| hyper::optional::<P::Hyper>(verb, Heading::Data, |flag| P::SEEN.contains(&flag));
     let command = command
-        .mut_subcommand("embed", published::<P>)
-        .mut_subcommand("export", published::<P>)
-        .mut_subcommand("evaluate", published::<P>)
+        .mut_subcommand("embed", with_weights::<P>)
+        .mut_subcommand("export", with_weights::<P>)
+        .mut_subcommand("evaluate", with_weights::<P>)
         .mut_subcommand("evaluate", |verb| baselines::<P>(hyper::optional::<P::Hyper>(verb, Heading::Data, |_| true)))
         .mut_subcommand("embed", |verb| seen(verb.arg(brings)))
         .mut_subcommand("export", seen)
@@ -248,14 +248,14 @@ pub(super) fn plain<P: Paper>() -> Command {
     let command = P::USES.iter().fold(command, |command, verb| {
         let own = hyper::some::<P::Scoring>(Using::augment_args(Command::new(verb.name)), verb.scoring);
         let own = own.arg(shell::json_flag());
-        command.subcommand(seen(published::<P>((verb.flags)(own))))
+        command.subcommand(seen(with_weights::<P>((verb.flags)(own))))
     });
     let own = P::OWN.iter().map(|&(name, what, flags, _)| flags(Command::new(name)).about(what));
     command.subcommands(own).about(P::CITATION)
 }
 
 /// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.
-fn published<P: Paper>(verb: Command) -> Command {
+fn with_weights<P: Paper>(verb: Command) -> Command {
     if !P::PUBLISHED {
         let refused = |_: &str| {
             Err::<String, _>("such are a backbone, not the whole network: train with --weights, then say --run DIR")

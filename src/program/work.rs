@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::line::{Card, Embed, Evaluate, Made, Reproduce, Using};
 use crate::device::machine::Machine;
-use crate::hyper::{self, All, Flags, Heading, Typed};
+use crate::hyper::{self, All, FlagValues, Heading, Typed};
 use crate::outputs::{check_out, hold, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
@@ -70,7 +70,7 @@ fn chosen<P: Paper>(
         None => {
             let network = hyper::under::<P::Hyper>(Heading::Network);
             let typed = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| network.contains(name));
-            paper::published::<P>(hyper::resolved(&typed.collect())?, machine)?
+            paper::opened_weights::<P>(hyper::resolved(&typed.collect())?, machine)?
         }
     };
     if made.untrained {
@@ -114,7 +114,8 @@ fn keeps<P: Paper>(keeping: &Keeping, nets: &paper::Nets<'_, P>, how: &P::Scorin
 pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatches) -> Result<()> {
     let (opened, run) = chosen::<P>(args.made, args.machine.resolve_world()?, &args.scoring, ("evaluate", of))?;
     let others = hyper::under::<P::Hyper>(Heading::Data);
-    let typed: Flags = hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
+    let typed: FlagValues =
+        hyper::typed::<P::Hyper>(of)?.into_iter().filter(|(name, _)| others.contains(name)).collect();
     let outside = opened.stand == Stand::Published;
     ensure!(
         !outside || typed.contains_key("data"),
@@ -209,7 +210,7 @@ pub(super) fn baselines_verb<P: Paper>(of: &ArgMatches) -> Result<()> {
     data.check(false, Duration::MAX)?;
     let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
     data.notes().iter().for_each(|text| note(brief(text)));
-    answer(&tables.iter().map(|(title, table)| (title.clone(), json!(table.named()))).collect::<Flags>())?;
+    answer(&tables.iter().map(|(title, table)| (title.clone(), json!(table.named()))).collect::<FlagValues>())?;
     tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))
 }
 

@@ -14,12 +14,12 @@ use crate::say::note;
 pub const BEST: &str = "best.safetensors";
 
 /// Scores weights: what the score is called, and it; more is better.
-pub type Scorer<'a> = Box<dyn Fn(&VarStore) -> Result<(String, f64)> + 'a>;
+pub type Evaluate<'a> = Box<dyn Fn(&VarStore) -> Result<(String, f64)> + 'a>;
 
 /// When a training is scored, by what, and what came of it so far.
 pub struct Scores<'a> {
     every: u64,
-    scorer: Scorer<'a>,
+    scorer: Evaluate<'a>,
     /// Steps done and score of the best, and of the last.
     best: Option<(u64, f64)>,
     last: Option<(u64, f64)>,
@@ -33,7 +33,7 @@ impl fmt::Debug for Scores<'_> {
 
 impl<'a> Scores<'a> {
     /// Those of a training in `run`, whose log has what was scored before it was interrupted.
-    pub fn new(every: u64, scorer: Scorer<'a>, run: &Path) -> Result<Scores<'a>> {
+    pub fn new(every: u64, scorer: Evaluate<'a>, run: &Path) -> Result<Scores<'a>> {
         let mut scores = Scores { every: every.max(1), scorer, best: None, last: None };
         for line in history::lines(&run.join("log.jsonl"))? {
             if let (Some(step), Some(score)) = (line["step"].as_u64(), line["score"].as_f64()) {

@@ -13,7 +13,7 @@ use crate::say::count;
 
 /// What [`load_into`] did with a file's tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadReport {
     /// Copied into variables.
     pub copied: usize,
     /// Left out because `rename` said so.
@@ -25,9 +25,9 @@ pub struct Loaded {
     pub kept: usize,
 }
 
-impl fmt::Display for Loaded {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { copied, dropped, counters, kept } = self;
+        let LoadReport { copied, dropped, counters, kept } = self;
         write!(f, "{} loaded", count(*copied, "tensor"))?;
         let rest = [
             (*dropped, format!("{dropped} left out by name")),
@@ -51,7 +51,7 @@ pub fn load_into(
     tensors: Named,
     rename: impl Fn(&str) -> Option<String>,
     wanted: impl Fn(&str) -> bool,
-) -> Result<Loaded> {
+) -> Result<LoadReport> {
     let mut variables: BTreeMap<String, Tensor> = store.variables().into_iter().collect();
     let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
     let (mut dropped, mut counters) = (0, 0);
@@ -87,7 +87,7 @@ pub fn load_into(
     let missing: Vec<String> =
         variables.keys().filter(|name| wanted(name) && !given.contains_key(*name)).cloned().collect();
     ensure!(missing.is_empty(), "{path} lacks {}: {wrong}", few(&missing));
-    let loaded = Loaded { copied: given.len(), dropped, counters, kept: variables.len() - given.len() };
+    let loaded = LoadReport { copied: given.len(), dropped, counters, kept: variables.len() - given.len() };
     tch::no_grad(|| {
         for (name, tensor) in given {
             if let Some(variable) = variables.get_mut(&name) {

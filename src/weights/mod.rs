@@ -26,8 +26,8 @@ use crate::{catalog, files};
 
 pub use self::npz::{is_whole_zip, save_npz, seal_zip};
 pub use self::safetensors::{HASH, is_whole, metadata, read_safetensors, read_sealed, save};
-pub use load::{Loaded, is_finite, load_into};
-pub use start::{Form, Published, start};
+pub use load::{LoadReport, is_finite, load_into};
+pub use start::{Conversion, Published, start};
 
 /// Files of weights that were read, with the hashes of their content: BLAKE3, of a checkpoint the one that it carries.
 pub type Files = Rc<RefCell<BTreeMap<PathBuf, String>>>;

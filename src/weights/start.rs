@@ -28,12 +28,12 @@ pub struct Published {
     /// Where not empty, the only tensors and variables that take part.
     pub only: &'static [&'static str],
     /// How the file's tensors become ours.
-    pub form: Form,
+    pub conversion: Conversion,
 }
 
 /// How a file's tensors become those of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Conversion {
     /// As they are.
     Plain,
     /// Those of a run's checkpoint: what follows `model.`.
@@ -55,16 +55,17 @@ impl Published {
 
     /// A file that has all of the network and nothing else.
     pub const WHOLE: Published =
-        Published { flag: "--weights", fetch: &[], skip: &[], fresh: &[], only: &[], form: Form::Plain };
+        Published { flag: "--weights", fetch: &[], skip: &[], fresh: &[], only: &[], conversion: Conversion::Plain };
     /// A run's checkpoint of the same network.
-    pub const CHECKPOINT: Published = Published { flag: "--start", form: Form::Checkpoint, ..Published::WHOLE };
+    pub const CHECKPOINT: Published =
+        Published { flag: "--start", conversion: Conversion::Checkpoint, ..Published::WHOLE };
     /// torchvision's ResNet-50 as TriNet's backbone, below a new head.
     pub const RESNET50: Published =
         Published { fetch: &["resnet50"], skip: &["fc."], fresh: &["head."], ..Published::WHOLE };
     /// TriNet by Caffe's ResNet-50: the authors' (`trinet-market1501.npz`, `trinet-mars.npz`), or He et al.'s ImageNet weights
     /// below a new head.
     pub const TRINET: Published = Published {
-        form: Form::Caffe,
+        conversion: Conversion::Caffe,
         fetch: &["resnet50-he", "trinet-market1501", "trinet-mars"],
         ..Published::RESNET50
     };
@@ -101,7 +102,7 @@ impl Published {
         fetch: &["alexnet"],
         skip: &["classifier.6."],
         fresh: &["score."],
-        form: Form::FirstAveraged(AlexNet::FIRST),
+        conversion: Conversion::FirstAveraged(AlexNet::FIRST),
         ..Published::WHOLE
     };
     /// Cadene's BN-Inception as a scorer of snippets, below a new score.
@@ -109,7 +110,7 @@ impl Published {
         fetch: &["bn-inception"],
         skip: &["last_linear."],
         fresh: &["score."],
-        form: Form::FirstAveraged(BnInception::FIRST),
+        conversion: Conversion::FirstAveraged(BnInception::FIRST),
         ..Published::WHOLE
     };
 }
@@ -131,7 +132,7 @@ pub fn start(store: &VarStore, file: &Path, published: &Published) -> Result<Str
             anyhow!("{}: {}{}", published.flag, one_line(&error), name.map_or(String::new(), get))
         }
     };
-    let (tensors, note) = arranged(store, file, published.form).map_err(with(fits.or(own)))?;
+    let (tensors, note) = arranged(store, file, published.conversion).map_err(with(fits.or(own)))?;
     let any = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
     let part = |name: &str| published.only.is_empty() || any(published.only, name);
     let rename = |name: &str| (part(name) && !any(published.skip, name)).then(|| name.to_string());
@@ -168,16 +169,16 @@ fn bare(store: &VarStore, tensors: &mut Named) -> String {
 }
 
 /// The file's tensors by our names, and what was done to them in words.
-fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, String)> {
-    let mut tensors = if form == Form::Checkpoint { read_sealed(file)?.0 } else { read(file)? };
-    let mut note = if form == Form::Checkpoint { String::new() } else { bare(store, &mut tensors) };
-    match form {
-        Form::Plain => {}
-        Form::Checkpoint => {
+fn arranged(store: &VarStore, file: &Path, conversion: Conversion) -> Result<(Named, String)> {
+    let mut tensors = if conversion == Conversion::Checkpoint { read_sealed(file)?.0 } else { read(file)? };
+    let mut note = if conversion == Conversion::Checkpoint { String::new() } else { bare(store, &mut tensors) };
+    match conversion {
+        Conversion::Plain => {}
+        Conversion::Checkpoint => {
             let model = |(name, x): (String, _)| name.strip_prefix("model.").map(|name| (name.to_string(), x));
             tensors = tensors.into_iter().filter_map(model).collect();
         }
-        Form::FirstAveraged(first) => {
+        Conversion::FirstAveraged(first) => {
             let channels = store.variables().get(first).and_then(|x| x.size().get(1).copied());
             for (name, tensor) in &mut tensors {
                 let size = tensor.size();
@@ -190,11 +191,11 @@ fn arranged(store: &VarStore, file: &Path, form: Form) -> Result<(Named, String)
                 }
             }
         }
-        Form::Caffe if tensors.iter().any(|(name, _)| name.starts_with("arr_")) => {
+        Conversion::Caffe if tensors.iter().any(|(name, _)| name.starts_with("arr_")) => {
             tensors = lasagne::arranged(file, tensors)?;
         }
-        Form::Caffe if tensors.iter().any(|(name, _)| name.starts_with("head.")) => {}
-        Form::Caffe => {
+        Conversion::Caffe if tensors.iter().any(|(name, _)| name.starts_with("head.")) => {}
+        Conversion::Caffe => {
             let first = tensors.iter_mut().filter(|(name, x)| name == "conv1.weight" && x.size().get(1) == Some(&3));
             for (_, x) in first {
                 *x = &*x / (Tensor::from_slice(&IMAGENET.1.map(|x| x as f32)) * 255.).view([1, 3, 1, 1]);

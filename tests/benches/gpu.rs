@@ -29,7 +29,7 @@ use rankle::models::{
     bn_inception::BnInception,
     channels_last,
     inception::{InceptionResnetV1, Nn2},
-    quadruplet::{self, Form, QuadrupletNet, Regroup, Start},
+    quadruplet::{self, Backbone, QuadrupletNet, Regroup, Start},
 };
 use rankle::optim::{Optimizer, Rule};
 use rankle::sampler::PkSampler;
@@ -150,8 +150,8 @@ fn step(network: &str, precision: &str, batch: i64, graph: bool, device: Device)
         "nn2" => (Net::Embeds(Box::new(Nn2::new(&at, 224, 128, 1, true)?)), [224, 224], 40),
         "bn-inception" => (Net::Embeds(Box::new(BnInception::new(&at, 3, 0.5))), [224, 224], 1),
         "quadruplet" => {
-            let pair = quadruplet::Input::Pair(Regroup::Channels);
-            let net = QuadrupletNet::new(&at, Form::Caffe, pair, (227, 227), 2, 0.5, Start::Gaussian)?;
+            let pair = quadruplet::Compares::Pair(Regroup::Channels);
+            let net = QuadrupletNet::new(&at, Backbone::Caffe, pair, (227, 227), 2, 0.5, Start::Gaussian)?;
             (Net::Pairs(net), [227, 227], 1)
         }
         "vgg16" => (Net::Scores(LabelNet::new(&at, Box::new(Vgg16::new(&at)), 80, 0.5)), [224, 224], 4),

@@ -2,23 +2,23 @@
 
 use rankle::models::Network;
 use rankle::models::layers::Scope;
-use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
+use rankle::models::quadruplet::{Backbone, Compares, QuadrupletNet, Regroup, Start};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use crate::common::{all_close, close, trainable_parameters, value};
 
-fn built(form: Form, input: Input, size: i64, outputs: i64) -> (VarStore, QuadrupletNet) {
+fn built(backbone: Backbone, input: Compares, size: i64, outputs: i64) -> (VarStore, QuadrupletNet) {
     let vs = VarStore::new(Device::Cpu);
-    let net = QuadrupletNet::new(&Scope::root(&vs, 1), form, input, (size, size), outputs, 0.5, Start::He);
+    let net = QuadrupletNet::new(&Scope::root(&vs, 1), backbone, input, (size, size), outputs, 0.5, Start::He);
     (vs, net.expect("fits"))
 }
 
 #[test]
 fn pair_networks_have_the_sheets_parameters() {
-    let pair = Input::Pair(Regroup::Channels);
-    assert_eq!(trainable_parameters(&built(Form::Alexnet, pair, 227, 2).0), 57_675_586);
-    let (vs, _) = built(Form::Caffe, pair, 227, 2);
+    let pair = Compares::Pair(Regroup::Channels);
+    assert_eq!(trainable_parameters(&built(Backbone::Alexnet, pair, 227, 2).0), 57_675_586);
+    let (vs, _) = built(Backbone::Caffe, pair, 227, 2);
     assert_eq!(trainable_parameters(&vs), 57_761_154);
     let count = |name: &str| {
         vs.variables().iter().filter(|(known, _)| known.starts_with(name)).map(|(_, x)| x.numel()).sum::<usize>()
@@ -41,13 +41,13 @@ fn pair_networks_have_the_sheets_parameters() {
 
 #[test]
 fn a_pair_is_two_images_regrouped_and_order_matters() {
-    for (form, regroup) in [
-        (Form::Alexnet, Regroup::Channels),
-        (Form::Caffe, Regroup::Channels),
-        (Form::Small, Regroup::Channels),
-        (Form::Small, Regroup::Width),
+    for (backbone, regroup) in [
+        (Backbone::Alexnet, Regroup::Channels),
+        (Backbone::Caffe, Regroup::Channels),
+        (Backbone::Small, Regroup::Channels),
+        (Backbone::Small, Regroup::Width),
     ] {
-        let (vs, net) = built(form, Input::Pair(regroup), 67, 2);
+        let (vs, net) = built(backbone, Compares::Pair(regroup), 67, 2);
         let images = crate::export::drawn(5, &[4, 3, 67, 67]);
         let maps = net.maps(&images, false);
         let (a, b) = (maps.narrow(0, 0, 2), maps.narrow(0, 2, 2));
@@ -62,7 +62,7 @@ fn a_pair_is_two_images_regrouped_and_order_matters() {
         let weighing = Tensor::from_slice(&[1_f32, -2., 0.5, 3.]).view([2, 2]);
         (scores * weighing).sum(Kind::Float).backward();
         for (name, x) in vs.variables().into_iter().filter(|(_, x)| x.requires_grad()) {
-            assert!(x.grad().defined(), "{form:?}: {name} has no gradient");
+            assert!(x.grad().defined(), "{backbone:?}: {name} has no gradient");
         }
     }
 }
@@ -82,8 +82,8 @@ fn caffes_forms_differ_in_where_they_normalise_and_take_bgr() {
         let pool = |x: &Tensor| x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false);
         if after { response(&pool(&x)) } else { pool(&response(&x)) }
     };
-    for (form, after) in [(Form::Caffe, true), (Form::CaffeAlexnet, false)] {
-        let (vs, net) = built(form, Input::Pair(Regroup::Channels), 67, 2);
+    for (backbone, after) in [(Backbone::Caffe, true), (Backbone::CaffeAlexnet, false)] {
+        let (vs, net) = built(backbone, Compares::Pair(Regroup::Channels), 67, 2);
         let slow = layer(&vs, &images.flip([1]), "0", (4, 0, 1), after);
         let slow = layer(&vs, &slow, "3", (1, 2, 2), after);
         let fast = net.maps(&images, false);
@@ -98,8 +98,8 @@ fn first_values_are_gaussian_or_he_normal() {
         (Start::He, [(2_f64 / 1728.).sqrt(), (2_f64 / 4096.).sqrt(), (6_f64 / 4098. / 3.).sqrt()]),
     ] {
         let vs = VarStore::new(Device::Cpu);
-        let pair = Input::Pair(Regroup::Width);
-        QuadrupletNet::new(&Scope::root(&vs, 1), Form::Alexnet, pair, (67, 67), 2, 0.5, start).expect("fits");
+        let pair = Compares::Pair(Regroup::Width);
+        QuadrupletNet::new(&Scope::root(&vs, 1), Backbone::Alexnet, pair, (67, 67), 2, 0.5, start).expect("fits");
         for (name, wanted) in ["features.6", "classifier.4", "classifier.6"].into_iter().zip(wanted) {
             let of = |what: &str| vs.variables()[&format!("{name}.{what}")].detach();
             close(value(&of("weight").std(true)) / wanted, 1., 0.03);
@@ -110,12 +110,12 @@ fn first_values_are_gaussian_or_he_normal() {
 
 #[test]
 fn the_embedding_form_gives_unit_rows_and_small_images_are_an_error() {
-    let (_, net) = built(Form::Alexnet, Input::Image, 67, 512);
+    let (_, net) = built(Backbone::Alexnet, Compares::Image, 67, 512);
     let x = net.forward(&crate::export::drawn(5, &[2, 3, 67, 67]), false);
     assert_eq!(x.size(), [2, 512]);
     all_close(&x.square().sum_dim_intlist(1, false, Kind::Float), &Tensor::ones([2], (Kind::Float, Device::Cpu)), 1e-5);
     let vs = VarStore::new(Device::Cpu);
-    let pair = Input::Pair(Regroup::Channels);
-    let error = QuadrupletNet::new(&Scope::root(&vs, 1), Form::Alexnet, pair, (30, 227), 2, 0.5, Start::He);
+    let pair = Compares::Pair(Regroup::Channels);
+    let error = QuadrupletNet::new(&Scope::root(&vs, 1), Backbone::Alexnet, pair, (30, 227), 2, 0.5, Start::He);
     assert!(error.expect_err("too small").to_string().contains("30x227"));
 }

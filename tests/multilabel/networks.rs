@@ -1,6 +1,6 @@
 //! VGG16 and the heads.
 
-use rankle::models::label::{FeatureMlp, Head, LabelNet, LabelSmall};
+use rankle::models::label::{DecisionHead, FeatureMlp, LabelNet, LabelSmall};
 use rankle::models::layers::Scope;
 use rankle::models::{Network, Vgg16, dropping};
 use tch::nn::VarStore;
@@ -22,7 +22,8 @@ fn vgg16_has_torchvisions_parameters_without_its_classes() {
 fn heads_have_the_papers_widths() {
     let vs = VarStore::new(Device::Cpu);
     let at = Scope::root(&vs, 1);
-    let (count, threshold) = (Head::count(&at.sub("count"), 4096, 4), Head::threshold(&at.sub("threshold"), 4096, 20));
+    let (count, threshold) =
+        (DecisionHead::count(&at.sub("count"), 4096, 4), DecisionHead::threshold(&at.sub("threshold"), 4096, 20));
     let shape = |name: &str| vs.variables()[name].size();
     assert_eq!(
         [shape("count.0.weight"), shape("count.1.weight"), shape("count.2.weight")],

@@ -5,7 +5,7 @@ use rankle::datasets::drawn::Hands;
 use rankle::datasets::skills::SkillSet;
 use rankle::tasks::Data;
 use rankle::tasks::skill::{
-    Inputs, Part, Scored, SkillData, Taken, brought, by_split, mean_of, places, ranking as ranking_table, samples,
+    Inputs, Part, SkillData, Taken, VideoScores, brought, by_split, mean_of, places, ranking as ranking_table, samples,
 };
 use rankle::video::snippet::{Crops, Stream};
 use tch::{Device, Kind, Tensor};
@@ -67,9 +67,9 @@ fn drawn() -> (SkillSet, Vec<Vec<Vec<Vec<f64>>>>) {
     (set, vec![vec![rows(1), rows(2)], vec![rows(3), rows(4)]])
 }
 
-fn scored(streams: &[Stream], scores: &[Vec<Vec<Vec<f64>>>]) -> Scored {
+fn scored(streams: &[Stream], scores: &[Vec<Vec<Vec<f64>>>]) -> VideoScores {
     let of = |part: Part| Ok(scores[part.fold / 2][part.stream as usize].clone());
-    Scored::new(&[0, 2], streams, of).expect("scores")
+    VideoScores::new(&[0, 2], streams, of).expect("scores")
 }
 
 const BOTH: [Stream; 2] = [Stream::Spatial, Stream::Temporal];

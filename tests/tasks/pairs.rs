@@ -5,7 +5,7 @@ use rankle::hyper::{Sets, as_usual};
 use rankle::losses::quadruplet::{self, Dissimilarity};
 
 use rankle::models::layers::Scope;
-use rankle::models::quadruplet::{Form, Input, QuadrupletNet, Regroup, Start};
+use rankle::models::quadruplet::{Backbone, Compares, QuadrupletNet, Regroup, Start};
 use rankle::study::{Grid, Row};
 use rankle::tasks::embed::{Embedding, HELD};
 use rankle::tasks::pairs::{self, Comparison, Distances, Order};
@@ -35,8 +35,9 @@ fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
     let people = People { train: 3, test: 3, distractors: 0, cameras: 2, shots: 2, ..People::default() };
     let set = people.set();
     let vs = VarStore::new(Device::Cpu);
-    let pair = Input::Pair(Regroup::Channels);
-    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, pair, (64, 32), 2, 0., Start::He).expect("fits");
+    let pair = Compares::Pair(Regroup::Channels);
+    let net =
+        QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, pair, (64, 32), 2, 0., Start::He).expect("fits");
     crate::export::used(&vs);
     let of = |by: Dissimilarity, batch: usize, order: Order| Comparison { images: images(batch), by, order };
     let (soft, unbounded) = (Dissimilarity::Softmax, Dissimilarity::Unbounded);
@@ -93,8 +94,8 @@ fn a_network_of_single_images_is_compared_by_its_embeddings() {
     let people = People { train: 4, test: 3, distractors: 0, cameras: 2, shots: 2, ..People::default() };
     let set = people.set();
     let vs = VarStore::new(Device::Cpu);
-    let net =
-        QuadrupletNet::new(&Scope::root(&vs, 3), Form::Small, Input::Image, (64, 32), 16, 0., Start::He).expect("fits");
+    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, Compares::Image, (64, 32), 16, 0., Start::He)
+        .expect("fits");
     let comparison = Comparison { images: images(4), by: Dissimilarity::Embedding, order: Order::Both };
     let x = comparison.images.photos(&net, &set.query, "embed").expect("embeds");
     // What memory shall not hold lies in a file, which has no name.

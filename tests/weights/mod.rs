@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rankle::models::TriNet;
 use rankle::models::layers::Scope;
-use rankle::weights::{Loaded, Published, load_into, metadata, read, read_safetensors, save, start};
+use rankle::weights::{LoadReport, Published, load_into, metadata, read, read_safetensors, save, start};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -320,7 +320,7 @@ fn tensors_go_to_their_variables_and_to_nothing_else() {
     tensors.push(("module.bn.num_batches_tracked".into(), Tensor::from(9_i64)));
     tensors.push(("extra.weight".into(), Tensor::from(9.0)));
     let loaded = load_into(&vs, path, tensors, rename, |_| true).unwrap();
-    assert_eq!(loaded, Loaded { copied: 6, dropped: 1, counters: 1, kept: 0 });
+    assert_eq!(loaded, LoadReport { copied: 6, dropped: 1, counters: 1, kept: 0 });
     assert!(all_are(2.0));
     assert!(vs.trainable_variables().iter().all(Tensor::requires_grad));
     // Other precisions are converted.

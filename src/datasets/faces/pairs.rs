@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::FaceSet;
 use crate::catalog;
 use crate::datasets::{Photo, plural, thousands};
-use crate::lists::{Row, composed, rows};
+use crate::lists::{Record, composed, rows};
 
 /// Two test photos (or videos) and whether they show one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Pair {
 pub fn read(list: &Path, photos: &[Photo], root: &Path, notes: &mut Vec<String>) -> Result<(Vec<Pair>, usize)> {
     let mut rows = rows(list)?.into_iter().map(|row| match &row.fields[..] {
         // Nothing but blanks between the columns.
-        [line] => Row { fields: line.split_whitespace().map(String::from).collect(), ..row },
+        [line] => Record { fields: line.split_whitespace().map(String::from).collect(), ..row },
         _ => row,
     });
     let header = rows.next().with_context(|| format!("{}: an empty list: fetch it again", list.display()))?.fields;
@@ -50,7 +50,7 @@ pub fn read(list: &Path, photos: &[Photo], root: &Path, notes: &mut Vec<String>)
     );
     let index = index(photos);
     let mut pairs = Vec::new();
-    for Row { line, mut fields } in rows {
+    for Record { line, mut fields } in rows {
         let at = format!("{}:{line}", list.display());
         fields.truncate(fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1));
         let words: Vec<&str> = fields.iter().map(String::as_str).collect();

@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::{FaceLayout, FaceSet};
 use crate::datasets::{namesakes, persons, plural, thousands};
-use crate::lists::{Row, composed, person, rows, spellings};
+use crate::lists::{Record, composed, person, rows, spellings};
 
 impl FaceSet {
     /// Training people leave who are in the test by the name of their folder (compared as [`spellings`] says), as the
@@ -160,7 +160,7 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
 /// One line that names the file and the line without a second column, or with another name for a folder.
 pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
-    for Row { line, fields } in table(path)? {
+    for Record { line, fields } in table(path)? {
         let [folder, name, ..] = &fields[..] else { bail!("{}:{line}: expected FOLDER,NAME", path.display()) };
         let other = map.insert(folder.clone(), name.clone()).filter(|other| person(other) != person(name));
         if let Some(other) = other {
@@ -171,7 +171,7 @@ pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 /// The rows of a list without its comments.
-fn table(path: &Path) -> Result<Vec<Row>> {
+fn table(path: &Path) -> Result<Vec<Record>> {
     let mut rows = rows(path)?;
     for row in &mut rows {
         // A name may have one too, as in "Ann #2".

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::super::{count, thousands};
 use super::{Item, LabelLayout, LabelSet, image, placed, unique};
 use crate::folders::spelt;
-use crate::lists::{Row, inside, parted};
+use crate::lists::{Record, inside, parted};
 use crate::seed;
 
 pub(super) fn open(dir: &Path) -> Result<LabelSet> {
@@ -35,7 +35,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let mut listed: Vec<(String, Vec<String>, Option<bool>)> = Vec::new();
     let (mut seen, mut spelt) = (BTreeSet::new(), BTreeMap::new());
     let (mut apart, mut joined) = (false, None);
-    for Row { line, fields } in all {
+    for Record { line, fields } in all {
         ensure!(
             fields.iter().skip(head.len()).all(String::is_empty) && fields.len() > images.max(labels),
             "{}:{line}: {} columns where the first line has {}: put quotes around a name with a separator in it",

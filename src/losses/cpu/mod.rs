@@ -21,7 +21,7 @@ mod weighted;
 
 pub(super) use batch_hard::batch_hard;
 pub(super) use lsep::lsep;
-pub(super) use weighted::{Form, weighted};
+pub(super) use weighted::{Sum, weighted};
 
 unsafe extern "C" {
     /// `src/native/ops.cpp`: three `at::Tensor*` to a new one, null where libtorch threw.

@@ -16,27 +16,27 @@ use crate::real::{Real, in_place};
 
 /// What is summed.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::losses) enum Form {
+pub(in crate::losses) enum Sum {
     All(f64),
     EveryPair(f64, Negative),
 }
 
-/// `form` on the distances by `metric` between the rows `anchors` and all rows of `x` `[B, D]` (CPU, f32 or f64, unit rows
+/// `sum` on the distances by `metric` between the rows `anchors` and all rows of `x` `[B, D]` (CPU, f32 or f64, unit rows
 /// for the cosine) with int64 `labels` `[B]`; None where this routine doesn't serve: another device or kind, no rows, or a random pick.
 pub(in crate::losses) fn weighted(
     x: &Tensor,
     labels: &Tensor,
     metric: Metric,
-    form: Form,
+    sum: Sum,
     anchors: &Range<i64>,
 ) -> Option<Outcome> {
-    let served = !matches!(form, Form::EveryPair(_, Negative::SemiHard(Pick::Random(_)) | Negative::Violating(_)));
+    let served = !matches!(sum, Sum::EveryPair(_, Negative::SemiHard(Pick::Random(_)) | Negative::Violating(_)));
     if !served || !here(x, labels) {
         return None;
     }
     match x.kind() {
-        Kind::Float => Some(over_rows::<f32>(x, labels, metric, form, anchors)),
-        Kind::Double => Some(over_rows::<f64>(x, labels, metric, form, anchors)),
+        Kind::Float => Some(over_rows::<f32>(x, labels, metric, sum, anchors)),
+        Kind::Double => Some(over_rows::<f64>(x, labels, metric, sum, anchors)),
         _ => None,
     }
 }
@@ -55,7 +55,7 @@ struct Batch<'a, T> {
     /// The squared length of each row.
     squares: &'a [T],
     metric: Metric,
-    form: Form,
+    sum: Sum,
 }
 
 /// What one row needs beside the matrix.
@@ -71,7 +71,7 @@ impl<T: Real> Scratch<T> {
     }
 }
 
-fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form, anchors: &Range<i64>) -> Outcome {
+fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, sum: Sum, anchors: &Range<i64>) -> Outcome {
     let batch = x.size()[0] as usize;
     let groups = Groups::of(labels, batch);
     // About the mean: a common offset costs no digits.
@@ -79,7 +79,7 @@ fn over_rows<T: Real>(x: &Tensor, labels: &Tensor, metric: Metric, form: Form, a
     let differences = metric != Metric::Cosine;
     // In order of rows, so that the last bit does not depend on the threads.
     let pass = |table: &mut [T], first: i64, squares: &[T]| {
-        let shared = Batch { groups: &groups, squares, metric, form };
+        let shared = Batch { groups: &groups, squares, metric, sum };
         let each = |scratch: &mut _, i, row: &mut [T]| share(&shared, first as usize + i, row, scratch);
         each_row(table, batch, || Scratch::new(batch), each)
     };
@@ -157,9 +157,9 @@ fn share<T: Real>(batch: &Batch<'_, T>, a: usize, row: &mut [T], scratch: &mut S
     if same.len() > 1 && same.len() < row.len() {
         negative.iter_mut().zip(&batch.groups.group).for_each(|(n, &group)| *n = i32::from(group != own));
         let anchor = Anchor { a, row, same, negative };
-        match batch.form {
-            Form::All(m) => anchor.all(T::of(m), count, weight, &mut share),
-            Form::EveryPair(m, rule) => anchor.every_pair(T::of(m), rule, weight, &mut share),
+        match batch.sum {
+            Sum::All(m) => anchor.all(T::of(m), count, weight, &mut share),
+            Sum::EveryPair(m, rule) => anchor.every_pair(T::of(m), rule, weight, &mut share),
         }
     }
     match batch.metric {

@@ -32,7 +32,7 @@ pub use trial::{Tried, median};
 
 /// Which run, where, how long, and how often it speaks.
 #[derive(Debug, Clone)]
-pub struct Plan<'a> {
+pub struct Setup<'a> {
     /// What `config.json` is to hold.
     pub config: Config,
     /// The folder that the run is kept in.

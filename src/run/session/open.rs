@@ -14,7 +14,7 @@ use super::super::config::{self, BEGUN_FROM, Config};
 use super::super::folder::{Log, Mark, RunFolder};
 use super::super::watch::{Finite, Watch};
 use super::after::LEFT_OUT;
-use super::{Plan, Session, Writes};
+use super::{Session, Setup, Writes};
 use crate::collectives::World;
 use crate::device::machine::Machine;
 use crate::optim::Optimizer;
@@ -27,12 +27,12 @@ impl<'a> Session<'a> {
     ///
     /// With several processes the first one alone touches the folder and prepares weights; the others are told.
     pub fn open(
-        plan: Plan<'_>,
+        setup: Setup<'_>,
         machine: &Machine,
         mut store: VarStore,
         begin: impl FnOnce(&VarStore) -> Result<Vec<String>>,
     ) -> Result<Session<'a>> {
-        let Plan { mut config, at, steps, log_every, rule, weight_decay, trial } = plan;
+        let Setup { mut config, at, steps, log_every, rule, weight_decay, trial } = setup;
         let world = machine.world.clone();
         let mut optimizer = Optimizer::new(rule, weight_decay, &store);
         config.machine.insert("steps".into(), steps.into());

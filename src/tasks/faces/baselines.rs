@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use super::{Judged, distances, fold_of, index, judge_by};
+use super::{JudgedPairs, distances, fold_of, index, judge_by};
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet};
 use crate::distance::normalize;
@@ -41,7 +41,7 @@ pub const BASELINES: (&str, &[&str]) =
 ///
 /// # Errors
 /// Where the set has no pairs of images, or one cannot be read.
-pub fn baselines(set: &FaceSet, far: f64) -> Result<Vec<(&'static str, Judged)>> {
+pub fn baselines(set: &FaceSet, far: f64) -> Result<Vec<(&'static str, JudgedPairs)>> {
     ensure!(!set.pairs.is_empty(), "{} has no list of pairs (pairs.txt): baselines are judged on pairs", set.name);
     ensure!(
         set.layout != FaceLayout::YoutubeFaces,
@@ -72,7 +72,7 @@ pub fn baselines(set: &FaceSet, far: f64) -> Result<Vec<(&'static str, Judged)>>
     ])
 }
 
-/// A table of who judges the same pairs: names with their scores as [`Judged::scores`] names them, VAL at `far`. A score
+/// A table of who judges the same pairs: names with their scores as [`JudgedPairs::scores`] names them, VAL at `far`. A score
 /// that is not there is a dash.
 pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
     let val = format!("VAL at FAR {far}");

@@ -196,18 +196,18 @@ pub fn part(rows: &[usize], size: usize, part: usize) -> Option<(usize, &[usize]
 }
 
 /// The batches of a training, as far as files can be used.
-pub struct Batches {
+pub struct FaceBatches {
     sampler: FaceSampler,
     photos: Arc<Vec<Photo>>,
     reader: Reader,
 }
 
-impl Batches {
+impl FaceBatches {
     /// Those that `sampler` draws from `photos`.
-    pub fn new(photos: Arc<Vec<Photo>>, sampler: FaceSampler, run: &Run) -> Arc<Batches> {
+    pub fn new(photos: Arc<Vec<Photo>>, sampler: FaceSampler, run: &Run) -> Arc<FaceBatches> {
         let own = photos.clone();
         let open = move |row: usize| faces::image(&own[row]);
-        Arc::new(Batches { reader: Reader::new(photos.len(), run.machine.skip_unreadable, open), sampler, photos })
+        Arc::new(FaceBatches { reader: Reader::new(photos.len(), run.machine.skip_unreadable, open), sampler, photos })
     }
 
     /// The photos of batch `step`, int64 `[B]` identities for the loss, and photos in whose places others are. As
@@ -216,7 +216,7 @@ impl Batches {
     /// # Errors
     /// Where nothing can be used, or the machine cannot read.
     pub fn of(&self, step: u64) -> Result<(Vec<usize>, Vec<i64>, Vec<usize>)> {
-        let Batches { sampler, photos, reader } = self;
+        let FaceBatches { sampler, photos, reader } = self;
         let (mut rows, mut who) = sampler.draw(step);
         let known: BTreeSet<i64> = who.iter().copied().collect();
         let same: Fits<'_> = &|_, row, other| photos[row].person == photos[other].person;
@@ -245,7 +245,7 @@ impl Batches {
 /// # Errors
 /// Where the system starts no threads; an unreadable image is an error in its part's place.
 pub fn chunks(
-    batches: &Arc<Batches>,
+    batches: &Arc<FaceBatches>,
     recipe: Recipe,
     augment: Augment,
     size: usize,

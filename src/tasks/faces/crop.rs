@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::detect::{Detector, Face};
-use super::form::{DETECTOR, Form, chosen, found};
+use super::form::{CropForm, DETECTOR, chosen, found};
 use crate::datasets::{Photo, folder};
 use crate::device::machine::MachineFlags;
 use crate::loader::Loader;
@@ -41,8 +41,8 @@ pub struct CropFlags {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// What is cut out, of the largest face near the middle
-    #[arg(long, value_enum, default_value_t = Form::Margin14)]
-    form: Form,
+    #[arg(long, value_enum, default_value_t = CropForm::Margin14)]
+    form: CropForm,
     /// MTCNN's weights
     #[arg(long, value_name = "FILE", default_value = DETECTOR)]
     detector: PathBuf,
@@ -327,7 +327,7 @@ fn is_sealed(text: &str) -> bool {
 fn cut(
     photo: &Photo,
     faces: impl Fn(&RgbImage, &str) -> Vec<Face>,
-    form: Form,
+    form: CropForm,
     (out, name): (&Path, &str),
 ) -> Result<Line> {
     let (bytes, changed) = file_of(photo);

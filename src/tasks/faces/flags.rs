@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::form::{DETECTOR, Form, views};
+use super::form::{CropForm, DETECTOR, views};
 use crate::bounds::within;
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet, folder_names, names};
@@ -145,7 +145,7 @@ pub struct Scoring {
     pub cluster_images: usize,
     /// Find the faces of test photos first, each cut out as crop --form does it; --crop then is for photos without one (Section 5.6: by the authors' own detector)
     #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", help_heading = Heading::Embedding)]
-    pub detect: Option<Form>,
+    pub detect: Option<CropForm>,
     /// MTCNN's weights; [`DETECTOR`] where it is not given.
     #[arg(long, help = format!("MTCNN's weights [default: {DETECTOR}] (ours)"), value_name = "FILE", requires = "detect", help_heading = Heading::Embedding)]
     pub detector: Option<PathBuf>,

@@ -22,7 +22,7 @@ pub const DETECTOR: &str = "data/weights/mtcnn.safetensors";
 
 /// What is cut out of a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum Form {
+pub enum CropForm {
     /// 160 x 160 pixels: the box with a margin of 14 of them (facenet-pytorch's evaluation)
     #[value(name = "160")]
     #[serde(rename = "160")]
@@ -37,13 +37,13 @@ pub enum Form {
     Points,
 }
 
-impl Form {
+impl CropForm {
     /// Pixels a side.
     pub fn side(self) -> u32 {
         match self {
-            Form::Margin14 => 160,
-            Form::Margin44 => 182,
-            Form::Points => 112,
+            CropForm::Margin14 => 160,
+            CropForm::Margin44 => 182,
+            CropForm::Points => 112,
         }
     }
 
@@ -52,9 +52,9 @@ impl Form {
         let [left, top, right, bottom] = face.edges;
         let margins = match self {
             // Of the crop's pixels, and of the photo's.
-            Form::Margin14 => [right - left, bottom - top].map(|side| 14. * f64::from(side) / (160. - 14.)),
-            Form::Margin44 => [44.; 2],
-            Form::Points => {
+            CropForm::Margin14 => [right - left, bottom - top].map(|side| 14. * f64::from(side) / (160. - 14.)),
+            CropForm::Margin44 => [44.; 2],
+            CropForm::Points => {
                 // ArcFace's norm_crop, from 112 pixels.
                 let to = [
                     [38.2946, 51.6963],
@@ -97,7 +97,7 @@ pub fn chosen(faces: &[Face], size: (u32, u32)) -> Option<usize> {
 /// As [`Detector::open`], and where a photo cannot be read.
 pub fn views(
     photos: &[Photo],
-    form: Form,
+    form: CropForm,
     detector: &Path,
     machine: Option<&Machine>,
     within: Within,

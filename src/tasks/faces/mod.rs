@@ -18,7 +18,7 @@ use crate::real::{index, numbers};
 use crate::say::count;
 
 pub use baselines::{BASELINES, baselines, beside, comparison};
-pub use batches::{Batches, CHUNK, bytes, chunk, chunks, embed, embed_photos, open, part, parts, sampler};
+pub use batches::{CHUNK, FaceBatches, bytes, chunk, chunks, embed, embed_photos, open, part, parts, sampler};
 pub use crop::{CROP, CropFlags};
 pub use detect::{Detector, Face, Overlap, suppress};
 pub use flags::{FaceData, Scoring, Variant};
@@ -26,7 +26,7 @@ pub use folds::{
     NOT_BY_FOLD, Unseen, fold_names, fold_protocol, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold,
     says_of_folds, without_fold,
 };
-pub use form::{DETECTOR, Form, chosen, views};
+pub use form::{CropForm, DETECTOR, chosen, views};
 pub use groups::{CLUSTER, FIND};
 pub use pictures::show;
 
@@ -42,7 +42,7 @@ mod pictures;
 
 /// Pairs judged over a set's folds.
 #[derive(Debug, Clone)]
-pub struct Judged {
+pub struct JudgedPairs {
     /// Each pair's squared distance when its fold is held out.
     pub dist: Vec<f64>,
     /// Whether each pair shows one person.
@@ -57,7 +57,7 @@ pub struct Judged {
     pub eer: f64,
 }
 
-impl Judged {
+impl JudgedPairs {
     /// Names and scores, fractions; `far` is the false accept rate that VAL was taken at.
     pub fn scores(&self, far: f64) -> Vec<(String, f64)> {
         let mut list = vec![
@@ -82,14 +82,14 @@ impl Judged {
 }
 
 /// Judges the set's pairs by distances that may depend on the fold that is held out: `dist(f)`, one a pair.
-fn judge_by(set: &FaceSet, far: f64, dist: impl Fn(usize) -> Vec<f64>) -> Judged {
+fn judge_by(set: &FaceSet, far: f64, dist: impl Fn(usize) -> Vec<f64>) -> JudgedPairs {
     let same: Vec<bool> = set.pairs.iter().map(|pair| pair.same).collect();
     let all: Vec<Vec<f64>> = (0..set.folds).map(dist).collect();
     let folds = verification::folds_by(&same, set.folds, |f| all[f].clone());
     let val = verification::val_at_far_by(&same, set.folds, far, |f| all[f].clone()).map_err(|e| e.to_string());
     let held: Vec<f64> = (0..same.len()).map(|i| all[fold_of(set, i)][i]).collect();
     let (auc, eer) = (verification::auc(&held, &same), verification::equal_error_rate(&held, &same));
-    Judged { dist: held, same, folds, val, auc, eer }
+    JudgedPairs { dist: held, same, folds, val, auc, eer }
 }
 
 /// The fold of pair `i`: folds are equally long.
@@ -116,7 +116,7 @@ fn rates(dist: &[f64], same: &[bool], threshold: f64) -> (f64, f64) {
 ///
 /// # Errors
 /// Where the set has no pairs, or the variant does not fit the set.
-pub fn judge(set: &FaceSet, x: &Tensor, variant: Variant, far: f64) -> Result<Judged> {
+pub fn judge(set: &FaceSet, x: &Tensor, variant: Variant, far: f64) -> Result<JudgedPairs> {
     ensure!(!set.pairs.is_empty(), "{} has no list of pairs (pairs.txt)", set.name);
     let videos = set.layout == FaceLayout::YoutubeFaces;
     ensure!(!videos || !variant.centres(), "--variant {}: YouTube Faces takes plain or flip-averaged", variant.name());
@@ -163,7 +163,7 @@ pub struct Clusters {
 
 /// What test faces show of a network.
 #[derive(Debug, Clone, Default)]
-pub struct Scored {
+pub struct FaceScores {
     /// Names and scores, fractions.
     pub scores: Vec<(String, f64)>,
     /// How they were computed.
@@ -171,14 +171,14 @@ pub struct Scored {
     /// What they come to, in plain sentences.
     pub says: Vec<String>,
     /// The set's pairs, where it has any.
-    pub judged: Option<Judged>,
+    pub judged: Option<JudgedPairs>,
     /// All pairs of the test photos.
     pub pairs: Option<AllPairs>,
     /// The agglomerative clusters.
     pub clusters: Option<Clusters>,
 }
 
-impl Scored {
+impl FaceScores {
     /// The score of that name.
     pub fn score(&self, name: &str) -> Option<f64> {
         crate::metrics::score(&self.scores, name)
@@ -191,8 +191,8 @@ impl Scored {
 ///
 /// # Errors
 /// Where the variant does not fit the set, or another process is gone.
-pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64, world: &World) -> Result<Scored> {
-    let mut scored = Scored::default();
+pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64, world: &World) -> Result<FaceScores> {
+    let mut scored = FaceScores::default();
     scored.protocol.extend(set.detected.clone());
     if !set.pairs.is_empty() {
         list_of_pairs(set, x, how, &mut scored)?;
@@ -219,7 +219,7 @@ pub fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64, world: &World)
     Ok(scored)
 }
 
-fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) -> Result<()> {
+fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut FaceScores) -> Result<()> {
     let (far, variant) = (how.far, how.variant().name());
     let judged = judge(set, x, how.variant(), far)?;
     scored.scores = judged.scores(far);
@@ -268,7 +268,7 @@ fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut Scored) 
     Ok(())
 }
 
-fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut Scored) -> Result<()> {
+fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut FaceScores) -> Result<()> {
     let pairs = AllPairs::shared(x, people, world)?;
     let (different, same) = pairs.pairs();
     if different == 0 || same == 0 {
@@ -293,7 +293,14 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut S
 }
 
 /// Each probe is the person of its nearest enrolled images.
-fn recognise(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, scored: &mut Scored) -> Result<()> {
+fn recognise(
+    x: &Tensor,
+    people: &[i64],
+    how: &Scoring,
+    seed: u64,
+    world: &World,
+    scored: &mut FaceScores,
+) -> Result<()> {
     let of = |rows: &[usize]| -> Vec<i64> { rows.iter().map(|&row| people[row]).collect() };
     let rows = |rows: &[usize]| x.index_select(0, &index(rows.iter().copied()));
     for &enrolled in &how.enrolled {
@@ -342,7 +349,7 @@ pub fn linked(x: &Tensor, cut: f64, joined: usize, world: &World) -> Result<Vec<
 }
 
 /// Agglomerative and k-means clusters of the photos whose person has two or more.
-fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, scored: &mut Scored) -> Result<()> {
+fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, scored: &mut FaceScores) -> Result<()> {
     let mut each = BTreeMap::new();
     people.iter().for_each(|person| *each.entry(person).or_insert(0) += 1);
     let mut rows: Vec<usize> = (0..people.len()).filter(|&row| each[&people[row]] > 1).collect();
@@ -363,7 +370,7 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
         return Ok(());
     }
     let x = x.index_select(0, &index(rows.iter().copied()));
-    let cut = how.cluster_cut.or(scored.judged.as_ref().map(Judged::threshold)).unwrap_or(groups::CUT);
+    let cut = how.cluster_cut.or(scored.judged.as_ref().map(JudgedPairs::threshold)).unwrap_or(groups::CUT);
     let of = linked(&x, cut, clustering::SHARED, world)?;
     let found = of.iter().max().map_or(0, |most| most + 1);
     let k_means = clustering::k_means_shared(&x, known, seed, 100, world)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::{Clusters, Judged, Scored, fold_of, rates};
+use super::{Clusters, FaceScores, JudgedPairs, fold_of, rates};
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet};
 use crate::metrics::verification::{self, RocPoint};
@@ -18,7 +18,7 @@ const CLUSTERS: (usize, usize) = (16, 14);
 
 /// Adds the pictures to a report: ROC, distances and wrong pairs, or the ROC over all pairs where there is no list; the
 /// largest clusters. `far` is the false accept rate that VAL was taken at.
-pub fn show(report: &mut Report, set: &FaceSet, scored: &Scored, far: f64) -> Result<()> {
+pub fn show(report: &mut Report, set: &FaceSet, scored: &FaceScores, far: f64) -> Result<()> {
     if let Some(judged) = &scored.judged {
         curves(report, judged, far);
         wrong_pairs(report, set, judged)?;
@@ -36,8 +36,8 @@ fn roc(curve: &[RocPoint]) -> Series {
 }
 
 /// ROC with its operating points, distances of the pairs.
-fn curves(report: &mut Report, judged: &Judged, far: f64) {
-    let Judged { dist, same, .. } = judged;
+fn curves(report: &mut Report, judged: &JudgedPairs, far: f64) {
+    let JudgedPairs { dist, same, .. } = judged;
     let curve = verification::roc(dist, same);
     let mut points = vec![("best accuracy".to_string(), judged.threshold())];
     let finite = |val: &verification::ValAtFar| -> Vec<f64> {
@@ -96,8 +96,8 @@ fn tile(set: &FaceSet, photo: &Photo, right: bool) -> Result<Tile> {
 }
 
 /// The pairs that were judged wrong, the worst first.
-fn wrong_pairs(report: &mut Report, set: &FaceSet, judged: &Judged) -> Result<()> {
-    let Judged { dist, same, .. } = judged;
+fn wrong_pairs(report: &mut Report, set: &FaceSet, judged: &JudgedPairs) -> Result<()> {
+    let JudgedPairs { dist, same, .. } = judged;
     let threshold = |i: usize| judged.folds.threshold[fold_of(set, i)];
     for (kind, heading, what) in [
         (true, "False rejects", "One person, called two: the farthest first."),

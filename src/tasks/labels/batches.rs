@@ -157,7 +157,7 @@ pub(super) fn laid_out(x: &Tensor) -> Tensor {
 
 /// How batches of items are made.
 #[derive(Debug, Clone)]
-pub struct Batches {
+pub struct LabelBatches {
     /// What there is to draw from.
     pub items: Arc<[Item]>,
     /// K, how many classes there are.
@@ -172,7 +172,7 @@ pub struct Batches {
     pub drawing: (Drawing, u64),
 }
 
-impl Batches {
+impl LabelBatches {
     /// Prefetched batches, each a function of the seeds and its step.
     ///
     /// # Errors

@@ -201,7 +201,7 @@ pub fn measures(predicted: &Tensor, labels: &Tensor) -> [f64; 7] {
 
 /// Everything that was measured on test items.
 #[derive(Debug, Clone)]
-pub struct Judged {
+pub struct JudgedLabels {
     /// [`MEASURES`] by decision, in the order of [`Way::ALL`].
     pub decided: [[f64; 7]; 7],
     /// What was measured of the ranking, before any decision, by name: fractions.
@@ -210,7 +210,7 @@ pub struct Judged {
     pub best: (usize, f64),
 }
 
-impl Judged {
+impl JudgedLabels {
     /// Every score by name: the ranking's, then `decision: measure`.
     pub fn scores(&self) -> Vec<(String, f64)> {
         let decided = Way::ALL.iter().zip(&self.decided).flat_map(|(way, values)| {
@@ -268,7 +268,7 @@ impl Judged {
 
 /// Judges what a network says of the test items of `set`. The best number of labels, of 0 to 10, and the best threshold for
 /// all items, of [`candidates`], are those with the highest PC-F1 on `dev`, the first where several are.
-pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet) -> Judged {
+pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet) -> JudgedLabels {
     let labels = &test.labels;
     let f1 = |predicted: &Tensor| multilabel::per_class(predicted, &dev.labels).f1;
     let best = |scores: Vec<f64>| {
@@ -301,7 +301,7 @@ pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet) -> Judged {
         ranking.push(("class mAP (step, difficult ignored)", by(ApRule::Step)));
     }
     let ranking = ranking.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-    Judged { decided, ranking, best: (k, threshold) }
+    JudgedLabels { decided, ranking, best: (k, threshold) }
 }
 
 /// 50 values from the lowest to the highest of the ten highest scores of every item: the thresholds that are tried.

@@ -8,10 +8,10 @@ mod items;
 mod pictures;
 mod tag;
 
-pub use batches::{Batches, Drawing, LabelBatch, Passes, Shuffled};
+pub use batches::{Drawing, LabelBatch, LabelBatches, Passes, Shuffled};
 pub use data::{LabelData, LabelShape};
 pub use decisions::{
-    Columns, Decision, EXACT, Judged, MEASURES, OV_F1, Outputs, PC_F1, RANKING, Way, candidates, judge, measures,
+    Columns, Decision, EXACT, JudgedLabels, MEASURES, OV_F1, Outputs, PC_F1, RANKING, Way, candidates, judge, measures,
 };
 pub use encoding::{Encoding, normalise, targets, usable};
 pub use items::{features, over_items, say};

@@ -15,7 +15,7 @@ use crate::datasets::{Photo, Reader, ReidSet};
 use crate::deploy::About;
 use crate::distance::Metric;
 use crate::losses::quadruplet::Dissimilarity;
-use crate::models::quadruplet::Form;
+use crate::models::quadruplet::Backbone;
 use crate::models::{QuadrupletNet, channels_last};
 use crate::run::Run;
 use crate::say::Bar;
@@ -62,12 +62,12 @@ pub enum Order {
 }
 
 impl Comparison {
-    /// How a network of this form compares photos of `size` (height and width).
-    pub fn new(form: Form, size: (u32, u32), by: Dissimilarity, order: Order, run: &Run) -> Comparison {
-        let images = people::embedding(recipe(form, size), TestViews::Original, run);
-        let batch = match (by, form) {
+    /// How a network of this backbone compares photos of `size` (height and width).
+    pub fn new(backbone: Backbone, size: (u32, u32), by: Dissimilarity, order: Order, run: &Run) -> Comparison {
+        let images = people::embedding(recipe(backbone, size), TestViews::Original, run);
+        let batch = match (by, backbone) {
             (Dissimilarity::Embedding, _) => images.batch,
-            (_, Form::Small) => 1024,
+            (_, Backbone::Small) => 1024,
             _ => 256,
         };
         // Embeddings are compared in memory.
@@ -276,10 +276,10 @@ impl Comparison {
     }
 }
 
-/// How photos become the input of a network of this form, as its ImageNet weights expect them; `size` is height and width.
-pub fn recipe(form: Form, size: (u32, u32)) -> Recipe {
+/// How photos become the input of a network of this backbone, as its ImageNet weights expect them; `size` is height and width.
+pub fn recipe(backbone: Backbone, size: (u32, u32)) -> Recipe {
     let recipe = Recipe::imagenet(size.0, size.1);
-    if form.is_caffe() { recipe.less([0.; 3]) } else { recipe }
+    if backbone.is_caffe() { recipe.less([0.; 3]) } else { recipe }
 }
 
 /// conv2 maps of images, and of their mirror images where they are compared too, `[N, views, C, H, W]`.

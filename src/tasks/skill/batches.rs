@@ -218,7 +218,7 @@ pub fn places(samples: usize, batch: usize, seed: u64, step: u64) -> Vec<usize> 
 
 /// How batches are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Batches {
+pub struct PairBatches {
     /// Elements of a batch.
     pub batch: usize,
     /// Segments of a clip, a random snippet each.
@@ -231,7 +231,7 @@ pub struct Batches {
     pub device: Device,
 }
 
-impl Batches {
+impl PairBatches {
     /// Prefetched batches `steps`, of each the elements `own`. What is drawn for an element doesn't depend on whose it is.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ mod report;
 mod scorer;
 mod scores;
 
-pub use batches::{Batches, Features, Material, PairBatch, Sample, order, places, samples};
+pub use batches::{Features, Material, PairBatch, PairBatches, Sample, order, places, samples};
 pub use data::{FLOW, Inputs, Part, RankFlags, SkillData, brought, clips, folds, sets};
 pub use report::{RANKING, announce, ranking};
 pub use scorer::Scorer;
-pub use scores::{Ranked, Scored, Taken, by_split, mean_of, score};
+pub use scores::{Ranked, Taken, VideoScores, by_split, mean_of, score};

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Ranked, Scored, SkillData, Taken, by_split};
+use super::{Ranked, SkillData, Taken, VideoScores, by_split};
 use crate::outputs::write_json;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
@@ -54,7 +54,7 @@ pub fn announce(names: &[String], ranked: &[Ranked], splits: usize, out: Option<
     print(format!("ranking: {}", out.display()))
 }
 
-impl Scored {
+impl VideoScores {
     /// Scores, figures, protocol and pictures of networks that were trained on `splits` splits with `margin`.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Scored {
 ///
 /// # Errors
 /// A frame that cannot be read, by name.
-fn show(report: &mut Report, data: &SkillData, scored: &Scored, alpha: f64, splits: usize) -> Result<()> {
+fn show(report: &mut Report, data: &SkillData, scored: &VideoScores, alpha: f64, splits: usize) -> Result<()> {
     let (set, clips) = (data.set()?, data.clips()?);
     let held = scored.held_out(set, alpha);
     for task in &set.tasks {

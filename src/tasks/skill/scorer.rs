@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::models::layers::Scope;
-use crate::models::{AlexNet, BnInception, FeatureHead, Input, Network, Prepared, SnippetSmall};
+use crate::models::{AlexNet, BnInception, FeatureHead, Network, Prepared, Preprocessing, SnippetSmall};
 use crate::video::snippet::Stream;
 
 /// f: a snippet to a score.
@@ -25,15 +25,15 @@ impl Scorer {
     /// normalisation that its published weights expect.
     pub fn build(self, at: &Scope, inputs: i64, stream: Stream, dropout: f64) -> Prepared {
         let flow = stream == Stream::Temporal;
-        let torchvision = if flow { Input::Flow } else { Input::Frame };
-        let (network, input): (Box<dyn Network>, Input) = match self {
+        let torchvision = if flow { Preprocessing::Flow } else { Preprocessing::Frame };
+        let (network, input): (Box<dyn Network>, Preprocessing) = match self {
             Scorer::Alexnet => (Box::new(AlexNet::new(at, inputs, dropout)), torchvision),
             Scorer::BnInception => {
-                let cadene = if flow { Input::FlowCentred } else { Input::FrameBgr };
+                let cadene = if flow { Preprocessing::FlowCentred } else { Preprocessing::FrameBgr };
                 (Box::new(BnInception::new(at, inputs, dropout)), cadene)
             }
             Scorer::Small => (Box::new(SnippetSmall::new(at, inputs, dropout)), torchvision),
-            Scorer::Features => (Box::new(FeatureHead::new(at, inputs, dropout)), Input::Features),
+            Scorer::Features => (Box::new(FeatureHead::new(at, inputs, dropout)), Preprocessing::Features),
         };
         Prepared { network, input }
     }

@@ -102,24 +102,24 @@ pub struct Ranked {
 
 /// The scores of all snippets of all videos, by the networks of several folds.
 #[derive(Debug, Clone)]
-pub struct Scored {
+pub struct VideoScores {
     /// One, or spatial and temporal.
     streams: Vec<Stream>,
     /// A fold's number in the set, and its scores by stream, video, snippet.
     folds: Vec<(usize, Vec<Vec<Vec<f64>>>)>,
 }
 
-impl Scored {
+impl VideoScores {
     /// Scores by each fold's network of each stream: `score` gives rows of snippets, one a video.
     pub fn new(
         folds: &[usize],
         streams: &[Stream],
         mut score: impl FnMut(Part) -> Result<Vec<Vec<f64>>>,
-    ) -> Result<Scored> {
+    ) -> Result<VideoScores> {
         let mut of = |&fold: &usize| {
             Ok((fold, streams.iter().map(|&stream| score(Part { fold, stream })).collect::<Result<_>>()?))
         };
-        Ok(Scored { streams: streams.to_vec(), folds: folds.iter().map(&mut of).collect::<Result<_>>()? })
+        Ok(VideoScores { streams: streams.to_vec(), folds: folds.iter().map(&mut of).collect::<Result<_>>()? })
     }
 
     /// The folds' numbers in the set.
@@ -301,7 +301,7 @@ impl Scored {
         self.folds().map(|fold| set.folds[fold].test.len()).sum()
     }
 
-    /// How [`Scored::named`] and [`Scored::figures`] come about, in words and counts.
+    /// How [`VideoScores::named`] and [`VideoScores::figures`] come about, in words and counts.
     pub fn protocol(&self, set: &SkillSet, sigma: usize, alpha: f64, splits: usize, margin: f64) -> Vec<String> {
         let pooled = self.pairs(set);
         let folds = self.folds.len();
@@ -322,7 +322,7 @@ impl Scored {
         lines
     }
 
-    /// The points of Figures 4 to 6 by name (those of Fig. 6 are among [`Scored::named`]'s), and all three as tables, in per
+    /// The points of Figures 4 to 6 by name (those of Fig. 6 are among [`VideoScores::named`]'s), and all three as tables, in per
     /// cent. Fig. 5's numbers of snippets are those up to the `sigma` that were scored.
     pub fn figures(&self, set: &SkillSet, alpha: f64, sigma: usize) -> (Vec<(String, f64)>, Tables) {
         let counts: Vec<usize> = [1, 3, 5, 10, 15, 20, 25].into_iter().filter(|&count| count <= sigma).collect();
