@@ -54,8 +54,7 @@ fn on_drawn<P: Paper>(h: &All<P::Hyper>, run: &Run) -> Result<(Tried, bool)> {
 pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine) -> Result<()> {
     let (mut missing, mut here, mut notes) = (Vec::<String>::new(), BTreeSet::<String>::new(), BTreeSet::new());
     let mut times = BTreeMap::<(String, bool), Option<(Tried, bool)>>::new();
-    let mut table =
-        Table { head: ["run", "folder", "steps", "s/step", "memory", "hours"].map(String::from).into(), rows: vec![] };
+    let mut table = Table::new(["run", "folder", "steps", "s/step", "memory", "hours"], []);
     let (mut hours, mut steps, mut counted) = (0., 0, 0);
     let mut opened = BTreeMap::<String, Result<P::Data, String>>::new();
     let of = |h: &All<P::Hyper>, headings: &[Heading]| -> String {

@@ -172,8 +172,7 @@ impl Results {
             let ours = row.ours.map_or("–".to_string(), |ours| number(ours, row.paper));
             vec![row.what.clone(), row.place.clone(), number(row.paper, row.paper), ours][..columns].to_vec()
         };
-        let head = ["what", "place", "published", "ours"].map(String::from)[..columns].to_vec();
-        Table { head, rows: rows.iter().map(row).collect() }
+        Table::new(["what", "place", "published", "ours"].into_iter().take(columns), rows.iter().map(row))
     }
 
     /// Errors where they could not stand in `at`, with a page of this title.

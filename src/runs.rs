@@ -193,9 +193,9 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     unread.iter().for_each(note);
-    let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"].map(String::from).into();
+    let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"];
     let (word, sentence) = state(at, &config, &progress);
-    let mut table = Table { head, rows: progress.iter().map(|part| part.row(word == "training")).collect() };
+    let mut table = Table::new(head, progress.iter().map(|part| part.row(word == "training")));
     let farthest = progress.iter().max_by_key(|part| part.step.max(part.kept.unwrap_or(0)));
     if progress.iter().all(|part| part.part.is_empty()) {
         table.head.remove(0);

@@ -88,7 +88,7 @@ impl Grid {
     /// The mean of a score over the runs of a row's first cell; None where there is none.
     pub fn mean(&self, row: usize, score: &str) -> Option<f64> {
         let values = self.values(row, 0, score);
-        (!values.is_empty()).then(|| mean_and_spread(&values).0)
+        (!values.is_empty()).then(|| metrics::mean(&values))
     }
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn spread_table(grid: &Grid) -> Table {
         let (mean, spread) = mean_and_spread(&grid.values(0, 0, name));
         vec![name.clone(), format!("{mean:.4} ± {spread:.4}")]
     };
-    Table { head: vec!["score".into(), "ours".into()], rows: names.into_iter().flatten().map(row).collect() }
+    Table::new(["score", "ours"], names.into_iter().flatten().map(row))
 }
 
 fn shown(sheet: &Sheet, values: &[f64]) -> String {
@@ -157,8 +157,7 @@ pub(crate) fn sheet_table<H: 'static, S: 'static>(
         true => sheet.cells.iter().map(|(head, _)| *head).collect(),
         false => study.columns.iter().map(|column| column.0).collect(),
     };
-    let mut table =
-        Table { head: [""].into_iter().chain(heads.iter().copied()).map(String::from).collect(), rows: vec![] };
+    let mut table = Table::new([""].into_iter().chain(heads.iter().copied()), []);
     for (place, &r) in rows.iter().enumerate() {
         let of = |i: usize| match study.columns.is_empty() {
             true => cell(place, 0, sheet.cells[i].1),

@@ -2,13 +2,12 @@
 //! `bounding_box_test`, and `gt_bbox` for multi-query; names are `PPPP_cCsS_FFFFFF_BB.jpg`.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
-use super::{Count, Layout, Photo, ReidSet, Source, agrees, compare, need_folder, persons};
-use crate::catalog::{count, lacks};
-use crate::folders::{Passed, list};
+use super::{Layout, Photo, ReidSet, agrees, by_names, compare_listed, need_folder, persons};
+use crate::catalog::lacks;
+use crate::folders::Passed;
 use crate::say;
 
 const TRAIN: &str = "bounding_box_train";
@@ -71,41 +70,21 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let junk = set.gallery.iter().filter(|photo| photo.person == -1).count();
     let distractors = set.gallery.iter().filter(|photo| photo.person == 0).count();
     let counts = [
-        Count { what: "training images", published: count("market1501", "train_images"), here: set.train.len() },
-        Count {
-            what: "training persons",
-            published: count("market1501", "train_people"),
-            here: persons(&*set.train).len(),
-        },
-        Count { what: "queries", published: count("market1501", "queries"), here: set.query.len() },
-        Count {
-            what: "query persons",
-            published: count("market1501", "query_people"),
-            here: persons(&set.query).len(),
-        },
-        Count { what: "gallery images", published: count("market1501", "gallery_files"), here: set.gallery.len() },
-        Count { what: "of them junk", published: count("market1501", "junk"), here: junk },
-        Count { what: "distractors", published: count("market1501", "distractors"), here: distractors },
+        ("training images", "train_images", set.train.len()),
+        ("training persons", "train_people", persons(&*set.train).len()),
+        ("queries", "queries", set.query.len()),
+        ("query persons", "query_people", persons(&set.query).len()),
+        ("gallery images", "gallery_files", set.gallery.len()),
+        ("of them junk", "junk", junk),
+        ("distractors", "distractors", distractors),
     ];
-    compare("Market-1501", &counts)
+    compare_listed("Market-1501", "market1501", &counts)
         .or_else(|| lacks("market1501", "Market-1501", "", |name| set.photos().any(|photo| &*photo.name == name)))
 }
 
 fn read(dir: &Path, folder: &str, passed: &mut Passed) -> Result<Vec<Photo>> {
-    let (root, mut photos) = (Arc::new(dir.to_path_buf()), Vec::new());
-    for entry in list(&dir.join(folder), passed)? {
-        let parsed = if entry.is_image() { parse(&entry.name) } else { None };
-        let (person, camera) = parsed.ok_or_else(|| {
-            anyhow!(
-                "{}: not a Market-1501 name (PPPP_cCsS_FFFFFF_BB.jpg, as 0002_c1s1_000451_03.jpg): rename or remove it",
-                entry.path().display()
-            )
-        })?;
-        let name: Arc<str> = [folder, "/", &entry.name].concat().into();
-        let source = Source::File { root: root.clone(), name: name.clone() };
-        photos.push(Photo::new(source, name, person, camera));
-    }
-    Ok(photos)
+    let kind = "a Market-1501 name (PPPP_cCsS_FFFFFF_BB.jpg, as 0002_c1s1_000451_03.jpg)";
+    by_names(&dir.join(folder), &format!("{folder}/"), kind, parse, passed)
 }
 
 /// Person and camera of `PPPP_cCsS_...`, and of `PPPP_cC_...`, which later sets in this layout use.

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use matfile::{MatFile, NumericData};
 
-use super::{Count, Layout, Photo, ReidSet, Source, compare, need_folder, persons, thousands, unlisted};
-use crate::catalog::count;
+use super::{Layout, Photo, ReidSet, Source, compare_listed, need_folder, persons, thousands, unlisted};
 use crate::lists::lines;
 use crate::{files, say};
 
@@ -66,15 +65,15 @@ pub(super) fn strays(set: &ReidSet) -> Vec<String> {
 pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let tracklets = |photos: &[Photo]| photos.chunk_by(|a, b| a.tracklet == b.tracklet).count();
     let counts = [
-        Count { what: "training frames", published: count("mars", "train_frames"), here: set.train.len() },
-        Count { what: "training tracklets", published: count("mars", "train_tracklets"), here: tracklets(&set.train) },
-        Count { what: "training persons", published: count("mars", "train_people"), here: persons(&*set.train).len() },
-        Count { what: "query tracklets", published: count("mars", "query_tracklets"), here: tracklets(&set.query) },
-        Count { what: "query persons", published: count("mars", "query_people"), here: persons(&set.query).len() },
-        Count { what: "gallery frames", published: count("mars", "test_frames"), here: set.gallery.len() },
-        Count { what: "gallery tracklets", published: count("mars", "test_tracklets"), here: tracklets(&set.gallery) },
+        ("training frames", "train_frames", set.train.len()),
+        ("training tracklets", "train_tracklets", tracklets(&set.train)),
+        ("training persons", "train_people", persons(&*set.train).len()),
+        ("query tracklets", "query_tracklets", tracklets(&set.query)),
+        ("query persons", "query_people", persons(&set.query).len()),
+        ("gallery frames", "test_frames", set.gallery.len()),
+        ("gallery tracklets", "test_tracklets", tracklets(&set.gallery)),
     ];
-    compare("MARS", &counts)
+    compare_listed("MARS", "mars", &counts)
 }
 
 const FROM: &str = "the info folder of github.com/liangzheng06/MARS-evaluation";

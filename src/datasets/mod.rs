@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::files;
-use crate::folders::{Entry, Passed, held, images, is_tree, list, named, near};
+use crate::folders::{Entry, Identities, Passed, held, identities, images, is_tree, list, named, near};
 use crate::say::{count, plural, thousands};
+use crate::{catalog, files};
 
 pub use crate::source::Source;
 pub use card::Card;
@@ -107,6 +107,17 @@ fn no_part<T>(dir: &Path, people: &BTreeMap<String, T>) -> Result<()> {
     Ok(())
 }
 
+/// The images of the people in `train` and in `test`, whose folders are called as `ID` says.
+fn sides(dir: &Path, id: &str, passed: &mut Passed) -> Result<(Identities, Identities)> {
+    let mut side = |name: &str| {
+        let folder = dir.join(name);
+        let found = identities(&folder, &[], passed)?;
+        ensure!(!found.is_empty(), "no images under {}: expected {name}/{id}/*.jpg", folder.display());
+        no_part(&folder, &found).map(|()| found)
+    };
+    Ok((side("train")?, side("test")?))
+}
+
 /// What folders a set has beside its own, and how many images in them; and the names there that are not UTF-8.
 fn beside(dir: &Path, own: &[&str]) -> Result<Vec<String>> {
     // As many are counted: a folder beside may be a whole disk.
@@ -180,6 +191,27 @@ fn called(dir: &Path) -> String {
     Some(files::name(&full)).filter(|name| !name.is_empty()).unwrap_or_else(|| full.display().to_string())
 }
 
+/// The images of `folder`, each called by its name behind `before`, with the person and camera that `parse` reads in it.
+///
+/// # Errors
+/// Where something else lies there: a name should be `kind`, as "a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp)".
+fn by_names(
+    folder: &Path,
+    before: &str,
+    kind: &str,
+    parse: impl Fn(&str) -> Option<(i64, i64)>,
+    passed: &mut Passed,
+) -> Result<Vec<Photo>> {
+    let photo = |entry: &Entry| {
+        let parsed = parse(&entry.name).filter(|_| entry.is_image());
+        let (person, camera) =
+            parsed.with_context(|| format!("{}: not {kind}: rename or remove it", entry.path().display()))?;
+        let name = if before.is_empty() { entry.name.clone() } else { [before, &entry.name].concat().into() };
+        Ok(Photo::new(entry.into(), name, person, camera))
+    };
+    list(folder, passed)?.iter().map(photo).collect()
+}
+
 /// Whether the names of a folder's files are those of a layout: of one at least, or it has no files.
 fn agrees(dir: &Path, fits: impl Fn(&str) -> bool) -> bool {
     let files = list(dir, &mut Passed::default()).unwrap_or_default();
@@ -190,6 +222,13 @@ fn agrees(dir: &Path, fits: impl Fn(&str) -> bool) -> bool {
 /// The persons above 0, in order.
 pub(crate) fn persons<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> BTreeSet<i64> {
     photos.into_iter().map(|photo| photo.person).filter(|&person| person > 0).collect()
+}
+
+/// [`compare`] with the published counts of the set that the catalog knows as `listed`: what each is of, its key there, and
+/// how many are here.
+fn compare_listed(name: &str, listed: &str, counts: &[(&'static str, &str, usize)]) -> Option<String> {
+    let counts = counts.iter().map(|&(what, key, here)| Count { what, published: catalog::count(listed, key), here });
+    compare(name, &counts.collect::<Vec<_>>())
 }
 
 /// What the published set counts, and this one.

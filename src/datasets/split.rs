@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Layout, Photo, ReidSet, agrees, compare, need_folder, persons};
+use super::{Count, Layout, Photo, ReidSet, agrees, by_names, compare, compare_listed, need_folder, persons};
 use crate::catalog::{count, counts, cure, lacks};
 use crate::folders::{Entry, Passed, list};
 use crate::{files, say, seed};
@@ -112,12 +112,9 @@ pub(super) fn differs(set: &ReidSet) -> Option<String> {
     let all = || set.train.iter().chain(&set.query).chain(&set.gallery);
     let (images, people) = (all().count(), persons(all()).len());
     let known = |name: &str, title: &str| {
-        let counts = [
-            Count { what: "images", published: count(name, "images"), here: images },
-            Count { what: "persons", published: count(name, "people"), here: people },
-        ];
+        let counts = [("images", "images", images), ("persons", "people", people)];
         let has = |name: &str| all().any(|photo| &*photo.name == name);
-        compare(title, &counts).or_else(|| lacks(name, title, "", has))
+        compare_listed(title, name, &counts).or_else(|| lacks(name, title, "", has))
     };
     match set.layout {
         Layout::Viper => known("viper", "VIPeR"),
@@ -181,10 +178,6 @@ pub fn split_people(set: &ReidSet) -> Option<SplitPeople> {
 /// Photos by person and camera (1 is A, 2 is B).
 type Seen = Vec<Photo>;
 
-fn photo(entry: &Entry, folder: &str, person: i64, camera: i64) -> Photo {
-    Photo::new(entry.into(), [folder, &entry.name].concat().into(), person, camera)
-}
-
 /// Test people in camera A look for themselves in camera B.
 fn divided(all: Seen, layout: Layout, tested: &BTreeSet<i64>, unused: &BTreeSet<i64>, notes: Vec<String>) -> ReidSet {
     let mut set = ReidSet { layout, notes, ..ReidSet::default() };
@@ -237,16 +230,11 @@ fn viper_name(name: &str) -> Option<i64> {
 fn viper(dir: &Path) -> Result<(Seen, Vec<String>)> {
     let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
     for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
-        for entry in list(&need_folder(dir, folder, Layout::Viper)?, &mut passed)? {
-            let person = viper_name(&entry.name).filter(|_| entry.is_image()).ok_or_else(|| {
-                anyhow!(
-                    "{}: not a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp): rename or remove it",
-                    entry.path().display()
-                )
-            })?;
-            // Numbered from 0 there, and 0 is nobody here.
-            all.push(photo(&entry, &format!("{folder}/"), person + 1, camera));
-        }
+        let kind = "a VIPeR name (PPP_ANGLE.bmp, as 000_45.bmp)";
+        // Numbered from 0 there, and 0 is nobody here.
+        let parse = |name: &str| viper_name(name).map(|person| (person + 1, camera));
+        let folder = (need_folder(dir, folder, Layout::Viper)?, format!("{folder}/"));
+        all.extend(by_names(&folder.0, &folder.1, kind, parse, &mut passed)?);
     }
     ensure!(!all.is_empty(), "no photos under {}/cam_a: {}", dir.display(), cure(dir));
     notes.extend(passed.note());
@@ -262,14 +250,10 @@ fn cuhk01_name(name: &str) -> Option<(i64, i64)> {
 
 /// `PPPPNNN.png`: photos 1 and 2 of a person by camera A, 3 and 4 by camera B.
 fn cuhk01(dir: &Path) -> Result<(Seen, Vec<String>)> {
-    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
+    let (mut notes, mut passed) = (Vec::new(), Passed::default());
     let folder = if dir.join("campus").is_dir() { dir.join("campus") } else { dir.to_path_buf() };
-    for entry in list(&folder, &mut passed)? {
-        let (person, camera) = cuhk01_name(&entry.name).filter(|_| entry.is_image()).ok_or_else(|| {
-            anyhow!("{}: not a CUHK01 name (PPPPNNN.png, as 0001001.png): rename or remove it", entry.path().display())
-        })?;
-        all.push(photo(&entry, "campus/", person, camera));
-    }
+    let kind = "a CUHK01 name (PPPPNNN.png, as 0001001.png)";
+    let all = by_names(&folder, "campus/", kind, cuhk01_name, &mut passed)?;
     ensure!(!all.is_empty(), "no photos in {}: {}", folder.display(), cure(dir));
     notes.extend(passed.note());
     Ok((all, notes))
@@ -288,17 +272,9 @@ fn cuhk03(dir: &Path, split: Split) -> Result<ReidSet> {
         bail!("{} holds two sets: say {}/labeled or {}/detected", dir.display(), dir.display(), dir.display());
     };
     let kind = files::name(dir);
-    let (mut all, mut notes, mut passed) = (Vec::new(), Vec::new(), Passed::default());
-    for entry in list(dir, &mut passed)? {
-        let parsed = if entry.folder { None } else { cuhk03_name(&entry.name) };
-        let (person, camera) = parsed.ok_or_else(|| {
-            anyhow!(
-                "{}: not a CUHK03 name (PAIR_NNN_VIEW_II.png, as 1_001_1_01.png): rename or remove it",
-                entry.path().display()
-            )
-        })?;
-        all.push(photo(&entry, "", person, camera));
-    }
+    let (mut notes, mut passed) = (Vec::new(), Passed::default());
+    let named = "a CUHK03 name (PAIR_NNN_VIEW_II.png, as 1_001_1_01.png)";
+    let all = by_names(dir, "", named, cuhk03_name, &mut passed)?;
     ensure!(!all.is_empty(), "no photos in {}: {}", dir.display(), cure(up));
     notes.extend(passed.note());
     let unlike = census(&all, &kind);

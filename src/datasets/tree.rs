@@ -9,7 +9,8 @@ use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
 use super::{
-    Layout, Photo, ReidSet, SIDES, Source, beside, count, known, namesakes, no_part, nothing, plural, thousands, turned,
+    Layout, Photo, ReidSet, SIDES, Source, beside, count, known, namesakes, no_part, nothing, plural, sides, thousands,
+    turned,
 };
 use crate::folders::{Identities, Passed, identities};
 use crate::lists::composed;
@@ -19,13 +20,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
     let (mut notes, mut division) = (Vec::new(), Vec::new());
     let mut passed = Passed::default();
     let (train, test, prefix) = if SIDES.iter().all(|side| dir.join(side).is_dir()) {
-        let (train, test) =
-            (identities(&dir.join("train"), &[], &mut passed)?, identities(&dir.join("test"), &[], &mut passed)?);
-        for (found, name) in [(&train, "train"), (&test, "test")] {
-            let folder = dir.join(name);
-            ensure!(!found.is_empty(), "no images under {}: expected {name}/ID/*.jpg", folder.display());
-            no_part(&folder, found)?;
-        }
+        let (train, test) = sides(dir, "ID", &mut passed)?;
         notes.extend(beside(dir, &SIDES)?);
         division.extend(turned(train.len(), test.len()));
         let tested: BTreeSet<String> = test.keys().map(|name| composed(name)).collect();

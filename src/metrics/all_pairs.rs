@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 
 use super::shared::{Alone, Others};
-use super::verification::{RocPoint, allowed, area, mean_std, standard_error};
+use super::mean;
+use super::verification::{RocPoint, allowed, area, standard_error};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;
 
@@ -157,5 +158,5 @@ pub fn val_over_splits_shared<O: Others>(
         }
         vals.push(pairs.val_at_far(far).val);
     }
-    Ok((splits > 1).then(|| (mean_std(&vals).0, standard_error(&vals))))
+    Ok((splits > 1).then(|| (mean(&vals), standard_error(&vals))))
 }

@@ -37,9 +37,13 @@ pub fn sign(name: &str) -> f64 {
     }
 }
 
+/// The mean of `values`. NaN without values.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// The mean of `values` and their population standard deviation, as tables over seeds print them. NaN without values.
 pub fn mean_and_spread(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt())
+    let mean = mean(values);
+    (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt())
 }

@@ -6,6 +6,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::mean;
 use crate::real::numbers;
 
 /// Precision, recall and F1, fractions.
@@ -72,13 +73,13 @@ pub enum ApRule {
 pub fn mean_average_precision(scores: &Tensor, labels: &Tensor, over: Over) -> f64 {
     let turn = |t: &Tensor| if over == Over::Classes { t.tr() } else { t.shallow_clone() };
     assert!(scores.dim() == 2 && labels.dim() == 2, "scores and labels must be [images, classes]");
-    mean(&precisions(&turn(scores), &turn(labels), None, ApRule::Step))
+    mean_of(&precisions(&turn(scores), &turn(labels), None, ApRule::Step))
 }
 
 /// Mean average precision over classes by `rule`; an image counts neither for nor against a class where `ignored` (as
 /// labels, `[N, C]`) is 1: VOC's difficult objects. NaN where no class has an image.
 pub fn class_map(scores: &Tensor, labels: &Tensor, ignored: Option<&Tensor>, rule: ApRule) -> f64 {
-    mean(&class_precisions(scores, labels, ignored, rule))
+    mean_of(&class_precisions(scores, labels, ignored, rule))
 }
 
 /// The average precision of each of the C classes, as [`class_map`] takes their mean; None for those without an image.
@@ -88,9 +89,9 @@ pub fn class_precisions(scores: &Tensor, labels: &Tensor, ignored: Option<&Tenso
 }
 
 /// The mean of those that are there.
-fn mean(values: &[Option<f64>]) -> f64 {
+fn mean_of(values: &[Option<f64>]) -> f64 {
     let there: Vec<f64> = values.iter().flatten().copied().collect();
-    there.iter().sum::<f64>() / there.len() as f64
+    mean(&there)
 }
 
 /// The average precision of each row's ranking.
@@ -157,7 +158,7 @@ pub fn violation(scores: &Tensor, labels: &Tensor) -> f64 {
             (pairs > 0).then(|| wrong as f64 / pairs as f64)
         })
         .collect();
-    shares.iter().sum::<f64>() / shares.len() as f64
+    mean(&shares)
 }
 
 fn ratio(a: usize, b: usize) -> f64 {

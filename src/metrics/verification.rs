@@ -5,6 +5,8 @@
 
 use anyhow::{Result, ensure};
 
+use super::mean_and_spread;
+
 /// What [`folds`] found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folds {
@@ -23,7 +25,7 @@ pub struct Folds {
 impl Folds {
     /// From each fold's accuracy and the threshold that gave it.
     pub fn of(accuracy: Vec<f64>, threshold: Vec<f64>) -> Folds {
-        let (mean, std) = mean_std(&accuracy);
+        let (mean, std) = mean_and_spread(&accuracy);
         Folds { mean, std, sem: standard_error(&accuracy), accuracy, threshold }
     }
 }
@@ -113,18 +115,11 @@ fn spans(n: usize, k: usize) -> Vec<std::ops::Range<usize>> {
     (0..k).map(|f| start(f)..start(f + 1)).collect()
 }
 
-/// Mean and population standard deviation.
-pub(super) fn mean_std(x: &[f64]) -> (f64, f64) {
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    (mean, (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
-}
-
 /// Standard error of the mean, `σ̂ / √k`, where σ̂ is the sample standard deviation, which divides by `k - 1` (Huang et al.
 /// 2007, Labeled Faces in the Wild: `S_E = σ̂ / √10` over ten folds). NaN of fewer than two values.
 pub fn standard_error(x: &[f64]) -> f64 {
     // σ̂ = std √(k / (k - 1))
-    mean_std(x).1 / (x.len() as f64 - 1.).max(0.).sqrt()
+    mean_and_spread(x).1 / (x.len() as f64 - 1.).max(0.).sqrt()
 }
 
 /// What [`val_at_far`] found.
@@ -148,7 +143,7 @@ impl ValAtFar {
     /// From each fold's validation rate, false accept rate and threshold.
     fn of(folds: Vec<(f64, f64, f64)>) -> ValAtFar {
         let (vals, fars, thresholds): (Vec<f64>, Vec<f64>, Vec<f64>) = folds.into_iter().collect();
-        let ((val, std), (far, _)) = (mean_std(&vals), mean_std(&fars));
+        let ((val, std), (far, _)) = (mean_and_spread(&vals), mean_and_spread(&fars));
         ValAtFar { val, std, far, vals, fars, thresholds }
     }
 }

@@ -28,10 +28,15 @@ pub struct Table {
 }
 
 impl Table {
+    /// `rows` below the names of their columns.
+    pub fn new(head: impl IntoIterator<Item: Into<String>>, rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+        Table { head: head.into_iter().map(Into::into).collect(), rows: rows.into_iter().collect() }
+    }
+
     /// Names and scores.
     pub fn scores(of: &[(String, f64)]) -> Table {
         let row = |(name, score): &(String, f64)| vec![name.clone(), format!("{score:.4}")];
-        Table { head: vec!["score".into(), "ours".into()], rows: of.iter().map(row).collect() }
+        Table::new(["score", "ours"], of.iter().map(row))
     }
 
     /// Every row as an object: a cell by its column's head, a number where it reads as one.

@@ -71,7 +71,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let of_query = |(photo, answers): (&Photo, &Answers)| json!({"query": *photo.name, "answers": answers.iter().map(answer).collect::<Vec<_>>()});
     let queries: Vec<_> = query.iter().zip(&answers).map(of_query).collect();
     let value = json!({"gallery": gallery.len(), "queries": queries});
-    let head = ["query", "", "photo", "distance"].map(String::from).to_vec();
+    let head = ["query", "", "photo", "distance"];
     let row = |photo: &Photo, rank: usize, (i, distance): (usize, f64)| {
         vec![line(&photo.name), (rank + 1).to_string(), line(name(i)), format!("{distance:.4}")]
     };
@@ -87,7 +87,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         left_out.left_out()
     );
     print(&says)?;
-    print(Table { head, rows: query.iter().zip(&answers).take(shown).flat_map(each).collect() })?;
+    print(Table::new(head, query.iter().zip(&answers).take(shown).flat_map(each)))?;
     let strip = |(photo, answers): (&Photo, &Answers)| {
         let mut tiles = vec![tile(photo, "query".into(), Frame::None)?];
         for (rank, &(i, distance)) in answers.iter().enumerate().take(PICTURES - 1) {

@@ -14,7 +14,7 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, SIDES, Source, beside, count, no_part, nothing, thousands, turned};
+use super::{Card, Photo, SIDES, Source, beside, count, no_part, nothing, sides, thousands, turned};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
 use crate::seed;
@@ -221,6 +221,14 @@ fn photos(dir: &Path, people: Identities, first: usize) -> (Vec<Photo>, Vec<Stri
     (photos, names)
 }
 
+/// [`photos`] of two sides, with the names of both one after the other.
+fn parted(train: (&Path, Identities), test: (&Path, Identities)) -> (Arc<Vec<Photo>>, Vec<Photo>, Vec<String>) {
+    let first = 1 + train.1.len();
+    let ((train, mut people), (test, tested)) = (photos(train.0, train.1, 1), photos(test.0, test.1, first));
+    people.extend(tested);
+    (train.into(), test, people)
+}
+
 fn lfw(dir: &Path, list_of_pairs: &Path) -> Result<FaceSet> {
     let mut passed = Passed::default();
     // The folder of people is named by the archive it came from; the only one there is taken.
@@ -246,12 +254,7 @@ fn lfw(dir: &Path, list_of_pairs: &Path) -> Result<FaceSet> {
 
 fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
     let mut passed = Passed::default();
-    let (train, test) =
-        (identities(&dir.join("train"), &[], &mut passed)?, identities(&dir.join("test"), &[], &mut passed)?);
-    for (found, name) in [(&train, "train"), (&test, "test")] {
-        ensure!(!found.is_empty(), "no images under {}: expected {name}/NAME/*.jpg", dir.join(name).display());
-        no_part(&dir.join(name), found)?;
-    }
+    let (train, test) = sides(dir, "NAME", &mut passed)?;
     let mut notes: Vec<String> = beside(dir, &SIDES)?.into_iter().chain(passed.note()).collect();
     // Who VGGFace2's first two are, its identity_meta.csv says.
     let [tested, trained] = ["n000001", "n000002"];
@@ -264,24 +267,12 @@ fn split(dir: &Path, list: Option<&Path>) -> Result<FaceSet> {
     } else {
         notes.extend(turned(train.len(), test.len()));
     }
-    let first = 1 + train.len();
-    let ((train_photos, mut people), (test_photos, tested)) =
-        (photos(&dir.join("train"), train, 1), photos(&dir.join("test"), test, first));
-    people.extend(tested);
+    let (train, test, people) = parted((&dir.join("train"), train), (&dir.join("test"), test));
     let (pairs, folds) = match list {
-        Some(list) => pairs::read(list, &test_photos, &dir.join("test"), &mut notes)?,
+        Some(list) => pairs::read(list, &test, &dir.join("test"), &mut notes)?,
         None => (Vec::new(), 0),
     };
-    Ok(FaceSet {
-        layout: FaceLayout::Split,
-        people,
-        train: train_photos.into(),
-        test: test_photos,
-        pairs,
-        folds,
-        notes,
-        ..FaceSet::default()
-    })
+    Ok(FaceSet { layout: FaceLayout::Split, people, train, test, pairs, folds, notes, ..FaceSet::default() })
 }
 
 fn tree(dir: &Path) -> Result<FaceSet> {
@@ -316,17 +307,8 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     // Fewer cannot be trained on, but looked at and tested.
     let (test, train): (Identities, Identities) =
         all.into_iter().partition(|(name, _)| total < 4 || held.contains(name));
-    let first = 1 + train.len();
-    let ((train_photos, mut people), (test_photos, tested)) = (photos(dir, train, 1), photos(dir, test, first));
-    people.extend(tested);
-    Ok(FaceSet {
-        layout: FaceLayout::Tree,
-        people,
-        train: train_photos.into(),
-        test: test_photos,
-        notes,
-        ..FaceSet::default()
-    })
+    let (train, test, people) = parted((dir, train), (dir, test));
+    Ok(FaceSet { layout: FaceLayout::Tree, people, train, test, notes, ..FaceSet::default() })
 }
 
 /// The smallest side of a face crop, in pixels.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::pairs::repeated;
 use super::{FaceLayout, FaceSet, Pair};
 use crate::catalog;
-use crate::datasets::{Count, Photo, Source, compare, thousands};
+use crate::datasets::{Photo, Source, compare_listed, thousands};
 use crate::files;
 use crate::folders::{Entry, Passed, list};
 use crate::lists::{self, Record, composed, rows};
@@ -183,9 +183,6 @@ pub(super) fn differs(set: &FaceSet) -> Option<String> {
     if let Some(fold) = set.pairs.chunks(each).position(|fold| !halves(fold)) {
         return Some(format!("YouTube Faces list: the pairs of fold {} are not half of one person", fold + 1));
     }
-    let counts = [
-        Count { what: "pairs", published: catalog::count("ytf", "pairs"), here: set.pairs.len() },
-        Count { what: "folds", published: catalog::count("ytf", "folds"), here: set.folds },
-    ];
-    compare("YouTube Faces list", &counts)
+    let counts = [("pairs", "pairs", set.pairs.len()), ("folds", "folds", set.folds)];
+    compare_listed("YouTube Faces list", "ytf", &counts)
 }

@@ -83,7 +83,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         }
         _ => false,
     };
-    Ok(LabelSet { name: String::new(), layout: LabelLayout::Mulan, classes, train, test, notes, published })
+    Ok(LabelSet::new(LabelLayout::Mulan, classes, (train, test), notes, published))
 }
 
 /// How many rows are in both files.

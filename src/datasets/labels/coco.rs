@@ -9,9 +9,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{Count, compare};
+use super::super::compare_listed;
 use super::{Item, LabelLayout, LabelSet, image, needed, once, placed, unique};
-use crate::catalog::count;
 use crate::lists::{composed, inside, json};
 
 #[derive(Deserialize)]
@@ -90,24 +89,17 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let small = dir.canonicalize().is_ok_and(|dir| dir.file_name().is_some_and(|name| name == "coco-256"));
     let (name, title) = if small { ("coco-256", "coco-256") } else { ("coco2014", "COCO 2014") };
     let counts = [
-        Count { what: "training images", published: count(name, "train_images"), here: train.len() },
-        Count { what: "validation images", published: count(name, "val_images"), here: test.len() },
-        Count { what: "categories", published: count(name, "categories"), here: categories.len() },
+        ("training images", "train_images", train.len()),
+        ("validation images", "val_images", test.len()),
+        ("categories", "categories", categories.len()),
     ];
-    let difference = compare(title, &counts);
+    let difference = compare_listed(title, name, &counts);
     if small {
         notes.push("a small part of COCO 2017, shrunk: no set of the paper's".to_string());
     }
     notes.extend(difference.clone());
-    Ok(LabelSet {
-        name: String::new(),
-        layout: LabelLayout::Coco2014,
-        classes: names.into_iter().cloned().collect(),
-        train,
-        test,
-        notes,
-        published: difference.is_none(),
-    })
+    let classes = names.into_iter().cloned().collect();
+    Ok(LabelSet::new(LabelLayout::Coco2014, classes, (train, test), notes, difference.is_none()))
 }
 
 /// Their names, each once, in order of their numbers.

@@ -103,13 +103,5 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     };
     let items = |list: Vec<(Item, Option<bool>)>| list.into_iter().map(|(item, _)| item).collect();
     notes.push("a set of your own: there are no published counts to compare it with".to_string());
-    Ok(LabelSet {
-        name: String::new(),
-        layout: LabelLayout::Csv,
-        classes,
-        train: items(train),
-        test: items(test),
-        notes,
-        published: false,
-    })
+    Ok(LabelSet::new(LabelLayout::Csv, classes, (items(train), items(test)), notes, false))
 }

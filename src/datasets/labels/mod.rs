@@ -101,6 +101,17 @@ pub struct LabelSet {
 }
 
 impl LabelSet {
+    /// A set that is called by its folder later, of items to train on and to test on.
+    fn new(
+        layout: LabelLayout,
+        classes: Vec<String>,
+        (train, test): (Vec<Item>, Vec<Item>),
+        notes: Vec<String>,
+        published: bool,
+    ) -> LabelSet {
+        LabelSet { name: String::new(), layout, classes, train, test, notes, published }
+    }
+
     /// The data card; decodes every image, on all cores.
     pub fn card(&self) -> Card {
         let mut card = Card::new(&self.name, &self.layout.to_string(), self.published, &self.notes);

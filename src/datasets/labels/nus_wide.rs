@@ -6,9 +6,8 @@ use std::path::Path;
 use anyhow::{Result, anyhow, ensure};
 use rayon::prelude::*;
 
-use super::super::{Count, compare, thousands};
+use super::super::{compare_listed, thousands};
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once};
-use crate::catalog::count;
 use crate::files;
 use crate::folders::spelt;
 use crate::lists::{found, inside, lines};
@@ -20,11 +19,11 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let (train, listed_train) = part(dir, "Train", &classes, &mut notes)?;
     let (test, listed_test) = part(dir, "Test", &classes, &mut notes)?;
     let counts = [
-        Count { what: "concepts", published: count("nus-wide", "concepts"), here: classes.len() },
-        Count { what: "training images listed", published: count("nus-wide", "train_images"), here: listed_train },
-        Count { what: "test images listed", published: count("nus-wide", "test_images"), here: listed_test },
+        ("concepts", "concepts", classes.len()),
+        ("training images listed", "train_images", listed_train),
+        ("test images listed", "test_images", listed_test),
     ];
-    let difference = compare("NUS-WIDE", &counts);
+    let difference = compare_listed("NUS-WIDE", "nus-wide", &counts);
     let gone = listed_train + listed_test - train.len() - test.len();
     if gone > 0 {
         notes.push(format!(
@@ -38,7 +37,7 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     both(&train, &test, &mut notes);
     let published = difference.is_none() && gone == 0;
     notes.extend(difference);
-    Ok(LabelSet { name: String::new(), layout: LabelLayout::NusWide, classes, train, test, notes, published })
+    Ok(LabelSet::new(LabelLayout::NusWide, classes, (train, test), notes, published))
 }
 
 /// The images of a part that are there, and how many are listed.

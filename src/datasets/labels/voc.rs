@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Result, anyhow, ensure};
 use rayon::prelude::*;
 
-use super::super::{Count, compare};
+use super::super::compare_listed;
 use super::{Item, LabelLayout, LabelSet, both, image, needed, once, unique};
-use crate::catalog::{count, cure};
+use crate::catalog::cure;
 use crate::lists::{found, lines, text};
 
 /// The classes in the development kit's order.
@@ -40,21 +40,11 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let train = once("trainval.txt", part(dir, "trainval")?, &mut notes);
     let test = once("test.txt", part(dir, "test")?, &mut notes);
     both(&train, &test, &mut notes);
-    let counts = [
-        Count { what: "trainval images", published: count("voc2007", "trainval_images"), here: train.len() },
-        Count { what: "test images", published: count("voc2007", "test_images"), here: test.len() },
-    ];
-    let difference = compare("VOC2007", &counts);
+    let counts = [("trainval images", "trainval_images", train.len()), ("test images", "test_images", test.len())];
+    let difference = compare_listed("VOC2007", "voc2007", &counts);
     notes.extend(difference.clone());
-    Ok(LabelSet {
-        name: String::new(),
-        layout: LabelLayout::Voc2007,
-        classes: CLASSES.map(String::from).to_vec(),
-        train,
-        test,
-        notes,
-        published: difference.is_none(),
-    })
+    let classes = CLASSES.map(String::from).to_vec();
+    Ok(LabelSet::new(LabelLayout::Voc2007, classes, (train, test), notes, difference.is_none()))
 }
 
 fn part(dir: &Path, name: &str) -> Result<Vec<Item>> {

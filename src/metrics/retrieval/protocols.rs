@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::distances::{Streamed, for_rows};
 use super::{Exclude, Gallery, Identity, clean};
 use crate::distance::Metric;
-use crate::metrics::verification::mean_std;
+use crate::metrics::mean_and_spread;
 use crate::real::wide;
 use crate::seed;
 
@@ -189,7 +189,7 @@ fn shots(
     let firsts: Vec<f64> = firsts.iter().map(|&n| n as f64 / counted.len() as f64).collect();
     SingleShot {
         cmc,
-        rank1_std: mean_std(&firsts).1,
+        rank1_std: mean_and_spread(&firsts).1,
         skipped: q.len() - counted.len(),
         non_finite: found.iter().map(|f| f.2).sum(),
     }

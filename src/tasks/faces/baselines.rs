@@ -82,8 +82,7 @@ pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
         let accuracy = format!("{} ± {}", percent("accuracy"), percent("accuracy SEM"));
         vec![name.clone(), accuracy, plain("AUC"), plain("EER"), percent(&val)]
     };
-    let head = ["", "accuracy ± SEM", "AUC", "EER", &val].map(String::from).to_vec();
-    Table { head, rows: rows.iter().map(row).collect() }
+    Table::new(["", "accuracy ± SEM", "AUC", "EER", &val], rows.iter().map(row))
 }
 
 /// The baselines of a set's pairs, then `ours`, as a table with its title.

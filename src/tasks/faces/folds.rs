@@ -14,6 +14,7 @@ use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::datasets::{Photo, persons};
 use crate::metrics::all_pairs::AllPairs;
 use crate::metrics::verification::{self, Folds};
+use crate::metrics;
 use crate::report::Table;
 use crate::say;
 
@@ -174,7 +175,7 @@ pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<(String, f64)> {
     let folds = || folds.iter().map(|(_, fold)| fold);
     let all = |of: fn(&Unseen) -> f64| -> Vec<f64> { folds().map(of).collect() };
     let accuracy = Folds::of(all(|fold| fold.accuracy), all(|fold| fold.threshold));
-    let mean = |of: fn(&Unseen) -> f64| all(of).iter().sum::<f64>() / folds().count() as f64;
+    let mean = |of: fn(&Unseen) -> f64| metrics::mean(&all(of));
     let dist: Vec<f64> = folds().flat_map(|fold| fold.dist.iter().copied()).collect();
     let same: Vec<bool> = folds().flat_map(|fold| fold.same.iter().copied()).collect();
     let mut scores = vec![
@@ -203,7 +204,7 @@ pub fn says_of_folds(folds: &[(String, Unseen)]) -> String {
 
 /// What the networks of some folds reached, a row each under its name.
 pub fn fold_table(folds: &[(String, Unseen)]) -> Table {
-    let head = ["fold", "people / images", "accuracy", "threshold", "AUC", "EER", "VAL", "FAR"].map(String::from);
+    let head = ["fold", "people / images", "accuracy", "threshold", "AUC", "EER", "VAL", "FAR"];
     let row = |(name, fold): &(String, Unseen)| {
         let percent = |x: f64| format!("{:.2}", 100. * x);
         let number = |x: f64| format!("{x:.4}");
@@ -212,5 +213,5 @@ pub fn fold_table(folds: &[(String, Unseen)]) -> Table {
         let rates = [number(fold.auc), number(fold.eer), percent(fold.val), number(fold.far)];
         [vec![name.clone(), trained, accuracy, threshold], rates.to_vec()].concat()
     };
-    Table { head: head.to_vec(), rows: folds.iter().map(row).collect() }
+    Table::new(head, folds.iter().map(row))
 }

@@ -266,7 +266,7 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         let same = if distances[i] < cut { "yes" } else { "no" };
         vec![(rank + 1).to_string(), line(name(i)), format!("{:.3}", distances[i]), same.to_string()]
     };
-    let head = ["", "photo", "distance", "same person"].map(String::from).to_vec();
+    let head = ["", "photo", "distance", "same person"];
     let says = format!(
         "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).{}",
         say::count(order.len(), "photo"),
@@ -275,7 +275,7 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         rows.left_out()
     );
     print(&says)?;
-    print(Table { head, rows: nearest.iter().enumerate().map(cell).collect() })?;
+    print(Table::new(head, nearest.iter().enumerate().map(cell)))?;
     let tiles = |of: &mut dyn Iterator<Item = (usize, String, Frame)>| {
         of.map(|(row, caption, frame)| tile(&rows.photos[row], caption, frame)).collect::<Result<Vec<_>>>()
     };

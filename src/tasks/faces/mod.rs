@@ -13,7 +13,7 @@ use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits_shared};
 use crate::metrics::verification::{self, Folds, ValAtFar};
-use crate::metrics::{clustering, recognition};
+use crate::metrics::{clustering, mean, recognition};
 use crate::real::{index, numbers};
 use crate::say::count;
 
@@ -77,7 +77,7 @@ impl JudgedPairs {
 
     /// The mean of the folds' thresholds.
     pub fn threshold(&self) -> f64 {
-        self.folds.threshold.iter().sum::<f64>() / self.folds.threshold.len() as f64
+        mean(&self.folds.threshold)
     }
 }
 

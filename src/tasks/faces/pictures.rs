@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::{Clusters, FaceScores, JudgedPairs, fold_of, rates};
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet};
+use crate::metrics::mean;
 use crate::metrics::verification::{self, RocPoint};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 use crate::say::count;
@@ -44,7 +45,7 @@ fn curves(report: &mut Report, judged: &JudgedPairs, far: f64) {
         val.thresholds.iter().copied().filter(|t| t.is_finite()).collect()
     };
     if let Some(finite) = judged.val.as_ref().ok().map(finite).filter(|finite| !finite.is_empty()) {
-        points.push((format!("FAR {far}"), finite.iter().sum::<f64>() / finite.len() as f64));
+        points.push((format!("FAR {far}"), mean(&finite)));
     }
     let cross = |(name, threshold): &(String, f64)| {
         let (x, y) = rates(dist, same, *threshold);
@@ -74,10 +75,7 @@ fn curves(report: &mut Report, judged: &JudgedPairs, far: f64) {
     report.table(
         "Operating points",
         "Rates over all pairs at one threshold.",
-        &Table {
-            head: ["point", "threshold", "FAR", "VAL"].map(String::from).to_vec(),
-            rows: points.iter().map(row).collect(),
-        },
+        &Table::new(["point", "threshold", "FAR", "VAL"], points.iter().map(row)),
     );
     let of = |kind: bool| dist.iter().zip(same).filter(|(_, same)| **same == kind).map(|(d, _)| *d).collect();
     report.histogram(

@@ -237,14 +237,9 @@ impl JudgedLabels {
         let row = |name: &str, values: &[f64]| {
             [name.to_string()].into_iter().chain(values.iter().map(|value| format!("{:.2}", 100. * value))).collect()
         };
-        let decisions = Table {
-            head: ["decision"].into_iter().chain(MEASURES).map(String::from).collect(),
-            rows: Way::ALL.iter().zip(&self.decided).map(|(way, values)| row(way.name(), values)).collect(),
-        };
-        let ranking = Table {
-            head: vec!["ranking".into(), "%".into()],
-            rows: self.ranking.iter().map(|(name, value)| row(name, &[*value])).collect(),
-        };
+        let decided = Way::ALL.iter().zip(&self.decided).map(|(way, values)| row(way.name(), values));
+        let decisions = Table::new(["decision"].into_iter().chain(MEASURES), decided);
+        let ranking = Table::new(["ranking", "%"], self.ranking.iter().map(|(name, value)| row(name, &[*value])));
         vec![("Decisions, in per cent".into(), decisions), ("Before any decision".into(), ranking)]
     }
 

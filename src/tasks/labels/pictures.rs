@@ -49,8 +49,7 @@ fn by_label(report: &mut Report, set: &LabelSet, test: &Outputs, predicted: &Ten
             .collect()
     };
     let head = ["label", "true", "decided", "F1 %", "precision %", "recall %", "AP (step) %"];
-    let table = Table { head: head.map(String::from).to_vec(), rows: (0..gold.len()).map(row).collect() };
-    report.table("By label, in numbers", "", &table);
+    report.table("By label, in numbers", "", &Table::new(head, (0..gold.len()).map(row)));
 }
 
 fn thresholds(report: &mut Report, test: &Outputs) {
@@ -127,10 +126,7 @@ fn counts(report: &mut Report, test: &Outputs, most: usize) {
     report.table(
         "What the count head says",
         "Test items by their true number of labels (rows) and the number that the count head says (columns).",
-        &Table {
-            head: ["true labels".to_string()].into_iter().chain((1..=most).map(last)).collect(),
-            rows: seen.iter().map(row).collect(),
-        },
+        &Table::new(["true labels".to_string()].into_iter().chain((1..=most).map(last)), seen.iter().map(row)),
     );
     report.lines(
         "Certainty of the count head",

@@ -98,7 +98,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let mut given: Vec<usize> = (0..classes.len()).filter(|&k| each[k] > 0).collect();
     given.sort_by_key(|&k| std::cmp::Reverse(each[k]));
     let row = |&k: &usize| vec![classes[k].clone(), each[k].to_string()];
-    let table = Table { head: vec!["label".into(), "photos".into()], rows: given.iter().map(row).collect() };
+    let table = Table::new(["label", "photos"], given.iter().map(row));
     let shown = tags.len().min(PICTURES);
     let strip = |i: usize| {
         let row = i * tags.len() / shown;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Ranked, SkillData, Taken, VideoScores, by_split};
+use crate::metrics::mean;
 use crate::outputs::write_json;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
@@ -27,10 +28,7 @@ pub fn ranking(names: &[String], ranked: &[Ranked], splits: usize) -> Table {
             .chain(splits)
             .collect()
     };
-    Table {
-        head: head.chain((1..=splits).map(|k| format!("split {k}"))).collect(),
-        rows: ranked.iter().enumerate().map(row).collect(),
-    }
+    Table::new(head.chain((1..=splits).map(|k| format!("split {k}"))), ranked.iter().enumerate().map(row))
 }
 
 /// What is written where a ranking goes to a file.
@@ -141,18 +139,15 @@ fn show(report: &mut Report, data: &SkillData, scored: &VideoScores, alpha: f64,
         let share = if all == 0 { "–".into() } else { format!("{:.1}", 100. * right as f64 / all as f64) };
         vec![(n + 1).to_string(), all.to_string(), (all - right).to_string(), share]
     };
-    let head = ["separation", "test pairs", "errors", "accuracy %"].map(String::from).to_vec();
-    let rows = scored.by_separation(set, alpha).into_iter().enumerate().map(row).collect();
+    let head = ["separation", "test pairs", "errors", "accuracy %"];
+    let table = Table::new(head, scored.by_separation(set, alpha).into_iter().enumerate().map(row));
     let note = "Separation: the length of the longest path from the better to the worse video.";
-    report.table("Errors by separation", note, &Table { head, rows });
+    report.table("Errors by separation", note, &table);
     Ok(())
 }
 
 /// The scores of a video's snippets over the share of it that is past, each the mean of five neighbours.
 fn over_time(snippets: &[f64]) -> Vec<(f64, f64)> {
-    let smooth = |i: usize| {
-        let near = &snippets[i.saturating_sub(2)..(i + 3).min(snippets.len())];
-        near.iter().sum::<f64>() / near.len() as f64
-    };
+    let smooth = |i: usize| mean(&snippets[i.saturating_sub(2)..(i + 3).min(snippets.len())]);
     (0..snippets.len()).map(|i| ((i as f64 + 0.5) / snippets.len() as f64, smooth(i))).collect()
 }

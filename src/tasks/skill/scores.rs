@@ -8,7 +8,7 @@ use tch::Kind;
 use super::{Material, Part};
 use crate::datasets::skills::SkillSet;
 use crate::loader::Loader;
-use crate::metrics::pairwise;
+use crate::metrics::{mean, mean_and_spread, pairwise};
 use crate::models::{Network, hold_weights};
 use crate::report::Table;
 use crate::run::Run;
@@ -78,10 +78,6 @@ pub fn mean_of(scores: &[f64], count: usize, taken: Taken, video: usize) -> f64 
         }
     };
     sum / count.max(1) as f64
-}
-
-fn mean(scores: &[f64]) -> f64 {
-    scores.iter().sum::<f64>() / scores.len() as f64
 }
 
 /// Means of a video's scores over `n` uniform splits of them.
@@ -186,10 +182,9 @@ impl VideoScores {
         let mut all = Vec::new();
         for (place, fold) in self.folds().enumerate() {
             let (f, snippets) = (self.f(place, alpha), self.snippets(place..place + 1, alpha));
-            let centre = mean(&f);
-            let deviation = (f.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / f.len() as f64).sqrt().max(1e-12);
+            let (centre, deviation) = mean_and_spread(&f);
             all.extend(set.folds[fold].held.iter().map(|&video| {
-                let scaled = |x: f64| (x - centre) / deviation;
+                let scaled = |x: f64| (x - centre) / deviation.max(1e-12);
                 let snippets = snippets[video].iter().map(|&x| scaled(x)).collect();
                 Ranked { video, score: scaled(f[video]), snippets }
             }));
