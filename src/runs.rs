@@ -18,7 +18,7 @@ use crate::results::Results;
 use crate::run::board::now;
 use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
-use crate::run::folder::{REPORT, RESULTS, written};
+use crate::run::folder::{REPORT, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
 use crate::say::{answer, foreign, moment, note, print, span};

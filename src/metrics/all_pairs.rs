@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor};
 
-use super::shared::{Alone, Others};
 use super::mean;
+use super::shared::{Alone, Others};
 use super::verification::{RocPoint, allowed, area, standard_error};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;

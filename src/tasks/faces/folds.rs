@@ -12,9 +12,9 @@ use tch::Tensor;
 use super::{distances, rates};
 use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::datasets::{Photo, persons};
+use crate::metrics;
 use crate::metrics::all_pairs::AllPairs;
 use crate::metrics::verification::{self, Folds};
-use crate::metrics;
 use crate::report::Table;
 use crate::say;
 

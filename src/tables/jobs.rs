@@ -1,28 +1,17 @@
-//! `reproduce` of several runs: a table of the paper, or one run over seeds and splits. Every cell is a run in a folder of
-//! its own, which resumes as any run does.
+//! Which runs a table has: the rows, columns, seeds and splits that are asked for, each run with its flags and its folder.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::device::machine::Machine;
+use super::scorable;
 use crate::hyper::{self, All, FlagValues, Heading, Hyper, Typed};
-use crate::needs::{self, Planned};
-use crate::paper::{self, Paper};
-use crate::report::{Report, Table};
-use crate::run::checkpoint;
+use crate::paper::Paper;
 use crate::run::config::typed_as;
-use crate::run::folder::{BEFORE, NEWEST, REPORT};
-use crate::say::{answer, count, note, one_line, print, say};
-use crate::study::{self, Grid, Sheet, Study, Variant};
-use crate::{files, outputs};
-
-/// Refuses flags of scoring that do not go with a run of `h`.
-pub(crate) fn scorable<P: Paper>(h: &P::Hyper, how: &P::Scoring, typed: &FlagValues, whose: Typed) -> Result<()> {
-    hyper::refuse_idle(h, typed, whose).and_then(|()| P::check_scoring(h, how)).map_err(hyper::usage)
-}
+use crate::say::one_line;
+use crate::study::{self, Study, Variant};
 
 /// What the command line asks of a study.
 #[derive(Debug, Clone)]
@@ -36,34 +25,6 @@ pub(crate) struct Wish {
     pub plan: bool,
 }
 
-/// One row: the run of the command line, over seeds and splits.
-pub(crate) fn one<P: Paper>(wish: &Wish, machine: &Machine) -> Result<()> {
-    let title = "Mean ± standard deviation over seeds and splits";
-    let study = Study { name: "runs", title, rows: &[("ours", hyper::as_usual, &[])], ..Study::PLAIN };
-    grid::<P>(&study, wish, machine)
-}
-
-/// The seeds or splits of a list: numbers, ranges as 1-10, other words as they are.
-fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
-    const MOST: usize = 1000;
-    ensure!(!list.contains(';'), hyper::usage(anyhow!("--{flag} {list}: put commas between, as 1,2,5-9")));
-    let mut all = Vec::new();
-    for part in list.split(',') {
-        match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
-            Some((Ok(from), Ok(to))) if from > 0 && from <= to && to - from < MOST => {
-                all.extend((from..=to).map(|number| number.to_string()));
-            }
-            Some(_) => return Err(hyper::usage(anyhow!("--{flag} {part}: say a range as 1-10"))),
-            // 01 is 1.
-            None => all.push(part.parse::<u64>().map_or_else(|_| part.to_string(), |number| number.to_string())),
-        }
-    }
-    match (1..all.len()).find(|&i| all[..i].contains(&all[i])) {
-        Some(i) => Err(hyper::usage(anyhow!("--{flag}: {} comes twice", all[i]))),
-        None => Ok(all),
-    }
-}
-
 /// The flags of a cell, of training and of scoring.
 type Cell<P> = (All<<P as Paper>::Hyper>, <P as Paper>::Scoring);
 
@@ -71,35 +32,35 @@ type Cell<P> = (All<<P as Paper>::Hyper>, <P as Paper>::Scoring);
 type Side<P> = Variant<<P as Paper>::Hyper, <P as Paper>::Scoring>;
 
 /// A study as the command line asks for it.
-struct Asked<'a, P: Paper> {
+pub(super) struct Asked<'a, P: Paper> {
     study: &'a Study<P::Hyper, P::Scoring>,
     wish: &'a Wish,
-    rows: Vec<Side<P>>,
-    columns: Vec<Side<P>>,
+    pub rows: Vec<Side<P>>,
+    pub columns: Vec<Side<P>>,
     /// The flags of all cells with nothing typed, a row after the other.
-    flags: Vec<FlagValues>,
+    pub flags: Vec<FlagValues>,
     /// The flags that rows and columns set.
     through: Vec<String>,
     /// The flags of columns that go through data sets. Each such column is a table of its own, and lies in that table's folder.
-    apart: Vec<String>,
+    pub apart: Vec<String>,
 }
 
 /// A run of a study.
-struct Job<P: Paper> {
+pub(super) struct Job<P: Paper> {
     /// Among the rows that are wanted.
-    place: usize,
-    column: usize,
+    pub place: usize,
+    pub column: usize,
     /// Its row and column.
-    words: String,
-    split: Option<String>,
-    h: All<P::Hyper>,
-    scoring: P::Scoring,
+    pub words: String,
+    pub split: Option<String>,
+    pub h: All<P::Hyper>,
+    pub scoring: P::Scoring,
     /// The run's folder.
-    at: PathBuf,
+    pub at: PathBuf,
     /// That of its scores.
-    into: PathBuf,
+    pub into: PathBuf,
     /// What it lacks to be begun, where a plan alone is wanted.
-    lacks: Option<String>,
+    pub lacks: Option<String>,
 }
 
 /// The first refusal, where every cell refuses.
@@ -116,7 +77,7 @@ fn both(cell: &(impl serde::Serialize, impl serde::Serialize)) -> FlagValues {
 
 impl<'a, P: Paper> Asked<'a, P> {
     /// What the study goes through may not be typed.
-    fn new(study: &'a Study<P::Hyper, P::Scoring>, wish: &'a Wish) -> Result<Asked<'a, P>> {
+    pub fn new(study: &'a Study<P::Hyper, P::Scoring>, wish: &'a Wish) -> Result<Asked<'a, P>> {
         let nothing = [("", hyper::as_usual::<P::Hyper, P::Scoring> as hyper::Sets<_, _>)];
         let columns = if study.columns.is_empty() { nothing.to_vec() } else { study.columns.to_vec() };
         let mut asked =
@@ -145,7 +106,7 @@ impl<'a, P: Paper> Asked<'a, P> {
     }
 
     /// The folder of the table where these flags are typed.
-    fn folder(&self, typed: &FlagValues) -> PathBuf {
+    pub fn folder(&self, typed: &FlagValues) -> PathBuf {
         let data = typed.get("data").or_else(|| self.flags[0].get("data").filter(|_| self.apart.is_empty()));
         let table = (!self.study.sheets.is_empty()).then(|| format!("table-{}", self.study.name));
         let name = table.into_iter().chain(data.map(|data| hyper::data_name(&typed_as(data))));
@@ -166,7 +127,7 @@ impl<'a, P: Paper> Asked<'a, P> {
     }
 
     /// The rows that are wanted, by number, name, or the value that they set.
-    fn wanted(&self) -> Result<Vec<usize>> {
+    pub fn wanted(&self) -> Result<Vec<usize>> {
         let names: Vec<String> = self.rows.iter().map(|row| study::slug(row.0)).collect();
         let mut rows = BTreeSet::new();
         for name in &self.wish.only {
@@ -184,7 +145,7 @@ impl<'a, P: Paper> Asked<'a, P> {
     }
 
     /// Refuses, before hours of training, what none of these rows looks at.
-    fn refuse_idle(&self, rows: &[usize]) -> Result<()> {
+    pub fn refuse_idle(&self, rows: &[usize]) -> Result<()> {
         let of = |(row, column)| self.cell(row, column, &self.wish.typed);
         let typed: Vec<Cell<P>> =
             self.pairs(rows.iter().copied()).into_iter().map(of).collect::<Result<_>>().map_err(hyper::usage)?;
@@ -196,7 +157,7 @@ impl<'a, P: Paper> Asked<'a, P> {
     }
 
     /// All runs of some rows; the flags of each are known to be sound before the first one trains.
-    fn jobs(&self, rows: &[usize], seeds: &[Option<u64>], splits: &[Option<String>]) -> Result<Vec<Job<P>>> {
+    pub fn jobs(&self, rows: &[usize], seeds: &[Option<u64>], splits: &[Option<String>]) -> Result<Vec<Job<P>>> {
         let scoring = hyper::flags(&hyper::blank::<P::Scoring>()?);
         let (viewed, trained): (Vec<String>, Vec<String>) =
             hyper::varied(&self.flags).into_iter().partition(|flag| scoring.contains_key(flag));
@@ -269,8 +230,29 @@ impl<'a, P: Paper> Asked<'a, P> {
     }
 }
 
+/// The seeds or splits of a list: numbers, ranges as 1-10, other words as they are.
+fn listed(flag: &str, list: &str) -> Result<Vec<String>> {
+    const MOST: usize = 1000;
+    ensure!(!list.contains(';'), hyper::usage(anyhow!("--{flag} {list}: put commas between, as 1,2,5-9")));
+    let mut all = Vec::new();
+    for part in list.split(',') {
+        match part.split_once('-').map(|(from, to)| (from.parse::<usize>(), to.parse::<usize>())) {
+            Some((Ok(from), Ok(to))) if from > 0 && from <= to && to - from < MOST => {
+                all.extend((from..=to).map(|number| number.to_string()));
+            }
+            Some(_) => return Err(hyper::usage(anyhow!("--{flag} {part}: say a range as 1-10"))),
+            // 01 is 1.
+            None => all.push(part.parse::<u64>().map_or_else(|_| part.to_string(), |number| number.to_string())),
+        }
+    }
+    match (1..all.len()).find(|&i| all[..i].contains(&all[i])) {
+        Some(i) => Err(hyper::usage(anyhow!("--{flag}: {} comes twice", all[i]))),
+        None => Ok(all),
+    }
+}
+
 /// The seeds that are asked for; None is that of the flags.
-fn seeds(wish: &Wish) -> Result<Vec<Option<u64>>> {
+pub(super) fn seeds(wish: &Wish) -> Result<Vec<Option<u64>>> {
     let Some(list) = &wish.seeds else { return Ok(vec![None]) };
     let number =
         |seed: &String| seed.parse().map(Some).map_err(|_| hyper::usage(anyhow!("--seeds {seed}: say a number")));
@@ -278,7 +260,7 @@ fn seeds(wish: &Wish) -> Result<Vec<Option<u64>>> {
 }
 
 /// The splits that are asked for; None is that of the flags.
-fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
+pub(super) fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
     let Some(list) = &wish.splits else { return Ok(vec![None]) };
     let known = hyper::under::<H>(Heading::Data).contains(&"split".to_string());
     ensure!(known, hyper::usage(anyhow!("--splits: these data have one split: leave it out")));
@@ -290,161 +272,4 @@ fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
         taken.map_err(hyper::usage)?;
     }
     Ok(list.into_iter().map(Some).collect())
-}
-
-/// The table `name` of the paper.
-pub(crate) fn named<P: Paper>(name: &str, wish: &Wish, machine: &Machine) -> Result<()> {
-    let of = || P::STUDIES.iter().filter(|study| study.name == name);
-    match of().find(|study| Asked::<P>::new(study, wish).is_ok()).or(of().next_back()) {
-        Some(study) => grid::<P>(study, wish, machine),
-        None => {
-            let mut known: Vec<&str> = P::STUDIES.iter().map(|study| study.name).collect();
-            known.dedup();
-            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-            Err(hyper::usage(anyhow!("--table {name}: this paper has {known}")))
-        }
-    }
-}
-
-/// Leaves out the columns whose data set's folder is not here, and says why. The data of the others are opened once, and what
-/// they start from is looked for, before the first one trains.
-///
-/// # Errors
-/// Where data or a start cannot be used, and where no column is left.
-fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeMap<&'static str, String>> {
-    let (mut absent, mut opened) = (BTreeMap::new(), HashSet::new());
-    let gone = |h: &All<P::Hyper>| {
-        let data = hyper::flags(h).get("data").map_or(String::new(), typed_as);
-        !asked.apart.is_empty() && data != "drawn" && !Path::new(&data).exists()
-    };
-    let none_left = jobs.iter().all(|job| gone(&job.h));
-    for Job { column, h, at, .. } in &*jobs {
-        let data: Vec<String> =
-            hyper::under::<P::Hyper>(Heading::Data).iter().map(|flag| hyper::shown(h, flag)).collect();
-        let start = P::start(&h.own);
-        // One set is opened once, whatever is trained on it.
-        if opened.insert((data, h.usual.seed, start.as_ref().ok().cloned())) {
-            match P::open(&h.own, h.usual.seed) {
-                Err(error) if gone(h) && !none_left => {
-                    absent.entry(asked.columns[*column].0).or_insert(one_line(&error));
-                }
-                opened => drop(opened?),
-            }
-        }
-        if !gone(h) && !checkpoint::exists(at) {
-            start?;
-        }
-    }
-    absent.iter().for_each(|(column, why)| note(format!("{column} stays empty: {why}")));
-    jobs.retain(|job| !gone(&job.h));
-    Ok(absent)
-}
-
-/// Trains, scores and prints all cells.
-fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
-    let (seeds, splits, asked) = (seeds(wish)?, splits::<P::Hyper>(wish)?, Asked::<P>::new(study, wish)?);
-    let rows = asked.wanted()?;
-    asked.refuse_idle(&rows)?;
-    let data = wish.typed.get("data").or_else(|| asked.flags[0].get("data")).map_or(String::new(), typed_as);
-    let data = match !asked.apart.is_empty() {
-        true => asked.columns.iter().map(|column| column.0).collect::<Vec<_>>().join(", "),
-        false => hyper::data_name(&data),
-    };
-    let root = asked.folder(&wish.typed);
-    let path = root.join("table.json");
-    let page = format!("{}: {}", P::NAME, study.title);
-    if !wish.plan {
-        let run = ["config.json", NEWEST, BEFORE].iter().find(|name| root.join(name).exists());
-        ensure!(
-            run.is_none(),
-            "{} holds a run, and this makes a folder of runs: name another with --run",
-            root.display()
-        );
-        outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page)).context("--run")?;
-    }
-    let mut jobs = asked.jobs(&rows, &seeds, &splits)?;
-    if wish.plan {
-        let planned = |job| {
-            let Job { words, at, h, lacks, .. }: &Job<P> = job;
-            Planned { words, at, h, lacks: lacks.as_deref() }
-        };
-        return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
-    }
-    let absent = left_out::<P>(&mut jobs, &asked)?;
-    // Its runs may lie in folders of their data's own tables.
-    std::fs::create_dir_all(&root).map_err(|error| files::cannot(&root, error))?;
-    let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
-    let mut grid = Grid {
-        rows: rows.iter().map(|&r| asked.rows[r].0.to_string()).collect(),
-        cells: vec![vec![Vec::new(); asked.columns.len()]; rows.len()],
-    };
-    let mut claimed = vec![Vec::new(); rows.len()];
-    for Job { place, column, words, split, h, scoring, at, into, .. } in &jobs {
-        say(format!("{words}: {}", at.display()));
-        let run = paper::run_of(h, machine.clone());
-        let data = paper::opened_data::<P>(h, machine, Some(at))?;
-        paper::train::<P>(h, &data, at, &run)?;
-        let (results, _) = paper::scored::<P>(at, &run, &data, into, scoring)?;
-        reasons.extend(results.not_comparable_because.clone().filter(|why| !reasons.contains(why)));
-        let new: Vec<_> = results.departures.iter().filter(|text| !departures.contains(text)).cloned().collect();
-        departures.extend(new);
-        cells.push(json!({
-            "row": grid.rows[*place], "column": asked.columns[*column].0, "seed": h.usual.seed, "split": split,
-            "run": at.display().to_string(), "flags": hyper::flags(h), "departures": results.departures,
-            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<FlagValues>(),
-        }));
-        let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
-        claimed[*place].extend(fair.map(|claim| (*column, claim.score, claim.paper)));
-        grid.cells[*place][*column].push(results.scores);
-    }
-
-    let splits = wish.splits.as_ref().map_or(String::new(), |_| format!(", {}", count(splits.len(), "split")));
-    let from = wish.typed.get("start").map_or(String::new(), |run| format!(", fine-tuned from {}", typed_as(run)));
-    let title = format!("{} on {data}{from}{splits}, {}", study.title, count(seeds.len(), "seed"));
-    let of = |sheet: &'static Sheet| {
-        (sheet.title.to_string(), study::sheet_table(sheet, study, (&grid, &claimed), &rows), Some(sheet))
-    };
-    let mut tables: Vec<(String, Table, Option<&Sheet>)> = study.sheets.iter().map(of).collect();
-    if tables.is_empty() {
-        tables.push(("Scores".into(), study::spread_table(&grid), None));
-    }
-    let said = asked.columns.iter().enumerate().flat_map(|(c, &(column, _))| {
-        let before = if column.is_empty() { String::new() } else { format!("{column}: ") };
-        (study.says)(&grid.column(c)).into_iter().map(move |text| before.clone() + &text)
-    });
-    let said: Vec<String> = said.collect();
-    print(&title)?;
-    tables.iter().try_for_each(|(title, table, _)| print(format!("{title}\n{table}")))?;
-    said.iter().try_for_each(print)?;
-    let why = reasons.join("; ");
-    if !why.is_empty() {
-        print(format!("Not comparable with the paper: {why}."))?;
-    }
-    let value = json!({
-        "title": title, "cells": cells, "says": said, "absent": absent,
-        "not_comparable_because": reasons, "departures": departures,
-    });
-    outputs::write_json(&path, "table", &value)?;
-    answer(&value)?;
-    let mut report = Report::new(&page, P::CITATION);
-    report.facts(&[("data".into(), data), ("device".into(), machine.name.clone())]);
-    let why = if why.is_empty() { why } else { format!("Not comparable: {why}.") };
-    for (title, table, sheet) in &tables {
-        report.table(title, &why, table);
-        if let Some(sheet) = sheet.filter(|sheet| sheet.bars) {
-            let line = "The thin line is a standard deviation to either side.";
-            report.bars(&format!("{title}, drawn"), line, "", &grid.rows, &study::bars(sheet, &grid));
-        }
-    }
-    report.list("What came out", &said);
-    let absent: Vec<String> = absent.iter().map(|(column, why)| format!("{column}: {why}")).collect();
-    if !absent.is_empty() {
-        report.list("Columns that stay empty", &absent);
-    }
-    report.list("Departures from the paper", &departures);
-    report.write(&root.join(REPORT))?;
-    print(format!("results: {}", path.display()))?;
-    print(format!("report:  {}", root.join(REPORT).display()))?;
-    // The last row is what a user takes along.
-    jobs.last().map_or(Ok(()), |job| paper::exported::<P>(&job.at, machine, &job.scoring))
 }
