@@ -1,19 +1,23 @@
 """How training scales over processes: what is measured on this machine, and what arithmetic predicts for GPUs.
 
     python tests/benches/scaling.py measure [--binary target/release/facenet] [--threads 1]
-    python tests/benches/scaling.py losses --work target/release/deps/work-... [--threads 1] [--rows 8192,16384]
-    python tests/benches/scaling.py evaluation --work target/release/deps/work-... [--threads 1]
+    python tests/benches/scaling.py losses [--threads 1] [--rows 8192,16384] [--json FILE] [--work BINARY]
+    python tests/benches/scaling.py evaluation [--threads 1] [--json FILE] [--work BINARY]
     python tests/benches/scaling.py predict [--rate IMAGES_PER_SECOND]
 
-`losses` measures losses of many rows whose anchors 1, 2 and 4 processes share, `evaluation` parts of evaluations. `measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
+`losses` measures losses of many rows whose anchors 1, 2 and 4 processes share, `evaluation` parts of evaluations: of the
+newest target/release/deps/work-*, which `cargo bench --bench work --no-run` builds, or of --work. `--json` writes the rows
+too; both verbs may share a file. `measure` trains facenet's small network on drawn faces as 1, 2 and 4 processes on 127.0.0.1 and prints step times and the bytes
 that crossed the loopback device beside those that the formula gives. `predict` prints the tables of papers/scaling.md.
 """
 
 import argparse
+import datetime
 import json
 import math
 import os
 import pathlib
+import platform
 import socket
 import subprocess
 import tempfile
@@ -94,31 +98,61 @@ def measure(args):
         print(f"| {processes} | {seconds:.3f} | {rows[0][1] / seconds:.2f} | {measured:.2f} | {processes * each / 1e6:.2f} |")
 
 
-def by_all(work, job, rounds, threads):
-    """For 1, 2 and 4 processes the cells of a row: how many, seconds of the slowest, against one, memory of the largest."""
+def newest():
+    """The benchmark's newest binary, as scripts/bench finds it."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    found = [path for path in (root / "target/release/deps").glob("work-*") if path.is_file() and os.access(path, os.X_OK)]
+    if not found:
+        raise SystemExit("scaling: no target/release/deps/work-*: type cargo bench --bench work --no-run, or name the binary with --work")
+    return str(max(found, key=lambda path: path.stat().st_mtime))
+
+
+def by_all(args, job, rounds):
+    """Rows for 1, 2 and 4 processes: seconds of the slowest, against one, memory of the largest."""
     alone = None
     for processes in (1, 2, 4):
         with tempfile.TemporaryDirectory() as folder:
-            said = together([work, job, str(rounds)], processes, threads, {"RANKLE_BENCH": folder})
+            said = together([args.work, job, str(rounds)], processes, args.threads, {"RANKLE_BENCH": folder})
         found = [json.loads(out.splitlines()[-1]) for out in said]
         seconds, memory = max(of["seconds"] for of in found), max(of["memory_kib"] for of in found) / 1024
         alone = alone or seconds
-        yield f"{processes} | {seconds:.2f} | {alone / seconds:.2f} | {memory:.0f} |"
+        yield {"processes": processes, "seconds": seconds, "against_one": alone / seconds, "mib": memory}
+
+
+def cells(row):
+    return f"{row['processes']} | {row['seconds']:.2f} | {row['against_one']:.2f} | {row['mib']:.0f} |"
+
+
+def keep(args, rows):
+    """Writes the rows so far into the file of --json, beside those of the other verb."""
+    if not args.json:
+        return
+    cpu = pathlib.Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    before = json.loads(args.json.read_text()) if args.json.exists() else {}
+    about = {"date": datetime.date.today().isoformat(), "processor": names[0] if names else platform.processor(), "threads": args.threads}
+    args.json.write_text(json.dumps({**before, **about, args.verb: rows}, indent=1) + "\n")
 
 
 def losses(args):
+    args.work, done = args.work or newest(), []
     print("| loss | rows | processes | s | against one | MiB a process above its inputs |\n|---|---|---|---|---|---|")
     for kind in ("batch-hard", "batch-all", "semi-hard", "lifted"):
         for rows in args.rows.split(","):
-            for cells in by_all(args.work, f"blocks-{kind}-{rows}", 3, args.threads):
-                print(f"| {kind} | {int(rows):,} | {cells}", flush=True)
+            for row in by_all(args, f"blocks-{kind}-{rows}", 3):
+                print(f"| {kind} | {int(rows):,} | {cells(row)}", flush=True)
+                done.append({"loss": kind, "rows": int(rows), **row})
+                keep(args, done)
 
 
 def evaluation(args):
+    args.work, done = args.work or newest(), []
     print("| part | processes | s | against one | MiB a process above its inputs |\n|---|---|---|---|---|")
     for part, what in PARTS.items():
-        for cells in by_all(args.work, f"judge-{part}", 1, args.threads):
-            print(f"| {what} | {cells}", flush=True)
+        for row in by_all(args, f"judge-{part}", 1):
+            print(f"| {what} | {cells(row)}", flush=True)
+            done.append({"part": what, **row})
+            keep(args, done)
 
 
 # ---- predicted ------------------------------------------------------------------------------------------------------
@@ -133,53 +167,52 @@ def step_bytes(weights, batch, width, processes):
     return ring + gather
 
 
-# Assumed, not measured here: what a machine of eight H100s is sold with. `rate` is images/s of forward and backward on one GPU.
+# Assumed, not measured: what a machine of eight H100s is sold with.
 NODE = 8
 WITHIN, BETWEEN = 300e9, 45e9  # bytes/s a GPU: NVLink's and a 400 Gb/s adapter's, less a tenth and a half of protocol
 LATENCY = 8e-6  # s a hop of a collective
-MEMORY_SPEED = 2.6e12  # bytes/s that a memory-bound kernel reaches
-PRODUCT = 50e12  # f32 operations/s of the distance products without TF32
-# Bytes of live tensors and passes over memory that the semi-hard loss needs an entry of the [B, B] matrix: distances, sorted
-# values with their int64 order, three int64 tables of bisection, masks, weights (counted in src/mining/triplets.rs and
-# src/losses/triplet.rs).
-LIVE, TRAFFIC = 50, 260
+# Measured on one H200 (tests/benches/results): images/s of NN2's training in bf16 as one graph, in batches of 200; seconds an
+# entry of the [B, B] matrix of the semi-hard loss, from 16.7 ms at 8,192 rows, and what its launches take at least, however
+# small the share; bytes of live tensors an entry, from 3,305 MiB. The loss is of the code before it went by blocks.
+RATE = 4478.0
+ENTRY, LAUNCHES = 16.7e-3 / 8192**2, 1.5e-3
+LIVE = 51
 AT_ONCE = 1 << 24  # numbers of a block of the matrix: src/losses/cpu/mod.rs
+BUCKET = 25 * 2**20  # bytes of gradients that travel together
 
 
-def loss_seconds(batch, width, gpus):
-    return ((TRAFFIC * batch**2) / MEMORY_SPEED + 3 * 2 * batch**2 * width / PRODUCT) / gpus
-
-
-def predicted(weights, width, batch, rate, gpus):
-    share = batch / gpus
-    network = share / rate
-    backward = network * 2 / 3
+def predicted(weights, width, batch, rate, gpus, ring=False):
+    """Seconds of a step's parts. A gather has so many hops, a sum twice as many: log2 N in a tree, N - 1 in a ring."""
+    network = batch / gpus / rate
+    loss = max(ENTRY * batch**2 / gpus, LAUNCHES)
+    if gpus == 1:
+        return {"network": network, "gather": 0.0, "loss": loss, "exposed": 0.0, "step": network + loss}
     speed = WITHIN if gpus <= NODE else BETWEEN
-    hops = LATENCY * math.log2(max(gpus, 2)) if gpus > 1 else 0.0
-    ring = 2 * (gpus - 1) / gpus * 4 * weights / speed + hops if gpus > 1 else 0.0
-    # Of the embeddings, and the ring over their gradients.
-    gather = 3 * (gpus - 1) / gpus * 4 * batch * width / speed + 2 * hops if gpus > 1 else 0.0
-    # The last bucket of 25 MiB (or all there is) cannot hide behind the pass that made it.
-    tail = ring * min(1, 25 * 2**20 / (4 * weights)) if gpus > 1 else 0.0
-    hidden = max(ring - tail - backward, 0.0)
-    loss = loss_seconds(batch, width, gpus)
-    return {"network": network, "gather": gather, "loss": loss, "exposed": hidden + tail,
-            "step": network + gather + loss + hidden + tail}
+    hops = LATENCY * (gpus - 1 if ring else math.log2(gpus))
+    # Of the embeddings, and the sum of their gradients.
+    gather = 3 * (gpus - 1) / gpus * 4 * batch * width / speed + 3 * hops
+    # The last bucket (or all there is) cannot hide behind the pass that made it; the others hide behind the backward pass.
+    buckets = max(4 * weights / BUCKET, 1)
+    bucket = 2 * (gpus - 1) / gpus * 4 * weights / buckets / speed
+    others = bucket * (buckets - 1) + 2 * hops * (math.ceil(buckets) - 1)
+    exposed = bucket + 2 * hops + max(others - network * 2 / 3, 0.0)
+    return {"network": network, "gather": gather, "loss": loss, "exposed": exposed, "step": network + gather + loss + exposed}
 
 
 def predict(args):
     weights, width = 7_472_144, 128
     for batch in (1800, 65_536, 262_144):
         alone = predicted(weights, width, batch, args.rate, 1)["step"]
-        print(f"\n#### NN2, {batch:,} images a batch, {args.rate:g} images/s a GPU assumed\n")
-        print("| GPUs | images each | network, ms | embeddings and their gradients, ms | loss, ms | gradients not hidden, ms | step, ms | speed-up | efficiency | MB sent a GPU | loss's matrices, GB each |\n|---|---|---|---|---|---|---|---|---|---|---|")
+        print(f"\n### NN2, {batch:,} images a batch, {args.rate:,g} images/s a GPU\n")
+        print("| GPUs | images each | network, ms | embeddings and their gradients, ms | loss, ms | gradients not hidden, ms | step, ms | speed-up | efficiency | step by rings, ms | MB sent a GPU | loss's matrices, GB each |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
         for gpus in (1, 8, 64, 512, 4096):
             if batch < gpus:
                 continue
             t = predicted(weights, width, batch, args.rate, gpus)
+            rings = predicted(weights, width, batch, args.rate, gpus, ring=True)["step"]
             matrix = LIVE * min(batch**2 / gpus, max(AT_ONCE, batch))
-            print(f"| {gpus} | {batch / gpus:.1f} | {1e3 * t['network']:.1f} | {1e3 * t['gather']:.3f} | {1e3 * t['loss']:.1f} | {1e3 * t['exposed']:.2f} | {1e3 * t['step']:.1f} "
-                  f"| {alone / t['step']:.1f} | {100 * alone / t['step'] / gpus:.0f} % | {step_bytes(weights, batch, width, gpus) / 1e6:.1f} | {matrix / 1e9:.2f} |")
+            print(f"| {gpus} | {batch / gpus:.1f} | {1e3 * t['network']:.1f} | {1e3 * t['gather']:.2f} | {1e3 * t['loss']:.1f} | {1e3 * t['exposed']:.2f} | {1e3 * t['step']:.1f} "
+                  f"| {alone / t['step']:.1f} | {100 * alone / t['step'] / gpus:.0f} % | {1e3 * rings:.1f} | {step_bytes(weights, batch, width, gpus) / 1e6:.1f} | {matrix / 1e9:.2f} |")
 
 
 def main():
@@ -188,15 +221,15 @@ def main():
     measuring = verbs.add_parser("measure")
     measuring.add_argument("--binary", default="target/release/facenet")
     measuring.add_argument("--threads", type=int, default=1)
-    of_losses = verbs.add_parser("losses")
-    of_losses.add_argument("--work", required=True, help="the benchmark's binary, as scripts/bench builds it")
-    of_losses.add_argument("--threads", type=int, default=1)
-    of_losses.add_argument("--rows", default="8192,16384")
-    of_parts = verbs.add_parser("evaluation")
-    of_parts.add_argument("--work", required=True, help="as above")
-    of_parts.add_argument("--threads", type=int, default=1)
+    for verb in ("losses", "evaluation"):
+        shared = verbs.add_parser(verb)
+        shared.add_argument("--work", help="the benchmark's binary (default: the newest target/release/deps/work-*)")
+        shared.add_argument("--threads", type=int, default=1)
+        shared.add_argument("--json", type=pathlib.Path, help="a file that takes the rows too")
+        if verb == "losses":
+            shared.add_argument("--rows", default="8192,16384")
     predicting = verbs.add_parser("predict")
-    predicting.add_argument("--rate", type=float, default=1000.0, help="images/s that one GPU trains on")
+    predicting.add_argument("--rate", type=float, default=RATE, help="images/s that one GPU trains on")
     args = parser.parse_args()
     {"measure": measure, "losses": losses, "evaluation": evaluation, "predict": predict}[args.verb](args)
 
