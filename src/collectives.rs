@@ -23,6 +23,7 @@ use crate::metrics::Others;
 mod env;
 mod gradients;
 mod native;
+mod told;
 mod watch;
 
 pub use gradients::Gradients;
@@ -261,7 +262,10 @@ impl World {
         if self.0.is_none() {
             return Ok(());
         }
-        let own = serde_json::to_string(value)?;
+        // A hash of it: there may be millions of names in it.
+        let mut own = blake3::Hasher::new();
+        serde_json::to_writer(&mut own, value)?;
+        let own = own.finalize().to_hex().to_string();
         let leader: String = self.told(&own)?;
         // Everyone hears of it, so that nobody waits for the one that stops.
         let differs = self.sum(&Tensor::from_slice(&[i64::from(leader != own)]))?.int64_value(&[0]);
@@ -270,25 +274,6 @@ impl World {
         }
         ensure!(differs == 0, "{what}: not the same in {differs} of {} processes", self.size());
         Ok(())
-    }
-
-    /// What process 0 has to say: its `value`, everywhere.
-    ///
-    /// # Errors
-    /// Where another process is gone.
-    pub fn told<T: Serialize + for<'a> Deserialize<'a>>(&self, value: &T) -> Result<T> {
-        let text = serde_json::to_vec(value)?;
-        let Some(inner) = &self.0 else { return Ok(serde_json::from_slice(&text)?) };
-        let length = Tensor::from_slice(&[text.len() as i64]).to_device(inner.device);
-        inner.group.broadcast(&length).map_err(|error| watch::lost(&error))?;
-        let length = length.int64_value(&[0]);
-        let bytes = if self.leads() {
-            Tensor::from_slice(&text).to_device(inner.device)
-        } else {
-            Tensor::zeros([length], (Kind::Uint8, inner.device))
-        };
-        inner.group.broadcast(&bytes).map_err(|error| watch::lost(&error))?;
-        Ok(serde_json::from_slice(&Vec::<u8>::try_from(bytes.to_device(Device::Cpu))?)?)
     }
 
     /// Process 0's named tensors, everywhere; those of the others are not looked at. They come back on the CPU where

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
-use crate::files;
 use crate::lists::composed;
+use crate::{files, once};
 
 /// An entry of a folder. There may be millions.
 #[derive(Clone, Debug)]
@@ -262,16 +262,9 @@ pub fn list(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
 
 /// As [`list`], where names that are not UTF-8 are passed over, too.
 pub fn named(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
-    let cannot = || format!("cannot read the folder {}", dir.display());
     let (root, mut found) = (Arc::new(dir.to_path_buf()), Vec::new());
-    for entry in std::fs::read_dir(dir).with_context(cannot)? {
-        let entry = entry.with_context(cannot)?;
-        let path = entry.path();
-        let name = entry.file_name();
-        let kind = entry.file_type().map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
-        // Only a link costs a look at what it points to: folders of this kind hold hundreds of thousands of files.
-        let link = kind.is_symlink();
-        let folder = if link { path.is_dir() } else { kind.is_dir() };
+    let all = once::folder(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
+    for once::Name { name, folder, link } in all {
         let odd = name.to_str().is_none().then_some(Kind::Unnamed);
         let entry = Entry { name: name.to_string_lossy().into(), root: root.clone(), folder, link };
         match odd.or_else(|| unasked(&entry.name, folder)) {

@@ -9,7 +9,7 @@
 //! - **Floor 0, numbers and words**: `real`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`headings`], [`say`], [`transfer`].
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out; no files, no choice of a device): [`mining`],
 //!   [`losses`], [`metrics`], [`models`], [`optim`].
-//! - **Floor 2, the world, read-only**: [`files`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
+//! - **Floor 2, the world, read-only**: [`files`], [`once`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
 //!   [`datasets`], [`weights`], [`sampler`], [`loader`].
 //! - **Floor 3, the run**: [`collectives`], [`device`], [`run`], [`report`], [`outputs`], [`deploy`], [`export`].
 //! - **Floor 4, what papers of one field share**: [`tasks`].
@@ -59,6 +59,7 @@ pub mod mining;
 pub mod models;
 pub mod needs;
 pub mod older;
+pub mod once;
 pub mod optim;
 pub mod outputs;
 pub mod paper;

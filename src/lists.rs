@@ -10,7 +10,7 @@ use csv::{ReaderBuilder, StringRecord};
 use serde::de::DeserializeOwned;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-use crate::files;
+use crate::once;
 use crate::say::note;
 
 /// A text file: UTF-8 or UTF-16 by its byte order mark, else what Windows calls ANSI. Lines end in `\n`, and accents are
@@ -19,7 +19,7 @@ use crate::say::note;
 /// # Errors
 /// One line that names the file: it cannot be read, or is no text.
 pub fn text(path: &Path) -> Result<String> {
-    let bytes = files::read(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+    let bytes = once::list(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text),
         Err(other) => {
@@ -168,12 +168,14 @@ pub fn composed(name: &str) -> String {
 /// (cameras write `1.JPG`), or whose accents are written as other systems write them, composed or apart (macOS), or of
 /// which only the composed name is the same: no form gives back U+FA1B.
 pub fn found(path: PathBuf) -> PathBuf {
-    if path.exists() {
+    if once::exists(&path) {
         return path;
     }
     let end = path.extension().map(|end| end.to_ascii_lowercase()).unwrap_or_default();
-    let other =
-        [end.to_ascii_uppercase(), end].map(|end| path.with_extension(end)).into_iter().find(|other| other.exists());
+    let other = [end.to_ascii_uppercase(), end]
+        .map(|end| path.with_extension(end))
+        .into_iter()
+        .find(|other| once::exists(other));
     if let Some(other) = other {
         return other;
     }

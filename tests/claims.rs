@@ -1,12 +1,11 @@
 //! What stands beside published numbers.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use rankle::catalog;
 use rankle::claims::{Claims, Theirs, beside, of_weights};
-use rankle::datasets::Card;
+use rankle::datasets::{Card, Look};
 use rankle::hyper::{self, Hyper, as_usual};
 use rankle::run::photos::Reads;
 use rankle::tasks::Data;
@@ -71,7 +70,7 @@ impl Data for Small {
         Ok("CUHK01".into())
     }
 
-    fn check(&self, _: bool, _: Duration) -> anyhow::Result<()> {
+    fn check(&self, _: bool, _: Look) -> anyhow::Result<()> {
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rankle::folders::{Entry, Passed, held, identities, images, list, near};
+use rankle::{lists, once};
 
 fn touch(dir: &Path, names: &[&str]) {
     for name in names {
@@ -154,4 +155,33 @@ fn every_folder_that_may_be_meant_is_offered() {
     }
     let said = near(&dir.join("deep/a/set"), is, is).expect("above");
     assert!(said.ends_with("/deep/a, which looks like a set"), "{said}");
+}
+
+/// What one process read of folders and lists, another sees where nothing is any more; what was not read it reads itself.
+#[test]
+fn folders_and_lists_are_read_once() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (photos, list) = (place.path().join("photos"), place.path().join("list.txt"));
+    touch(&photos, &["b/1.jpg", "ä.jpg", "notes.txt"]);
+    symlink("b", photos.join("a")).expect("linked");
+    fs::write(&list, "one\ntwo\n").expect("written");
+    let walk = || {
+        let mut passed = Passed::default();
+        let found = images(&photos, &mut passed).map(|found| names(&found).join(" "));
+        let lines = lists::lines(&list).map_err(|error| error.to_string());
+        (found.map_err(|error| error.to_string()), passed.note(), lines)
+    };
+    let (seen, read) = once::kept(walk);
+    assert!(seen.0.is_ok() && seen.1.is_some() && seen.2.is_ok(), "{seen:?}");
+    assert_eq!(once::told(read.clone(), walk), seen);
+    fs::remove_dir_all(photos.join("b")).expect("removed");
+    fs::remove_file(&list).expect("removed");
+    touch(&photos, &["new.jpg"]);
+    touch(place.path(), &["other/5.jpg"]);
+    once::told(read, || {
+        assert_eq!(walk().2, seen.2);
+        assert!(once::is_file(&photos.join("b/1.jpg")) && !once::exists(&photos.join("new.jpg")));
+        assert_eq!(names(&images(&place.path().join("other"), &mut Passed::default()).expect("walked")), ["5.jpg"]);
+    });
+    assert!(!once::exists(&photos.join("b/1.jpg")) && once::exists(&photos.join("new.jpg")) && walk().2.is_err());
 }

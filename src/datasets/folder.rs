@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::{Photo, Source, count, looked_at, thousands};
+use super::{Look, Photo, Source, count, looked_at, thousands};
 use crate::folders::{Passed, images};
 use crate::say;
 
@@ -55,7 +54,7 @@ pub fn brought(photos: Vec<Photo>, skip: bool) -> Result<(Vec<Photo>, Vec<String
 /// # Errors
 /// One line: how many cannot be used, the first of them in the given order, and what to do.
 pub fn readable<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
-    looked_at(photos, Duration::MAX, |photo| photo.source.check(), "--skip-unreadable leaves them out")
+    looked_at(photos, Look::ALL, |photo| photo.source.check(), "--skip-unreadable leaves them out")
 }
 
 /// What gives the image of a photo.

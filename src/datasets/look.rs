@@ -7,33 +7,53 @@ use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 
 use super::Photo;
+use crate::metrics::Others;
 use crate::say::{count, thousands};
+
+/// How far photos are looked at before they are used.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// So long at most.
+    pub within: Duration,
+    /// This process's number, and how many there are: each looks at every so many-th, and says what it finds.
+    pub part: (usize, usize),
+}
+
+impl Look {
+    /// All of them.
+    pub const ALL: Look = Look { within: Duration::MAX, part: (0, 1) };
+
+    /// `within` a time, by all of `others` together.
+    pub fn shared(within: Duration, others: &impl Others) -> Look {
+        Look { within, part: (others.rank(), others.size()) }
+    }
+}
 
 /// Checks every file (see [`Source::check`]), on all cores.
 pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
-    look(photos, Duration::MAX, |photo| photo.source.check())
+    look(photos, Look::ALL, |photo| photo.source.check())
 }
 
-/// Checks `all` by `usable`, on all cores, as far as it comes `within` a time.
+/// Checks `all` by `usable`, on all cores, as far as it says.
 ///
 /// # Errors
 /// One line: how many cannot be used of those looked at, the first of them in the given order, and what to do.
 pub(crate) fn look<'a, T: Sync + 'a>(
     all: impl IntoIterator<Item = &'a T>,
-    within: Duration,
+    far: Look,
     usable: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
-    looked_at(all, within, usable, "the data verb lists them")
+    looked_at(all, far, usable, "the data verb lists them")
 }
 
 /// As [`look`]; of several that cannot be used it says what `helps` with them.
 pub(super) fn looked_at<'a, T: Sync + 'a>(
     all: impl IntoIterator<Item = &'a T>,
-    within: Duration,
+    Look { within, part: (rank, size) }: Look,
     usable: impl Fn(&T) -> Result<()> + Sync,
     helps: &str,
 ) -> Result<()> {
-    let all: Vec<&T> = all.into_iter().collect();
+    let all: Vec<&T> = all.into_iter().skip(rank).step_by(size.max(1)).collect();
     let (begun, looked) = (Instant::now(), AtomicUsize::new(0));
     let one = |(i, item): (usize, &&T)| {
         if begun.elapsed() > within {

@@ -10,6 +10,7 @@ use tch::nn::VarStore;
 
 use super::nets::{Nets, Stand, config_of, folder_of, started};
 use super::{Brings, Paper, Plan};
+use crate::datasets::Look;
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, Heading, Hyper};
 use crate::run::config::{self, BEGUN_FROM, Config, typed_as};
@@ -35,9 +36,9 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
     if let (Some(every), Err(why)) = (machine.training.score_every, P::chooses(&h.own)) {
         return Err(hyper::usage(anyhow!("--score-every {every}: {why}")));
     }
-    let data = P::open(&h.own, h.usual.seed)?;
+    let data = machine.world.read_once(|| P::open(&h.own, h.usual.seed))?;
     data.trainable()?;
-    data.check(!machine.skip_unreadable, GLANCE)?;
+    data.check(!machine.skip_unreadable, Look::shared(GLANCE, &machine.world))?;
     ensure!(
         !machine.skip_unreadable || (P::BRINGS == Brings::Images && data.trained().any(|read| read.path.is_some())),
         hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))

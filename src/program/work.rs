@@ -8,6 +8,7 @@ use clap::{ArgMatches, FromArgMatches};
 use serde_json::{Value, json};
 
 use super::line::{Card, Embed, Evaluate, Made, Reproduce, Using};
+use crate::datasets::Look;
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, FlagValues, Heading, Typed};
 use crate::outputs::{check_out, hold, write_json};
@@ -122,7 +123,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         hyper::usage(anyhow!("--weights: say --data DIR: what to score it on"))
     );
     let (data, at) = if typed.is_empty() {
-        (opened.data()?, opened.at.clone())
+        (run.world().read_once(|| opened.data())?, opened.at.clone())
     } else {
         // The run keeps the scores of its own data.
         let mut changes = typed.clone();
@@ -132,7 +133,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         }
         let own = opened.placed()?;
         let other: P::Hyper = hyper::with(&own, &changes).map_err(hyper::usage)?;
-        let data = P::elsewhere(&own, &other, run.seed)?;
+        let data = run.world().read_once(|| P::elsewhere(&own, &other, run.seed))?;
         ensure!(
             P::shape(&other, &data)? == opened.shape,
             "{}: the run was trained for other data than these",
@@ -143,7 +144,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         let at = opened.at.join(format!("on-{}{more}", data.name()));
         (data, at)
     };
-    data.check(false, Duration::MAX)?;
+    data.check(false, Look::shared(Duration::MAX, run.world()))?;
     let at = opened.stand.folder(at);
     let mut nets = opened.nets(&run);
     nets.elsewhere = (!typed.is_empty()).then_some(typed).map(|mut of| {
@@ -207,7 +208,7 @@ pub(super) fn baselines_verb<P: Paper>(of: &ArgMatches) -> Result<()> {
     idle.map_or(Ok(()), |error| Err(hyper::usage(error)))?;
     let h = hyper::resolve::<P::Hyper>(&hyper::typed::<P::Hyper>(of)?, &|_| ()).map_err(hyper::usage)?;
     let data = P::open(&h.own, h.usual.seed)?;
-    data.check(false, Duration::MAX)?;
+    data.check(false, Look::ALL)?;
     let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
     data.notes().iter().for_each(|text| note(brief(text)));
     answer(&tables.iter().map(|(title, table)| (title.clone(), json!(table.named()))).collect::<FlagValues>())?;

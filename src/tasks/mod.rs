@@ -17,14 +17,13 @@ pub use brought::{Brought, Use};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::datasets::{Card, Photo};
+use crate::datasets::{Card, Look, Photo};
 use crate::report::{Report, Table};
 use crate::run::photos::{Read, Reads};
 use crate::say::count;
@@ -45,8 +44,8 @@ pub trait Data {
     fn trainable(&self) -> Result<()> {
         Ok(())
     }
-    /// Looks at the files that testing needs, and those that `training` needs too, as far as it comes `within` a time.
-    fn check(&self, training: bool, within: Duration) -> Result<()>;
+    /// Looks at the files that testing needs, and those that `training` needs too, so `far`.
+    fn check(&self, training: bool, far: Look) -> Result<()>;
     /// What it trains on, and what its lists say of that, as far as it comes from files: a run that goes on must find the
     /// same. None of drawn data.
     fn trained(&self) -> Reads<'_>;

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -12,7 +11,7 @@ use super::embed::{Embedding, HELD, at_once};
 use super::reid::has_cameras;
 use super::{Brought, Data, Rows};
 use crate::collectives::Shares;
-use crate::datasets::{self, Card, Fits, Photo, Reader, ReidSet};
+use crate::datasets::{self, Card, Fits, Look, Photo, Reader, ReidSet};
 use crate::distance::Metric;
 use crate::loader::Loader;
 use crate::models::{Network, channels_last};
@@ -43,11 +42,11 @@ impl Data for ReidSet {
         has_cameras(self)
     }
 
-    fn check(&self, training: bool, within: Duration) -> Result<()> {
+    fn check(&self, training: bool, far: Look) -> Result<()> {
         // Test photos too: a long training must not end in what cannot be scored.
         let train = if training { &self.train[..] } else { &[] };
         let test = self.query.iter().chain(&self.gallery).chain(&self.multi_query);
-        datasets::look(test.chain(train), within, |photo| photo.source.check())
+        datasets::look(test.chain(train), far, |photo| photo.source.check())
     }
 
     fn trained(&self) -> Reads<'_> {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
+use rankle::datasets::Look;
 use rankle::datasets::drawn::Shapes;
 use rankle::datasets::labels::{Content, LabelLayout, LabelSet, open};
 
@@ -89,7 +89,7 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     assert_eq!(labels(&set.test), [("JPEGImages/000001.jpg", &[11, 14][..])]);
     assert!(set.notes.iter().any(|note| note.contains("2 trainval images (published 5,011)")), "{:?}", set.notes);
     assert!(!set.notes.iter().any(|note| note.contains("no list names")), "{:?}", set.notes);
-    set.check(true, Duration::MAX).expect("all images are there");
+    set.check(true, Look::ALL).expect("all images are there");
     let set = set.without_unlabelled();
     assert_eq!(set.train.len(), 1);
     assert!(set.notes.iter().any(|note| note.contains("left out 1 training item without a label")));
@@ -113,7 +113,7 @@ fn voc_takes_every_object_and_knows_the_difficult_ones() {
     // Truncated image, unknown class, broken XML, a class list for an image list.
     let bytes = fs::read(dir.join("JPEGImages/000001.jpg")).expect("there");
     fs::write(dir.join("JPEGImages/000001.jpg"), &bytes[..bytes.len() / 2]).expect("cut");
-    let error = format!("{:#}", open(dir).expect("opens").check(true, Duration::MAX).expect_err("cut"));
+    let error = format!("{:#}", open(dir).expect("opens").check(true, Look::ALL).expect_err("cut"));
     assert!(error.contains("1 of 3 images") && error.contains("000001.jpg"), "{error}");
     write(dir, "Annotations/000001.xml", &xml(&[("unicorn", 0)]));
     refused(dir, &["000001.xml", "unicorn"]);

@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use image::RgbImage;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Photo, SIDES, Source, beside, count, no_part, nothing, sides, thousands, turned};
+use super::{Card, Look, Photo, SIDES, Source, beside, count, no_part, nothing, sides, thousands, turned};
 use crate::catalog;
 use crate::folders::{Identities, Passed, identities, is_tree, list, near, spelt};
 use crate::seed;
@@ -320,7 +319,7 @@ const LEAST: u32 = 16;
 /// # Errors
 /// One line: how many cannot be used, the first image in the given order, and what to do.
 pub fn check<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
-    super::look(photos, Duration::MAX, usable)
+    super::look(photos, Look::ALL, usable)
 }
 
 /// As [`check`], of one photo.

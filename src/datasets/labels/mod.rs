@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::card::decode_all;
-use super::{Card, Source, count, thousands};
+use super::{Card, Look, Source, count, thousands};
 use crate::catalog::{cure, lacks};
 use crate::folders::{near, spelt};
 use crate::lists::composed;
@@ -188,13 +187,13 @@ impl LabelSet {
         (items(train), items(dev))
     }
 
-    /// Checks the test images, and those of `training` too (see [`Source::check`]), as far as it comes `within` a time.
+    /// Checks the test images, and those of `training` too (see [`Source::check`]), so `far`.
     ///
     /// # Errors
     /// One line: how many cannot be used, and the first of them.
-    pub fn check(&self, training: bool, within: Duration) -> Result<()> {
+    pub fn check(&self, training: bool, far: Look) -> Result<()> {
         let train = if training { &self.train[..] } else { &[] };
-        super::look(self.test.iter().chain(train), within, Item::check)
+        super::look(self.test.iter().chain(train), far, Item::check)
     }
 }
 
@@ -319,7 +318,11 @@ fn unlisted(dir: &Path, set: &mut LabelSet) {
 /// Where the image `name` of a list lies in the set: under `folder`, which some write before the name.
 fn placed(dir: &Path, folder: &str, name: &str) -> String {
     let below = name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    if below && crate::lists::found(dir.join(name)).is_file() { name.to_string() } else { format!("{folder}/{name}") }
+    if below && crate::once::is_file(&crate::lists::found(dir.join(name))) {
+        name.to_string()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
 
 /// An image file of a set, by the name that it has there: a list may write its ending in other letters.

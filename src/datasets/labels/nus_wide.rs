@@ -63,7 +63,7 @@ fn part(dir: &Path, part: &str, classes: &[String], notes: &mut Vec<String>) -> 
         .enumerate()
         .map(|(row, name)| {
             let labels = (0..classes.len() as u32).filter(|&c| columns[c as usize].0[row]).collect();
-            found(images.join(name)).is_file().then(|| image(dir, format!("images/{name}"), labels))
+            crate::once::is_file(&found(images.join(name))).then(|| image(dir, format!("images/{name}"), labels))
         })
         .collect();
     let items: Vec<Item> = items.into_iter().flatten().collect();

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,7 +12,7 @@ use tch::Tensor;
 use super::Scoring;
 use crate::datasets::Card;
 use crate::datasets::faces::{self, FaceLayout, FaceSet};
-use crate::datasets::{self, Fits, Photo, Reader, drawn};
+use crate::datasets::{self, Fits, Look, Photo, Reader, drawn};
 use crate::distance::normalize;
 use crate::loader::Loader;
 use crate::models::Network;
@@ -56,9 +55,9 @@ impl Data for FaceSet {
         Ok(())
     }
 
-    fn check(&self, training: bool, within: Duration) -> Result<()> {
+    fn check(&self, training: bool, far: Look) -> Result<()> {
         let train = if training { &self.train[..] } else { &[] };
-        datasets::look(self.test.iter().chain(train), within, faces::usable)
+        datasets::look(self.test.iter().chain(train), far, faces::usable)
     }
 
     fn trained(&self) -> Reads<'_> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::{Data, apart};
 use crate::datasets::labels::{Content, Item, LabelSet};
-use crate::datasets::{Card, drawn, labels};
+use crate::datasets::{Card, Look, drawn, labels};
 use crate::run::photos::{Read, Reads};
 use crate::say::count;
 
@@ -94,13 +94,13 @@ impl Data for LabelData {
     }
 
     fn trainable(&self) -> Result<()> {
-        self.check(false, Duration::ZERO)
+        self.check(false, Look { within: Duration::ZERO, ..Look::ALL })
     }
 
-    fn check(&self, training: bool, within: Duration) -> Result<()> {
+    fn check(&self, training: bool, far: Look) -> Result<()> {
         let (name, parts) = (&self.set.name, [&self.set.train, &self.set.test]);
         ensure!(parts.iter().all(|items| !items.is_empty()), "{name} has no labelled items to train on or to test");
-        self.set.check(training, within)
+        self.set.check(training, far)
     }
 
     fn trained(&self) -> Reads<'_> {

@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, FromArgMatches};
@@ -13,10 +12,10 @@ use serde_json::{Value, json};
 use tch::Kind;
 
 use super::{Features, Material};
-use crate::datasets::Card;
 use crate::datasets::drawn::Hands;
 use crate::datasets::epic_skills;
 use crate::datasets::skills::{Fold, SkillSet};
+use crate::datasets::{Card, Look};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
 use crate::say::{count, note, print};
@@ -194,7 +193,7 @@ impl Data for SkillData {
         self.opened().map(drop)
     }
 
-    fn check(&self, _: bool, _: Duration) -> Result<()> {
+    fn check(&self, _: bool, _: Look) -> Result<()> {
         self.trainable()?;
         if let Some(found) = self.found(self.set()?) {
             epic_skills::leaps(&found?.0).iter().for_each(note);
