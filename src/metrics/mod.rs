@@ -9,7 +9,7 @@ pub mod multilabel;
 pub mod pairwise;
 pub mod recognition;
 pub mod retrieval;
-mod shared;
+pub(crate) mod shared;
 pub mod verification;
 
 pub use shared::{Alone, Others};

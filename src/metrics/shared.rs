@@ -64,10 +64,25 @@ impl Row for i64 {
     }
 }
 
+impl Row for Vec<f64> {
+    fn put(&self, numbers: &mut Vec<f64>) {
+        numbers.push(self.len() as f64);
+        numbers.extend(self);
+    }
+    fn take(numbers: &mut impl Iterator<Item = f64>) -> Vec<f64> {
+        (0..f64::take(numbers) as usize).map(|_| f64::take(numbers)).collect()
+    }
+}
+
 /// Rows of all processes that travel at once, about.
 const ROWS: usize = 1 << 15;
 /// Rows of a pass, about.
 const PASS: usize = 1 << 13;
+
+/// Rows of `width` numbers that take half a gibibyte of f32 at most, or 16.
+pub(crate) fn tall(width: usize) -> usize {
+    ((1 << 27) / width.max(1) / 16 * 16).clamp(16, 1024)
+}
 
 /// Which rows each process works on: consecutive ones, in whole blocks.
 pub(crate) struct Dealt {
@@ -91,7 +106,12 @@ impl Dealt {
 
     /// This process's rows, one block after another.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        self.parts(self.block)
+        self.blocks_of(self.own())
+    }
+
+    /// The blocks of such `rows` as passes give.
+    pub fn blocks_of(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        parts(rows, self.block)
     }
 
     /// This process's rows, some thousand in whole blocks at a time.
@@ -101,12 +121,7 @@ impl Dealt {
 
     /// This process's rows, in whole blocks at a time, as many as have `rows` rows at most, or one.
     pub fn passes_of(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        self.parts((rows / self.block).max(1) * self.block)
-    }
-
-    fn parts(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let own = self.own();
-        own.clone().step_by(rows).map(move |from| from..(from + rows).min(own.end))
+        parts(self.own(), (rows / self.block).max(1) * self.block)
     }
 
     /// What all processes found of all rows, from what each found of its `own`, in the order of the rows.
@@ -129,4 +144,9 @@ impl Dealt {
         }
         Ok(all.into_iter().flatten().collect())
     }
+}
+
+/// `rows`, at most `most` at a time.
+fn parts(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    rows.clone().step_by(most).map(move |from| from..(from + most).min(rows.end))
 }

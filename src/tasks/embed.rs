@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ pub struct Embedding {
     pub skip_unreadable: bool,
     /// The processes at work: each embeds a share of the photos, and all have all embeddings in the end.
     pub world: World,
-    /// Bytes of embeddings that memory holds. More lie in a file of the folder for temporary files, one of each process.
+    /// Bytes of embeddings that memory holds. More lie in a file of the folder for temporary files, one a machine.
     pub held: usize,
 }
 
@@ -82,11 +83,16 @@ impl Embedding {
         if is_held {
             return embed(photos);
         }
-        let (all, mut from) = (on_disk(photos.len(), network.width())?, 0);
+        let ((all, fills), mut from) = (on_disk(photos.len(), network.width(), &self.world)?, 0);
         for part in parts {
-            all.narrow(0, from, part.len() as i64).copy_(&embed(part)?);
+            let x = embed(part)?;
+            if fills {
+                all.narrow(0, from, part.len() as i64).copy_(&x);
+            }
             from += part.len() as i64;
         }
+        // Of another's file.
+        self.world.barrier()?;
         Ok(all)
     }
 
@@ -129,38 +135,60 @@ impl Embedding {
     }
 }
 
-/// f32 `[rows, width]` in a file of the folder for temporary files, mapped, of which the system keeps in memory what fits. It
-/// has no name, and is gone with the tensor or the process.
-fn on_disk(rows: usize, width: i64) -> Result<Tensor> {
+/// f32 `[rows, width]` in a file of the folder for temporary files, mapped, of which the system keeps in memory what fits; and
+/// whether this process is to fill it: those of `world` that see one folder on one machine share one. It has no name, and is
+/// gone with the tensors or the processes.
+pub(super) fn on_disk(rows: usize, width: i64, world: &World) -> Result<(Tensor, bool)> {
     let (folder, numbers) = (std::env::temp_dir(), rows as i64 * width);
     let cannot = || {
         let mib = (4 * numbers) >> 20;
         format!("{} cannot hold {mib} MiB of embeddings: name a folder on a disk with room by TMPDIR", folder.display())
     };
-    let prefix = format!("rankle-{}-", std::process::id());
-    let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder).with_context(cannot)?;
-    // All of it now: what a full disk lacks later would end the process without a word.
-    let open = file.as_file().as_raw_fd();
-    let made = loop {
-        // SAFETY: takes an open file and two numbers.
-        let error = unsafe { libc::posix_fallocate(open, 0, 4 * numbers) };
-        if error != libc::EINTR {
-            break error;
+    let own = [place(&folder).unwrap_or(-(world.rank() as f64) - 1.)];
+    let first = world.gather_lists(&own)?.iter().position(|other| *other == own).unwrap_or(world.rank());
+    let made = || -> Result<_> {
+        let prefix = format!("rankle-{}-", std::process::id());
+        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder)?;
+        // All of it now: what a full disk lacks later would end the process without a word.
+        let open = file.as_file().as_raw_fd();
+        if is_memory(open) {
+            note(format!(
+                "{} is memory (tmpfs), where embeddings are to lie on a disk: name a folder on one by TMPDIR",
+                folder.display()
+            ));
+        }
+        loop {
+            // SAFETY: takes an open file and two numbers.
+            match unsafe { libc::posix_fallocate(open, 0, 4 * numbers) } {
+                0 => return Ok(file),
+                libc::EINTR => {}
+                error => return Err(std::io::Error::from_raw_os_error(error).into()),
+            }
         }
     };
-    if is_memory(open) {
-        note(format!(
-            "{} is memory (tmpfs), where embeddings are to lie on a disk: name a folder on one by TMPDIR",
-            folder.display()
-        ));
-    }
-    let made = match made {
+    let file = (first == world.rank()).then(made).transpose().with_context(cannot)?;
+    let name = file.iter().flat_map(|file| file.path().as_os_str().as_bytes()).map(|&byte| f64::from(byte));
+    let name: Vec<u8> = world.gather_lists(&name.collect::<Vec<_>>())?[first].iter().map(|&byte| byte as u8).collect();
+    let name = match &file {
         // A folder's name need not be text.
-        0 => Tensor::f_from_file(&format!("/proc/self/fd/{open}"), true, Some(numbers), (Kind::Float, Device::Cpu))
-            .map_err(|error| anyhow!(first_line(&error.to_string()).to_string())),
-        error => Err(std::io::Error::from_raw_os_error(error).into()),
+        Some(file) => format!("/proc/self/fd/{}", file.as_file().as_raw_fd()),
+        None => String::from_utf8_lossy(&name).into_owned(),
     };
-    Ok(made.with_context(cannot)?.view([rows as i64, width]))
+    let mapped = Tensor::f_from_file(&name, true, Some(numbers), (Kind::Float, Device::Cpu));
+    let mapped = mapped.map_err(|error| anyhow!(first_line(&error.to_string()).to_string())).with_context(cannot)?;
+    // The name goes when all have the file.
+    world.barrier()?;
+    Ok((mapped.view([rows as i64, width]), file.is_some()))
+}
+
+/// What tells a folder of this machine from all others, and from those of other machines.
+fn place(folder: &Path) -> Option<f64> {
+    let machine = crate::files::read(Path::new("/proc/sys/kernel/random/boot_id")).ok().filter(|id| !id.is_empty())?;
+    let found = folder.metadata().ok()?;
+    let hash = blake3::hash(format!("{:?}", (machine, found.dev(), found.ino())).as_bytes());
+    // As many bits as a number has.
+    let (bytes, _) = hash.as_bytes().split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*bytes) >> 11) as f64)
 }
 
 /// Whether an open file lies in memory.

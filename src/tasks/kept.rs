@@ -10,9 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::embed::{HELD, on_disk};
 use super::{Brought, Rows};
+use crate::collectives::World;
 use crate::datasets::{self, Decode, Photo, Source};
 use crate::files;
 use crate::folders::{self, Passed};
@@ -318,8 +320,15 @@ impl Brought {
             let named = weights::read(file).with_context(|| format!("{}: remove it", file.display()))?;
             for (name, x) in named {
                 if !rows.tensors.iter().any(|(known, _)| *known == name) {
-                    let size = [&[rows.places.len() as i64], &x.size()[1..]].concat();
-                    rows.tensors.push((name.clone(), Tensor::zeros(&size[..], (x.kind(), Device::Cpu))));
+                    let (count, width) = (rows.places.len(), x.size()[1..].iter().product::<i64>());
+                    let size = [&[count as i64], &x.size()[1..]].concat();
+                    let fits = x.kind() != Kind::Float || 4 * count * width as usize <= HELD;
+                    let into = if fits {
+                        Tensor::zeros(&size[..], (x.kind(), Device::Cpu))
+                    } else {
+                        on_disk(count, width, &World::alone())?.0.view(&size[..])
+                    };
+                    rows.tensors.push((name.clone(), into));
                 }
                 for (_, into) in rows.tensors.iter_mut().filter(|(known, _)| *known == name) {
                     let _ = into.index_copy_(0, &to, &x.index_select(0, &from));

@@ -13,7 +13,9 @@ use super::Rows;
 use super::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use super::kept::{self, NOT_READ};
 use crate::datasets::{self, Photo};
+use crate::metrics::retrieval::{self, Exclude, Hit, Identity};
 use crate::outputs::hold_folder;
+use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
 use crate::say::{count, line, print, thousands};
@@ -140,10 +142,21 @@ fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) ->
     let x = &rows.tensors.first().context("no embeddings")?.1;
     let (query, gallery) = (rows.photos[..q].to_vec(), rows.photos.split_off(q));
     let known = x.narrow(0, q as i64, gallery.len() as i64);
-    let (itself, mut answers) = (Itself::new(&query, &gallery), Vec::new());
-    for part in x.narrow(0, 0, q as i64).split(64, 0) {
-        answers.extend(itself.nearest(&asked.metric.matrix(&part, &known), top, answers.len())?);
-    }
+    let itself = Itself::new(&query, &gallery);
+    let nobody = |count: usize| vec![Identity { person: 0, camera: 0 }; count];
+    // Some more than are asked for: rounding may change places at the cut.
+    let (own, most, rule) = (x.narrow(0, 0, q as i64), top + itself.most() + 8, Exclude::SameCamera);
+    let near = retrieval::ranking(&own, &known, &nobody(q), &nobody(gallery.len()), asked.metric, rule, most);
+    // Of so few the distances are taken again, from differences: rounding is not to tell equal photos apart.
+    let exact = |(i, near): (usize, Vec<Hit>)| {
+        let places: Vec<usize> = near.iter().map(|hit| hit.index).collect();
+        let rows = known.index_select(0, &index(places.iter().copied()));
+        let far = asked.metric.paired(&own.narrow(0, i as i64, 1), &rows);
+        let mut near: Answers = places.into_iter().zip(numbers(&far.to_kind(Kind::Double))).collect();
+        near.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        itself.without(i, near.into_iter(), top)
+    };
+    let answers = near.into_iter().enumerate().map(exact).collect();
     Ok(Found { query, gallery, answers, left_out: rows })
 }
 
@@ -164,16 +177,24 @@ impl Itself {
         )
     }
 
+    /// The longest list of a query's own.
+    fn most(&self) -> usize {
+        self.0.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// The first `top` answers to query `i` that are not itself.
+    fn without(&self, i: usize, all: impl Iterator<Item = (usize, f64)>, top: usize) -> Answers {
+        all.filter(|(place, _)| !self.0[i].contains(place)).take(top).collect()
+    }
+
     /// The `top` smallest of each row of `[q, G]`, the first first, for the queries from number `from` on.
     fn nearest(&self, distances: &Tensor, top: usize, from: usize) -> Result<Vec<Answers>> {
-        let more = self.0.iter().map(Vec::len).max().unwrap_or(0);
-        let most = (top + more).min(distances.size()[1] as usize);
+        let most = (top + self.most()).min(distances.size()[1] as usize);
         let (near, places) = distances.to_kind(Kind::Double).topk(most as i64, 1, false, true);
         let (near, places) = (Vec::<Vec<f64>>::try_from(near)?, Vec::<Vec<i64>>::try_from(places)?);
-        let row = |((near, places), itself): ((Vec<f64>, Vec<i64>), &Vec<usize>)| {
-            let all = places.into_iter().map(|i| i as usize).zip(near);
-            all.filter(|(i, _)| !itself.contains(i)).take(top).collect()
+        let row = |(row, (near, places)): (usize, (Vec<f64>, Vec<i64>))| {
+            self.without(from + row, places.into_iter().map(|i| i as usize).zip(near), top)
         };
-        Ok(near.into_iter().zip(places).zip(&self.0[from..]).map(row).collect())
+        Ok(near.into_iter().zip(places).enumerate().map(row).collect())
     }
 }

@@ -60,16 +60,6 @@ enum Format {
 /// torch.save's first pickle before its zip: protocol 2, and the number 0x1950a86a20f9469cfc6c.
 const LEGACY: [u8; 14] = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// The numbers of a tensor as they lie in memory, row after row.
-fn bytes_of(x: &Tensor) -> Result<Vec<u8>> {
-    let x = x.detach().to_device(Device::Cpu).contiguous();
-    let mut bytes = vec![0_u8; x.numel() * x.kind().elt_size_in_bytes()];
-    if !bytes.is_empty() {
-        x.f_copy_data_u8(&mut bytes, x.numel()).map_err(|_| anyhow!("a tensor has no numbers to copy"))?;
-    }
-    Ok(bytes)
-}
-
 /// Why a file of weights cannot be read, and what gets it where it is not there.
 pub(crate) fn unread(path: &Path, error: io::Error) -> anyhow::Error {
     if error.kind() != ErrorKind::NotFound {
@@ -100,4 +90,18 @@ fn format(path: &Path) -> Result<Format> {
         bail!("{} is of the tar format of PyTorch 0.1: load it with torch.load and save it again", path.display());
     }
     bail!("{} is neither .safetensors nor a state dict of torch.save nor .npz: is it a whole download?", path.display())
+}
+
+/// The numbers of a tensor as bytes, in row-major order, some MiB at a time: a file that is mapped is not copied whole.
+fn bytes(x: &Tensor) -> impl Iterator<Item = Result<Vec<u8>>> + use<> {
+    const AT_ONCE: usize = 1 << 22;
+    let (all, size) = (x.numel(), x.kind().elt_size_in_bytes());
+    let x = x.detach().to_device(Device::Cpu).contiguous().flatten(0, -1);
+    (0..all).step_by(AT_ONCE).map(move |from| {
+        let count = AT_ONCE.min(all - from);
+        let mut bytes = vec![0_u8; count * size];
+        let copied = x.narrow(0, from as i64, count as i64).f_copy_data_u8(&mut bytes, count);
+        copied.map_err(|_| anyhow!("a tensor has no numbers to copy"))?;
+        Ok(bytes)
+    })
 }

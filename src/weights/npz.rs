@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::{Named, bytes_of};
+use super::Named;
 use crate::files::{self, UNKNOWN};
 
 /// NumPy's names of kinds and ours.
@@ -26,6 +26,9 @@ const KINDS: [(&str, Kind); 10] = [
     ("|b1", Kind::Bool),
     ("<c8", Kind::ComplexFloat),
 ];
+
+/// The bytes of an array, one part after another.
+type Bytes<'a> = &'a mut dyn Iterator<Item = Result<Vec<u8>>>;
 
 /// All arrays together may be so many times as long as the file: trained numbers hardly compress, bombs do.
 const LARGEST: u64 = 16;
@@ -130,7 +133,7 @@ impl Seek for Told {
 pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)], own: &str) -> Result<()> {
     files::atomically(path, |draft| {
         let mut zip = ZipWriter::new(Told { file: BufWriter::new(files::own(draft)?), failed: false });
-        let mut put = |name: &str, kind: &str, shape: String, bytes: &[u8]| -> Result<()> {
+        let mut put = |name: &str, kind: &str, shape: String, bytes: Bytes<'_>| -> Result<()> {
             let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
             let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 11;
             let header = format!("{dictionary:padded$}\n");
@@ -139,20 +142,23 @@ pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, 
             zip.write_all(b"\x93NUMPY\x01\x00")?;
             zip.write_all(&(header.len() as u16).to_le_bytes())?;
             zip.write_all(header.as_bytes())?;
-            Ok(zip.write_all(bytes)?)
+            for bytes in bytes {
+                zip.write_all(&bytes?)?;
+            }
+            Ok(())
         };
         for (name, list) in texts {
             let longest = list.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(1);
-            let letters = |text: &String| {
+            let letters = |text: &String| -> Result<Vec<u8>> {
                 let padded = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(longest);
-                padded.flat_map(u32::to_le_bytes).collect::<Vec<_>>()
+                Ok(padded.flat_map(u32::to_le_bytes).collect())
             };
-            let bytes: Vec<u8> = list.iter().flat_map(letters).collect();
-            put(name, &format!("<U{longest}"), format!("{},", list.len()), &bytes)?;
+            put(name, &format!("<U{longest}"), format!("{},", list.len()), &mut list.iter().map(letters))?;
         }
         for (name, x) in tensors {
             let (kind, _) = KINDS.iter().find(|(_, kind)| *kind == x.kind()).context("a kind that NumPy has not")?;
-            put(name, kind, x.size().iter().map(|n| format!("{n},")).collect(), &bytes_of(x)?)?;
+            let shape = x.size().iter().map(|n| format!("{n},")).collect();
+            put(name, kind, shape, &mut super::bytes(x))?;
         }
         zip.finish()?.flush()?;
         Ok(seal_zip(draft, own)?)

@@ -11,7 +11,7 @@ use blake3::Hasher;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
-use super::{Named, bytes_of};
+use super::Named;
 use crate::files::{self, UNKNOWN};
 
 /// Kinds, what the format calls them, and by what name.
@@ -75,7 +75,7 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<
         };
         put(&[&(header.len() as u64).to_le_bytes(), &header[..]].concat())?;
         for (_, tensor) in &order {
-            put(&bytes_of(tensor)?)?;
+            super::bytes(tensor).try_for_each(|bytes| anyhow::Ok(put(&bytes?)?))?;
         }
         let hash = hasher.finalize().to_hex();
         file.flush()?;

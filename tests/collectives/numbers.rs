@@ -3,6 +3,7 @@
 //! A test starts this test binary again, once a process, with the name of a job; the job compares and panics where
 //! something is off.
 
+use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ use rankle::mining::{Negative, Pick};
 use rankle::models::Network;
 use rankle::models::layers::{Init, Scope, synchronise_batch_norm};
 use rankle::optim::{Optimizer, Rule};
+use rankle::report::Report;
 use rankle::run::cached::{self, Chunks};
 use rankle::tasks::embed::Embedding;
 use rankle::tasks::faces::linked;
 use rankle::tasks::pairs;
+use rankle::tasks::reid::{ByRows, Compared, Draws};
 use rankle::transform::{Recipe, TestViews};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -66,6 +69,7 @@ fn a_process() {
         "retrieval" => retrieval_in_parts(&world),
         "reranking" => reranked_by_all(&world),
         "faces" => faces_judged_by_all(&world),
+        "compared" => compared_by_all(&world),
         "embedding" => embedded_by_all(&world),
         "fails" => fails_beside_one_that_stands_still(&world),
         other => panic!("no job {other}"),
@@ -113,6 +117,12 @@ fn reranking_by_all_is_that_of_one() {
 fn faces_judged_by_all_are_judged_as_by_one() {
     together(2, "faces");
     together(3, "faces");
+}
+
+#[test]
+fn queries_compared_by_all_are_scored_and_shown_as_by_one() {
+    together(2, "compared");
+    together(3, "compared");
 }
 
 #[test]
@@ -481,7 +491,56 @@ fn embedded_by_all(world: &World) {
     let one = embedding(World::alone(), usize::MAX).photos(&Means, photos, "embed").expect("embeds");
     assert!(one.std(false).double_value(&[]) > 0.);
     for held in [0, usize::MAX] {
-        all_close(&embedding(world.clone(), held).photos(&Means, photos, "embed").expect("embeds"), &one, 0.);
+        let x = embedding(world.clone(), held).photos(&Means, photos, "embed").expect("embeds");
+        all_close(&x, &one, 0.);
+        // One file, which has no name any more, is mapped by all.
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("a Linux machine");
+        let files = maps.lines().filter(|line| line.contains("/rankle-") && line.ends_with("(deleted)"));
+        let numbers = files.filter_map(|line| line.split_whitespace().nth(4)?.parse().ok()).collect::<Vec<f64>>();
+        assert_eq!(numbers.len(), usize::from(held == 0), "{maps}");
+        let all = world.gather_lists(&numbers).expect("the others' files");
+        assert!(all.iter().all(|other| *other == numbers), "{all:?}");
+    }
+}
+
+/// Distances of which every process asks for some queries' alone, a few at a time.
+struct Few {
+    of: Tensor,
+    asked: usize,
+}
+
+impl ByRows for Few {
+    fn sizes(&self) -> (usize, usize) {
+        (2, 4)
+    }
+
+    fn rows(&mut self, blocks: &[Range<usize>]) -> anyhow::Result<Tensor> {
+        let rows: usize = blocks.iter().map(ExactSizeIterator::len).sum();
+        assert!(rows <= 4 && blocks.iter().all(|block| block.start % 2 == 0), "{blocks:?}");
+        self.asked += rows;
+        self.of.rows(blocks)
+    }
+}
+
+fn compared_by_all(world: &World) {
+    let of = |test| People { train: 1, test, distractors: 2, cameras: 3, shots: 2, ..People::default() }.set();
+    // Uneven shares, and fewer blocks than processes.
+    for (test, draws) in [(5, Draws::Random(7)), (5, Draws::First), (1, Draws::Random(2))] {
+        let set = of(test);
+        let queries = set.query.len();
+        let x = (matrix(71, queries, set.gallery.len()) * 3.).round().to_kind(Kind::Float);
+        let _ = x.get(0).get(1).fill_(f64::NAN);
+        let one = Compared::of(&set, &mut x.copy(), draws, 3, &World::alone()).expect("scored");
+        let mut few = Few { of: x, asked: 0 };
+        let all = Compared::of(&set, &mut few, draws, 3, world).expect("the others' queries");
+        let said = |of: &Compared<'_>| {
+            let mut report = Report::new("", "");
+            of.show(&mut report, |x| x + 1.).expect("drawn photos");
+            (format!("{:?}", of.scores()), of.protocol(), of.whole.to_string(), report.html())
+        };
+        assert!(said(&all) == said(&one), "{test} people, {draws}: {:?} {:?}", all.scores(), one.scores());
+        let asked = world.sum(&Tensor::from_slice(&[few.asked as i64])).expect("a sum").int64_value(&[0]);
+        assert_eq!(asked as usize, queries, "each query by one process");
     }
 }
 

@@ -62,6 +62,8 @@ fn two_and_four_processes_take_the_steps_of_one() {
             }
         }
     }
+    // A network that compares two photos.
+    scores_of_three_are_those_of_one(&place, "evaluate @one --device cpu --pairs 8 --draws 5", 8);
 }
 
 #[test]
@@ -235,6 +237,35 @@ fn the_error_of_one_process_is_not_hidden_by_its_peers() {
             assert!(errors[0].contains(words), "process {number}: {}", errors[0]);
             assert!(number != rank || !errors[0].contains("of 2 ended"), "{}", errors[0]);
         }
+    }
+}
+
+/// Process 0 reads folders for all: what others' have besides is not looked at; what they lack, whoever looks for it says.
+#[test]
+fn folders_are_listed_by_one_process_for_all() {
+    let place = quadruplet();
+    let there = |folder: &str, people: std::ops::Range<u64>| {
+        for (person, shot) in people.flat_map(|person| (0..4).map(move |shot| (person, shot))) {
+            let name = format!("{folder}/cuhk01/campus/{person:04}{:03}.png", shot + 1);
+            place.photo(&name, person, 1 + shot / 2, shot % 2);
+        }
+    };
+    there("more", 1..15);
+    there("less", 1..12);
+    let line =
+        "train --data cuhk01 --test-people 5 --net small --size 32x16 --quadruplets 8 --device cpu --steps 1 --run";
+    for (folder, code) in [("more", 0), ("less", 1)] {
+        let run = place.path(&format!("run-{folder}"));
+        let outputs = Processes::start(2, |rank| {
+            let words: Vec<&str> = line.split_whitespace().chain([run.to_str().expect("UTF-8")]).collect();
+            let mut command = place.program.command(&words);
+            command.current_dir(place.path(["", folder][rank]));
+            command
+        })
+        .end();
+        let said: Vec<Vec<String>> = outputs.iter().map(errors).collect();
+        assert!(outputs.iter().all(|output| output.status.code() == Some(code)), "{folder}: {said:?}");
+        assert!(code == 0 || said[1][0].contains("0012") && said[0][0].contains("process 1 of 2 ended"), "{said:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::Parser;
+use rankle::collectives::World;
 use rankle::datasets::{Layout, Photo, ReidSet, Split, drawn::People};
 use rankle::report::Report;
 use rankle::tasks::before::Before;
@@ -225,7 +226,7 @@ fn distances_at_hand_are_scored_by_sorting() {
     let set = small();
     let (q, g) = (set.query.len(), set.gallery.len());
     let dist = matrix(8, q, g).to_kind(Kind::Float);
-    let compared = Compared::of(&set, dist.copy(), Draws::Random(6), 1);
+    let compared = Compared::of(&set, &mut dist.copy(), Draws::Random(6), 1, &World::alone()).expect("scored");
     let scores = compared.scores();
     let names: Vec<&str> = scores.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
@@ -285,7 +286,8 @@ fn distances_at_hand_are_scored_by_sorting() {
             right += f64::from(u8::from(first.values().all(|j| at(own) <= at(j))));
         }
     }
-    let [one, other] = [1, 2].map(|seed| Compared::of(&two, dist.copy(), Draws::First, seed));
+    let of = |seed| Compared::of(&two, &mut dist.copy(), Draws::First, seed, &World::alone()).expect("scored");
+    let [one, other] = [of(1), of(2)];
     assert_eq!(one.scores(), other.scores());
     assert!(known > 4.);
     close(one.scores()[0].1, right / known, 1e-12);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rankle::models::TriNet;
 use rankle::models::layers::Scope;
-use rankle::weights::{LoadReport, Published, load_into, metadata, read, read_safetensors, save, start};
+use rankle::weights::{LoadReport, Published, load_into, metadata, read, read_safetensors, save, save_npz, start};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -183,7 +183,9 @@ fn what_is_saved_comes_back_to_the_bit() {
     let path = folder.path().join("a.safetensors");
     let metadata: HashMap<String, String> =
         (0..9).map(|i| (format!("key {i}"), format!("{{\"value\": {i}}}\n"))).collect();
-    let tensors = samples();
+    let mut tensors = samples();
+    let long = Tensor::arange((1_i64 << 22) + 3, (Kind::Int64, Device::Cpu)).remainder(251_i64).to_kind(Kind::Uint8);
+    tensors.push(("more than is written at once".into(), long.shallow_clone()));
     save(&path, &tensors, Some(metadata.clone())).unwrap();
     let (back, found) = read_safetensors(&path).unwrap();
     assert_eq!(found, metadata);
@@ -207,6 +209,9 @@ fn what_is_saved_comes_back_to_the_bit() {
         let size = back[&name].kind().elt_size_in_bytes();
         assert_eq!((8 + header + info.data_offsets.0) % size, 0, "{name}");
     }
+    let npz = folder.path().join("a.npz");
+    save_npz(&npz, &[], &[("long".into(), long.view([-1, 1]))], "").unwrap();
+    assert_eq!(bytes_of(&table(read(&npz).unwrap())["long"]), bytes_of(&long));
     // Nothing, and no metadata.
     save(&path, &[], None).unwrap();
     let (back, found) = read_safetensors(&path).unwrap();

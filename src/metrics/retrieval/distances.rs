@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::distance::Metric;
+use crate::metrics::shared::tall;
 use crate::real::{Real, in_place, wide};
 
 /// Distances that a block holds at most (8 MiB of f32), but for [`LEAST`]; a thread with blocks of its own has one. Fewer
@@ -111,7 +112,7 @@ const ROWS: i64 = 1 << 11;
 
 /// Distances of which both sets are prepared when they are wanted: a block of the one, and for every block of it the other,
 /// some thousand rows at a time. For sets that memory does not hold, but files that are mapped as tensors.
-pub(super) struct Streamed<'a> {
+pub(crate) struct Streamed<'a> {
     other: &'a Tensor,
     kind: Kind,
     centre: Tensor,
@@ -123,7 +124,7 @@ pub(super) struct Streamed<'a> {
 
 impl Streamed<'_> {
     /// `a` is `[A, D]`, of `b` `[N, D]` there are the rows `index`, `[B, D]`; of any device, what comes out is on the CPU.
-    pub(super) fn new<'a>(a: &'a Tensor, b: &'a Tensor, index: &'a [usize], metric: Metric) -> Streamed<'a> {
+    pub fn new<'a>(a: &'a Tensor, b: &'a Tensor, index: &'a [usize], metric: Metric) -> Streamed<'a> {
         tch::no_grad(|| {
             let kind = wide(&[a, b]);
             // Any centre will do: one of some thousand rows from all over.
@@ -134,7 +135,7 @@ impl Streamed<'_> {
     }
 
     /// Rows `from .. from + n` of the matrix, `[n, B]`, as [`Distances::rows`] gives them.
-    pub(super) fn rows(&self, from: usize, n: usize) -> Tensor {
+    pub fn rows(&self, from: usize, n: usize) -> Tensor {
         tch::no_grad(|| {
             let out = Tensor::empty([n as i64, self.index.len() as i64], (self.kind, Device::Cpu));
             let own = self.other.narrow(0, from as i64, n as i64).to_device(Device::Cpu);
@@ -158,18 +159,18 @@ impl Streamed<'_> {
         })
     }
 
-    /// Rows that take half a gibibyte of f32 at most, or 16: for so many at once the whole set is gone over.
-    pub(super) fn height(&self) -> usize {
-        ((1 << 27) / self.index.len().max(1) / 16 * 16).clamp(16, 1024)
+    /// For so many rows at once the whole set is gone over.
+    pub fn height(&self) -> usize {
+        tall(self.index.len())
     }
 
     /// Rows that are multiplied at once, so few that several dozen processes have some.
-    pub(super) fn block(&self) -> usize {
+    pub fn block(&self) -> usize {
         let share = (self.other.size()[0] as usize).div_ceil(64).next_multiple_of(16);
         share.clamp(16, self.height())
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         self.kind
     }
 }

@@ -17,8 +17,10 @@ mod processes;
 mod protocols;
 mod rerank;
 
+pub(crate) use distances::Streamed;
 pub use processes::{evaluate_shared, evaluate_streamed};
 pub use protocols::{Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot, single_shot_distances};
+pub(crate) use protocols::{Shots, shots};
 pub use rerank::{Reciprocal, evaluate_reranked, rerank};
 
 /// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
@@ -171,10 +173,11 @@ pub fn evaluate(
 ) -> Retrieval {
     let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, exclude);
     let (n, width) = (q.len(), shelf.index.len());
-    match distances.kind() {
-        Kind::Double => score::<f64>(|each| for_distances(n, width, &distances, each), q, &shelf, exclude, ap),
-        _ => score::<f32>(|each| for_distances(n, width, &distances, each), q, &shelf, exclude, ap),
-    }
+    let found = match distances.kind() {
+        Kind::Double => for_distances(n, width, &distances, |i, row: &mut [f64]| shelf.judge(i, q[i], exclude, row)),
+        _ => for_distances(n, width, &distances, |i, row: &mut [f32]| shelf.judge(i, q[i], exclude, row)),
+    };
+    shelf.sum(found, exclude, ap)
 }
 
 /// `evaluate` on distances that are at hand, `[Q, G]`; any device, any float kind. Those of [`rerank`] need not be at hand:
@@ -183,13 +186,23 @@ pub fn evaluate(
 /// # Panics
 /// Where `dist` is not `[q.len(), g.len()]`, or with `Exclude::Itself` when Q and G differ.
 pub fn evaluate_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
+    summed(judged(dist, q, g, exclude), q, g, exclude, ap)
+}
+
+/// What is found of each query by its distances, `[Q, G]`; of [`Exclude::SameCamera`] they may be some of the queries.
+pub(crate) fn judged(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) -> Vec<Found> {
     let shelf = Gallery::of_distances(dist, q, g, exclude);
     let (n, width) = (q.len(), shelf.index.len());
     let rows = |from, n| shelf.rows(dist, from, n);
     match wide(&[dist]) {
-        Kind::Double => score::<f64>(|each| for_rows(n, width, rows, each), q, &shelf, exclude, ap),
-        _ => score::<f32>(|each| for_rows(n, width, rows, each), q, &shelf, exclude, ap),
+        Kind::Double => for_rows(n, width, rows, |i, row: &mut [f64]| shelf.judge(i, q[i], exclude, row)),
+        _ => for_rows(n, width, rows, |i, row: &mut [f32]| shelf.judge(i, q[i], exclude, row)),
     }
+}
+
+/// What was found of all queries, as [`evaluate_distances`] gives it.
+pub(crate) fn summed(found: Vec<Found>, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
+    Gallery::new(q, g, exclude).sum(found, exclude, ap)
 }
 
 /// The gallery less its junk, with the places of each person. Places count without the junk, in the order of the gallery.
@@ -312,21 +325,7 @@ impl Gallery {
 }
 
 /// The answer to a query, and how many of its distances were not finite.
-type Found = (Option<Answer>, usize);
-
-/// What judges query i by its row of distances.
-type Each<'a, T> = &'a (dyn Fn(usize, &mut [T]) -> Found + Sync);
-
-/// `over_rows` calls what it is given for the rows of all queries, in their order.
-fn score<T: Real>(
-    over_rows: impl FnOnce(Each<'_, T>) -> Vec<Found>,
-    q: &[Identity],
-    shelf: &Gallery,
-    exclude: Exclude,
-    ap: Ap,
-) -> Retrieval {
-    shelf.sum(over_rows(&|i, row: &mut [T]| shelf.judge(i, q[i], exclude, row)), exclude, ap)
-}
+pub(crate) type Found = (Option<Answer>, usize);
 
 /// Makes every distance that isn't finite infinite, so that it sorts last; how many there were.
 fn clean<T: Real>(row: &mut [T]) -> usize {

@@ -10,6 +10,7 @@ use super::distances::{Streamed, for_rows};
 use super::{Exclude, Gallery, Identity, clean};
 use crate::distance::Metric;
 use crate::metrics::mean_and_spread;
+use crate::metrics::shared::Others;
 use crate::real::wide;
 use crate::seed;
 
@@ -124,7 +125,7 @@ pub fn single_shot(
     seed: u64,
 ) -> SingleShot {
     let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, Exclude::SameCamera);
-    shots(|from, n| distances.rows(from, n), q, &shelf, repeats, seed)
+    Shots::of(|from, n| distances.rows(from, n), 0, q, &shelf, repeats, seed).scored()
 }
 
 /// [`single_shot`] on distances that are at hand, `[Q, G]`, e.g. those of a learned metric; any device, any float kind.
@@ -132,68 +133,121 @@ pub fn single_shot(
 /// # Panics
 /// As [`super::evaluate_distances`].
 pub fn single_shot_distances(dist: &Tensor, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> SingleShot {
-    let shelf = Gallery::of_distances(dist, q, g, Exclude::SameCamera);
-    shots(|from, n| shelf.rows(dist, from, n), q, &shelf, repeats, seed)
+    shots(dist, 0, q, g, repeats, seed).scored()
 }
 
-fn shots(
-    rows: impl Fn(usize, usize) -> Tensor,
-    q: &[Identity],
-    shelf: &Gallery,
-    repeats: usize,
-    seed: u64,
-) -> SingleShot {
-    // Ordered by person, so that the draws do not depend on a hash.
-    let mut people: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    let mut distractors = Vec::new();
-    for (place, who) in shelf.identity.iter().enumerate() {
-        match who.person {
-            0 => distractors.push(place),
-            person => people.entry(person).or_default().push(place),
+/// What [`single_shot_distances`] counts of some queries, the first of which is number `first` of all.
+pub(crate) fn shots(dist: &Tensor, first: usize, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> Shots {
+    let shelf = Gallery::of_distances(dist, q, g, Exclude::SameCamera);
+    Shots::of(|from, n| shelf.rows(dist, from, n), first, q, &shelf, repeats, seed)
+}
+
+/// What single shot counts: whole numbers, which add up over queries and processes.
+#[derive(Debug, Default)]
+pub(crate) struct Shots {
+    /// Queries, those of them with a match, and distances that are not finite.
+    queries: usize,
+    counted: usize,
+    non_finite: usize,
+    /// How often a query's person came first, by repeat.
+    firsts: Vec<usize>,
+    /// How often at each rank from 1, over all repeats.
+    at: Vec<usize>,
+}
+
+impl Shots {
+    fn of(
+        rows: impl Fn(usize, usize) -> Tensor,
+        first: usize,
+        q: &[Identity],
+        shelf: &Gallery,
+        repeats: usize,
+        seed: u64,
+    ) -> Shots {
+        // Ordered by person, so that the draws do not depend on a hash.
+        let mut people: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        let mut distractors = Vec::new();
+        for (place, who) in shelf.identity.iter().enumerate() {
+            match who.person {
+                0 => distractors.push(place),
+                person => people.entry(person).or_default().push(place),
+            }
         }
-    }
-    let found = for_rows(q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
-        let non_finite = clean(row);
-        let elsewhere = |p: &usize| shelf.identity[*p].camera != q[i].camera;
-        let rest: Vec<usize> = distractors.iter().copied().filter(elsewhere).collect();
-        let others: Vec<(i64, Vec<usize>)> = people
-            .iter()
-            .map(|(&person, places)| (person, places.iter().copied().filter(elsewhere).collect::<Vec<_>>()))
-            .filter(|(_, places)| !places.is_empty())
-            .collect();
-        let own = others.iter().position(|(person, _)| *person == q[i].person);
-        let ranks: Option<Vec<usize>> = own.map(|own| {
-            let rank = |repeat| {
-                let mut rng = seed::at(seed, repeat as u64, i as u64);
-                let drawn: Vec<usize> =
-                    others.iter().map(|(_, places)| places[rng.random_range(0..places.len())]).collect();
-                let mine = (row[drawn[own]], drawn[own]);
-                1 + drawn.iter().chain(&rest).filter(|&&p| (row[p], p) < mine).count()
-            };
-            (0..repeats).map(rank).collect()
+        let found = for_rows(q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
+            let non_finite = clean(row);
+            let elsewhere = |p: &usize| shelf.identity[*p].camera != q[i].camera;
+            let rest: Vec<usize> = distractors.iter().copied().filter(elsewhere).collect();
+            let others: Vec<(i64, Vec<usize>)> = people
+                .iter()
+                .map(|(&person, places)| (person, places.iter().copied().filter(elsewhere).collect::<Vec<_>>()))
+                .filter(|(_, places)| !places.is_empty())
+                .collect();
+            let own = others.iter().position(|(person, _)| *person == q[i].person);
+            let ranks: Option<Vec<usize>> = own.map(|own| {
+                let rank = |repeat| {
+                    let mut rng = seed::at(seed, repeat as u64, (first + i) as u64);
+                    let drawn: Vec<usize> =
+                        others.iter().map(|(_, places)| places[rng.random_range(0..places.len())]).collect();
+                    let mine = (row[drawn[own]], drawn[own]);
+                    1 + drawn.iter().chain(&rest).filter(|&&p| (row[p], p) < mine).count()
+                };
+                (0..repeats).map(rank).collect()
+            });
+            (ranks, others.len() + rest.len(), non_finite)
         });
-        (ranks, others.len() + rest.len(), non_finite)
-    });
-    let counted: Vec<&Vec<usize>> = found.iter().filter_map(|(ranks, ..)| ranks.as_ref()).collect();
-    let widest = found.iter().filter(|f| f.0.is_some()).map(|f| f.1).max().unwrap_or(0);
-    let mut at = vec![0usize; widest];
-    let mut firsts = vec![0usize; repeats];
-    for ranks in &counted {
-        for (repeat, &rank) in ranks.iter().enumerate() {
-            at[rank - 1] += 1;
-            firsts[repeat] += usize::from(rank == 1);
+        let widest = found.iter().filter(|f| f.0.is_some()).map(|f| f.1).max().unwrap_or(0);
+        let mut all = Shots { queries: q.len(), firsts: vec![0; repeats], at: vec![0; widest], ..Shots::default() };
+        for (ranks, _, non_finite) in found {
+            all.non_finite += non_finite;
+            all.counted += usize::from(ranks.is_some());
+            for (repeat, rank) in ranks.into_iter().flatten().enumerate() {
+                all.at[rank - 1] += 1;
+                all.firsts[repeat] += usize::from(rank == 1);
+            }
         }
+        all
     }
-    let mut sum = 0;
-    let cmc: Vec<f64> = at.iter().map(|n| (sum += n, sum as f64 / (counted.len() * repeats) as f64).1).collect();
-    let firsts: Vec<f64> = firsts.iter().map(|&n| n as f64 / counted.len() as f64).collect();
-    SingleShot {
-        cmc,
-        rank1_std: mean_and_spread(&firsts).1,
-        skipped: q.len() - counted.len(),
-        non_finite: found.iter().map(|f| f.2).sum(),
+
+    /// Adds what other queries gave.
+    pub fn add(&mut self, other: Shots) {
+        let add = |own: &mut Vec<usize>, other: Vec<usize>| {
+            own.resize(own.len().max(other.len()), 0);
+            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        };
+        self.queries += other.queries;
+        self.counted += other.counted;
+        self.non_finite += other.non_finite;
+        add(&mut self.firsts, other.firsts);
+        add(&mut self.at, other.at);
+    }
+
+    /// What all processes counted of their queries.
+    pub fn of_all<O: Others>(self, others: &O) -> Result<Shots, O::Error> {
+        let Shots { queries, counted, non_finite, firsts, at } = self;
+        let head = [queries, counted, non_finite, firsts.len()];
+        let own: Vec<f64> = head.into_iter().chain(firsts).chain(at).map(|count| count as f64).collect();
+        let mut all = Shots::default();
+        for list in others.gather(&own)? {
+            let mut counts = list.into_iter().map(|count| count as usize);
+            let [queries, counted, non_finite, repeats] = [(); 4].map(|()| counts.next().unwrap_or(0));
+            let firsts = counts.by_ref().take(repeats).collect();
+            all.add(Shots { queries, counted, non_finite, firsts, at: counts.collect() });
+        }
+        Ok(all)
+    }
+
+    /// The fractions.
+    pub fn scored(self) -> SingleShot {
+        let Shots { queries, counted, non_finite, firsts, at } = self;
+        let (mut sum, all) = (0, (counted * firsts.len()) as f64);
+        let cmc = at.iter().map(|n| (sum += n, sum as f64 / all).1).collect();
+        let firsts: Vec<f64> = firsts.iter().map(|&n| n as f64 / counted as f64).collect();
+        SingleShot { cmc, rank1_std: mean_and_spread(&firsts).1, skipped: queries - counted, non_finite }
     }
 }
+
+/// Rows that are averaged at once.
+const AT_ONCE: i64 = 1 << 13;
 
 /// Market-1501's multi-query embeddings `[Q, D]`: for each query of `q`, the mean of all `images` `[M, D]` that show the
 /// same person from the same camera (`who`, M entries; the data set's `gt_bbox` folder). Evaluate them as single queries.
@@ -229,10 +283,13 @@ pub fn multi_query(images: &Tensor, who: &[Identity], q: &[Identity]) -> Result<
     }
     let kind = wide(&[images]);
     let out = tch::no_grad(|| {
-        let x = images.detach().to_device(Device::Cpu).to_kind(Kind::Double);
         let of = Tensor::from_slice(&of);
         let groups = group.len() as i64;
-        let sum = Tensor::zeros([groups, size[1]], (Kind::Double, Device::Cpu)).index_add(0, &of, &x);
+        let mut sum = Tensor::zeros([groups, size[1]], (Kind::Double, Device::Cpu));
+        // Some rows at a time: in f64 all would take twice the memory of `images`.
+        for (of, x) in of.split(AT_ONCE, 0).iter().zip(images.detach().split(AT_ONCE, 0)) {
+            sum = sum.index_add_(0, of, &x.to_device(Device::Cpu).to_kind(Kind::Double));
+        }
         let count = of.bincount::<Tensor>(None, groups).to_kind(Kind::Double).unsqueeze(1);
         (sum / count).index_select(0, &Tensor::from_slice(&take))
     });

@@ -1,6 +1,8 @@
 //! Photos compared two by two (1704.01719), and the pairs that are compared. What a network of pairs computes an image is
 //! computed once, and memory does not grow with the number of pairs; a network of single images embeds.
 
+use std::ops::Range;
+
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -8,13 +10,16 @@ use tch::{Device, Kind, Tensor};
 
 use super::embed::Embedding;
 use super::kept::NOT_READ;
-use super::reid::{Compared, Draws};
+use super::reid::{ByRows, Compared, Draws};
 use super::{Brought, Evaluation, Rows, kept, people, reid};
+use crate::collectives::World;
 use crate::datasets;
 use crate::datasets::{Photo, Reader, ReidSet};
 use crate::deploy::About;
 use crate::distance::Metric;
 use crate::losses::quadruplet::Dissimilarity;
+use crate::metrics::retrieval::Streamed;
+use crate::metrics::shared::{Dealt, tall};
 use crate::models::quadruplet::Backbone;
 use crate::models::{QuadrupletNet, channels_last};
 use crate::run::Run;
@@ -37,7 +42,8 @@ const HELD: usize = 256 << 20;
 /// What queries and a gallery are ranked by `[Q, G]`, and how it reads.
 pub type Ranked = (Tensor, Dissimilarity);
 
-/// How to compare. Several processes compare a share of the queries or pairs each, and all have all numbers in the end.
+/// How to compare. Several processes compare a share of the queries or pairs each; of pairs all have all numbers in the end, of
+/// queries what they are scored by.
 #[derive(Debug, Clone)]
 pub struct Comparison {
     /// How photos are seen, and where; a batch is of pairs (and images). A network of pairs sees the photos as they are,
@@ -70,52 +76,20 @@ impl Comparison {
             (_, Backbone::Small) => 1024,
             _ => 256,
         };
-        // Embeddings are compared in memory.
-        Comparison { images: Embedding { batch, held: usize::MAX, ..images }, by, order }
+        Comparison { images: Embedding { batch, ..images }, by, order }
     }
 
-    /// Every query with every gallery photo: what they are ranked by ([`Dissimilarity::ranked`]), f32 `[Q, G]` on the CPU.
-    /// Errors name the photo that cannot be read.
+    /// Every query with every gallery photo: what they are ranked by ([`Dissimilarity::ranked`]), f32 `[Q, G]` on the CPU, by this
+    /// process alone. Errors name the photo that cannot be read.
     pub fn matrix(&self, network: &QuadrupletNet, query: &[Photo], gallery: &[Photo]) -> Result<Tensor> {
-        let world = &self.images.world;
-        if !network.takes_pairs() {
-            let query = self.images.photos(network, query, "embed queries")?;
-            return Ok(Metric::SquaredEuclidean.matrix(&query, &self.images.photos(network, gallery, "embed gallery")?));
-        }
-        if world.size() > 1 {
-            let names: Vec<&str> = query.iter().chain(gallery).map(|photo| &*photo.name).collect();
-            let asked = "the photos to compare, or how: give every process the same data and flags";
-            world.agree(asked, &(names, query.len(), format!("{:?}", self.order), self.images.amp))?;
-        }
-        // Fewer queries than processes: each compares them all.
-        let Ok(shares) = world.shares(query.len(), 1) else { return self.own(network, query, gallery) };
-        world.gather(&self.own(network, &query[shares.own()], gallery)?, &shares)
-    }
-
-    fn own(&self, network: &QuadrupletNet, query: &[Photo], gallery: &[Photo]) -> Result<Tensor> {
-        let (batch, device) = (self.images.batch.max(1), self.images.device);
-        let (rows, columns) = (query.len(), gallery.len());
-        let out = Tensor::zeros([rows as i64, columns as i64], (Kind::Float, Device::Cpu));
-        let mut bar = Bar::new("compare", (rows * columns) as u64, 0);
-        let held = self.photos_held(network);
-        for from in (0..rows).step_by(held) {
-            let left = self.maps(network, &query[from..rows.min(from + held)])?;
-            for start in (0..columns).step_by(held) {
-                let right = self.maps(network, &gallery[start..columns.min(start + held)])?;
-                let (q, g) = (left.size()[0], right.size()[0]);
-                let mut scores = Fetch::default();
-                for first in (0..q * g).step_by(batch) {
-                    let count = (batch as i64).min(q * g - first);
-                    let place = Tensor::arange_start(first, first + count, (Kind::Int64, device));
-                    let (row, column) = (place.divide_scalar_mode(g, "floor"), place.remainder(g));
-                    let (a, b) = (left.index_select(0, &row), right.index_select(0, &column));
-                    scores.push(&self.ranked(network, &a, &b));
-                    bar.step(count as u64);
-                }
-                if let Some(scores) = scores.all() {
-                    out.narrow(0, from as i64, q).narrow(1, start as i64, g).copy_(&scores.view([q, g]));
-                }
-            }
+        let world = World::alone();
+        let own = Comparison { images: Embedding { world: world.clone(), ..self.images.clone() }, ..self.clone() };
+        let mut pairwise = Pairwise::new(&own, network, query, gallery)?;
+        let dealt = Dealt::new(query.len(), pairwise.sizes.0, &world);
+        let out = Tensor::zeros([query.len() as i64, gallery.len() as i64], (Kind::Float, Device::Cpu));
+        for pass in dealt.passes_of(pairwise.sizes.1) {
+            let rows = pairwise.rows(&dealt.blocks_of(pass.clone()).collect::<Vec<_>>())?;
+            out.narrow(0, pass.start as i64, pass.len() as i64).copy_(&rows);
         }
         Ok(out)
     }
@@ -187,7 +161,8 @@ impl Comparison {
     ) -> Result<Evaluation> {
         reid::can_be_scored(set)?;
         let test = reid::middle_photos(set);
-        let compared = Compared::of(&test, self.matrix(network, &test.query, &test.gallery)?, draws, run.seed);
+        let mut by = Pairwise::new(self, network, &test.query, &test.gallery)?;
+        let compared = Compared::of(&test, &mut by, draws, run.seed, &self.images.world)?;
         let training =
             self.distances(network, &set.train, &people::reader(&set.train, self.images.recipe, run), count, across)?;
         let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };
@@ -273,6 +248,91 @@ impl Comparison {
         let image = Tensor::zeros([1, 3, height, width], (Kind::Float, self.images.device));
         let numbers = tch::no_grad(|| viewed(network, &image, self.order)).numel();
         (HELD / (4 * numbers)).max(1)
+    }
+}
+
+/// Queries and a gallery, compared some queries at a time.
+struct Pairwise<'a> {
+    how: &'a Comparison,
+    network: &'a QuadrupletNet,
+    query: &'a [Photo],
+    gallery: &'a [Photo],
+    /// How many photos' maps are held of each.
+    held: usize,
+    /// As [`ByRows::sizes`].
+    sizes: (usize, usize),
+    /// What a network of single images says of both, and all places in the gallery.
+    embedded: Option<([Tensor; 2], Vec<usize>)>,
+    bar: Option<Bar>,
+}
+
+impl<'a> Pairwise<'a> {
+    fn new(
+        how: &'a Comparison,
+        network: &'a QuadrupletNet,
+        query: &'a [Photo],
+        gallery: &'a [Photo],
+    ) -> Result<Pairwise<'a>> {
+        let (rows, columns, world) = (query.len(), gallery.len(), &how.images.world);
+        let plain = Pairwise { how, network, query, gallery, held: 0, sizes: (1, 1), embedded: None, bar: None };
+        if !network.takes_pairs() {
+            let x = how.images.photos(network, query, "embed queries")?;
+            let y = how.images.photos(network, gallery, "embed gallery")?;
+            let index: Vec<usize> = (0..columns).collect();
+            let streamed = Streamed::new(&x, &y, &index, Metric::SquaredEuclidean);
+            let sizes = (streamed.block(), streamed.height());
+            return Ok(Pairwise { sizes, embedded: Some(([x, y], index)), ..plain });
+        }
+        if world.size() > 1 {
+            let names: Vec<&str> = query.iter().chain(gallery).map(|photo| &*photo.name).collect();
+            let asked = "the photos to compare, or how: give every process the same data and flags";
+            world.agree(asked, &(names, rows, format!("{:?}", how.order), how.images.amp))?;
+        }
+        let held = how.photos_held(network);
+        let most = tall(columns).min(held);
+        // So few that several dozen processes have some.
+        let block = rows.div_ceil(64).clamp(1, most);
+        let own = Dealt::new(rows, block, world).own().len();
+        let bar = Some(Bar::new("compare", (own * columns) as u64, 0));
+        Ok(Pairwise { held, sizes: (block, most), bar, ..plain })
+    }
+}
+
+impl ByRows for Pairwise<'_> {
+    fn sizes(&self) -> (usize, usize) {
+        self.sizes
+    }
+
+    /// Batches begin anew with a block and a part of the gallery: a number comes of the same arithmetic whoever computes it.
+    fn rows(&mut self, blocks: &[Range<usize>]) -> Result<Tensor> {
+        let Pairwise { how, network, query, gallery, held, .. } = *self;
+        let (from, rows): (_, usize) =
+            (blocks.first().map_or(0, |first| first.start), blocks.iter().map(ExactSizeIterator::len).sum());
+        if let Some(([x, y], index)) = &self.embedded {
+            return Ok(Streamed::new(x, y, index, Metric::SquaredEuclidean).rows(from, rows));
+        }
+        let (batch, device) = (how.images.batch.max(1), how.images.device);
+        let out = Tensor::zeros([rows as i64, gallery.len() as i64], (Kind::Float, Device::Cpu));
+        let left = blocks.iter().map(|block| how.maps(network, &query[block.clone()])).collect::<Result<Vec<_>>>()?;
+        for (start, gallery) in gallery.chunks(held).enumerate() {
+            let right = how.maps(network, gallery)?;
+            let (mut scores, g) = (Fetch::default(), right.size()[0]);
+            for left in &left {
+                let all = left.size()[0] * g;
+                for first in (0..all).step_by(batch) {
+                    let count = (batch as i64).min(all - first);
+                    let place = Tensor::arange_start(first, first + count, (Kind::Int64, device));
+                    let (row, column) = (place.divide_scalar_mode(g, "floor"), place.remainder(g));
+                    let (a, b) = (left.index_select(0, &row), right.index_select(0, &column));
+                    scores.push(&how.ranked(network, &a, &b));
+                    self.bar.iter_mut().for_each(|bar| bar.step(count as u64));
+                }
+            }
+            if let Some(scores) = scores.all() {
+                out.narrow(1, (start * held) as i64, g).copy_(&scores.view([rows as i64, g]));
+            }
+        }
+        Ok(out)
     }
 }
 

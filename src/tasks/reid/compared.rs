@@ -1,15 +1,18 @@
-//! Query and gallery by distances that are at hand: single shot, and as a whole.
+//! Query and gallery by distances of a network's own, some queries at a time: single shot, and as a whole.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::identities;
-use super::sections::{Shown, sections};
+use super::sections::{Shown, answered, paired, sections};
+use crate::collectives::World;
 use crate::datasets::ReidSet;
-use crate::metrics::retrieval::{self, Ap, Exclude, Identity, Retrieval, SingleShot};
+use crate::metrics::retrieval::{self, Ap, Exclude, Found, Hit, Identity, Retrieval, Shots, SingleShot};
+use crate::metrics::shared::{Dealt, Row};
 use crate::report::Report;
 use crate::say::count;
 use crate::seed;
@@ -45,51 +48,120 @@ impl std::str::FromStr for Draws {
 
 crate::bounds::as_typed!(Draws);
 
-/// Query and gallery by distances that are at hand, a learned metric's say: scored single shot, and as a whole.
+/// What queries and a gallery are ranked by, computed when it is wanted: nobody holds it for all queries.
+pub trait ByRows {
+    /// Queries that are computed alike whoever computes them, and how many there are at once at most.
+    fn sizes(&self) -> (usize, usize);
+
+    /// Of consecutive `blocks` of queries, `[n, G]`.
+    ///
+    /// # Errors
+    /// Where it cannot be computed.
+    fn rows(&mut self, blocks: &[Range<usize>]) -> Result<Tensor>;
+}
+
+/// At hand, `[Q, G]`.
+impl ByRows for Tensor {
+    fn sizes(&self) -> (usize, usize) {
+        (1, self.size()[0] as usize)
+    }
+
+    fn rows(&mut self, blocks: &[Range<usize>]) -> Result<Tensor> {
+        let count = blocks.iter().map(|block| block.len() as i64).sum();
+        Ok(self.narrow(0, blocks.first().map_or(0, |block| block.start as i64), count))
+    }
+}
+
+/// Query and gallery by distances of a network's own, a learned metric's say: scored single shot, and as a whole.
 #[derive(Debug)]
 pub struct Compared<'a> {
     set: &'a ReidSet,
     q: Vec<Identity>,
     g: Vec<Identity>,
-    /// What is ranked by, `[Q, G]`: the set's queries and gallery photos are rows and columns.
-    dist: Tensor,
+    asked: Vec<Asked>,
     draws: Draws,
-    seed: u64,
     /// One image a person, averaged over random galleries.
     pub shots: SingleShot,
     /// Market-1501's rule.
     pub whole: Retrieval,
 }
 
+/// What is known of a query whose row of distances is gone.
+#[derive(Debug)]
+struct Asked {
+    found: Found,
+    /// Distances that the page shows, of the places of [`paired`].
+    paired: [Vec<f64>; 2],
+    /// The first answers, where the page shows them.
+    hits: Vec<Hit>,
+}
+
+impl Row for Asked {
+    fn put(&self, numbers: &mut Vec<f64>) {
+        self.found.put(numbers);
+        self.paired.iter().for_each(|of| of.put(numbers));
+        numbers.push(self.hits.len() as f64);
+        numbers.extend(self.hits.iter().flat_map(|hit| [hit.index as f64, hit.distance, f64::from(hit.correct)]));
+    }
+
+    fn take(numbers: &mut impl Iterator<Item = f64>) -> Asked {
+        let (found, paired) = (Found::take(numbers), [Row::take(numbers), Row::take(numbers)]);
+        let mut next = || f64::take(numbers);
+        let count = next() as usize;
+        let hit = |_| Hit { index: next() as usize, distance: next(), correct: next() != 0. };
+        Asked { found, paired, hits: (0..count).map(hit).collect() }
+    }
+}
+
 impl<'a> Compared<'a> {
-    /// Scores `dist` `[Q, G]`, by which the set's queries and gallery photos are ranked; random galleries follow
-    /// from the run's `seed`.
+    /// Scores the set by what its queries (rows) and gallery photos (columns) are ranked by; random galleries follow from the
+    /// run's `seed`. The processes of `world` take some queries each, and all have all scores.
+    ///
+    /// # Errors
+    /// Those of `by`, and where another process is gone.
     ///
     /// # Panics
-    /// Where `dist` has another shape.
-    pub fn of(set: &'a ReidSet, dist: Tensor, draws: Draws, seed: u64) -> Compared<'a> {
+    /// Where rows have another shape.
+    pub fn of(set: &'a ReidSet, by: &mut dyn ByRows, draws: Draws, seed: u64, world: &World) -> Result<Compared<'a>> {
         let (q, g) = (identities(&set.query), identities(&set.gallery));
-        let shots = match draws {
-            Draws::Random(count) => retrieval::single_shot_distances(&dist, &q, &g, count, seed::named(seed, "draws")),
+        let mut places: Vec<usize> = (0..g.len()).collect();
+        let (repeats, drawn) = match draws {
+            Draws::Random(count) => (count, seed::named(seed, "draws")),
             Draws::First => {
-                let mut places: Vec<usize> = (0..g.len()).collect();
                 places.sort_by_key(|&i| &set.gallery[i].name);
                 let mut seen = HashSet::new();
                 // All distractors are of nobody.
                 places.retain(|&i| g[i].person <= 0 || seen.insert(g[i]));
-                let columns = Tensor::from_slice(&places.iter().map(|&i| i as i64).collect::<Vec<_>>());
-                let first: Vec<Identity> = places.iter().map(|&i| g[i]).collect();
-                retrieval::single_shot_distances(
-                    &dist.index_select(1, &columns.to_device(dist.device())),
-                    &q,
-                    &first,
-                    1,
-                    0,
-                )
+                (1, 0)
             }
         };
-        let whole = retrieval::evaluate_distances(&dist, &q, &g, Exclude::SameCamera, Ap::Trapezoid);
-        Compared { set, q, g, dist, draws, seed, shots, whole }
+        let columns = Tensor::from_slice(&places.iter().map(|&i| i as i64).collect::<Vec<_>>());
+        let first: Vec<Identity> = places.iter().map(|&i| g[i]).collect();
+        let (shown, rule) = (answered(q.len()), Exclude::SameCamera);
+        let (block, most) = by.sizes();
+        let dealt = Dealt::new(q.len(), block, world);
+        let (mut asked, mut shots) = (Vec::with_capacity(dealt.own().len()), Shots::default());
+        for pass in dealt.passes_of(most) {
+            let dist = by.rows(&dealt.blocks_of(pass.clone()).collect::<Vec<_>>())?;
+            let own = &q[pass.clone()];
+            let single = match draws {
+                Draws::Random(_) => dist.shallow_clone(),
+                Draws::First => dist.index_select(1, &columns.to_device(dist.device())),
+            };
+            shots.add(retrieval::shots(&single, pass.start, own, &first, repeats, drawn));
+            for ((row, i), found) in pass.enumerate().zip(retrieval::judged(&dist, own, &g, rule)) {
+                let dist = dist.narrow(0, row as i64, 1);
+                let distances = |of: Vec<usize>| of.iter().map(|&j| dist.double_value(&[0, j as i64])).collect();
+                let hits = shown.contains(&i).then(|| retrieval::ranking_distances(&dist, &[q[i]], &g, rule, 10));
+                let hits = hits.into_iter().flatten().flatten().collect();
+                asked.push(Asked { found, paired: paired(i, q[i], &g, seed).map(distances), hits });
+            }
+        }
+        let shots = shots.of_all(world)?.scored();
+        let asked = dealt.gather(asked, world)?;
+        let found = asked.iter().map(|asked| asked.found).collect();
+        let whole = retrieval::summed(found, &q, &g, rule, Ap::Trapezoid);
+        Ok(Compared { set, q, g, asked, draws, shots, whole })
     }
 
     /// Names and scores, fractions.
@@ -133,20 +205,13 @@ impl<'a> Compared<'a> {
 
     /// As `retrieval_sections`; `shown` makes of what is ranked by the distance that is read.
     pub fn show(&self, report: &mut Report, shown: impl Fn(f64) -> f64) -> Result<()> {
-        let Compared { set, q, g, dist, .. } = self;
-        let paired = |pairs: &[(usize, usize)]| {
-            pairs.iter().map(|&(i, j)| shown(dist.double_value(&[i as i64, j as i64]))).collect()
-        };
-        let hits = |&i: &usize| {
-            let row = dist.narrow(0, i as i64, 1);
-            let mut hits = retrieval::ranking_distances(&row, &[q[i]], g, Exclude::SameCamera, 10).remove(0);
-            hits.iter_mut().for_each(|hit| hit.distance = shown(hit.distance));
-            hits
-        };
-        let answers = |of: &[usize]| of.iter().map(hits).collect();
+        let Compared { set, q, g, asked, .. } = self;
+        let paired = [0, 1].map(|kind| asked.iter().flat_map(|of| &of.paired[kind]).map(|&x| shown(x)).collect());
+        let hit = |hit: &Hit| Hit { distance: shown(hit.distance), ..*hit };
+        let hits = |i: usize| asked[i].hits.iter().map(hit).collect();
+        let answers = answered(q.len()).into_iter().map(hits).collect();
         let (query_photo, gallery_photo): (Vec<usize>, Vec<usize>) = ((0..q.len()).collect(), (0..g.len()).collect());
         let (query_photo, gallery_photo) = (&query_photo[..], &gallery_photo[..]);
-        let shown = Shown { set, q, g, query_photo, gallery_photo, paired: &paired, answers: &answers };
-        sections(report, &shown, &self.whole, self.seed)
+        sections(report, Shown { set, q, query_photo, gallery_photo, paired, answers }, &self.whole)
     }
 }

@@ -6,6 +6,6 @@ mod scoring;
 mod sections;
 
 pub use super::search::SEARCH;
-pub use compared::{Compared, Draws};
+pub use compared::{ByRows, Compared, Draws};
 pub use data::{ReidData, can_be_scored, has_cameras, identities, middle_photos, people_and_cameras, write_split};
 pub use scoring::retrieval;

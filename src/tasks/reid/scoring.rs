@@ -9,7 +9,7 @@ use crate::distance::Metric;
 use crate::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal, Retrieval};
 use crate::models::Network;
 use crate::run::Run;
-use crate::say::count;
+use crate::say::{count, note};
 use crate::tasks::Evaluation;
 use crate::tasks::embed::{Embedding, average_by};
 
@@ -67,6 +67,13 @@ pub fn retrieval(
     let embedded = Embedded { query, gallery, q, g, query_photo, gallery_photo };
     let Embedded { query, gallery, q, g, .. } = &embedded;
     let mut found = Evaluation::default();
+    if rerank && !embedding.holds(g.len() + q.len(), network) {
+        // Copied, and prepared for distances.
+        let gib = (8 * (g.len() + q.len()) as i64 * network.width()) >> 30;
+        note(format!(
+            "--rerank holds all embeddings twice, {gib} GiB in every process: leave it out where that is too much"
+        ));
+    }
     let mut score = |name: &str, query: &Tensor| -> Result<Retrieval> {
         let mut add = |name: String, scored: &Retrieval| {
             for (metric, ap) in [("mAP", Ap::Trapezoid), ("mAP (step)", Ap::Step)] {

@@ -25,7 +25,7 @@ pub(super) fn retrieval_sections(
         x.index_select(0, &Tensor::from_slice(&of.map(|row| row as i64).collect::<Vec<_>>()))
     };
     // Some thousand pairs of rows at a time.
-    let paired = |pairs: &[(usize, usize)]| {
+    let distances = |pairs: Vec<(usize, usize)>| -> Vec<f64> {
         let some = |pairs: &[(usize, usize)]| {
             let query = rows(&embedded.query, &mut pairs.iter().map(|pair| pair.0));
             let gallery = rows(&embedded.gallery, &mut pairs.iter().map(|pair| pair.1));
@@ -33,41 +33,50 @@ pub(super) fn retrieval_sections(
         };
         pairs.chunks(1 << 12).flat_map(some).collect()
     };
-    let answers = |of: &[usize]| {
-        let who: Vec<Identity> = of.iter().map(|&i| embedded.q[i]).collect();
-        let query = rows(&embedded.query, &mut of.iter().copied());
-        retrieval::ranking(&query, &embedded.gallery, &who, &embedded.g, metric, Exclude::SameCamera, 10)
-    };
-    let shown = Shown {
-        set,
-        q: &embedded.q,
-        g: &embedded.g,
-        query_photo: &embedded.query_photo,
-        gallery_photo: &embedded.gallery_photo,
-        paired: &paired,
-        answers: &answers,
-    };
-    sections(report, &shown, scored, seed)
+    let Embedded { q, g, query_photo, gallery_photo, .. } = embedded;
+    let mut pairs = [Vec::new(), Vec::new()];
+    for (i, &who) in q.iter().enumerate() {
+        let of = paired(i, who, g, seed);
+        pairs.iter_mut().zip(of).for_each(|(all, of)| all.extend(of.into_iter().map(|j| (i, j))));
+    }
+    let picks = answered(q.len());
+    let who: Vec<Identity> = picks.iter().map(|&i| q[i]).collect();
+    let query = rows(&embedded.query, &mut picks.into_iter());
+    let answers = retrieval::ranking(&query, &embedded.gallery, &who, g, metric, Exclude::SameCamera, 10);
+    let paired = pairs.map(distances);
+    sections(report, Shown { set, q, query_photo, gallery_photo, paired, answers }, scored)
 }
 
-/// Distances of (query, gallery) pairs.
-pub(super) type Paired<'a> = &'a dyn Fn(&[(usize, usize)]) -> Vec<f64>;
+/// Places in the gallery whose distances from query `i` the page shows: of one person across cameras, and of two people.
+pub(super) fn paired(i: usize, who: Identity, g: &[Identity], seed: u64) -> [Vec<usize>; 2] {
+    let mut rng = seed::at(seed::named(seed, "histogram"), i as u64, 0);
+    let matches = (0..g.len()).filter(|&j| g[j].person == who.person && g[j].camera != who.camera);
+    let drawn = (0..10.min(g.len())).map(|_| rng.random_range(0..g.len()));
+    let others = drawn.filter(|&j| g[j].person >= 0 && g[j].person != who.person).collect();
+    [matches.take(20).collect(), others]
+}
+
+/// The queries whose answers the page shows: evenly spread, so that it shows easy and hard ones alike.
+pub(super) fn answered(queries: usize) -> Vec<usize> {
+    let count = 24.min(queries);
+    (0..count).map(|i| i * queries / count.max(1)).collect()
+}
 
 /// What the pictures are made from.
 pub(super) struct Shown<'a> {
     pub set: &'a ReidSet,
     pub q: &'a [Identity],
-    pub g: &'a [Identity],
     pub query_photo: &'a [usize],
     pub gallery_photo: &'a [usize],
-    pub paired: Paired<'a>,
-    /// The first ten answers to each of some queries.
-    pub answers: &'a dyn Fn(&[usize]) -> Vec<Vec<Hit>>,
+    /// The distances of the places of [`paired`].
+    pub paired: [Vec<f64>; 2],
+    /// The first ten answers to each query of [`answered`].
+    pub answers: Vec<Vec<Hit>>,
 }
 
-pub(super) fn sections(report: &mut Report, shown: &Shown<'_>, scored: &Retrieval, seed: u64) -> Result<()> {
-    let Shown { set, q, g, .. } = *shown;
-    let cmc = scored.cmc(50.min(g.len().max(1)));
+pub(super) fn sections(report: &mut Report, shown: Shown<'_>, scored: &Retrieval) -> Result<()> {
+    let Shown { set, q, query_photo, gallery_photo, paired: [positive, negative], answers } = shown;
+    let cmc = scored.cmc(50.min(gallery_photo.len().max(1)));
     let points = cmc.iter().enumerate().map(|(k, &share)| ((k + 1) as f64, share)).collect();
     report.lines(
         "Cumulative match characteristic",
@@ -76,38 +85,22 @@ pub(super) fn sections(report: &mut Report, shown: &Shown<'_>, scored: &Retrieva
         "share of queries",
         &[Series { name: "CMC".into(), points }],
     );
-
-    let (mut positive, mut negative) = (Vec::new(), Vec::new());
-    let mut rng = seed::at(seed::named(seed, "histogram"), 0, 0);
-    for (i, who) in q.iter().enumerate() {
-        let matches = (0..g.len()).filter(|&j| g[j].person == who.person && g[j].camera != who.camera);
-        positive.extend(matches.take(20).map(|j| (i, j)));
-        for _ in 0..10.min(g.len()) {
-            let j = rng.random_range(0..g.len());
-            if g[j].person >= 0 && g[j].person != who.person {
-                negative.push((i, j));
-            }
-        }
-    }
     report.histogram(
         "Distances of pairs",
         "Query and gallery of one person across cameras (up to 20 a query), and of two people (10 drawn a query).",
         "distance",
-        &[("same person".into(), (shown.paired)(&positive)), ("different people".into(), (shown.paired)(&negative))],
+        &[("same person".into(), positive), ("different people".into(), negative)],
         40,
     );
 
-    // Evenly spread over the queries, so that the page shows easy and hard ones alike.
-    let count = 24.min(q.len());
-    let picks: Vec<usize> = (0..count).map(|i| i * q.len() / count.max(1)).collect();
     let mut gallery = Vec::new();
-    for (&i, answers) in picks.iter().zip((shown.answers)(&picks)) {
+    for (i, answers) in answered(q.len()).into_iter().zip(answers) {
         let who = q[i];
-        let query = &set.query[shown.query_photo[i]];
+        let query = &set.query[query_photo[i]];
         let mut tiles =
             vec![Tile { image: query.source.image()?.as_ref().clone(), caption: "query".into(), frame: Frame::None }];
         for (rank, answer) in answers.into_iter().enumerate() {
-            let photo = &set.gallery[shown.gallery_photo[answer.index]];
+            let photo = &set.gallery[gallery_photo[answer.index]];
             tiles.push(Tile {
                 image: photo.source.image()?.as_ref().clone(),
                 caption: format!("{} · {:.2}", rank + 1, answer.distance),
