@@ -16,7 +16,7 @@ use super::scores::BEST;
 
 use crate::files;
 use crate::optim::Optimizer;
-use crate::say::{foreign, one_line, say};
+use crate::say::{foreign, note, one_line, say};
 use crate::weights::Named;
 
 /// Where a newest checkpoint that could not be used is kept by a run that goes on without it.
@@ -121,11 +121,18 @@ fn about(progress: &Progress, which: &str) -> Result<HashMap<String, String>> {
         .into())
 }
 
-/// Loads the best weights of `run` into the store.
+/// Loads the best weights of `run` into the store. Those of an older version, which knew no log, are taken, and it is said.
 pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Resumed> {
     let path = run.join(BEST);
     ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
-    load_one(&path, config, store, None)
+    let loaded = load_one(&path, config, store, None)?;
+    if loaded.progress.log == Mark::default() {
+        note(format!(
+            "{} knows no log (an older version wrote it): whether it is of this training is not checked",
+            path.display()
+        ));
+    }
+    Ok(loaded)
 }
 
 /// The steps that the best checkpoint of `run` had; None where there is none that is whole.
@@ -263,7 +270,10 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
         progress.log == Mark::default() || log.exists(),
         refused("cannot be trusted without the log.jsonl beside it: restore that, or train into another --run")
     );
-    progress.log.check(&log)?;
+    let other = progress.log.check(&log).err();
+    // There is no best one before it.
+    let advice = if known.which == BEST { format!(": {RESTORE}") } else { String::new() };
+    other.map_or(Ok(()), |error| Err(anyhow!("{}{advice}", one_line(&error))))?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (name, tensor) in tensors {
         match name.split_once('.') {

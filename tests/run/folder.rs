@@ -137,6 +137,26 @@ fn an_edited_log_takes_its_checkpoints_with_it() {
     fs::remove_file(small.at().join("log.jsonl")).expect("removed");
     let error = small.load().expect_err("refused");
     assert!(error.contains(NEWEST) && error.contains("log.jsonl") && error.contains("restore"), "{error}");
+    // Nor can the best one, but that of an older version, which knew none.
+    for (edited, refused) in [(Some(""), true), (Some("{}\n"), true), (None, true), (Some(""), false)] {
+        let mut small = Small::new();
+        let newest = checkpoint::load(small.place.path(), &small.config, &mut small.store, None);
+        let mark = newest.expect("loaded").expect("a checkpoint").progress.log;
+        let mark = if refused { mark } else { Mark::default() };
+        let folder = RunFolder::open(small.at()).expect("open");
+        let progress = Progress::new(2, mark, String::new(), &small.config);
+        checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
+        assert!(checkpoint::load_best(small.place.path(), &small.config, &mut small.store).is_ok());
+        let log = small.at().join("log.jsonl");
+        edited.map_or_else(|| fs::remove_file(&log), |text| fs::write(&log, text)).expect("changed");
+        match checkpoint::load_best(small.place.path(), &small.config, &mut small.store) {
+            Ok(_) => assert!(!refused, "{edited:?}"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                assert!(refused && error.contains("log.jsonl") && error.contains("restore"), "{edited:?}: {error}");
+            }
+        }
+    }
 }
 
 #[test]

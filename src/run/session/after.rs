@@ -9,7 +9,6 @@ use tch::Tensor;
 
 use super::super::board::now;
 use super::super::checkpoint;
-use super::super::folder::Mark;
 use super::super::scores::Scores;
 use super::super::stop::{Signals, Stopped};
 use super::super::watch::Reading;
@@ -155,7 +154,8 @@ impl Session<'_> {
                 board.line(&line, &json!({"time": now()}))?;
             }
             if better {
-                let progress = checkpoint::Progress::new(count, Mark::default(), String::new(), &self.config);
+                let mark = writes.log.sync().map_err(|error| anyhow!("{error:#}; {safe}"))?;
+                let progress = checkpoint::Progress::new(count, mark, String::new(), &self.config);
                 checkpoint::save_best(&writes.folder, &self.store, &progress)?;
             }
         }
