@@ -101,10 +101,10 @@ struct Flags {
     #[arg(long, value_name = "RATE", default_value_t = 5e-3, value_parser = positive)]
     lr_temporal: f64,
     /// Steps of the spatial stream (the paper)
-    #[arg(long, value_name = "STEPS", default_value_t = 3_500, value_parser = count)]
+    #[arg(long, value_name = "STEPS", default_value_t = STEPS[0], value_parser = count)]
     steps_spatial: u64,
     /// Steps of the temporal stream (the paper)
-    #[arg(long, value_name = "STEPS", default_value_t = 18_000, value_parser = count)]
+    #[arg(long, value_name = "STEPS", default_value_t = STEPS[1], value_parser = count)]
     steps_temporal: u64,
     /// Where the spatial rate falls to a tenth; moved with --steps-spatial (the paper)
     #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
@@ -136,8 +136,8 @@ impl Hyper for Flags {
                 true => vec![steps * 3 / 4],
                 false => at.iter().map(|at| at * steps / of).collect(),
             };
-            h.decay_spatial = moved(&[1_500, 3_000], 3_500, h.steps_spatial);
-            h.decay_temporal = moved(&[10_000, 16_000], 18_000, h.steps_temporal);
+            h.decay_spatial = moved(&[1_500, 3_000], STEPS[0], h.steps_spatial);
+            h.decay_temporal = moved(&[10_000, 16_000], STEPS[1], h.steps_temporal);
             h.chunk = Some(h.batch);
         },
     ];
@@ -238,7 +238,7 @@ impl Paper for SkillDetermination {
             "rank",
             "Who's best: the ranking of a folder of videos with a score for each split",
             RankFlags::<Scoring>::augment_args,
-            |of| rank(&RankFlags::from_arg_matches(of)?),
+            |of| rank(&RankFlags::from_arg_matches(of)?, &hyper::typed::<Scoring>(of)?),
         ),
         task::FLOW,
     ];
@@ -373,7 +373,8 @@ impl Paper for SkillDetermination {
     fn about(h: &Flags, shape: &Self::Shape, part: &str, _: &Scoring) -> About {
         let of =
             |&(stream, inputs): &_| About::snippets(stream, h.inputs().crops.as_ref(), inputs, "a snippet's score");
-        shape.iter().find(|(stream, _)| part.ends_with(stream.name())).map_or_else(|| About::features(1, ""), of)
+        let own = part.parse::<Part>().ok().map(|part| part.stream);
+        shape.iter().find(|(stream, _)| Some(*stream) == own).map_or_else(|| About::features(1, ""), of)
     }
 
     // ---- The paper's numbers --------------------------------------------------------------------------------------
@@ -466,8 +467,8 @@ impl Paper for SkillDetermination {
     }];
 }
 
+const STEPS: [u64; 2] = [3_500, 18_000]; // the paper's, of the spatial and of the temporal stream
 const V1: &str = "Table 2 of the first version"; // whose fusion has another alpha a set
-
 /// The tasks of EPIC-Skills, the columns of Table 2 and the panels of Figures 4 to 6.
 const SETS: &[Column<Flags, Scoring>] =
     &[("surgery", "", as_usual), ("dough", "", as_usual), ("drawing", "", as_usual), ("chopsticks", "", as_usual)];
@@ -487,13 +488,13 @@ fn score(nets: &Nets<'_, SkillDetermination>, part: Part, of: &Material, how: &S
 }
 
 /// Who's best: all videos by descending f(p), each with its splits' scores.
-fn rank(args: &RankFlags<Scoring>) -> Result<()> {
-    paper::with_run(&args.run, args.machine.resolve()?, |nets| ranking(nets, args))
+fn rank(args: &RankFlags<Scoring>, typed: &hyper::FlagValues) -> Result<()> {
+    paper::with_run(&args.run, args.machine.resolve()?, |nets| ranking(nets, args, typed))
 }
 
-fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>) -> Result<()> {
+fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>, typed: &hyper::FlagValues) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
-    ensure!(h.streams.len() == 2 || how.alpha == 0.4, "--alpha {}: there is one stream: leave it out", how.alpha);
+    hyper::refuse_idle(h, typed, hyper::Typed::Before).map_err(hyper::usage)?;
     let out = args.out.as_deref().map(|out| check_out(out, task::RANKING)).transpose()?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
     if args.videos != "drawn" {

@@ -271,7 +271,7 @@ fn bad_input_is_answered_in_one_line() {
     place.bad(&[
         (2, "evaluate @run --alpha 2", "--alpha|0 to 1"),
         (2, "evaluate @run --alpha 0.4", "--alpha|no effect on this run"),
-        (1, "rank @run --videos drawn --alpha 0.3", "--alpha 0.3|one stream"),
+        (2, "rank @run --videos drawn --alpha 0.4", "--alpha|no effect on this run"),
         (2, "embed @run --videos drawn --out x --alpha 0.4", "--alpha"),
         (2, "evaluate @run --sigma 0", "--sigma"),
         (1, "export @run --fold 3", "fold"),
