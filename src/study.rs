@@ -129,13 +129,14 @@ pub(crate) fn spread_table(grid: &Grid) -> Table {
     Table::new(["score", "ours"], names.into_iter().flatten().map(row))
 }
 
-fn shown(sheet: &Sheet, values: &[f64]) -> String {
+/// The mean, and the spread of several; None where there are no values.
+fn shown(sheet: &Sheet, values: &[f64]) -> Option<String> {
     let (mean, spread) = mean_and_spread(values);
     let number = |x: f64| format!("{:.*}", sheet.digits, sheet.unit * x);
     match values.len() {
-        0 => "–".into(),
-        1 => number(mean),
-        _ => format!("{} ± {}", number(mean), number(spread)),
+        0 => None,
+        1 => Some(number(mean)),
+        _ => Some(format!("{} ± {}", number(mean), number(spread))),
     }
 }
 
@@ -149,8 +150,8 @@ pub(crate) fn sheet_table<H: 'static, S: 'static>(
     rows: &[usize],
 ) -> Table {
     let cell = |row: usize, column: usize, scores: &[&str]| {
-        let parts = scores.iter().map(|score| shown(sheet, &grid.values(row, column, score)));
-        let parts: Vec<String> = parts.filter(|part| part != "–").collect();
+        let parts = scores.iter().filter_map(|score| shown(sheet, &grid.values(row, column, score)));
+        let parts: Vec<String> = parts.collect();
         if parts.is_empty() { "–".to_string() } else { parts.join("/") }
     };
     let heads: Vec<&str> = match study.columns.is_empty() {

@@ -27,9 +27,6 @@ mod pairs;
 mod people;
 mod youtube;
 
-/// How the note of a set that [`open`] itself parted begins; it is gone where the parting is undone.
-const HELD_OUT: &str = "no train and test folders";
-
 /// How a face set lies on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,6 +75,8 @@ pub struct FaceSet {
     pub folds: usize,
     /// What the reader of a score must know.
     pub notes: Vec<String>,
+    /// The one among them on who is held out of a plain tree: it goes where nobody is.
+    pub parted: Option<String>,
     /// Training people who left, being in the test or excluded: see [`FaceSet::disjoint`].
     pub left: usize,
     /// In how many test photos a detector found a face, in words, where one looked for them.
@@ -141,16 +140,22 @@ impl FaceSet {
     pub fn all_tested(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
             self.test.splice(0..0, Arc::unwrap_or_clone(std::mem::take(&mut self.train)));
-            self.notes.retain(|note| !note.starts_with(HELD_OUT));
+            self.undivided();
         }
         self
+    }
+
+    /// No note says any more who is held out.
+    fn undivided(&mut self) {
+        let parted = self.parted.take();
+        self.notes.retain(|note| Some(note) != parted.as_ref());
     }
 
     /// Everybody trains where another set tests: a plain tree's test people become training people.
     pub fn all_trained(mut self) -> FaceSet {
         if self.layout == FaceLayout::Tree {
             Arc::make_mut(&mut self.train).append(&mut self.test);
-            self.notes.retain(|note| !note.starts_with(HELD_OUT));
+            self.undivided();
         }
         self
     }
@@ -299,15 +304,16 @@ fn tree(dir: &Path) -> Result<FaceSet> {
             above.display()
         ));
     }
-    if total >= 4 {
+    let said = (total >= 4).then(|| {
         let (held, total) = (thousands(held.len()), thousands(total));
-        notes.push(format!("{HELD_OUT}: {held} of {total} people are held out to test"));
-    }
+        format!("no train and test folders: {held} of {total} people are held out to test")
+    });
+    notes.extend(said.clone());
     // Fewer cannot be trained on, but looked at and tested.
     let (test, train): (Identities, Identities) =
         all.into_iter().partition(|(name, _)| total < 4 || held.contains(name));
     let (train, test, people) = parted((dir, train), (dir, test));
-    Ok(FaceSet { layout: FaceLayout::Tree, people, train, test, notes, ..FaceSet::default() })
+    Ok(FaceSet { layout: FaceLayout::Tree, people, train, test, notes, parted: said, ..FaceSet::default() })
 }
 
 /// The smallest side of a face crop, in pixels.

@@ -142,7 +142,8 @@ impl Nn2 {
     pub fn nn4(at: &Scope, size: i64, width: i64, shrink: i64, batch_norm: bool) -> Result<Nn2> {
         let shrink = Nn2::fitting(size, shrink)?;
         // openface's reading of "the higher layers": the two modules at the last resolution.
-        let five = |row: &Row| !row.name.starts_with("inception5");
+        let higher = TABLE_2.iter().rposition(|row| row.stride() > 1).map_or(&TABLE_2[..], |last| &TABLE_2[last + 1..]);
+        let five = |row: &Row| !higher.iter().any(|other| std::ptr::eq(other, row));
         let modules = |row: &Row, inputs| module(at, row, inputs, five(row), shrink, batch_norm);
         Ok(Nn2::build(at, width, shrink, batch_norm, "embedding", &TABLE_2, modules))
     }
