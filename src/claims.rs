@@ -162,7 +162,8 @@ pub fn beside<H: Hyper, S: Args + Serialize + Clone>(
 ) -> Result<(Vec<Beside>, std::result::Result<(), String>)> {
     let (mut list, mut nearest) = (Vec::new(), None::<Vec<String>>);
     let published = data.published();
-    let from = hyper::flags(h).get("start").and_then(|run| Some(format!(", ours fine-tuned from {}", run.as_str()?)));
+    let from =
+        hyper::flags(h).get(hyper::START).and_then(|run| Some(format!(", ours fine-tuned from {}", run.as_str()?)));
     for Cell { place, set, unit, sets, numbers } in cells(claims) {
         let off = hyper::off_recipe(h, s, &sets)?;
         let right = published.as_ref().is_ok_and(|name| *name == set);

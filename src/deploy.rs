@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::outputs::{MODULE, json_text};
-use crate::say::count;
+use crate::say::{count, foreign};
 use crate::source::View;
 use crate::transform::{Place, Recipe, TestViews};
 use crate::video::snippet::{Crops, Stream};
@@ -191,6 +191,10 @@ impl fmt::Display for About {
         }
         let Output { what, unit, labels, .. } = &self.output;
         write!(f, "output:  {what}, {}", if *unit { "of length 1" } else { "not normalised" })?;
-        if labels.is_empty() { Ok(()) } else { write!(f, "\nlabels:  {}: {}", labels.len(), labels.join(", ")) }
+        if labels.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<String> = labels.iter().map(|label| foreign(label)).collect();
+        write!(f, "\nlabels:  {}: {}", labels.len(), shown.join(", "))
     }
 }

@@ -141,7 +141,7 @@ pub(crate) fn print<P: Paper>(runs: &[Planned<'_, P::Hyper>], machine: &Machine)
     }
     let all = json!({"runs": table.named(), "steps": steps, "hours": hours, "missing": missing, "notes": notes, "machine": machine.name});
     say::answer(&all)?;
-    say::print(&table)?;
+    say::print_lines(&table)?;
     if steps > 0 {
         let (runs, steps) = (say::count(counted, "run"), say::count(steps as usize, "step"));
         let all = format!("{runs}, {steps}, {hours:.2} hours of training");

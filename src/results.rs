@@ -12,7 +12,7 @@ use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::checkpoint::Known;
 use crate::run::folder::{REPORT, RESULTS};
-use crate::say::{answer, count, foreign, line, note, print};
+use crate::say::{answer, count, foreign, note, print, print_lines};
 use crate::{files, lists, weights};
 
 /// What an evaluation found.
@@ -227,31 +227,31 @@ impl Results {
         }
         answer(&value)?;
         if !self.says.is_empty() {
-            print(line(&self.says))?;
+            print(&self.says)?;
         }
-        print(format!("{}\n", self.citation))?;
+        print_lines(format!("{}\n", self.citation))?;
         let by = match &self.weights {
             Some(file) => format!("by {}", file.display()),
             None => format!("after {}", count(self.step as usize, "step")),
         };
-        print(line(&format!("{} {by}", self.data)))?;
-        self.protocol.iter().try_for_each(|text| print(format!("  {}", line(text))))?;
+        print(format!("{} {by}", self.data))?;
+        self.protocol.iter().try_for_each(|text| print(format!("  {text}")))?;
         for (title, table) in tables {
-            print(format!("{title}\n{table}"))?;
+            print_lines(format!("{title}\n{table}"))?;
         }
         if tables.is_empty() {
-            print(Table::scores(&self.scores))?;
+            print_lines(Table::scores(&self.scores))?;
         }
         match &self.not_comparable_because {
-            Some(why) => print(format!("Not comparable with the paper: {}.", line(why)))?,
-            None => print(self.claim_table(|row| row.ours.is_some() && !row.of_weights))?,
+            Some(why) => print(format!("Not comparable with the paper: {why}."))?,
+            None => print_lines(self.claim_table(|row| row.ours.is_some() && !row.of_weights))?,
         }
         if self.claims.iter().any(|row| row.of_weights) {
-            print(format!("Who made these weights says\n{}", self.claim_table(|row| row.of_weights)))?;
+            print_lines(format!("Who made these weights says\n{}", self.claim_table(|row| row.of_weights)))?;
         }
         print(format!("departures from the paper: {} (in {RESULTS} and the report)", self.departures.len()))?;
         print(format!("results: {}", self.at.join(RESULTS).display()))?;
         print(format!("report:  {}", self.at.join(REPORT).display()))?;
-        rivals.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))
+        rivals.iter().try_for_each(|(title, table)| print_lines(format!("{title}\n{table}")))
     }
 }

@@ -21,7 +21,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, written};
 use crate::run::history::{lines, parts, shown as shown_part};
 use crate::run::stop::typed;
-use crate::say::{answer, foreign, moment, note, print, span};
+use crate::say::{answer, foreign, moment, note, print, print_lines, span};
 
 pub(crate) use compare::compare;
 
@@ -129,9 +129,10 @@ impl Progress {
     }
 }
 
-/// What becomes of a run in a word, and in a sentence where it is to be gone on with or still trains.
-fn state(at: &Path, config: &Config, progress: &[Progress]) -> (&'static str, String) {
-    if written(at).is_some() {
+/// What becomes of a run that `trains` or that nobody trains in a word, and in a sentence where it is to be gone on with or still
+/// trains.
+fn state(at: &Path, config: &Config, progress: &[Progress], trains: bool) -> (&'static str, String) {
+    if trains {
         return ("training", "A process is training it.".into());
     }
     let short = progress.iter().find(|part| part.is_short());
@@ -194,8 +195,9 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     };
     unread.iter().for_each(note);
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"];
-    let (word, sentence) = state(at, &config, &progress);
-    let mut table = Table::new(head, progress.iter().map(|part| part.row(word == "training")));
+    let trains = written(at).is_some();
+    let (word, sentence) = state(at, &config, &progress, trains);
+    let mut table = Table::new(head, progress.iter().map(|part| part.row(trains)));
     let farthest = progress.iter().max_by_key(|part| part.step.max(part.kept.unwrap_or(0)));
     if progress.iter().all(|part| part.part.is_empty()) {
         table.head.remove(0);
@@ -239,7 +241,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let parts: Vec<Value> = progress.iter().map(Progress::value).collect();
     answer(&json!({"run": shown(at), "report": shown(&path), "state": word, "says": sentence, "parts": parts}))?;
     if !table.rows.is_empty() {
-        print(&table)?;
+        print_lines(&table)?;
     }
     if !sentence.is_empty() {
         print(&sentence)?;

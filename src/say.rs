@@ -187,9 +187,15 @@ pub fn raw(text: &str) -> Result<()> {
     }
 }
 
-/// A line, or several of our own, on standard output where people read it. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly;
-/// any other failure is an error. Of several processes at one run only process 0 prints.
+/// One line on standard output where people read it, whatever names and paths are in it; these stay whole, since a user takes
+/// them along. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly; any other failure is an
+/// error. Of several processes at one run only process 0 prints.
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    print_lines(line(&text.to_string()))
+}
+
+/// [`print()`] of what has lines of its own, such as a table, and shows each [`foreign`] text in it as one.
+pub fn print_lines(text: impl std::fmt::Display) -> Result<()> {
     if MACHINE.load(Ordering::SeqCst) {
         return Ok(());
     }

@@ -100,6 +100,40 @@ fn hostile_names_flags_and_configurations_are_said_in_one_harmless_line() {
     }
 }
 
+/// A run, a photo and what is made of them say as many lines by names that a terminal would obey as by plain ones.
+#[test]
+fn hostile_paths_are_one_harmless_line_each_on_standard_output() {
+    let program = Program(env!("CARGO_BIN_EXE_multilabel-ranking"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str, end: &str| folder.path().join(format!("{name}{end}")).to_str().expect("UTF-8").to_string();
+    let said = |name: &str| {
+        let [run, photo, tags, rows] = ["", ".png", "-tags", ".csv"].map(|end| at(name, end));
+        let small = "train --data drawn --net small --size 16 --epochs 1 --epochs2 1 --batch 400";
+        [
+            format!("{small} --run"),
+            "report --run".into(),
+            "evaluate --run".into(),
+            "export --run".into(),
+            format!("tag --images|{photo}|--out|{tags}|--run"),
+            format!("embed --images|{photo}|--out|{rows}|--run"),
+        ]
+        .map(|line| {
+            let (verb, rest) = line.split_once(' ').expect("flags");
+            let between = if rest.contains('|') { '|' } else { ' ' };
+            let words: Vec<&str> = [verb].into_iter().chain(rest.split(between)).chain([&*run]).collect();
+            let text = program.good(&words);
+            assert!(harmless(&text), "{text:?}");
+            text.lines().count()
+        })
+    };
+    rankle::datasets::drawn::photo(5, 1, 1, 0, 64, 32).save(at("plain", ".png")).expect("saved");
+    let plain = said("plain");
+    for end in ["", ".png"] {
+        std::fs::rename(at("plain", end), at(HOSTILE, end)).expect("renamed");
+    }
+    assert_eq!(said(HOSTILE), plain);
+}
+
 /// Says what libtorch warns of, in a process of its own.
 #[test]
 fn libtorchs_warnings_are_a_note_each() {

@@ -19,10 +19,13 @@ use std::fmt;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::Args;
+use clap::builder::ValueParser;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::catalog;
+use crate::run::config::PATHS;
+pub(crate) use crate::run::config::{SPLIT, START, VALIDATION};
 use crate::weights::Published;
 
 pub use crate::bounds::{count, positive, within};
@@ -152,7 +155,7 @@ pub fn check<H: Hyper>(h: &H) -> Result<()> {
                 .fetch
                 .first()
                 .map_or(String::new(), |name| format!(" ({} gets it into data/weights)", catalog::fetch(name))),
-            if flags(h).contains_key("start") { ", --start RUN" } else { "" },
+            if flags(h).contains_key(START) { ", --start RUN" } else { "" },
             others.iter().map(|other| format!(", or {other}")).collect::<String>()
         );
     }
@@ -175,6 +178,13 @@ pub fn sound<H: Hyper, S: Args>() -> Result<()> {
     let followed = H::FOLLOW.iter().map(|(flag, _)| *flag);
     for flag in named.chain(idle).chain(followed).chain(H::AXES.iter().copied()) {
         ensure!(known.contains(flag), "a row names --{flag}, which does not exist");
+    }
+    for arg in all {
+        let typed = arg.get_value_parser().type_id() == ValueParser::path_buf().type_id();
+        let words = arg.get_value_names().unwrap_or_default();
+        let told = words.iter().flat_map(|word| word.split('|')).any(|word| ["DIR", "FILE"].contains(&word));
+        let known = !(typed || told) || PATHS.contains(&&*name(&arg));
+        ensure!(known, "--{} takes a path, and run/config.rs does not list it: name it in PATHS", name(&arg));
     }
     resolve::<H>(&Map::new(), &|_| ()).map(drop)
 }

@@ -208,7 +208,7 @@ pub trait Paper: Sized + 'static {
     /// Whether what such a run is scored on may choose a checkpoint, since other data are left to score that on; else what to
     /// do about it.
     fn chooses(h: &Self::Hyper) -> std::result::Result<(), &'static str> {
-        match hyper::flags(h).get("validation").map(|people| people.as_u64() > Some(0)) {
+        match hyper::flags(h).get(hyper::VALIDATION).map(|people| people.as_u64() > Some(0)) {
             Some(true) => Ok(()),
             Some(false) => Err("say --validation N too: training people who are held out to choose by"),
             None => Err(

@@ -20,7 +20,7 @@ use crate::run::{
     folder::REPORT,
     photos::content,
 };
-use crate::say::{note, print};
+use crate::say::{note, print, print_lines};
 use crate::tasks::Data;
 use crate::{claims, export, files, older, outputs};
 
@@ -240,9 +240,10 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring, fold: b
         let text = about.json(P::NAME, network.into_iter().collect(), step, &answer)?;
         print(write(&store, &forward, &examples, &text, &path)?)?;
         files::write_atomic(&path.with_extension("json"), text.as_bytes())?;
-        print(format!("network: {}\n{about}", words.join(", ")))?;
-        let json = path.with_extension("json");
-        print(format!("model:   {}\nabout:   {}, also its extra file model.json", path.display(), json.display()))?;
+        print(format!("network: {}", words.join(", ")))?;
+        print_lines(about)?;
+        print(format!("model:   {}", path.display()))?;
+        print(format!("about:   {}, also its extra file model.json", path.with_extension("json").display()))?;
     }
     Ok(())
 }

@@ -231,9 +231,9 @@ pub(super) fn plain<P: Paper>() -> Command {
         .fold(command, |command, verb| command.mut_subcommand(verb, no_photos));
     // One split and several are not asked for at once; a hyperparameter of that name keeps it.
     let flags = hyper::flags(&hyper::blank::<P::Hyper>().ok());
-    let several = |arg: clap::Arg| match (flags.contains_key("split"), flags.contains_key("splits")) {
+    let several = |arg: clap::Arg| match (flags.contains_key(hyper::SPLIT), flags.contains_key("splits")) {
         (_, true) => arg.long("several-splits").hide(true),
-        (true, false) => arg.conflicts_with("split"),
+        (true, false) => arg.conflicts_with(hyper::SPLIT),
         (false, false) => arg,
     };
     let command = command.mut_subcommand("reproduce", |verb| verb.mut_arg("several-splits", several));

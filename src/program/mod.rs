@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::hyper::{self, All, Heading};
 use crate::paper::{self, Paper};
+use crate::run::config::PATHS;
 use crate::run::stop::{self, Stopped};
 use crate::say::print;
 use crate::{claims, runs, shell, verbs};
@@ -57,7 +58,9 @@ pub fn main<P: Paper>() -> ExitCode {
                 run.world().agree(paper::RUN, &at)?;
                 let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
                 paper::train::<P>(&h, &data, &at, &run)?;
-                print(format!("trained: {0}\nnext: {1} evaluate --run {0}", at.display(), P::NAME))
+                print(format!("trained: {}", at.display()))?;
+                let next = [P::NAME.into(), "evaluate".into(), "--run".into(), at.display().to_string()];
+                print(format!("next: {}", stop::typed(next)))
             }
             Verb::Reproduce(args) => reproduce::<P>(args, of),
             Verb::Evaluate(args) => evaluate_verb::<P>(args, of),
@@ -109,7 +112,7 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
 
 /// The verb `sound`, which only tests know. Checks the rows of a paper's tables: every flag that they name exists and has a
 /// place, every recipe is one of its flags'. Prints what a test needs: the names of the scores that claims and tables are of,
-/// and what the names of those that count begin with.
+/// what the names of those that count begin with, and the flags that some paper must have, since all are asked for them.
 fn sound<P: Paper>() -> Result<()> {
     hyper::sound::<P::Hyper, P::Scoring>()?;
     verbs::sound::<P::Scoring>()?;
@@ -151,7 +154,8 @@ fn sound<P: Paper>() -> Result<()> {
     }
     let (flags, tables) = (names(hyper::args::<All<P::Hyper>>()), P::STUDIES.iter().map(|study| study.name));
     let tables: BTreeSet<&str> = tables.collect();
-    print(json!({"flags": flags, "scores": named, "count": P::COUNT, "tables": tables}))
+    let shared = PATHS.into_iter().chain([hyper::VALIDATION, hyper::SPLIT, hyper::START]).collect::<Vec<_>>();
+    print(json!({"flags": flags, "shared": shared, "scores": named, "count": P::COUNT, "tables": tables}))
 }
 
 /// The `main` of a paper's binary.

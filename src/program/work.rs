@@ -15,7 +15,7 @@ use crate::outputs::{check_out, hold, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
-use crate::say::{answer, brief, note, print};
+use crate::say::{answer, brief, note, print, print_lines};
 use crate::tasks::brought::{Asked, Brought, Sides, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
@@ -167,7 +167,7 @@ pub(super) fn reproduce<P: Paper>(args: Reproduce<P::Hyper, P::Scoring>, of: &Ar
         let mut typed = hyper::typed::<All<P::Hyper>>(of)?;
         for (name, value) in shell::configured::<P>(of)? {
             // Those of several are gone through.
-            if !(name == "split" && args.splits.is_some() || name == "seed" && args.seeds.is_some()) {
+            if !(name == hyper::SPLIT && args.splits.is_some() || name == "seed" && args.seeds.is_some()) {
                 typed.entry(name).or_insert(value);
             }
         }
@@ -212,7 +212,7 @@ pub(super) fn baselines_verb<P: Paper>(of: &ArgMatches) -> Result<()> {
     let tables = P::baselines(&data, &P::Scoring::from_arg_matches(of)?)?;
     data.notes().iter().for_each(|text| note(brief(text)));
     answer(&tables.iter().map(|(title, table)| (title.clone(), json!(table.named()))).collect::<FlagValues>())?;
-    tables.iter().try_for_each(|(title, table)| print(format!("{title}\n{table}")))
+    tables.iter().try_for_each(|(title, table)| print_lines(format!("{title}\n{table}")))
 }
 
 /// `embed`: rows of what a user brings, in a file.
@@ -255,7 +255,7 @@ pub(super) fn data_verb<P: Paper>(args: Card, of: &ArgMatches) -> Result<()> {
         let refused = data.trainable().and_then(|()| P::parts(&h.own, &data)).err();
         card.refused = refused.map(|error| crate::say::one_line(&error)).or(card.refused.take());
     }
-    cards.iter().try_for_each(print)?;
+    cards.iter().try_for_each(print_lines)?;
     let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };
     answer(&value)?;
     match out {

@@ -63,11 +63,11 @@ impl fmt::Display for Table {
         table
             .load_preset(UTF8_FULL_CONDENSED)
             .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header(self.head.iter().map(|cell| crate::say::line(cell)));
+            .set_header(self.head.iter().map(|cell| crate::say::foreign(cell)));
         for row in &self.rows {
             table.add_row(row.iter().map(|cell| {
                 let alignment = if is_number(cell) { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(crate::say::line(cell)).set_alignment(alignment)
+                Cell::new(crate::say::foreign(cell)).set_alignment(alignment)
             }));
         }
         table.fmt(f)

@@ -34,8 +34,15 @@ pub struct Config {
 /// weights the hash of their file, as text.
 pub const BEGUN_FROM: &str = "begun-from-blake3";
 
-/// Flags that name a file or a folder.
-const PATHS: [&str; 6] = ["data", "test", "exclude", "names", "weights", "start"];
+/// Flags that not every paper has, and that what serves all papers looks at: how many training people are held out to choose by,
+pub(crate) const VALIDATION: &str = "validation";
+/// which of several splits of the data it is,
+pub(crate) const SPLIT: &str = "split";
+/// and the run that training starts from.
+pub(crate) const START: &str = "start";
+
+/// Flags, of this paper or that, that name a file or a folder.
+pub(crate) const PATHS: [&str; 6] = ["data", "test", "exclude", "names", "weights", START];
 
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
 const FORM: u64 = 1;

@@ -18,7 +18,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::RESULTS;
 use crate::run::history::parts;
 use crate::run::stop::typed;
-use crate::say::{answer, line, note, plural, print};
+use crate::say::{answer, line, note, plural, print, print_lines};
 
 /// A run among several.
 struct One {
@@ -270,7 +270,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     answer(&json!({"page": shown(&out), "says": says, "best": best, "runs": told}))?;
     print(line(&says))?;
     tables.iter().try_for_each(|(title, note, table)| {
-        print(format!("{title}\n{table}"))?;
+        print_lines(format!("{title}\n{table}"))?;
         if note.is_empty() { Ok(()) } else { print(note) }
     })?;
     print(format!("page: {}", given.display()))

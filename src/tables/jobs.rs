@@ -170,7 +170,7 @@ impl<'a, P: Paper> Asked<'a, P> {
             let sides = (self.rows[r], self.columns[column]);
             for (split, seed) in splits.iter().flat_map(|split| seeds.iter().map(move |seed| (split, seed))) {
                 let mut typed = self.wish.typed.clone();
-                typed.extend(split.clone().map(|split| ("split".to_string(), Value::from(split))));
+                typed.extend(split.clone().map(|split| (hyper::SPLIT.to_string(), Value::from(split))));
                 typed.extend(seed.map(|seed| ("seed".to_string(), Value::from(seed))));
                 // What this row does not look at is for the others.
                 let (all, _) = self.cell(sides.0, sides.1, &typed).map_err(hyper::usage)?;
@@ -202,7 +202,7 @@ impl<'a, P: Paper> Asked<'a, P> {
                     typed.remove(flag);
                     self.folder(&typed).join(name.join("-").replace('/', "-"))
                 };
-                let at = hyper::begun(without(""), without("start"), &own);
+                let at = hyper::begun(without(""), without(hyper::START), &own);
                 let views: Vec<String> =
                     viewed.iter().map(|flag| format!("{flag}-{}", typed_as(&views[flag]))).collect();
                 let into = if views.is_empty() { at.clone() } else { at.join(views.join("-")) };
@@ -262,12 +262,12 @@ pub(super) fn seeds(wish: &Wish) -> Result<Vec<Option<u64>>> {
 /// The splits that are asked for; None is that of the flags.
 pub(super) fn splits<H: Hyper>(wish: &Wish) -> Result<Vec<Option<String>>> {
     let Some(list) = &wish.splits else { return Ok(vec![None]) };
-    let known = hyper::under::<H>(Heading::Data).contains(&"split".to_string());
+    let known = hyper::under::<H>(Heading::Data).contains(&hyper::SPLIT.to_string());
     ensure!(known, hyper::usage(anyhow!("--splits: these data have one split: leave it out")));
-    ensure!(!wish.typed.contains_key("split"), hyper::usage(anyhow!("--split and --splits: give one of them")));
+    ensure!(!wish.typed.contains_key(hyper::SPLIT), hyper::usage(anyhow!("--split and --splits: give one of them")));
     let list = listed("splits", list)?;
     for split in &list {
-        let one = Map::from_iter([("split".to_string(), Value::from(split.as_str()))]);
+        let one = Map::from_iter([(hyper::SPLIT.to_string(), Value::from(split.as_str()))]);
         let taken = hyper::resolve::<H>(&one, &|_| ()).with_context(|| format!("--splits {split}"));
         taken.map_err(hyper::usage)?;
     }

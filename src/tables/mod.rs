@@ -17,7 +17,7 @@ use crate::report::{Report, Table};
 use crate::run::checkpoint;
 use crate::run::config::typed_as;
 use crate::run::folder::{BEFORE, NEWEST, REPORT};
-use crate::say::{answer, count, note, one_line, print, say};
+use crate::say::{answer, count, note, one_line, print, print_lines, say};
 use crate::study::{self, Grid, Sheet, Study};
 use crate::{files, outputs};
 
@@ -158,7 +158,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     });
     let said: Vec<String> = said.collect();
     print(&title)?;
-    tables.iter().try_for_each(|(title, table, _)| print(format!("{title}\n{table}")))?;
+    tables.iter().try_for_each(|(title, table, _)| print_lines(format!("{title}\n{table}")))?;
     said.iter().try_for_each(print)?;
     let why = reasons.join("; ");
     if !why.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::reid::ReidData;
 use crate::datasets::{Layout, ReidSet};
-use crate::run::config::{Config, typed_as};
+use crate::run::config::{Config, START, typed_as};
 use crate::run::folder::NEWEST;
 use crate::say::one_line;
 
@@ -32,7 +32,7 @@ fn read(at: &Path, axis: &str, value: &str) -> Result<(Run, Option<(PathBuf, Str
     let (Ok(data), Some(seed)) = (serde_json::from_value(Value::Object(fields)), seed) else {
         bail!("{} is no run on photos of people", run.display())
     };
-    let start = flags.get("start").and_then(Value::as_str);
+    let start = flags.get(START).and_then(Value::as_str);
     let next = start.map(|start| (start.into(), flags.get(axis).map_or(String::new(), typed_as)));
     Ok(((run, data, seed), next))
 }

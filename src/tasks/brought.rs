@@ -157,7 +157,8 @@ pub fn write_folder(
         .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
     write_json(&out.join(name), what, &value)?;
     report.write(&out.join(REPORT))?;
-    print(format!("results: {}\nreport:  {}", out.join(name).display(), out.join(REPORT).display()))
+    print(format!("results: {}", out.join(name).display()))?;
+    print(format!("report:  {}", out.join(REPORT).display()))
 }
 
 /// Pictures that a page shows at most.

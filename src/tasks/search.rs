@@ -18,7 +18,7 @@ use crate::outputs::hold_folder;
 use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
-use crate::say::{count, line, print, thousands};
+use crate::say::{count, line, print, print_lines, thousands};
 
 /// The verb `search`: what of a gallery is nearest to each query.
 pub const SEARCH: Use = Use {
@@ -89,7 +89,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         left_out.left_out()
     );
     print(&says)?;
-    print(Table::new(head, query.iter().zip(&answers).take(shown).flat_map(each)))?;
+    print_lines(Table::new(head, query.iter().zip(&answers).take(shown).flat_map(each)))?;
     let strip = |(photo, answers): (&Photo, &Answers)| {
         let mut tiles = vec![tile(photo, "query".into(), Frame::None)?];
         for (rank, &(i, distance)) in answers.iter().enumerate().take(PICTURES - 1) {

@@ -8,6 +8,7 @@ mod quadruplet;
 mod skill_determination;
 mod triplet_reid;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -197,9 +198,13 @@ fn verb_of(line: &str) -> &str {
 fn programs_are_sound_and_every_verb_works() {
     // How names end of which not more is better.
     let mut unseen: Vec<&str> = [&metrics::LESS[..], &metrics::NEITHER].concat();
+    let (mut flags, mut shared) = (BTreeSet::new(), BTreeSet::new());
     for case in &papers() {
         let place = case.place();
         let said: Value = serde_json::from_str(&place.good("sound")).expect("JSON");
+        let names = |key: &str| said[key].as_array().expect("names").clone().into_iter().map(|name| name.to_string());
+        flags.extend(names("flags"));
+        shared.extend(names("shared"));
         for verb in ["train", "reproduce", "evaluate", "embed", "export", "data"] {
             let help = case.program.good(&[verb, "--help"]);
             assert!(!help.contains('`'), "{verb}: {help}");
@@ -351,6 +356,8 @@ fn programs_are_sound_and_every_verb_works() {
         has(&place.read("both.html"), "<svg|Scores|again");
     }
     assert!(unseen.is_empty(), "no score's name ends so: {unseen:?}");
+    // Each is some paper's.
+    assert!(shared.is_subset(&flags), "{:?}", shared.difference(&flags));
 }
 
 /// `train --data drawn` needs no other flag; and a reader who closes the pipe ends nothing.

@@ -18,7 +18,7 @@ use crate::outputs::{PERSON, apart, hold, hold_folder, links_made, links_of, rem
 use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table, Tile};
 use crate::run::folder::REPORT;
-use crate::say::{self, Bar, line, print};
+use crate::say::{self, Bar, line, print, print_lines};
 use crate::tasks::Rows;
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use crate::tasks::kept::full;
@@ -275,7 +275,7 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         rows.left_out()
     );
     print(&says)?;
-    print(Table::new(head, nearest.iter().enumerate().map(cell)))?;
+    print_lines(Table::new(head, nearest.iter().enumerate().map(cell)))?;
     let tiles = |of: &mut dyn Iterator<Item = (usize, String, Frame)>| {
         of.map(|(row, caption, frame)| tile(&rows.photos[row], caption, frame)).collect::<Result<Vec<_>>>()
     };

@@ -15,7 +15,7 @@ use crate::outputs::{hold_folder, write_list};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
-use crate::say::{self, print};
+use crate::say::{self, foreign, print, print_lines};
 use crate::tasks::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 
 /// The verb `tag`: labels for photos.
@@ -116,12 +116,14 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let strips = (0..shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
     let bare = tags.iter().filter(|tags| tags.is_empty()).count();
-    let most = given.first().map_or(String::new(), |&k| format!("; the most frequent is {} ({})", classes[k], each[k]));
+    let most = given
+        .first()
+        .map_or(String::new(), |&k| format!("; the most frequent is {} ({})", foreign(&classes[k]), each[k]));
     let photos = say::count(tags.len(), "photo");
     let kinds = format!("{} of {} in use", given.len(), say::count(classes.len(), "class"));
     let sentence = format!("Labels for {} of {photos}, {kinds}{most}.{}", tags.len() - bare, rows.left_out());
     print(&sentence)?;
-    print(&table)?;
+    print_lines(&table)?;
     report.answers(&sentence);
     report.counts(&[
         ("photo", "photos", tags.len()),

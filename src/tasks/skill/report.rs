@@ -11,7 +11,7 @@ use crate::outputs::write_json;
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 use crate::run::Run;
-use crate::say::{answer, count, print};
+use crate::say::{answer, count, print, print_lines};
 use crate::tasks::Evaluation;
 
 /// Pictures of a video in its row.
@@ -39,7 +39,7 @@ pub const RANKING: &str = "ranking";
 /// # Errors
 /// Where `out` cannot be written.
 pub fn announce(names: &[String], ranked: &[Ranked], splits: usize, out: Option<&Path>) -> Result<()> {
-    print(ranking(names, ranked, splits))?;
+    print_lines(ranking(names, ranked, splits))?;
     print("Scores rank videos of the task that was trained on; across tasks they mean nothing.")?;
     let row = |one: &Ranked| {
         let splits = by_split(&one.snippets, splits.min(one.snippets.len()));
