@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use rand::Rng;
 use rankle::datasets::drawn::photo;
 use serde_json::Value;
@@ -56,6 +57,25 @@ pub fn all_close(ours: &Tensor, theirs: &Tensor, tolerance: f64) {
     assert!(worst <= tolerance, "differ by {worst} (more than {tolerance})");
 }
 
+/// A picture without symmetry: x * 37 + y * 59 + c * 83 + 7 x y, modulo 256.
+pub fn picture(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        Rgb(std::array::from_fn(|c| ((x * 37 + y * 59 + c as u32 * 83 + x * y * 7) % 256) as u8))
+    })
+}
+
+/// The file of an image.
+pub fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).expect("written");
+    bytes.into_inner()
+}
+
+/// The file of a [`picture`].
+pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
+    encoded(&picture(width, height).into(), ImageFormat::Jpeg)
+}
+
 /// The gradient of `f` at `x` by autograd, in x's kind.
 pub fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
     let leaf = x.copy().detach().set_requires_grad(true);
@@ -81,6 +101,26 @@ pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
 /// How many numbers an optimiser moves: the elements of all trainable variables.
 pub fn trainable_parameters(vs: &VarStore) -> usize {
     vs.trainable_variables().iter().map(Tensor::numel).sum()
+}
+
+/// The error's only line.
+#[track_caller]
+pub fn line<T>(result: anyhow::Result<T>) -> String {
+    let text = format!("{:#}", result.err().expect("an error"));
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+/// A path of the shared data, or nothing with a line that says so.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("RANKLE_SHARED_DATA").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: no {}", path.display());
+    None
 }
 
 /// What a file of JSON holds.

@@ -1,12 +1,13 @@
 //! What is read and what outputs are written to: regular files; and nothing of anybody's is replaced but files.
 
+use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use rankle::bounds::limit;
-use rankle::files::{atomically, followed, open, own, read, sweep, write_atomic};
+use rankle::files::{atomically, folder_atomically, followed, open, own, read, sweep, write_atomic};
+use tempfile::tempdir;
 
 /// A pipe in the file system.
 fn pipe(path: &Path) {
@@ -18,32 +19,6 @@ fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
     names.sort();
     names
-}
-
-#[test]
-fn memory_ends_where_any_control_group_ends_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (file, limit) in [
-        ("memory.max", "max"),
-        ("a/memory.max", "700"),
-        ("a/b/memory.max", "900"),
-        ("memory/c/memory.limit_in_bytes", "500"),
-        ("memory/memory.limit_in_bytes", "600"),
-    ] {
-        let path = folder.path().join(file);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, format!("{limit}\n")).expect("written");
-    }
-    for (groups, expected) in [
-        ("", None),
-        ("0::/\n", None),
-        ("0::/a/b\n", Some(700)),
-        ("5:cpu,cpuacct:/a\n4:memory:/c/gone\n0::/\n", Some(500)),
-        ("4:hugetlb,memory:/elsewhere\n", Some(600)),
-        ("no such line", None),
-    ] {
-        assert_eq!(limit(folder.path(), groups), expected, "{groups}");
-    }
 }
 
 #[test]
@@ -168,4 +143,33 @@ fn leftovers_of_the_killed_go_and_what_is_being_written_stays() {
     })
     .expect("written");
     assert_eq!(names(folder.path()), ["file"]);
+}
+
+#[test]
+fn an_atomic_write_that_fails_leaves_the_old_file() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("x");
+    write_atomic(&path, b"old").expect("written");
+    let full = atomically(&path, |draft| -> anyhow::Result<()> {
+        std::fs::write(draft, b"half")?;
+        anyhow::bail!("the disk is full")
+    });
+    assert!(format!("{:#}", full.expect_err("full")).contains("full"));
+    assert_eq!(std::fs::read(&path).expect("kept"), b"old");
+    assert_eq!(std::fs::read_dir(place.path()).expect("folder").count(), 1);
+}
+
+#[test]
+fn a_folder_appears_whole_or_not_at_all() {
+    let place = tempdir().expect("a folder");
+    let at = place.path().join("new/folder");
+    let write = |draft: &Path| Ok(fs::write(draft.join("a"), "a")?);
+    folder_atomically(&at, |draft| write(draft).and_then(|()| anyhow::bail!("midway"))).expect_err("midway");
+    assert!(!at.exists() && fs::read_dir(place.path().join("new")).expect("a folder").next().is_none());
+    // What a killed process left goes with the next one.
+    fs::create_dir(place.path().join("new/.rankle-writing-abc")).expect("made");
+    folder_atomically(&at, write).expect("written");
+    assert_eq!(fs::read_dir(place.path().join("new")).expect("a folder").count(), 1);
+    folder_atomically(&at, write).expect_err("it is there");
+    assert_eq!(fs::read_dir(place.path().join("new")).expect("a folder").count(), 1);
 }

@@ -1,26 +1,10 @@
-//! Optimisers, schedules and samplers.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Optimisers against their textbook definitions.
 
 use rankle::optim::{Optimizer, Rule};
-use rankle::sampler::{PkSampler, TripletSampler};
-use rankle::schedule::Decay;
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
 
 use crate::common::{close, numbers, value};
-
-#[test]
-fn the_rate_is_the_papers_at_the_sheets_steps() {
-    for (base, at) in [(3e-4, [3e-4, 1.5036e-4, 9.487e-6, 3e-7]), (1e-3, [1e-3, 5.012e-4, 3.162e-5, 1e-6])] {
-        let decay = Decay { base, t0: 15_000, t1: 25_000 };
-        for (t, rate) in [15_000, 16_000, 20_000, 25_000].into_iter().zip(at) {
-            assert!((decay.rate(t) / rate - 1.).abs() < 1e-4, "{t}: {}", decay.rate(t));
-        }
-        assert_eq!((decay.beta1(14_999), decay.beta1(15_000)), (0.9, 0.5));
-    }
-    assert_eq!(Decay { base: 1., t0: 5, t1: 5 }.rate(100), 1.);
-}
 
 /// The rules by their textbook definition on plain numbers; β₁ changes halfway.
 fn slow(rule: Rule, x: &mut [f64], gradients: &[Vec<f64>], rate: f64, decay: f64, beta1: impl Fn(usize) -> f64) {
@@ -210,78 +194,4 @@ fn state_that_does_not_fit_is_named() {
     let mut state = optimizer.state();
     state.push(("first.x".into(), Tensor::zeros([3], (Kind::Float, Device::Cpu))));
     assert_eq!(optimizer.load_state(state), Err("first.x".into()));
-}
-
-/// Identities with 1 to 9 images.
-fn labels() -> Vec<i64> {
-    (0..23_i64).flat_map(|person| std::iter::repeat_n(person * 7 - 3, 1 + (person as usize * 5) % 9)).collect()
-}
-
-#[test]
-fn pk_batches_hold_p_people_and_k_images_of_each() {
-    let labels = labels();
-    let size = |person: i64| labels.iter().filter(|&&label| label == person).count();
-    for (p, k) in [(5, 4), (23, 2), (1, 3), (4, 12)] {
-        let sampler = PkSampler::new(&labels, p, k, 9).expect("enough people");
-        assert_eq!(sampler.batches_per_pass(), 23 / p as u64);
-        let mut passes: BTreeMap<u64, BTreeSet<i64>> = BTreeMap::new();
-        for step in 0..60 {
-            let batch = sampler.batch(step);
-            assert_eq!(batch.len(), p * k);
-            assert_eq!(batch, sampler.clone().batch(step), "a pure function of the step");
-            let mut people = BTreeSet::new();
-            for group in batch.chunks(k) {
-                let person = labels[group[0]];
-                assert!(group.iter().all(|&item| labels[item] == person));
-                assert!(people.insert(person), "nobody comes twice in a batch");
-                let distinct: BTreeSet<_> = group.iter().collect();
-                assert_eq!(distinct.len(), k.min(size(person)));
-                // Repeats as even as can be.
-                let most = distinct.iter().map(|item| group.iter().filter(|other| *other == *item).count()).max();
-                assert_eq!(most, Some(k.div_ceil(size(person)).max(1)));
-            }
-            let pass = passes.entry(step / sampler.batches_per_pass()).or_default();
-            assert!(people.iter().all(|person| pass.insert(*person)), "nobody comes twice in a pass");
-        }
-        assert_ne!(sampler.batch(0), PkSampler::new(&labels, p, k, 10).expect("enough").batch(0), "the seed matters");
-    }
-    assert!(PkSampler::new(&labels, 24, 4, 1).is_none() && PkSampler::new(&labels, 0, 4, 1).is_none());
-    assert!(PkSampler::new(&[], 1, 1, 1).is_none());
-}
-
-#[test]
-fn every_image_is_seen_before_long() {
-    let labels = labels();
-    // P divides the number of people, so that no pass drops anyone.
-    let sampler = PkSampler::new(&labels, 23, 4, 5).expect("enough people");
-    for cycle in 0..5_u64 {
-        // The most images of a person are 9, in windows of 4: three passes see all. 6 passes hold whole cycles of 1, 2, 3.
-        let seen: BTreeSet<usize> = (6 * cycle..6 * cycle + 6).flat_map(|step| sampler.batch(step)).collect();
-        assert_eq!(seen.len(), labels.len());
-    }
-}
-
-#[test]
-fn triplet_batches_hold_triplets() {
-    let labels = labels();
-    let sampler = TripletSampler::new(&labels, 42, 3).expect("enough");
-    let mut anchors: BTreeMap<i64, usize> = BTreeMap::new();
-    for step in 0..50 {
-        let rows = sampler.batch(step);
-        assert_eq!(rows.len(), 126);
-        assert_eq!(rows, sampler.batch(step));
-        for i in 0..42 {
-            let (a, p, n) = (rows[i], rows[42 + i], rows[84 + i]);
-            assert!(a != p && labels[a] == labels[p] && labels[a] != labels[n]);
-            *anchors.entry(labels[a]).or_default() += 1;
-        }
-    }
-    // Identities in turns: all with two images equally often, but for the pass that is not over.
-    let (least, most) = (anchors.values().min(), anchors.values().max());
-    assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{anchors:?}");
-    assert_eq!(anchors.len(), 23 - labels.iter().filter(|&&l| labels.iter().filter(|&&m| m == l).count() == 1).count());
-    assert!(TripletSampler::new(&[1, 1, 1], 4, 1).is_none() && TripletSampler::new(&[1, 2, 3], 4, 1).is_none());
-    assert!(TripletSampler::new(&[1, 1, 2], 0, 1).is_none());
-    // A single other image is always the negative.
-    assert!(TripletSampler::new(&[1, 1, 2], 3, 1).is_some_and(|sampler| sampler.batch(4)[6..] == [2, 2, 2]));
 }

@@ -6,7 +6,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
-use rankle::files::folder_atomically;
 use rankle::outputs::{
     MADE_BY, MODULE, beside, check, check_module, check_out, hold_folder, links_made, links_of, made, mark, marked,
     remove_links, write_json, write_list,
@@ -274,19 +273,4 @@ fn a_folder_is_written_by_one_at_a_time() {
     let photos = [place.path().join("new")];
     let error = hold_folder(&out.join("below"), &[], &[&[], &photos]).expect_err("among photos").to_string();
     assert!(error.contains("--out") && error.contains("beside it") && !out.join("below").exists(), "{error}");
-}
-
-#[test]
-fn a_folder_appears_whole_or_not_at_all() {
-    let place = tempdir().expect("a folder");
-    let at = place.path().join("new/folder");
-    let write = |draft: &Path| Ok(fs::write(draft.join("a"), "a")?);
-    folder_atomically(&at, |draft| write(draft).and_then(|()| anyhow::bail!("midway"))).expect_err("midway");
-    assert!(!at.exists() && fs::read_dir(place.path().join("new")).expect("a folder").next().is_none());
-    // What a killed process left goes with the next one.
-    fs::create_dir(place.path().join("new/.rankle-writing-abc")).expect("made");
-    folder_atomically(&at, write).expect("written");
-    assert_eq!(fs::read_dir(place.path().join("new")).expect("a folder").count(), 1);
-    folder_atomically(&at, write).expect_err("it is there");
-    assert_eq!(fs::read_dir(place.path().join("new")).expect("a folder").count(), 1);
 }

@@ -1,6 +1,8 @@
-//! Which images make a batch: quadruplets (1704.01719).
+//! Which images make a batch.
 
-use rankle::sampler::QuadrupletSampler;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rankle::sampler::{FaceSampler, PkSampler, QuadrupletSampler, TripletSampler};
 
 #[test]
 fn quadruplets_show_three_people_and_every_pair_two_cameras() {
@@ -75,4 +77,106 @@ fn quadruplets_without_cameras_and_from_too_little() {
         assert!(QuadrupletSampler::new(labels, cameras, 4, true, 1).is_none());
     }
     assert!(QuadrupletSampler::new(&labels, &one, 0, false, 1).is_none());
+}
+
+/// Identities with 1 to 9 images.
+fn labels() -> Vec<i64> {
+    (0..23_i64).flat_map(|person| std::iter::repeat_n(person * 7 - 3, 1 + (person as usize * 5) % 9)).collect()
+}
+
+#[test]
+fn pk_batches_hold_p_people_and_k_images_of_each() {
+    let labels = labels();
+    let size = |person: i64| labels.iter().filter(|&&label| label == person).count();
+    for (p, k) in [(5, 4), (23, 2), (1, 3), (4, 12)] {
+        let sampler = PkSampler::new(&labels, p, k, 9).expect("enough people");
+        assert_eq!(sampler.batches_per_pass(), 23 / p as u64);
+        let mut passes: BTreeMap<u64, BTreeSet<i64>> = BTreeMap::new();
+        for step in 0..60 {
+            let batch = sampler.batch(step);
+            assert_eq!(batch.len(), p * k);
+            assert_eq!(batch, sampler.clone().batch(step), "a pure function of the step");
+            let mut people = BTreeSet::new();
+            for group in batch.chunks(k) {
+                let person = labels[group[0]];
+                assert!(group.iter().all(|&item| labels[item] == person));
+                assert!(people.insert(person), "nobody comes twice in a batch");
+                let distinct: BTreeSet<_> = group.iter().collect();
+                assert_eq!(distinct.len(), k.min(size(person)));
+                // Repeats as even as can be.
+                let most = distinct.iter().map(|item| group.iter().filter(|other| *other == *item).count()).max();
+                assert_eq!(most, Some(k.div_ceil(size(person)).max(1)));
+            }
+            let pass = passes.entry(step / sampler.batches_per_pass()).or_default();
+            assert!(people.iter().all(|person| pass.insert(*person)), "nobody comes twice in a pass");
+        }
+        assert_ne!(sampler.batch(0), PkSampler::new(&labels, p, k, 10).expect("enough").batch(0), "the seed matters");
+    }
+    assert!(PkSampler::new(&labels, 24, 4, 1).is_none() && PkSampler::new(&labels, 0, 4, 1).is_none());
+    assert!(PkSampler::new(&[], 1, 1, 1).is_none());
+}
+
+#[test]
+fn every_image_is_seen_before_long() {
+    let labels = labels();
+    // P divides the number of people, so that no pass drops anyone.
+    let sampler = PkSampler::new(&labels, 23, 4, 5).expect("enough people");
+    for cycle in 0..5_u64 {
+        // The most images of a person are 9, in windows of 4: three passes see all. 6 passes hold whole cycles of 1, 2, 3.
+        let seen: BTreeSet<usize> = (6 * cycle..6 * cycle + 6).flat_map(|step| sampler.batch(step)).collect();
+        assert_eq!(seen.len(), labels.len());
+    }
+}
+
+#[test]
+fn triplet_batches_hold_triplets() {
+    let labels = labels();
+    let sampler = TripletSampler::new(&labels, 42, 3).expect("enough");
+    let mut anchors: BTreeMap<i64, usize> = BTreeMap::new();
+    for step in 0..50 {
+        let rows = sampler.batch(step);
+        assert_eq!(rows.len(), 126);
+        assert_eq!(rows, sampler.batch(step));
+        for i in 0..42 {
+            let (a, p, n) = (rows[i], rows[42 + i], rows[84 + i]);
+            assert!(a != p && labels[a] == labels[p] && labels[a] != labels[n]);
+            *anchors.entry(labels[a]).or_default() += 1;
+        }
+    }
+    // Identities in turns: all with two images equally often, but for the pass that is not over.
+    let (least, most) = (anchors.values().min(), anchors.values().max());
+    assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{anchors:?}");
+    assert_eq!(anchors.len(), 23 - labels.iter().filter(|&&l| labels.iter().filter(|&&m| m == l).count() == 1).count());
+    assert!(TripletSampler::new(&[1, 1, 1], 4, 1).is_none() && TripletSampler::new(&[1, 2, 3], 4, 1).is_none());
+    assert!(TripletSampler::new(&[1, 1, 2], 0, 1).is_none());
+    // A single other image is always the negative.
+    assert!(TripletSampler::new(&[1, 1, 2], 3, 1).is_some_and(|sampler| sampler.batch(4)[6..] == [2, 2, 2]));
+}
+
+#[test]
+fn face_batches_have_people_with_up_to_k_faces_and_other_negatives() {
+    // Ten people with 1 to 10 faces.
+    let labels: Vec<i64> = (1..=10).flat_map(|person| std::iter::repeat_n(person, person as usize)).collect();
+    let sampler = FaceSampler::new(&labels, 4, 6, 5, 3).expect("enough people");
+    assert_eq!(sampler.most(), 29);
+    let mut anchors = BTreeSet::new();
+    for step in 0..30 {
+        let rows = sampler.batch(step);
+        assert_eq!(rows, sampler.batch(step));
+        assert_eq!(rows.iter().collect::<BTreeSet<_>>().len(), rows.len(), "no face twice");
+        let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+        let (main, negatives) = rows.split_at(rows.len() - 5);
+        let known = sampler.identities(step);
+        let of: Vec<i64> = main.iter().map(|&row| labels[row]).chain([-1, -2, -3, -4, -5]).collect();
+        assert_eq!(known, of, "a further negative has an identity of its own");
+        main.iter().for_each(|&row| *each.entry(labels[row]).or_default() += 1);
+        assert_eq!(each.len(), 4);
+        for (&person, &count) in &each {
+            assert_eq!(count, (person as usize).min(6), "person {person}");
+        }
+        assert!(negatives.iter().all(|&row| !each.contains_key(&labels[row])), "negatives are other people");
+        anchors.extend(each.into_keys());
+    }
+    assert_eq!(anchors, (2..=10).collect(), "person 1 has no second face");
+    assert!(FaceSampler::new(&labels, 10, 6, 0, 3).is_none() && FaceSampler::new(&labels, 4, 1, 0, 3).is_none());
 }

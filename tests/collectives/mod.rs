@@ -3,6 +3,8 @@
 
 #![cfg(feature = "distributed")]
 
+mod deaths;
+mod evaluation;
 pub mod launch;
 mod numbers;
 mod runs;

@@ -1,50 +1,34 @@
-//! Decoding, resizing, views, the loader and the person re-identification layouts.
-
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+//! Data sets: layouts on disk, what is drawn, the check and the card.
 
 mod drawn;
-mod layouts;
-mod loader;
-mod pixels;
+mod epic_skills;
+pub mod faces;
+mod labels;
+mod market1501;
+mod mars;
+mod pair_graph;
 mod reader;
-mod splits;
-mod transform;
+mod reid;
+mod split;
+mod tree;
 
-/// A picture without symmetry: x * 37 + y * 59 + c * 83 + 7 x y, modulo 256.
-fn picture(width: u32, height: u32) -> RgbImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb(std::array::from_fn(|c| ((x * 37 + y * 59 + c as u32 * 83 + x * y * 7) % 256) as u8))
-    })
-}
+use std::fs;
+use std::path::Path;
 
-fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
-}
+use rankle::datasets;
 
-fn jpeg(width: u32, height: u32) -> Vec<u8> {
-    encoded(&picture(width, height).into(), ImageFormat::Jpeg)
-}
+use crate::common::jpeg;
 
-/// The error's only line.
-pub fn line<T>(result: Result<T>) -> String {
-    let text = format!("{:#}", result.err().expect("an error"));
-    assert!(!text.contains('\n'), "{text}");
-    text
-}
-
-/// A path of the shared data, or nothing with a line that says so.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("RANKLE_SHARED_DATA").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
+/// Writes files of a set: each name below `dir` with a small JPEG.
+fn fill(dir: &Path, names: &[impl AsRef<str>]) {
+    let bytes = jpeg(8, 16);
+    for name in names {
+        let path = dir.join(name.as_ref());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &bytes).unwrap();
     }
-    println!("skipped: no {}", path.display());
-    None
+}
+
+fn rows(photos: &[datasets::Photo]) -> Vec<(&str, i64, i64, i64)> {
+    photos.iter().map(|p| (&*p.name, p.person, p.camera, p.tracklet)).collect()
 }

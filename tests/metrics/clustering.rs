@@ -1,7 +1,14 @@
+//! Clusters and how well they agree with people.
+
+use std::collections::BTreeSet;
+
 use rand::Rng;
-use rankle::metrics::clustering::{MANY, agglomerative, average_linkage, b_cubed, pairwise_f};
+use rankle::metrics::clustering::{MANY, agglomerative, average_linkage, b_cubed, k_means, pairwise_f};
 use rankle::seed;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+use super::blobs;
+use crate::common::rows;
 
 /// The twin: join the nearest pair of clusters, means taken over members, until none is near enough.
 fn greedy(d: &[Vec<f64>], threshold: f64) -> Vec<usize> {
@@ -122,4 +129,32 @@ fn average_linkage_is_agglomerative_on_squared_distances() {
     // Rows that are alike, and one that is no number.
     let x = Tensor::from_slice(&[1., 1., 1., 1., f64::NAN, 0., 1., 1.]).view([4, 2]);
     assert_eq!(average_linkage(&x, 0.1, || ()), [0, 0, 1, 0]);
+}
+
+#[test]
+fn k_means_finds_plain_clusters_and_survives_edges() {
+    let (x, people) = blobs(8, 5, 12, 0.05);
+    let mut right = 0;
+    for seed in 0..10 {
+        let of = k_means(&x, 5, seed, 100);
+        let map: BTreeSet<(usize, i64)> = of.iter().copied().zip(people.iter().copied()).collect();
+        right += usize::from(map.len() == 5);
+        // No row is nearer to another cluster's mean than to its own: what Lloyd's steps end with.
+        let d = |centre: &[f64], row: &[f64]| centre.iter().zip(row).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let r = rows(&x);
+        let count = of.iter().max().expect("rows") + 1;
+        let centres: Vec<Vec<f64>> = (0..count)
+            .map(|c| {
+                let mine: Vec<&Vec<f64>> = r.iter().zip(&of).filter(|(_, o)| **o == c).map(|(row, _)| row).collect();
+                (0..6).map(|k| mine.iter().map(|row| row[k]).sum::<f64>() / mine.len() as f64).collect()
+            })
+            .collect();
+        for (row, &own) in r.iter().zip(&of) {
+            assert!(centres.iter().all(|centre| d(centre, row) >= d(&centres[own], row) - 1e-9));
+        }
+    }
+    assert!(right >= 7, "{right} of 10 seeds found the five clusters");
+    assert_eq!(k_means(&x, 60, 1, 100).iter().collect::<BTreeSet<_>>().len(), 60);
+    assert_eq!(k_means(&Tensor::ones([4, 2], (Kind::Float, Device::Cpu)), 3, 1, 10), [0; 4]);
+    assert_eq!(k_means(&x, 1, 1, 10), vec![0; 60]);
 }

@@ -1,6 +1,12 @@
+//! Pairs told apart: folds, VAL, ROC, against sweeps over every threshold.
+
 use rand::Rng;
-use rankle::metrics::verification::{auc, equal_error_rate, folds, roc, val_at_far};
+use rankle::metrics::verification::{
+    accuracy, auc, best_threshold, equal_error_rate, folds, folds_by, roc, val_at_far, val_at_far_by,
+};
 use rankle::seed;
+
+use crate::common::close;
 
 /// Pairs whose distances tie, sit on the thresholds, and are sometimes broken.
 fn drawn(s: u64, n: usize, broken: bool) -> (Vec<f64>, Vec<bool>) {
@@ -174,4 +180,16 @@ fn auc_is_the_share_of_ordered_pairs_and_eer_meets_both_errors() {
     assert_eq!(equal_error_rate(&[0.5; 4], &[true, true, false, false]), 0.5);
     assert_eq!(auc(&[0.5; 4], &[true, true, false, false]), 0.5);
     assert!(auc(&[0.5], &[true]).is_nan() && auc(&[], &[]).is_nan() && equal_error_rate(&[0.1], &[false]).is_nan());
+}
+
+#[test]
+fn folds_by_equal_folds_where_distances_do_not_depend_on_the_fold() {
+    let mut rng = rankle::seed::at(9, 0, 0);
+    let same: Vec<bool> = (0..200).map(|i| i % 3 == 0).collect();
+    let dist: Vec<f64> = same.iter().map(|&s| rng.random_range(0.0..if s { 1.5 } else { 3.0 })).collect();
+    assert_eq!(folds_by(&same, 5, |_| dist.clone()), folds(&dist, &same, 5));
+    let (ours, theirs) = (val_at_far_by(&same, 5, 0.05, |_| dist.clone()), val_at_far(&dist, &same, 5, 0.05));
+    assert_eq!(ours.expect("both kinds"), theirs.expect("both kinds"));
+    let best = (0..400).map(|t| t as f64 * 0.01).map(|t| accuracy(&dist, &same, t)).fold(0., f64::max);
+    close(accuracy(&dist, &same, best_threshold(&dist, &same)), best, 1e-12);
 }

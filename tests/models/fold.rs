@@ -7,7 +7,8 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::inception::small;
-use super::{close, drawn, stir, store};
+use super::{close, stir, store};
+use crate::export::drawn;
 
 /// Plain, with held weights, and again with weights that were changed in between.
 fn held_is_plain(name: &str, images: &Tensor, vs: &VarStore, net: &dyn Network) {

@@ -6,12 +6,9 @@ use rankle::models::layers::Scope;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+use super::store;
 use crate::common::{all_close, close, gradient, matrix, trainable_parameters, value};
 use crate::export::{answers_alike, drawn, python_agrees, used};
-
-fn store() -> VarStore {
-    VarStore::new(Device::Cpu)
-}
 
 /// Numbers in matrices and kernels, which the papers count; without biases and normalisation.
 fn weights(vs: &VarStore) -> usize {

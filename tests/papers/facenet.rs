@@ -225,7 +225,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     // Bad files and photos are a line, whichever verb meets them.
     let whole = fs::read(&file).expect("bytes");
     place.write("cut.safetensors", &whole[..whole.len() / 2]);
-    place.write("huge/a.png", super::triplet_reid::png_header(20_000, 20_000));
+    place.write("huge/a.png", crate::picture::png_header(20_000, 20_000));
     place.write("empty/readme.txt", "no photo");
     image::RgbImage::new(1, 1).save(place.made("one/a.png")).expect("saved");
     let (cut, out) = (weights.replace("nn4.small2.v1", "cut"), "--out @y.safetensors");

@@ -183,7 +183,7 @@ fn bad_data_is_answered_in_one_line_that_names_it() {
         ("truncated.jpg", whole[..whole.len() * 2 / 3].to_vec(), "truncated"),
         ("text.jpg", b"these are words, not a picture".to_vec(), "text.jpg"),
         ("nothing.jpg", Vec::new(), "nothing.jpg"),
-        ("huge.png", png_header(30_000, 30_000), "30000"),
+        ("huge.png", crate::picture::png_header(30_000, 30_000), "30000"),
     ] {
         tree(&place.path(name), 8, 4);
         // In every person's folder, so that it lies among the training photos whichever are held out.
@@ -192,18 +192,6 @@ fn bad_data_is_answered_in_one_line_that_names_it() {
         has(&place.good(&format!("data --data @{name}")), name);
     }
     assert!(!place.path("run").exists());
-}
-
-/// A PNG's signature, header, an empty data chunk and the end: a decoder must refuse before it reads on.
-pub fn png_header(width: u32, height: u32) -> Vec<u8> {
-    let mut chunk = b"IHDR".to_vec();
-    chunk.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
-    chunk.extend([8, 2, 0, 0, 0]);
-    let crc = chunk.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
-    });
-    let end = b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xae\x42\x60\x82";
-    [b"\x89PNG\r\n\x1a\n".as_slice(), &13_u32.to_be_bytes(), &chunk, &(!crc).to_be_bytes(), end].concat()
 }
 
 #[test]

@@ -6,192 +6,55 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use rankle::hyper;
-use rankle::optim::{Optimizer, Rule};
-use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress, check_logs};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, Mark, RunFolder, check_free, check_ours};
-use rankle::run::scores::BEST;
-use rankle::weights::{read, read_safetensors, read_sealed};
 use serde_json::{Value, json};
-use tch::nn::{Init, VarStore};
-use tch::{Device, Kind};
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
-/// A run with two checkpoints, of steps 1 and 2, and a log line of each.
-struct Small {
-    place: TempDir,
-    config: Config,
-    store: VarStore,
-    optimizer: Optimizer,
-}
+use super::Small;
 
-impl Small {
-    fn new() -> Small {
-        let (place, store) = (tempdir().expect("a folder"), VarStore::new(Device::Cpu));
-        let x = (store.root() / "part").var("x", &[3], Init::Const(1.));
-        let config = Config::new("p", hyper::flags(&json!({"lr": 0.1})), json!(["a", "b"]), "cpu").expect("one");
-        let mut small = Small { place, config, optimizer: Optimizer::new(Rule::ADAM, 0., &store), store };
-        small.config.write_or_match(small.place.path()).expect("written");
-        let folder = RunFolder::open(small.place.path()).expect("open");
-        let mut log = Log::open(&folder.file("log.jsonl"), Some(&Mark::default())).expect("open");
-        for step in 1..=2 {
-            small.optimizer.zero_grad();
-            x.square().sum(Kind::Float).backward();
-            small.optimizer.step(0.1, 0.9);
-            log.line(&json!({"step": step, "loss": 0.5})).expect("written");
-            small.save(&folder, step, log.sync().expect("synced"));
-        }
-        small
-    }
-
-    fn save(&self, folder: &RunFolder, step: u64, mark: Mark) {
-        let progress = Progress::new(step, mark, "{}".into(), &self.config);
-        checkpoint::save(folder, &self.store, &self.optimizer, &[], &progress).expect("saved");
-    }
-
-    fn at(&self) -> &Path {
-        self.place.path()
-    }
-
-    /// The step that is loaded, and what is said; or the error.
-    fn load(&mut self) -> Result<(u64, String), String> {
-        let loaded = checkpoint::load(self.place.path(), &self.config, &mut self.store, None);
-        let loaded = loaded.map_err(|error| format!("{error:#}"))?.expect("a checkpoint");
-        Ok((loaded.progress.step, loaded.note.unwrap_or_default()))
-    }
-}
-
-/// In the header's length, the header, the hash and the numbers: the checkpoint before is taken, and it is said.
 #[test]
-fn a_flipped_bit_in_any_byte_of_a_checkpoint_is_noticed() {
-    let mut small = Small::new();
-    let newest = small.at().join(NEWEST);
-    let whole = fs::read(&newest).expect("bytes");
-    assert_eq!(small.load(), Ok((2, String::new())));
-    for place in 0..whole.len() {
-        let mut bytes = whole.clone();
-        bytes[place] ^= 1 << (place % 8);
-        fs::write(&newest, &bytes).expect("flipped");
-        let (step, note) = small.load().expect("the one before");
-        assert!(step == 1 && note.contains(NEWEST) && note.contains("step 1"), "byte {place}: {step} {note}");
+fn a_log_is_cut_back_to_what_the_checkpoint_knew() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("log.jsonl");
+    let mut log = Log::open(&path, Some(&Mark::default())).expect("open");
+    log.line(&json!({"step": 0})).expect("written");
+    let known = log.sync().expect("synced");
+    log.line(&json!({"step": 1})).expect("written");
+    drop(log);
+    let mut log = Log::open(&path, Some(&known)).expect("open again");
+    log.line(&json!({"step": 9})).expect("written");
+    let known = log.sync().expect("synced");
+    drop(log);
+    let whole = "{\"step\":0}\n{\"step\":9}\n";
+    assert_eq!(std::fs::read_to_string(&path).expect("text"), whole);
+    // Cut, and edited at equal length: refused, and left as it is.
+    for edited in ["{\"step\":0}\n", "{\"step\":1}\n{\"step\":9}\n", "{\"step\":0}\n{\"step\":8}\nmore"] {
+        std::fs::write(&path, edited).expect("edited");
+        let error = Log::open(&path, Some(&known)).expect_err("not what was known");
+        assert!(error.to_string().contains("log.jsonl"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), edited);
     }
-    // Edits by hand that leave a whole file: a step, an optimiser's tensor, a kind, what an older version wrote.
-    let text = |bytes: &[u8]| bytes.iter().map(|&byte| byte as char).collect::<String>();
-    for (from, to) in [
-        (r#"step\":2"#, r#"step\":7"#),
-        ("optimizer.first", "optimizer.fisrt"),
-        (r#""F32""#, r#""I32""#),
-        ("rankle.blake3", "rankle.blake4"),
-    ] {
-        let edited = text(&whole).replacen(from, to, 1);
-        assert_ne!(edited, text(&whole), "{from}");
-        fs::write(&newest, edited.chars().map(|c| c as u8).collect::<Vec<_>>()).expect("edited");
-        assert_eq!(small.load().expect("the one before").0, 1, "{from}");
-    }
-    // None is left where both are damaged.
-    fs::copy(&newest, small.at().join(BEFORE)).expect("copied");
-    let error = small.load().expect_err("none");
-    assert!(error.contains("no whole checkpoint") && error.contains("hash"), "{error}");
-}
-
-/// Either is a whole file of the same run; each says inside which it is.
-#[test]
-fn the_best_checkpoint_is_not_taken_for_the_newest_nor_the_other_way_round() {
-    let mut small = Small::new();
-    let (newest, best) = (small.at().join(NEWEST), small.at().join(BEST));
-    let folder = RunFolder::open(small.at()).expect("open");
-    let progress = Progress::new(1, Mark::default(), String::new(), &small.config);
-    checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
-    assert_eq!(
-        checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("loaded").known.step,
-        1
-    );
-    let whole = fs::read(&newest).expect("read");
-    fs::copy(&best, &newest).expect("copied");
-    let (step, note) = small.load().expect("the one before");
-    assert!(step == 1 && note.contains("checkpoint.safetensors is a copy of best.safetensors"), "{note}");
-    fs::write(&best, whole).expect("written");
-    let error = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect_err("the newest");
-    assert!(error.to_string().contains("best.safetensors is a copy of checkpoint.safetensors: restore"), "{error}");
+    std::fs::write(&path, whole).expect("restored");
+    Log::open(&path, Some(&known)).expect("whole");
 }
 
 #[test]
-fn an_edited_log_takes_its_checkpoints_with_it() {
-    for (from, to, step) in [
-        (r#"{"step":2,"#, r#"{"step":3,"#, Some(1)),
-        (r#"{"step":1,"#, r#"{"step":0,"#, None),
-        (r#"{"step":2,"loss":0.5}"#, "", Some(1)),
-    ] {
-        let mut small = Small::new();
-        let log = small.at().join("log.jsonl");
-        let text = fs::read_to_string(&log).expect("text");
-        fs::write(&log, text.replace(from, to)).expect("edited");
-        match (small.load(), step) {
-            (Ok((found, note)), Some(step)) => assert!(found == step && note.contains("log.jsonl"), "{note}"),
-            (Err(error), None) => assert!(error.contains("log.jsonl") && error.contains("--run"), "{error}"),
-            (found, step) => panic!("{found:?} and not {step:?}"),
-        }
-    }
-    // Without it none can be trusted, whoever reads them.
-    let mut small = Small::new();
-    fs::remove_file(small.at().join("log.jsonl")).expect("removed");
-    let error = small.load().expect_err("refused");
-    assert!(error.contains(NEWEST) && error.contains("log.jsonl") && error.contains("restore"), "{error}");
-    // Nor can the best one, but that of an older version, which knew none.
-    for (edited, refused) in [(Some(""), true), (Some("{}\n"), true), (None, true), (Some(""), false)] {
-        let mut small = Small::new();
-        let newest = checkpoint::load(small.place.path(), &small.config, &mut small.store, None);
-        let mark = newest.expect("loaded").expect("a checkpoint").progress.log;
-        let mark = if refused { mark } else { Mark::default() };
-        let folder = RunFolder::open(small.at()).expect("open");
-        let progress = Progress::new(2, mark, String::new(), &small.config);
-        checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
-        assert!(checkpoint::load_best(small.place.path(), &small.config, &mut small.store).is_ok());
-        let log = small.at().join("log.jsonl");
-        edited.map_or_else(|| fs::remove_file(&log), |text| fs::write(&log, text)).expect("changed");
-        match checkpoint::load_best(small.place.path(), &small.config, &mut small.store) {
-            Ok(_) => assert!(!refused, "{edited:?}"),
-            Err(error) => {
-                let error = format!("{error:#}");
-                assert!(refused && error.contains("log.jsonl") && error.contains("restore"), "{edited:?}: {error}");
-            }
-        }
-    }
-}
-
-#[test]
-fn numbers_that_are_not_finite_and_another_configuration_are_refused() {
-    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let mut small = Small::new();
-        let folder = RunFolder::open(small.at()).expect("open");
-        let mut x = small.store.variables().remove("part.x").expect("x");
-        tch::no_grad(|| drop(x.get(1).fill_(bad)));
-        small.save(&folder, 3, Mark::default());
-        let error = small.load().expect_err("refused");
-        assert!(error.contains("part.x") && error.contains(NEWEST) && error.contains("finite"), "{error}");
-        tch::no_grad(|| drop(x.fill_(0.)));
-    }
-    let mut small = Small::new();
-    small.config.data = json!(["b", "a"]);
-    assert!(small.load().expect_err("refused").contains("restore config.json"));
-}
-
-/// Files from elsewhere carry no hash, and need none; a run's own do.
-#[test]
-fn weights_from_elsewhere_need_no_hash() {
-    let small = Small::new();
-    let (tensors, _) = read_sealed(&small.at().join(NEWEST)).expect("sealed");
-    let views: Vec<(String, safetensors::tensor::TensorView<'_>)> = Vec::new();
-    let plain = small.at().join("plain.safetensors");
-    fs::write(&plain, safetensors::serialize(views, None).expect("bytes")).expect("written");
-    assert!(read(&plain).expect("read").is_empty() && !tensors.is_empty());
-    let error = read_sealed(&plain).expect_err("no hash").to_string();
-    assert!(error.contains("plain.safetensors") && error.contains("hash"), "{error}");
-    // A program that carried our metadata over into a file of its own says what is not so.
-    let kept = [("rankle.blake3".to_string(), "0".to_string())].into();
-    let views: Vec<(String, safetensors::tensor::TensorView<'_>)> = Vec::new();
-    fs::write(&plain, safetensors::serialize(views, Some(kept)).expect("bytes")).expect("written");
-    assert!(format!("{:#}", read_safetensors(&plain).expect_err("another's")).contains("another program"));
+fn two_processes_cannot_write_one_run() {
+    let place = tempfile::tempdir().expect("a folder");
+    let first = RunFolder::open(place.path()).expect("first");
+    let error = RunFolder::open(place.path()).expect_err("second");
+    assert!(error.to_string().contains("another process"), "{error}");
+    drop(first);
+    RunFolder::open(place.path()).expect("free again");
+    // Who only looks holds it for an instant.
+    let lock = std::fs::File::open(place.path().join(".lock")).expect("a lock");
+    lock.lock_shared().expect("locked");
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| RunFolder::open(place.path()).map(drop));
+        lock.unlock().expect("unlocked");
+        second.join().expect("joined").expect("waits");
+    });
 }
 
 #[test]
@@ -241,27 +104,6 @@ fn a_lock_of_others_is_no_runs() {
     }
 }
 
-/// What reads a log without training: as a training that goes on would.
-#[test]
-fn a_log_that_was_changed_is_noticed_by_who_reads_it() {
-    let small = Small::new();
-    let log = small.at().join("log.jsonl");
-    check_logs(small.at()).expect("as it was written");
-    let before = fs::read(&log).expect("a log");
-    let mut changed = before.clone();
-    changed[0] ^= 1;
-    for text in [Some(&changed[..]), Some(&before[..before.len() / 2]), None] {
-        text.map_or_else(|| fs::remove_file(&log), |text| fs::write(&log, text)).expect("changed");
-        let error = format!("{:#}", check_logs(small.at()).expect_err("changed"));
-        assert!(error.contains("log.jsonl") && error.contains("restore"), "{error}");
-    }
-    fs::write(&log, before).expect("restored");
-    fs::write(small.at().join(NEWEST), "no checkpoint").expect("damaged");
-    check_logs(small.at()).expect("the one before");
-    fs::write(small.at().join(BEFORE), "no checkpoint").expect("damaged");
-    check_logs(small.at()).expect_err("both are damaged");
-}
-
 #[test]
 fn a_log_is_not_written_through_a_link() {
     let place = tempdir().expect("a folder");
@@ -304,30 +146,6 @@ fn a_log_that_others_change_is_noticed() {
         change(&path);
         let error = log.sync().expect_err("changed").to_string();
         assert!(error.contains("log.jsonl") && error.contains("restore"), "{error}");
-    }
-}
-
-#[test]
-fn a_checkpoint_that_is_missing_is_said_and_a_folder_in_its_place_refused() {
-    let mut small = Small::new();
-    fs::remove_file(small.at().join(NEWEST)).expect("removed");
-    let (step, note) = small.load().expect("the one before");
-    assert!(step == 1 && note.contains("checkpoint.safetensors is missing") && note.contains("step 1"), "{note}");
-    // What a link in a temporary file's place leads to is somebody's.
-    let (fresh, mine) = (small.at().join(".checkpoint.fresh.safetensors"), small.at().join(".mine"));
-    fs::write(&mine, "mine").expect("written");
-    symlink(&mine, &fresh).expect("linked");
-    let folder = RunFolder::open(small.at()).expect("open");
-    small.save(&folder, 3, Mark::default());
-    assert!(fs::read(&mine).expect("kept") == b"mine" && !fresh.exists());
-    drop(folder);
-    for name in [BEFORE, "log.jsonl"] {
-        fs::remove_file(small.at().join(name)).expect("removed");
-        fs::create_dir(small.at().join(name)).expect("made");
-        let error = RunFolder::open(small.at()).expect_err("a folder").to_string();
-        assert!(error.contains(name) && error.contains("move it away"), "{error}");
-        fs::remove_dir(small.at().join(name)).expect("removed");
-        fs::write(small.at().join(name), "").expect("written");
     }
 }
 

@@ -1,6 +1,8 @@
 //! What papers of one field share, beside slow twins.
 
-mod detect;
+mod faces;
 mod kept;
+mod labels;
 mod pairs;
 mod reid;
+mod skill;

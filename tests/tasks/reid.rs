@@ -12,7 +12,7 @@ use rankle::tasks::before::Before;
 use rankle::tasks::reid::{self, Compared, Draws, ReidData};
 use tch::Kind;
 
-use crate::common::{close, matrix};
+use crate::common::{close, line, matrix};
 
 #[derive(Parser)]
 struct Flags {
@@ -22,10 +22,6 @@ struct Flags {
 
 fn flags(words: &[&str]) -> ReidData {
     Flags::parse_from([&["x"], words].concat()).data
-}
-
-fn line<T>(result: anyhow::Result<T>) -> String {
-    format!("{:#}", result.err().expect("an error"))
 }
 
 fn people(photos: &[Photo]) -> std::collections::BTreeSet<i64> {

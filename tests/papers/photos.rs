@@ -1,0 +1,136 @@
+//! Photos that cannot be used, or are others than before.
+
+use std::fs;
+
+use rand::Rng;
+
+use super::papers;
+use crate::common::{Place, has};
+
+/// Folders of people with photos of noise, and the same photos with a list of their labels.
+fn photos(place: &Place) {
+    for (part, people) in [("train", 6), ("test", 2)] {
+        for (person, shot) in (0..people).flat_map(|person| (0..3).map(move |shot| (person, shot))) {
+            let mut rng = rankle::seed::at(person, shot, part.len() as u64);
+            let noise = image::RgbImage::from_fn(32, 32, |_, _| image::Rgb(rng.random()));
+            noise.save(place.made(&format!("tree/{part}/{part}{person}/{shot}.png"))).expect("saved");
+        }
+    }
+    let (mut list, from) = (String::from("image,labels,split\n"), place.path("tree"));
+    fs::create_dir_all(place.path("list")).expect("a folder");
+    std::os::unix::fs::symlink(&from, place.path("list/images")).expect("a link");
+    for (part, people) in [("train", 6), ("test", 2)] {
+        for i in 0..people * 3 {
+            let labels = if i % 2 == 0 { "a" } else { "b;c" };
+            list += &format!("{part}/{part}{}/{}.png,{labels},{part}\n", i / 3, i % 3);
+        }
+    }
+    fs::write(place.path("list/labels.csv"), list).expect("written");
+}
+
+#[test]
+fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
+    let pairs = "--net small --size 32x16 --quadruplets 4 --steps 4 --steps2 4 --log-every 1 --any-camera";
+    let labels = "--net small --size 16 --most 2 --epochs 4 --epochs2 1 --batch 5 --log-every 1";
+    let offline =
+        "--net lunet --shrink 32 --size 32x32 --loss triplet-ohm --triplets 6 --ohm-every 3 --t1 8 --log-every 1";
+    let cases = papers();
+    let case = |name: &str| cases.iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
+    let (facenet, reid) = (case("facenet"), case("triplet-reid"));
+    let all = [
+        (facenet, "tree", format!("--net small {}", facenet.small.replace("--steps 4", "--steps 8"))),
+        (reid, "tree", offline.into()),
+        (case("quadruplet"), "tree", pairs.into()),
+        (case("multilabel-ranking"), "list", labels.into()),
+    ];
+    for (case, data, flags) in all {
+        let place = Place::new(case.program, &flags);
+        photos(&place);
+        let cut = place.path("tree/train/train1/1.png");
+        let bytes = fs::read(&cut).expect("a photo");
+        fs::write(&cut, &bytes[..bytes.len() / 2]).expect("cut");
+        // Someone of whom nothing is left.
+        let gone = [0, 1, 2].map(|shot| place.path(&format!("tree/train/train4/{shot}.png")));
+        gone.iter().for_each(|path| fs::write(path, "").expect("emptied"));
+        let train = format!("train @run --data @{data} --checkpoint-every 4");
+        let skips = format!("{train} --skip-unreadable");
+        place.bad(&[(1, &train, "train1/1.png: a truncated PNG")]);
+        place.good(&skips);
+        let read = |name: &str| fs::read(place.path(&format!("run/{name}"))).expect("a file");
+        let (log, weights) = (read("log.jsonl"), read("checkpoint.safetensors"));
+        let text = String::from_utf8_lossy(&log);
+        let last = text.lines().rfind(|line| line.contains("left_out"));
+        // Two of the list's are set aside.
+        let count = format!("\"left_out\":{}}}", if data == "list" { 2 } else { 4 });
+        assert!(last.is_some_and(|line| line.ends_with(&count)), "{}: {text}", case.program.0);
+        // From the checkpoint before the last one: the same bytes.
+        fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
+        place.good(&skips);
+        assert!(read("log.jsonl") == log && read("checkpoint.safetensors") == weights, "{}", case.program.0);
+        if flags.contains("--any-camera") {
+            place.good("evaluate @run --draws 1");
+        }
+        // Nor does embed, unless it may: what has no row is named.
+        let embed = "embed @run --images @tree/train --out @rows.safetensors";
+        place.bad(&[(1, embed, "4 of 18 images cannot be used (--skip-unreadable leaves them out)")]);
+        has(&place.good(&format!("{embed} --skip-unreadable")), "Left out: 4 photos cannot be read.");
+        let metadata = rankle::weights::metadata(&place.path("rows.safetensors")).expect("metadata");
+        let names =
+            |key: &str| -> Vec<String> { serde_json::from_str(metadata[key].as_str().expect("text")).expect("names") };
+        assert_eq!((names("names").len(), &names("not read")[0][..], names("not read").len()), (14, "train1/1.png", 4));
+        // Scores leave nothing out.
+        place.bad(&[(2, "evaluate @run --skip-unreadable", "--skip-unreadable")]);
+        // The photo is mended: another one than the run was begun with.
+        gone.iter().chain([&cut]).for_each(|path| fs::write(path, &bytes).expect("mended"));
+        place.bad(&[(1, &train, "4 of another size (|train1/1.png|--data-changed")]);
+        place.good(&format!("{train} --data-changed"));
+        // Nothing was trained on it, and the list still says so.
+        place.bad(&[(1, &train, "--data-changed")]);
+        if data == "list" {
+            fs::write(&cut, &bytes[..bytes.len() / 2]).expect("cut");
+            let list = place.read("list/labels.csv").replacen(",a,train", ",b,train", 1);
+            place.write("list/labels.csv", &list);
+            place.bad(&[(1, &skips, "1 of other labels or content (|train/train0/0.png|--data-changed")]);
+        }
+    }
+    let drawn = ["train", "--data", "drawn", "--skip-unreadable"];
+    reid.program.bad(&drawn, 2, &["--skip-unreadable: ", "no image files"]);
+}
+
+/// Scores say what they are of, and nothing is scored that cannot be written.
+#[test]
+fn scores_of_changed_photos_are_told_from_those_before() {
+    let cases = papers();
+    for (name, data, flags) in [
+        ("triplet-reid", "tree", "--net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 1"),
+        ("facenet", "tree", "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 1"),
+        ("multilabel-ranking", "list", "--net small --size 16 --epochs 1 --epochs2 1 --batch 8 --most 2"),
+    ] {
+        let case = cases.iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
+        let place = Place::new(case.program, flags);
+        photos(&place);
+        place.good(&format!("train @run --data @{data}"));
+        let evaluate = || {
+            let output = place.command("evaluate @run").output().expect("starts");
+            assert!(output.status.success(), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stderr).contains("test data are not those");
+            (said, place.json("run/results.json")["scored"].as_str().expect("a hash").to_string())
+        };
+        let (first, again) = (evaluate(), evaluate());
+        assert!(!first.0 && first == again, "{name}: {first:?} {again:?}");
+        // Of the same size, or nearly.
+        fs::copy(place.path("tree/test/test0/1.png"), place.path("tree/test/test1/2.png")).expect("copied");
+        let other = evaluate();
+        assert!(other.0 && other.1 != first.1, "{name}: {other:?}");
+        assert_eq!(evaluate(), (false, other.1), "{name}");
+        // Results that cannot be replaced are refused before the work: there is no checkpoint to do it with.
+        fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
+        for file in ["results.json", "report.html"] {
+            let (path, kept) = (place.path(&format!("run/{file}")), place.path("kept"));
+            fs::rename(&path, &kept).expect("moved");
+            std::os::unix::fs::symlink(&kept, &path).expect("a link");
+            place.bad(&[(1, "evaluate @run", &format!("{file}|a link"))]);
+            fs::remove_file(&path).and_then(|()| fs::rename(&kept, &path)).expect("moved back");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! config.json.
+
+use rankle::hyper;
+use rankle::run::checkpoint;
+use rankle::run::config::Config;
+use serde_json::Value;
+
+#[test]
+fn configurations_come_back_and_differences_are_named() {
+    #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug, Clone)]
+    struct Flags {
+        lr: f64,
+        log_every: u64,
+        weights: Option<String>,
+    }
+    let place = tempfile::tempdir().expect("a folder");
+    let flags = Flags { lr: 3e-4, log_every: 10, weights: None };
+    let config = |flags: &Flags, paper: &str| {
+        Config::new(paper, hyper::flags(flags), Value::Null, "cpu").expect("a configuration")
+    };
+    assert!(!config(&flags, "p").write_or_match(place.path()).expect("new"));
+    assert!(config(&flags, "p").write_or_match(place.path()).expect("the same"));
+    assert_eq!(hyper::from_flags::<Flags>(&Config::read(place.path()).expect("read").flags).expect("flags"), flags);
+    let changed = Flags { log_every: 20, weights: Some("w".into()), ..flags.clone() };
+    let error = config(&changed, "p").write_or_match(place.path()).expect_err("changed").to_string();
+    assert!(
+        error.contains("--log-every (was 10, now 20)") && error.contains("--weights (was not given, now w)"),
+        "{error}"
+    );
+    assert!(!error.contains("--lr"));
+    assert!(
+        config(&flags, "q").write_or_match(place.path()).expect_err("other paper").to_string().contains("run of p")
+    );
+    std::fs::write(place.path().join("config.json"), "{").expect("damaged");
+    assert!(Config::read(place.path()).expect_err("damaged").to_string().contains("config.json"));
+    std::fs::remove_file(place.path().join("config.json")).expect("removed");
+    std::fs::write(place.path().join(checkpoint::NEWEST), "there").expect("a checkpoint");
+    let error = config(&flags, "p").write_or_match(place.path()).expect_err("no configuration").to_string();
+    assert!(error.contains("no config.json"), "{error}");
+}

@@ -1,0 +1,78 @@
+//! The photos that a run was begun with.
+
+use rankle::run::photos::{Photos, Read};
+
+#[test]
+fn a_run_knows_its_training_photos_by_name_and_size() {
+    let dir = tempfile::TempDir::new().expect("a temporary folder");
+    let write = |name: &str, bytes: usize| std::fs::write(dir.path().join(name), vec![7; bytes]).expect("written");
+    // Names as people have them: a quote, a comma, a line's end.
+    let names = ["a,b.png", "b\"c.png", "c\nd.png", "d.png"];
+    names.iter().for_each(|name| write(name, 10));
+    let read = |name: &&str, known: &str| Read {
+        name: (*name).into(),
+        path: Some(dir.path().join(name)),
+        known: known.into(),
+    };
+    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)));
+    let compared = |names: &[&str]| {
+        let photos = photos(names, "cat");
+        photos.compare(dir.path()).map(|()| photos.write(dir.path()).expect("written")).map_err(|e| format!("{e:#}"))
+    };
+    assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
+    assert!(Photos::of(vec![]).compare(dir.path()).is_ok(), "drawn data have none");
+    photos(&names, "cat").write(dir.path()).expect("written");
+    let error = format!("{:#}", photos(&names, "dog").compare(dir.path()).expect_err("other labels"));
+    assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
+    assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
+    // A list of an older version, which says nothing of labels.
+    let mut plain = String::new();
+    let list = dir.path().join("photos.csv.gz");
+    let packed = std::fs::File::open(&list).expect("a list");
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut plain).expect("text");
+    assert!(plain.starts_with("name,bytes,changed,known\n"));
+    let older = plain.replacen(",known\n", "\n", 1).replace(",cat\n", "\n");
+    let mut pack = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut pack, older.as_bytes()).expect("packed");
+    std::fs::write(&list, pack.finish().expect("packed")).expect("written");
+    assert!(compared(&names[1..]).expect_err("one is gone").contains("1 removed (a,b.png)"));
+    assert_eq!(compared(&names), Ok(()), "an older list");
+    assert!(photos(&names, "dog").compare(dir.path()).is_err(), "a newer one again");
+    // Folders that changed places bring their files' times along; a copy has times of its own, all of them.
+    let touch = |name: &str, seconds: u64| {
+        let file = std::fs::File::options().write(true).open(dir.path().join(name)).expect("opened");
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).expect("set");
+    };
+    let touched = |name: &str| touch(name, 9);
+    ["a,b.png", "d.png"].into_iter().for_each(touched);
+    let error = compared(&names).expect_err("changed places");
+    assert!(error.contains("2 of another time of change (the first a,b.png)"), "{error}");
+    names.into_iter().for_each(touched);
+    assert_eq!(compared(&names), Ok(()), "a copy");
+    write("e.png", 3);
+    write("d.png", 11);
+    let cases: [(&[&str], &str); 4] = [
+        (&["a,b.png", "b\"c.png", "c\nd.png"], "1 removed (d.png):"),
+        (&["a,b.png", "b\"c.png", "c\nd.png", "d.png"], "1 of another size (d.png):"),
+        (&["a,b.png", "d.png", "e.png"], "1 added (e.png), 2 removed (the first b\"c.png), 1 of another size (d.png):"),
+        (&["b\"c.png", "c\nd.png", "gone.png"], "1 added (gone.png), 2 removed (the first a,b.png):"),
+    ];
+    for (names, words) in cases {
+        let error = compared(names).expect_err(words);
+        assert!(error.contains(words) && error.contains("--data-changed"), "{error}");
+    }
+    let whole = std::fs::read(&list).expect("a list");
+    std::fs::write(&list, &whole[..whole.len() / 2]).expect("written");
+    let error = compared(&names).expect_err("damaged");
+    assert!(error.contains("photos.csv.gz: restore it"), "{error}");
+    // Of what is no file the content decides, and its lack of a time says nothing of the photos'.
+    let with_rows = |content: &[u8]| {
+        let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::hashed("row 2", b"")];
+        Photos::of(rows)
+    };
+    with_rows(b"1 2").write(dir.path()).expect("written");
+    touch("a,b.png", 10);
+    with_rows(b"1 2").compare(dir.path()).expect("a copy");
+    let error = format!("{:#}", with_rows(b"1 3").compare(dir.path()).expect_err("edited"));
+    assert!(error.contains(": 1 of other labels or content (row 1):"), "{error}");
+}

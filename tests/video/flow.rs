@@ -1,0 +1,73 @@
+//! Optical flow: TV-L1, and what is stored of it.
+
+use image::{Rgb, RgbImage};
+use rankle::video::tvl1::{Constants, Plane, flow};
+use rankle::video::{Cache, FLOW_BOUND, clips, grey, quantised};
+
+use crate::common::line;
+
+/// Waves of several lengths, moved by (dx, dy).
+fn waves(dx: f32, dy: f32) -> Plane {
+    let value = |x: f32, y: f32| {
+        128. + 40. * (x / 5.).sin() * (y / 7.).cos() + 30. * (x / 11. + y / 9.).sin() + 20. * (y / 4. - x / 13.).cos()
+    };
+    Plane::new(64, 48, (0..64 * 48).map(|i| value((i % 64) as f32 - dx, (i / 64) as f32 - dy)).collect())
+}
+
+#[test]
+fn tvl1_finds_a_shift() {
+    for (dx, dy) in [(0., 0.), (1.5, -0.75), (-4., 3.)] {
+        let (u, v) = flow(&waves(0., 0.), &waves(dx, dy), Constants::default());
+        let inner = |plane: &Plane| {
+            let rows = (8..40).flat_map(|y| (8..56).map(move |x| y * 64 + x));
+            rows.map(|i| plane.values()[i]).collect::<Vec<_>>()
+        };
+        let error: f32 =
+            inner(&u).iter().zip(inner(&v)).map(|(u, v)| ((u - dx).powi(2) + (v - dy).powi(2)).sqrt()).sum::<f32>();
+        let mean = error / (32. * 48.);
+        assert!(mean < 0.15, "({dx}, {dy}): {mean}");
+    }
+    let flat = Plane::new(5, 3, vec![7.; 15]);
+    let (u, v) = flow(&flat, &flat, Constants::default());
+    assert!(u.values().iter().chain(v.values()).all(|&x| x == 0.));
+}
+
+#[test]
+fn flow_is_computed_once_and_stored_as_bytes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(dir.path().join("A")).expect("made");
+    for i in 0..3 {
+        let level = |x: u32, y: u32| (128. + 100. * ((x + 2 * i) as f32 / 17.).sin() * (y as f32 / 23.).cos()) as u8;
+        let image = RgbImage::from_fn(340, 256, |x, y| Rgb([level(x, y); 3]));
+        image.save(dir.path().join(format!("A/{i}.png"))).expect("saved");
+    }
+    let open = || clips(dir.path(), &Cache::new(0)).expect("videos");
+    assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("computed"), 1);
+    assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("there"), 0);
+    let clip = open().remove(0);
+    for at in 0..2 {
+        let [a, b] = [at, at + 1].map(|at| grey(&clip.frame(at).expect("read")));
+        let (u, v) = flow(&a, &b, Constants::default());
+        let field = clip.flow(at).expect("flow");
+        // JPEG of quality 95.
+        let off = |c: usize, plane: &Plane| {
+            let pairs = field.pixels().zip(plane.values());
+            pairs.map(|(pixel, &x)| u64::from(pixel[c].abs_diff(quantised(x, FLOW_BOUND)))).sum::<u64>() as f64
+        };
+        assert!(off(0, &u).max(off(1, &v)) / f64::from(340 * 256) < 1., "{} {}", off(0, &u), off(1, &v));
+    }
+    assert!(std::fs::read_to_string(dir.path().join("flow/A/flow.json")).expect("told").contains("\"fields\": 2"));
+    // Of another length of the video it is made anew; what somebody else put there stays.
+    let field = |axis: &str| dir.path().join(format!("flow/A/flow_{axis}_00002.jpg"));
+    let shorten = || ["x", "y"].iter().for_each(|axis| drop(std::fs::remove_file(field(axis))));
+    shorten();
+    assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("computed"), 1);
+    for name in ["flow/A/mine.npy", "flow/A/flow.json"] {
+        shorten();
+        std::fs::write(dir.path().join(name), "mine").expect("written");
+        let text = line(rankle::video::flow::compute(dir.path(), open()));
+        assert!(text.contains("flow/A/") && text.contains("move it away"), "{text}");
+        assert_eq!(std::fs::read_to_string(dir.path().join(name)).expect("there"), "mine");
+        let _ = std::fs::remove_file(dir.path().join("flow/A/mine.npy"));
+    }
+}
