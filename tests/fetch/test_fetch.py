@@ -1,51 +1,22 @@
 """scripts/fetch from end to end, as users run it."""
 
-import contextlib
 import io
-import json
 import os
-import pty
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import unittest
 import zipfile
 
-from common import NONE, ROOT, Case, noise
+from common import ROOT, noise
 from server import refuse, slow, whole
-
-from fetching import catalog, cli
-
-
-def zipped(members):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return out.getvalue()
+from toy import ARCHIVE, HERE, PHOTOS, UNPACK, Toy, zipped
 
 
-PHOTOS = {f"top/photos/{i:03d}.jpg": noise(2000, i) for i in range(20)}
-HERE = {name[len("top/") :]: data for name, data in PHOTOS.items()}
-ARCHIVE = zipped(PHOTOS)
-UNPACK = {"files": 100, "bytes": 10**6, "strip": 1}
-CHECK = {"count": {"photos/*.jpg": 20}, "names": ["photos/000.jpg"]}
-
-
-class Fetch(Case):
-    def toy(self, answer=None, data=ARCHIVE, known=True, urls=None, unpack=UNPACK, check=CHECK, **fields):
-        """A list with one set `toy` of an archive, served at /toy.zip."""
-        url = self.host.serve("/toy.zip", answer or whole(data))
-        item = self.file(urls or [url], name="toy.zip", of=data if known else None, unpack=unpack)
-        self.listed(self.entry([item], check=check, **fields))
-
-    def toy_is(self, wanted=None):
-        self.assertEqual(self.tree(self.data / "toy"), wanted or HERE)
-
+class Fetch(Toy):
     def test_a_set(self):
         self.toy()
         self.fetch("toy")
@@ -213,141 +184,6 @@ class Fetch(Case):
         self.assertIn("bad: b could not be had", said)
         self.assertEqual(self.tree(self.data / "good"), {"g": b"good"})
 
-    def test_terms_are_asked_once(self):
-        self.toy(terms="be kind")
-        code, _, err = self.run_fetch("toy")
-        self.assertEqual(code, 1)
-        self.assertIn("terms: be kind", err)
-        self.assertIn("run the same command with --accept-terms", err)
-        self.assertEqual(self.host.log, [])
-        self.fetch("toy")
-        subprocess.run(["rm", "-r", str(self.data / "toy")], check=True)
-        code, _, err = self.run_fetch("toy")
-        self.assertEqual(code, 0, err)
-        self.assertNotIn("be kind", err)
-
-    def on_a_terminal(self, typed):
-        """A run with a terminal for all three streams: (exit code, what stood on it)."""
-        master, slave = pty.openpty()
-        run = subprocess.Popen(self.command("toy"), stdin=slave, stdout=slave, stderr=slave)
-        os.close(slave)
-        os.write(master, typed)
-        seen = b""
-        while True:
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            seen += chunk
-        os.close(master)
-        return run.wait(), seen.decode()
-
-    def test_terms_on_a_terminal_and_the_bar(self):
-        self.toy(terms="be kind", answer=slow(ARCHIVE, 60_000))
-        code, seen = self.on_a_terminal(b"n\n")
-        self.assertEqual(code, 1)
-        self.assertIn("were not accepted: nothing was fetched", seen)
-        code, seen = self.on_a_terminal(b"y\n")
-        self.assertEqual(code, 0, seen)
-        self.assertRegex(seen, r"\rtoy\.zip|\x1b\[Ktoy\.zip \[[#.]{24}\] \d+ %, ")
-
-    def test_no_bar_elsewhere(self):
-        self.toy()
-        self.assertNotIn("\r", self.fetch("toy"))
-        self.assertNotIn("\x1b", self.fetch("toy"))
-
-    def test_credentials_come_from_the_environment_and_stay_there(self):
-        auth = {"host": "127.0.0.1", "user": "TOY_USER", "password": "TOY_PASSWORD"}
-
-        def guarded(request):
-            right = request.headers.get("Authorization") == "Basic bWU6aHVudGVyMg=="
-            (whole(ARCHIVE) if right else refuse(401))(request)
-
-        self.toy(answer=guarded, auth=auth)
-        self.assertIn("it wants an account: set TOY_USER and TOY_PASSWORD in the environment", self.refused("toy"))
-        said = self.refused("toy", env={"TOY_USER": "me", "TOY_PASSWORD": "wrong-one"})
-        self.assertIn("the account was refused: check TOY_USER and TOY_PASSWORD", said)
-        self.assertNotIn("wrong-one", said)
-        said = self.fetch("toy", env={"TOY_USER": "me", "TOY_PASSWORD": "hunter2"})
-        self.assertNotIn("hunter2", said)
-        for path in self.data.rglob("*"):
-            self.assertFalse(path.is_file() and b"hunter2" in path.read_bytes(), path)
-
-    def test_credentials_do_not_follow_a_redirect_to_another_host(self):
-        auth = {"host": "127.0.0.1", "user": "TOY_USER", "password": "TOY_PASSWORD"}
-        elsewhere = self.host.url.replace("127.0.0.1", "localhost") + "/else"
-        self.host.serve("/else", whole(ARCHIVE))
-        self.toy(answer=refuse(302, Location=elsewhere), auth=auth)
-        self.fetch("toy", env={"TOY_USER": "me", "TOY_PASSWORD": "hunter2"})
-        self.assertIn("Authorization", self.host.asked("/toy.zip")[0])
-        self.assertNotIn("Authorization", self.host.asked("/else")[0])
-
-    def test_a_proxy_is_obeyed(self):
-        self.toy()
-        path = self.folder / "list.json"
-        path.write_text(path.read_text().replace(self.host.url, "http://far-away.invalid"))
-        self.fetch("toy", env={"http_proxy": self.host.url.replace("//", "//someone:sesame@")})
-        self.assertEqual(self.host.log[0][0], "http://far-away.invalid/toy.zip")
-        self.assertIn("Proxy-authorization", {name.capitalize() for name in self.host.log[0][1]})
-
-    def test_a_proxy_that_is_not_there(self):
-        self.toy()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        said = self.refused("toy", env={"http_proxy": f"http://someone:sesame@127.0.0.1:{port}", "no_proxy": ""})
-        self.assertNotIn("sesame", said)
-
-    def test_a_host_that_is_never_there_names_file_mirror_and_what_to_do(self):
-        self.toy(answer=refuse(404))
-        said = self.refused("toy")
-        self.assertRegex(
-            said,
-            r"fetch: toy: toy\.zip could not be had\. http://127\.0\.0\.1:\d+/toy\.zip: it answered 404 Not Found\. Run the same command later, or get it another way and say 'scripts/fetch toy --from toy\.zip' \(https://example\.org\)",
-        )
-        self.nothing_made()
-
-    def test_without_curl(self):
-        self.toy()
-        said = self.refused("toy", env={"PATH": str(self.folder)})
-        self.assertIn("toy: downloads are made by curl, which is not installed: install it (Debian: apt-get", said)
-        self.nothing_made()
-
-    def test_an_account_is_not_to_be_read_on_the_command_line(self):
-        """Of curl, which every user of the machine may list; nor do the user's own settings of curl count."""
-        auth = {"host": "127.0.0.1", "token": "TOY_TOKEN"}
-        (self.folder / ".curlrc").write_text("include\n")
-        real = shutil.which("curl")
-        (self.folder / "curl").write_text(f'#!/bin/sh\necho "$@" >> {self.folder}/words\nexec {real} "$@"\n')
-        (self.folder / "curl").chmod(0o755)
-        self.toy(auth=auth)
-        path = f"{self.folder}:{os.environ['PATH']}"
-        self.fetch("toy", env={"TOY_TOKEN": 'hun"t\\er2', "PATH": path, "HOME": str(self.folder)})
-        self.assertEqual(self.host.asked("/toy.zip")[0]["Authorization"], 'Bearer hun"t\\er2')
-        words = (self.folder / "words").read_text()
-        self.assertNotIn("er2", words)
-        self.assertNotIn(self.host.url, words)
-
-    def test_wrong_command_lines(self):
-        self.toy()
-        for words, says in (
-            ([], "give a NAME, or --list"),
-            (["tpy"], "did you mean toy?"),
-            (["toy", "toy2", "--from", "x"], "no data set 'toy2'"),
-            (["--nope"], "unrecognized arguments"),
-        ):
-            code, _, err = self.run_fetch(*words)
-            self.assertEqual(code, 2)
-            self.assertIn(says, err)
-        for stall in ("0", "-1", "nan", "inf", "1e9"):
-            with contextlib.redirect_stderr(io.StringIO()) as said:
-                self.assertEqual(cli.main(["toy", "--stall", stall, "--catalog", str(self.folder / "list.json")]), 2)
-            self.assertIn("--stall", said.getvalue())
-        (self.folder / "list.json").write_text("{}")
-        self.assertIn("is not in order", self.refused("toy"))
-
     def test_a_folder_that_cannot_be_written(self):
         self.toy()
         self.data.write_text("a file, not a folder")
@@ -400,22 +236,6 @@ class Fetch(Case):
         self.assertIn("Permission denied", run.stderr)
         self.assertEqual(self.host.log, [])
         self.data.chmod(0o755)
-
-    def test_an_address_with_a_password_is_never_printed(self):
-        """Neither of a list's url, nor of where a host leads on to, nor of the proxy."""
-        secret = self.host.url.replace("//", "//someone:sesame@")
-        for answer in (
-            refuse(404),
-            refuse(302, Location="ftp://me:sesame@127.0.0.1/x?token=sesame"),
-            refuse(302, Location=secret + "/gone?token=sesame"),
-            refuse(302, Location="http://me:sesame@[::1"),
-            refuse(302, Location="http://me:sesame@127.0.0.1:99999999/"),
-            refuse(302, Location="https://me:sesame@127.0.0.1:1/x?token=sesame"),
-        ):
-            self.toy(answer, urls=[secret + "/toy.zip?token=sesame"])
-            said = self.refused("toy", "--stall", "0.2")
-            self.assertNotIn("sesame", said)
-            self.assertIn("toy.zip could not be had. http", said)
 
     def test_two_runs_of_one_name_at_once(self):
         self.toy(answer=slow(ARCHIVE, 100_000))
@@ -484,52 +304,6 @@ class Fetch(Case):
         self.toy(needs={"no_such_module_here": "pillow"})
         self.assertIn("run 'python3 -m pip install pillow'", self.refused("toy"))
         self.assertEqual(self.host.log, [])
-
-
-class TheList(unittest.TestCase):
-    """data/datasets.json itself."""
-
-    def setUp(self):
-        self.path = ROOT / "data" / "datasets.json"
-        self.raw = json.loads(self.path.read_text())
-        self.entries = catalog.load(self.path)
-
-    def test_it_is_read(self):
-        names = """market1501 mars cuhk03 voc2007 coco2014 nus-wide epic-skills jigsaws lfw ytf casia-webface
-            lfw-pairs-aligned orl-faces pku-reid coco-256 mulan vgg16 resnet50 alexnet googlenet bn-inception
-            facenet-vggface2 facenet-casia openface-nn4-small2 trinet-market1501 trinet-mars"""
-        for name in names.split():
-            self.assertIn(name, self.entries)
-        places = [entry.path for entry in self.entries.values()]
-        self.assertEqual(len(places), len(set(places)))
-
-    def test_every_file_says_what_is_published(self):
-        for item in self.raw["sets"] + self.raw["weights"]:
-            self.assertTrue(item["terms"] and item["page"] and item["papers"], item["name"])
-            for file in item["files"]:
-                for field in ("bytes", "md5", "sha256"):
-                    self.assertIn(field, file, item["name"])
-                self.assertTrue(file["bytes"] != NONE or "at_most" in file, item["name"])
-                if "unpack" in file:
-                    self.assertTrue({"files", "bytes"} <= set(file["unpack"]), item["name"])
-
-    def test_what_has_no_address_says_how_to_ask(self):
-        for entry in self.entries.values():
-            if entry.by_hand:
-                self.assertTrue(entry.ask, entry.name)
-
-    def test_every_conversion_exists(self):
-        for entry in self.entries.values():
-            if entry.convert:
-                self.assertTrue(
-                    (ROOT / "scripts" / "fetching" / "convert" / f"{entry.convert.replace('-', '_')}.py").exists(),
-                    entry.name,
-                )
-
-    def test_the_readme_names_every_set(self):
-        text = (ROOT / "data" / "README.md").read_text()
-        for name in self.entries:
-            self.assertIn(f"`{name}`", text)
 
 
 if __name__ == "__main__":
