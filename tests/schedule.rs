@@ -1,6 +1,6 @@
 //! Rates by their steps.
 
-use rankle::schedule::Decay;
+use rankle::schedule::{Decay, Stairs};
 
 #[test]
 fn the_rate_is_the_papers_at_the_sheets_steps() {
@@ -12,4 +12,16 @@ fn the_rate_is_the_papers_at_the_sheets_steps() {
         assert_eq!((decay.beta1(14_999), decay.beta1(15_000)), (0.9, 0.5));
     }
     assert_eq!(Decay { base: 1., t0: 5, t1: 5 }.rate(100), 1.);
+}
+
+/// By counting, in whatever order they are given.
+#[test]
+fn stairs_fall_to_a_tenth_at_each_of_their_steps() {
+    for at in [vec![], vec![10], vec![10, 20], vec![20, 10, 10]] {
+        let stairs = Stairs { base: 0.3, at: at.clone() };
+        for t in 0..30 {
+            let rate = at.iter().fold(0.3, |rate, &fall| if t < fall { rate } else { rate / 10. });
+            crate::common::close(stairs.rate(t), rate, 1e-12);
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod config;
 mod folder;
 mod history;
 mod photos;
+mod session;
 mod stats;
 mod stop;
 mod watch;
