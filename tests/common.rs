@@ -1,10 +1,12 @@
 //! What several test files need: drawn inputs and comparisons.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
@@ -76,6 +78,11 @@ pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
     encoded(&picture(width, height).into(), ImageFormat::Jpeg)
 }
 
+/// The squared distance of two rows.
+pub fn squared(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
 /// The gradient of `f` at `x` by autograd, in x's kind.
 pub fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
     let leaf = x.copy().detach().set_requires_grad(true);
@@ -138,6 +145,52 @@ pub fn has(text: &str, words: &str) {
     }
 }
 
+/// What tests that run side by side make once, by a name: the first that asks makes it, the others wait for it.
+pub struct Once<T>(Mutex<BTreeMap<String, Arc<OnceLock<T>>>>);
+
+impl<T: Clone> Once<T> {
+    pub const fn new() -> Once<T> {
+        Once(Mutex::new(BTreeMap::new()))
+    }
+
+    pub fn of(&self, name: &str, make: impl FnOnce() -> T) -> T {
+        let one = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.into()).or_default().clone();
+        one.get_or_init(make).clone()
+    }
+
+    /// Forgets all of it.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// How a program ended and what it printed.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    pub fn of(command: &mut Command) -> Ended {
+        let output = command.output().expect("starts");
+        let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        Ended { code: output.status.code(), out, err }
+    }
+
+    /// Fails unless it ended well.
+    #[track_caller]
+    pub fn well(self) -> Ended {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    /// Both, as a terminal shows them.
+    pub fn all(&self) -> String {
+        [&*self.out, &*self.err].concat()
+    }
+}
+
 /// One of the binaries, by its path where it was built; where the environment has `RANKLE_BINARIES`, the one of that name
 /// in that folder (on a machine that only got binaries).
 #[derive(Clone, Copy)]
@@ -170,18 +223,22 @@ impl Program {
     /// Fails unless it ends well; what it printed.
     #[track_caller]
     pub fn good(&self, args: &[impl AsRef<OsStr> + Debug]) -> String {
-        let output = self.command(args).output().expect("the binary starts");
-        let text = String::from_utf8_lossy(&output.stdout).to_string();
-        assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        text
+        let ended = Ended::of(&mut self.command(args));
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.all());
+        ended.out
+    }
+
+    /// What `VERB --help` prints.
+    pub fn help(&self, verb: &str) -> String {
+        static KNOWN: Once<String> = Once::new();
+        KNOWN.of(&format!("{} {verb}", self.0), || self.good(&[verb, "--help"]))
     }
 
     /// Fails unless it ends with `code` and one line `error: ...` that has all of `words`, and nothing like a backtrace.
     #[track_caller]
     pub fn bad(&self, args: &[impl AsRef<OsStr> + Debug], code: i32, words: &[&str]) -> String {
-        let output = self.command(args).output().expect("the binary starts");
-        let text = String::from_utf8_lossy(&output.stderr).to_string();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        let Ended { code: ended, err: text, .. } = Ended::of(&mut self.command(args));
+        assert_eq!(ended, Some(code), "{args:?}: {text}");
         let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
         assert!(errors.len() == 1 && text.trim_end().ends_with(errors[0]), "{args:?}: {text}");
         for word in words {
@@ -253,6 +310,13 @@ impl Place {
         photo(5, person, camera, shot, 64, 32).save(self.made(name)).expect("saved");
     }
 
+    /// Twelve drawn people in CUHK01's layout.
+    pub fn cuhk01(&self, at: &str) {
+        for (person, shot) in (1..13).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
+            self.photo(&format!("{at}/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
+        }
+    }
+
     pub fn args(&self, line: &str) -> Vec<String> {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         if words.get(1).is_some_and(|word| word.starts_with('@')) {
@@ -273,10 +337,42 @@ impl Place {
         self.program.command(&self.args(line))
     }
 
+    pub fn ends(&self, line: &str) -> Ended {
+        Ended::of(&mut self.command(line))
+    }
+
+    /// As typed in `folder` of the place.
+    pub fn ends_in(&self, folder: &str, line: &str) -> Ended {
+        Ended::of(self.command(line).current_dir(self.path(folder)))
+    }
+
+    /// The first tensor of a file.
+    #[track_caller]
+    pub fn tensor(&self, name: &str) -> Tensor {
+        rankle::weights::read(&self.path(name)).expect("readable").swap_remove(0).1
+    }
+
+    /// A copy of a folder of another place.
+    pub fn copy(&self, from: &Path, name: &str) {
+        for entry in fs::read_dir(from).expect("a folder").flatten() {
+            let to = format!("{name}/{}", entry.file_name().to_string_lossy());
+            match entry.path() {
+                path if path.is_dir() => self.copy(&path, &to),
+                path => drop(fs::copy(path, self.made(&to)).expect("copied")),
+            }
+        }
+    }
+
     /// Fails unless it ends well; what it printed.
     #[track_caller]
     pub fn good(&self, line: &str) -> String {
         self.program.good(&self.args(line))
+    }
+
+    /// The JSON that it prints, and nothing else.
+    #[track_caller]
+    pub fn said(&self, line: &str) -> Value {
+        serde_json::from_str(&self.good(line)).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// Fails unless each line ends with its code and one line of error that has all words, which stand between bars.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{CModule, Device, Kind, Tensor};
 
-use crate::common::{all_close, value};
+use crate::common::{Ended, all_close, value};
 
 /// The Python that scripts/setup found torch in; without one, says so.
 pub fn python() -> Option<PathBuf> {
@@ -140,43 +140,59 @@ fn write(path: &Path, tensor: &Tensor) {
 const SCRIPT: &str = r#"
 import json, sys, torch
 torch._C._set_graph_executor_optimize(False)  # compiling for every shape takes longer than the answers
-folder = sys.argv[1]
-task = json.load(open(folder + "/task.json"))
-read = lambda name, shape: torch.frombuffer(bytearray(open(f"{folder}/{name}", "rb").read()), dtype=torch.float32).view(shape)
-module = torch.jit.load(folder + "/model.pt")
-module.eval()
-report = {"parameters": {n: list(p.shape) for n, p in module.named_parameters()},
-          "buffers": {n: list(b.shape) for n, b in module.named_buffers()},
-          "want gradients": sum(p.requires_grad for p in module.parameters()),
-          "differences": [], "double": []}
-with torch.no_grad():
-    for case in task:
-        x, y = read(case["input"], case["shape"]), read(case["answer"], [case["shape"][0], -1])
-        report["differences"].append(float((module(x) - y).abs().max() / max(1.0, y.abs().max())))
-wide = torch.jit.load(folder + "/model.pt").double()
-with torch.no_grad():
-    for case in task[1::2]:
-        x, y = read(case["input"], case["shape"]), read(case["answer"], [case["shape"][0], -1])
-        z = wide(x.double())
-        assert z.dtype == torch.float64
-        report["double"].append(float((z - y).abs().max() / max(1.0, y.abs().max())))
-x = read(task[-1]["input"], task[-1]["shape"])
-def loss():  # towards a slope: a unit row's own square says nothing
-    y = module(x)
-    return (y - torch.linspace(-1, 1, y.shape[1])).square().mean()
-before = loss()
-before.backward()
-report["gradients"] = sum(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
-slope = sum(float(p.grad.square().sum()) for p in module.parameters())
-torch.optim.SGD(module.parameters(), lr=1e-3 * float(before) / slope).step()
-report["falls"] = bool(loss() < before)
-module.train()
-print(json.dumps(report))
+for folder in sys.argv[1:]:
+    task = json.load(open(folder + "/task.json"))
+    read = lambda name, shape: torch.frombuffer(bytearray(open(f"{folder}/{name}", "rb").read()), dtype=torch.float32).view(shape)
+    module = torch.jit.load(folder + "/model.pt")
+    module.eval()
+    report = {"parameters": {n: list(p.shape) for n, p in module.named_parameters()},
+              "buffers": {n: list(b.shape) for n, b in module.named_buffers()},
+              "want gradients": sum(p.requires_grad for p in module.parameters()),
+              "differences": [], "double": []}
+    with torch.no_grad():
+        for case in task:
+            x, y = read(case["input"], case["shape"]), read(case["answer"], [case["shape"][0], -1])
+            report["differences"].append(float((module(x) - y).abs().max() / max(1.0, y.abs().max())))
+    wide = torch.jit.load(folder + "/model.pt").double()
+    with torch.no_grad():
+        for case in task[1::2]:
+            x, y = read(case["input"], case["shape"]), read(case["answer"], [case["shape"][0], -1])
+            z = wide(x.double())
+            assert z.dtype == torch.float64
+            report["double"].append(float((z - y).abs().max() / max(1.0, y.abs().max())))
+    x = read(task[-1]["input"], task[-1]["shape"])
+    def loss():  # towards a slope: a unit row's own square says nothing
+        y = module(x)
+        return (y - torch.linspace(-1, 1, y.shape[1])).square().mean()
+    before = loss()
+    before.backward()
+    report["gradients"] = sum(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
+    slope = sum(float(p.grad.square().sum()) for p in module.parameters())
+    torch.optim.SGD(module.parameters(), lr=1e-3 * float(before) / slope).step()
+    report["falls"] = bool(loss() < before)
+    module.train()
+    print(json.dumps(report))
 "#;
 
-/// Exports `net`, asks Python, and holds its answers against ours.
-pub fn python_agrees(vs: &VarStore, net: &dyn Network, example: [i64; 2], others: &[[i64; 2]]) {
+/// A network with its variables, the size of the example's images, and other sizes.
+pub type Asked<'a> = (&'a VarStore, &'a dyn Network, [i64; 2], &'a [[i64; 2]]);
+
+/// Exports the networks, asks one Python of all, and holds its answers against ours.
+pub fn python_agrees(networks: &[Asked<'_>]) {
     let Some(python) = python() else { return };
+    let exported: Vec<(tempfile::TempDir, Exported)> = networks.iter().map(given).collect();
+    let mut run = Command::new(python);
+    run.args(["-c", SCRIPT]).args(exported.iter().map(|(folder, _)| folder.path()));
+    let said = Ended::of(&mut run).well().out;
+    assert_eq!(said.lines().count(), networks.len());
+    for ((&(vs, _, _, others), (folder, exported)), line) in networks.iter().zip(&exported).zip(said.lines()) {
+        let (cases, report) = (3 + others.len(), serde_json::from_str(line).unwrap());
+        agrees(vs, exported, &folder.path().join("model.pt"), cases, &report);
+    }
+}
+
+/// A folder with the module, what goes in and what comes out.
+fn given(&(vs, net, example, others): &Asked<'_>) -> (tempfile::TempDir, Exported) {
     let folder = tempfile::tempdir().unwrap();
     let shape = |batch: i64, size: [i64; 2]| vec![batch, 3, size[0], size[1]];
     let exported = export(vs, net, &drawn(1, &shape(3, example)), &folder.path().join("model.pt")).unwrap();
@@ -191,10 +207,10 @@ pub fn python_agrees(vs: &VarStore, net: &dyn Network, example: [i64; 2], others
         task.push(json!({"input": input, "answer": answer, "shape": shape}));
     }
     std::fs::write(folder.path().join("task.json"), Value::from(task).to_string()).unwrap();
-    let run = Command::new(python).args(["-c", SCRIPT]).arg(folder.path()).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    (folder, exported)
+}
 
+fn agrees(vs: &VarStore, exported: &Exported, file: &Path, cases: usize, report: &Value) {
     let trained: Vec<_> = vs.trainable_variables().iter().map(Tensor::data_ptr).collect();
     let (mut parameters, mut buffers) = (serde_json::Map::new(), serde_json::Map::new());
     for (name, tensor) in vs.variables() {
@@ -203,14 +219,14 @@ pub fn python_agrees(vs: &VarStore, net: &dyn Network, example: [i64; 2], others
     }
     assert_eq!(exported.parameters, parameters.len());
     assert_eq!(exported.buffers, buffers.len());
-    assert_eq!(exported.bytes, folder.path().join("model.pt").metadata().unwrap().len());
+    assert_eq!(exported.bytes, file.metadata().unwrap().len());
     assert!(exported.worst <= 1e-5 && exported.to_string().contains("model.pt"));
     assert_eq!(report["want gradients"], parameters.len());
     assert_eq!(report["gradients"], parameters.len());
     assert_eq!(report["parameters"], Value::from(parameters));
     assert_eq!(report["buffers"], Value::from(buffers));
     assert_eq!(report["falls"], true);
-    for (key, count) in [("differences", cases.len()), ("double", cases.len() / 2)] {
+    for (key, count) in [("differences", cases), ("double", cases / 2)] {
         let differences = report[key].as_array().unwrap();
         assert_eq!(differences.len(), count);
         assert!(differences.iter().all(|difference| difference.as_f64().unwrap() <= 1e-5), "{key}: {differences:?}");
@@ -222,7 +238,7 @@ fn python_finds_all_of_trinet() {
     let vs = VarStore::new(Device::Cpu);
     let net = TriNet::new(&Scope::root(&vs, 1));
     used(&vs);
-    python_agrees(&vs, &net, [64, 32], &[[96, 64], [33, 70]]);
+    python_agrees(&[(&vs, &net, [64, 32], &[[96, 64], [33, 70]])]);
 }
 
 #[test]
@@ -230,7 +246,7 @@ fn python_finds_all_of_lunet() {
     let vs = VarStore::new(Device::Cpu);
     let net = LuNet::new(&Scope::root(&vs, 1), 64, 32, 4).unwrap();
     used(&vs);
-    python_agrees(&vs, &net, [64, 32], &[]);
+    python_agrees(&[(&vs, &net, [64, 32], &[])]);
 }
 
 /// How often the code of a module normalises.

@@ -11,27 +11,16 @@ use rankle::weights::{HASH, read_sealed, save};
 use serde_json::json;
 
 use crate::common::{Place, has};
-use crate::papers::papers;
-
-/// The sixth paper, with a small run in `run`.
-fn trained() -> Place {
-    let case = papers().pop().expect("the sixth");
-    let place = Place::new(case.program, "--data drawn --people 3 --steps 4 --log-every 2");
-    place.good("train @run");
-    place
-}
+use crate::papers::paper;
 
 /// All that a command prints that ends well.
 fn all_said(place: &Place, line: &str) -> String {
-    let output = place.command(line).output().expect("starts");
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    assert!(output.status.success(), "{text}");
-    text
+    place.ends(line).well().all()
 }
 
 #[test]
 fn a_run_whose_parts_were_not_all_begun_is_stopped() {
-    let place = trained();
+    let place = paper("sixth").trained();
     let (config, log) = (place.json("run/config.json"), place.read("run/log.jsonl"));
     let mut of_part = config.clone();
     of_part["flags"]["part"] = json!("a-1");
@@ -83,7 +72,8 @@ fn a_run_whose_parts_were_not_all_begun_is_stopped() {
 
 #[test]
 fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
-    let place = trained();
+    let place = paper("sixth").place();
+    place.good("train @run");
     // As one that another process trains: its lock is held, its newest line is half there.
     let lock = fs::File::open(place.path("run/.lock")).expect("a lock");
     lock.lock().expect("locked");
@@ -106,7 +96,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
         has(&place.read("run/report.html"), "<svg|Loss|step 2: collapsed: &lt;all&gt;|is training it");
     }
     assert!(held(&place) == before);
-    let said: serde_json::Value = serde_json::from_str(&place.good("report @run --json")).expect("JSON alone");
+    let said = place.said("report @run --json");
     assert_eq!(said["parts"][0]["step"], 4);
     assert_eq!(said["parts"][0]["steps"], 1000);
 
@@ -123,9 +113,8 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     assert!(!place.good("report @moved").contains(&format!("--run {}", place.text("run"))));
     fs::rename(place.path("moved"), place.path("run")).expect("renamed");
     // Typed where training began, which need not be here.
-    let begun = place.command("report --run ../run").current_dir(place.made("here/x").with_file_name("")).output();
-    let said = String::from_utf8(begun.expect("starts").stdout).expect("text");
-    has(&said, &format!("--run {}", place.text("run")));
+    place.made("here/x");
+    has(&place.ends_in("here", "report --run ../run").out, &format!("--run {}", place.text("run")));
     place.good("report @run");
 
     // The page of the newest checkpoint's scores stays while training goes on; that of an earlier one does not.
@@ -165,9 +154,8 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
         let _ = fs::remove_file(place.path("run").join(name));
     }
     has(&place.good("report @run"), "no checkpoint: it begins again");
-    let output = place.command("train @run").output().expect("starts");
     has(
-        &String::from_utf8_lossy(&output.stderr),
+        &place.ends("train @run").err,
         "was stopped before its first checkpoint: it starts again|was begun by another version of rankle (0.",
     );
 
@@ -188,7 +176,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
 /// Where the newest checkpoint is damaged, all that is told and written is of the one before, and what the newest gave stays.
 #[test]
 fn a_damaged_checkpoint_is_not_what_is_told_of() {
-    let case = papers().pop().expect("the sixth");
+    let case = paper("sixth");
     let more = "--data drawn --people 3 --steps 4 --checkpoint-every 2";
     let place = Place::new(case.program, more);
     for verb in ["train", "evaluate", "export"] {
@@ -231,7 +219,7 @@ fn a_damaged_checkpoint_is_not_what_is_told_of() {
 
 #[test]
 fn runs_are_compared_by_what_differs() {
-    let place = trained();
+    let place = paper("sixth").trained();
     place.good("train @b/run --seed 2 --people 4");
     place.good("evaluate @run");
     let [a, b, out] = ["run", "b/run", "page.html"].map(|name| place.text(name));
@@ -355,8 +343,7 @@ fn runs_are_compared_by_what_differs() {
     has(&said, "b/run has no scores and no checkpoint yet");
     assert!(!said.contains("evaluate --run"), "{said}");
     // What published weights gave is no run, for whichever verb.
-    let published = Place::new(papers().remove(4).program, papers()[4].small);
-    published.good("train @run --data drawn");
+    let published = paper("triplet-reid").trained();
     let mut config = published.json("run/config.json");
     (config["flags"]["data"], config["flags"]["weights"]) = (json!(""), json!("net.pth"));
     published.write("given/config.json", config.to_string());

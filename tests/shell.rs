@@ -6,18 +6,19 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::{Place, Program, has};
-use crate::papers::papers;
+use crate::papers::{paper, papers};
 
 #[test]
 fn every_program_has_completions_and_manual_pages() {
     for case in &papers() {
-        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-            has(&case.program.good(&["completions", shell]), "checkpoint-every|evaluate");
-        }
-        let script = case.program.good(&["completions", "bash"]);
+        let [script, ..] = ["bash", "zsh", "fish", "elvish", "powershell"].map(|shell| {
+            let script = case.program.good(&["completions", shell]);
+            has(&script, "checkpoint-every|evaluate");
+            script
+        });
         let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash");
         bash.stdin.take().expect("piped").write_all(script.as_bytes()).expect("taken");
         assert!(bash.wait().expect("ends").success());
@@ -38,9 +39,7 @@ fn every_program_has_completions_and_manual_pages() {
 
 #[test]
 fn json_stands_alone_on_standard_output() {
-    let case = papers().pop().expect("the sixth");
-    let place = Place::new(case.program, "--data drawn --people 3 --steps 4 --log-every 2");
-    place.good("train @run");
+    let place = paper("sixth").trained();
     for (line, key) in [
         ("data --data drawn --json", "layout"),
         ("evaluate @run --json", "scores"),
@@ -49,17 +48,16 @@ fn json_stands_alone_on_standard_output() {
         ("reproduce @grid --seeds 1,2 --json", "cells"),
         ("report @run --json", "parts"),
     ] {
-        let said: Value = serde_json::from_str(&place.good(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let said = place.said(line);
         assert!(!said[key].is_null(), "{line}: {said}");
     }
 }
 
 #[test]
 fn a_run_is_repeated_by_its_file() {
-    for i in [0, 5] {
-        let case = &papers()[i];
+    for case in [paper("facenet"), paper("sixth")] {
         let place = Place::new(case.program, "");
-        place.good(&format!("train @run --data drawn {}", case.small));
+        case.train(&place);
         let [flag, _, now] = case.changed;
         place.good(&format!("train @other --config @run/config.json {flag} {now} --seed 2"));
         let flags = |run: &str| place.json(&format!("{run}/config.json"))["flags"].clone();
@@ -68,18 +66,15 @@ fn a_run_is_repeated_by_its_file() {
         assert_eq!(wanted, other);
     }
     // What is the machine's is not taken, and said.
-    let place = Place::new(papers().remove(5).program, papers()[5].small);
-    place.good("train @run --data drawn");
+    let place = paper("sixth").trained();
     let mut config = place.json("run/config.json");
     config["machine"]["tf32"] = json!(true);
     place.write("run.json", config.to_string());
     for (more, notes) in [("", 1), ("--tf32", 0)] {
-        let output = place.command(&format!("train @again{notes} --config @run.json {more}")).output().expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = place.ends(&format!("train @again{notes} --config @run.json {more}")).err;
         assert_eq!(said.matches("had --tf32 too").count(), notes, "{said}");
     }
-    let case = &papers()[4];
-    let place = Place::new(case.program, "");
+    let place = Place::new(paper("triplet-reid").program, "");
     // What hangs on a choice that is typed follows it: lunet's rate, not trinet's.
     place.write(
         "few.json",
@@ -125,7 +120,6 @@ fn commands_of_the_pages_are_known() {
         .into_iter()
         .map(|case| (case.program.path().file_name().expect("a name").to_string_lossy().into_owned(), case.program))
         .collect();
-    let mut helps: BTreeMap<(String, String), String> = BTreeMap::new();
     let pages = fs::read_dir(root.join("papers")).expect("papers").flatten().map(|entry| entry.path());
     let pages = pages.chain([root.join("README.md"), root.join("data/README.md")]);
     let mut seen = 0;
@@ -145,10 +139,7 @@ fn commands_of_the_pages_are_known() {
                 let Some(verb) = words.get(at + 1).filter(|verb| verb.starts_with(char::is_lowercase)) else {
                     continue;
                 };
-                let program = &programs[words[at]];
-                let help = helps
-                    .entry((words[at].into(), verb.to_string()))
-                    .or_insert_with(|| program.good(&[verb, "--help"]));
+                let help = programs[words[at]].help(verb);
                 for flag in words[at + 2..].iter().filter(|word| word.starts_with("--")) {
                     let flag = flag.split('=').next().expect("a flag").trim_end_matches([',', ']', '.']);
                     let known = help.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == flag);

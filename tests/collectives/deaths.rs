@@ -79,9 +79,7 @@ fn a_signal_to_one_process_ends_all_with_a_checkpoint_and_a_line() {
 #[test]
 fn the_error_of_one_process_is_not_hidden_by_its_peers() {
     let place = quadruplet();
-    for (person, shot) in (1..13).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
-        place.photo(&format!("b/cuhk01/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
-    }
+    place.cuhk01("b/cuhk01");
     // Each with data of its own, by one name.
     let line = "train --data cuhk01 --test-people 5 --net small --size 32x16 --quadruplets 8 --device cpu --steps 100000 \
                 --log-every 2 --checkpoint-every 10 --run";

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Output, Stdio};
 
-use rankle::datasets::drawn::face;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::launch::{Processes, free_port};
 use crate::common::{Place, Program, close, has, value};
+use crate::papers::facenet::people;
 
 const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
 
@@ -17,9 +17,7 @@ const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
 pub fn quadruplet() -> Place {
     let usual = "--data @cuhk01 --test-people 5 --net small --size 32x16 --quadruplets 8 --device cpu";
     let place = Place::new(Program(env!("CARGO_BIN_EXE_quadruplet")), usual);
-    for (person, shot) in (1..13).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
-        place.photo(&format!("cuhk01/campus/{person:04}{:03}.png", shot + 1), person, 1 + shot / 2, shot % 2);
-    }
+    place.cuhk01("cuhk01");
     place
 }
 
@@ -117,11 +115,8 @@ fn facenet_in_three_processes_sees_the_pairs_of_one() {
     let usual = "--data @faces --net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 4 \
                  --lr 0.01 --log-every 1 --device cpu";
     let place = Place::new(Program(env!("CARGO_BIN_EXE_facenet")), usual);
-    for (person, shot) in (1..9).flat_map(|person| (0..4).map(move |shot| (person, shot))) {
-        let part = if person < 7 { "train" } else { "test" };
-        let path = place.made(&format!("faces/{part}/P{person}/P{person}_{:04}.png", shot + 1));
-        face(3, person, shot, 20).save(path).expect("saved");
-    }
+    people(&place, "faces/train", 1..7, 4);
+    people(&place, "faces/test", 7..9, 4);
     place.good("train @one --chunk 64");
     start(3, &place, "train @three --chunk 64 --sync-batch-norm").good();
     let (ours, theirs) = (place.log("three"), place.log("one"));
@@ -180,7 +175,6 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
         (train, "WORLD_SIZE=2 RANK=0", "MASTER_ADDR"),
         (train, &format!("{of_two}http"), "MASTER_PORT|a port"),
         ("export --run nowhere", &format!("{of_two}1"), "this verb takes one process|WORLD_SIZE"),
-        ("train --data drawn --device cpu --sync-batch-norm", "", "--sync-batch-norm|torchrun"),
         ("train --data drawn --device cpu --patience 9", "", "--patience 9|torchrun"),
     ] {
         let mut command = TRIPLET_REID.command(&line.split(' ').collect::<Vec<_>>());

@@ -7,6 +7,8 @@ use rankle::metrics::retrieval::{
 use rankle::seed;
 use tch::{Device, Kind, Tensor};
 
+use crate::common::{shared, squared};
+
 fn who(person: i64, camera: i64) -> Identity {
     Identity { person, camera }
 }
@@ -21,10 +23,6 @@ fn drawn(s: u64, n: usize, d: usize, people: i64, kind: Kind) -> (Tensor, Vec<Id
         .collect();
     let flat: Vec<f64> = rows.concat();
     (Tensor::from_slice(&flat).reshape([n as i64, d as i64]).to_kind(kind), ids, rows)
-}
-
-fn squared(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
 /// The twin: sort everything, walk the list.
@@ -348,8 +346,8 @@ fn multi_query_averages_a_person_and_camera() {
 
 /// Identity from a Market-1501 name: `-1_c1s1_...`, `0002_c1s1_...`.
 fn market(name: &str) -> Vec<Identity> {
-    let root = std::env::var("RANKLE_SHARED_DATA").unwrap_or_else(|_| "../shared/data".into());
-    let Ok(text) = std::fs::read_to_string(format!("{root}/protocols/{name}")) else { return Vec::new() };
+    let Some(path) = shared(&format!("protocols/{name}")) else { return Vec::new() };
+    let text = std::fs::read_to_string(path).expect("a list");
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     lines
         .map(|line| {
@@ -364,7 +362,6 @@ fn market(name: &str) -> Vec<Identity> {
 fn market_lists_with_random_embeddings() {
     let (q, g) = (market("market1501_query.csv"), market("market1501_test.csv"));
     if q.is_empty() || g.is_empty() {
-        println!("skipped: the Market-1501 lists are not in ../shared/data/protocols");
         return;
     }
     assert_eq!((q.len(), g.len()), (3368, 19732));

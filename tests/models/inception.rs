@@ -137,12 +137,13 @@ fn sizes_that_do_not_fit_are_errors() {
 
 #[test]
 fn python_finds_all_of_the_face_networks() {
-    for which in [0, 3, 5, 6, 7] {
+    let all = [0, 3, 5, 6, 7].map(|which| {
         let vs = store();
         let (_, size, net) = small(&vs, which);
         used(&vs);
-        python_agrees(&vs, &*net, [size, size], &[]);
-    }
+        (vs, net, [size, size])
+    });
+    python_agrees(&all.each_ref().map(|(vs, net, size)| (vs, &**net, *size, &[] as &[[i64; 2]])));
 }
 
 /// Both published networks, from the sheet's tables, in PyTorch.

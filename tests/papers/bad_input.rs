@@ -15,6 +15,7 @@ fn bad_input_is_one_line() {
         let name = Path::new(case.program.0).file_name().and_then(|name| name.to_str()).expect("a name");
         // The sixth has no other data.
         let (code, plan) = if name == "sixth" { (2, "missing") } else { (1, "stands above") };
+        let [choice, number, count] = case.kinds;
         let idle = case.idle.split_whitespace().rev().nth(1).unwrap_or("--seed");
         place.bad(&[
             (2, "train --data drawn --no-such-flag", "--no-such-flag"),
@@ -24,6 +25,11 @@ fn bad_input_is_one_line() {
             (1, "export @nowhere", "nowhere|train"),
             (1, "train @run --device tpu", "--device"),
             (code, "reproduce @run --plan --data @missing", plan),
+            (2, &format!("train @run {choice} best"), &format!("{choice}|best")),
+            (2, &format!("train @run {number} 0"), &format!("{number}|'0'|above 0")),
+            (2, &format!("train @run {count} 0"), &format!("{count}|'0'|say 1 to")),
+            (2, "train @run --workers 100000", "--workers|say 1 to 256"),
+            (1, "train @run --sync-batch-norm", "--sync-batch-norm|one process only|torchrun"),
             (2, "train @run --log-every 0", "--log-every"),
             (2, "train @run --seed x", "--seed"),
             (code, "train @run --data @missing", "missing"),
@@ -39,7 +45,7 @@ fn bad_input_is_one_line() {
         }
         assert!(!place.path("run").exists(), "a refused start left a run folder");
 
-        place.good("train @run");
+        case.train(&place);
         let [flag, was, now] = case.changed;
         // Also where it was killed before its first checkpoint; and nobody else's folder is taken for a run.
         place.write("begun/config.json", place.read("run/config.json"));
@@ -124,12 +130,9 @@ fn a_plan_says_what_is_missing_before_it_needs_it() {
         ),
         ("skill-determination", "--batch 2 --side 64 --segments 1", "--steps-spatial |scripts/fetch alexnet|missing: "),
     ] {
-        let case = papers().into_iter().find(|case| case.program.0.ends_with(paper)).expect("a paper");
-        let place = case.place();
-        let words_of: Vec<&str> = ["reproduce", "--plan"].into_iter().chain(flags.split_whitespace()).collect();
-        let output = case.program.command(&words_of).current_dir(place.path("")).output().expect("starts");
-        assert_eq!(output.status.code(), Some(1), "{paper}: {}", String::from_utf8_lossy(&output.stderr));
-        has(&String::from_utf8_lossy(&output.stdout), words);
+        let ended = Place::new(super::paper(paper).program, "").ends_in("", &format!("reproduce --plan {flags}"));
+        assert_eq!(ended.code, Some(1), "{paper}: {}", ended.err);
+        has(&ended.out, words);
     }
 }
 
@@ -153,7 +156,7 @@ fn flags_that_a_verb_does_not_look_at_are_refused() {
         ("quadruplet", embed, "--draws 3", "evaluate"),
         ("quadruplet", "export @run", "--pairs 3", "evaluate"),
     ] {
-        let case = papers().into_iter().find(|case| case.program.0.ends_with(paper)).expect("a paper");
+        let case = super::paper(paper);
         let brings = if paper == "skill-determination" { ("--images x ", "") } else { ("--videos x ", "") };
         let line = format!("{} {flags}", verb.replace(brings.0, brings.1));
         match flags.split(' ').next() {
@@ -162,7 +165,7 @@ fn flags_that_a_verb_does_not_look_at_are_refused() {
                 case.place().bad(&[(2, &line, &format!("{} has no effect on|{only}|leave it out", flag.unwrap_or("")))])
             }
         }
-        let help = case.program.good(&[verb.split(' ').next().unwrap_or(""), "--help"]);
+        let help = case.program.help(verb.split(' ').next().unwrap_or(""));
         assert!(
             only.starts_with("--") || flags.is_empty() || !help.contains(flags.split(' ').next().unwrap_or("")),
             "{help}"

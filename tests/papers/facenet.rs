@@ -1,5 +1,6 @@
 //! What only facenet has: face sets, variants, published weights, folds without outside data, Tables 3 to 5, baselines.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use image::RgbImage;
@@ -7,10 +8,10 @@ use rankle::datasets::drawn::face;
 use rankle::device::machine::rows_that_fit;
 use rankle::tasks::faces::bytes;
 
-use crate::common::{Place, Program, has};
+use crate::common::{Place, Program, close, has, rows, squared};
 
 /// Drawn faces of people `range`, `shots` each, in LFW's grammar.
-fn people(place: &Place, at: &str, range: std::ops::Range<u64>, shots: u64) {
+pub fn people(place: &Place, at: &str, range: std::ops::Range<u64>, shots: u64) {
     for (person, shot) in range.flat_map(|person| (0..shots).map(move |shot| (person, shot))) {
         let file = place.made(&format!("{at}/P{person:02}/P{person:02}_{:04}.png", shot + 1));
         face(3, person, shot, 20).save(file).expect("saved");
@@ -102,14 +103,14 @@ fn faces_are_verified_recognised_clustered_and_embedded() {
 
     let shown = place.good("embed @run --images @data/test --out @out.safetensors --flip");
     has(&shown, "18 embeddings of width 16");
-    let embedded = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
-    let length = embedded[0].1.square().sum_dim_intlist(1, false, tch::Kind::Double).sqrt();
+    let embedded = place.tensor("out.safetensors");
+    let length = embedded.square().sum_dim_intlist(1, false, tch::Kind::Double).sqrt();
     assert!((length - 1.).abs().max().double_value(&[]) < 1e-5, "unit rows");
     // What evaluate takes of how a photo is seen, embed takes, and says.
-    let output = place.command("embed @run --images @data/test --out @cut.safetensors --flip --crop 0.8").output();
-    has(&String::from_utf8_lossy(&output.expect("starts").stderr), "--crop 0.8 (the run's");
+    let ended = place.ends("embed @run --images @data/test --out @cut.safetensors --flip --crop 0.8");
+    has(&ended.err, "--crop 0.8 (the run's");
     let (cut, said) = rankle::weights::read_safetensors(&place.path("cut.safetensors")).expect("readable");
-    assert!(cut[0].1 != embedded[0].1 && said["crop"] == "0.8");
+    assert!(cut[0].1 != embedded && said["crop"] == "0.8");
     place.bad(&[(2, "embed @run --images @data/test --out @cut.safetensors --crop 0", "--crop")]);
 }
 
@@ -165,16 +166,11 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     rankle::weights::save(&file, &all, None).expect("saved");
     let usual = "--net nn4-small2-released --people 2 --faces 2 --steps 1 ~--size ~--shrink ~--width ~--chunk";
     let line = |run: &str, file: &str| format!("train @{run} --weights @{file} {usual}");
-    let output = place.command(&line("whole", "nn4.small2.v1.safetensors")).output().expect("starts");
-    assert!(output.status.success());
-    has(&String::from_utf8_lossy(&output.stderr), "1 left out by name|1 counter ignored");
+    let ended = place.ends(&line("whole", "nn4.small2.v1.safetensors")).well();
+    has(&ended.err, "1 left out by name|1 counter ignored");
     // As they are, without a run: scored, embedded with and exported, into a folder that says what it is.
     let weights = "--net nn4-small2-released --weights @nn4.small2.v1.safetensors";
-    let bare = |words: String| {
-        let output = place.command(&words).current_dir(place.path("")).output().expect("starts");
-        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let bare = |words: String| place.ends_in("", &words).well().out;
     has(&bare(format!("evaluate {weights} --data @lfw")), "lfw by |trained elsewhere|Not comparable|results.json");
     // Another network by the same file has a folder of its own, and each its scores again.
     let scores = |folder: &str| place.read(&format!("data/runs/facenet/nn4.small2.v1/{folder}/results.json"));
@@ -194,7 +190,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     assert_eq!(scores("on-lfw"), before);
     has(&bare(format!("export {weights}")), "data/runs/facenet/nn4.small2.v1/model.pt");
     bare(format!("embed {weights} --images @lfw/lfw --out @x.safetensors"));
-    assert_eq!(rankle::weights::read(&place.path("x.safetensors")).expect("readable")[0].1.size()[1], 128);
+    assert_eq!(place.tensor("x.safetensors").size()[1], 128);
     place.write("only/mine.pt", "weights");
     let said = place.json("data/runs/facenet/nn4.small2.v1/config.json");
     has(said["flags"]["weights"].as_str().expect("a file"), "nn4.small2.v1.safetensors");
@@ -220,8 +216,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         ),
         (1, "export --run @only", "no run at|but weights: say --weights|only/mine.pt"),
     ]);
-    let output = place.command("export").output().expect("starts");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("<--run <DIR>|--weights <FILE>>"));
+    assert!(place.ends("export").err.contains("<--run <DIR>|--weights <FILE>>"));
     // Bad files and photos are a line, whichever verb meets them.
     let whole = fs::read(&file).expect("bytes");
     place.write("cut.safetensors", &whole[..whole.len() / 2]);
@@ -246,10 +241,9 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     fs::copy(place.path("cut.safetensors"), place.path("second/nn4.small2.v1.safetensors")).expect("copied");
     for line in ["evaluate --data @lfw", "export"] {
         let second = format!("{line} --net nn4-small2-released --weights @second/nn4.small2.v1.safetensors");
-        let output = place.command(&second).current_dir(place.path("")).output().expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1));
-        has(&said, "data/runs/facenet/nn4.small2.v1 holds something else: move it");
+        let ended = place.ends_in("", &second);
+        assert_eq!(ended.code, Some(1));
+        has(&ended.err, "data/runs/facenet/nn4.small2.v1 holds something else: move it");
     }
     // The same content elsewhere is the same network, other content at its path is none.
     fs::copy(&file, place.path("second/nn4.small2.v1.safetensors")).expect("copied");
@@ -269,8 +263,10 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     rankle::weights::save(&file, &all, None).expect("saved");
     // All folds of a run begin from one file.
     place.bad(&[(1, &folds, "--weights is not the file that its other parts were begun from: restore it")]);
-    let output = place.command(&format!("evaluate {weights} --data @lfw")).current_dir(place.path("")).output();
-    has(&String::from_utf8_lossy(&output.expect("starts").stderr), "nn4.small2.v1 holds something else: move it");
+    has(
+        &place.ends_in("", &format!("evaluate {weights} --data @lfw")).err,
+        "nn4.small2.v1 holds something else: move it",
+    );
     all.retain(|(name, _)| name != "ln.bias");
     rankle::weights::save(&file, &all, None).expect("saved");
     place.bad(&[
@@ -302,7 +298,6 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --crop 0", "--crop"),
         (2, "train @run --drops 5,3", "--drops"),
         (1, "train @run --min-images 9", "--min-images"),
-        (2, "train @run --mining best", "--mining"),
         (2, "train @run --weights w.pt", "--weights|--shrink"),
         (1, "train @run --exclude @none.txt", "none.txt"),
         (1, "train @run --data @lfw", "no training faces|--protocol lfw-no-outside-data"),
@@ -372,6 +367,18 @@ fn people_are_clustered_and_found() {
         found["found"].as_array().expect("a list").iter().filter_map(|f| f["photo"].as_str()).collect();
     assert!(first.len() == 5 && first[..2] == ["a1.png", "a2.png"], "{first:?}");
     assert!(found["found"][1]["same"] == true && found["found"][2]["same"] == false);
+    // The mean squared distance to the person's photos, by loops over what embed writes.
+    place.good("find @run --person @photos/a0.png @photos/deep/b0.png --images @photos --out @both");
+    place.good("embed @run --images @photos --out @rows.safetensors");
+    let metadata = rankle::weights::metadata(&place.path("rows.safetensors")).expect("metadata");
+    let names: Vec<String> = serde_json::from_str(metadata["names"].as_str().expect("text")).expect("names");
+    let x: BTreeMap<String, Vec<f64>> = names.into_iter().zip(rows(&place.tensor("rows.safetensors"))).collect();
+    let both = place.json("both/found.json")["found"].as_array().expect("a list").clone();
+    assert_eq!(both.len(), 4);
+    for f in both {
+        let to = |name: &str| squared(&x[f["photo"].as_str().expect("a name")], &x[name]);
+        close(f["distance"].as_f64().expect("a number"), (to("a0.png") + to("deep/b0.png")) / 2., 1e-5);
+    }
     // A name may become too long with a number before it: of that, the end.
     let long = place.path(&format!("photos/deep/{}.png", "é".repeat(125)));
     fs::copy(place.path("photos/deep/b0.png"), &long).expect("copied");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::papers;
+use super::{paper, papers};
+use crate::common::Ended;
 
 /// A run that is killed at any moment and started again leaves the bytes of one that was not.
 #[test]
@@ -57,7 +58,7 @@ fn send(child: &std::process::Child, signal: i32) {
 /// SIGUSR1 has a training keep what there is; the first of SIGTERM, SIGINT and SIGHUP ends it with its step.
 #[test]
 fn signals_are_answered_at_the_end_of_a_step() {
-    let case = papers().pop().expect("the sixth");
+    let case = paper("sixth");
     for (signal, name) in [(libc::SIGTERM, "SIGTERM"), (libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")] {
         let place = case.place();
         let args = place.args("train @run --steps 100000000 --checkpoint-every 100000000 --log-every 10");
@@ -88,14 +89,13 @@ fn signals_are_answered_at_the_end_of_a_step() {
 /// A file that may not grow is like a full disk: a line, and no signal's death.
 #[test]
 fn a_limit_on_files_is_one_line() {
-    let case = papers().pop().expect("the sixth");
+    let case = paper("sixth");
     let place = case.place();
     let words = place.args("train @run");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -f 0; exec \"$@\"", "sh", case.program.0]).args(&words);
-    let output = command.output().expect("starts");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let Ended { code, err: said, .. } = Ended::of(&mut command);
     let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert!(output.status.code() == Some(1) && errors.len() == 1, "{said}");
+    assert!(code == Some(1) && errors.len() == 1, "{said}");
     assert_eq!((errors[0].matches("cannot write").count(), errors[0].matches("ulimit -f").count()), (1, 1), "{said}");
 }

@@ -3,7 +3,7 @@
 
 mod bad_input;
 mod deploy;
-mod facenet;
+pub mod facenet;
 mod killed;
 mod multilabel_ranking;
 mod photos;
@@ -14,9 +14,10 @@ mod verbs;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::common::{Place, Program};
+use crate::common::{Ended, Once, Place, Program, has};
 
 /// A paper as the harness drives it.
 pub struct Case {
@@ -29,6 +30,8 @@ pub struct Case {
     pub changed: [&'static str; 3],
     /// A flag that such a training does not look at, the last but one word; empty where the paper has none.
     idle: &'static str,
+    /// Flags of a choice, of a number above 0 and of a count.
+    kinds: [&'static str; 3],
     /// Where the checkpoint of its (first) training lies in the run.
     part: &'static str,
     /// What `export` writes.
@@ -54,6 +57,7 @@ pub fn papers() -> Vec<Case> {
             long: "--steps 40 --checkpoint-every 5 --mining random-in-margin --optimiser adam",
             changed: ["--people", "4", "5"],
             idle: "--folds 1",
+            kinds: ["--mining", "--lr", "--steps"],
             part: "",
             model: "model.pt",
             scoring: "--enrolled 1 --neighbours 1",
@@ -70,6 +74,7 @@ pub fn papers() -> Vec<Case> {
             long: "--epochs 8 --epochs2 8 --checkpoint-every 5",
             changed: ["--batch", "400", "300"],
             idle: "--hidden 5",
+            kinds: ["--loss", "--lr", "--epochs"],
             part: "",
             model: "model.pt",
             scoring: "",
@@ -84,6 +89,7 @@ pub fn papers() -> Vec<Case> {
             long: "--steps 20 --steps2 20 --dropout 0.5 --checkpoint-every 3",
             changed: ["--quadruplets", "4", "5"],
             idle: "--margin 1",
+            kinds: ["--model", "--lr", "--steps"],
             part: "",
             model: "model.pt",
             scoring: "--pairs 9 --draws 2",
@@ -97,6 +103,7 @@ pub fn papers() -> Vec<Case> {
             long: "--steps-spatial 40 --checkpoint-every 5",
             changed: ["--batch", "4", "5"],
             idle: "--loss rank1 --beta 0.3",
+            kinds: ["--loss", "--lr-spatial", "--steps-spatial"],
             part: "fold-1-spatial",
             model: "model-spatial.pt",
             scoring: "--sigma 5",
@@ -110,6 +117,7 @@ pub fn papers() -> Vec<Case> {
             long: "--t1 40 --checkpoint-every 5",
             changed: ["--p", "3", "4"],
             idle: "--triplets 5",
+            kinds: ["--loss", "--lr", "--t1"],
             part: "",
             model: "model.pt",
             scoring: "--rerank --views original",
@@ -123,6 +131,7 @@ pub fn papers() -> Vec<Case> {
             long: "--steps 60 --checkpoint-every 5",
             changed: ["--people", "3", "4"],
             idle: "",
+            kinds: ["--data", "--margin", "--steps"],
             part: "",
             model: "model.pt",
             scoring: "",
@@ -133,9 +142,40 @@ pub fn papers() -> Vec<Case> {
     ]
 }
 
+/// One of them, by its program's name.
+pub fn paper(name: &str) -> Case {
+    papers().into_iter().find(|case| case.program.0.ends_with(name)).expect("a paper")
+}
+
+/// Places of trainings that tests take copies of, till this program ends.
+static TRAINED: Once<Arc<Place>> = Once::new();
+
+extern "C" fn clear() {
+    TRAINED.clear();
+}
+
 impl Case {
-    fn place(&self) -> Place {
+    pub fn place(&self) -> Place {
         Place::new(self.program, &format!("--data drawn {}", self.small))
+    }
+
+    /// The small training in `run` of `place`, done once for all tests.
+    pub fn train(&self, place: &Place) {
+        let made = TRAINED.of(self.program.0, || {
+            // SAFETY: `clear` takes nothing and unwinds nowhere.
+            unsafe { libc::atexit(clear) };
+            let place = self.place();
+            has(&place.good("train @run"), &format!("trained: {}", place.text("run")));
+            Arc::new(place)
+        });
+        place.copy(&made.path("run"), "run");
+    }
+
+    /// A place with it.
+    pub fn trained(&self) -> Place {
+        let place = self.place();
+        self.train(&place);
+        place
     }
 
     /// Every verb on a device, each command said with its seconds; those that failed.
@@ -167,15 +207,10 @@ impl Case {
             }
             let line = format!("{line} --device {device}");
             let start = Instant::now();
-            let output = place.command(&line).output().expect("starts");
-            let said = String::from_utf8_lossy(&output.stderr);
-            println!(
-                "{name} {line}: {}, {:.1} s, {} lines",
-                output.status,
-                start.elapsed().as_secs_f64(),
-                said.lines().count()
-            );
-            if !output.status.success() || said.contains("panicked") {
+            let Ended { code, err: said, .. } = place.ends(&line);
+            let (seconds, lines) = (start.elapsed().as_secs_f64(), said.lines().count());
+            println!("{name} {line}: {code:?}, {seconds:.1} s, {lines} lines");
+            if code != Some(0) || said.contains("panicked") {
                 failed.push(format!("{name} {line}: {said}"));
             }
         }

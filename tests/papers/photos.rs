@@ -4,7 +4,7 @@ use std::fs;
 
 use rand::Rng;
 
-use super::papers;
+use super::paper;
 use crate::common::{Place, has};
 
 /// Folders of people with photos of noise, and the same photos with a list of their labels.
@@ -34,17 +34,15 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
     let labels = "--net small --size 16 --most 2 --epochs 4 --epochs2 1 --batch 5 --log-every 1";
     let offline =
         "--net lunet --shrink 32 --size 32x32 --loss triplet-ohm --triplets 6 --ohm-every 3 --t1 8 --log-every 1";
-    let cases = papers();
-    let case = |name: &str| cases.iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
-    let (facenet, reid) = (case("facenet"), case("triplet-reid"));
+    let (facenet, reid) = (paper("facenet"), paper("triplet-reid"));
     let all = [
-        (facenet, "tree", format!("--net small {}", facenet.small.replace("--steps 4", "--steps 8"))),
-        (reid, "tree", offline.into()),
-        (case("quadruplet"), "tree", pairs.into()),
-        (case("multilabel-ranking"), "list", labels.into()),
+        (facenet.program, "tree", format!("--net small {}", facenet.small.replace("--steps 4", "--steps 8"))),
+        (reid.program, "tree", offline.into()),
+        (paper("quadruplet").program, "tree", pairs.into()),
+        (paper("multilabel-ranking").program, "list", labels.into()),
     ];
-    for (case, data, flags) in all {
-        let place = Place::new(case.program, &flags);
+    for (program, data, flags) in all {
+        let place = Place::new(program, &flags);
         photos(&place);
         let cut = place.path("tree/train/train1/1.png");
         let bytes = fs::read(&cut).expect("a photo");
@@ -62,11 +60,11 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         let last = text.lines().rfind(|line| line.contains("left_out"));
         // Two of the list's are set aside.
         let count = format!("\"left_out\":{}}}", if data == "list" { 2 } else { 4 });
-        assert!(last.is_some_and(|line| line.ends_with(&count)), "{}: {text}", case.program.0);
+        assert!(last.is_some_and(|line| line.ends_with(&count)), "{}: {text}", program.0);
         // From the checkpoint before the last one: the same bytes.
         fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
         place.good(&skips);
-        assert!(read("log.jsonl") == log && read("checkpoint.safetensors") == weights, "{}", case.program.0);
+        assert!(read("log.jsonl") == log && read("checkpoint.safetensors") == weights, "{}", program.0);
         if flags.contains("--any-camera") {
             place.good("evaluate @run --draws 1");
         }
@@ -100,20 +98,16 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
 /// Scores say what they are of, and nothing is scored that cannot be written.
 #[test]
 fn scores_of_changed_photos_are_told_from_those_before() {
-    let cases = papers();
     for (name, data, flags) in [
         ("triplet-reid", "tree", "--net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 1"),
         ("facenet", "tree", "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 1"),
         ("multilabel-ranking", "list", "--net small --size 16 --epochs 1 --epochs2 1 --batch 8 --most 2"),
     ] {
-        let case = cases.iter().find(|case| case.program.0.ends_with(name)).expect("a paper");
-        let place = Place::new(case.program, flags);
+        let place = Place::new(paper(name).program, flags);
         photos(&place);
         place.good(&format!("train @run --data @{data}"));
         let evaluate = || {
-            let output = place.command("evaluate @run").output().expect("starts");
-            assert!(output.status.success(), "{output:?}");
-            let said = String::from_utf8_lossy(&output.stderr).contains("test data are not those");
+            let said = place.ends("evaluate @run").well().err.contains("test data are not those");
             (said, place.json("run/results.json")["scored"].as_str().expect("a hash").to_string())
         };
         let (first, again) = (evaluate(), evaluate());

@@ -234,8 +234,6 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --beta 2", "--beta|0 to 1"),
         (2, "train @run --splits 0", "--splits|1 to 1000"),
         (2, "train @run --batch 0", "--batch|1 to 65536"),
-        (2, "train @run --lr-spatial 0", "--lr-spatial|above 0"),
-        (2, "train @run --loss best", "--loss"),
         (2, "train @run --folds 9", "--folds|1 to 4"),
         (2, "train @run --streams temporal,spatial", "--streams"),
         (2, "train @run --dropout 1,2", "--dropout"),
@@ -247,7 +245,6 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --net alexnet", "--weights FILE|scripts/fetch alexnet"),
         (2, "train @run --net bn-inception", "scripts/fetch bn-inception"),
         (1, "train @run --data data/epic-skills-none", "scripts/fetch epic-skills"),
-        (1, "train @run --sync-batch-norm", "--sync-batch-norm|one process only"),
         // Flags that the run would not look at.
         (2, "train @run --loss rank1 --beta 0.5", "--beta has no effect|--loss rank3"),
         (2, "train @run --weights w.pth", "--weights has no effect|--net alexnet, bn-inception"),

@@ -90,9 +90,7 @@ fn a_damaged_checkpoint_falls_back_and_two_are_an_error() {
     let newest = place.path("run/checkpoint.safetensors");
     let whole = fs::read(&newest).expect("a checkpoint");
     fs::write(&newest, &whole[..whole.len() / 2]).expect("truncated");
-    let output = place.command(train).output().expect("starts");
-    assert!(output.status.success());
-    has(&String::from_utf8_lossy(&output.stderr), "going on from");
+    has(&place.ends(train).well().err, "going on from");
     assert!(fs::read(&newest).expect("written again") == whole, "the end is the same");
     for name in ["run/checkpoint.safetensors", "run/checkpoint.before.safetensors"] {
         place.write(name, b"{}");
@@ -107,7 +105,6 @@ fn flags_that_cannot_train_are_answered_in_one_line() {
         (2, "train @run --k 9223372036854775807", "--k|2 to 32768"),
         (2, "train @run --t1 18446744073709551615", "--t1"),
         (2, "train @run --loss triplet --triplets 1000000000000 ~--p ~--k", "--triplets"),
-        (2, "train @run --workers 100000", "--workers|say 1 to 256"),
         (2, "train @run --margin 1e300", "--margin"),
         (2, "train @run --k 1", "--k|say 2"),
         (2, "train @run --p 1", "--p|say 2"),
@@ -121,15 +118,13 @@ fn flags_that_cannot_train_are_answered_in_one_line() {
         (2, "train @run --metric cosine", "--metric|cosine"),
         (1, "train @run --device cuda:7", "cuda:7|--device cpu"),
         (1, "train @run --validation 6", "hold out 6"),
-        (2, "train @run --net resnet", "resnet"),
         (2, "train @run --net trinet ~--shrink", "--weights FILE|--net lunet"),
         (1, "embed @nowhere --images x --out y", "nowhere"),
     ]);
     assert!(!place.path("run").exists(), "a refused start left a run folder");
     // What is to be known of the data does not stand before what is wrong.
     for (line, notes) in [("train @run --p 30", 0), ("train @run", 1)] {
-        let output = place.command(line).output().expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = place.ends(line).err;
         assert_eq!(said.matches("held out").count().min(1), notes, "{said}");
     }
 }
@@ -230,8 +225,8 @@ fn a_run_finds_its_data_from_another_folder() {
     let place = place();
     let from = |folder: &str, line: &str| {
         fs::create_dir_all(place.path(folder)).expect("made");
-        let output = place.command(line).current_dir(place.path(folder)).output().expect("starts");
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        let ended = place.ends_in(folder, line);
+        (ended.code == Some(0), ended.err)
     };
     let evaluate = || from("elsewhere", "evaluate @run --views original");
     assert!(from("", "train @run --data data").0 && evaluate().0);
@@ -262,17 +257,13 @@ fn a_run_finds_its_data_from_another_folder() {
 /// Nothing is its own answer, and what is kept is taken again as long as photos, network and flags are the same.
 #[test]
 fn search_finds_the_nearest_and_keeps_what_it_saw() {
-    let usual = "--data drawn --net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 4";
-    let place = Place::new(Program(env!("CARGO_BIN_EXE_triplet-reid")), usual);
-    place.good("train @run");
+    let place = super::paper("triplet-reid").trained();
     (0..6).for_each(|person| place.photo(&format!("gallery/{person}.png"), person, 1, 0));
     place.photo("query/a.png", 2, 1, 0);
     // Answers, and how many photos were known.
     let search_in = |gallery: &str, more: &str| {
         let line = format!("search @run --query @query @gallery/4.png --gallery {gallery} --top 3 --out @out {more}");
-        let output = place.command(&line).output().expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
+        let said = place.ends(&line).well().err;
         let known = said.lines().find(|line| line.contains(" of --gallery) known already, from "));
         let known: u32 = known.map_or(0, |line| line.split(' ').next().expect("a count").parse().expect("a count"));
         (place.json("out/answers.json")["queries"].clone(), known)
@@ -351,7 +342,7 @@ fn the_best_checkpoint_is_kept() {
     assert_eq!(scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4, 6]);
     let most = scores.iter().map(|(_, score)| *score).fold(0., f64::max);
     let (best, _) = scores.iter().find(|(_, score)| *score == most).expect("one");
-    let said: serde_json::Value = serde_json::from_str(&place.good("evaluate @run --best --json")).expect("JSON");
+    let said = place.said("evaluate @run --best --json");
     assert_eq!((said["step"].as_u64(), said["scores"]["single query mAP"].as_f64()), (Some(*best), Some(most)));
     assert!(place.path("run/best/report.html").exists() && !place.path("run/results.json").exists());
     has(&place.good("report @run"), "trained");
@@ -365,9 +356,8 @@ fn the_best_checkpoint_is_kept() {
     assert!(bytes() == whole && place.read("run/log.jsonl") == log);
     // What is no longer the best is said, and the best of what follows is kept in its place.
     std::fs::rename(place.path("run/checkpoint.safetensors"), place.path("run/best.safetensors")).expect("renamed");
-    let output = place.command("train @run --score-every 2").output().expect("starts");
-    has(&String::from_utf8_lossy(&output.stderr), "run/best.safetensors is not what it was after step");
-    let said: serde_json::Value = serde_json::from_str(&place.good("evaluate @run --best --json")).expect("JSON");
+    has(&place.ends("train @run --score-every 2").err, "run/best.safetensors is not what it was after step");
+    let said = place.said("evaluate @run --best --json");
     assert_eq!(said["step"], 6);
     place.bad(&[
         (2, "train @none ~--validation --score-every 2", "--score-every 2: say --validation"),

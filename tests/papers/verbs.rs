@@ -24,15 +24,15 @@ fn programs_are_sound_and_every_verb_works() {
     let (mut flags, mut shared) = (BTreeSet::new(), BTreeSet::new());
     for case in &papers() {
         let place = case.place();
-        let said: Value = serde_json::from_str(&place.good("sound")).expect("JSON");
+        let said = place.said("sound");
         let names = |key: &str| said[key].as_array().expect("names").clone().into_iter().map(|name| name.to_string());
         flags.extend(names("flags"));
         shared.extend(names("shared"));
         for verb in ["train", "reproduce", "evaluate", "embed", "export", "data"] {
-            let help = case.program.good(&[verb, "--help"]);
+            let help = case.program.help(verb);
             assert!(!help.contains('`'), "{verb}: {help}");
         }
-        let help = case.program.good(&["train", "--help"]);
+        let help = case.program.help("train");
         for flag in said["flags"].as_array().expect("flags") {
             has(&help, &format!("--{}", flag.as_str().expect("a name")));
         }
@@ -40,7 +40,7 @@ fn programs_are_sound_and_every_verb_works() {
 
         has(&place.good("data --data drawn --out @card.json"), "drawn");
         assert!(place.json("card.json").is_object());
-        has(&place.good("train @run"), &format!("trained: {}", place.text("run")));
+        case.train(&place);
         assert!(place.log(&format!("run/{}", case.part)).iter().all(|line| line["loss"].is_number()));
         has(&place.good("train @run"), "trained"); // A finished run says so again.
         has(&place.good("report @run"), "loss|trained|report: ");
@@ -93,8 +93,7 @@ fn programs_are_sound_and_every_verb_works() {
         assert!(place.path("run").join(case.model).exists());
         (0..3).for_each(|person| place.photo(&format!("photos/{person}.png"), person, 1, 0));
         let brought = if case.embed.0 == "--images" { "@photos" } else { "drawn" };
-        let embedded = place.command(&format!("embed @run {} {brought} --out @out.safetensors", case.embed.0)).output();
-        let said = String::from_utf8(embedded.expect("starts").stderr).expect("text");
+        let said = place.ends(&format!("embed @run {} {brought} --out @out.safetensors", case.embed.0)).well().err;
         // Of photos a run on drawn data knows nothing.
         assert_eq!(said.contains(DRAWN), brought == "@photos", "{said}");
         let tensors = rankle::weights::read(&place.path("out.safetensors")).expect("readable");
@@ -116,11 +115,10 @@ fn programs_are_sound_and_every_verb_works() {
             (1, &format!("embed @run {} {brought} --out @out.txt", case.embed.0), ".safetensors, .npz or .csv"),
         ]);
         for (line, file) in case.uses {
-            let output = place.command(line).output().expect("starts");
-            let [shown, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
-            assert!(output.status.success() && said.matches(DRAWN).count() == 1, "{said}");
-            has(&shown, &format!("results: {}|report:", place.text(file)));
-            let said: Value = serde_json::from_str(&place.good(&format!("{line} --json"))).expect("JSON alone");
+            let ended = place.ends(line).well();
+            assert_eq!(ended.err.matches(DRAWN).count(), 1, "{}", ended.err);
+            has(&ended.out, &format!("results: {}|report:", place.text(file)));
+            let said = place.said(&format!("{line} --json"));
             let mut kept = place.json(file);
             for mark in ["made_by", "blake3"] {
                 let mark = kept.as_object_mut().expect("an object").remove(mark);
@@ -148,7 +146,7 @@ fn programs_are_sound_and_every_verb_works() {
             fs::write(place.path(file), "{}").expect("written");
             place.bad(&[(1, line, "--out|did not write")]);
             assert_eq!(place.read(file), "{}");
-            has(&case.program.good(&[verb_of(line), "--help"]), "--out|--run|--device");
+            has(&case.program.help(verb_of(line)), "--out|--run|--device");
             fs::remove_file(place.path(file)).expect("removed");
             fs::remove_file(page).expect("removed");
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::common::Place;
 use crate::export::python;
-use crate::papers::papers;
+use crate::papers::paper;
 
 /// CRC32C bit by bit, masked as TensorFlow's records have it.
 fn masked(bytes: &[u8]) -> u32 {
@@ -92,7 +92,7 @@ print([h.histogram_value.num for h in found.Histograms("distance")] if "distance
 #[test]
 fn event_files_hold_the_log_once_also_after_a_resume() {
     assert_eq!(masked(b"123456789"), 0xe306_9283_u32.rotate_right(15).wrapping_add(0xa282_ead8));
-    let case = papers().pop().expect("the sixth");
+    let case = paper("sixth");
     let place = Place::new(case.program, "--data drawn --people 3 --steps 9 --log-every 2");
     place.good("train @run --checkpoint-every 3");
     // From an earlier checkpoint: what was logged behind it is logged again.

@@ -5,11 +5,11 @@ use std::io::{Write, pipe};
 use std::os::fd::AsRawFd;
 
 use crate::common::{Place, within};
-use crate::papers::papers;
+use crate::papers::paper;
 
 #[test]
 fn a_signal_ends_a_run_whose_terminal_is_gone_or_stands_still() {
-    let case = papers().pop().expect("the sixth");
+    let case = paper("sixth");
     for stands in [false, true] {
         let place = Place::new(case.program, "--data drawn --people 3 --steps 10000000 --log-every 1");
         let (reads, mut writes) = pipe().expect("a pipe");

@@ -12,6 +12,8 @@ use std::path::Path;
 use rankle::datasets::drawn::Shapes;
 use rankle::datasets::labels::open;
 
+use crate::common::{line, shared};
+
 /// A JPEG at `dir/name`.
 fn picture(dir: &Path, name: &str) {
     let path = dir.join(name);
@@ -25,15 +27,8 @@ fn write(dir: &Path, name: &str, text: &str) {
     fs::write(path, text).expect("written");
 }
 
-/// The error's only line.
-fn line(dir: &Path) -> String {
-    let text = format!("{:#}", open(dir).expect_err("an error"));
-    assert!(!text.contains('\n'), "{text}");
-    text
-}
-
 fn refused(dir: &Path, words: &[&str]) {
-    let text = line(dir);
+    let text = line(open(dir));
     for word in words {
         assert!(text.contains(word), "{word:?} is not in {text:?}");
     }
@@ -58,16 +53,11 @@ fn dev_items_are_set_aside_by_the_seed() {
 
 #[test]
 fn the_real_small_sets_have_their_counts() {
-    let root = std::env::var_os("RANKLE_SHARED_DATA").map(std::path::PathBuf::from);
-    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
-    if !root.join("mulan").is_dir() {
-        println!("skipped: no mulan in the shared data");
-        return;
-    }
+    let Some(root) = shared("mulan") else { return };
     for (name, train, test, features, classes, labels) in
         [("scene", 1211, 1196, 294, 6, 1286), ("yeast", 1500, 917, 103, 14, 6342)]
     {
-        let set = open(&root.join("mulan").join(name)).expect("opens");
+        let set = open(&root.join(name)).expect("opens");
         assert_eq!((set.train.len(), set.test.len(), set.feature_width()), (train, test, Some(features)));
         assert_eq!(set.classes.len(), classes);
         assert!(set.published, "{:?}", set.notes);

@@ -8,8 +8,8 @@ use rankle::models::eigenfaces::Eigenfaces;
 use rankle::tasks::faces::{baselines, comparison};
 use tch::Tensor;
 
-use super::{small_set, squared};
-use crate::common::{close, line, rows};
+use super::small_set;
+use crate::common::{close, line, rows, squared};
 
 #[test]
 fn baselines_are_pixels_and_eigenfaces_of_other_folds() {

@@ -29,6 +29,7 @@ fn tree(at: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let place = place();
     let crop = |more: &str| place.good(&format!("crop --images @photos --detector @w.safetensors {more}"));
+    let again = "crop --images @photos --detector @w.safetensors --out @out";
     let said = crop("--out @out --workers 1");
     has(&said, "4 faces of 160 x 160 pixels out of 5 photos|no face: one.png");
     let whole = tree(&place.path("out"));
@@ -63,11 +64,9 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let others = fs::read(&second).expect("read");
     for bytes in [sound[..120].to_vec(), flipped(100), flipped(sound.len() - 20), others, b"mine".to_vec()] {
         fs::write(&first, &bytes).expect("written");
-        let output =
-            place.command("crop --images @photos --detector @w.safetensors --out @out").output().expect("starts");
         let kept = format!("1 crop not as written here, and kept: |say the same again: rm {}", first.display());
-        has(&String::from_utf8_lossy(&output.stderr), &kept);
-        assert!(output.status.success() && fs::read(&first).expect("read") == bytes);
+        has(&place.ends(again).well().err, &kept);
+        assert!(fs::read(&first).expect("read") == bytes);
     }
     fs::remove_file(&first).expect("removed");
     crop("--out @out");
@@ -76,19 +75,15 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let list = place.read("out/faces.jsonl");
     let older = |line: &str| line.split_once(r#","sum":"#).map_or(line.to_string(), |(start, _)| format!("{start}}}"));
     place.write("out/faces.jsonl", list.lines().map(older).collect::<Vec<_>>().join("\n") + "\n");
-    let output = place.command("crop --images @photos --detector @w.safetensors --out @out").output().expect("starts");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("not as written here") && output.status.success());
+    assert!(!place.ends(again).well().err.contains("not as written here"));
     place.write("out/faces.jsonl", list);
     // A photo that changed is cut again. The crop of one that is gone stays, beside one of its name, till its user removes it.
     fs::rename(place.path("photos/A/a2.png"), place.path("photos/A/a2.bmp")).expect("renamed");
     face(3, 9, 9, 50).save(place.path("photos/A/a1.png")).expect("saved");
-    let crop_again = "crop --images @photos --detector @w.safetensors --out @out";
-    let output = place.command(crop_again).output().expect("starts");
-    has(
-        &String::from_utf8_lossy(&output.stderr),
-        &format!("note: 1 crop of photos that are no longer in --images stays: |: rm {}", second.display()),
-    );
-    has(&String::from_utf8_lossy(&output.stdout), "4 faces of 160 x 160 pixels out of 5 photos");
+    let ended = place.ends(again);
+    let gone = format!("note: 1 crop of photos that are no longer in --images stays: |: rm {}", second.display());
+    has(&ended.err, &gone);
+    has(&ended.out, "4 faces of 160 x 160 pixels out of 5 photos");
     assert!(fs::read(&second).expect("read") == fs::read(place.path("out/A/a2.bmp.png")).expect("read"));
     has(&place.read("out/faces.jsonl"), r#"{"photo":"A/a2.png",|{"photo":"A/a2.bmp","#);
     for name in ["photos/A/a2.bmp", "out/A/a2.png", "out/A/a2.bmp.png"] {
@@ -112,8 +107,7 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let digit = list.find(r#""box":["#).expect("a face") + 7;
     let other = if &list[digit..=digit] == "1" { "2" } else { "1" };
     place.write("out/faces.jsonl", [&list[..digit], other, &list[digit + 1..], "{\"photo\":\"mine\"}\n"].concat());
-    let output = place.command("crop --images @photos --detector @w.safetensors --out @out").output().expect("starts");
-    has(&String::from_utf8_lossy(&output.stderr), "note: 2 lines of |faces.jsonl are not as this command wrote");
+    has(&place.ends(again).err, "note: 2 lines of |faces.jsonl are not as this command wrote");
     assert_eq!(tree(&place.path("out")), whole);
     // and so does one in the place of a crop that is to be written.
     let head = list.lines().next().expect("a line");
@@ -126,8 +120,7 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     assert_eq!(tree(&place.path("out")), whole, "crops without a line are ours");
     place.write("out/faces.jsonl", format!("{head}\n"));
     place.write("out/A/a1.png", "mine");
-    let line = "crop --images @photos --detector @w.safetensors --out @out";
-    place.bad(&[(1, line, "--out|a1.png|did not write")]);
+    place.bad(&[(1, again, "--out|a1.png|did not write")]);
     assert_eq!(place.read("out/A/a1.png"), "mine");
     // Nothing is written through a link among the folders of crops.
     let list = place.read("other/faces.jsonl");
@@ -156,7 +149,7 @@ fn on_the_fly_a_network_sees_the_same_pixels() {
     let net = "--net nn4-small2-released --weights @net.safetensors";
     let embedded = |more: &str, out: &str| -> Vec<Vec<f64>> {
         place.good(&format!("embed {net} --out @{out} {more}"));
-        rows(&rankle::weights::read(&place.path(out)).expect("readable")[0].1)
+        rows(&place.tensor(out))
     };
     for form in ["160", "182", "112"] {
         place.good(&format!("crop --images @photos --detector @w.safetensors --out @{form} --form {form}"));
@@ -168,9 +161,7 @@ fn on_the_fly_a_network_sees_the_same_pixels() {
     // What is kept is of this very detector, whatever its path.
     let known = || {
         let line = format!("embed {net} --images @photos --detect --detector @w.safetensors --out @known.safetensors");
-        let output = place.command(&line).output().expect("starts");
-        assert!(output.status.success());
-        String::from_utf8_lossy(&output.stderr).contains(" of 5 photos known already, from ")
+        place.ends(&line).well().err.contains(" of 5 photos known already, from ")
     };
     assert_eq!([known(), known()], [false, true]);
     let detector = rankle::weights::read(&place.path("w.safetensors")).expect("readable");
@@ -184,11 +175,8 @@ fn on_the_fly_a_network_sees_the_same_pixels() {
     }
     place.write("lfw/pairs.txt", "2\t1\nP1\t1\t2\nP1\t1\tP2\t1\nP2\t2\t3\nP1\t3\tP2\t2\n");
     let line = format!("evaluate {net} --data @lfw --detect --detector @w.safetensors");
-    let output = place.command(&line).current_dir(place.path("")).output().expect("starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     has(
-        &said,
+        &place.ends_in("", &line).well().out,
         "a face found in 5 of 6 test photos; 1 without one is seen whole (crop leaves such out), the first P2/P2_0003.png",
     );
 }

@@ -9,8 +9,8 @@ use rankle::tasks::faces::{
 };
 use tch::Tensor;
 
-use super::{small_set, squared};
-use crate::common::{close, line, rows};
+use super::small_set;
+use crate::common::{close, line, rows, squared};
 
 #[test]
 fn without_outside_data_trains_on_neither_fold_and_judges_by_the_next() {

@@ -17,7 +17,7 @@ use rankle::report::Report;
 use rankle::tasks::faces::{FaceScores, Scoring, Variant, centred, judge, mean_pair_distance, show};
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, close, line, matrix, rows, value};
+use crate::common::{all_close, close, line, matrix, rows, squared, value};
 
 /// By one process.
 fn score(set: &FaceSet, x: &Tensor, how: &Scoring, seed: u64) -> anyhow::Result<FaceScores> {
@@ -32,10 +32,6 @@ fn small_set() -> (FaceSet, Tensor) {
     let centres = matrix(31, 40, 6);
     let x = centres.index_select(0, &Tensor::from_slice(&people)) + matrix(32, people.len(), 6) * 0.9;
     (set, normalize(&x))
-}
-
-fn squared(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
 }
 
 /// Pairs and all pairs alone.
@@ -74,10 +70,9 @@ fn variants_judge_as_they_say() {
     let set = faces.set();
     let x = normalize(&matrix(6, 72, 5));
     let r = rows(&x);
-    let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     let plain = judge(&set, &x, Variant::Plain, 0.1).expect("judged");
     for (pair, d) in set.pairs.iter().zip(&plain.dist) {
-        close(*d, distance(&r[pair.left], &r[pair.right]), 1e-9);
+        close(*d, squared(&r[pair.left], &r[pair.right]), 1e-9);
     }
     let centred = judge(&set, &x, Variant::MeanSubtracted, 0.1).expect("judged");
     for fold in 0..2 {
@@ -91,7 +86,7 @@ fn variants_judge_as_they_say() {
             y.iter().map(|v| v / length).collect()
         };
         for (i, pair) in set.pairs.iter().enumerate().filter(|(i, _)| i / 60 == fold) {
-            close(centred.dist[i], distance(&unit(pair.left), &unit(pair.right)), 1e-9);
+            close(centred.dist[i], squared(&unit(pair.left), &unit(pair.right)), 1e-9);
         }
     }
     // Videos: the mean over all pairs of frames, by nested loops.
@@ -99,7 +94,7 @@ fn variants_judge_as_they_say() {
     let mut sum = 0.;
     for a in rows(&left) {
         for b in rows(&right) {
-            sum += distance(&a, &b);
+            sum += squared(&a, &b);
         }
     }
     let mean = |x: &Tensor| x.mean_dim(0, true, None::<Kind>);
