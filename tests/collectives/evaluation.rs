@@ -18,25 +18,22 @@ use crate::common::{all_close, matrix};
 
 #[test]
 fn retrieval_in_parts_is_retrieval() {
-    together(2, "retrieval");
-    together(4, "retrieval");
+    together("retrieval");
 }
 
 #[test]
 fn reranking_by_all_is_that_of_one() {
-    together(2, "reranking");
-    together(3, "reranking");
+    together("reranking");
 }
 
 #[test]
 fn faces_judged_by_all_are_judged_as_by_one() {
-    together(2, "faces");
-    together(3, "faces");
+    together("faces");
 }
 
 #[test]
 fn photos_embedded_by_all_into_a_file_are_those_of_one() {
-    together(3, "embedding");
+    together("embedding");
 }
 
 pub fn retrieval_in_parts(world: &World) {
