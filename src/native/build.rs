@@ -45,30 +45,38 @@ fn main() {
         .include(torch.join("include"))
         .include(torch.join("include/torch/csrc/api/include"))
         .define("GLIBCXX_USE_CXX11_ABI", "1");
-    for file in SOURCES {
-        build.file(file);
-    }
     let has_cuda = cuda(&mut build, &torch);
     println!("cargo:rerun-if-changed={COLLECTIVES}");
+    let mut sources = SOURCES.to_vec();
     if std::env::var_os("CARGO_FEATURE_DISTRIBUTED").is_some() {
         collectives(&mut build, &torch, has_cuda);
+        sources.push(COLLECTIVES);
     }
+    // As one: libtorch's headers take longer to read than the files to compile.
+    let at = |file: &str| format!("#include \"{}\"\n", Path::new(env!("CARGO_MANIFEST_DIR")).join(file).display());
+    let all = out().join("all.cpp");
+    std::fs::write(&all, sources.into_iter().map(at).collect::<String>()).expect("OUT_DIR can be written");
+    build.file(all);
     build.compile("rankle_native");
     // The real folder, so that a moved symbolic link is no surprise.
     let real = lib.canonicalize().unwrap_or(lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", real.display());
 }
 
+fn out() -> PathBuf {
+    PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+}
+
 /// c10d's headers name gloo's, which libtorch does not bring: `collectives.cpp` declares the few types itself, and
 /// empty files stand where gloo's would. NCCL's own header needs CUDA's, which PyPI's packages put beside torch.
 fn collectives(build: &mut cc::Build, torch: &Path, has_cuda: bool) {
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("names");
+    let out = out().join("names");
     for name in ["algorithm.h", "context.h", "common/error.h", "rendezvous/store.h", "transport/device.h"] {
         let path = out.join("gloo").join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("OUT_DIR can be written");
         std::fs::write(&path, "").expect("OUT_DIR can be written");
     }
-    build.file(COLLECTIVES).include(out).define("USE_C10D_GLOO", None);
+    build.include(out).define("USE_C10D_GLOO", None);
     let nccl = nvidia(torch).join("nccl/include");
     if has_cuda && nccl.join("nccl.h").exists() {
         build.include(nccl).define("USE_C10D_NCCL", None).define("RANKLE_NCCL", None);
