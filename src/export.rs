@@ -81,7 +81,8 @@ pub fn torchscript(
 }
 
 /// [`torchscript`] of a network that is only run: its variables are constants, normalisations are folded into the
-/// convolutions before them, and nothing is left to train or to name.
+/// convolutions before them, and nothing is left to train or to name. It runs where it is loaded: on a GPU by
+/// `torch.jit.load(path, map_location="cuda")`, since `.to` moves no constant.
 pub fn torchscript_folded(
     vs: &VarStore,
     forward: &dyn Fn(&[Tensor]) -> Tensor,

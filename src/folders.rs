@@ -144,6 +144,11 @@ fn without_rows(found: &mut Vec<Entry>) {
     found.retain(|entry| !own.contains(&*entry.name));
 }
 
+/// Whether a file of this name is what systems leave in folders, or hidden.
+pub(crate) fn is_unasked(name: &str) -> bool {
+    unasked(name, false).is_some()
+}
+
 /// Whether nobody asks for what has this name.
 fn unasked(name: &str, folder: bool) -> Option<Kind> {
     let left = name.starts_with("._") || LEFTOVERS.contains(&name.to_lowercase().as_str());

@@ -182,7 +182,7 @@ pub fn sound<H: Hyper, S: Args>() -> Result<()> {
     for arg in all {
         let typed = arg.get_value_parser().type_id() == ValueParser::path_buf().type_id();
         let words = arg.get_value_names().unwrap_or_default();
-        let told = words.iter().flat_map(|word| word.split('|')).any(|word| ["DIR", "FILE"].contains(&word));
+        let told = words.iter().flat_map(|word| word.split('|')).any(|word| ["DIR", "FILE", "RUN"].contains(&word));
         let known = !(typed || told) || PATHS.contains(&&*name(&arg));
         ensure!(known, "--{} takes a path, and run/config.rs does not list it: name it in PATHS", name(&arg));
     }

@@ -290,16 +290,19 @@ pub fn k_means_shared<O: Others>(
     };
     let mut rng = crate::seed::at(seed, k as u64, 0);
     let first = rng.random_range(0..n);
-    let (mut centres, mut near) = (vec![row(first)], from(first)?);
+    let (mut centres, mut near) = (vec![first], from(first)?);
     while centres.len() < k {
         let total: f64 = near.iter().sum();
         let mut left = rng.random::<f64>() * total;
         // Where all rows are centres already (duplicates), any row serves.
         let next = near.iter().position(|d| (left -= d, left < 0.).1).unwrap_or(centres.len() % n);
-        centres.push(row(next));
+        centres.push(next);
         near.iter_mut().zip(from(next)?).for_each(|(near, d)| *near = near.min(d));
     }
-    let mut centres = Tensor::cat(&centres, 0);
+    // Process 0's: on machines that round otherwise others were drawn.
+    let centres: Vec<f64> = centres.into_iter().map(|row| row as f64).collect();
+    let centres: Vec<i64> = others.gather(&centres)?.swap_remove(0).into_iter().map(|row| row as i64).collect();
+    let mut centres = x.index_select(0, &Tensor::from_slice(&centres));
     let mut of = to_nearest(&centres)?;
     for _ in 0..steps {
         let at = Tensor::from_slice(&of);

@@ -137,7 +137,10 @@ pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Re
 
 /// The steps that the best checkpoint of `run` had; None where there is none that is whole.
 pub fn best_step(run: &Path) -> Option<u64> {
-    Some(sealed(&run.join(BEST)).ok()?.2.step)
+    let (_, progress, known) = sealed(&run.join(BEST)).ok()?;
+    // Of a killed start, whose log was cut back to the newest checkpoint.
+    progress.log.check(&run.join("log.jsonl")).ok()?;
+    Some(known.step)
 }
 
 /// Errors where the log of `run`, or of a part of it, or its configuration is not what its checkpoints knew, as [`load`] does.
@@ -272,7 +275,8 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     );
     let other = progress.log.check(&log).err();
     // There is no best one before it.
-    let advice = if known.which == BEST { format!(": {RESTORE}") } else { String::new() };
+    const ADVICE: &str = ": go on with the training where it was killed after that step, else restore what was there";
+    let advice = if known.which == BEST { ADVICE } else { "" };
     other.map_or(Ok(()), |error| Err(anyhow!("{}{advice}", one_line(&error))))?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (name, tensor) in tensors {

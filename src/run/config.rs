@@ -45,7 +45,7 @@ pub(crate) const START: &str = "start";
 pub(crate) const PATHS: [&str; 6] = ["data", "test", "exclude", "names", "weights", START];
 
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
-const FORM: u64 = 1;
+const FORM: u64 = 2;
 
 impl Config {
     /// The configuration of a run of `paper` with `flags` on a network built for `data`; `device` as text.
@@ -79,11 +79,17 @@ impl Config {
             let typed = self.flags.get(*flag)?.as_str().filter(|text| !["", "drawn", "none"].contains(text))?;
             let then = self.folder.as_deref().unwrap_or(Path::new("")).join(typed);
             let (here, there) = (full(Path::new(typed)), full(&then));
-            if let (Some(here), None) = (&here, &there) {
-                let (then, here) = (then.display(), here.display());
-                note(format!(
-                    "--{flag} {typed}: {then}, with which the run was begun, is gone: {here} is taken for it"
-                ));
+            let then_shown = then.display();
+            match (&here, &there) {
+                (Some(here), None) => note(format!(
+                    "--{flag} {typed}: {then_shown}, with which the run was begun, is gone: {} is taken for it",
+                    here.display()
+                )),
+                (Some(here), Some(there)) if here != there => note(format!(
+                    "--{flag} {typed}: {then_shown}, with which the run was begun, is taken, not {}",
+                    here.display()
+                )),
+                _ => (),
             }
             let same = there.is_none() || here == there;
             Some((flag.to_string(), if same { typed.into() } else { then.to_string_lossy().into() }))

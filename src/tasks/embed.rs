@@ -1,6 +1,8 @@
 //! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::io::BufWriter;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
@@ -167,14 +169,15 @@ pub(super) fn on_disk(rows: usize, width: i64, world: &World) -> Result<(Tensor,
         }
     };
     let file = (first == world.rank()).then(made).transpose().with_context(cannot)?;
-    let name = file.iter().flat_map(|file| file.path().as_os_str().as_bytes()).map(|&byte| f64::from(byte));
-    let name: Vec<u8> = world.gather_lists(&name.collect::<Vec<_>>())?[first].iter().map(|&byte| byte as u8).collect();
-    let name = match &file {
-        // A folder's name need not be text.
-        Some(file) => format!("/proc/self/fd/{}", file.as_file().as_raw_fd()),
-        None => String::from_utf8_lossy(&name).into_owned(),
-    };
-    let mapped = Tensor::f_from_file(&name, true, Some(numbers), (Kind::Float, Device::Cpu));
+    let name = file.iter().filter_map(|file| file.path().file_name()).flat_map(|name| name.as_bytes());
+    let name = world.gather_lists(&name.map(|&byte| f64::from(byte)).collect::<Vec<_>>())?.swap_remove(first);
+    let name: Vec<u8> = name.into_iter().map(|byte| byte as u8).collect();
+    // In its own folder, which another process may see by another path; and none is made where it is not there.
+    let other = || OpenOptions::new().read(true).write(true).open(folder.join(OsStr::from_bytes(&name)));
+    let shared = file.is_none().then(other).transpose().with_context(cannot)?;
+    let open = shared.as_ref().or(file.as_ref().map(|file| file.as_file())).map_or(-1, AsRawFd::as_raw_fd);
+    // A folder's name need not be text.
+    let mapped = Tensor::f_from_file(&format!("/proc/self/fd/{open}"), true, Some(numbers), (Kind::Float, Device::Cpu));
     let mapped = mapped.map_err(|error| anyhow!(first_line(&error.to_string()).to_string())).with_context(cannot)?;
     // The name goes when all have the file.
     world.barrier()?;

@@ -14,6 +14,7 @@ use super::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use super::kept::{self, NOT_READ};
 use crate::datasets::{self, Photo};
 use crate::metrics::retrieval::{self, Exclude, Hit, Identity};
+use crate::metrics::shared::tall;
 use crate::outputs::hold_folder;
 use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table};
@@ -123,7 +124,7 @@ fn compared(asked: &Asked<'_>, photos: [Vec<Photo>; 2], top: usize) -> Result<Fo
     let (gallery, more) = datasets::brought(gallery, asked.skip_unreadable)?;
     let left_out = Rows { metadata: kept::left_out(NOT_READ, &[gone, more].concat()), ..Rows::default() };
     let (itself, mut answers) = (Itself::new(&query, &gallery), Vec::new());
-    for part in query.chunks(((1 << 24) / gallery.len()).max(1)) {
+    for part in query.chunks(tall(gallery.len())) {
         let (ranked, by) = (asked.compare)(part, &gallery)?.context("no comparison")?;
         let near = itself.nearest(&ranked, top, answers.len())?.into_iter();
         answers.extend(near.map(|near| near.into_iter().map(|(i, x)| (i, by.shown(x))).collect::<Answers>()));

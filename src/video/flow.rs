@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Clip, FLOW_BOUND, SIZE, grey, quantised, tvl1};
-use crate::files;
 use crate::say::{Bar, count, say};
+use crate::{files, folders};
 
 /// Frames in memory at a time.
 const BLOCK: usize = 32;
@@ -46,7 +46,10 @@ pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
 fn check_ours(folder: &Path) -> Result<()> {
     let told = files::text(&folder.join(TOLD)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let ours = told.is_some_and(|told| told["method"] == METHOD);
-    let is_field = |name: &str| ours && (name == TOLD || name.starts_with("flow_") && name.ends_with(".jpg"));
+    let is_field = |name: &str| {
+        let field = name == TOLD || name.starts_with("flow_") && name.ends_with(".jpg");
+        ours && (field || folders::is_unasked(name))
+    };
     let mut inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let other = inside.find(|entry| !entry.file_name().to_str().is_some_and(is_field)).map(|entry| entry.path());
     let other = other.or(Some(folder.to_path_buf()).filter(|at| at.is_symlink() || at.is_file()));

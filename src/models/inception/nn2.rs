@@ -28,7 +28,7 @@ const fn row(name: &'static str, one: i64, three: (i64, i64), five: (i64, i64), 
 const MAX: bool = true;
 const L2: bool = false;
 
-const TABLE_2: [Row; 10] = [
+static TABLE_2: [Row; 10] = [
     row("inception3a", 64, (96, 128), (16, 32), MAX, 32),
     row("inception3b", 64, (96, 128), (32, 64), L2, 64),
     row("inception3c", 0, (128, 256), (32, 64), MAX, 0),

@@ -89,6 +89,8 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let flags = ClusterFlags::from_arg_matches(of)?;
     let _held = hold_folder(&flags.out, &[FILE, PAGE], &[&flags.images])?;
     let linked = |link: &PathBuf| {
+        let same = link.canonicalize().is_ok_and(|link| flags.out.canonicalize().is_ok_and(|out| out == link));
+        ensure!(!same, "--link {}: that is the folder --out: name another", link.display());
         links_of(link).context("--link")?;
         files::check(&link.join(PERSON)).context("--link")?;
         apart("link", link, &flags.images)?;
