@@ -300,22 +300,25 @@ impl Drop for Held {
 /// One line: it cannot be made, or somebody else holds it.
 pub fn hold(at: &Path, patience: Duration) -> Result<Held> {
     let begun = Instant::now();
+    let mut held = true;
     loop {
-        let new = |at: &&Path| !at.as_os_str().is_empty() && at.symlink_metadata().is_err();
-        let made: Vec<PathBuf> = at.ancestors().take_while(new).map(Path::to_path_buf).collect();
-        fs::create_dir_all(at).map_err(|error| cannot(at, error))?;
-        let file = File::open(at).map_err(|error| cannot(at, error))?;
-        let place = |found: Metadata| (found.dev(), found.ino());
-        let held = lock(&file, patience.saturating_sub(begun.elapsed()));
-        // Who held it may have made it, and taken it away again.
-        if held && fs::metadata(at).map(place).ok() == file.metadata().map(place).ok() {
-            return Ok(Held { lock: file, made });
-        }
         ensure!(
             held && begun.elapsed() <= patience,
             "another process is writing into {}: wait for its end, or name another folder",
             at.display()
         );
+        let new = |at: &&Path| !at.as_os_str().is_empty() && at.symlink_metadata().is_err();
+        let made: Vec<PathBuf> = at.ancestors().take_while(new).map(Path::to_path_buf).collect();
+        // Who holds it may have made it, and takes it away again.
+        let file = match fs::create_dir_all(at).and_then(|()| File::open(at)) {
+            Err(error) if error.kind() == ErrorKind::NotFound && begun.elapsed() < patience => continue,
+            opened => opened.map_err(|error| cannot(at, error))?,
+        };
+        let place = |found: Metadata| (found.dev(), found.ino());
+        held = lock(&file, patience.saturating_sub(begun.elapsed()));
+        if held && fs::metadata(at).map(place).ok() == file.metadata().map(place).ok() {
+            return Ok(Held { lock: file, made });
+        }
     }
 }
 

@@ -144,9 +144,9 @@ fn without_rows(found: &mut Vec<Entry>) {
     found.retain(|entry| !own.contains(&*entry.name));
 }
 
-/// Whether a file of this name is what systems leave in folders, or hidden.
-pub(crate) fn is_unasked(name: &str) -> bool {
-    unasked(name, false).is_some()
+/// Whether a file of this name is what systems leave in folders.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    matches!(unasked(name, false), Some(Kind::Leftover))
 }
 
 /// Whether nobody asks for what has this name.

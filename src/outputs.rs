@@ -202,7 +202,8 @@ fn unsealed(path: &Path) -> Option<String> {
     let name = zip.file_names().find(|name| name.ends_with("/extra/model.json"))?.to_string();
     let mut text = String::new();
     zip.by_name(&name).ok()?.take(MOST).read_to_string(&mut text).ok()?;
-    serde_json::from_str::<Value>(&text).is_ok_and(|about| about["paper"].is_string()).then_some(text)
+    let older = |about: Value| about["paper"].is_string() && about.get(HASH).is_none();
+    serde_json::from_str(&text).is_ok_and(older).then_some(text)
 }
 
 /// The file to write `what` to where `--out` names `out`: what a link leads to. Said before the work.

@@ -280,6 +280,15 @@ impl<P: Paper> Opened<P> {
     /// # Errors
     /// As [`Paper::open`].
     pub fn data(&self) -> Result<P::Data> {
+        for (flag, then) in self.config.placed() {
+            let typed = self.config.flags.get(&flag).filter(|typed| **typed != then).map(typed_as);
+            if let Some(typed) = typed.filter(|typed| Path::new(typed).exists()) {
+                note(format!(
+                    "--{flag} {typed}: {}, with which the run was begun, is read, not what is here",
+                    typed_as(&then)
+                ));
+            }
+        }
         P::open(&self.placed()?, self.h.usual.seed).with_context(|| {
             let from =
                 self.config.folder.as_ref().map_or(String::new(), |folder| format!(", seen from {}", folder.display()));

@@ -212,12 +212,17 @@ pub(crate) fn scored<P: Paper>(
     evaluate::<P>(&opened.nets(&run), data, into, how)
 }
 
+/// What the file of a module is called where it is folded.
+pub(super) fn folded(file: &str) -> String {
+    file.replace(".pt", "-folded.pt")
+}
+
 /// TorchScript with named parameters, or folded, compared with the network before it counts as written.
 pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring, fold: bool) -> Result<()> {
     let at = nets.stand.folder(nets.at.to_path_buf());
     let mut modules = P::modules(&nets.h.own, how)?;
     if fold {
-        modules.iter_mut().for_each(|(_, file)| *file = file.replace(".pt", "-folded.pt"));
+        modules.iter_mut().for_each(|(_, file)| *file = folded(file));
     }
     let write = if fold { export::torchscript_folded } else { export::torchscript };
     modules.iter().try_for_each(|(_, file)| outputs::check_module(&at.join(file)))?;

@@ -9,6 +9,7 @@ use serde_json::json;
 use tch::nn::VarStore;
 
 use super::nets::{Nets, Stand, config_of, folder_of, started};
+use super::scoring::folded;
 use super::{Brings, Paper, Plan};
 use crate::datasets::Look;
 use crate::device::machine::Machine;
@@ -134,8 +135,10 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
         if session.announce(&format!("{} on {}{named}, {place}", what(h), data.name()))? {
             if run.leads() {
-                let models: Vec<String> =
-                    P::modules(&h.own, &hyper::blank()?)?.into_iter().map(|(_, file)| file).collect();
+                let models: Vec<String> = P::modules(&h.own, &hyper::blank()?)?
+                    .into_iter()
+                    .flat_map(|(_, file)| [folded(&file), file])
+                    .collect();
                 older::set_aside(at, session.steps().start, &models)?;
             }
             // Only now is the folder the run's, and something trained on them.

@@ -79,17 +79,11 @@ impl Config {
             let typed = self.flags.get(*flag)?.as_str().filter(|text| !["", "drawn", "none"].contains(text))?;
             let then = self.folder.as_deref().unwrap_or(Path::new("")).join(typed);
             let (here, there) = (full(Path::new(typed)), full(&then));
-            let then_shown = then.display();
-            match (&here, &there) {
-                (Some(here), None) => note(format!(
-                    "--{flag} {typed}: {then_shown}, with which the run was begun, is gone: {} is taken for it",
-                    here.display()
-                )),
-                (Some(here), Some(there)) if here != there => note(format!(
-                    "--{flag} {typed}: {then_shown}, with which the run was begun, is taken, not {}",
-                    here.display()
-                )),
-                _ => (),
+            if let (Some(here), None) = (&here, &there) {
+                let (then, here) = (then.display(), here.display());
+                note(format!(
+                    "--{flag} {typed}: {then}, with which the run was begun, is gone: {here} is taken for it"
+                ));
             }
             let same = there.is_none() || here == there;
             Some((flag.to_string(), if same { typed.into() } else { then.to_string_lossy().into() }))

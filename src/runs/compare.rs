@@ -18,7 +18,7 @@ use crate::run::config::{Config, typed_as};
 use crate::run::folder::RESULTS;
 use crate::run::history::parts;
 use crate::run::stop::typed;
-use crate::say::{answer, line, note, plural, print, print_lines};
+use crate::say::{answer, note, plural, print, print_lines};
 
 /// A run among several.
 struct One {
@@ -185,7 +185,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     }
 
     // Scores of other data do not say which run is better.
-    let held_out = |one: &One| one.facts.get("validation").is_some_and(|count| *count != 0 && !count.is_null());
+    let held_out = |one: &One| one.facts.get(hyper::VALIDATION).is_some_and(|count| *count != 0 && !count.is_null());
     let of_others = all.iter().any(|one| held_out(one) && one.facts.get("seed") != all[0].facts.get("seed"));
     if of_others {
         note("who is held out (--validation) follows from --seed: these runs' scores are of different people");
@@ -268,7 +268,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         .map(|score| (score.name.clone(), score.best.iter().map(|&place| shown(&all[place].at)).collect::<Value>()));
     let (best, told): (Map<String, Value>, Vec<Value>) = (best.collect(), all.iter().map(told).collect());
     answer(&json!({"page": shown(&out), "says": says, "best": best, "runs": told}))?;
-    print(line(&says))?;
+    print(&says)?;
     tables.iter().try_for_each(|(title, note, table)| {
         print_lines(format!("{title}\n{table}"))?;
         if note.is_empty() { Ok(()) } else { print(note) }

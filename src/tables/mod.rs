@@ -143,7 +143,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     }
 
     let splits = wish.splits.as_ref().map_or(String::new(), |_| format!(", {}", count(splits.len(), "split")));
-    let from = wish.typed.get("start").map_or(String::new(), |run| format!(", fine-tuned from {}", typed_as(run)));
+    let from = wish.typed.get(hyper::START).map_or(String::new(), |run| format!(", fine-tuned from {}", typed_as(run)));
     let title = format!("{} on {data}{from}{splits}, {}", study.title, count(seeds.len(), "seed"));
     let of = |sheet: &'static Sheet| {
         (sheet.title.to_string(), study::sheet_table(sheet, study, (&grid, &claimed), &rows), Some(sheet))

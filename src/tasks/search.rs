@@ -191,8 +191,9 @@ impl Itself {
     /// The `top` smallest of each row of `[q, G]`, the first first, for the queries from number `from` on.
     fn nearest(&self, distances: &Tensor, top: usize, from: usize) -> Result<Vec<Answers>> {
         let most = (top + self.most()).min(distances.size()[1] as usize);
-        let (near, places) = distances.to_kind(Kind::Double).topk(most as i64, 1, false, true);
-        let (near, places) = (Vec::<Vec<f64>>::try_from(near)?, Vec::<Vec<i64>>::try_from(places)?);
+        let (near, places) = distances.topk(most as i64, 1, false, true);
+        let (near, places) =
+            (Vec::<Vec<f64>>::try_from(near.to_kind(Kind::Double))?, Vec::<Vec<i64>>::try_from(places)?);
         let row = |(row, (near, places)): (usize, (Vec<f64>, Vec<i64>))| {
             self.without(from + row, places.into_iter().map(|i| i as usize).zip(near), top)
         };

@@ -1,7 +1,8 @@
 //! TV-L1 flow of whole videos, computed once and stored as temporal segment networks store theirs.
 
+use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use image::RgbImage;
@@ -48,10 +49,11 @@ fn check_ours(folder: &Path) -> Result<()> {
     let ours = told.is_some_and(|told| told["method"] == METHOD);
     let is_field = |name: &str| {
         let field = name == TOLD || name.starts_with("flow_") && name.ends_with(".jpg");
-        ours && (field || folders::is_unasked(name))
+        ours && (field || folders::is_leftover(name))
     };
-    let mut inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let other = inside.find(|entry| !entry.file_name().to_str().is_some_and(is_field)).map(|entry| entry.path());
+    let mut inside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let kept = |at: &PathBuf| !at.is_file() || !at.file_name().and_then(OsStr::to_str).is_some_and(is_field);
+    let other = inside.find(kept);
     let other = other.or(Some(folder.to_path_buf()).filter(|at| at.is_symlink() || at.is_file()));
     other.map_or(Ok(()), |at| bail!("{}: it is no flow of this command's: move it away", at.display()))
 }

@@ -62,12 +62,12 @@ fn flow_is_computed_once_and_stored_as_bytes() {
     let shorten = || ["x", "y"].iter().for_each(|axis| drop(std::fs::remove_file(field(axis))));
     shorten();
     assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("computed"), 1);
-    for name in ["flow/A/mine.npy", "flow/A/flow.json"] {
+    for name in ["flow/A/mine.npy", "flow/A/.mine", "flow/A/flow.json"] {
         shorten();
         std::fs::write(dir.path().join(name), "mine").expect("written");
         let text = line(rankle::video::flow::compute(dir.path(), open()));
         assert!(text.contains("flow/A/") && text.contains("move it away"), "{text}");
         assert_eq!(std::fs::read_to_string(dir.path().join(name)).expect("there"), "mine");
-        let _ = std::fs::remove_file(dir.path().join("flow/A/mine.npy"));
+        ["mine.npy", ".mine"].iter().for_each(|own| drop(std::fs::remove_file(dir.path().join("flow/A").join(own))));
     }
 }
