@@ -41,6 +41,15 @@ pub fn own(path: &Path) -> io::Result<File> {
     opened(path, OpenOptions::new().create(true).truncate(false).write(true), libc::O_NOFOLLOW)
 }
 
+/// Opens a file of rankle's own that is there, for reading and writing where it is.
+///
+/// # Errors
+/// As [`own`], and where there is none.
+pub fn own_there(path: &Path) -> io::Result<File> {
+    regular(fs::symlink_metadata(path)?)?;
+    opened(path, OpenOptions::new().read(true).write(true), libc::O_NOFOLLOW)
+}
+
 fn opened(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
     // The kind was asked for before, since opening a device may do something; it may have changed since.
     let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path)?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
 use std::io::BufWriter;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
@@ -173,7 +172,7 @@ pub(super) fn on_disk(rows: usize, width: i64, world: &World) -> Result<(Tensor,
     let name = world.gather_lists(&name.map(|&byte| f64::from(byte)).collect::<Vec<_>>())?.swap_remove(first);
     let name: Vec<u8> = name.into_iter().map(|byte| byte as u8).collect();
     // In its own folder, which another process may see by another path; and none is made where it is not there.
-    let other = || OpenOptions::new().read(true).write(true).open(folder.join(OsStr::from_bytes(&name)));
+    let other = || crate::files::own_there(&folder.join(OsStr::from_bytes(&name)));
     let shared = file.is_none().then(other).transpose().with_context(cannot)?;
     let open = shared.as_ref().or(file.as_ref().map(|file| file.as_file())).map_or(-1, AsRawFd::as_raw_fd);
     // A folder's name need not be text.
