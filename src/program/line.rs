@@ -86,7 +86,7 @@ pub(super) struct Export<S: Args> {
     pub(super) made: Made,
     /// Fold normalisations into the convolutions and all weights into constants: faster, and no longer to be trained (model-folded.pt)
     #[arg(long, help_heading = Heading::Network)]
-    pub(super) fold: bool,
+    pub(super) folded: bool,
     #[command(flatten)]
     pub(super) machine: MachineFlags,
     #[command(flatten)]

@@ -67,7 +67,7 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Embed(args) => embed_verb::<P>(args, of),
             Verb::Export(args) => {
                 let (opened, run) = to_embed::<P>(args.made, args.machine.resolve()?, &args.scoring, (name, of))?;
-                paper::export_run(&opened.nets(&run), &args.scoring, args.fold)
+                paper::export_run(&opened.nets(&run), &args.scoring, args.folded)
             }
             Verb::Report(args) => runs::report::<P>(&args.run),
             Verb::Compare(args) => runs::compare::<P>(&args.runs, &args.out),

@@ -158,7 +158,7 @@ fn programs_are_sound_and_every_verb_works() {
         );
         let trained = fs::read(place.path("run").join(case.model)).expect("read");
         place.good("export @run --untrained");
-        assert!(place.good("export @run --fold").contains("the folded network"));
+        assert!(place.good("export @run --folded").contains("the folded network"));
         assert_eq!(fs::read(place.path("run").join(case.model)).expect("read"), trained);
         assert!(place.path("run/untrained").join(case.model).exists());
         // What it needs, before anything is trained.
