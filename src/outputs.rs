@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
@@ -85,30 +86,42 @@ pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
     files::write_atomic(path, json_text(what, value)?.as_bytes())
 }
 
+/// A value that says, where it is an object, that it is ours: not a copy, for of 100,000 photos that takes half a gigabyte.
+struct Said<'a> {
+    value: &'a Value,
+    mark: &'a str,
+    /// Whether it has room for the hash.
+    sealed: bool,
+}
+
+impl Serialize for Said<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Value::Object(of) = self.value else { return self.value.serialize(to) };
+        let mut all = to.serialize_map(None)?;
+        all.serialize_entry(MADE_BY, self.mark)?;
+        if self.sealed {
+            all.serialize_entry(HASH, UNKNOWN)?;
+        }
+        let mut rest = of.iter().filter(|(key, _)| ![MADE_BY, HASH].contains(&key.as_str()));
+        rest.try_for_each(|(key, value)| all.serialize_entry(key, value))?;
+        all.end()
+    }
+}
+
 /// JSON that says, in each object of a list or in the one that it is, that it is ours of `what`, and that carries a hash of its
 /// text.
 ///
 /// # Errors
 /// Where the value cannot be text.
 pub fn json_text(what: &str, value: &Value) -> Result<String> {
-    let said = |value: &Value, sealed: bool| match value {
-        Value::Object(of) => {
-            let mut all = Map::from_iter([(MADE_BY.to_string(), mark(what).into())]);
-            all.extend(sealed.then(|| (HASH.to_string(), UNKNOWN.into())));
-            all.extend(
-                of.iter()
-                    .filter(|(key, _)| ![MADE_BY, HASH].contains(&&***key))
-                    .map(|(key, of)| (key.clone(), of.clone())),
-            );
-            Value::Object(all)
-        }
-        other => other.clone(),
-    };
-    let value = match value {
-        Value::Array(list) => list.iter().enumerate().map(|(i, value)| said(value, i == 0)).collect(),
-        one => said(one, true),
-    };
-    let text = serde_json::to_string_pretty(&value)?;
+    let mark = &mark(what);
+    let said = |value, sealed| Said { value, mark, sealed };
+    let text = match value {
+        Value::Array(list) => serde_json::to_string_pretty(
+            &list.iter().enumerate().map(|(i, value)| said(value, i == 0)).collect::<Vec<_>>(),
+        ),
+        one => serde_json::to_string_pretty(&said(one, true)),
+    }?;
     let hash = blake3::hash(text.as_bytes()).to_hex();
     Ok(text.replacen(UNKNOWN, &hash, 1))
 }
