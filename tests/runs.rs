@@ -306,7 +306,7 @@ fn runs_are_compared_by_what_differs() {
     let says = said["says"].as_str().expect("a text");
     assert!(says.ends_with(&format!("b/run has no scores yet: {} evaluate --run {b}", "sixth")), "{says}");
     let shown = place.read("page.html");
-    has(&shown, &format!("evaluate --run {b}</p>|<h2>Training|<td>last loss</td><td class=\"number\">"));
+    has(&shown, &format!("evaluate --run {b}</p>|<h2>Training|<td class=\"\">last loss</td><td class=\"number\">"));
     // Of most scores more is better, of some less, of a spread neither; and none of those on other data.
     place.good("evaluate @b/run");
     let scored = |run: &str, data: &str, scores: serde_json::Value| {
