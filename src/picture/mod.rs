@@ -61,7 +61,7 @@ fn decode_to(bytes: &[u8], name: &str, size: Option<(u32, u32)>) -> Result<RgbIm
         let (wide, high) = decoder.dimensions();
         // As the file has it, the image may lie on its side.
         let (height, width) = if lies(orientation) { (width, height) } else { (height, width) };
-        let fits = |all: u32, kept: u32| all % 2 == 0 && all >= 8 && f64::from(all) >= SPARE * f64::from(kept);
+        let fits = |all: u32, kept: u32| all.is_multiple_of(2) && all >= 8 && f64::from(all) >= SPARE * f64::from(kept);
         if fits(wide, width) && fits(high, height) {
             decoder.halve();
         }
