@@ -65,13 +65,13 @@ impl Model {
         matches!(self, Quadruplet | QuadrupletMargohnm)
     }
 
-    /// Pairs of a quadruplet (triplet) that are compared; it has one image more.
+    /// Pairs that a quadruplet's or a triplet's loss compares; the tuple has one image more.
     fn pairs(self) -> usize {
         if self.takes_quadruplets() { 3 } else { 2 }
     }
 }
 
-/// The loss of BL3.
+/// What BL3, the pairwise network, is trained by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Classifier {
@@ -481,7 +481,7 @@ const TABLE_1: Study<Flags, Scoring> = Study {
     ..Study::PLAIN
 };
 type Row = study::Row<Flags, Scoring>;
-// The models in the order in which they improve on each other; Figure 5 lacks BL3.
+// The rows of Table 1: a name there, and the flag that makes it. BL3 stands apart from the others' order; Figure 5 lacks it.
 const BL3: Row = ("Classification", |h, _| h.model = Classification, &[]);
 const BL1: Row = ("Triplet(Embedding)", |h, _| h.model = TripletEmbedding, &[]);
 const BL2: Row = ("Triplet(Learned Metric)", |h, _| h.model = TripletLearnedMetric, &[]);
@@ -490,7 +490,7 @@ const TRI: Row = ("Triplet(Improved)", |h, _| h.model = TripletImproved, &[]);
 const QUAD: Row = ("Quadruplet", |h, _| h.model = Quadruplet, &[]);
 const OHNM: Row = ("Quadruplet+MargOHNM", |h, _| h.model = QuadrupletMargohnm, &[]);
 
-/// Single-shot ranks as Table 1 has them.
+/// Table 1's single-shot ranks, and our mAP in the whole gallery.
 #[rustfmt::skip]
 const RANKS: Sheet = Sheet::of("Ranking of test people, per cent", &[
     ("rank-1", &["single shot rank-1"]), ("rank-5", &["single shot rank-5"]),
@@ -499,7 +499,7 @@ const RANKS: Sheet = Sheet::of("Ranking of test people, per cent", &[
 
 /// What Table 1 leads to expect of rank-1.
 fn rank_rises(grid: &Grid) -> Vec<String> {
-    let what = "single-shot rank-1 rises from row to row (Table 1)";
+    let what = "single-shot rank-1 never falls from row to row (Table 1)";
     grid.ordered(&[BL1, BL2, BARE, TRI, QUAD, OHNM], what, "single shot rank-1", true).into_iter().collect()
 }
 

@@ -302,7 +302,7 @@ impl Paper for TripletReid {
                 let batch = batch?;
                 let t = batch.step;
                 let rates = (decay.rate(t), decay.beta1(t)); // β₁ drops to 0.5 at t0
-                // Batch all counts a person's images on the host for the soft margin.
+                // A step of fixed shape runs as one CUDA graph; the soft batch all counts a person's images on the host.
                 let fixed = !matches!((h.loss, h.margin), (BatchAll | BatchAllNonzero, Margin::Soft));
                 let step = |inputs: &[Tensor]| {
                     let x = run.autocast(|| net.forward(&channels_last(&inputs[0]), true)); // f_θ(x)

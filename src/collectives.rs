@@ -56,7 +56,7 @@ struct Header {
 }
 
 impl World {
-    /// One process.
+    /// A run of one process: nothing is sent.
     pub fn alone() -> World {
         World::default()
     }

@@ -55,7 +55,7 @@ pub(crate) struct Results {
     pub scores: Vec<(String, f64)>,
     /// Whether some of ours stand beside the paper's.
     pub comparable: bool,
-    /// If not, why.
+    /// Why the scores cannot stand beside the paper's; None where they can.
     pub not_comparable_because: Option<String>,
     /// All of the paper's numbers.
     pub claims: Vec<Beside>,

@@ -374,7 +374,7 @@ impl Bar {
         Bar { bar, what: what.into(), total, done, said, began: (now, done), message: String::new() }
     }
 
-    /// One step further.
+    /// Moves the bar on by this many of its units.
     pub fn step(&mut self, by: u64) {
         self.done += by;
         match &self.bar {

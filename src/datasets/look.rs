@@ -20,7 +20,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// All of them.
+    /// Looks at every photo, however long it takes.
     pub const ALL: Look = Look { within: Duration::MAX, part: (0, 1) };
 
     /// `within` a time, by all of `others` together.

@@ -19,7 +19,7 @@ pub trait Others {
     fn gather(&self, own: &[f64]) -> Result<Vec<Vec<f64>>, Self::Error>;
 }
 
-/// One process.
+/// A run of one process, which computes everything itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Alone;
 

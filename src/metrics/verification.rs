@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::mean_and_spread;
 
-/// What [`folds`] found.
+/// Accuracy of verification over folds, each by the threshold of the others; from [`folds`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folds {
     /// Mean accuracy over the folds, a fraction.
@@ -122,7 +122,7 @@ pub fn standard_error(x: &[f64]) -> f64 {
     mean_and_spread(x).1 / (x.len() as f64 - 1.).max(0.).sqrt()
 }
 
-/// What [`val_at_far`] found.
+/// Validation rate at a false accept rate, over folds; from [`val_at_far`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValAtFar {
     /// Mean validation rate over the folds: the fraction of same pairs called the same.

@@ -33,7 +33,7 @@ impl Table {
         Table { head: head.into_iter().map(Into::into).collect(), rows: rows.into_iter().collect() }
     }
 
-    /// Names and scores.
+    /// A table of two columns: scores by name.
     pub fn scores(of: &[(String, f64)]) -> Table {
         let row = |(name, score): &(String, f64)| vec![name.clone(), format!("{score:.4}")];
         Table::new(["score", "ours"], of.iter().map(row))

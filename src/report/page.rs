@@ -48,7 +48,7 @@ pub const SEAL: &str = "</style><meta name=\"blake3\" content=\"";
 /// Bytes of a fact that has a line of its own.
 const LONG: usize = 60;
 
-/// The whole page.
+/// A report as one HTML page that needs no other file.
 pub fn page(report: &Report) -> Markup {
     html! {
         (DOCTYPE)

@@ -11,7 +11,7 @@ use crate::collectives::World;
 use crate::files::{text, write_atomic};
 use crate::say::{foreign, note};
 
-/// What `config.json` holds.
+/// What a run was begun with; its `config.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
     /// The binary, e.g. `triplet-reid`.

@@ -15,7 +15,7 @@ use super::config::Config;
 use crate::files;
 use crate::say::foreign;
 
-/// The newest checkpoint.
+/// The file of the newest checkpoint in a run's folder.
 pub const NEWEST: &str = "checkpoint.safetensors";
 /// The one before it.
 pub const BEFORE: &str = "checkpoint.before.safetensors";

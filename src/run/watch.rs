@@ -17,7 +17,7 @@ pub enum Collapse {
 /// What the watch reads at a logged step.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// What is watched.
+    /// The sign of collapse that is watched.
     pub what: Collapse,
     /// Mean loss over all terms.
     pub loss: f64,

@@ -14,7 +14,7 @@ use crate::say::count;
 /// What [`load_into`] did with a file's tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Copied into variables.
+    /// Tensors copied into variables.
     pub copied: usize,
     /// Left out because `rename` said so.
     pub dropped: usize,

@@ -81,9 +81,9 @@ impl Published {
     /// Inception-ResNet-v1 as facenet-pytorch has it.
     pub const INCEPTION_RESNET_V1: Published =
         Published { fetch: &["facenet-casia-20180408", "facenet-casia", "facenet-vggface2"], ..Published::FACES };
-    /// OpenFace's nn4.small2.
+    /// OpenFace's nn4.small2, a smaller NN4 on 96x96 aligned faces.
     pub const NN4_SMALL2: Published = Published { fetch: &["openface-nn4-small2"], ..Published::FACES };
-    /// facenet-pytorch's MTCNN.
+    /// The face detector MTCNN (P-, R- and O-Net), as facenet-pytorch publishes it.
     pub const MTCNN: Published = Published { flag: "--detector", fetch: &["mtcnn"], ..Published::WHOLE };
     /// torchvision's VGG16 to fc7, whatever is built upon it.
     pub const VGG16: Published = Published {

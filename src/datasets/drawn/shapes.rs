@@ -46,7 +46,7 @@ impl Default for Shapes {
 }
 
 impl Shapes {
-    /// Draws the set.
+    /// All photos of the set with their labels, training and test.
     pub fn set(&self) -> LabelSet {
         let part = |range: std::ops::Range<u64>| -> Vec<Item> {
             let item = |number: u64| {

@@ -49,7 +49,7 @@ pub struct Identity {
     /// The person. -1 (any negative number) is junk, e.g. a bad detection: in the gallery it is dropped, neither right
     /// nor wrong. 0 is a distractor: a wrong answer to every query. A query of either kind has no match.
     pub person: i64,
-    /// The camera.
+    /// The camera that took it.
     pub camera: i64,
 }
 

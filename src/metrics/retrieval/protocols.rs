@@ -17,7 +17,7 @@ use crate::seed;
 /// One answer to a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// Gallery index.
+    /// The row of the gallery.
     pub index: usize,
     /// Distance to the query in the metric asked for; infinite where it is not finite.
     pub distance: f64,
@@ -86,7 +86,7 @@ fn first(
     })
 }
 
-/// What [`single_shot`] found.
+/// Ranks where a person has one gallery image, drawn anew a number of times; from [`single_shot`].
 #[derive(Debug, Clone)]
 pub struct SingleShot {
     /// CMC at 1, 2, ..., averaged over the repeats; as long as the largest gallery drawn.

@@ -174,7 +174,7 @@ pub struct FaceScores {
     pub judged: Option<JudgedPairs>,
     /// All pairs of the test photos.
     pub pairs: Option<AllPairs>,
-    /// The agglomerative clusters.
+    /// How agglomerative clustering joins the test faces, where it was asked for.
     pub clusters: Option<Clusters>,
 }
 

@@ -168,9 +168,9 @@ macro_rules! ways {
 }
 
 ways! {
-    /// Three labels.
+    /// The three labels with the highest scores.
     Top3 "top-3",
-    /// Five labels.
+    /// The five labels with the highest scores.
     Top5 "top-5",
     /// The best number of labels for all items.
     BestK "best-k",
