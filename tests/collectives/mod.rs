@@ -7,4 +7,5 @@ mod deaths;
 mod evaluation;
 pub mod launch;
 mod numbers;
-mod runs;
+pub mod resumed;
+pub mod runs;

@@ -33,7 +33,7 @@ pub struct Case {
     /// Flags of a choice, of a number above 0 and of a count.
     kinds: [&'static str; 3],
     /// Where the checkpoint of its (first) training lies in the run.
-    part: &'static str,
+    pub part: &'static str,
     /// What `export` writes.
     model: &'static str,
     /// Flags that show all scores which these data can give.
