@@ -60,7 +60,7 @@ fn two_and_four_processes_take_the_steps_of_one() {
         }
     }
     // A network that compares two photos.
-    scores_of_three_are_those_of_one(&place, "evaluate @one --device cpu --pairs 8 --draws 5", 8);
+    scores_of_three_are_those_of_one(&place, "one", "--pairs 8 --draws 5", 8);
 }
 
 #[test]
@@ -88,25 +88,27 @@ fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one(
     start(2, &place, "train @own").good();
     assert!((means("own")[0] - means("one")[0]).abs() > 1e-4);
 
-    scores_of_three_are_those_of_one(&place, "evaluate @one --device cpu --rerank", 8);
+    scores_of_three_are_those_of_one(&place, "one", "--rerank", 8);
 }
 
-/// Three processes score the run `one` to the digits that one process finds.
+/// Three processes score `run` to the digits that one process finds, more than `least` scores; what they printed.
 #[track_caller]
-fn scores_of_three_are_those_of_one(place: &Place, line: &str, least: usize) {
-    let scores = |size| -> Vec<(String, f64)> {
-        start(size, place, line).good();
-        let scores = place.json("one/results.json")["scores"].clone();
-        fs::remove_file(place.path("one/results.json")).expect("removed");
+pub fn scores_of_three_are_those_of_one(place: &Place, run: &str, flags: &str, least: usize) -> String {
+    let results = format!("{run}/results.json");
+    let scores = |size| -> (String, Vec<(String, f64)>) {
+        let shown = start(size, place, &format!("evaluate @{run} --device cpu {flags}")).good();
+        let scores = place.json(&results)["scores"].clone();
+        fs::remove_file(place.path(&results)).expect("removed");
         let map = scores.as_object().expect("scores").clone();
-        map.into_iter().map(|(name, score)| (name, score.as_f64().expect("a number"))).collect()
+        (shown, map.into_iter().map(|(name, score)| (name, score.as_f64().expect("a number"))).collect())
     };
-    let (by_one, by_three) = (scores(1), scores(3));
-    assert!(by_one.len() > least, "{by_one:?}");
+    let ((_, by_one), (shown, by_three)) = (scores(1), scores(3));
+    assert!(by_one.len() > least && by_one.len() == by_three.len(), "{by_one:?}");
     for ((name, ours), (other, theirs)) in by_three.into_iter().zip(by_one) {
         assert_eq!(name, other);
         close(ours, theirs, 1e-6);
     }
+    shown
 }
 
 /// Batches of uneven numbers of faces, whose loss is over all pairs of all processes.
@@ -125,7 +127,7 @@ fn facenet_in_three_processes_sees_the_pairs_of_one() {
         assert_eq!((&ours["step"], &ours["terms"]), (&theirs["step"], &theirs["terms"]));
         close(ours["mean"].as_f64().expect("a number"), theirs["mean"].as_f64().expect("a number"), 1e-3);
     }
-    scores_of_three_are_those_of_one(&place, "evaluate @one --device cpu --enrolled 1 --neighbours 1", 10);
+    scores_of_three_are_those_of_one(&place, "one", "--enrolled 1 --neighbours 1", 10);
     // In chunks a share takes several passes; their number differs, which synchronised statistics can't have.
     start(3, &place, "train @chunks --chunk 4").good();
     let outputs = start(3, &place, "train @both --chunk 4 --sync-batch-norm").end();

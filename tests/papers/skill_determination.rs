@@ -180,18 +180,8 @@ fn two_processes_take_the_steps_of_one() {
             }
         }
     }
-    // Evaluation: each scores half of the videos, and the numbers are one process's.
-    let scores = |size| {
-        several(size, "evaluate @two --device cpu");
-        let scores = place.json("two/results.json")["scores"].clone();
-        fs::remove_file(place.path("two/results.json")).expect("removed");
-        scores
-    };
-    let (alone, together) = (scores(1), scores(2));
-    for (name, score) in alone.as_object().expect("scores") {
-        let [a, b] = [score, &together[name]].map(|score| score.as_f64().expect("a number"));
-        assert!((a - b).abs() < 1e-4, "{name}: {a} and {b}");
-    }
+    // Evaluation: each scores a share of the videos.
+    crate::collectives::runs::scores_of_three_are_those_of_one(&place, "two", "", 3);
     // A run of one process goes on with two.
     has(&several(2, &format!("train @one {flags} --chunk 4")), "trained:");
 }
