@@ -3,14 +3,19 @@
 use rankle::collectives::World;
 use rankle::datasets::drawn::People;
 use rankle::distance::Metric;
+use rankle::losses::quadruplet::Dissimilarity;
 use rankle::metrics::all_pairs::{AllPairs, val_over_splits, val_over_splits_shared};
 use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_means, k_means_shared};
 use rankle::metrics::recognition::{nearest, nearest_shared};
 use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal};
 use rankle::models::Network;
+use rankle::models::layers::Scope;
+use rankle::models::quadruplet::{Backbone, Compares, QuadrupletNet, Regroup, Start};
 use rankle::tasks::embed::Embedding;
 use rankle::tasks::faces::linked;
+use rankle::tasks::pairs::{Comparison, Order};
 use rankle::transform::{Recipe, TestViews};
+use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::numbers::together;
@@ -165,6 +170,18 @@ pub fn embedded_by_all(world: &World) {
         assert_eq!(numbers.len(), usize::from(held == 0), "{maps}");
         let all = world.gather_lists(&numbers).expect("the others' files");
         assert!(all.iter().all(|other| *other == numbers), "{all:?}");
+    }
+    // Pairs are compared in the same batches, whoever has them.
+    let (vs, compares) = (VarStore::new(Device::Cpu), Compares::Pair(Regroup::Channels));
+    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, compares, (32, 16), 2, 0., Start::He);
+    let (net, list) = (net.expect("fits"), (0..70).map(|i| (i % 7, (3 * i + 1) % 7)).collect::<Vec<_>>());
+    let pairs = |world: World, list: &[(usize, usize)]| {
+        let images = Embedding { batch: 4, ..embedding(world, usize::MAX) };
+        let comparison = Comparison { images, by: Dissimilarity::Softmax, order: Order::Both };
+        comparison.pairs(&net, photos, list).expect("compares")
+    };
+    for few in [&list[..], &list[..2], &list[..0]] {
+        all_close(&pairs(world.clone(), few), &pairs(World::alone(), few), 0.);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::metrics::retrieval::Streamed;
 use crate::metrics::shared::{Dealt, tall};
 use crate::models::quadruplet::Backbone;
 use crate::models::{QuadrupletNet, channels_last};
+use crate::real::numbers;
 use crate::run::Run;
 use crate::say::Bar;
 use crate::transfer::{Fetch, upload};
@@ -104,11 +105,13 @@ impl Comparison {
             let [a, b] = [a, b].map(|rows| x.index_select(0, &Tensor::from_slice(&rows)));
             return Ok(Metric::SquaredEuclidean.paired(&a, &b));
         }
-        let shares = world.shares(pairs.len(), 1).ok();
-        let pairs = shares.as_ref().map_or(pairs, |shares| &pairs[shares.own()]);
-        let mut bar = Bar::new("compare pairs", pairs.len() as u64, 0);
+        // A batch is a block, whoever computes it; so small that several dozen processes have some.
+        let block = pairs.len().div_ceil(64).clamp(1, self.images.batch.max(1));
+        let dealt = Dealt::new(pairs.len(), block, world);
+        let mut bar = Bar::new("compare pairs", dealt.own().len() as u64, 0);
         let mut scores = Fetch::default();
-        for pairs in pairs.chunks(self.images.batch.max(1)) {
+        for block in dealt.blocks() {
+            let pairs = &pairs[block];
             let both = pairs.iter().map(|pair| pair.0).chain(pairs.iter().map(|pair| pair.1));
             let both: Vec<Photo> = both.map(|place| photos[place].clone()).collect();
             let maps = self.maps(network, &both)?;
@@ -116,11 +119,8 @@ impl Comparison {
             scores.push(&self.ranked(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count)));
             bar.step(pairs.len() as u64);
         }
-        let own = scores.all().unwrap_or_else(|| Tensor::zeros([0], (Kind::Float, Device::Cpu)));
-        match shares {
-            Some(shares) => world.gather(&own, &shares),
-            None => Ok(own),
-        }
+        let own = scores.all().map_or_else(Vec::new, |own| numbers::<f64>(&own.to_kind(Kind::Double)));
+        Ok(Tensor::from_slice(&dealt.gather(own, world)?).to_kind(Kind::Float))
     }
 
     /// Figure 5's distances: `count` pairs of one person and as many of two, drawn from `photos` by [`drawn`] and seen
