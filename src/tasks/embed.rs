@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
@@ -147,40 +148,48 @@ pub(super) fn on_disk(rows: usize, width: i64, world: &World) -> Result<(Tensor,
     };
     let own = [place(&folder).unwrap_or(-(world.rank() as f64) - 1.)];
     let first = world.gather_lists(&own)?.iter().position(|other| *other == own).unwrap_or(world.rank());
-    let made = || -> Result<_> {
+    let made = || {
         let prefix = format!("rankle-{}-", std::process::id());
-        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder)?;
-        // All of it now: what a full disk lacks later would end the process without a word.
-        let open = file.as_file().as_raw_fd();
-        if is_memory(open) {
+        tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder)
+    };
+    let named = (first == world.rank()).then(made).transpose().with_context(cannot)?;
+    let fills = named.is_some();
+    let name = named.iter().filter_map(|file| file.path().file_name()).flat_map(|name| name.as_bytes());
+    let name = world.gather_lists(&name.map(|&byte| f64::from(byte)).collect::<Vec<_>>())?.swap_remove(first);
+    let name: Vec<u8> = name.into_iter().map(|byte| byte as u8).collect();
+    // In its own folder, which another process may see by another path; and none is made where it is not there.
+    let other = || crate::files::own_there(&folder.join(OsStr::from_bytes(&name)));
+    let file = named.as_ref().map_or_else(other, |file| file.as_file().try_clone()).with_context(cannot)?;
+    // All have the file: its name goes before it takes room, which it would keep where a process is killed.
+    world.barrier()?;
+    drop(named);
+    if fills {
+        if is_memory(file.as_raw_fd()) {
             note(format!(
                 "{} is memory (tmpfs), where embeddings are to lie on a disk: name a folder on one by TMPDIR",
                 folder.display()
             ));
         }
-        loop {
-            // SAFETY: takes an open file and two numbers.
-            match unsafe { libc::posix_fallocate(open, 0, 4 * numbers) } {
-                0 => return Ok(file),
-                libc::EINTR => {}
-                error => return Err(std::io::Error::from_raw_os_error(error).into()),
-            }
-        }
-    };
-    let file = (first == world.rank()).then(made).transpose().with_context(cannot)?;
-    let name = file.iter().filter_map(|file| file.path().file_name()).flat_map(|name| name.as_bytes());
-    let name = world.gather_lists(&name.map(|&byte| f64::from(byte)).collect::<Vec<_>>())?.swap_remove(first);
-    let name: Vec<u8> = name.into_iter().map(|byte| byte as u8).collect();
-    // In its own folder, which another process may see by another path; and none is made where it is not there.
-    let other = || crate::files::own_there(&folder.join(OsStr::from_bytes(&name)));
-    let shared = file.is_none().then(other).transpose().with_context(cannot)?;
-    let open = shared.as_ref().or(file.as_ref().map(|file| file.as_file())).map_or(-1, AsRawFd::as_raw_fd);
-    // A folder's name need not be text.
-    let mapped = Tensor::f_from_file(&format!("/proc/self/fd/{open}"), true, Some(numbers), (Kind::Float, Device::Cpu));
-    let mapped = mapped.map_err(|error| anyhow!(first_line(&error.to_string()).to_string())).with_context(cannot)?;
-    // The name goes when all have the file.
+        allocate(&file, 4 * numbers).with_context(cannot)?;
+    }
     world.barrier()?;
-    Ok((mapped.view([rows as i64, width]), file.is_some()))
+    // A folder's name need not be text.
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let mapped = Tensor::f_from_file(&open, true, Some(numbers), (Kind::Float, Device::Cpu));
+    let mapped = mapped.map_err(|error| anyhow!(first_line(&error.to_string()).to_string())).with_context(cannot)?;
+    Ok((mapped.view([rows as i64, width]), fills))
+}
+
+/// Takes all room that a file of so many bytes needs: what a full disk lacks later would end the process without a word.
+fn allocate(file: &File, bytes: i64) -> std::io::Result<()> {
+    loop {
+        // SAFETY: takes an open file and two numbers.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            error => return Err(std::io::Error::from_raw_os_error(error)),
+        }
+    }
 }
 
 /// What tells a folder of this machine from all others, and from those of other machines.
