@@ -191,17 +191,21 @@ impl Signals {
         SAVE.swap(false, SeqCst)
     }
 
-    /// [`Signals::stop`] and [`Signals::save`] of all processes, which ask together.
-    pub fn of_all(&self, world: &World) -> Result<(Option<u8>, bool)> {
+    /// [`Signals::stop`] and [`Signals::save`] of all processes, which ask together, and process 0's `step`, how long one
+    /// takes: by one clock all know when to ask again.
+    ///
+    /// # Errors
+    /// Where another process is gone.
+    pub fn of_all(&self, world: &World, step: Duration) -> Result<(Option<u8>, bool, Duration)> {
         if world.size() == 1 {
-            return Ok((self.stop(), self.save()));
+            return Ok((self.stop(), self.save(), step));
         }
         let heard = self.stop();
         let mut own = ENDS.map(|signal| i64::from(heard == u8::try_from(signal).ok())).to_vec();
-        own.push(self.save().into());
+        own.extend([self.save().into(), if world.leads() { step.as_micros() as i64 } else { 0 }]);
         let all: Vec<i64> = Vec::try_from(world.sum(&Tensor::from_slice(&own))?)?;
         let stop = ENDS.iter().zip(&all).find(|(_, heard)| **heard > 0).map(|(signal, _)| *signal as u8);
-        Ok((stop, all[ENDS.len()] > 0))
+        Ok((stop, all[ENDS.len()] > 0, Duration::from_micros(all[ENDS.len() + 1] as u64)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What follows a step: the log, the watch, scores, checkpoints, signals.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ use super::{Done, Session};
 use crate::bounds::resident;
 use crate::say::Bar;
 use crate::transfer::peak_memory;
+
+/// Processes on GPUs ask each other for signals about so often, where a step is shorter.
+const LISTEN: Duration = Duration::from_secs(3);
 
 impl Session<'_> {
     /// Whether the log takes a line at `step`: only then may a loop compute what makes it wait for a GPU.
@@ -46,12 +49,20 @@ impl Session<'_> {
         // Every process has the same loss; the first one speaks and writes for all.
         let due = self.logs(step);
         let (count, size) = (step + 1, self.world.size());
-        let mut heard = (None, false);
-        // Processes on GPUs wait for each other at logged steps alone.
-        if let Some(signals) = self.signals.as_ref().filter(|_| size == 1 || due || !self.store.device().is_cuda()) {
-            heard = signals.of_all(&self.world)?;
+        let (mut stop, mut asked) = (None, false);
+        // To ask, processes on GPUs wait for all that is queued: at logged steps, and every so many.
+        let waits = size > 1 && self.store.device().is_cuda();
+        if let Some(signals) = self.signals.as_ref().filter(|_| !waits || due || count >= self.listen.2) {
+            if waits {
+                loss.double_value(&[]); // the clock is to see the step done
+            }
+            let (since, from, _) = self.listen;
+            let each = since.elapsed() / u32::try_from(count - from).unwrap_or(u32::MAX).max(1);
+            let heard = signals.of_all(&self.world, each)?;
+            (stop, asked) = (heard.0, heard.1);
+            let steps = LISTEN.as_micros() / heard.2.as_micros().max(1);
+            self.listen = (Instant::now(), count, count + steps.max(1) as u64);
         }
-        let (mut stop, asked) = heard;
         let stopped = |signal, kept| Err(Stopped { signal, kept, several: size > 1 }.into());
         let last = size > 1 && self.trial.is_none() && (stop.is_some() || count == self.steps);
         self.signals.iter().for_each(|signals| signals.last(last));

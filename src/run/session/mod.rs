@@ -79,6 +79,8 @@ pub struct Session<'a> {
     left_out: Option<BTreeSet<i64>>,
     /// Heard while the loop runs.
     signals: Option<Signals>,
+    /// When processes asked each other for signals last, how many steps were done then, and at how many they ask again.
+    listen: (Instant, u64, u64),
     /// The step of the newest checkpoint, 0 for none, and when it was written.
     kept: (u64, Instant),
     /// Since the last log line: when it was, images and steps since.

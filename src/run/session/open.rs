@@ -111,6 +111,7 @@ impl<'a> Session<'a> {
             finite: Finite::new(machine.device),
             bar: None,
             signals: None,
+            listen: (Instant::now(), start, start),
             kept: (start, Instant::now()),
             since: (Instant::now(), 0, 0),
             notes: Vec::new(),
