@@ -182,8 +182,6 @@ fn two_processes_take_the_steps_of_one() {
     }
     // Evaluation: each scores a share of the videos.
     crate::collectives::runs::scores_of_three_are_those_of_one(&place, "two", "", 3);
-    // A run of one process goes on with two.
-    has(&several(2, &format!("train @one {flags} --chunk 4")), "trained:");
 }
 
 #[test]
