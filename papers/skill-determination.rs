@@ -14,7 +14,6 @@ use std::ops::Range;
 use rankle::datasets::skills::SkillSet;
 use rankle::losses::skill;
 use rankle::models::{AlexNet, Prepared};
-use rankle::outputs::check_out;
 use rankle::paper::{self, prelude::*};
 use rankle::run::cached;
 use rankle::tasks::skill::{
@@ -495,7 +494,7 @@ fn rank(args: &RankFlags<Scoring>, typed: &hyper::FlagValues) -> Result<()> {
 fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>, typed: &hyper::FlagValues) -> Result<()> {
     let (h, how) = (&nets.h.own, &args.how);
     hyper::refuse_idle(h, typed, hyper::Typed::Before).map_err(hyper::usage)?;
-    let out = args.out.as_deref().map(|out| check_out(out, task::RANKING)).transpose()?;
+    let out = task::held(args.out.as_deref())?;
     let (names, materials) = task::brought(&args.videos, &h.inputs())?;
     if args.videos != "drawn" {
         nets.say_drawn();
@@ -514,7 +513,7 @@ fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>, typed
         let (_, of) = materials.iter().find(|(stream, _)| *stream == part.stream).context("a stream")?;
         score(nets, part, of, how)
     })?;
-    task::announce(&names, &scored.ranking(how.alpha), h.splits, out.as_deref())
+    task::announce(&names, &scored.ranking(how.alpha), h.splits, out.as_ref().map(|(out, _)| &**out))
 }
 
 rankle::program!(SkillDetermination);

@@ -187,7 +187,7 @@ pub fn replaces(path: &Path) -> Result<bool> {
 }
 
 /// Whether what is at `path` is written into; errors where it may not be replaced either.
-fn whole_or_into(path: &Path) -> Result<bool> {
+pub(crate) fn whole_or_into(path: &Path) -> Result<bool> {
     let null = |meta: &Metadata| fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
     let found = fs::metadata(path);
     match &found {

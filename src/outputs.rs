@@ -2,6 +2,7 @@
 //! which says so inside. What a run keeps for itself is no verb's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -255,6 +256,16 @@ pub fn hold_folder(out: &Path, files: &[(&str, &str)], read: &[&[PathBuf]]) -> R
 /// As [`files::hold`].
 pub fn hold(flag: &str, at: &Path) -> Result<Held> {
     files::hold(at, Duration::from_secs(1)).with_context(|| format!("--{flag}"))
+}
+
+/// Holds the file `out`, which [`check_out`] gave, before the work: by the folder FILE.kept beside it. What is open already, as
+/// `/dev/stdout` is, is written into, and nobody's alone.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_file(out: &Path) -> Result<Option<Held>> {
+    let beside: OsString = [out.as_os_str(), ".kept".as_ref()].into_iter().collect();
+    if files::whole_or_into(out)? { Ok(None) } else { hold("out", Path::new(&beside)).map(Some) }
 }
 
 /// Refuses a folder to write inside one that is read again next time.

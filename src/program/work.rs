@@ -11,7 +11,7 @@ use super::line::{Card, Embed, Evaluate, Made, Reproduce, Using};
 use crate::datasets::Look;
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, FlagValues, Heading, Typed};
-use crate::outputs::{check_out, hold, write_json};
+use crate::outputs::{check_out, hold_file, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
@@ -229,8 +229,7 @@ pub(super) fn embed_verb<P: Paper>(args: Embed<P::Scoring>, of: &ArgMatches) -> 
     keeps::<P>(&keeping, &nets, &args.scoring, &run)?;
     let mut beside = args.out.clone().into_os_string();
     beside.push(".kept");
-    // Who writes the same file, too.
-    let _held = hold("out", Path::new(&beside))?;
+    let _held = hold_file(&out)?;
     let folder = keeping.folder(beside.into(), &paths)?;
     let kept = (!photos.is_empty()).then(|| nets.kept(folder, &args.scoring));
     let of = Brought { paths, photos, features: true, kept, ..Brought::default() };

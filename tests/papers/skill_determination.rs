@@ -71,7 +71,11 @@ fn videos_are_judged_ranked_and_scored_in_python_alike() {
     assert_eq!(place.read("run/results.json"), before);
 
     // Who's best: hands that nobody saw, and a folder of videos.
+    let other = rankle::outputs::hold("out", &place.path("ranking.json.kept")).expect("free");
+    place.bad(&[(1, "rank @run --videos drawn --out @ranking.json", "--out|another process is writing|ranking.json")]);
+    drop(other);
     has(&place.good("rank @run --videos drawn --out @ranking.json"), "split 7");
+    assert!(!place.path("ranking.json.kept").exists(), "it held nothing");
     let ranking = place.json("ranking.json").as_array().expect("a list").clone();
     let scores: Vec<f64> = ranking.iter().map(|row| row["score"].as_f64().expect("a score")).collect();
     assert!(scores.len() == 32 && scores.windows(2).all(|pair| pair[0] >= pair[1]));

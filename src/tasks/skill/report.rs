@@ -1,13 +1,14 @@
 //! A report's pictures: ranking with frames, score over time, the graph of pairs and its errors by separation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Ranked, SkillData, Taken, VideoScores, by_split};
+use crate::files::Held;
 use crate::metrics::mean;
-use crate::outputs::write_json;
+use crate::outputs::{check_out, hold_file, write_json};
 use crate::report::graph::{Edge, Node};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 use crate::run::Run;
@@ -32,7 +33,18 @@ pub fn ranking(names: &[String], ranked: &[Ranked], splits: usize) -> Table {
 }
 
 /// What is written where a ranking goes to a file.
-pub const RANKING: &str = "ranking";
+const RANKING: &str = "ranking";
+
+/// The file that `--out` names, if it does, held until what is given is dropped.
+///
+/// # Errors
+/// As [`check_out`] and [`hold_file`].
+pub fn held(out: Option<&Path>) -> Result<Option<(PathBuf, Option<Held>)>> {
+    let Some(out) = out else { return Ok(None) };
+    let out = check_out(out, RANKING)?;
+    let held = hold_file(&out)?;
+    Ok(Some((out, held)))
+}
 
 /// Prints who's best, and writes it as JSON where `out` says so: a video's score, those of its splits and its snippets.
 ///
