@@ -219,7 +219,7 @@ pub struct Resumed {
 }
 
 /// Loads the newest checkpoint of `run` into the store and, where given, the optimiser. None where there is none. A
-/// checkpoint of other flags than `config`, or with numbers that are not finite, is an error; a damaged or missing newest
+/// checkpoint of other flags than `config`, or with numbers that are not finite in what is taken of it, is an error; a damaged or missing newest
 /// one, or one that knew another log, falls back to the one before, and says so; two such are an error.
 pub fn load(
     run: &Path,
@@ -279,7 +279,12 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let advice = if known.which == BEST { ADVICE } else { "" };
     other.map_or(Ok(()), |error| Err(anyhow!("{}{advice}", one_line(&error))))?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let resumes = optimizer.is_some();
     for (name, tensor) in tensors {
+        ensure!(
+            !(resumes || name.starts_with("model.")) || crate::weights::is_finite(&tensor),
+            refused(&format!("has numbers that aren't finite in {name}: train again into another --run"))
+        );
         match name.split_once('.') {
             Some(("model", rest)) => drop(model.insert(rest.to_string(), tensor)),
             Some(("optimizer", rest)) => state.push((rest.to_string(), tensor)),
@@ -291,10 +296,7 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let variables = store.variables();
     for (name, x) in &variables {
         match model.get(name) {
-            Some(saved) if saved.size() == x.size() => ensure!(
-                crate::weights::is_finite(saved),
-                refused(&format!("has numbers that aren't finite in {name}: train again into another --run"))
-            ),
+            Some(saved) if saved.size() == x.size() => {}
             Some(saved) => {
                 bail!("{}: {name} is {:?} there and {:?} in this network", path.display(), saved.size(), x.size())
             }

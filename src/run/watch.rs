@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Kind, Tensor, nn::VarStore};
 
+use crate::optim::Optimizer;
+
 /// What can collapse, which decides the cure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collapse {
@@ -123,14 +125,18 @@ impl Finite {
         Ok(())
     }
 
-    /// Errors if a weight or running statistic of `store` is not finite: such a state must not become a checkpoint.
-    pub fn check_weights(&self, store: &VarStore, step: u64, kept: &str) -> Result<()> {
+    /// Errors if a weight or running statistic of `store`, or what `optimizer` carries along, is not finite: such a state must not
+    /// become a checkpoint, which nothing could go on from.
+    pub fn check_state(&self, store: &VarStore, optimizer: &Optimizer, step: u64, kept: &str) -> Result<()> {
         let sum = tch::no_grad(|| {
             let zero = Tensor::zeros([], (Kind::Double, store.device()));
-            store.variables().values().fold(zero, |sum, x| sum + (x * 0.).sum(Kind::Double))
+            let all = store.variables().into_iter().chain(optimizer.state());
+            all.fold(zero, |sum, (_, x)| sum + (x * 0.).sum(Kind::Double))
         });
         if !sum.double_value(&[]).is_finite() {
-            bail!("a weight went NaN or infinite by step {step}: lower --lr and train into another --run; {kept}");
+            bail!(
+                "a weight or a mean of its gradients went NaN or infinite by step {step}: lower --lr and train into another --run; {kept}"
+            );
         }
         Ok(())
     }

@@ -179,6 +179,23 @@ fn numbers_that_are_not_finite_and_another_configuration_are_refused() {
         assert!(error.contains("part.x") && error.contains(NEWEST) && error.contains("finite"), "{error}");
         tch::no_grad(|| drop(x.fill_(0.)));
     }
+    // What a training alone takes: who evaluates does not look at it.
+    for name in ["optimizer.first.part.x", "optimizer.second.part.x", "optimizer.products", "extra.mined"] {
+        let mut small = Small::new();
+        let folder = RunFolder::open(small.at()).expect("open");
+        let spoilt = |full: &str, x: Tensor| if full == name { x * f64::NAN } else { x };
+        let state = small.optimizer.state().into_iter();
+        let state = state.map(|(of, x)| (of.clone(), spoilt(&format!("optimizer.{of}"), x))).collect();
+        small.optimizer.load_state(state).expect("fits");
+        let extra = [("mined".to_string(), spoilt("extra.mined", Tensor::from_slice(&[1_f32])))];
+        let progress = Progress::new(3, Mark::default(), "{}".into(), &small.config);
+        checkpoint::save(&folder, &small.store, &small.optimizer, &extra, &progress).expect("saved");
+        let mut other = Optimizer::new(Rule::ADAM, 0., &small.store);
+        let resumed = checkpoint::load(small.place.path(), &small.config, &mut small.store, Some(&mut other));
+        let error = resumed.expect_err("refused").to_string();
+        assert!(error.contains(name) && error.contains(NEWEST) && error.contains("finite"), "{error}");
+        assert_eq!(small.load(), Ok((3, String::new())));
+    }
     let mut small = Small::new();
     small.config.data = json!(["b", "a"]);
     assert!(small.load().expect_err("refused").contains("restore config.json"));

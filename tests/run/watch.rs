@@ -1,8 +1,9 @@
 //! Collapses and losses that are not finite.
 
+use rankle::optim::{Optimizer, Rule};
 use rankle::run::watch::{Collapse, Finite, Reading, Watch};
 use tch::nn::{Init, VarStore};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 fn reading(loss: f64, median_distance: f64) -> Reading {
     Reading { what: Collapse::Embeddings, loss, collapsed_loss: 0.2, median_distance, mean_norm: 1. }
@@ -60,7 +61,17 @@ fn a_loss_that_was_ever_not_finite_is_found() {
     }
     let store = VarStore::new(Device::Cpu);
     let mut x = store.root().var("x", &[3], Init::Const(1.));
-    finite.check_weights(&store, 1, "").expect("finite");
+    let mut optimizer = Optimizer::new(Rule::ADAM, 0., &store);
+    x.square().sum(Kind::Float).backward();
+    optimizer.step(0.1, 0.9);
+    finite.check_state(&store, &optimizer, 1, "").expect("finite");
+    // The square of its gradient is infinite, and the weight stays as it is.
+    optimizer.zero_grad();
+    (&x * 1e20).sum(Kind::Float).backward();
+    optimizer.step(0.1, 0.9);
+    assert!(rankle::weights::is_finite(&x) && finite.check_state(&store, &optimizer, 1, "").is_err());
+    let fresh = Optimizer::new(Rule::ADAM, 0., &store);
+    finite.check_state(&store, &fresh, 1, "").expect("finite");
     tch::no_grad(|| drop(x.fill_(f64::NAN)));
-    assert!(finite.check_weights(&store, 1, "").is_err());
+    assert!(finite.check_state(&store, &fresh, 1, "").is_err());
 }

@@ -195,7 +195,7 @@ impl Session<'_> {
         let mark = writes.folder.check_place().and_then(|()| writes.log.sync());
         let mark = mark.map_err(|error| anyhow!("{error:#}; {safe}"))?;
         self.finite.check(last, &safe)?;
-        self.finite.check_weights(&self.store, last, &safe)?;
+        self.finite.check_state(&self.store, &self.optimizer, last, &safe)?;
         let carried = serde_json::to_string(&self.watch)?;
         let progress = checkpoint::Progress::new(count, mark, carried, &self.config);
         let mut extra: Vec<_> = self.extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect();
