@@ -165,15 +165,16 @@ impl Optimizer {
     /// Takes over what [`Optimizer::state`] gave. Returns the first name that is missing or fits no parameter.
     pub fn load_state(&mut self, saved: Vec<(String, Tensor)>) -> Result<(), String> {
         let mut saved: BTreeMap<String, Tensor> = saved.into_iter().collect();
-        let steps = saved.remove("steps").ok_or("steps")?;
-        let products = saved.remove("products").filter(|p| p.numel() == 2).ok_or("products")?;
-        self.steps = steps.int64_value(&[]) as u64;
+        let steps = saved.remove("steps").filter(|steps| steps.kind() == Kind::Int64 && steps.dim() == 0);
+        self.steps = steps.and_then(|steps| steps.int64_value(&[]).try_into().ok()).ok_or("steps")?;
+        let products = saved.remove("products").filter(|p| p.kind() == Kind::Double && p.size() == [2]);
+        let products = products.ok_or("products")?;
         self.products = (products.double_value(&[0]), products.double_value(&[1]));
         self.state.clear();
         self.replays = None;
         for (name, x) in saved {
             let parameter = name.split_once('.').and_then(|(_, name)| self.parameters.get(name)).ok_or(&*name)?;
-            if parameter.size() != x.size() {
+            if (parameter.size(), parameter.kind()) != (x.size(), x.kind()) {
                 return Err(name);
             }
             // Laid out as the parameter is, so that a resumed run takes the same path as an unbroken one.

@@ -18,6 +18,9 @@ use rankle::run::config::Config;
 use rankle::{picture, say, seed, weights};
 use tch::{Kind, Tensor};
 
+#[path = "fuzz/own.rs"]
+mod own;
+
 /// The largest allocation since it was last set to 0.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
@@ -269,6 +272,7 @@ fn targets() -> Vec<Target> {
             |folder| Config::read(folder).map(drop),
         ),
     ];
+    all.extend(own::targets());
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
     for (name, format) in
         [("JPEG", Jpeg), ("PNG", Png), ("BMP", Bmp), ("GIF", Gif), ("TIFF", Tiff), ("WebP", WebP), ("PNM", Pnm)]
@@ -354,6 +358,8 @@ fn fuzz() {
         let this = std::env::current_exe().expect("this test binary");
         Command::new(this).args(["--exact", "fuzz", "--nocapture"]).env(ODD, "").spawn().expect("starts")
     });
+    // What is said of a file beside its error is nobody's here.
+    say::speak_for(1);
     let (begun, all, root) = (Instant::now(), targets(), tempfile::tempdir().expect("a folder"));
     for target in &all {
         let folder = root.path().join(target.name);

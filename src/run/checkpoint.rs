@@ -296,9 +296,10 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let variables = store.variables();
     for (name, x) in &variables {
         match model.get(name) {
-            Some(saved) if saved.size() == x.size() => {}
+            Some(saved) if (saved.size(), saved.kind()) == (x.size(), x.kind()) => {}
             Some(saved) => {
-                bail!("{}: {name} is {:?} there and {:?} in this network", path.display(), saved.size(), x.size())
+                let [there, here] = [saved, x].map(|x| format!("{:?} of {:?}", x.size(), x.kind()));
+                bail!("{}: {name} is {there} there and {here} in this network", path.display())
             }
             None => bail!("{}: {name} is missing", path.display()),
         }

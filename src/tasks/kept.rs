@@ -318,7 +318,9 @@ impl Brought {
             let [from, to] = [from, to].map(|rows| Tensor::from_slice(&rows));
             let file = &pieces.files[piece];
             let named = weights::read(file).with_context(|| format!("{}: remove it", file.display()))?;
+            let lacks = || format!("{} lacks rows that it says it has: remove it", file.display());
             for (name, x) in named {
+                let x = x.f_index_select(0, &from).ok().filter(|x| x.dim() > 0).with_context(lacks)?;
                 if !rows.tensors.iter().any(|(known, _)| *known == name) {
                     let (count, width) = (rows.places.len(), x.size()[1..].iter().product::<i64>());
                     let size = [&[count as i64], &x.size()[1..]].concat();
@@ -331,7 +333,7 @@ impl Brought {
                     rows.tensors.push((name.clone(), into));
                 }
                 for (_, into) in rows.tensors.iter_mut().filter(|(known, _)| *known == name) {
-                    let _ = into.index_copy_(0, &to, &x.index_select(0, &from));
+                    into.f_index_copy_(0, &to, &x).map(drop).ok().with_context(lacks)?;
                 }
             }
         }

@@ -96,7 +96,7 @@ impl CropFlags {
         let (detector, weights) = files::hashed(&self.detector, || Detector::open(&self.detector, machine.device))?;
         let from = images.canonicalize()?.display().to_string();
         let head = json!({"crops": self.form, "detector": weights[..16], "images": from}).to_string();
-        let mut lines = self.opened(&head)?;
+        let mut lines = CropFlags::opened(out, &head)?;
         // A line without a crop does not stay, and so takes no name.
         let before = lines.iter().filter(|(_, text)| cropped(text).is_some()).map(|(photo, _)| photo);
         let names = crops(&photos, before)?;
@@ -146,9 +146,12 @@ impl CropFlags {
         self.say(lines.values())
     }
 
-    /// What earlier starts wrote into the folder.
-    fn opened(&self, head: &str) -> Result<BTreeMap<String, String>> {
-        let out = &self.out;
+    /// What earlier starts wrote into faces.jsonl of the folder `out`, whose first line must be `head`: lines by their photos,
+    /// without those that are not as they were written, which is said.
+    ///
+    /// # Errors
+    /// Where it is another command's, or of other photos or flags.
+    pub fn opened(out: &Path, head: &str) -> Result<BTreeMap<String, String>> {
         let text = match files::text(&out.join(FILE)) {
             Ok(text) => text,
             Err(error) if out.join(FILE).exists() => bail!("{}: {error}: name another --out", out.join(FILE).display()),
