@@ -217,7 +217,8 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
             &text(&config.machine, "device"),
         );
         page.table("Training", "As it was logged when this page was written.", &table);
-        let warnings: Vec<String> = progress.iter().flat_map(|part| part.warnings.clone()).collect();
+        let changed = config.changed().into_iter().map(|line| format!("the training data changed: {line}"));
+        let warnings: Vec<String> = changed.chain(progress.iter().flat_map(|part| part.warnings.clone())).collect();
         if !warnings.is_empty() {
             page.list("Warnings", &warnings);
         }

@@ -61,7 +61,7 @@ pub struct TrainingOptions {
     /// Train without the photos that cannot be used, with others in their places; the log counts them
     #[arg(long, help_heading = Heading::Machine)]
     pub skip_unreadable: bool,
-    /// Go on though the training photos, or their labels, are not those that the run was begun with
+    /// Go on though the training photos, or their labels, are not those that the run was begun with; its scores say so
     #[arg(long, help_heading = Heading::Machine)]
     pub data_changed: bool,
     /// On a GPU: launch each operation by itself, not a whole step as one CUDA graph, as triplet-reid does

@@ -68,7 +68,10 @@ pub(crate) fn evaluate<P: Paper>(
     };
     let elsewhere = nets.elsewhere.as_ref().map(|_| "this run was trained on other data".to_string());
     let unlike = P::UNLIKE.iter().find(|(holds, _)| holds(&h.own, data)).map(|(_, why)| why.to_string());
-    let mut comparable = match unlike.or(untrained).or(short).or(elsewhere) {
+    let changed = nets.config.changed();
+    let changed = (!changed.is_empty() && nets.stand != Stand::Untrained)
+        .then(|| format!("its training data changed: {}", changed.join("; ")));
+    let mut comparable = match changed.or(unlike).or(untrained).or(short).or(elsewhere) {
         Some(why) => Err(why),
         None => comparable,
     };

@@ -92,9 +92,10 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         whole.machine.insert("parts".into(), json!(parts));
         whole.write_or_match(at)?;
     }
-    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts) && !run.machine.training.data_changed) {
+    let mut changed = None;
+    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
         config.match_folder(at)?;
-        photos.compare(at)?;
+        changed = photos.compare(at, run.machine.training.data_changed)?;
     }
     for part in &parts {
         let store = run.store();
@@ -142,6 +143,10 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
                 older::set_aside(at, session.steps().start, &models)?;
             }
             // Only now is the folder the run's, and something trained on them.
+            if let Some(changed) = changed.take() {
+                let part = if part.is_empty() { String::new() } else { format!("{part}, ") };
+                Config::add_changed(at, format!("{part}step {}: {changed}", session.steps().start))?;
+            }
             if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
                 photos.write(at)?;
             }

@@ -34,6 +34,9 @@ pub struct Config {
 /// weights the hash of their file, as text.
 pub const BEGUN_FROM: &str = "begun-from-blake3";
 
+/// Under which name it has, of a run that went on with other data (`--data-changed`), a line for each time.
+const DATA_CHANGED: &str = "data-changed";
+
 /// Flags that not every paper has, and that what serves all papers looks at: how many training people are held out to choose by,
 pub(crate) const VALIDATION: &str = "validation";
 /// which of several splits of the data it is,
@@ -117,6 +120,34 @@ impl Config {
         Some(self.machine.get("parts")?.as_array()?.iter().filter_map(Value::as_str).collect())
     }
 
+    /// At which steps the run went on with other data, and what was other about them.
+    pub fn changed(&self) -> Vec<&str> {
+        self.machine
+            .get(DATA_CHANGED)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect()
+    }
+
+    /// Has the configuration of the run at `at` say so.
+    ///
+    /// # Errors
+    /// As [`Config::read`], and where it cannot be written.
+    pub fn add_changed(at: &Path, line: String) -> Result<()> {
+        let mut config = Config::read(at)?;
+        let all: Vec<&str> = config.changed().into_iter().chain([&*line]).collect();
+        let all = json!(all);
+        config.machine.insert(DATA_CHANGED.into(), all);
+        config.write(at)
+    }
+
+    fn write(&self, run: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("a configuration is plain JSON")?;
+        write_atomic(&run.join("config.json"), text.as_bytes())
+    }
+
     /// Reads a run's configuration, which says inside that rankle wrote it; the error says how to make a run.
     pub fn read(run: &Path) -> Result<Config> {
         let path = run.join("config.json");
@@ -179,8 +210,7 @@ impl Config {
         let path = run.join("config.json");
         if !path.exists() {
             super::folder::check_ours(run)?;
-            let text = serde_json::to_string_pretty(self).context("a configuration is plain JSON")?;
-            write_atomic(&path, text.as_bytes())?;
+            self.write(run)?;
             return Ok(false);
         }
         self.match_folder(run)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -111,16 +111,27 @@ impl Photos {
         self.0.is_empty()
     }
 
-    /// Compares with what the run in the folder `at` was begun with.
+    /// Compares with what the run in the folder `at` was begun with. What differs, by example, where they `may`.
     ///
     /// # Errors
-    /// One line that says what differs by example, and what to type.
-    pub fn compare(&self, at: &Path) -> Result<()> {
+    /// Where they may not: one line that says what differs, and what to type.
+    pub fn compare(&self, at: &Path, may: bool) -> Result<Option<String>> {
+        match self.differences(at) {
+            Err(_) if may => Ok(Some(format!("{FILE}, which listed them, cannot be read"))),
+            Ok(Some(all)) if !may => bail!(
+                "the training data are not those that the run {} was begun with: {all}: restore them, say --data-changed to go on with these, or choose another --run",
+                at.display()
+            ),
+            found => found,
+        }
+    }
+
+    fn differences(&self, at: &Path) -> Result<Option<String>> {
         let path = at.join(FILE);
         let cannot =
             || format!("cannot read {}: restore it, or say --data-changed to train without it", path.display());
         if self.is_empty() && !path.exists() {
-            return Ok(());
+            return Ok(None);
         }
         let file = files::open(&path).with_context(cannot)?;
         // A list hardly packs so well; what does may be one row that no memory holds.
@@ -171,18 +182,15 @@ impl Photos {
         let what = ["added", "removed", "of another size", "of other labels or content", "of another time of change"];
         let decide = if alike > 0 { 5 } else { 4 };
         let all: Vec<String> = found.iter().zip(what).take(decide).filter_map(|(of, what)| said(of, what)).collect();
-        ensure!(
-            all.is_empty(),
-            "the training data are not those that the run {} was begun with: {}: restore them, say --data-changed to go on with these, or choose another --run",
-            at.display(),
-            all.join(", ")
-        );
+        if !all.is_empty() {
+            return Ok(Some(all.join(", ")));
+        }
         if let Some(times) =
             said(&found[4], "training photos, all of the same name and size, have another time of change")
         {
             say_note(times);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Writes them into the run's folder `at`.

@@ -84,6 +84,18 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         place.good(&format!("{train} --data-changed"));
         // Nothing was trained on it, and the list still says so.
         place.bad(&[(1, &train, "--data-changed")]);
+        if program.0 == facenet.program.0 {
+            // From the checkpoint before the last one: what was trained on both says so to whoever reads its scores.
+            fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
+            place.good(&format!("{train} --data-changed"));
+            place.good(&train);
+            let words = "training data changed: step 4: |4 of another size (|train1/1.png";
+            place.good("report @run");
+            has(&place.read("run/report.html"), words);
+            has(&place.good("evaluate @run"), words);
+            has(place.json("run/results.json")["not_comparable_because"].as_str().expect("a reason"), words);
+            has(&place.read("run/report.html"), words);
+        }
         if data == "list" {
             fs::write(&cut, &bytes[..bytes.len() / 2]).expect("cut");
             let list = place.read("list/labels.csv").replacen(",a,train", ",b,train", 1);

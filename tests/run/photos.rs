@@ -17,12 +17,15 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)));
     let compared = |names: &[&str]| {
         let photos = photos(names, "cat");
-        photos.compare(dir.path()).map(|()| photos.write(dir.path()).expect("written")).map_err(|e| format!("{e:#}"))
+        photos
+            .compare(dir.path(), false)
+            .map(|_| photos.write(dir.path()).expect("written"))
+            .map_err(|e| format!("{e:#}"))
     };
     assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
-    assert!(Photos::of(vec![]).compare(dir.path()).is_ok(), "drawn data have none");
+    assert!(Photos::of(vec![]).compare(dir.path(), false).is_ok(), "drawn data have none");
     photos(&names, "cat").write(dir.path()).expect("written");
-    let error = format!("{:#}", photos(&names, "dog").compare(dir.path()).expect_err("other labels"));
+    let error = format!("{:#}", photos(&names, "dog").compare(dir.path(), false).expect_err("other labels"));
     assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
     assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
     // A list of an older version, which says nothing of labels.
@@ -37,7 +40,7 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     std::fs::write(&list, pack.finish().expect("packed")).expect("written");
     assert!(compared(&names[1..]).expect_err("one is gone").contains("1 removed (a,b.png)"));
     assert_eq!(compared(&names), Ok(()), "an older list");
-    assert!(photos(&names, "dog").compare(dir.path()).is_err(), "a newer one again");
+    assert!(photos(&names, "dog").compare(dir.path(), false).is_err(), "a newer one again");
     // Folders that changed places bring their files' times along; a copy has times of its own, all of them.
     let touch = |name: &str, seconds: u64| {
         let file = std::fs::File::options().write(true).open(dir.path().join(name)).expect("opened");
@@ -61,10 +64,14 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
         let error = compared(names).expect_err(words);
         assert!(error.contains(words) && error.contains("--data-changed"), "{error}");
     }
+    let changed = photos(&["a,b.png", "b\"c.png", "c\nd.png"], "cat").compare(dir.path(), true).expect("it may");
+    assert_eq!(changed.as_deref(), Some("1 removed (d.png)"));
     let whole = std::fs::read(&list).expect("a list");
     std::fs::write(&list, &whole[..whole.len() / 2]).expect("written");
     let error = compared(&names).expect_err("damaged");
     assert!(error.contains("photos.csv.gz: restore it"), "{error}");
+    let unknown = photos(&names, "cat").compare(dir.path(), true).expect("it may").expect("unknown");
+    assert!(unknown.contains("photos.csv.gz"), "{unknown}");
     // Of what is no file the content decides, and its lack of a time says nothing of the photos'.
     let with_rows = |content: &[u8]| {
         let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::hashed("row 2", b"")];
@@ -72,7 +79,7 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     };
     with_rows(b"1 2").write(dir.path()).expect("written");
     touch("a,b.png", 10);
-    with_rows(b"1 2").compare(dir.path()).expect("a copy");
-    let error = format!("{:#}", with_rows(b"1 3").compare(dir.path()).expect_err("edited"));
+    with_rows(b"1 2").compare(dir.path(), false).expect("a copy");
+    let error = format!("{:#}", with_rows(b"1 3").compare(dir.path(), false).expect_err("edited"));
     assert!(error.contains(": 1 of other labels or content (row 1):"), "{error}");
 }
