@@ -94,6 +94,32 @@ fn what_others_made_is_not_replaced_however_alike() {
     check_out(&at("empty.json"), "rows").expect("empty");
 }
 
+/// An older version's module carries no hash: it is ours as long as what it says of itself stands beside it.
+#[test]
+fn an_older_module_is_known_by_what_stands_beside_it() {
+    let place = tempdir().expect("a folder");
+    let (module, beside) = (place.path().join("model.pt"), place.path().join("model.json"));
+    let about = r#"{"paper": "facenet", "step": 4}"#;
+    let (other, newer) = (r#"{"paper": "facenet", "step": 5}"#, r#"{"paper": "facenet", "blake3": "0"}"#);
+    for (inside, outside, ours) in [
+        (about, Some(about), true),
+        (about, Some(other), false),
+        (about, None, false),
+        (newer, Some(newer), false),
+        ("{}", Some("{}"), false),
+    ] {
+        let mut zip = zip::ZipWriter::new(fs::File::create(&module).expect("made"));
+        zip.start_file("model/extra/model.json", zip::write::SimpleFileOptions::default()).expect("begun");
+        std::io::Write::write_all(&mut zip, inside.as_bytes()).expect("written");
+        zip.finish().expect("ended");
+        let _ = fs::remove_file(&beside);
+        outside.map_or(Ok(()), |text| fs::write(&beside, text)).expect("written");
+        let found = check_module(&module).map_err(|error| error.to_string());
+        assert_eq!(found.is_ok(), ours, "{inside} {outside:?}: {found:?}");
+        assert!(found.err().is_none_or(|error| error.contains("changed since")));
+    }
+}
+
 /// A list has no place for a mark: what stands beside it knows its content, and that of the one before, which a kill leaves.
 #[test]
 fn a_list_is_ours_as_it_was_written() {
@@ -222,6 +248,16 @@ fn links_of_ours_alone_are_removed() {
             fs::remove_file(at.join("person-0001/2-b")).expect("removed by its user");
         }
     }
+    // An older version's list does not say where they led: what it names is ours, and nothing else.
+    write_json(&at.join("links.json"), "links.json", &json!({"links": names})).expect("written");
+    fs::remove_file(at.join(names[0])).and_then(|()| symlink("/elsewhere", at.join(names[0]))).expect("led elsewhere");
+    assert_eq!(links_of(&at).expect("ours").len(), 3);
+    symlink("/mine", at.join("person-0001/3-mine")).expect("linked");
+    let error = remove_links(&at).expect_err("a user's").to_string();
+    assert!(error.contains("3-mine") && walk(&at).len() == 5, "{error}");
+    fs::remove_file(at.join("person-0001/3-mine")).expect("removed");
+    remove_links(&at).expect("removed");
+    assert!(fs::read_dir(&at).expect("a folder").next().is_none());
     symlink(&at, place.path().join("link")).expect("linked");
     links_of(&place.path().join("link")).expect_err("a link");
 }

@@ -9,6 +9,7 @@ mod multilabel_ranking;
 mod photos;
 mod quadruplet;
 mod skill_determination;
+mod together;
 mod triplet_reid;
 mod verbs;
 

@@ -234,7 +234,9 @@ fn a_run_finds_its_data_from_another_folder() {
     let before = scored();
     // Others of that name are not taken while the run's are there, and not without a word when they are not.
     tree(&place.path("elsewhere/data"), 9, 4);
-    assert!(evaluate().0 && scored() == before);
+    let (good, said) = evaluate();
+    has(&said, "note: --data data: |/data, with which the run was begun, is read, not what is here");
+    assert!(good && scored() == before);
     let (good, said) = from("elsewhere", "train @run --data data");
     has(
         &said,

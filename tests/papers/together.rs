@@ -1,0 +1,49 @@
+//! Two programs at one run folder.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rankle::run::checkpoint::BEFORE;
+use tch::CModule;
+
+use super::paper;
+use crate::common::{Ended, within};
+
+/// Neither removes what the other is writing, and what is exported meanwhile is whole.
+#[test]
+fn a_run_is_exported_while_it_trains() {
+    let place = paper("sixth").place();
+    let mut command = place.command("train @run --steps 100000000 --checkpoint-every 2 --log-every 2");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    let begun = within(60, || place.path("run").join(BEFORE).exists());
+    let exported: Vec<(Ended, bool)> =
+        (0..3).map(|_| (place.ends("export @run"), CModule::load(place.path("run/model.pt")).is_ok())).collect();
+    let trains = child.try_wait().expect("waits").is_none();
+    // SAFETY: a signal to a process that this test started and has not waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    let output = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(begun && trains && output.status.code() == Some(128 + libc::SIGTERM), "{said}");
+    exported.into_iter().for_each(|(ended, loads)| assert!(loads, "{}", ended.well().all()));
+}
+
+/// Who holds the folder is waited for; what stands there in the end is one's, whole.
+#[test]
+fn evaluations_of_one_run_write_one_after_the_other() {
+    let place = paper("sixth").trained();
+    let held = rankle::files::hold(&place.path("run"), Duration::from_secs(1)).expect("free");
+    let start = || {
+        let mut command = place.command("evaluate @run");
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    let both = [start(), start()];
+    let results = place.path("run/results.json");
+    let early = within(3, || results.exists());
+    drop(held);
+    for child in both {
+        let output = child.wait_with_output().expect("ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(!early, "it wrote into a folder that another holds");
+    assert!(rankle::outputs::read_sealed(&results).expect("whole").is_some_and(|(_, sealed)| sealed));
+}
