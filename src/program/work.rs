@@ -19,7 +19,7 @@ use crate::say::{answer, brief, note, print, print_lines};
 use crate::tasks::brought::{Asked, Brought, Sides, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
-use crate::{shell, tables, verbs};
+use crate::{shell, tables, tasks, verbs};
 
 /// A verb that does with a network what it is for.
 pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
@@ -133,7 +133,13 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         }
         let own = opened.placed()?;
         let other: P::Hyper = hyper::with(&own, &changes).map_err(hyper::usage)?;
-        let data = run.world().read_once(|| P::elsewhere(&own, &other, run.seed))?;
+        let data = run.world().read_once(|| {
+            let data = P::elsewhere(&own, &other, run.seed)?;
+            if run.leads() {
+                tasks::no_copy(&opened.at, &data)?;
+            }
+            Ok(data)
+        })?;
         ensure!(
             P::shape(&other, &data)? == opened.shape,
             "{}: the run was trained for other data than these",

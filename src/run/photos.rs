@@ -5,6 +5,7 @@
 //! keep them, which is only said.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +62,23 @@ struct Row {
     changed: u64,
     #[serde(default)]
     known: String,
+}
+
+/// The rows of the list in the run's folder `at`, and whether they say what is known beside sizes and times: older ones do not.
+fn listed(at: &Path) -> Result<(bool, impl Iterator<Item = Result<Row>>)> {
+    let path = at.join(FILE);
+    let named = path.display().to_string();
+    let cannot = move || format!("cannot read {named}: restore it, or say --data-changed to train without it");
+    let file = files::open(&path).with_context(&cannot)?;
+    // A list hardly packs so well; what does may be one row that no memory holds.
+    let most = file.metadata().with_context(&cannot)?.len().saturating_mul(200).saturating_add(1 << 20);
+    let unpacked = GzDecoder::new(BufReader::new(file)).take(most);
+    let mut reader = csv::Reader::from_reader(BufReader::new(unpacked));
+    // A damaged list may look like an empty one.
+    let head: Vec<&str> = reader.headers().with_context(&cannot)?.iter().collect();
+    let knows = head == HEAD;
+    ensure!(knows || head == HEAD[..3], cannot());
+    Ok((knows, reader.into_deserialize::<Row>().map(move |row| row.with_context(&cannot))))
 }
 
 /// A hash of the names and contents of `all` (of films and other large files their sizes), whatever their order, and of what
@@ -127,24 +145,11 @@ impl Photos {
     }
 
     fn differences(&self, at: &Path) -> Result<Option<String>> {
-        let path = at.join(FILE);
-        let cannot =
-            || format!("cannot read {}: restore it, or say --data-changed to train without it", path.display());
-        if self.is_empty() && !path.exists() {
+        if self.is_empty() && !at.join(FILE).exists() {
             return Ok(None);
         }
-        let file = files::open(&path).with_context(cannot)?;
-        // A list hardly packs so well; what does may be one row that no memory holds.
-        let most = file.metadata().with_context(cannot)?.len().saturating_mul(200).saturating_add(1 << 20);
-        let unpacked = GzDecoder::new(BufReader::new(file)).take(most);
-        let mut reader = csv::Reader::from_reader(BufReader::new(unpacked));
-        // A damaged list may look like an empty one.
-        let head: Vec<&str> = reader.headers().with_context(cannot)?.iter().collect();
-        // Older lists say nothing of labels.
-        let knows = head == HEAD;
-        ensure!(knows || head == HEAD[..3], cannot());
-        let mut before = reader.deserialize::<Row>();
-        let mut old = before.next().transpose().with_context(cannot)?;
+        let (knows, mut before) = listed(at)?;
+        let mut old = before.next().transpose()?;
         let mut new = self.0.iter().peekable();
         let mut found = [const { (0_usize, String::new()) }; 5];
         let mut alike = 0_usize;
@@ -173,7 +178,7 @@ impl Photos {
                 _ => alike += 1,
             }
             if order.is_le() {
-                old = before.next().transpose().with_context(cannot)?;
+                old = before.next().transpose()?;
             }
         }
         let said = |(count, example): &(usize, String), what: &str| {
@@ -191,6 +196,19 @@ impl Photos {
             say_note(times);
         }
         Ok(None)
+    }
+
+    /// The names of what the run in the folder `at` was trained on, where `all` is surely a copy of it and maybe more: every
+    /// photo is there by its name and size, and sizes tell them apart. None where that is not so, or not known.
+    pub fn copied(at: &Path, all: impl IntoIterator<Item = Read>) -> Option<HashSet<String>> {
+        const SIZES: usize = 8;
+        let trained = listed(at).ok()?.1.collect::<Result<Vec<Row>>>().ok()?;
+        let Photos(here) = Photos::of(all);
+        let here: HashMap<&str, u64> = here.iter().map(|seen| (&*seen.name, seen.bytes)).collect();
+        let same = |row: &Row| row.bytes > 0 && here.get(&*row.name) == Some(&row.bytes);
+        let sizes: HashSet<u64> = trained.iter().map(|row| row.bytes).collect();
+        let copied = sizes.len() >= SIZES && trained.iter().all(same);
+        copied.then(|| trained.into_iter().map(|row| row.name).collect())
     }
 
     /// Writes them into the run's folder `at`.

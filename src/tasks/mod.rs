@@ -25,7 +25,7 @@ use tch::Tensor;
 
 use crate::datasets::{Card, Look, Photo};
 use crate::report::{Report, Table};
-use crate::run::photos::{Read, Reads};
+use crate::run::photos::{Photos, Read, Reads};
 use crate::say::count;
 
 /// A verb of a paper's own: its name, what it does, its flags, and the work.
@@ -89,6 +89,24 @@ fn apart(trained: Reads<'_>, tested: Reads<'_>, name: &str) -> Result<()> {
     ensure!(
         seen == 0,
         "the run was trained on {seen} of the {all} test photos of {name}: score it on its own data, or on others"
+    );
+    Ok(())
+}
+
+/// Errors where a run in the folder `at` is to be tested on photos that are, by all their names and sizes, a copy of its
+/// training photos.
+pub(crate) fn no_copy(at: &Path, data: &impl Data) -> Result<()> {
+    let Some(known) = Photos::copied(at, data.trained().chain(data.tested())) else { return Ok(()) };
+    // What is trained on and tested here, as a fold, is parted elsewhere.
+    let own: HashSet<Arc<str>> = data.trained().map(|read| read.name).collect();
+    let (mut seen, mut all) = (0, 0);
+    for read in data.tested().filter(|read| read.path.is_some() && !own.contains(&read.name)) {
+        (seen, all) = (seen + usize::from(known.contains(&*read.name)), all + 1);
+    }
+    ensure!(
+        seen == 0,
+        "the run was trained on {seen} of the {all} test photos of {}, by their names and sizes: score it on its own data, or on others",
+        data.name()
     );
     Ok(())
 }
