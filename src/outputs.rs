@@ -1,16 +1,16 @@
 //! What a verb may write where its flags say so: a new name, a file that holds nothing, or one that the same verb made,
 //! which says so inside. What a run keeps for itself is no verb's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
+use serde_json::{Map, Value, json, value::RawValue};
 use zip::ZipArchive;
 
 use crate::report::Report;
@@ -53,15 +53,24 @@ const HASH: &str = "blake3";
 /// What a text of JSON holds, and whether it carries its hash: of an older version it has none. None where it is no JSON, or
 /// not as it was written.
 fn parsed(text: &str) -> Option<(Value, bool)> {
-    let value = serde_json::from_str::<Value>(text).ok()?;
-    let Some(hash) = first(&value).get(HASH) else { return Some((value, false)) };
-    let bare = text.replacen(hash.as_str()?, UNKNOWN, 1);
-    (blake3::hash(bare.as_bytes()).to_hex().as_str() == hash).then_some((value, true))
+    let said = about(text)?;
+    Some((serde_json::from_str(text).ok()?, said.contains_key(HASH)))
 }
 
-/// The object that says what a text of JSON is: itself, or the first of a list.
-fn first(value: &Value) -> &Value {
-    value.get(0).unwrap_or(value)
+/// What the object that a text of JSON is, or the first of its list, holds, each as it stands: to read all that may be long
+/// takes ten times its length. None where it is no JSON, or not as it was written.
+fn about(text: &str) -> Option<HashMap<String, &RawValue>> {
+    let list = serde_json::from_str::<Vec<&RawValue>>(text);
+    let first = list.as_ref().map_or(text, |list| list.first().map_or("", |first| first.get()));
+    let Ok(said) = serde_json::from_str::<HashMap<String, &RawValue>>(first) else {
+        return serde_json::from_str::<IgnoredAny>(text).is_ok().then(HashMap::new);
+    };
+    let Some(hash) = said.get(HASH) else { return Some(said) };
+    let hash: String = serde_json::from_str(hash.get()).ok()?;
+    let (before, behind) = text.split_once(&hash)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(before.as_bytes()).update(UNKNOWN.as_bytes()).update(behind.as_bytes());
+    (*hasher.finalize().to_hex() == *hash).then_some(said)
 }
 
 /// What [`write_json`] wrote, and whether it carries its hash: of an older version it has none. None where there is no file.
@@ -82,31 +91,90 @@ pub fn read_sealed(path: &Path) -> Result<Option<(Value, bool)>> {
 /// Writes [`json_text`].
 ///
 /// # Errors
-/// As [`files::write_atomic`].
+/// As [`files::atomically`].
 pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
-    files::write_atomic(path, json_text(what, value)?.as_bytes())
+    write_said(path, what, Said::new(value, None))
 }
 
-/// A value that says, where it is an object, that it is ours: not a copy, for of 100,000 photos that takes half a gigabyte.
-struct Said<'a> {
+/// [`write_json`] of what may have a list that is made while it is written.
+///
+/// # Errors
+/// As [`files::atomically`].
+pub fn write_said(path: &Path, what: &str, said: Said<'_>) -> Result<()> {
+    files::atomically(path, |draft| seal(files::own(draft)?, what, said))
+}
+
+/// A list that is made while it is written: that of 100,000 photos would fill a gigabyte.
+#[derive(Clone, Copy)]
+pub struct Listed<'a> {
+    /// The key of an object under which it is written, in place of what stands there.
+    pub key: &'a str,
+    /// How many there are.
+    pub count: usize,
+    /// Each of them, the same every time.
+    pub each: &'a dyn Fn(usize) -> Value,
+}
+
+impl Serialize for Listed<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq((0..self.count).map(self.each))
+    }
+}
+
+/// A value as it is written, which is no copy of it.
+#[derive(Clone, Copy)]
+pub struct Said<'a> {
     value: &'a Value,
-    mark: &'a str,
-    /// Whether it has room for the hash.
-    sealed: bool,
+    list: Option<Listed<'a>>,
+    /// What an object says of itself, and its hash.
+    mark: Option<&'a str>,
+    hash: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    /// `value`, where it is an object with this list.
+    pub fn new(value: &'a Value, list: Option<Listed<'a>>) -> Said<'a> {
+        Said { value, list, mark: None, hash: None }
+    }
 }
 
 impl Serialize for Said<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Value::Object(of) = self.value else { return self.value.serialize(to) };
         let mut all = to.serialize_map(None)?;
-        all.serialize_entry(MADE_BY, self.mark)?;
-        if self.sealed {
-            all.serialize_entry(HASH, UNKNOWN)?;
+        for (key, own) in [(MADE_BY, self.mark), (HASH, self.hash)] {
+            own.map_or(Ok(()), |own| all.serialize_entry(key, own))?;
         }
-        let mut rest = of.iter().filter(|(key, _)| ![MADE_BY, HASH].contains(&key.as_str()));
-        rest.try_for_each(|(key, value)| all.serialize_entry(key, value))?;
+        for (key, value) in of {
+            match self.list.filter(|list| list.key == key) {
+                Some(list) => all.serialize_entry(key, &list)?,
+                None if self.mark.is_some() && [MADE_BY, HASH].contains(&key.as_str()) => {}
+                None => all.serialize_entry(key, value)?,
+            }
+        }
         all.end()
     }
+}
+
+/// Writes what [`json_text`] says, once to know its hash and once with it.
+fn seal(to: impl Write, what: &str, said: Said<'_>) -> Result<()> {
+    let mut hasher = blake3::Hasher::new();
+    put(&mut hasher, &mark(what), said, UNKNOWN)?;
+    put(to, &mark(what), said, &hasher.finalize().to_hex())
+}
+
+fn put(to: impl Write, mark: &str, said: Said<'_>, hash: &str) -> Result<()> {
+    let mut to = BufWriter::new(to);
+    let first = Said { mark: Some(mark), hash: Some(hash), ..said };
+    let written = match said.value {
+        Value::Array(list) => {
+            let each =
+                list.iter().enumerate().map(|(i, value)| Said { value, hash: first.hash.filter(|_| i == 0), ..first });
+            serde_json::to_writer_pretty(&mut to, &each.collect::<Vec<_>>())
+        }
+        _ => serde_json::to_writer_pretty(&mut to, &first),
+    };
+    Ok(written.map_err(io::Error::from).and_then(|()| to.flush())?)
 }
 
 /// JSON that says, in each object of a list or in the one that it is, that it is ours of `what`, and that carries a hash of its
@@ -115,16 +183,9 @@ impl Serialize for Said<'_> {
 /// # Errors
 /// Where the value cannot be text.
 pub fn json_text(what: &str, value: &Value) -> Result<String> {
-    let mark = &mark(what);
-    let said = |value, sealed| Said { value, mark, sealed };
-    let text = match value {
-        Value::Array(list) => serde_json::to_string_pretty(
-            &list.iter().enumerate().map(|(i, value)| said(value, i == 0)).collect::<Vec<_>>(),
-        ),
-        one => serde_json::to_string_pretty(&said(one, true)),
-    }?;
-    let hash = blake3::hash(text.as_bytes()).to_hex();
-    Ok(text.replacen(UNKNOWN, &hash, 1))
+    let mut text = Vec::new();
+    seal(&mut text, what, Said::new(value, None))?;
+    Ok(String::from_utf8(text)?)
 }
 
 /// Whether the file at `path` says that it is ours of `what`, of a page its title, and is, where it carries a hash, as it was
@@ -136,8 +197,7 @@ pub fn made(path: &Path, what: &str) -> bool {
     match (read.is_ok(), &start[..]) {
         (false, _) => false,
         (_, [b'{' | b'[', ..]) => {
-            let value = files::text(path).ok().and_then(|text| parsed(&text));
-            value.is_some_and(|(value, _)| says(first(&value).get(MADE_BY)))
+            files::text(path).is_ok_and(|text| about(&text).is_some_and(|said| is_text(&said, MADE_BY, &mark(what))))
         }
         (_, [b'<', ..]) => Report::new(what, "").stands_at(path),
         (_, [0x89, b'P', ..]) => start.get(HEAD..).is_some_and(|rest| rest.starts_with(&chunk(what))),
@@ -161,10 +221,16 @@ fn keys(list: &Path) -> [String; 2] {
     ["", "_before"].map(|which| format!("{name}{which}_blake3"))
 }
 
+/// Whether `said` has this text under `key`.
+fn is_text(said: &HashMap<String, &RawValue>, key: &str, text: &str) -> bool {
+    said.get(key).is_some_and(|value| serde_json::from_str::<String>(value.get()).is_ok_and(|value| value == text))
+}
+
 fn is_list(path: &Path, what: &str) -> bool {
-    let Ok(Some((said, true))) = read_sealed(&beside(path)) else { return false };
-    let known = |now: String| keys(path).iter().any(|key| said[key] == *now);
-    said[MADE_BY] == *mark(what) && files::hash(path).is_ok_and(known)
+    let Ok(text) = files::text(&beside(path)) else { return false };
+    let Some(said) = about(&text).filter(|said| said.contains_key(HASH)) else { return false };
+    let known = |now: String| keys(path).iter().any(|key| is_text(&said, key, &now));
+    is_text(&said, MADE_BY, &mark(what)) && files::hash(path).is_ok_and(known)
 }
 
 /// Writes a list of `what` that `fill` fills. Between its being whole on the disk and in its place, `say` writes the file

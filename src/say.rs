@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char};
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, Error, ErrorKind, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -162,18 +162,37 @@ pub fn answer_alone() {
 
 /// What a verb found, as JSON on standard output where a machine is to read that ([`answer_alone`]); nothing elsewhere.
 pub fn answer(value: &impl serde::Serialize) -> Result<()> {
-    if !MACHINE.load(Ordering::SeqCst) {
+    if !MACHINE.load(Ordering::SeqCst) || !speaks() {
         return Ok(());
     }
-    // Such characters stand in strings alone, which may have them by number.
-    let mut text = String::new();
-    for c in serde_json::to_string_pretty(value)?.chars() {
-        match obeyed(c) && c != '\n' {
-            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => text.push(c),
+    let mut to = Numbered(BufWriter::new(std::io::stdout()));
+    heard(
+        serde_json::to_writer_pretty(&mut to, value)
+            .map_err(Error::from)
+            .and_then(|()| to.write_all(b"\n"))
+            .and_then(|()| to.flush()),
+    )
+}
+
+/// Writes on what a terminal would obey by number, as strings of JSON, where alone such characters stand, may have it. What it
+/// is given at once is whole characters.
+struct Numbered<W>(W);
+
+impl<W: Write> Write for Numbered<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(Error::other)?;
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| obeyed(c) && c != '\n') {
+            write!(self.0, "{}\\u{:04x}", &rest[..at], u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
         }
+        self.0.write_all(rest.as_bytes())?;
+        Ok(bytes.len())
     }
-    raw(&(text + "\n"))
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// What another program is to read, as it stands, on standard output; see [`print()`].
@@ -181,8 +200,13 @@ pub fn raw(text: &str) -> Result<()> {
     if !speaks() {
         return Ok(());
     }
-    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+    heard(std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()))
+}
+
+/// What came of writing to standard output, whose reader may have seen enough.
+fn heard(written: std::io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("cannot write to standard output"),
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 use rankle::outputs::{
-    MADE_BY, MODULE, beside, check, check_module, check_out, hold_folder, links_made, links_of, made, mark, marked,
-    remove_links, write_json, write_list,
+    Listed, MADE_BY, MODULE, Said, beside, check, check_module, check_out, hold_folder, links_made, links_of, made,
+    mark, marked, remove_links, write_json, write_list, write_said,
 };
 use rankle::report::Report;
 use rankle::run::checkpoint::{BEFORE, NEWEST};
@@ -117,6 +117,26 @@ fn an_older_module_is_known_by_what_stands_beside_it() {
         let found = check_module(&module).map_err(|error| error.to_string());
         assert_eq!(found.is_ok(), ours, "{inside} {outside:?}: {found:?}");
         assert!(found.err().is_none_or(|error| error.contains("changed since")));
+    }
+}
+
+/// A list that is made while it is written gives the file that it would give as a value.
+#[test]
+fn a_list_made_while_it_is_written_changes_no_byte() {
+    let place = tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name);
+    let each = |row: usize| json!({"photo": format!("{row}\u{202e}\n.png"), "labels": [{"score": 0.1_f32}]});
+    for count in [0, 1, 40] {
+        let value = |photos: serde_json::Value| json!({"classes": ["a"], "photos": photos, "blake3": "old", "made": {"by": "x"}});
+        write_json(&at("whole.json"), "tags", &value(json!((0..count).map(each).collect::<Vec<_>>())))
+            .expect("written");
+        let list = Listed { key: "photos", count, each: &each };
+        write_said(&at("listed.json"), "tags", Said::new(&value(json!(null)), Some(list))).expect("written");
+        assert_eq!(
+            fs::read_to_string(at("listed.json")).expect("read"),
+            fs::read_to_string(at("whole.json")).expect("read")
+        );
+        assert!(made(&at("listed.json"), "tags"));
     }
 }
 

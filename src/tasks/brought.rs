@@ -14,7 +14,7 @@ use super::kept::{Kept, NO_FACE, NOT_READ, full};
 use super::pairs::Ranked;
 use crate::datasets::{Photo, Source, folder};
 use crate::distance::Metric;
-use crate::outputs::write_json;
+use crate::outputs::{Listed, Said, write_said};
 use crate::picture;
 use crate::report::{Frame, Report, Tile, within};
 use crate::run::board::now;
@@ -127,12 +127,13 @@ fn once(mut photos: Vec<Photo>) -> Vec<Photo> {
 }
 
 /// Writes the folder of results: `value` as JSON that is called `name` and holds `what`, and the page; both say the page's
-/// answer, when and by what they were made, and which (how many) photos were left out.
+/// answer, when and by what they were made, and which (how many) photos were left out. A list that is long may be made while it
+/// is written.
 pub fn write_folder(
     asked: &Asked<'_>,
     out: &Path,
     (name, what): (&str, &str),
-    mut value: Value,
+    (mut value, list): (Value, Option<Listed<'_>>),
     left_out: &Rows,
     mut report: Report,
 ) -> Result<()> {
@@ -152,10 +153,11 @@ pub fn write_folder(
     value["no_face"] = json!(empty);
     value["made"] = made;
     value["made"]["time"] = json!(time);
-    answer(&value)?;
+    let said = Said::new(&value, list);
+    answer(&said)?;
     std::fs::create_dir_all(out)
         .with_context(|| format!("--out {}: name a folder that can be written", out.display()))?;
-    write_json(&out.join(name), what, &value)?;
+    write_said(&out.join(name), what, said)?;
     report.write(&out.join(REPORT))?;
     print(format!("results: {}", out.join(name).display()))?;
     print(format!("report:  {}", out.join(REPORT).display()))

@@ -114,7 +114,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         ),
         &strips,
     );
-    write_folder(asked, &flags.out, FILE, value, &left_out, report)
+    write_folder(asked, &flags.out, FILE, (value, None), &left_out, report)
 }
 
 /// By a network that compares two photos, some queries at a time.

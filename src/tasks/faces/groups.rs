@@ -150,7 +150,7 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         let summary = format!("{shown} of {all}, each with the nearest other photo and its squared distance.");
         report.folded_gallery("People seen once", &summary, &rows_of(&tiles, "from"));
     }
-    write_folder(asked, &flags.out, FILE, value, &rows, report)?;
+    write_folder(asked, &flags.out, FILE, (value, None), &rows, report)?;
     flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))
 }
 
@@ -297,5 +297,5 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         ("photo of the person", "photos of the person", first),
     ]);
     report.gallery("The nearest photos", "Framed green with a tick below the cut, red with a cross above it; the number is the mean squared distance to the person's photos.", &gallery);
-    write_folder(asked, &flags.out, FILE, value, &rows, report)
+    write_folder(asked, &flags.out, FILE, (value, None), &rows, report)
 }

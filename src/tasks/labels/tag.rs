@@ -10,8 +10,9 @@ use serde_json::json;
 use tch::Tensor;
 
 use super::Decision;
+use super::decisions::ones;
 use crate::files;
-use crate::outputs::{hold_folder, write_list};
+use crate::outputs::{Listed, hold_folder, write_list};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Table};
 use crate::run::folder::REPORT;
@@ -76,38 +77,41 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let (scores, thresholds, labels) = (tensor("scores")?, tensor("thresholds")?, tensor("labels")?);
     let counts = numbers::<i64>(tensor("counts")?);
     let decision: Decision = Deserialize::deserialize(&(asked.made)()["scoring"]["decision"]).context("no decision")?;
-    // The labels of each photo, and whatever has high scores, the highest first: class, score, threshold.
-    let (mut tags, mut highest) = (Vec::<Vec<Tag>>::new(), Vec::<Vec<Tag>>::new());
-    for row in 0..rows.names.len() as i64 {
+    // A photo's labels, and whatever has high scores, the highest first. Found each time it is asked for: of all photos at once
+    // it would fill memory.
+    let found = |row: usize| -> [Vec<Tag>; 2] {
+        let row = row as i64;
         let (f, theta, own) =
             (numbers::<f32>(&scores.get(row)), numbers::<f32>(&thresholds.get(row)), numbers::<u8>(&labels.get(row)));
         let mut all: Vec<Tag> = (0..classes.len()).map(|k| (k, f[k], theta[k])).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
-        tags.push(all.iter().filter(|tag| own[tag.0] != 0).copied().collect());
-        highest.push(all.into_iter().take(HIGHEST).collect());
-    }
+        let tags = all.iter().filter(|tag| own[tag.0] != 0).copied().collect();
+        all.truncate(HIGHEST);
+        [tags, all]
+    };
     let photo = |row: usize| {
         let label = |&(k, score, threshold): &Tag| json!({"label": classes[k], "score": score, "threshold": threshold});
-        let [tags, highest] = [&tags[row], &highest[row]].map(|of| of.iter().map(label).collect::<Vec<_>>());
+        let [tags, highest] = found(row).map(|of| of.iter().map(label).collect::<Vec<_>>());
         json!({"photo": rows.names[row], "count": counts[row], "labels": tags, "highest": highest})
     };
-    let photos = (0..tags.len()).map(photo).collect::<Vec<_>>();
-    let mut value = json!({"decision": decision, "labels_are": says(decision), "count_is": COUNT, "classes": classes, "photos": photos});
-    let mut each = vec![0; classes.len()];
-    tags.iter().flatten().for_each(|&(k, ..)| each[k] += 1);
+    let all = rows.names.len();
+    let listed = Listed { key: "photos", count: all, each: &photo };
+    let mut value = json!({"decision": decision, "labels_are": says(decision), "count_is": COUNT, "classes": classes, listed.key: null});
+    let each = ones(labels, 0);
     let mut given: Vec<usize> = (0..classes.len()).filter(|&k| each[k] > 0).collect();
     given.sort_by_key(|&k| std::cmp::Reverse(each[k]));
     let row = |&k: &usize| vec![classes[k].clone(), each[k].to_string()];
     let table = Table::new(["label", "photos"], given.iter().map(row));
-    let shown = tags.len().min(PICTURES);
+    let shown = all.min(PICTURES);
     let strip = |i: usize| {
-        let row = i * tags.len() / shown;
+        let row = i * all / shown;
         let said = |of: &[Tag]| {
             let words = of.iter().map(|&(k, score, threshold)| format!("{} {score:.2} ({threshold:.2})", classes[k]));
             words.collect::<Vec<_>>().join(", ")
         };
-        let (labels, highest, count) = (said(&tags[row]), said(&highest[row]), counts[row]);
-        let said = match tags[row].is_empty() {
+        let [tags, highest] = found(row);
+        let (labels, highest, count) = (said(&tags), said(&highest), counts[row]);
+        let said = match tags.is_empty() {
             true => format!("no label; highest scores: {highest}; count {count}"),
             false => format!("{labels}; count {count}"),
         };
@@ -115,18 +119,18 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let strips = (0..shown).map(strip).collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
-    let bare = tags.iter().filter(|tags| tags.is_empty()).count();
+    let bare = ones(labels, 1).into_iter().filter(|&count| count == 0).count();
     let most = given
         .first()
         .map_or(String::new(), |&k| format!("; the most frequent is {} ({})", foreign(&classes[k]), each[k]));
-    let photos = say::count(tags.len(), "photo");
+    let photos = say::count(all, "photo");
     let kinds = format!("{} of {} in use", given.len(), say::count(classes.len(), "class"));
-    let sentence = format!("Labels for {} of {photos}, {kinds}{most}.{}", tags.len() - bare, rows.left_out());
+    let sentence = format!("Labels for {} of {photos}, {kinds}{most}.{}", all - bare, rows.left_out());
     print(&sentence)?;
     print_lines(&table)?;
     report.answers(&sentence);
     report.counts(&[
-        ("photo", "photos", tags.len()),
+        ("photo", "photos", all),
         ("without a label", "without a label", bare),
         ("class", "classes", classes.len()),
     ]);
@@ -141,7 +145,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         let mut text = csv::Writer::from_writer(file);
         text.write_record(HEAD)?;
         for (row, name) in rows.names.iter().enumerate() {
-            let lists = [&tags[row], &highest[row]].map(|tags| {
+            let lists = found(row).map(|tags| {
                 let joined = |of: &dyn Fn(&Tag) -> String| tags.iter().map(of).collect::<Vec<_>>().join(";");
                 [
                     joined(&|tag| classes[tag.0].clone()),
@@ -156,7 +160,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     fs::create_dir_all(&flags.out).map_err(|error| files::cannot(&flags.out, error))?;
     write_list(&list, FILE.1, fill, |hashes| {
         hashes.into_iter().for_each(|(key, hash)| value[key] = hash);
-        write_folder(asked, &flags.out, FILE, value, &rows, report)
+        write_folder(asked, &flags.out, FILE, (value, Some(listed)), &rows, report)
     })?;
     print(format!("list:    {}", list.display()))
 }
