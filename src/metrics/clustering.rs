@@ -7,12 +7,11 @@ use std::ops::Range;
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
+use super::nearest::{BLOCK, Centres};
 use super::shared::{Alone, Dealt, Others};
 use crate::distance::Metric;
 use crate::real::numbers;
 
-/// Rows whose distances to one point, or to some, are computed at once.
-const BLOCK: usize = 1024;
 /// Distances from rows to centres that are computed at once, about.
 const CELLS: usize = 1 << 21;
 /// Numbers in all rows from which on average linkage computes in f32.
@@ -98,9 +97,9 @@ pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
 /// O(n D) memory, O(n² D) time at most. `done` is called for each of the n rows once, when its cluster is joined to another
 /// or can be no more. A row with a number that is not finite is a cluster of its own.
 ///
-/// In f64, and in f32 from [`MANY`] numbers in `x` on. The mean squared distance of two clusters follows from their means a
-/// and b and mean squared lengths p and q, p + q - 2 ab; and what has nobody within `threshold` never will have (average
-/// linkage is reducible).
+/// In f64 among the few rows that f32 finds near, and in f32 alone from [`MANY`] numbers in `x` on. The mean squared distance
+/// of two clusters follows from their means a and b and mean squared lengths p and q, p + q - 2 ab; and what has nobody within
+/// `threshold` never will have (average linkage is reducible).
 pub fn average_linkage(x: &Tensor, threshold: f64, done: impl FnMut()) -> Vec<usize> {
     let Ok(of) = average_linkage_shared(x, threshold, &Alone, done);
     of
@@ -124,10 +123,9 @@ pub fn average_linkage_shared<O: Others>(
     // Whatever is decided follows from gathered numbers, which are alike everywhere: processes whose rounding differs would
     // else meet unequally often.
     let threshold = gathered::<1, O>([threshold], others)?[0][0];
-    let (kind, tie) = if x.numel() < MANY { (Kind::Double, 1e-12) } else { (Kind::Float, 1e-5) };
-    let mut x = x.detach().to_device(Device::Cpu).to_kind(kind).copy();
-    let n = x.size()[0] as usize;
-    let mut square = x.square().sum_dim_intlist(1, false, kind);
+    let is_precise = x.numel() < MANY;
+    let tie = if is_precise { 1e-12 } else { 1e-5 };
+    let (mut centres, n) = (Centres::new(x, is_precise), x.size()[0] as usize);
     // Of the clusters that may still be joined: a first member, how many they are, and whether they still are.
     let (mut first, mut size): (Vec<usize>, Vec<f64>) = ((0..n).collect(), vec![1.; n]);
     let mut root: Vec<usize> = (0..n).collect();
@@ -138,8 +136,7 @@ pub fn average_linkage_shared<O: Others>(
         if chain.is_empty() {
             if 2 * left < first.len() {
                 let kept: Vec<usize> = (0..first.len()).filter(|&row| size[row] > 0.).collect();
-                let rows = Tensor::from_slice(&kept.iter().map(|&row| row as i64).collect::<Vec<_>>());
-                (x, square) = (x.index_select(0, &rows), square.index_select(0, &rows));
+                centres = centres.keep(&kept);
                 first = kept.iter().map(|&row| first[row]).collect();
                 (size, start) = (kept.iter().map(|&row| size[row]).collect(), 0);
                 dealt = Dealt::new(first.len(), BLOCK, others);
@@ -151,7 +148,7 @@ pub fn average_linkage_shared<O: Others>(
         }
         let tip = chain[chain.len() - 1];
         let before = chain.len().checked_sub(2).map(|place| chain[place]);
-        let Nearest { row, distance, before: last, length } = nearest(&x, &square, tip, before, &dealt, others)?;
+        let Nearest { row, distance, before: last, length } = nearest(&mut centres, tip, before, &dealt, others)?;
         let is_below = |distance: f64| distance + length < threshold && distance.is_finite();
         // On a tie the one before wins, also where rounding makes one.
         let tied = before.filter(|_| is_below(last) && last - distance <= tie * (1. + length));
@@ -165,17 +162,13 @@ pub fn average_linkage_shared<O: Others>(
                 continue;
             };
             chain.truncate(place);
-            let own = x.get(tip as i64);
-            let all = size[near] + size[tip];
-            let mean = |a: &Tensor, b: &Tensor| (a * size[near] + b * size[tip]) / all;
-            x.get(near as i64).copy_(&mean(&x.get(near as i64), &own));
-            square.get(near as i64).copy_(&mean(&square.get(near as i64), &square.get(tip as i64)));
+            centres.join(near, tip, (size[near], size[tip]));
             root[first[tip].max(first[near])] = first[tip].min(first[near]);
             first[near] = first[tip].min(first[near]);
-            size[near] = all;
+            size[near] += size[tip];
         }
         size[tip] = 0.;
-        let _ = square.get(tip as i64).fill_(f64::INFINITY);
+        centres.remove(tip);
         left -= 1;
         done();
     }
@@ -201,32 +194,17 @@ fn gathered<const N: usize, O: Others>(own: [f64; N], others: &O) -> Result<Vec<
     Ok(others.gather(&own)?.into_iter().map(list).collect())
 }
 
-/// The row of `x`, of squared lengths `square`, that is nearest to the row `tip`.
+/// The row of `centres` that is nearest to the row `tip`.
 fn nearest<O: Others>(
-    x: &Tensor,
-    square: &Tensor,
+    centres: &mut Centres,
     tip: usize,
     before: Option<usize>,
     dealt: &Dealt,
     others: &O,
 ) -> Result<Nearest, O::Error> {
-    let (rows, point) = (dealt.own(), x.get(tip as i64));
-    let mut own = [f64::INFINITY, 0., f64::INFINITY, square.double_value(&[tip as i64])];
-    if !rows.is_empty() {
-        let part = |of: &Tensor, rows: &Range<usize>| of.narrow(0, rows.start as i64, rows.len() as i64);
-        let product = Tensor::cat(&dealt.blocks().map(|rows| part(x, &rows).mv(&point)).collect::<Vec<_>>(), 0);
-        let distance = part(square, &rows) - product * 2.;
-        let distance = distance.nan_to_num(f64::INFINITY, f64::INFINITY, f64::INFINITY);
-        let place = |row: usize| (row - rows.start) as i64;
-        if rows.contains(&tip) {
-            let _ = distance.get(place(tip)).fill_(f64::INFINITY);
-        }
-        let near = distance.argmin(0, false).int64_value(&[]);
-        let before = before.filter(|before| rows.contains(before));
-        let before = before.map_or(f64::INFINITY, |before| distance.double_value(&[place(before)]));
-        own[..3].copy_from_slice(&[distance.double_value(&[near]), near as f64 + rows.start as f64, before]);
-    }
-    let all = gathered(own, others)?;
+    let [distance, row, before] = centres.nearest(tip, before, dealt.own());
+    let length = centres.square(tip);
+    let all = gathered([distance, row, before, length], others)?;
     // Of equally near ones the first.
     let [distance, row, ..] = all.iter().fold(all[0], |a, &b| if b[0] < a[0] { b } else { a });
     let before = all.iter().map(|of| of[2]).fold(f64::INFINITY, f64::min);

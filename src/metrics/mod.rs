@@ -6,6 +6,7 @@
 pub mod all_pairs;
 pub mod clustering;
 pub mod multilabel;
+mod nearest;
 pub mod pairwise;
 pub mod recognition;
 pub mod retrieval;
