@@ -1,5 +1,7 @@
 //! TensorBoard's event file of a training: the numbers and histograms of `log.jsonl` and `timing.jsonl` by their steps, each at the time
 //! when it was logged. A record is its length, that length's checksum, the event as a protocol buffer, its checksum.
+//! Ours, since the crates that write histograms into such files (tensorboard-rs, tfrecord) were last released in 2022 and 2023 and
+//! bring libraries of protocol buffers and of images.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
