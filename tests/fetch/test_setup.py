@@ -1,4 +1,4 @@
-"""scripts/setup --cpu: PyTorch's build for CPUs from an index on 127.0.0.1."""
+"""scripts/setup, without and with --cpu: PyTorch's builds from an index on 127.0.0.1."""
 
 import os
 import shutil
@@ -36,6 +36,11 @@ class Setup(Case):
         last = run.stderr.splitlines()[-1]
         self.assertIn("not to be had from http://127.0.0.1:1/cpu: run scripts/setup without --cpu", last)
         self.assertEqual([path.name for path in place.iterdir()], ["scripts"])
+
+    def test_what_the_build_for_cpus_saves(self):
+        run = self.set_up(code=1, PIP_INDEX_URL=self.host.url + "/simple")[1]
+        gpu = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi")
+        self.assertEqual("scripts/setup --cpu would take PyTorch's build for CPUs, about 1 GB in place of 4.7" in run.stdout, not gpu)
 
     def test_another_flag(self):
         self.assertIn("--gpu: the one flag is --cpu", self.set_up("--gpu", code=1)[1].stderr)
