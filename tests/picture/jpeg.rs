@@ -1,6 +1,7 @@
 //! JPEGs that are cut, damaged or odd.
 
 use image::{DynamicImage, ImageFormat};
+use mozjpeg::{ColorSpace, Compress, Marker};
 use rankle::picture;
 
 use crate::common::{encoded, jpeg, line, picture};
@@ -150,4 +151,39 @@ fn a_jpeg_with_damage_inside_is_refused() {
     // A few bytes of nobody before the end marker, as some cameras leave them, harm nothing.
     let end = whole.len() - 2;
     picture::decode(&[&whole[..end], b"\x12\x34", b"\xff\xd9"].concat(), "spare").unwrap();
+}
+
+/// A progressive JPEG of 800 x 400 pixels, smooth and different in every corner, that is to be turned as EXIF says.
+fn smooth(colours: ColorSpace, channels: usize, turn: u8) -> Vec<u8> {
+    let level = |i: usize| {
+        let [x, y, c] = [i / channels % 800, i / channels / 800, i % channels].map(|at| at as f64);
+        (110. + 0.06 * x + 0.1 * y + 40. * (x / 70. + c).sin() * (y / 50. - c).cos()) as u8
+    };
+    let mut coder = Compress::new(colours);
+    coder.set_fastest_defaults();
+    coder.set_size(800, 400);
+    coder.set_quality(90.);
+    coder.set_progressive_mode();
+    let exif = [&b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[turn, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let mut started = coder.start_compress(Vec::new()).unwrap();
+    started.write_marker(Marker::APP(1), &exif);
+    started.write_scanlines(&(0..800 * 400 * channels).map(level).collect::<Vec<_>>()).unwrap();
+    started.finish().unwrap()
+}
+
+#[test]
+fn a_jpeg_is_decoded_at_half_whatever_its_colours_scans_and_turn() {
+    use ColorSpace::{JCS_CMYK, JCS_GRAYSCALE, JCS_RGB};
+    let turned = (1..=8).map(|turn| (JCS_RGB, 3, turn));
+    for (colours, channels, turn) in turned.chain([(JCS_GRAYSCALE, 1, 1), (JCS_CMYK, 4, 1), (JCS_CMYK, 4, 6)]) {
+        let bytes = smooth(colours, channels, turn);
+        assert!(bytes.windows(2).any(|two| two == b"\xff\xc2"), "progressive");
+        let size = if turn < 5 { (80, 160) } else { (160, 80) };
+        let (whole, half) = (picture::decode(&bytes, "x").unwrap(), picture::decode_for(&bytes, "x", size).unwrap());
+        assert_eq!(whole.dimensions(), (5 * size.1, 5 * size.0));
+        assert_eq!((2 * half.width(), 2 * half.height()), whole.dimensions());
+        let [whole, half] = [whole, half].map(|of| picture::resize(&of, size.0, size.1));
+        let off = whole.iter().zip(half.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(off <= 8, "{colours:?}, turned by {turn}: {off} levels");
+    }
 }
