@@ -156,7 +156,9 @@ fn distances(found: &mut [f32], squares: &[f32], panels: &[f32], point: &[f32]) 
     for ((found, squares), panel) in rows.zip(panels.chunks_exact(SIDE * point.len())) {
         let mut sums = [0_f32; SIDE];
         for (column, &p) in panel.chunks_exact(SIDE).zip(point) {
-            sums.iter_mut().zip(column).for_each(|(sum, &x)| *sum += x * p);
+            for (sum, &x) in sums.iter_mut().zip(column) {
+                *sum += x * p;
+            }
         }
         for (((found, &square), sum), least) in found.iter_mut().zip(squares).zip(sums).zip(&mut least) {
             *found = square - 2. * sum;
