@@ -16,7 +16,7 @@ const SIDE: usize = 32;
 /// Squared lengths from which on f32 may have no room for what is computed of them.
 const LONG: f64 = 1e30;
 
-/// Clusters: the means of their members, and the means of these's squared lengths.
+/// Clusters: the means of their members, and their mean squared lengths.
 pub struct Centres {
     width: usize,
     /// f32 `[n / SIDE, width, SIDE]`.
