@@ -1,11 +1,12 @@
 """What `embed` gives of each photo (about 1 % off where it is resized), by torch and Pillow (python -m pip install torch pillow) and what `export` wrote of a network of single photos: python scripts/embed-photo.py model.pt PHOTO ..."""
 import json, sys
-sys.excepthook = lambda kind, error, _: sys.stderr.write(f"{kind.__name__}: {str(error).split(chr(10))[0]}; {__doc__}\n")
+path = sys.argv[1] if sys.argv[2:] else sys.exit(__doc__)
+sys.excepthook = lambda kind, error, _: sys.stderr.write(f"{path}: {kind.__name__}: {str(error).split(chr(10))[0]}; {__doc__}\n")
 import torch
 from PIL import Image, ImageOps
-net = torch.jit.load(sys.argv[1], map_location="cpu", _extra_files=(extra := {"model.json": ""})).eval()
+net = torch.jit.load(path, map_location="cpu", _extra_files=(extra := {"model.json": ""})).eval()
 see, unit = (about := json.loads(extra["model.json"]))["input"], about["output"]["unit"]
-for path in sys.argv[2:] or sys.exit(__doc__):
+for path in sys.argv[2:]:
     photo = ImageOps.exif_transpose(Image.open(path))
     if photo.mode.startswith("I"):  # 16 bits of grey, which convert would cut off at white
         photo = photo.convert("I").point(lambda grey: grey * (1 / 257) + 0.5).convert("L")

@@ -294,6 +294,15 @@ pub struct Held {
     made: Vec<PathBuf>,
 }
 
+impl Held {
+    /// Takes a folder for one that was made for this, though it stood there: whoever was killed left it.
+    pub(crate) fn made_by_us(&mut self, folder: PathBuf) {
+        if self.made.is_empty() {
+            self.made.push(folder);
+        }
+    }
+}
+
 impl Drop for Held {
     /// What was made and holds nothing goes. To close the lock would not do: see [`crate::run::folder::RunFolder`].
     fn drop(&mut self) {
@@ -313,7 +322,7 @@ pub fn hold(at: &Path, patience: Duration) -> Result<Held> {
     loop {
         ensure!(
             held && begun.elapsed() <= patience,
-            "another process is writing into {}: wait for its end, or name another folder",
+            "another process is writing into {}: wait for its end, or name another",
             at.display()
         );
         let new = |at: &&Path| !at.as_os_str().is_empty() && at.symlink_metadata().is_err();

@@ -331,7 +331,13 @@ pub fn hold(flag: &str, at: &Path) -> Result<Held> {
 /// As [`hold`].
 pub fn hold_file(out: &Path) -> Result<Option<Held>> {
     let beside: OsString = [out.as_os_str(), ".kept".as_ref()].into_iter().collect();
-    if files::whole_or_into(out)? { Ok(None) } else { hold("out", Path::new(&beside)).map(Some) }
+    if files::whole_or_into(out)? {
+        return Ok(None);
+    }
+    let held = files::hold(Path::new(&beside), Duration::from_secs(1));
+    let mut held = held.with_context(|| format!("--out {}", out.display()))?;
+    held.made_by_us(beside.into());
+    Ok(Some(held))
 }
 
 /// Refuses a folder to write inside one that is read again next time.

@@ -48,6 +48,9 @@ impl Centres {
     }
 
     /// The rows of `x` `[n, D]`, a cluster each. Distances are f64 where they are to be precise, else f32.
+    ///
+    /// # Panics
+    /// Where D is 0.
     pub fn new(x: &Tensor, is_precise: bool) -> Centres {
         let (n, width) = (x.size()[0] as usize, x.size()[1] as usize);
         let mut all = Centres::room(n, width, is_precise);

@@ -322,13 +322,16 @@ pub(crate) fn window(image: &RgbImage, scaled: (u32, u32), (top, left): (u32, u3
         let (wide, tall) = (within(from_left, wide, width), within(from_top, tall, height));
         options = options.crop(from_left, from_top, wide, tall);
     }
-    let source = fir::images::ImageRef::new(width, height, image.as_raw(), fir::PixelType::U8x3)
+    // Of one kind of pixel alone: a choice at run time would build the resizer for thirteen kinds.
+    let source = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(width, height, image.as_raw())
         .expect("an RgbImage holds three bytes a pixel");
-    let mut target = fir::images::Image::new(size.1, size.0, fir::PixelType::U8x3);
+    let mut resized = RgbImage::new(size.1, size.0);
+    let mut target = fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(size.1, size.0, &mut resized)
+        .expect("three bytes a pixel");
     RESIZER
-        .with_borrow_mut(|resizer| resizer.resize(&source, &mut target, &options))
-        .expect("both are U8x3 and the box lies within the image");
-    RgbImage::from_raw(size.1, size.0, target.into_vec()).expect("three bytes a pixel")
+        .with_borrow_mut(|resizer| resizer.resize_typed(&source, &mut target, &options))
+        .expect("the box lies within the image");
+    resized
 }
 
 /// The length, at most `length`, with which `start + length` stays within `end`: rounding may push the box an ulp past

@@ -281,10 +281,13 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let resumes = optimizer.is_some();
     for (name, tensor) in tensors {
-        ensure!(
-            !(resumes || name.starts_with("model.")) || crate::weights::is_finite(&tensor),
-            refused(&format!("has numbers that aren't finite in {name}: train again into another --run"))
-        );
+        // What a training carries along may have gone bad by itself: the checkpoint before may be whole.
+        let weight = name.starts_with("model.");
+        if (resumes || weight) && !crate::weights::is_finite(&tensor) {
+            let why = format!("has numbers that aren't finite in {name}");
+            ensure!(!weight, refused(&format!("{why}: train again into another --run")));
+            bail!("{} {why}", path.display());
+        }
         match name.split_once('.') {
             Some(("model", rest)) => drop(model.insert(rest.to_string(), tensor)),
             Some(("optimizer", rest)) => state.push((rest.to_string(), tensor)),

@@ -3,9 +3,7 @@
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tch::{Kind, Tensor, nn::VarStore};
-
-use crate::optim::Optimizer;
+use tch::{Kind, Tensor};
 
 /// What can collapse, which decides the cure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,17 +123,16 @@ impl Finite {
         Ok(())
     }
 
-    /// Errors if a weight or running statistic of `store`, or what `optimizer` carries along, is not finite: such a state must not
-    /// become a checkpoint, which nothing could go on from.
-    pub fn check_state(&self, store: &VarStore, optimizer: &Optimizer, step: u64, kept: &str) -> Result<()> {
+    /// Errors if a number of a checkpoint's `state` (weights, running statistics, what the optimiser and the paper carry along) is
+    /// not finite: nothing could go on from it.
+    pub fn check_state(&self, state: impl Iterator<Item = Tensor>, step: u64, kept: &str) -> Result<()> {
         let sum = tch::no_grad(|| {
-            let zero = Tensor::zeros([], (Kind::Double, store.device()));
-            let all = store.variables().into_iter().chain(optimizer.state());
-            all.fold(zero, |sum, (_, x)| sum + (x * 0.).sum(Kind::Double))
+            let zero = Tensor::zeros([], (Kind::Double, self.good.device()));
+            state.fold(zero, |sum, x| sum + (x * 0.).sum(Kind::Double).to_device(self.good.device()))
         });
         if !sum.double_value(&[]).is_finite() {
             bail!(
-                "a weight or a mean of its gradients went NaN or infinite by step {step}: lower --lr and train into another --run; {kept}"
+                "a weight or what the optimiser carries along went NaN or infinite by step {step}: lower --lr and train into another --run; {kept}"
             );
         }
         Ok(())

@@ -105,7 +105,7 @@ pub(crate) fn no_copy(at: &Path, data: &impl Data) -> Result<()> {
     }
     ensure!(
         seen == 0,
-        "the run was trained on {seen} of the {all} test photos of {}, by their names and sizes: score it on its own data, or on others",
+        "the run was trained on {seen} of the {all} test photos of {}, by their names and sizes: score it on others; if these are its own, moved, put a link to them where they lay",
         data.name()
     );
     Ok(())

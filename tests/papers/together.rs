@@ -1,6 +1,7 @@
 //! Two programs at one run folder.
 
-use std::process::Stdio;
+use std::fs;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rankle::run::checkpoint::BEFORE;
@@ -37,13 +38,19 @@ fn evaluations_of_one_run_write_one_after_the_other() {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts")
     };
     let both = [start(), start()];
-    let results = place.path("run/results.json");
-    let early = within(3, || results.exists());
+    let (run, results) = (place.path("run").canonicalize().expect("a run"), place.path("run/results.json"));
+    // Whoever waits for the folder has it open.
+    let waits = |child: &Child| {
+        let mut open = fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten().flatten();
+        open.any(|file| fs::read_link(file.path()).is_ok_and(|file| file == run))
+    };
+    let wait = within(60, || both.iter().all(waits));
+    let early = results.exists();
     drop(held);
     for child in both {
         let output = child.wait_with_output().expect("ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(!early, "it wrote into a folder that another holds");
+    assert!(wait && !early, "it wrote into a folder that another holds");
     assert!(rankle::outputs::read_sealed(&results).expect("whole").is_some_and(|(_, sealed)| sealed));
 }

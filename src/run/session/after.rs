@@ -195,13 +195,16 @@ impl Session<'_> {
         let mark = writes.folder.check_place().and_then(|()| writes.log.sync());
         let mark = mark.map_err(|error| anyhow!("{error:#}; {safe}"))?;
         self.finite.check(last, &safe)?;
-        self.finite.check_state(&self.store, &self.optimizer, last, &safe)?;
-        let carried = serde_json::to_string(&self.watch)?;
-        let progress = checkpoint::Progress::new(count, mark, carried, &self.config);
+        let watch = serde_json::to_string(&self.watch)?;
+        let progress = checkpoint::Progress::new(count, mark, watch, &self.config);
         let mut extra: Vec<_> = self.extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect();
         if let Some(rows) = self.left_out.as_ref().filter(|rows| !rows.is_empty()) {
             extra.push((LEFT_OUT.into(), Tensor::from_slice(&rows.iter().copied().collect::<Vec<_>>())));
         }
+        let carried =
+            self.optimizer.state().into_iter().chain(extra.iter().map(|(name, x)| (name.clone(), x.shallow_clone())));
+        let state = self.store.variables().into_iter().chain(carried).map(|(_, x)| x);
+        self.finite.check_state(state, last, &safe)?;
         checkpoint::save(&writes.folder, &self.store, &self.optimizer, &extra, &progress)?;
         self.kept = (count, Instant::now());
         Ok(())

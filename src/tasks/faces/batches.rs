@@ -81,9 +81,9 @@ impl Data for FaceSet {
 }
 
 impl FaceSet {
-    /// Where nothing is for training, some of the test photos are (no outside data).
+    /// Where nothing is for training, some of the test photos are (no outside data); of a plain tree all may be tested.
     fn trains(&self) -> &[Photo] {
-        if self.train.is_empty() { &self.test } else { &self.train }
+        if self.train.is_empty() && self.layout != FaceLayout::Tree { &self.test } else { &self.train }
     }
 }
 

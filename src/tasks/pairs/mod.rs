@@ -105,8 +105,8 @@ impl Comparison {
             let [a, b] = [a, b].map(|rows| x.index_select(0, &Tensor::from_slice(&rows)));
             return Ok(Metric::SquaredEuclidean.paired(&a, &b));
         }
-        // A batch is a block, whoever computes it; so small that several dozen processes have some.
-        let block = pairs.len().div_ceil(64).clamp(1, self.images.batch.max(1));
+        // A batch is a block, whoever computes it; so small that 16 processes have some.
+        let block = pairs.len().div_ceil(16).clamp(1, self.images.batch.max(1));
         let dealt = Dealt::new(pairs.len(), block, world);
         let mut bar = Bar::new("compare pairs", dealt.own().len() as u64, 0);
         let mut scores = Fetch::default();
