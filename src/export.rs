@@ -64,6 +64,10 @@ impl fmt::Display for Exported {
 /// the rest a buffer. The file holds its tensors for the CPU and moves with `.to("cuda")`. Trained on, its batch
 /// normalisation keeps the running statistics that it has.
 ///
+/// With `fold` it is a network that is only run: its variables are constants, normalisations are folded into the
+/// convolutions before them, and nothing is left to train or to name. It runs where it is loaded: on a GPU by
+/// `torch.jit.load(path, map_location="cuda")`, since `.to` moves no constant.
+///
 /// `about` becomes the module's extra file `model.json`: what it takes and gives, as [`crate::deploy`] has it.
 ///
 /// The file, a zip, ends with a hash of itself, by which an edited one is known. It appears under its name whole or not at
@@ -75,31 +79,8 @@ pub fn torchscript(
     forward: &dyn Fn(&[Tensor]) -> Tensor,
     examples: &[Tensor],
     about: &str,
-    path: &Path,
-) -> Result<Exported> {
-    written(vs, forward, examples, about, path, false)
-}
-
-/// [`torchscript`] of a network that is only run: its variables are constants, normalisations are folded into the
-/// convolutions before them, and nothing is left to train or to name. It runs where it is loaded: on a GPU by
-/// `torch.jit.load(path, map_location="cuda")`, since `.to` moves no constant.
-pub fn torchscript_folded(
-    vs: &VarStore,
-    forward: &dyn Fn(&[Tensor]) -> Tensor,
-    examples: &[Tensor],
-    about: &str,
-    path: &Path,
-) -> Result<Exported> {
-    written(vs, forward, examples, about, path, true)
-}
-
-fn written(
-    vs: &VarStore,
-    forward: &dyn Fn(&[Tensor]) -> Tensor,
-    examples: &[Tensor],
-    about: &str,
-    path: &Path,
     fold: bool,
+    path: &Path,
 ) -> Result<Exported> {
     ensure!(!examples.is_empty(), "an export needs an example input");
     for example in examples {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rand::Rng;
-use rankle::export::{Exported, torchscript, torchscript_folded};
+use rankle::export::{Exported, torchscript};
 use rankle::models::layers::{Init, Scope};
 use rankle::models::{LuNet, Network, TriNet};
 use rankle::seed;
@@ -128,7 +128,7 @@ pub fn used(vs: &VarStore) {
 }
 
 fn export(vs: &VarStore, net: &dyn Network, example: &Tensor, path: &Path) -> anyhow::Result<Exported> {
-    torchscript(vs, &|x| net.forward(&x[0], false), &[example.shallow_clone()], "{}", path)
+    torchscript(vs, &|x| net.forward(&x[0], false), &[example.shallow_clone()], "{}", false, path)
 }
 
 fn write(path: &Path, tensor: &Tensor) {
@@ -265,8 +265,8 @@ fn a_folded_export_has_no_normalisations_and_nothing_to_train() {
     let folder = tempfile::tempdir().unwrap();
     let [plain, folded] = ["plain.pt", "folded.pt"].map(|name| folder.path().join(name));
     let forward = |x: &[Tensor]| net.forward(&x[0], false);
-    torchscript(&vs, &forward, &[drawn(1, &[2, 3, 64, 32])], "{}", &plain).unwrap();
-    let found = torchscript_folded(&vs, &forward, &[drawn(1, &[2, 3, 64, 32])], "{}", &folded).unwrap();
+    torchscript(&vs, &forward, &[drawn(1, &[2, 3, 64, 32])], "{}", false, &plain).unwrap();
+    let found = torchscript(&vs, &forward, &[drawn(1, &[2, 3, 64, 32])], "{}", true, &folded).unwrap();
     assert_eq!((found.parameters, found.buffers), (0, 0));
     // That its answers are the network's at other batch sizes, too, was seen before it counted as written.
     assert!(found.to_string().contains("the folded network"), "{found}");
@@ -286,7 +286,7 @@ fn a_network_of_two_inputs_is_exported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pair.pt");
     let forward = |x: &[Tensor]| (x[0].matmul(&weight.tr()) - x[1].matmul(&weight.tr())).square();
-    let exported = torchscript(&vs, &forward, &[drawn(1, &[2, 4]), drawn(2, &[2, 4])], "{}", &path).unwrap();
+    let exported = torchscript(&vs, &forward, &[drawn(1, &[2, 4]), drawn(2, &[2, 4])], "{}", false, &path).unwrap();
     assert_eq!((exported.parameters, exported.buffers), (1, 0));
     let module = CModule::load(&path).unwrap();
     assert_eq!(module.named_parameters().unwrap()[0].0, "fc.weight");
@@ -302,16 +302,16 @@ fn an_export_leaves_the_network_and_its_gradients_alone() {
     let folder = tempfile::tempdir().unwrap();
     let forward = |x: &[Tensor]| x[0].matmul(&weight.tr());
     let before = weight.copy();
-    torchscript(&vs, &forward, &[drawn(1, &[2, 4])], "{}", &folder.path().join("a.pt")).unwrap();
+    torchscript(&vs, &forward, &[drawn(1, &[2, 4])], "{}", false, &folder.path().join("a.pt")).unwrap();
     assert_eq!(weight, before);
     assert!(weight.requires_grad() && forward(&[drawn(1, &[2, 4])]).requires_grad());
     // Frozen variables are parameters all the same.
     vs.freeze();
-    let exported = torchscript(&vs, &forward, &[drawn(1, &[2, 4])], "{}", &folder.path().join("b.pt")).unwrap();
+    let exported = torchscript(&vs, &forward, &[drawn(1, &[2, 4])], "{}", false, &folder.path().join("b.pt")).unwrap();
     assert_eq!((exported.parameters, exported.buffers), (1, 0));
     assert!(!weight.requires_grad());
     assert!(
-        torchscript(&vs, &forward, &[drawn(1, &[2, 4])], "{}", &folder.path().join("b.pt")).is_ok(),
+        torchscript(&vs, &forward, &[drawn(1, &[2, 4])], "{}", false, &folder.path().join("b.pt")).is_ok(),
         "replaces a file"
     );
 }
@@ -326,7 +326,8 @@ fn what_would_lie_is_refused_and_nothing_is_left() {
             if old {
                 std::fs::write(&path, "old").unwrap();
             }
-            let error = format!("{:#}", torchscript(&vs, forward, &[drawn(1, &[2, 4])], "{}", &path).unwrap_err());
+            let error =
+                format!("{:#}", torchscript(&vs, forward, &[drawn(1, &[2, 4])], "{}", false, &path).unwrap_err());
             assert!(error.contains(says) && error.contains("cannot write") && error.contains("model.pt"), "{error}");
             assert!(!error.contains('\n') && !error.contains("frame #"), "{error}");
             let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -366,7 +367,7 @@ fn bad_arguments_are_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let forward = |x: &[Tensor]| x[0].matmul(&weight.tr());
     let error = |examples: &[Tensor], path: &Path| {
-        format!("{:#}", torchscript(&vs, &forward, examples, "{}", path).expect_err("refused"))
+        format!("{:#}", torchscript(&vs, &forward, examples, "{}", false, path).expect_err("refused"))
     };
     let path = folder.path().join("model.pt");
     assert!(error(&[], &path).contains("example input"));

@@ -227,7 +227,6 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring, fold: b
     if fold {
         modules.iter_mut().for_each(|(_, file)| *file = folded(file));
     }
-    let write = if fold { export::torchscript_folded } else { export::torchscript };
     modules.iter().try_for_each(|(_, file)| outputs::check_module(&at.join(file)))?;
     let claim = nets.claim()?;
     for (part, file) in modules {
@@ -246,7 +245,7 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring, fold: b
         let answer = tch::no_grad(|| forward(&examples)).size();
         let step = (nets.stand != Stand::Published).then_some(step);
         let text = about.json(P::NAME, network.into_iter().collect(), step, &answer)?;
-        print(write(&store, &forward, &examples, &text, &path)?)?;
+        print(export::torchscript(&store, &forward, &examples, &text, fold, &path)?)?;
         files::write_atomic(&path.with_extension("json"), text.as_bytes())?;
         print(format!("network: {}", words.join(", ")))?;
         print_lines(about)?;
