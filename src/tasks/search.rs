@@ -13,7 +13,7 @@ use super::Rows;
 use super::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use super::kept::{self, NOT_READ};
 use crate::datasets::{self, Photo};
-use crate::metrics::retrieval::{self, Exclude, Hit, Identity};
+use crate::metrics::retrieval::{self, Hit, Identity, QueryGallery};
 use crate::metrics::shared::tall;
 use crate::outputs::hold_folder;
 use crate::real::{index, numbers};
@@ -144,10 +144,11 @@ fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) ->
     let (query, gallery) = (rows.photos[..q].to_vec(), rows.photos.split_off(q));
     let known = x.narrow(0, q as i64, gallery.len() as i64);
     let itself = Itself::new(&query, &gallery);
-    let nobody = |count: usize| vec![Identity { person: 0, camera: 0 }; count];
+    let nobody = vec![Identity { person: 0, camera: 0 }; q.max(gallery.len())];
+    let own = x.narrow(0, 0, q as i64);
+    let of = QueryGallery::new(&own, &known, &nobody[..q], &nobody[..gallery.len()]);
     // Some more than are asked for: rounding may change places at the cut.
-    let (own, most, rule) = (x.narrow(0, 0, q as i64), top + itself.most() + 8, Exclude::SameCamera);
-    let near = retrieval::ranking(&own, &known, &nobody(q), &nobody(gallery.len()), asked.metric, rule, most);
+    let near = retrieval::ranking(of, asked.metric, top + itself.most() + 8);
     // Of so few the distances are taken again, from differences: rounding is not to tell equal photos apart.
     let exact = |(i, near): (usize, Vec<Hit>)| {
         let places: Vec<usize> = near.iter().map(|hit| hit.index).collect();

@@ -5,7 +5,7 @@ use rankle::collectives::{PATIENCE, World};
 use rankle::distance::{Metric, normalize};
 use rankle::losses::{Margin, embedded::Loss};
 use rankle::metrics::all_pairs::AllPairs;
-use rankle::metrics::retrieval::{Ap, Exclude, Identity, Reciprocal, evaluate_reranked, evaluate_streamed};
+use rankle::metrics::retrieval::{Ap, Identity, QueryGallery, Reciprocal, evaluate_reranked, evaluate_streamed};
 use rankle::metrics::{clustering, recognition};
 use rankle::mining::{Negative, Pick};
 use serde_json::Value;
@@ -66,11 +66,10 @@ pub fn judging(name: &str, rounds: usize) -> Result<Value> {
                 .map(|(row, &p)| Identity { person: p % 751 + 1, camera: row as i64 % 6 })
                 .collect();
             let (q, g) = (x.narrow(0, 0, 3_368), x.narrow(0, 3_368, 15_913));
-            let (rule, ap) = (Exclude::SameCamera, Ap::Trapezoid);
             Box::new(move || {
                 let (asked, shelf) = who.split_at(3_368);
-                let how = Reciprocal::AUTHORS;
-                evaluate_reranked(&q, &g, asked, shelf, how, rule, ap, &own).expect(gone);
+                let of = QueryGallery::new(&q, &g, asked, shelf);
+                evaluate_reranked(of, Reciprocal::AUTHORS, Ap::Trapezoid, &own).expect(gone);
             })
         }
         "streamed" => {
@@ -88,8 +87,8 @@ pub fn judging(name: &str, rounds: usize) -> Result<Value> {
             let shelf: Vec<Identity> = (0..count).map(who).collect();
             let asked: Vec<Identity> = (0..256).map(|row| Identity { camera: 6, ..who(row) }).collect();
             Box::new(move || {
-                let (metric, rule, ap) = (Metric::Euclidean, Exclude::SameCamera, Ap::Trapezoid);
-                let found = evaluate_streamed(&q, &g, &asked, &shelf, metric, rule, ap, &own).expect(gone);
+                let of = QueryGallery::new(&q, &g, &asked, &shelf);
+                let found = evaluate_streamed(of, Metric::Euclidean, Ap::Trapezoid, &own).expect(gone);
                 assert_eq!(found.rank(1), 1.);
             })
         }

@@ -14,7 +14,7 @@ use rankle::datasets::{self, Split};
 use rankle::distance::Metric;
 use rankle::loader::Loader;
 use rankle::losses::{Margin, embedded, multilabel};
-use rankle::metrics::retrieval::{Answer, Ap, Exclude, Identity, Retrieval, evaluate, rerank};
+use rankle::metrics::retrieval::{Answer, Ap, Identity, QueryGallery, Retrieval, evaluate, rerank};
 use rankle::metrics::verification;
 use rankle::mining::{Negative, Pick};
 use rankle::models::inception::{InceptionResnetV1, Nn2};
@@ -95,7 +95,7 @@ fn retrieval(folder: &Path, more: i64, rounds: usize) -> Result<Value> {
         g = Tensor::cat(&[g, Tensor::randn([more, q.size()[1]], (Kind::Float, Device::Cpu))], 0);
         shelf.extend((0..more).map(|i| Identity { person: 0, camera: i % 6 + 1 }));
     }
-    let run = || evaluate(&q, &g, &who, &shelf, Metric::Euclidean, Exclude::SameCamera, Ap::Step);
+    let run = || evaluate(QueryGallery::new(&q, &g, &who, &shelf), Metric::Euclidean, Ap::Step);
     // The library's first matrix product sets its threads and buffers up.
     let warm = || {
         Tensor::ones([64, 64], (Kind::Float, Device::Cpu)).matmul(&Tensor::ones([64, 64], (Kind::Float, Device::Cpu)))
@@ -377,7 +377,7 @@ fn by_gallery(folder: &Path, n: i64) -> Result<Sized> {
     };
     shelf.truncate(n as usize);
     shelf.extend((0..more.max(0)).map(|i| Identity { person: 0, camera: i % 6 + 1 }));
-    Ok(Box::new(move || drop(evaluate(&q, &gallery, &who, &shelf, Metric::Euclidean, Exclude::SameCamera, Ap::Step))))
+    Ok(Box::new(move || drop(evaluate(QueryGallery::new(&q, &gallery, &who, &shelf), Metric::Euclidean, Ap::Step))))
 }
 
 /// Without a name what there is to measure; else one work at one size, in a process of its own: an allocator keeps what

@@ -7,7 +7,7 @@ use rankle::losses::quadruplet::Dissimilarity;
 use rankle::metrics::all_pairs::{AllPairs, val_over_splits, val_over_splits_shared};
 use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_means, k_means_shared};
 use rankle::metrics::recognition::{nearest, nearest_shared};
-use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal};
+use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, QueryGallery, Reciprocal};
 use rankle::models::Network;
 use rankle::models::layers::Scope;
 use rankle::models::quadruplet::{Backbone, Compares, QuadrupletNet, Regroup, Start};
@@ -54,10 +54,9 @@ pub fn retrieval_in_parts(world: &World) {
                 |seed, rows| if metric == Metric::Cosine { matrix(seed, rows, 3) } else { coarse(seed, rows, 3) };
             let (query, gallery) = (drawn(1, 23).to_kind(kind), drawn(2, 61).to_kind(kind));
             let _ = gallery.get(7).get(1).fill_(f64::NAN);
-            let one = retrieval::evaluate(&query, &gallery, &q, &g, metric, Exclude::SameCamera, Ap::Step);
-            let all =
-                retrieval::evaluate_shared(&query, &gallery, &q, &g, metric, Exclude::SameCamera, Ap::Step, world);
-            let all = all.expect("the others' parts");
+            let of = QueryGallery::new(&query, &gallery, &q, &g);
+            let one = retrieval::evaluate(of, metric, Ap::Step);
+            let all = retrieval::evaluate_shared(of, metric, Ap::Step, world).expect("the others' parts");
             assert_eq!(all.answers, one.answers);
             assert!(one.answers.iter().flatten().count() > 10);
             let counts = |r: &retrieval::Retrieval| (r.skipped, r.non_finite, r.gallery, r.junk, r.distractors);
@@ -75,26 +74,18 @@ pub fn retrieval_in_parts(world: &World) {
         let (x, y) = (matrix(61, queries, 5), matrix(62, gallery, 5));
         let who = |i: usize| who((i * i % 61) as i64 - 1, i as i64 % 3);
         let (q, g): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
-        let (rule, ap) = (Exclude::SameCamera, Ap::Step);
-        let all = retrieval::evaluate_streamed(&x, &y, &q, &g, metric, rule, ap, world).expect("the others' rows");
-        assert_eq!(all.answers, retrieval::evaluate(&x, &y, &q, &g, metric, rule, ap).answers, "{queries} queries");
+        let of = QueryGallery::new(&x, &y, &q, &g);
+        let all = retrieval::evaluate_streamed(of, metric, Ap::Step, world).expect("the others' rows");
+        assert_eq!(all.answers, retrieval::evaluate(of, metric, Ap::Step).answers, "{queries} queries");
     }
     // The queries are the gallery; then fewer items than processes, and none.
     let x = matrix(9, 40, 4);
     let people: Vec<Identity> = (0..40).map(|i| who(i / 4 + 1, 0)).collect();
     for rows in [40, 3, 1, 0] {
         let (x, people) = (x.narrow(0, 0, rows), &people[..rows as usize]);
-        let one = retrieval::evaluate(&x, &x, people, people, Metric::Euclidean, Exclude::Itself, Ap::Trapezoid);
-        let all = retrieval::evaluate_shared(
-            &x,
-            &x,
-            people,
-            people,
-            Metric::Euclidean,
-            Exclude::Itself,
-            Ap::Trapezoid,
-            world,
-        );
+        let (of, metric, ap) = (QueryGallery::among(&x, people), Metric::Euclidean, Ap::Trapezoid);
+        let one = retrieval::evaluate(of, metric, ap);
+        let all = retrieval::evaluate_shared(of, metric, ap, world);
         assert_eq!(all.expect("the others' parts").answers, one.answers);
     }
 }
@@ -118,9 +109,9 @@ pub fn reranked_by_all(world: &World) {
         let (askers, shelf): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
         let Reciprocal { k1, k2, lambda } = Reciprocal::AUTHORS;
         let dist = retrieval::rerank(&q, &g, k1, k2, lambda);
-        let (rule, ap) = (Exclude::SameCamera, Ap::Step);
-        let one = retrieval::evaluate_distances(&dist, &askers, &shelf, rule, ap);
-        let all = retrieval::evaluate_reranked(&q, &g, &askers, &shelf, Reciprocal::AUTHORS, rule, ap, world);
+        let one = retrieval::evaluate_distances(&dist, &askers, &shelf, Exclude::SameCamera, Ap::Step);
+        let of = QueryGallery::new(&q, &g, &askers, &shelf);
+        let all = retrieval::evaluate_reranked(of, Reciprocal::AUTHORS, Ap::Step, world);
         let all = all.expect("the others' rows");
         assert_eq!(all.answers, one.answers, "{queries} queries");
         assert!(queries < 70 || one.answers.iter().flatten().count() > 50);

@@ -6,7 +6,7 @@ use rankle::datasets::drawn::{Faces, Hands, People, Shapes, face, photo};
 use rankle::datasets::labels::LabelSet;
 use rankle::datasets::{Photo, Source};
 use rankle::distance::Metric;
-use rankle::metrics::retrieval::{Ap, Exclude, Identity, evaluate};
+use rankle::metrics::retrieval::{Ap, Identity, QueryGallery, evaluate};
 use rankle::video::{Animation, quantised};
 use tch::{Kind, Tensor};
 
@@ -58,15 +58,8 @@ fn the_set_has_the_layout_of_its_description() {
 fn raw_pixels_are_not_enough() {
     let set = rankle::datasets::drawn::set();
     let (q, g) = (who(&set.query), who(&set.gallery));
-    let scored = evaluate(
-        &pixels(&set.query),
-        &pixels(&set.gallery),
-        &q,
-        &g,
-        Metric::Euclidean,
-        Exclude::SameCamera,
-        Ap::Trapezoid,
-    );
+    let (x, y) = (pixels(&set.query), pixels(&set.gallery));
+    let scored = evaluate(QueryGallery::new(&x, &y, &q, &g), Metric::Euclidean, Ap::Trapezoid);
     assert_eq!(scored.skipped, 0);
     println!("raw pixels: rank-1 {:.3}, mAP {:.3}", scored.rank(1), scored.map());
     assert!(scored.rank(1) < 0.3 && scored.map() < 0.3);

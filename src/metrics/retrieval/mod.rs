@@ -19,8 +19,8 @@ mod rerank;
 
 pub(crate) use distances::Streamed;
 pub use processes::{evaluate_shared, evaluate_streamed};
-pub use protocols::{Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot, single_shot_distances};
-pub(crate) use protocols::{Shots, shots};
+pub(crate) use protocols::Shots;
+pub use protocols::{Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot};
 pub use rerank::{Reciprocal, evaluate_reranked, rerank};
 
 /// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:
@@ -153,31 +153,62 @@ impl fmt::Display for Retrieval {
     }
 }
 
+/// Embeddings of queries and of a gallery, whom they show, and what a query does not see.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryGallery<'a> {
+    query: &'a Tensor,
+    gallery: &'a Tensor,
+    q: &'a [Identity],
+    g: &'a [Identity],
+    exclude: Exclude,
+}
+
+impl<'a> QueryGallery<'a> {
+    /// `query` is `[Q, D]`, `gallery` `[G, D]`, of any float kind and device; `q` and `g` say whom each row shows. No query
+    /// sees its person in its own camera: [`Exclude::SameCamera`].
+    ///
+    /// # Panics
+    /// Where shapes and lengths disagree.
+    pub fn new(query: &'a Tensor, gallery: &'a Tensor, q: &'a [Identity], g: &'a [Identity]) -> QueryGallery<'a> {
+        let [a, b] = rows_of_one_width(query, gallery);
+        assert_eq!(a, q.len() as i64, "one identity a query embedding");
+        assert_eq!(b, g.len() as i64, "one identity a gallery embedding");
+        QueryGallery { query, gallery, q, g, exclude: Exclude::SameCamera }
+    }
+
+    /// Each row of `x` `[N, D]` asks for all others: [`Exclude::Itself`].
+    ///
+    /// # Panics
+    /// Where `who` does not say of each row whom it shows.
+    pub fn among(x: &'a Tensor, who: &'a [Identity]) -> QueryGallery<'a> {
+        QueryGallery { exclude: Exclude::Itself, ..QueryGallery::new(x, x, who, who) }
+    }
+
+    fn shelf(&self) -> Gallery<'a> {
+        Gallery::new(self.q, self.g, self.exclude)
+    }
+
+    /// The gallery and its distances to the queries, without the junk's.
+    fn distances(&self, metric: Metric) -> (Gallery<'a>, Distances) {
+        let shelf = self.shelf();
+        let distances = Distances::new(self.query, &shelf.select(self.gallery, 0), metric);
+        (shelf, distances)
+    }
+}
+
 /// Ranks the gallery for each query and scores the ranking.
 ///
-/// `query` is `[Q, D]`, `gallery` `[G, D]`, of any float kind and device; `q` and `g` say whom each row shows. Distances
-/// are computed in f32 (f64 for f64 input), a block of queries at a time; equal distances rank by gallery index.
+/// Distances are computed in f32 (f64 for f64 input), a block of queries at a time; equal distances rank by gallery index.
 /// Embeddings that are not finite do no harm to other rows: their distances sort last and are counted in
 /// `Retrieval::non_finite`. `Retrieval` always holds both average precisions; `ap` says which one `map()` gives.
-///
-/// # Panics
-/// Where shapes and lengths disagree, or with `Exclude::Itself` when Q and G differ.
-pub fn evaluate(
-    query: &Tensor,
-    gallery: &Tensor,
-    q: &[Identity],
-    g: &[Identity],
-    metric: Metric,
-    exclude: Exclude,
-    ap: Ap,
-) -> Retrieval {
-    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, exclude);
-    let (n, width) = (q.len(), shelf.index.len());
+pub fn evaluate(of: QueryGallery<'_>, metric: Metric, ap: Ap) -> Retrieval {
+    let (shelf, distances) = of.distances(metric);
+    let (n, width) = (of.q.len(), shelf.index.len());
     let found = match distances.kind() {
-        Kind::Double => for_distances(n, width, &distances, |i, row: &mut [f64]| shelf.judge(i, q[i], exclude, row)),
-        _ => for_distances(n, width, &distances, |i, row: &mut [f32]| shelf.judge(i, q[i], exclude, row)),
+        Kind::Double => for_distances(n, width, &distances, |i, row: &mut [f64]| shelf.judge(i, row)),
+        _ => for_distances(n, width, &distances, |i, row: &mut [f32]| shelf.judge(i, row)),
     };
-    shelf.sum(found, exclude, ap)
+    shelf.sum(found, ap)
 }
 
 /// `evaluate` on distances that are at hand, `[Q, G]`; any device, any float kind. Those of [`rerank`] need not be at hand:
@@ -195,18 +226,29 @@ pub(crate) fn judged(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exc
     let (n, width) = (q.len(), shelf.index.len());
     let rows = |from, n| shelf.rows(dist, from, n);
     match wide(&[dist]) {
-        Kind::Double => for_rows(n, width, rows, |i, row: &mut [f64]| shelf.judge(i, q[i], exclude, row)),
-        _ => for_rows(n, width, rows, |i, row: &mut [f32]| shelf.judge(i, q[i], exclude, row)),
+        Kind::Double => for_rows(n, width, rows, |i, row: &mut [f64]| shelf.judge(i, row)),
+        _ => for_rows(n, width, rows, |i, row: &mut [f32]| shelf.judge(i, row)),
     }
 }
 
 /// What was found of all queries, as [`evaluate_distances`] gives it.
 pub(crate) fn summed(found: Vec<Found>, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
-    Gallery::new(q, g, exclude).sum(found, exclude, ap)
+    Gallery::new(q, g, exclude).sum(found, ap)
 }
 
-/// The gallery less its junk, with the places of each person. Places count without the junk, in the order of the gallery.
-struct Gallery {
+/// How many rows each has.
+fn rows_of_one_width(query: &Tensor, gallery: &Tensor) -> [i64; 2] {
+    let (a, b) = (query.size(), gallery.size());
+    assert!(a.len() == 2 && b.len() == 2 && a[1] == b[1], "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}");
+    [a[0], b[0]]
+}
+
+/// The gallery less its junk, with the places of each person, and who asks. Places count without the junk, in the order of
+/// the gallery.
+struct Gallery<'a> {
+    /// The queries.
+    q: &'a [Identity],
+    exclude: Exclude,
     /// Gallery index of each place.
     index: Vec<usize>,
     /// Identity at each place.
@@ -215,39 +257,14 @@ struct Gallery {
     whole: usize,
 }
 
-impl Gallery {
-    /// The gallery of embeddings, and their distances to the queries, without the junk's.
-    fn of_embeddings(
-        query: &Tensor,
-        gallery: &Tensor,
-        q: &[Identity],
-        g: &[Identity],
-        metric: Metric,
-        exclude: Exclude,
-    ) -> (Gallery, Distances) {
-        Gallery::check(query, gallery, q, g);
-        let shelf = Gallery::new(q, g, exclude);
-        let distances = Distances::new(query, &shelf.select(gallery, 0), metric);
-        (shelf, distances)
-    }
-
-    fn check(query: &Tensor, gallery: &Tensor, q: &[Identity], g: &[Identity]) {
-        let (a, b) = (query.size(), gallery.size());
-        assert!(
-            a.len() == 2 && b.len() == 2 && a[1] == b[1],
-            "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}"
-        );
-        assert_eq!(a[0], q.len() as i64, "one identity a query embedding");
-        assert_eq!(b[0], g.len() as i64, "one identity a gallery embedding");
-    }
-
+impl<'a> Gallery<'a> {
     /// The gallery of ready distances `[Q, G]`.
-    fn of_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) -> Gallery {
+    fn of_distances(dist: &Tensor, q: &'a [Identity], g: &[Identity], exclude: Exclude) -> Gallery<'a> {
         assert_eq!(dist.size(), [q.len() as i64, g.len() as i64], "distances must be [queries, gallery]");
         Gallery::new(q, g, exclude)
     }
 
-    fn new(q: &[Identity], g: &[Identity], exclude: Exclude) -> Gallery {
+    fn new(q: &'a [Identity], g: &[Identity], exclude: Exclude) -> Gallery<'a> {
         assert!(
             exclude != Exclude::Itself || q.len() == g.len(),
             "Exclude::Itself needs the queries to be the gallery"
@@ -258,7 +275,7 @@ impl Gallery {
         for (place, who) in identity.iter().enumerate().filter(|(_, who)| who.person > 0) {
             person.entry(who.person).or_default().push(place);
         }
-        Gallery { index, identity, person, whole: g.len() }
+        Gallery { q, exclude, index, identity, person, whole: g.len() }
     }
 
     /// The rows or columns of `t` that are not junk.
@@ -277,7 +294,7 @@ impl Gallery {
     }
 
     /// A row of the whole gallery less the junk's columns, where it lies.
-    fn less_junk<'a, T: Copy>(&self, row: &'a mut [T]) -> &'a mut [T] {
+    fn less_junk<'r, T: Copy>(&self, row: &'r mut [T]) -> &'r mut [T] {
         for (place, &index) in self.index.iter().enumerate() {
             row[place] = row[index];
         }
@@ -285,20 +302,20 @@ impl Gallery {
     }
 
     /// What was found of query `i` by its `row` of distances.
-    fn judge<T: Real>(&self, i: usize, who: Identity, exclude: Exclude, row: &mut [T]) -> Found {
+    fn judge<T: Real>(&self, i: usize, row: &mut [T]) -> Found {
         let non_finite = clean(row);
-        let (matches, dropped) = self.sides(i, who, exclude);
+        let (matches, dropped) = self.sides(i);
         (answer(row, &matches, &dropped), non_finite)
     }
 
     /// What all queries come to.
-    fn sum(&self, found: Vec<Found>, exclude: Exclude, ap: Ap) -> Retrieval {
+    fn sum(&self, found: Vec<Found>, ap: Ap) -> Retrieval {
         let non_finite = found.iter().map(|(_, n)| n).sum();
-        self.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, exclude, ap)
+        self.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, ap)
     }
 
     /// What these answers come to.
-    fn retrieval(&self, answers: Vec<Option<Answer>>, non_finite: usize, exclude: Exclude, ap: Ap) -> Retrieval {
+    fn retrieval(&self, answers: Vec<Option<Answer>>, non_finite: usize, ap: Ap) -> Retrieval {
         Retrieval {
             skipped: answers.iter().filter(|a| a.is_none()).count(),
             answers,
@@ -306,15 +323,16 @@ impl Gallery {
             gallery: self.whole,
             junk: self.whole - self.index.len(),
             distractors: self.identity.iter().filter(|who| who.person == 0).count(),
-            exclude,
+            exclude: self.exclude,
             ap,
         }
     }
 
     /// Places of the matches of query `i` and of what it does not see.
-    fn sides(&self, i: usize, who: Identity, exclude: Exclude) -> (Vec<usize>, Vec<usize>) {
+    fn sides(&self, i: usize) -> (Vec<usize>, Vec<usize>) {
+        let who = self.q[i];
         let same = self.person.get(&who.person).map_or(&[][..], Vec::as_slice);
-        match exclude {
+        match self.exclude {
             Exclude::SameCamera => same.iter().partition(|&&p| self.identity[p].camera != who.camera),
             Exclude::Itself => {
                 let matches = same.iter().copied().filter(|&p| self.index[p] != i).collect();

@@ -7,10 +7,10 @@
 //! distances.
 
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use super::distances::{Distances, Streamed, height};
-use super::{Answer, Ap, Exclude, Found, Gallery, Identity, Retrieval, clean, gaps, sorted};
+use super::{Answer, Ap, Found, Gallery, QueryGallery, Retrieval, clean, gaps, sorted};
 use crate::distance::Metric;
 use crate::metrics::shared::{Dealt, Others};
 use crate::real::{Real, in_place};
@@ -20,24 +20,16 @@ use crate::real::{Real, in_place};
 ///
 /// # Errors
 /// Where another process is gone.
-///
-/// # Panics
-/// As for [`super::evaluate`].
-#[allow(clippy::too_many_arguments)] // `evaluate`'s, and with whom
 pub fn evaluate_shared<O: Others>(
-    query: &Tensor,
-    gallery: &Tensor,
-    q: &[Identity],
-    g: &[Identity],
+    of: QueryGallery<'_>,
     metric: Metric,
-    exclude: Exclude,
     ap: Ap,
     others: &O,
 ) -> Result<Retrieval, O::Error> {
-    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, exclude);
+    let (shelf, distances) = of.distances(metric);
     match distances.kind() {
-        Kind::Double => parts::<f64, O>(&distances, q, &shelf, exclude, ap, others),
-        _ => parts::<f32, O>(&distances, q, &shelf, exclude, ap, others),
+        Kind::Double => parts::<f64, O>(&distances, &shelf, ap, others),
+        _ => parts::<f32, O>(&distances, &shelf, ap, others),
     }
 }
 
@@ -47,48 +39,37 @@ pub fn evaluate_shared<O: Others>(
 ///
 /// # Errors
 /// Where another process is gone.
-///
-/// # Panics
-/// As for [`super::evaluate`].
-#[allow(clippy::too_many_arguments)] // `evaluate`'s, and with whom
 pub fn evaluate_streamed<O: Others>(
-    query: &Tensor,
-    gallery: &Tensor,
-    q: &[Identity],
-    g: &[Identity],
+    of: QueryGallery<'_>,
     metric: Metric,
-    exclude: Exclude,
     ap: Ap,
     others: &O,
 ) -> Result<Retrieval, O::Error> {
-    Gallery::check(query, gallery, q, g);
-    let shelf = Gallery::new(q, g, exclude);
-    let streamed = Streamed::new(query, gallery, &shelf.index, metric);
+    let shelf = of.shelf();
+    let streamed = Streamed::new(of.query, of.gallery, &shelf.index, metric);
     let found = match streamed.kind() {
-        Kind::Double => own_queries::<f64, O>(&streamed, q, &shelf, exclude, others)?,
-        _ => own_queries::<f32, O>(&streamed, q, &shelf, exclude, others)?,
+        Kind::Double => own_queries::<f64, O>(&streamed, &shelf, others)?,
+        _ => own_queries::<f32, O>(&streamed, &shelf, others)?,
     };
-    Ok(shelf.sum(found, exclude, ap))
+    Ok(shelf.sum(found, ap))
 }
 
 fn own_queries<T: Real, O: Others>(
     streamed: &Streamed<'_>,
-    q: &[Identity],
-    shelf: &Gallery,
-    exclude: Exclude,
+    shelf: &Gallery<'_>,
     others: &O,
 ) -> Result<Vec<Found>, O::Error> {
-    let dealt = Dealt::new(q.len(), streamed.block(), others);
+    let dealt = Dealt::new(shelf.q.len(), streamed.block(), others);
     let mut found = Vec::with_capacity(dealt.own().len());
     for block in dealt.passes_of(streamed.height()) {
         let mut rows = streamed.rows(block.start, block.len());
         let width = shelf.index.len();
         if width == 0 {
-            found.extend(block.map(|i| shelf.judge::<T>(i, q[i], exclude, &mut [])));
+            found.extend(block.map(|i| shelf.judge::<T>(i, &mut [])));
             continue;
         }
         let rows = in_place::<T>(&mut rows).par_chunks_mut(width).enumerate();
-        found.par_extend(rows.map(|(i, row)| shelf.judge(block.start + i, q[block.start + i], exclude, row)));
+        found.par_extend(rows.map(|(i, row)| shelf.judge(block.start + i, row)));
     }
     dealt.gather(found, others)
 }
@@ -102,9 +83,7 @@ struct InPart<T> {
 
 fn parts<T: Real, O: Others>(
     distances: &Distances,
-    q: &[Identity],
-    shelf: &Gallery,
-    exclude: Exclude,
+    shelf: &Gallery<'_>,
     ap: Ap,
     others: &O,
 ) -> Result<Retrieval, O::Error> {
@@ -114,11 +93,12 @@ fn parts<T: Real, O: Others>(
     let own = distances.columns(part.start, part.len());
     // The same blocks everywhere, though some have an item more.
     let height = height(places.div_ceil(size));
+    let queries = shelf.q.len();
     // Counts of all queries one after another, then how many distances were not finite.
     let (mut counts, mut non_finite) = (Vec::new(), 0);
-    let mut lengths = Vec::with_capacity(q.len());
-    for from in (0..q.len()).step_by(height) {
-        let rows = height.min(q.len() - from);
+    let mut lengths = Vec::with_capacity(queries);
+    for from in (0..queries).step_by(height) {
+        let rows = height.min(queries - from);
         let mut block = own.rows(from, rows).contiguous();
         let cells: &mut [T] = if part.is_empty() { &mut [] } else { in_place(&mut block) };
         let row = |i: usize| i * part.len()..(i + 1) * part.len();
@@ -126,7 +106,7 @@ fn parts<T: Real, O: Others>(
             .map(|i| {
                 let row = &mut cells[row(i)];
                 let non_finite = clean(row);
-                let (mut matches, mut dropped) = shelf.sides(from + i, q[from + i], exclude);
+                let (mut matches, mut dropped) = shelf.sides(from + i);
                 matches.retain(|place| part.contains(place));
                 dropped.retain(|place| part.contains(place));
                 let hits = matches.into_iter().map(|place| (row[place - part.start], place)).collect();
@@ -155,7 +135,7 @@ fn parts<T: Real, O: Others>(
         Answer::of(&gaps)
     });
     let answers = answers.collect();
-    Ok(shelf.retrieval(answers, sums[counts.len() - 1] as usize, exclude, ap))
+    Ok(shelf.retrieval(answers, sums[counts.len() - 1] as usize, ap))
 }
 
 /// The matches of each query in the whole gallery, from those in the parts.

@@ -7,7 +7,7 @@ use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::distances::{Streamed, for_rows};
-use super::{Exclude, Gallery, Identity, clean};
+use super::{Exclude, Gallery, Identity, QueryGallery, clean};
 use crate::distance::Metric;
 use crate::metrics::mean_and_spread;
 use crate::metrics::shared::Others;
@@ -27,20 +27,11 @@ pub struct Hit {
 
 /// The first `k` answers to each query, nearest first, after junk and what the query does not see were dropped (fewer
 /// where the gallery is smaller). Meant for pictures of a few queries, on the CPU, of a gallery that memory
-/// need not hold; arguments and panics as for [`super::evaluate`].
-pub fn ranking(
-    query: &Tensor,
-    gallery: &Tensor,
-    q: &[Identity],
-    g: &[Identity],
-    metric: Metric,
-    exclude: Exclude,
-    k: usize,
-) -> Vec<Vec<Hit>> {
-    Gallery::check(query, gallery, q, g);
-    let shelf = Gallery::new(q, g, exclude);
-    let distances = Streamed::new(query, gallery, &shelf.index, metric);
-    first(|from, n| distances.rows(from, n), q, &shelf, metric, exclude, k)
+/// need not hold.
+pub fn ranking(of: QueryGallery<'_>, metric: Metric, k: usize) -> Vec<Vec<Hit>> {
+    let shelf = of.shelf();
+    let distances = Streamed::new(of.query, of.gallery, &shelf.index, metric);
+    first(|from, n| distances.rows(from, n), &shelf, metric, k)
 }
 
 /// [`ranking`] on distances that are at hand, `[Q, G]`, any device, any float kind.
@@ -50,7 +41,7 @@ pub fn ranking(
 pub fn ranking_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude, k: usize) -> Vec<Vec<Hit>> {
     let shelf = Gallery::of_distances(dist, q, g, exclude);
     // Distances as they are: no metric has squared them.
-    first(|from, n| shelf.rows(dist, from, n), q, &shelf, Metric::SquaredEuclidean, exclude, k)
+    first(|from, n| shelf.rows(dist, from, n), &shelf, Metric::SquaredEuclidean, k)
 }
 
 /// Rows widened, which changes neither a distance nor an order: what is scored here needs no speed.
@@ -58,17 +49,10 @@ fn in_f64(rows: impl Fn(usize, usize) -> Tensor) -> impl Fn(usize, usize) -> Ten
     move |from, n| rows(from, n).to_kind(Kind::Double)
 }
 
-fn first(
-    rows: impl Fn(usize, usize) -> Tensor,
-    q: &[Identity],
-    shelf: &Gallery,
-    metric: Metric,
-    exclude: Exclude,
-    k: usize,
-) -> Vec<Vec<Hit>> {
-    for_rows(q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
+fn first(rows: impl Fn(usize, usize) -> Tensor, shelf: &Gallery<'_>, metric: Metric, k: usize) -> Vec<Vec<Hit>> {
+    for_rows(shelf.q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
         clean(row);
-        let (matches, dropped) = shelf.sides(i, q[i], exclude);
+        let (matches, dropped) = shelf.sides(i);
         let mut seen: Vec<usize> = (0..row.len()).filter(|p| !dropped.contains(p)).collect();
         let order =
             |a: &usize, b: &usize| (row[*a], a).partial_cmp(&(row[*b], b)).expect("distances were made comparable");
@@ -110,36 +94,17 @@ impl SingleShot {
     }
 }
 
-/// CUHK03's old protocol: CMC with a gallery of one image a person, drawn anew for each query and repeat.
+/// CUHK03's old protocol on distances `[Q, G]`, e.g. those of a learned metric, of any device and float kind: CMC with a
+/// gallery of one image a person, drawn anew for each query and repeat.
 ///
 /// For each query the gallery images of other cameras are taken, one drawn at random for each person (junk is dropped,
 /// distractors all stay), and the rank of the query's person among them counted. Draws come from
-/// `seed::at(seed, repeat, query index)`. Other arguments and panics as for [`super::evaluate`].
-pub fn single_shot(
-    query: &Tensor,
-    gallery: &Tensor,
-    q: &[Identity],
-    g: &[Identity],
-    metric: Metric,
-    repeats: usize,
-    seed: u64,
-) -> SingleShot {
-    let (shelf, distances) = Gallery::of_embeddings(query, gallery, q, g, metric, Exclude::SameCamera);
-    Shots::of(|from, n| distances.rows(from, n), 0, q, &shelf, repeats, seed).scored()
-}
-
-/// [`single_shot`] on distances that are at hand, `[Q, G]`, e.g. those of a learned metric; any device, any float kind.
+/// `seed::at(seed, repeat, query index)`.
 ///
 /// # Panics
 /// As [`super::evaluate_distances`].
-pub fn single_shot_distances(dist: &Tensor, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> SingleShot {
-    shots(dist, 0, q, g, repeats, seed).scored()
-}
-
-/// What [`single_shot_distances`] counts of some queries, the first of which is number `first` of all.
-pub(crate) fn shots(dist: &Tensor, first: usize, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> Shots {
-    let shelf = Gallery::of_distances(dist, q, g, Exclude::SameCamera);
-    Shots::of(|from, n| shelf.rows(dist, from, n), first, q, &shelf, repeats, seed)
+pub fn single_shot(dist: &Tensor, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> SingleShot {
+    Shots::of(dist, 0, q, g, repeats, seed).scored()
 }
 
 /// What single shot counts: whole numbers, which add up over queries and processes.
@@ -156,14 +121,9 @@ pub(crate) struct Shots {
 }
 
 impl Shots {
-    fn of(
-        rows: impl Fn(usize, usize) -> Tensor,
-        first: usize,
-        q: &[Identity],
-        shelf: &Gallery,
-        repeats: usize,
-        seed: u64,
-    ) -> Shots {
+    /// What [`single_shot`] counts of some queries, the first of which is number `first` of all.
+    pub fn of(dist: &Tensor, first: usize, q: &[Identity], g: &[Identity], repeats: usize, seed: u64) -> Shots {
+        let shelf = Gallery::of_distances(dist, q, g, Exclude::SameCamera);
         // Ordered by person, so that the draws do not depend on a hash.
         let mut people: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
         let mut distractors = Vec::new();
@@ -173,7 +133,8 @@ impl Shots {
                 person => people.entry(person).or_default().push(place),
             }
         }
-        let found = for_rows(q.len(), shelf.index.len(), in_f64(rows), |i, row: &mut [f64]| {
+        let rows = in_f64(|from, n| shelf.rows(dist, from, n));
+        let found = for_rows(q.len(), shelf.index.len(), rows, |i, row: &mut [f64]| {
             let non_finite = clean(row);
             let elsewhere = |p: &usize| shelf.identity[*p].camera != q[i].camera;
             let rest: Vec<usize> = distractors.iter().copied().filter(elsewhere).collect();

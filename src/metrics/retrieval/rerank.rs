@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::distances::{Distances, for_blocks, for_distances, for_rows, height};
-use super::{Answer, Ap, Exclude, Found, Gallery, Identity, Retrieval};
+use super::{Answer, Ap, Found, Gallery, QueryGallery, Retrieval, rows_of_one_width};
 use crate::distance::Metric;
 use crate::metrics::shared::{Alone, Dealt, Others, Row};
 use crate::real::{Real, in_place, numbers, wide};
@@ -60,32 +60,24 @@ pub fn rerank(query: &Tensor, gallery: &Tensor, k1: usize, k2: usize, lambda: f6
 /// Where another process is gone.
 ///
 /// # Panics
-/// As for [`super::evaluate`] and [`rerank`].
-#[allow(clippy::too_many_arguments)] // `evaluate`'s, how, and with whom
+/// As [`rerank`].
 pub fn evaluate_reranked<O: Others>(
-    query: &Tensor,
-    gallery: &Tensor,
-    q: &[Identity],
-    g: &[Identity],
+    of: QueryGallery<'_>,
     how: Reciprocal,
-    exclude: Exclude,
     ap: Ap,
     others: &O,
 ) -> Result<Retrieval, O::Error> {
-    Gallery::check(query, gallery, q, g);
-    let x = joint(query, gallery);
-    let shelf = Gallery::new(q, g, exclude);
+    let (x, shelf) = (joint(of.query, of.gallery), of.shelf());
     let found = match x.kind() {
-        Kind::Double => judged::<f64, O>(x, q, &shelf, how, exclude, others)?,
-        _ => judged::<f32, O>(x, q, &shelf, how, exclude, others)?,
+        Kind::Double => judged::<f64, O>(x, &shelf, how, others)?,
+        _ => judged::<f32, O>(x, &shelf, how, others)?,
     };
-    Ok(shelf.sum(found, exclude, ap))
+    Ok(shelf.sum(found, ap))
 }
 
 /// Queries, then gallery.
 fn joint(query: &Tensor, gallery: &Tensor) -> Tensor {
-    let (a, b) = (query.size(), gallery.size());
-    assert!(a.len() == 2 && b.len() == 2 && a[1] == b[1], "embeddings must be [Q, D] and [G, D], not {a:?} and {b:?}");
+    rows_of_one_width(query, gallery);
     let kind = wide(&[query, gallery]);
     Tensor::cat(&[query.detach().to_kind(kind), gallery.detach().to_device(query.device()).to_kind(kind)], 0)
 }
@@ -109,13 +101,11 @@ fn whole<T: Real>(x: Tensor, queries: usize, how: Reciprocal) -> Tensor {
 
 fn judged<T: Real, O: Others>(
     x: Tensor,
-    q: &[Identity],
-    shelf: &Gallery,
+    shelf: &Gallery<'_>,
     how: Reciprocal,
-    exclude: Exclude,
     others: &O,
 ) -> Result<Vec<Found>, O::Error> {
-    let reranked = Reranked::new::<T, O>(x, q.len(), how, others)?;
+    let reranked = Reranked::new::<T, O>(x, shelf.q.len(), how, others)?;
     let own = reranked.asked.own();
     let found = for_rows(
         own.len(),
@@ -123,8 +113,7 @@ fn judged<T: Real, O: Others>(
         |from, n| reranked.distances.rows(from, n),
         |i, row: &mut [T]| {
             reranked.rerank(i, row);
-            let i = own.start + i;
-            shelf.judge(i, q[i], exclude, shelf.less_junk(row))
+            shelf.judge(own.start + i, shelf.less_junk(row))
         },
     );
     reranked.asked.gather(found, others)

@@ -148,7 +148,7 @@ impl<'a> Compared<'a> {
                 Draws::Random(_) => dist.shallow_clone(),
                 Draws::First => dist.index_select(1, &columns.to_device(dist.device())),
             };
-            shots.add(retrieval::shots(&single, pass.start, own, &first, repeats, drawn));
+            shots.add(Shots::of(&single, pass.start, own, &first, repeats, drawn));
             for ((row, i), found) in pass.enumerate().zip(retrieval::judged(&dist, own, &g, rule)) {
                 let dist = dist.narrow(0, row as i64, 1);
                 let distances = |of: Vec<usize>| of.iter().map(|&j| dist.double_value(&[0, j as i64])).collect();

@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::sections::retrieval_sections;
 use crate::datasets::{Photo, ReidSet};
 use crate::distance::Metric;
-use crate::metrics::retrieval::{self, Ap, Exclude, Identity, Reciprocal, Retrieval};
+use crate::metrics::retrieval::{self, Ap, Identity, QueryGallery, Reciprocal, Retrieval};
 use crate::models::Network;
 use crate::run::Run;
 use crate::say::{count, note};
@@ -81,18 +81,18 @@ pub fn retrieval(
             }
             found.scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
         };
-        let (rule, ap, world) = (Exclude::SameCamera, Ap::Trapezoid, run.world());
+        let of = QueryGallery::new(query, gallery, q, g);
+        let (ap, world) = (Ap::Trapezoid, run.world());
         let scored = match (embedding.holds(g.len().max(q.len()), network), world.is_alone()) {
-            (true, true) => retrieval::evaluate(query, gallery, q, g, metric, rule, ap),
-            (true, false) => retrieval::evaluate_shared(query, gallery, q, g, metric, rule, ap, world)?,
-            (false, _) => retrieval::evaluate_streamed(query, gallery, q, g, metric, rule, ap, world)?,
+            (true, true) => retrieval::evaluate(of, metric, ap),
+            (true, false) => retrieval::evaluate_shared(of, metric, ap, world)?,
+            (false, _) => retrieval::evaluate_streamed(of, metric, ap, world)?,
         };
         let none = "no query has a match in the gallery under the Market-1501 rule: give other --data";
         ensure!(scored.skipped < q.len(), none);
         add(name.into(), &scored);
         if rerank {
-            let how = Reciprocal::AUTHORS;
-            let scored = retrieval::evaluate_reranked(query, gallery, q, g, how, rule, ap, world)?;
+            let scored = retrieval::evaluate_reranked(of, Reciprocal::AUTHORS, ap, world)?;
             add(format!("{name} re-ranked"), &scored);
         }
         Ok(scored)

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use super::scoring::Embedded;
 use crate::datasets::ReidSet;
 use crate::distance::Metric;
-use crate::metrics::retrieval::{self, Exclude, Hit, Identity, Retrieval};
+use crate::metrics::retrieval::{self, Hit, Identity, QueryGallery, Retrieval};
 use crate::real::numbers;
 use crate::report::{Frame, GalleryRow, Report, Series, Tile};
 use crate::seed;
@@ -42,7 +42,8 @@ pub(super) fn retrieval_sections(
     let picks = answered(q.len());
     let who: Vec<Identity> = picks.iter().map(|&i| q[i]).collect();
     let query = rows(&embedded.query, &mut picks.into_iter());
-    let answers = retrieval::ranking(&query, &embedded.gallery, &who, g, metric, Exclude::SameCamera, 10);
+    let of = QueryGallery::new(&query, &embedded.gallery, &who, g);
+    let answers = retrieval::ranking(of, metric, 10);
     let paired = pairs.map(distances);
     sections(report, Shown { set, q, query_photo, gallery_photo, paired, answers }, scored)
 }
