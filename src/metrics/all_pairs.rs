@@ -129,14 +129,11 @@ impl AllPairs {
 
 /// VAL at `far` on all pairs of each of `splits` parts of the set with different people (FaceNet's hold-out has five):
 /// mean and its [`standard_error`]. People are dealt to the parts in order of their numbers. None where a part
-/// would have no same or no different pairs.
-pub fn val_over_splits(x: &Tensor, people: &[i64], splits: usize, far: f64) -> Option<(f64, f64)> {
-    let Ok(found) = val_over_splits_shared(x, people, splits, far, &Alone);
-    found
-}
-
-/// [`val_over_splits`] with the pairs of each part counted by all of `others`.
-pub fn val_over_splits_shared<O: Others>(
+/// would have no same or no different pairs, which all of `others` count.
+///
+/// # Errors
+/// Where another process is gone.
+pub fn val_over_splits<O: Others>(
     x: &Tensor,
     people: &[i64],
     splits: usize,

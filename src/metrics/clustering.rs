@@ -223,29 +223,15 @@ fn numbered<K: Eq + Hash>(of: impl Iterator<Item = K>) -> Vec<usize> {
 
 /// k-means clusters of the rows of `x` `[n, D]` (any float kind): k-means++ (Arthur and Vassilvitskii 2007) drawn by
 /// `seed`, then Lloyd's steps until no row moves, at most `steps`. A cluster number for each row, numbered in order of
-/// first members; a cluster that loses all its rows keeps its centre. O(n + k) memory beside the rows.
-///
-/// # Panics
-/// When `k` is not in 1..=n.
-pub fn k_means(x: &Tensor, k: usize, seed: u64, steps: usize) -> Vec<usize> {
-    let Ok(of) = k_means_shared(x, k, seed, steps, &Alone);
-    of
-}
-
-/// [`k_means`] where each of `others`, all of whom have `x`, computes distances of a part of the rows.
+/// first members; a cluster that loses all its rows keeps its centre. O(n + k) memory beside the rows. Each of `others`, all
+/// of whom have `x`, computes distances of a part of the rows.
 ///
 /// # Errors
 /// Where another process is gone.
 ///
 /// # Panics
 /// When `k` is not in 1..=n.
-pub fn k_means_shared<O: Others>(
-    x: &Tensor,
-    k: usize,
-    seed: u64,
-    steps: usize,
-    others: &O,
-) -> Result<Vec<usize>, O::Error> {
+pub fn k_means<O: Others>(x: &Tensor, k: usize, seed: u64, steps: usize, others: &O) -> Result<Vec<usize>, O::Error> {
     let x = x.detach().to_device(Device::Cpu).to_kind(Kind::Double);
     let n = x.size()[0] as usize;
     assert!((1..=n).contains(&k), "cannot make {k} clusters of {n} points");

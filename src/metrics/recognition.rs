@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom;
 use tch::{Kind, Tensor};
 
-use super::shared::{Alone, Dealt, Others};
+use super::shared::{Dealt, Others};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;
 
@@ -15,20 +15,14 @@ const CELLS: usize = 1 << 23;
 
 /// The person of each probe by a vote of its `k` nearest gallery rows: the most frequent person, and of equally
 /// frequent ones the one with the nearest row. `gallery` `[G, D]` with persons `people` (G of them), `probe` `[P, D]`;
-/// any float kind.
+/// any float kind. Each of `others`, all of whom have all rows, answers a part of the probes.
+///
+/// # Errors
+/// Where another process is gone.
 ///
 /// # Panics
 /// When the lengths differ, or `k` is not in 1..=G.
-pub fn nearest(gallery: &Tensor, people: &[i64], probe: &Tensor, k: usize, metric: Metric) -> Vec<i64> {
-    let Ok(answers) = nearest_shared(gallery, people, probe, k, metric, &Alone);
-    answers
-}
-
-/// [`nearest`] where each of `others`, all of whom have all rows, answers a part of the probes.
-///
-/// # Panics
-/// As [`nearest`].
-pub fn nearest_shared<O: Others>(
+pub fn nearest<O: Others>(
     gallery: &Tensor,
     people: &[i64],
     probe: &Tensor,

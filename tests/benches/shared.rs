@@ -101,13 +101,13 @@ pub fn judging(name: &str, rounds: usize) -> Result<Value> {
             let gallery = x.narrow(0, 0, 10_000);
             Box::new(move || {
                 let metric = Metric::SquaredEuclidean;
-                recognition::nearest_shared(&gallery, &people[..10_000], &x, 5, metric, &own).expect(gone);
+                recognition::nearest(&gallery, &people[..10_000], &x, 5, metric, &own).expect(gone);
             })
         }
         "k-means" => {
             let (x, people) = faces(9_000);
             let k = people[people.len() - 1] as usize + 1;
-            Box::new(move || drop(clustering::k_means_shared(&x, k, 1, 5, &own).expect(gone)))
+            Box::new(move || drop(clustering::k_means(&x, k, 1, 5, &own).expect(gone)))
         }
         "linkage" => {
             let x = faces(4_200).0.repeat([1, 32]);

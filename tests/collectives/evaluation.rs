@@ -4,9 +4,10 @@ use rankle::collectives::World;
 use rankle::datasets::drawn::People;
 use rankle::distance::Metric;
 use rankle::losses::quadruplet::Dissimilarity;
-use rankle::metrics::all_pairs::{AllPairs, val_over_splits, val_over_splits_shared};
-use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_means, k_means_shared};
-use rankle::metrics::recognition::{nearest, nearest_shared};
+use rankle::metrics::Alone;
+use rankle::metrics::all_pairs::{AllPairs, val_over_splits};
+use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_means};
+use rankle::metrics::recognition::nearest;
 use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, QueryGallery, Reciprocal};
 use rankle::models::Network;
 use rankle::models::layers::Scope;
@@ -184,12 +185,12 @@ pub fn faces_judged_by_all(world: &World) {
     let x = rankle::distance::normalize(&(centres + matrix(52, 2500, 6) * 0.2)).to_kind(Kind::Float);
     let counts = |of: &AllPairs| (of.pairs(), of.roc());
     assert_eq!(counts(&AllPairs::shared(&x, &people, world).expect(gone)), counts(&AllPairs::new(&x, &people)));
-    let one = val_over_splits(&x, &people, 5, 1e-3);
+    let Ok(one) = val_over_splits(&x, &people, 5, 1e-3, &Alone);
     assert!(one.is_some());
-    assert_eq!(val_over_splits_shared(&x, &people, 5, 1e-3, world).expect(gone), one);
+    assert_eq!(val_over_splits(&x, &people, 5, 1e-3, world).expect(gone), one);
     let (gallery, metric) = (x.narrow(0, 0, 1200), Metric::SquaredEuclidean);
-    let known = nearest(&gallery, &people[..1200], &x, 3, metric);
-    assert_eq!(nearest_shared(&gallery, &people[..1200], &x, 3, metric, world).expect(gone), known);
+    let Ok(known) = nearest(&gallery, &people[..1200], &x, 3, metric, &Alone);
+    assert_eq!(nearest(&gallery, &people[..1200], &x, 3, metric, world).expect(gone), known);
     for rows in [1100, 2, 0] {
         let x = x.narrow(0, 0, rows);
         let of = average_linkage(&x, 0.02, || ());
@@ -200,6 +201,7 @@ pub fn faces_judged_by_all(world: &World) {
         }
     }
     for (x, k) in [(&x, 40), (&x.narrow(0, 0, 3), 3)] {
-        assert_eq!(k_means_shared(x, k, 7, 5, world).expect(gone), k_means(x, k, 7, 5));
+        let Ok(of) = k_means(x, k, 7, 5, &Alone);
+        assert_eq!(k_means(x, k, 7, 5, world).expect(gone), of);
     }
 }

@@ -1,5 +1,6 @@
 //! VAL and AUC over all pairs.
 
+use rankle::metrics::Alone;
 use rankle::metrics::all_pairs::{AllPairs, val_over_splits};
 use tch::Kind;
 
@@ -43,12 +44,13 @@ fn all_pairs_equal_nested_loops() {
     let _ = broken.get(0).fill_(f64::NAN);
     assert_eq!(AllPairs::new(&broken, &people).pairs(), pairs.pairs());
     // Splits: three people each.
-    let (val, sem) = val_over_splits(&x, &people, 3, 0.1).expect("three splits");
+    let over_splits = |splits| val_over_splits(&x, &people, splits, 0.1, &Alone).unwrap();
+    let (val, sem) = over_splits(3).expect("three splits");
     let each: Vec<f64> = (0..3)
         .map(|s| AllPairs::new(&x.narrow(0, s * 15, 15), &people[s as usize * 15..][..15]).val_at_far(0.1).val)
         .collect();
     close(val, each.iter().sum::<f64>() / 3., 1e-12);
     let sample = (each.iter().map(|v| (v - val).powi(2)).sum::<f64>() / 2.).sqrt();
     close(sem, sample / 3_f64.sqrt(), 1e-12);
-    assert!(val_over_splits(&x, &people, 9, 0.1).is_none(), "one person a split has no different pairs");
+    assert!(over_splits(9).is_none(), "one person a split has no different pairs");
 }

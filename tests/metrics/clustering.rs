@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use rand::Rng;
-use rankle::metrics::clustering::{MANY, agglomerative, average_linkage, b_cubed, k_means, pairwise_f};
+use rankle::metrics::Alone;
+use rankle::metrics::clustering::{self, MANY, agglomerative, average_linkage, b_cubed, pairwise_f};
 use rankle::seed;
 use tch::{Device, Kind, Tensor};
 
@@ -138,6 +139,7 @@ fn average_linkage_is_agglomerative_on_squared_distances() {
 
 #[test]
 fn k_means_finds_plain_clusters_and_survives_edges() {
+    let k_means = |x: &Tensor, k, seed, steps| clustering::k_means(x, k, seed, steps, &Alone).unwrap();
     let (x, people) = blobs(8, 5, 12, 0.05);
     let mut right = 0;
     for seed in 0..10 {

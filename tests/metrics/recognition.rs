@@ -1,6 +1,7 @@
 //! Who is it: votes of neighbours, and embeddings in bytes.
 
 use rankle::distance::{Metric, normalize};
+use rankle::metrics::Alone;
 use rankle::metrics::recognition::{enrol, nearest, through_bytes};
 use tch::{Device, Kind, Tensor};
 
@@ -11,7 +12,7 @@ fn recognition_votes_and_ties_go_to_the_nearest() {
     let gallery = Tensor::from_slice(&[0., 1., 2., 10., 11., 5.2_f64]).view([6, 1]);
     let people = [1, 1, 1, 2, 2, 3];
     let probe = Tensor::from_slice(&[0.5, 10.4, 5.]).view([3, 1]);
-    let answer = |k| nearest(&gallery, &people, &probe, k, Metric::SquaredEuclidean);
+    let answer = |k| nearest(&gallery, &people, &probe, k, Metric::SquaredEuclidean, &Alone).unwrap();
     assert_eq!(answer(1), [1, 2, 3]);
     // Of 5.2, 2, 1: person 1 has two votes. Of 5.2 and 2 each has one: the nearer wins.
     assert_eq!(answer(3), [1, 2, 1]);

@@ -11,7 +11,7 @@ use super::embed::average_by;
 use crate::collectives::World;
 use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::distance::{Metric, normalize};
-use crate::metrics::all_pairs::{AllPairs, val_over_splits_shared};
+use crate::metrics::all_pairs::{AllPairs, val_over_splits};
 use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{clustering, mean, recognition};
 use crate::real::{index, numbers};
@@ -283,7 +283,7 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut F
         at.threshold,
         at.far
     ));
-    if let Some((val, sem)) = val_over_splits_shared(x, people, 5, far, world)? {
+    if let Some((val, sem)) = val_over_splits(x, people, 5, far, world)? {
         scored.scores.push((format!("five splits VAL at FAR {far}"), val));
         scored.scores.push(("five splits VAL SEM".into(), sem));
         scored.protocol.push("five splits: the test people dealt to five parts, all pairs of each".into());
@@ -312,7 +312,7 @@ fn recognise(
         for &k in how.neighbours.iter().filter(|&&k| k <= gallery.len()) {
             let (known, asked) = (rows(&gallery), rows(&probes));
             let metric = Metric::SquaredEuclidean;
-            let answers = recognition::nearest_shared(&known, &of(&gallery), &asked, k, metric, world)?;
+            let answers = recognition::nearest(&known, &of(&gallery), &asked, k, metric, world)?;
             let right = answers.iter().zip(of(&probes)).filter(|(answer, person)| **answer == *person).count();
             if scored.says.is_empty() {
                 let by = if k == 1 { "face" } else { "faces" };
@@ -373,7 +373,7 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
     let cut = how.cluster_cut.or(scored.judged.as_ref().map(JudgedPairs::threshold)).unwrap_or(groups::CUT);
     let of = linked(&x, cut, clustering::SHARED, world)?;
     let found = of.iter().max().map_or(0, |most| most + 1);
-    let k_means = clustering::k_means_shared(&x, known, seed, 100, world)?;
+    let k_means = clustering::k_means(&x, known, seed, 100, world)?;
     for (name, of) in [("agglomerative", &of), ("k-means", &k_means)] {
         let (pairs, cubed) = (clustering::pairwise_f(of, &people), clustering::b_cubed(of, &people));
         scored.scores.extend([
