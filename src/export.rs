@@ -9,13 +9,13 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::Rng;
 use tch::nn::VarStore;
 use tch::{CModule, Kind, Tensor};
 
 use crate::outputs::{MODULE, mark};
-use crate::say::{caught, first_line};
+use crate::say::{caught, first_line, said};
 use crate::{seed, weights};
 
 /// Batch sizes at which the file must give the network's answers.
@@ -194,10 +194,9 @@ fn trace(
     let inputs: Vec<*const c_void> = examples.iter().map(|tensor| tensor.as_ptr().cast()).collect();
     let (about, path) = (CString::new(about)?, CString::new(file.as_os_str().as_bytes())?);
     let mut context = Call { forward, panicked: None };
-    let mut error = [0_u8; 512];
     // SAFETY: all pointers are to what outlives the call, with their true lengths; `Variable` is laid out as in
     // trace.cpp; tensors are `at::Tensor*`. C++ exceptions and panics stop on their own side.
-    let failed = unsafe {
+    let traced = said(|error, room| unsafe {
         rankle_trace(
             variables.as_ptr(),
             variables.len(),
@@ -208,10 +207,10 @@ fn trace(
             about.as_ptr(),
             path.as_ptr(),
             fold.into(),
-            error.as_mut_ptr().cast(),
-            error.len(),
+            error,
+            room,
         )
-    };
+    });
     if let Some(panic) = context.panicked {
         ensure!(
             !panic.contains("requires grad as a constant"),
@@ -219,11 +218,7 @@ fn trace(
         );
         bail!("the network failed on the example: {panic}");
     }
-    if failed != 0 {
-        let end = error.iter().position(|&b| b == 0).unwrap_or(error.len());
-        bail!("libtorch could not trace the network: {}", String::from_utf8_lossy(&error[..end]));
-    }
-    Ok(())
+    traced.map_err(|error| anyhow!("libtorch could not trace the network: {error}"))
 }
 
 /// Loads `file` and compares it with `forward`; the largest difference.
@@ -234,7 +229,7 @@ fn check(
     examples: &[Tensor],
     file: &Path,
 ) -> Result<f64> {
-    let torch = |e: tch::TchError| anyhow::anyhow!("{}", first_line(&e.to_string()));
+    let torch = |e: tch::TchError| anyhow!("{}", first_line(&e.to_string()));
     let module = CModule::load_on_device(file, vs.device()).map_err(torch).context("the file does not load again")?;
     let found = module.named_parameters().map_err(torch)?.len();
     ensure!(found == parameters, "the file has {found} parameters and the network {parameters}");
@@ -242,7 +237,7 @@ fn check(
     for batch in BATCHES {
         let inputs: Vec<Tensor> = (0..).zip(examples).map(|(i, example)| drawn(example, batch, i)).collect();
         let ours = caught(|| tch::no_grad(|| forward(&inputs)))
-            .map_err(|panic| anyhow::anyhow!("the network failed at batch size {batch}: {}", panic_line(&panic)))?;
+            .map_err(|panic| anyhow!("the network failed at batch size {batch}: {}", panic_line(&panic)))?;
         let theirs = tch::no_grad(|| module.forward_ts(&inputs))
             .map_err(torch)
             .with_context(|| format!("the file fails at batch size {batch}"))?;

@@ -63,6 +63,20 @@ pub fn warnings() {
     unsafe { rankle_warnings(heard) }
 }
 
+/// Calls a function of `src/native`, which gives 0, or 1 after it wrote why into the room that it is told of.
+///
+/// # Errors
+/// The first line of why.
+pub(crate) fn said(call: impl FnOnce(*mut c_char, usize) -> i32) -> Result<(), String> {
+    let mut text = [0 as c_char; 1024];
+    if call(text.as_mut_ptr(), text.len()) == 0 {
+        return Ok(());
+    }
+    // SAFETY: the callee ends what it writes with a 0 within the room it was told of.
+    let text = unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy();
+    Err(first_line(&text).to_string())
+}
+
 /// The most characters of a foreign text (a name, a value) that are shown, and of a whole message.
 const FOREIGN: usize = 200;
 const MESSAGE: usize = 2000;

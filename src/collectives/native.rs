@@ -15,110 +15,70 @@ mod present {
     use std::ffi::{CStr, CString, c_char, c_void};
 
     use super::{Said, Tensor};
+    use crate::say::said;
 
-    /// Room for an error's or a value's text.
+    /// Room for a value's text.
     const TEXT: usize = 1024;
+
+    type Text = *const c_char;
+    type Room = *mut c_char;
+    /// An `at::Tensor`.
+    type At = *const c_void;
+    type Tensors = *const At;
+    type Handle = *mut c_void;
+    type Out = *mut Handle;
 
     unsafe extern "C" {
         fn rankle_world_has_nccl() -> i32;
         fn rankle_world_quiet();
         fn rankle_store_open(
-            host: *const c_char,
+            host: Text,
             port: i32,
             server: i32,
-            prefix: *const c_char,
+            prefix: Text,
             seconds: f64,
-            out: *mut *mut c_void,
-            error: *mut c_char,
+            out: Out,
+            error: Room,
             length: usize,
         ) -> i32;
-        fn rankle_store_close(store: *mut c_void);
-        fn rankle_store_set(
-            store: *mut c_void,
-            key: *const c_char,
-            value: *const c_char,
-            error: *mut c_char,
-            length: usize,
-        ) -> i32;
-        fn rankle_store_get(
-            store: *mut c_void,
-            key: *const c_char,
-            value: *mut c_char,
-            size: usize,
-            error: *mut c_char,
-            length: usize,
-        ) -> i32;
-        fn rankle_store_count(
-            store: *mut c_void,
-            key: *const c_char,
-            out: *mut i64,
-            error: *mut c_char,
-            length: usize,
-        ) -> i32;
+        fn rankle_store_close(store: Handle);
+        fn rankle_store_set(store: Handle, key: Text, value: Text, error: Room, length: usize) -> i32;
+        fn rankle_store_get(store: Handle, key: Text, value: Room, size: usize, error: Room, length: usize) -> i32;
+        fn rankle_store_count(store: Handle, key: Text, out: *mut i64, error: Room, length: usize) -> i32;
         fn rankle_world_open(
-            store: *mut c_void,
-            host: *const c_char,
+            store: Handle,
+            host: Text,
             rank: i32,
             size: i32,
             cuda: i32,
             seconds: f64,
-            out: *mut *mut c_void,
-            error: *mut c_char,
+            out: Out,
+            error: Room,
             length: usize,
         ) -> i32;
-        fn rankle_world_close(world: *mut c_void);
-        fn rankle_world_sum(world: *mut c_void, tensor: *const c_void, error: *mut c_char, length: usize) -> i32;
-        fn rankle_world_broadcast(
-            world: *mut c_void,
-            tensor: *const c_void,
-            root: i32,
-            error: *mut c_char,
-            length: usize,
-        ) -> i32;
-        fn rankle_world_gather(
-            world: *mut c_void,
-            out: *const c_void,
-            own: *const c_void,
-            error: *mut c_char,
-            length: usize,
-        ) -> i32;
-        fn rankle_world_sum_with_grad(
-            world: *mut c_void,
-            tensor: *const c_void,
-            out: *mut *mut c_void,
-            error: *mut c_char,
-            length: usize,
-        ) -> i32;
+        fn rankle_world_close(world: Handle);
+        fn rankle_world_sum(world: Handle, tensor: At, error: Room, length: usize) -> i32;
+        fn rankle_world_broadcast(world: Handle, tensor: At, root: i32, error: Room, length: usize) -> i32;
+        fn rankle_world_gather(world: Handle, out: At, own: At, error: Room, length: usize) -> i32;
+        fn rankle_world_sum_with_grad(world: Handle, tensor: At, out: Out, error: Room, length: usize) -> i32;
         fn rankle_reducer_new(
-            world: *mut c_void,
-            parameters: *const *const c_void,
+            world: Handle,
+            parameters: Tensors,
             count: usize,
             some_unused: i32,
-            out: *mut *mut c_void,
-            error: *mut c_char,
+            out: Out,
+            error: Room,
             length: usize,
         ) -> i32;
-        fn rankle_reducer_free(reducer: *mut c_void);
-        fn rankle_reducer_backward(reducer: *mut c_void, loss: *const c_void, error: *mut c_char, length: usize)
-        -> i32;
+        fn rankle_reducer_free(reducer: Handle);
+        fn rankle_reducer_backward(reducer: Handle, loss: At, error: Room, length: usize) -> i32;
         fn rankle_world_sum_gradients(
-            world: *mut c_void,
-            parameters: *const *const c_void,
+            world: Handle,
+            parameters: Tensors,
             count: usize,
-            error: *mut c_char,
+            error: Room,
             length: usize,
         ) -> i32;
-    }
-
-    /// Calls `call` with room for an error's text and returns its first line where there was one.
-    fn said(call: impl FnOnce(*mut c_char, usize) -> i32) -> Said<()> {
-        let mut text = [0 as c_char; TEXT];
-        if call(text.as_mut_ptr(), TEXT) == 0 {
-            return Ok(());
-        }
-        // SAFETY: the callee ends what it writes with a 0 within the room it was told of.
-        let text = unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned();
-        Err(text.lines().next().unwrap_or("no reason given").to_string())
     }
 
     fn text(of: &str) -> CString {
@@ -126,7 +86,7 @@ mod present {
         CString::new(of.replace('\0', " ")).unwrap_or_default()
     }
 
-    fn pointers(tensors: &[Tensor]) -> Vec<*const c_void> {
+    fn pointers(tensors: &[Tensor]) -> Vec<At> {
         tensors.iter().map(|x| x.as_ptr().cast()).collect()
     }
 
@@ -143,7 +103,7 @@ mod present {
 
     /// A connection to the store.
     #[derive(Debug)]
-    pub(in super::super) struct Store(*mut c_void);
+    pub(in super::super) struct Store(Handle);
 
     // SAFETY: c10d's store guards its socket by a mutex; the handle itself is only read.
     unsafe impl Send for Store {}
@@ -202,7 +162,7 @@ mod present {
 
     /// A process group.
     #[derive(Debug)]
-    pub(in super::super) struct Group(*mut c_void);
+    pub(in super::super) struct Group(Handle);
 
     // SAFETY: collectives are issued by one thread at a time (the training loop's); c10d's own threads carry them out.
     unsafe impl Send for Group {}
@@ -272,7 +232,7 @@ mod present {
 
     /// c10d's reducer.
     #[derive(Debug)]
-    pub(in super::super) struct Reducer(*mut c_void);
+    pub(in super::super) struct Reducer(Handle);
 
     impl Reducer {
         pub fn new(group: &Group, parameters: &[Tensor], some_unused: bool) -> Said<Reducer> {

@@ -1,11 +1,11 @@
 //! A GPU's work as one CUDA graph: captured once, then launched as a whole, without the host's work for each kernel.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use tch::{Device, Tensor};
 
-use crate::say::{caught, first_line};
+use crate::say::{self, caught, first_line};
 use crate::transfer::upload;
 
 unsafe extern "C" {
@@ -112,13 +112,6 @@ impl Drop for Captured {
     }
 }
 
-/// Calls `call` with room for an error's text.
 fn said(call: impl FnOnce(*mut c_char, usize) -> i32) -> Result<()> {
-    let mut text = [0 as c_char; 512];
-    if call(text.as_mut_ptr(), text.len()) == 0 {
-        return Ok(());
-    }
-    // SAFETY: the callee ends what it writes with a 0 within the room it was told of.
-    let text = unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy();
-    bail!("{}", first_line(&text))
+    say::said(call).map_err(Error::msg)
 }

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "guarded.h"
+
 namespace {
 
 using torch::jit::Module;
@@ -51,19 +53,6 @@ Module build(const Node& node, const std::string& name, const std::shared_ptr<to
     module.register_module(child, build(below, "Scope", unit));
   }
   return module;
-}
-
-// libtorch's messages go on with a backtrace, and this one begins with a whole tensor.
-void first_line(const char* what, char* error, size_t room) {
-  if (std::strstr(what, "observable data dependence") != nullptr) {
-    what = "the answer does not depend on the input";
-  }
-  size_t length = 0;
-  while (what[length] != '\0' && what[length] != '\n' && length + 1 < room) {
-    ++length;
-  }
-  std::memcpy(error, what, length);
-  error[length] = '\0';
 }
 
 // A tensor that the network used and that is no variable of its store would become a constant of the graph: neither
@@ -155,19 +144,19 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
 
 }  // namespace
 
-// 0, or 1 with the first line of what went wrong in `error`, which has room for `room` bytes.
+// 0, or 1 with what went wrong in `error`, which has room for `room` bytes.
 extern "C" int32_t rankle_trace(const Variable* variables, size_t variable_count, const void* const* inputs,
                                 size_t input_count, Forward forward, void* context, const char* about, const char* path,
                                 int32_t fold, char* error, size_t room) {
-  try {
-    trace(variables, variable_count, inputs, input_count, forward, context, about, path, fold != 0);
-    return 0;
-  } catch (const c10::Error& e) {
-    first_line(e.what_without_backtrace(), error, room);
-  } catch (const std::exception& e) {
-    first_line(e.what(), error, room);
-  } catch (...) {
-    first_line("an unknown C++ exception", error, room);
-  }
-  return 1;
+  return guarded(error, room, [&] {
+    try {
+      trace(variables, variable_count, inputs, input_count, forward, context, about, path, fold != 0);
+    } catch (const std::exception& e) {
+      // This message begins with a whole tensor.
+      if (std::strstr(e.what(), "observable data dependence") != nullptr) {
+        throw std::runtime_error("the answer does not depend on the input");
+      }
+      throw;
+    }
+  });
 }
