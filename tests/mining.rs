@@ -1,7 +1,7 @@
 //! Miners against nested loops.
 
 use rankle::distance::Metric;
-use rankle::mining::{Negative, Pick, Triplets, batch_all, batch_hard, every_pair, hardest_in_pool, semi_hard};
+use rankle::mining::{Negative, Pick, Triplets, batch_hard, every_pair, hardest_in_pool, semi_hard};
 use tch::{Kind, Tensor};
 
 use crate::common::{ints, label_sets, matrix, rows};
@@ -10,21 +10,6 @@ fn listed(t: &Triplets) -> Vec<[i64; 3]> {
     let (a, p, n) = (ints(&t.anchor), ints(&t.positive), ints(&t.negative));
     assert!(a.len() == p.len() && p.len() == n.len() && t.anchor.kind() == Kind::Int64);
     (0..a.len()).map(|i| [a[i], p[i], n[i]]).collect()
-}
-
-/// Every triplet, anchor-major.
-fn slow_all(labels: &[i64]) -> Vec<[i64; 3]> {
-    let mut all = Vec::new();
-    for a in 0..labels.len() {
-        for p in 0..labels.len() {
-            for n in 0..labels.len() {
-                if a != p && labels[a] == labels[p] && labels[a] != labels[n] {
-                    all.push([a as i64, p as i64, n as i64]);
-                }
-            }
-        }
-    }
-    all
 }
 
 fn slow_hard(d: &[Vec<f64>], labels: &[i64]) -> Vec<[i64; 3]> {
@@ -54,13 +39,6 @@ fn candidates(d: &[Vec<f64>], labels: &[i64], a: usize, p: usize, margin: f64) -
 fn tied(seed: u64, size: usize) -> Tensor {
     let x = (matrix(seed, size, 3) * 2.).round();
     Metric::SquaredEuclidean.matrix(&x, &x).round()
-}
-
-#[test]
-fn batch_all_lists_every_triplet_in_order() {
-    for (name, labels) in label_sets() {
-        assert_eq!(listed(&batch_all(&Tensor::from_slice(&labels))), slow_all(&labels), "{name}");
-    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod triplets;
 
 pub use offline::hardest_in_pool;
 pub(crate) use triplets::{Choice, Masks, choose};
-pub use triplets::{batch_all, batch_hard, every_pair, semi_hard};
+pub use triplets::{batch_hard, every_pair, semi_hard};
 
 use std::collections::HashMap;
 

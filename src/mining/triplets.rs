@@ -1,4 +1,4 @@
-//! Triplet miners: batch hard, batch all, semi-hard.
+//! Triplet miners: batch hard, semi-hard.
 
 use std::ops::Range;
 
@@ -68,29 +68,6 @@ pub(super) fn first(rows: &Tensor, largest: bool) -> Tensor {
     let found = index.where_self(&rows.eq_tensor(&extreme), &Tensor::full_like(&index, width)).amin(1, false);
     let none = found.eq(width);
     found.masked_fill(&none, 0)
-}
-
-/// Batch all (1703.07737, Eq. 6): every triplet of `labels` int64 `[B]`, anchor-major (anchor, then positive, then
-/// negative ascending). PK(PK-K)(K-1) of them for P identities of K rows.
-pub fn batch_all(labels: &Tensor) -> Triplets {
-    tch::no_grad(|| {
-        let masks = Masks::of(labels, labels.device());
-        // Anchor by anchor, so that memory follows the triplets there are and not B³.
-        let columns = |mask: &Tensor, row: i64| mask.get(row).nonzero().squeeze_dim(1);
-        let (mut anchor, mut positive, mut negative) = (Vec::new(), Vec::new(), Vec::new());
-        for row in 0..labels.size()[0] {
-            let (p, n) = (columns(&masks.positive, row), columns(&masks.negative, row));
-            let (count_p, count_n) = (p.size()[0], n.size()[0]);
-            anchor.push(Tensor::full([count_p * count_n], row, (Kind::Int64, labels.device())));
-            positive.push(p.repeat_interleave_self_int(count_n, 0, None));
-            negative.push(n.repeat([count_p]));
-        }
-        let join = |parts: Vec<Tensor>| match parts.is_empty() {
-            true => Tensor::zeros([0], (Kind::Int64, labels.device())),
-            false => Tensor::cat(&parts, 0),
-        };
-        Triplets { anchor: join(anchor), positive: join(positive), negative: join(negative) }
-    })
 }
 
 /// Semi-hard (1503.03832, Eq. 4): for every ordered pair (a, p) of one identity, one negative n with
