@@ -20,83 +20,13 @@ pub const MANY: usize = 1 << 24;
 /// the clusters about as soon by itself (two processes on one machine took 0.96 of one's time for 17 million).
 pub const SHARED: usize = 1 << 26;
 
-/// Average-linkage clusters of n points from their distances `[n, n]` (symmetric; any kind and device; only entries above
-/// the diagonal are read): starting from single points, the two clusters with the smallest mean distance between their
-/// members are joined while that is below `threshold`. A cluster number for each point, numbered in order of first
-/// members. A distance that is NaN counts as infinite.
+/// Average-linkage clusters of the rows of `x` `[n, D]` (any float kind): starting from single rows, the two clusters with
+/// the smallest mean squared distance between their members are joined while that is below `threshold`. A cluster number for
+/// each row, numbered in order of first members. A row with a number that is not finite is a cluster of its own. `done` is
+/// called for each row once, when its cluster is joined to another or can be no more.
 ///
-/// By the nearest-neighbour chain: O(n^2) time and memory (f64), the same clusters as joining the nearest pair each time
-/// (where distances tie, as one of the orders of joining gives).
-///
-/// # Panics
-/// When `dist` is not square.
-pub fn agglomerative(dist: &Tensor, threshold: f64) -> Vec<usize> {
-    let size = dist.size();
-    assert!(size.len() == 2 && size[0] == size[1], "distances must be [n, n], not {size:?}");
-    let n = size[0] as usize;
-    let mut d: Vec<f64> = numbers(&dist.detach().to_kind(Kind::Double));
-    for i in 0..n {
-        for j in i + 1..n {
-            let x = d[i * n + j];
-            let x = if x.is_nan() { f64::INFINITY } else { x };
-            (d[i * n + j], d[j * n + i]) = (x, x);
-        }
-    }
-    let mut size = vec![1.0f64; n]; // 0 once joined into another
-    let mut joined = Vec::new(); // (cluster, cluster, height)
-    let mut chain: Vec<usize> = Vec::new();
-    let mut start = 0;
-    while joined.len() + 1 < n {
-        if chain.is_empty() {
-            while size[start] == 0.0 {
-                start += 1;
-            }
-            chain.push(start);
-        }
-        let tip = chain[chain.len() - 1];
-        let before = chain.len().checked_sub(2).map(|at| chain[at]);
-        // On a tie the one before wins, else the chain would not end.
-        let mut near = before;
-        for j in (0..n).filter(|&j| j != tip && size[j] > 0.0) {
-            if near.is_none_or(|k| d[tip * n + j] < d[tip * n + k]) {
-                near = Some(j);
-            }
-        }
-        let Some(near) = near else { break };
-        if Some(near) != before {
-            chain.push(near);
-            continue;
-        }
-        chain.truncate(chain.len() - 2);
-        let (a, b) = (tip.min(near), tip.max(near));
-        joined.push((a, b, d[a * n + b]));
-        for j in (0..n).filter(|&j| j != a && j != b && size[j] > 0.0) {
-            let mean = (size[a] * d[a * n + j] + size[b] * d[b * n + j]) / (size[a] + size[b]);
-            (d[a * n + j], d[j * n + a]) = (mean, mean);
-        }
-        size[a] += size[b];
-        size[b] = 0.0;
-    }
-    // Average linkage never joins lower than before, so the joins below the threshold are those of the nearest pairs.
-    let mut root: Vec<usize> = (0..n).collect();
-    fn find(root: &mut [usize], mut i: usize) -> usize {
-        while root[i] != i {
-            root[i] = root[root[i]];
-            i = root[i];
-        }
-        i
-    }
-    for (a, b, _) in joined.into_iter().filter(|&(_, _, height)| height < threshold) {
-        let (a, b) = (find(&mut root, a), find(&mut root, b));
-        root[b] = a;
-    }
-    numbered((0..n).map(|i| find(&mut root, i)))
-}
-
-/// The clusters of [`agglomerative`] on squared Euclidean distances of the rows of `x` `[n, D]`, without those distances:
-/// O(n D) memory, O(n² D) time at most. `done` is called for each of the n rows once, when its cluster is joined to another
-/// or can be no more. A row with a number that is not finite is a cluster of its own.
-///
+/// By the nearest-neighbour chain, which finds the same clusters as joining the nearest pair each time (where distances tie, as
+/// one of the orders of joining gives): O(n D) memory, O(n² D) time at most.
 /// In f64 among the few rows that f32 finds near, and in f32 alone from [`MANY`] numbers in `x` on. The mean squared distance
 /// of two clusters follows from their means a and b and mean squared lengths p and q, p + q - 2 ab; and what has nobody within
 /// `threshold` never will have (average linkage is reducible).

@@ -3,68 +3,44 @@
 use std::collections::BTreeSet;
 
 use rand::Rng;
+use rankle::distance::{Metric, normalize};
 use rankle::metrics::Alone;
-use rankle::metrics::clustering::{self, MANY, agglomerative, average_linkage, b_cubed, pairwise_f};
+use rankle::metrics::clustering::{self, MANY, average_linkage, b_cubed, pairwise_f};
 use rankle::seed;
 use tch::{Device, Kind, Tensor};
 
 use super::blobs;
 use crate::common::rows;
 
-/// The twin: join the nearest pair of clusters, means taken over members, until none is near enough.
-fn greedy(d: &[Vec<f64>], threshold: f64) -> Vec<usize> {
-    let mut clusters: Vec<Vec<usize>> = (0..d.len()).map(|i| vec![i]).collect();
-    loop {
+/// The twin: join the nearest pair of clusters, by the mean over their members, while that is below a threshold; for each of
+/// the rising `thresholds`.
+fn greedy(mut d: Vec<Vec<f64>>, thresholds: &[f64]) -> Vec<Vec<usize>> {
+    // Clusters by their first rows; how many rows each has; the cluster of each row.
+    let (mut clusters, mut size) = ((0..d.len()).collect::<Vec<usize>>(), vec![1.; d.len()]);
+    let (mut of, mut found) = (clusters.clone(), Vec::new());
+    while found.len() < thresholds.len() {
         let mut best = (f64::INFINITY, 0, 0);
-        for a in 0..clusters.len() {
-            for b in a + 1..clusters.len() {
-                let sum: f64 = clusters[a].iter().flat_map(|&i| clusters[b].iter().map(move |&j| d[i][j])).sum();
-                let mean = sum / (clusters[a].len() * clusters[b].len()) as f64;
-                if mean < best.0 {
-                    best = (mean, a, b);
+        for (i, &a) in clusters.iter().enumerate() {
+            for &b in &clusters[i + 1..] {
+                if d[a][b] < best.0 {
+                    best = (d[a][b], a, b);
                 }
             }
         }
-        if best.0 >= threshold {
-            break;
+        let (distance, a, b) = best;
+        if distance >= thresholds[found.len()] {
+            found.push(of.iter().map(|row| clusters.binary_search(row).expect("a cluster")).collect());
+            continue;
         }
-        let gone = clusters.remove(best.2);
-        clusters[best.1].extend(gone);
-    }
-    clusters.iter_mut().for_each(|c| c.sort());
-    clusters.sort();
-    let mut of = vec![0; d.len()];
-    for (number, c) in clusters.iter().enumerate() {
-        c.iter().for_each(|&i| of[i] = number);
-    }
-    of
-}
-
-#[test]
-fn chain_equals_joining_the_nearest() {
-    let mut rng = seed::at(31, 0, 0);
-    for n in [0, 1, 2, 3, 40] {
-        let x: Vec<f64> = (0..n).map(|i| (i % 5) as f64 + rng.random::<f64>() * 1.5).collect();
-        let y: Vec<f64> = (0..n).map(|_| rng.random::<f64>()).collect();
-        let d: Vec<Vec<f64>> =
-            (0..n).map(|i| (0..n).map(|j| ((x[i] - x[j]).powi(2) + (y[i] - y[j]).powi(2)).sqrt()).collect()).collect();
-        let t = Tensor::from_slice(&d.concat()).reshape([n as i64, n as i64]);
-        let mut sizes = std::collections::HashSet::new();
-        for threshold in [0.0, 0.2, 0.5, 0.8, 1.2, 2.0, 9.0] {
-            let ours = agglomerative(&t, threshold);
-            assert_eq!(ours, greedy(&d, threshold), "n {n}, threshold {threshold}");
-            sizes.insert(ours.into_iter().max());
+        for &j in &clusters {
+            let mean = (size[a] * d[a][j] + size[b] * d[b][j]) / (size[a] + size[b]);
+            (d[a][j], d[j][a]) = (mean, mean);
         }
-        assert!(n < 40 || sizes.len() > 4);
+        size[a] += size[b];
+        of.iter_mut().filter(|row| **row == b).for_each(|row| *row = a);
+        clusters.retain(|&row| row != b);
     }
-}
-
-#[test]
-fn equal_and_broken_distances_end() {
-    let same = Tensor::zeros([9, 9], (Kind::Float, tch::Device::Cpu));
-    assert_eq!(agglomerative(&same, 0.1), [0; 9]);
-    assert_eq!(agglomerative(&(&same + 1.0), 1.0), (0..9).collect::<Vec<_>>());
-    assert_eq!(agglomerative(&(&same + f64::NAN), f64::INFINITY), (0..9).collect::<Vec<_>>());
+    found
 }
 
 #[test]
@@ -103,35 +79,42 @@ fn agreement_by_nested_loops() {
     assert!(b_cubed(&[], &[]).f.is_nan());
 }
 
-/// Without distances the same clusters, and every row is counted once.
+/// Every row is counted once.
 #[test]
-fn average_linkage_is_agglomerative_on_squared_distances() {
+fn average_linkage_is_joining_the_nearest() {
     // The last is more than a block, and so far from 0 that f32 tells few of its rows apart.
     for (seed, n) in [(1, 0), (2, 1), (3, 2), (4, 60), (5, 300), (7, 1100)] {
         let x = crate::common::matrix(seed, n, 5);
         let x = match n {
-            300 => rankle::distance::normalize(&x),
+            300 => normalize(&x),
             1100 => x + 30.,
             _ => x,
         };
-        let d = rankle::distance::Metric::SquaredEuclidean.matrix(&x, &x);
+        let d = Metric::SquaredEuclidean.matrix(&x, &x);
         let mut found = std::collections::HashSet::new();
-        for threshold in [1e-6, 0.1, 0.4, 0.8, 1.1, 1.7, 9.] {
-            let mut rows = 0;
-            let ours = average_linkage(&x, threshold, || rows += 1);
-            assert_eq!(ours, agglomerative(&d, threshold), "{n} rows, {threshold}");
-            assert_eq!(rows, n);
+        let thresholds = [1e-6, 0.1, 0.4, 0.8, 1.1, 1.7, 9.];
+        for (threshold, twin) in thresholds.into_iter().zip(greedy(rows(&d), &thresholds)) {
+            let mut counted = 0;
+            let ours = average_linkage(&x, threshold, || counted += 1);
+            assert_eq!(ours, twin, "{n} rows, {threshold}");
+            assert_eq!(counted, n);
             found.insert(ours.into_iter().max());
         }
         assert!(n < 60 || found.len() > 4, "{found:?}");
     }
     // So many numbers that they are f32: columns of zeros change no distance.
     let x = crate::common::matrix(6, 60, 5);
-    let d = rankle::distance::Metric::SquaredEuclidean.matrix(&x, &x);
+    let d = Metric::SquaredEuclidean.matrix(&x, &x);
     let x = x.constant_pad_nd([0, (MANY / 60) as i64]);
-    for threshold in [0.4, 1.7] {
-        assert_eq!(average_linkage(&x, threshold, || ()), agglomerative(&d, threshold));
-    }
+    let thresholds = [0.4, 1.7];
+    assert_eq!(
+        thresholds.map(|threshold| average_linkage(&x, threshold, || ())).to_vec(),
+        greedy(rows(&d), &thresholds)
+    );
+    // All equally far: what is at the threshold is not below it.
+    let equal = Tensor::eye(9, (Kind::Double, Device::Cpu));
+    assert_eq!(average_linkage(&equal, 2., || ()), (0..9).collect::<Vec<_>>());
+    assert_eq!(average_linkage(&equal, 2.1, || ()), [0; 9]);
     // Rows that are alike, and one that is no number.
     let x = Tensor::from_slice(&[1., 1., 1., 1., f64::NAN, 0., 1., 1.]).view([4, 2]);
     assert_eq!(average_linkage(&x, 0.1, || ()), [0, 0, 1, 0]);
