@@ -2,6 +2,8 @@
 
 use rankle::bounds::limit;
 
+use crate::common::put;
+
 #[test]
 fn memory_ends_where_any_control_group_ends_it() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -12,9 +14,7 @@ fn memory_ends_where_any_control_group_ends_it() {
         ("memory/c/memory.limit_in_bytes", "500"),
         ("memory/memory.limit_in_bytes", "600"),
     ] {
-        let path = folder.path().join(file);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, format!("{limit}\n")).expect("written");
+        put(folder.path().join(file), format!("{limit}\n"));
     }
     for (groups, expected) in [
         ("", None),

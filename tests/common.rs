@@ -130,6 +130,17 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The path, whose folder is made.
+pub fn made(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    path
+}
+
+/// Writes a file, whose folder is made.
+pub fn put(path: PathBuf, text: impl AsRef<[u8]>) {
+    fs::write(made(path), text).expect("written");
+}
+
 /// What a file of JSON holds.
 #[track_caller]
 pub fn json(path: &Path) -> Value {
@@ -274,13 +285,11 @@ impl Place {
 
     /// The path of `name`, whose folder is made.
     pub fn made(&self, name: &str) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        path
+        made(self.path(name))
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        fs::write(self.made(name), text).expect("written");
+        put(self.path(name), text);
     }
 
     #[track_caller]

@@ -7,12 +7,10 @@ use std::path::Path;
 use rankle::folders::{Entry, Passed, held, identities, images, list, near};
 use rankle::{lists, once};
 
+use crate::common::put;
+
 fn touch(dir: &Path, names: &[&str]) {
-    for name in names {
-        let path = dir.join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        fs::write(path, b"x").expect("written");
-    }
+    names.iter().for_each(|name| put(dir.join(name), "x"));
 }
 
 fn names(entries: &[Entry]) -> Vec<&str> {

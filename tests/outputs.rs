@@ -18,6 +18,8 @@ use serde_json::json;
 use tch::Tensor;
 use tempfile::tempdir;
 
+use crate::common;
+
 /// A file of every kind as ours, and as another program's that has all that ours has but for the mark.
 #[test]
 fn what_others_made_is_not_replaced_however_alike() {
@@ -30,11 +32,7 @@ fn what_others_made_is_not_replaced_however_alike() {
         zip.start_file("model/extra/model.json", zip::write::SimpleFileOptions::default()).expect("begun");
         zip.finish().expect("ended");
     };
-    let png = || {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        RgbImage::new(2, 2).write_to(&mut bytes, ImageFormat::Png).expect("written");
-        bytes.into_inner()
-    };
+    let png = || common::encoded(&RgbImage::new(2, 2).into(), ImageFormat::Png);
     save(&at("ours.safetensors"), &x, Some(texts(&mark("rows")))).expect("saved");
     save(&at("other.safetensors"), &x, Some(texts("me"))).expect("saved");
     save_npz(&at("ours.npz"), std::slice::from_ref(&names), &x, &mark("rows")).expect("saved");
@@ -223,8 +221,7 @@ fn links_of_ours_alone_are_removed() {
     let names = ["person-0001/1-a", "person-0001/2-b", "person-0002/1-c"];
     let make = |names: &[&str]| {
         for name in names {
-            fs::create_dir_all(at.join(name).parent().expect("a folder")).expect("made");
-            symlink("/nowhere", at.join(name)).expect("linked");
+            symlink("/nowhere", common::made(at.join(name))).expect("linked");
         }
         links_made(&at, &names.iter().map(Into::into).collect::<Vec<_>>()).expect("said");
     };

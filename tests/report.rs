@@ -3,6 +3,8 @@
 use image::RgbImage;
 use rankle::report::{Bars, Frame, GalleryRow, Report, Series, Table, Tile, curves};
 
+use crate::common::put;
+
 fn series(points: &[(f64, f64)]) -> Vec<Series> {
     vec![Series { name: "a <b>".into(), points: points.to_vec() }]
 }
@@ -190,9 +192,7 @@ fn a_folded_table_and_the_sections_of_another_report() {
 fn curves_of(files: &[(&str, &str)]) -> (Vec<String>, String) {
     let place = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
-        let path = place.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, format!("{text}\n")).expect("written");
+        put(place.path().join(name), format!("{text}\n"));
     }
     let mut report = Report::new("t", "s");
     curves(&mut report, &[("", place.path())]).expect("readable");

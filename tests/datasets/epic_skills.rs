@@ -7,18 +7,21 @@ use rankle::datasets::epic_skills::{open, open_one};
 use rankle::datasets::skills::SkillSet;
 use rankle::video::{Cache, Clip};
 
-use crate::common::{line, shared};
+use crate::common::{line, made, put, shared};
 
 /// A folder with one task of five videos, A > B > C, D > E, two folds.
 fn small(gt: &str, splits: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
-    let task = dir.path().join("annotations/My_Task");
-    std::fs::create_dir_all(task.join("splits")).expect("made");
-    std::fs::write(task.join("my_task_gt.csv"), gt).expect("written");
-    for (name, text) in splits {
-        std::fs::write(task.join("splits").join(format!("my_task_{name}.csv")), text).expect("written");
-    }
+    judged(dir.path(), "My_Task", gt, splits);
     dir
+}
+
+/// The judgements of a task.
+pub fn judged(dir: &Path, task: &str, gt: &str, splits: &[(&str, &str)]) {
+    let at = |name: String| dir.join("annotations").join(task).join(name);
+    let stem = task.to_lowercase();
+    put(at(format!("{stem}_gt.csv")), gt);
+    splits.iter().for_each(|(name, text)| put(at(format!("splits/{stem}_{name}.csv")), text));
 }
 
 const GT: &str = "Vid1,Vid2,Better,\r\nB,A,A,\r\nB,C,B\r\n\r\nE,D,D,\r\nB,A,A,\r\n";
@@ -148,20 +151,16 @@ fn the_paper_s_counts_come_out_exactly() {
 #[test]
 fn segments_count_frames_as_scripts_convert_does() {
     let dir = tempfile::tempdir().expect("a folder");
-    let task = dir.path().join("annotations/Rolling");
-    std::fs::create_dir_all(task.join("splits")).expect("made");
-    std::fs::write(task.join("rolling_gt.csv"), "Vid1,Vid2,Best\nS1,S2,S1\nS2,S3,S2\n").expect("written");
-    std::fs::write(task.join("splits/rolling_train_1.csv"), "Better,Worse\nS1,S2\n").expect("written");
-    std::fs::write(task.join("splits/rolling_val_1.csv"), "Better,Worse\nS2,S3\n").expect("written");
+    let splits = [("train_1", "Better,Worse\nS1,S2\n"), ("val_1", "Better,Worse\nS2,S3\n")];
+    judged(dir.path(), "Rolling", "Vid1,Vid2,Best\nS1,S2,S1\nS2,S3,S2\n", &splits);
     let list = "Video,StartFrame,EndFrame,\nS1_Pizza,3,6,\nS2_Pizza,1,4,\nS3_Pizza,2,2,\n";
     std::fs::write(dir.path().join("rolling_segments.csv"), list).expect("written");
     let videos = dir.path().join("videos/Rolling");
     let fill = |name: &str, frames: std::ops::RangeInclusive<u8>, taken: Option<&str>| {
         let folder = videos.join(name);
         let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("made");
         for (i, frame) in frames.enumerate() {
-            let path = folder.join(format!("img_{:05}.png", i + 1));
+            let path = made(folder.join(format!("img_{:05}.png", i + 1)));
             RgbImage::from_pixel(340, 256, Rgb([10 * frame; 3])).save(path).expect("saved");
         }
         if let Some(text) = taken {

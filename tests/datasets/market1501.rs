@@ -6,7 +6,7 @@ use rankle::datasets::{self, Layout};
 use rankle::tasks::Data;
 
 use super::{fill, rows};
-use crate::common::{line, shared};
+use crate::common::{line, put, shared};
 
 #[test]
 fn market_names_give_person_and_camera() {
@@ -73,9 +73,8 @@ fn market_lists_are_the_published_set() {
         let text = fs::read_to_string(lists.with_file_name(format!("market1501_{split}.csv"))).unwrap();
         for row in text.lines() {
             let path = dir.path().join(row.split_once(',').unwrap().1);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            person.get_or_insert(path.clone());
-            fs::write(path, b"").unwrap();
+            put(path.clone(), "");
+            person.get_or_insert(path);
         }
     }
     let set = datasets::open(dir.path()).unwrap();

@@ -1,7 +1,7 @@
 //! Data sets: layouts on disk, what is drawn, the check and the card.
 
 mod drawn;
-mod epic_skills;
+pub mod epic_skills;
 pub mod faces;
 mod labels;
 mod market1501;
@@ -12,21 +12,16 @@ mod reid;
 mod split;
 mod tree;
 
-use std::fs;
 use std::path::Path;
 
 use rankle::datasets;
 
-use crate::common::jpeg;
+use crate::common::{jpeg, put};
 
 /// Writes files of a set: each name below `dir` with a small JPEG.
 fn fill(dir: &Path, names: &[impl AsRef<str>]) {
     let bytes = jpeg(8, 16);
-    for name in names {
-        let path = dir.join(name.as_ref());
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, &bytes).unwrap();
-    }
+    names.iter().for_each(|name| put(dir.join(name.as_ref()), &bytes));
 }
 
 fn rows(photos: &[datasets::Photo]) -> Vec<(&str, i64, i64, i64)> {

@@ -345,9 +345,8 @@ fn people_are_clustered_and_found() {
     people(&place, "two", 30..31, 3);
     // Copies, so that a person is certain whatever the network has learnt.
     for copy in 0..3 {
-        fs::create_dir_all(place.path("photos/deep")).expect("made");
         for (name, from) in [("a", "two/P30/P30_0001.png"), ("deep/b", "data/test/P10/P10_0001.png")] {
-            fs::copy(place.path(from), place.path(&format!("photos/{name}{copy}.png"))).expect("copied");
+            fs::copy(place.path(from), place.made(&format!("photos/{name}{copy}.png"))).expect("copied");
         }
     }
     place.good("cluster @run --images @photos --out @out --link @links --cluster-cut 0.00001");

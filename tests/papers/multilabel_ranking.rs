@@ -156,8 +156,7 @@ fn a_set_that_is_not_the_runs_is_refused_and_so_is_one_that_changed() {
     let place = place();
     place.good(&format!("train @run {SHORT}"));
     let list = place.read("data/labels.csv");
-    fs::create_dir_all(place.path("renamed")).expect("made");
-    std::os::unix::fs::symlink(place.path("data/images"), place.path("renamed/images")).expect("linked");
+    std::os::unix::fs::symlink(place.path("data/images"), place.made("renamed/images")).expect("linked");
     // The same images under another name for one class; with its classes in another order; with one class fewer.
     for (list, words) in [
         (list.replace("disc", "dish"), "--data|class 4 is \"dish\" where the run was trained on \"disc\""),

@@ -16,16 +16,15 @@ fn photos(place: &Place) {
             noise.save(place.made(&format!("tree/{part}/{part}{person}/{shot}.png"))).expect("saved");
         }
     }
-    let (mut list, from) = (String::from("image,labels,split\n"), place.path("tree"));
-    fs::create_dir_all(place.path("list")).expect("a folder");
-    std::os::unix::fs::symlink(&from, place.path("list/images")).expect("a link");
+    let mut list = String::from("image,labels,split\n");
+    std::os::unix::fs::symlink(place.path("tree"), place.made("list/images")).expect("a link");
     for (part, people) in [("train", 6), ("test", 2)] {
         for i in 0..people * 3 {
             let labels = if i % 2 == 0 { "a" } else { "b;c" };
             list += &format!("{part}/{part}{}/{}.png,{labels},{part}\n", i / 3, i % 3);
         }
     }
-    fs::write(place.path("list/labels.csv"), list).expect("written");
+    place.write("list/labels.csv", list);
 }
 
 #[test]

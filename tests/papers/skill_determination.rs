@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::CModule;
 
-use crate::common::{Place, Program, has};
+use crate::common::{Place, Program, has, made};
 
 const SKILL: Program = Program(env!("CARGO_BIN_EXE_skill-determination"));
 
@@ -18,13 +18,11 @@ fn place() -> Place {
 /// Videos as folders of pictures, `count` of them, with `frames` each.
 fn videos(at: &Path, count: usize, frames: u8) {
     for video in 0..count {
-        let folder = at.join(format!("video{video}"));
-        fs::create_dir_all(&folder).expect("made");
         for frame in 0..frames {
             let image = image::RgbImage::from_fn(60, 48, |x, y| {
                 image::Rgb([(x * 4) as u8 ^ frame, (y * 5) as u8, (40 * video) as u8 + frame])
             });
-            image.save(folder.join(format!("img_{frame:05}.png"))).expect("saved");
+            image.save(made(at.join(format!("video{video}/img_{frame:05}.png")))).expect("saved");
         }
     }
 }

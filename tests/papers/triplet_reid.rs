@@ -8,20 +8,18 @@ use image::{Rgb, RgbImage};
 use rand::Rng;
 
 use super::DRAWN;
-use crate::common::{Place, Program, has};
+use crate::common::{Place, Program, has, made};
 
 /// Photos of `people` people, `shots` each, in a plain tree: a colour a person, noise a photo.
 fn tree(at: &Path, people: u64, shots: u64) {
     for person in 0..people {
-        let folder = at.join(format!("{person:03}"));
-        fs::create_dir_all(&folder).expect("folder");
         let mut colour = rankle::seed::at(7, person, 0);
         let base: [u8; 3] = std::array::from_fn(|_| colour.random_range(40..200));
         for shot in 0..shots {
             let mut rng = rankle::seed::at(8, person, shot);
             let image =
                 RgbImage::from_fn(32, 64, |_, _| Rgb(base.map(|c| c.saturating_add_signed(rng.random_range(-40..40)))));
-            image.save(folder.join(format!("{shot}.png"))).expect("saved");
+            image.save(made(at.join(format!("{person:03}/{shot}.png")))).expect("saved");
         }
     }
 }

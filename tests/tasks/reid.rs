@@ -12,7 +12,7 @@ use rankle::tasks::before::Before;
 use rankle::tasks::reid::{self, Compared, Draws, ReidData};
 use tch::Kind;
 
-use crate::common::{close, line, matrix};
+use crate::common::{close, line, made, matrix, put};
 
 #[derive(Parser)]
 struct Flags {
@@ -66,9 +66,8 @@ fn nobody_is_scored_on_who_was_trained_on() {
 fn a_part_of_what_was_trained_on_is_no_other_data() {
     let dir = tempfile::tempdir().expect("a folder");
     for (part, person, shot) in ["train", "test"].iter().flat_map(|part| (0..12).map(move |i| (part, i / 2, i % 2))) {
-        let at = dir.path().join(format!("{part}/{part}{person}"));
-        fs::create_dir_all(&at).expect("made");
-        rankle::datasets::drawn::photo(5, person, 1, shot, 8, 8).save(at.join(format!("{shot}.png"))).expect("saved");
+        let at = made(dir.path().join(format!("{part}/{part}{person}/{shot}.png")));
+        rankle::datasets::drawn::photo(5, person, 1, shot, 8, 8).save(at).expect("saved");
     }
     let at = |name: &str| flags(&["--data", &dir.path().join(name).to_string_lossy()]);
     for (own, other, fits) in [
@@ -88,10 +87,9 @@ fn a_part_of_what_was_trained_on_is_no_other_data() {
 
 /// A run's folder as far as others that start from it look at it.
 fn run(at: &Path, data: &str, seed: u64, start: Option<&Path>) {
-    fs::create_dir_all(at).expect("made");
     let flags = serde_json::json!({"data": data, "split": "1", "test-people": null, "validation": 7, "seed": seed, "start": start, "model": "m"});
     let config = serde_json::json!({"paper": "x", "flags": flags, "machine": {"rankle": "0"}, "argv": [], "folder": at.parent()});
-    fs::write(at.join("config.json"), config.to_string()).expect("written");
+    put(at.join("config.json"), config.to_string());
 }
 
 #[test]
@@ -179,10 +177,9 @@ fn a_run_that_goes_on_finds_the_people_it_was_started_with() {
     let dir = tempfile::tempdir().expect("a folder");
     let viper = dir.path().join("VIPeR");
     for (folder, camera) in [("cam_a", 1), ("cam_b", 2)] {
-        fs::create_dir_all(viper.join(folder)).expect("made");
         for person in 0..9 {
             let photo = rankle::datasets::drawn::photo(5, person + 1, camera, 0, 32, 16);
-            photo.save(viper.join(folder).join(format!("{person:03}_0.bmp"))).expect("saved");
+            photo.save(made(viper.join(folder).join(format!("{person:03}_0.bmp")))).expect("saved");
         }
     }
     let open = |split: usize| {

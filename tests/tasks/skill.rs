@@ -10,7 +10,8 @@ use rankle::tasks::skill::{
 use rankle::video::snippet::{Crops, Stream};
 use tch::{Device, Kind, Tensor};
 
-use crate::common::{all_close, close, line, numbers};
+use crate::common::{all_close, close, line, made, numbers};
+use crate::datasets::epic_skills::judged;
 
 #[test]
 fn every_pair_comes_with_every_split_once_a_pass() {
@@ -279,15 +280,11 @@ fn data_opens_with_what_its_streams_see() {
 #[test]
 fn ready_made_features_are_read_and_refused_by_name() {
     let dir = tempfile::tempdir().expect("a folder");
-    let task = dir.path().join("annotations/Task");
-    std::fs::create_dir_all(task.join("splits")).expect("made");
-    std::fs::write(task.join("task_gt.csv"), "Vid1,Vid2,Best\nA,B,A\nB,C,B\n").expect("written");
-    std::fs::write(task.join("splits/task_train_1.csv"), "Better,Worse\nA,B\n").expect("written");
-    std::fs::write(task.join("splits/task_val_1.csv"), "Better,Worse\nB,C\n").expect("written");
+    let splits = [("train_1", "Better,Worse\nA,B\n"), ("val_1", "Better,Worse\nB,C\n")];
+    judged(dir.path(), "Task", "Vid1,Vid2,Best\nA,B,A\nB,C,B\n", &splits);
     let save = |video: &str, name: &str, x: Tensor| {
-        let folder = dir.path().join("features/temporal/Task");
-        std::fs::create_dir_all(&folder).expect("made");
-        rankle::weights::save(&folder.join(format!("{video}.safetensors")), &[(name.into(), x)], None).expect("saved");
+        let path = made(dir.path().join(format!("features/temporal/Task/{video}.safetensors")));
+        rankle::weights::save(&path, &[(name.into(), x)], None).expect("saved");
     };
     let ramp = |rows: i64| Tensor::arange(rows * 4, (Kind::Double, Device::Cpu)).view([rows, 4]);
     for (video, rows) in [("A", 3), ("B", 5), ("C", 4)] {
@@ -312,10 +309,9 @@ fn ready_made_features_are_read_and_refused_by_name() {
     }
     // Of pictures the card says where frames are missing.
     for (video, numbers) in [("A", &[1, 2, 3][..]), ("B", &[1, 2, 4]), ("C", &[1, 2, 3, 7])] {
-        let folder = dir.path().join("videos/Task").join(video);
-        std::fs::create_dir_all(&folder).expect("made");
         for number in numbers {
-            image::RgbImage::new(8, 6).save(folder.join(format!("{number}.png"))).expect("saved");
+            let path = made(dir.path().join(format!("videos/Task/{video}/{number}.png")));
+            image::RgbImage::new(8, 6).save(path).expect("saved");
         }
     }
     let crops = Some(Crops { side: 32, scales: vec![1.] });

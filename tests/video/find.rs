@@ -1,17 +1,15 @@
 //! Which file or folder is which video.
 
-use std::path::Path;
-
 use image::{Rgb, RgbImage};
 use rankle::video::{Cache, Clip, VideoFiles, find, folder, leap};
 
-use crate::common::line;
+use crate::common::{line, made, put};
 
 #[test]
 fn videos_are_found_by_name() {
     let dir = tempfile::tempdir().expect("a folder");
     let at = |name: &str| dir.path().join(name);
-    let picture = |path: &Path| RgbImage::from_pixel(8, 6, Rgb([200, 10, 10])).save(path).expect("saved");
+    let picture = |name: String| RgbImage::from_pixel(8, 6, Rgb([200, 10, 10])).save(made(at(&name))).expect("saved");
     for name in [
         "Knot_Tying_B001_capture1.avi",
         "Knot_Tying_B001_capture2.avi",
@@ -24,11 +22,9 @@ fn videos_are_found_by_name() {
     ] {
         std::fs::write(at(name), b"film").expect("written");
     }
-    std::fs::create_dir_all(at("C2")).expect("made");
-    (0..3).for_each(|i| picture(&at("C2").join(format!("img_{i:05}.png"))));
-    std::fs::create_dir_all(at("flow/C2")).expect("made");
+    (0..3).for_each(|i| picture(format!("C2/img_{i:05}.png")));
     for axis in ["x", "y"] {
-        (0..2).for_each(|i| picture(&at("flow/C2").join(format!("flow_{axis}_{i:05}.png"))));
+        (0..2).for_each(|i| picture(format!("flow/C2/flow_{axis}_{i:05}.png")));
     }
     let flow = at("flow");
     let found = |video: &str| find(dir.path(), &flow, video);
@@ -43,8 +39,7 @@ fn videos_are_found_by_name() {
     // Names with the marks between parts in them: whole ones first, then parts of several words.
     let videos = dir.path().join("videos/underlined");
     for name in ["P01_01", "P01_011", "x_P01_02_y", "P01_01_02", "A_P02", "P02_B"] {
-        std::fs::create_dir_all(videos.join(name)).expect("made");
-        RgbImage::new(2, 2).save(videos.join(name).join("1.png")).expect("saved");
+        RgbImage::new(2, 2).save(made(videos.join(name).join("1.png"))).expect("saved");
     }
     let among = |video: &str| find(&videos, &dir.path().join("flow"), video);
     for (video, folder) in [("P01_01", "P01_01"), ("P01_02", "x_P01_02_y"), ("01_02", "P01_01_02")] {
@@ -70,26 +65,18 @@ fn videos_are_found_by_name() {
     let all = folder(dir.path()).expect("videos");
     assert_eq!(all.len(), 8);
     assert!(line(folder(&at("flow/C2/none"))).contains("no folder"));
-    std::fs::create_dir_all(at("twice")).expect("made");
-    for name in ["Jos\u{e9}.mp4", "Jose\u{301}.avi"] {
-        std::fs::write(at("twice").join(name), b"x").expect("written");
-    }
+    ["Jos\u{e9}.mp4", "Jose\u{301}.avi"].iter().for_each(|name| put(at("twice").join(name), "x"));
     assert!(line(folder(&at("twice"))).contains("has two videos called Jos\u{e9}"));
 }
 
 #[test]
 fn frames_and_flow_come_in_the_order_of_their_numbers() {
     let dir = tempfile::tempdir().expect("a folder");
-    let folder_of = |name: &str| {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(&path).expect("made");
-        path
-    };
-    let at = folder_of("A1");
+    let at = dir.path().join("A1");
     let numbers = [1, 2, 9, 10, 11, 100];
     for i in numbers {
         for kind in ["frame", "flow_x_", "flow_y_"] {
-            let path = at.join(format!("{kind}{i}.png"));
+            let path = made(at.join(format!("{kind}{i}.png")));
             RgbImage::from_pixel(8, 6, Rgb([i as u8; 3])).save(path).expect("saved");
         }
     }
@@ -102,9 +89,8 @@ fn frames_and_flow_come_in_the_order_of_their_numbers() {
     assert_eq!(names(&x), numbers.map(|i| format!("flow_x_{i}.png")));
     assert_eq!(names(&y), numbers.map(|i| format!("flow_y_{i}.png")));
     // Padding, other numbers before the last, and names without any.
-    let at = folder_of("B");
     for name in ["b2_f007.png", "b2_f8.png", "b10_f1.png", "b2_f07.png", "cover.png"] {
-        RgbImage::new(2, 2).save(at.join(name)).expect("saved");
+        RgbImage::new(2, 2).save(made(dir.path().join("B").join(name))).expect("saved");
     }
     let found = find(dir.path(), &dir.path().join("flow"), "B").expect("found");
     assert_eq!(names(&found.frames), ["b2_f007.png", "b2_f07.png", "b2_f8.png", "b10_f1.png", "cover.png"]);

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use rankle::video::tvl1::{Constants, Plane, flow};
 use rankle::video::{Cache, FLOW_BOUND, clips, grey, quantised};
 
-use crate::common::line;
+use crate::common::{line, made};
 
 /// Waves of several lengths, moved by (dx, dy).
 fn waves(dx: f32, dy: f32) -> Plane {
@@ -35,11 +35,10 @@ fn tvl1_finds_a_shift() {
 #[test]
 fn flow_is_computed_once_and_stored_as_bytes() {
     let dir = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir_all(dir.path().join("A")).expect("made");
     for i in 0..3 {
         let level = |x: u32, y: u32| (128. + 100. * ((x + 2 * i) as f32 / 17.).sin() * (y as f32 / 23.).cos()) as u8;
         let image = RgbImage::from_fn(340, 256, |x, y| Rgb([level(x, y); 3]));
-        image.save(dir.path().join(format!("A/{i}.png"))).expect("saved");
+        image.save(made(dir.path().join(format!("A/{i}.png")))).expect("saved");
     }
     let open = || clips(dir.path(), &Cache::new(0)).expect("videos");
     assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("computed"), 1);

@@ -11,13 +11,12 @@ use rankle::datasets::faces::{check, open};
 use rankle::source::View;
 use tempfile::TempDir;
 
-use crate::common::line;
+use crate::common::{line, made};
 
 /// A picture whose grey says who and which.
 fn picture(at: &Path, width: u32, height: u32, grey: u8) {
-    std::fs::create_dir_all(at.parent().expect("a folder")).expect("made");
     let image = RgbImage::from_fn(width, height, |x, y| Rgb([grey, (x * 7) as u8, (y * 5) as u8]));
-    image.save(at).expect("saved");
+    image.save(made(at.into())).expect("saved");
 }
 
 /// `people` people `P00`, `P01`, ... of `shots` images each under `at`.

@@ -6,25 +6,21 @@ mod csv;
 mod nus_wide;
 mod voc;
 
-use std::fs;
 use std::path::Path;
 
 use rankle::datasets::drawn::Shapes;
 use rankle::datasets::labels::open;
 
-use crate::common::{line, shared};
+use crate::common::{line, made, put, shared};
 
 /// A JPEG at `dir/name`.
 fn picture(dir: &Path, name: &str) {
-    let path = dir.join(name);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-    image::RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 11, 60])).save(path).expect("saved");
+    let image = image::RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 11, 60]));
+    image.save(made(dir.join(name))).expect("saved");
 }
 
 fn write(dir: &Path, name: &str, text: &str) {
-    let path = dir.join(name);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-    fs::write(path, text).expect("written");
+    put(dir.join(name), text);
 }
 
 fn refused(dir: &Path, words: &[&str]) {
