@@ -7,7 +7,7 @@ use rankle::catalog;
 use rankle::datasets::{self, faces};
 use rankle::weights::{self, Published};
 
-use crate::common::line;
+use crate::common::{Ended, line};
 
 #[test]
 fn missing_data_sets_and_weights_name_the_command_that_gets_them() {
@@ -86,9 +86,8 @@ fn every_binary_names_the_command() {
             let run = if binary == skill { "of-streams" } else { "run" };
             command.arg("--run").arg(place.path().join(run));
         }
-        let run = command.output().expect("a run");
-        let said = String::from_utf8_lossy(&run.stderr);
-        assert_eq!(run.status.code(), Some(1), "{words}: {said}");
+        let Ended { code, err: said, .. } = Ended::of(&mut command);
+        assert_eq!(code, Some(1), "{words}: {said}");
         let last = said.trim_end().lines().last().unwrap_or_default();
         assert!(last.contains(&format!("scripts/fetch {name} gets")), "{words}: {said}");
         // Where there are several streams the flags are written before the first begins.

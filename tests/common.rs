@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -90,21 +90,6 @@ pub fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
     leaf.grad()
 }
 
-/// Label sets that cover the edges: a PK batch, uneven identities, one identity, all singletons, one singleton, empty.
-pub fn label_sets() -> Vec<(&'static str, Vec<i64>)> {
-    vec![
-        ("PK 4x3", (0..12).map(|i| i / 3).collect()),
-        ("PK 3x4 interleaved", (0..12).map(|i| i % 3).collect()),
-        ("uneven", vec![5, 5, 9, 9, 9, 9, 1, 5, 2, 2, -3]),
-        ("one identity", vec![7; 6]),
-        ("all singletons", (0..6).collect()),
-        ("one singleton", vec![1, 1, 1, 2]),
-        ("two rows", vec![1, 2]),
-        ("one row", vec![1]),
-        ("empty", vec![]),
-    ]
-}
-
 /// How many numbers an optimiser moves: the elements of all trainable variables.
 pub fn trainable_parameters(vs: &VarStore) -> usize {
     vs.trainable_variables().iter().map(Tensor::numel).sum()
@@ -184,9 +169,11 @@ pub struct Ended {
 
 impl Ended {
     pub fn of(command: &mut Command) -> Ended {
-        let output = command.output().expect("starts");
-        let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        Ended { code: output.status.code(), out, err }
+        command.output().expect("starts").into()
+    }
+
+    pub fn after(child: Child) -> Ended {
+        child.wait_with_output().expect("ends").into()
     }
 
     /// Fails unless it ended well.
@@ -200,6 +187,19 @@ impl Ended {
     pub fn all(&self) -> String {
         [&*self.out, &*self.err].concat()
     }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        Ended { code: output.status.code(), out, err }
+    }
+}
+
+/// Sends a signal to a process that a test has started and not waited for.
+pub fn send(process: u32, signal: i32) {
+    // SAFETY: such a process's number is nobody else's.
+    unsafe { libc::kill(process as i32, signal) };
 }
 
 /// One of the binaries, by its path where it was built; where the environment has `RANKLE_BINARIES`, the one of that name

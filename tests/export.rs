@@ -63,18 +63,14 @@ pub fn ask(
 ) -> Option<(tempfile::TempDir, BTreeMap<String, Tensor>)> {
     let folder = tempfile::tempdir().expect("a folder");
     rankle::weights::save(&folder.path().join("given.safetensors"), given, None).expect("saved");
-    let run = Command::new(python()?)
-        .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"))
-        .args(["-c", &[SAFETENSORS, script].concat()])
-        .arg(folder.path())
-        .arg(which)
-        .output()
-        .expect("runs");
-    if run.status.code() == Some(3) {
-        println!("skipped: {}", String::from_utf8_lossy(&run.stdout).trim());
+    let mut run = Command::new(python()?);
+    run.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
+    let ended = Ended::of(run.args(["-c", &[SAFETENSORS, script].concat()]).arg(folder.path()).arg(which));
+    if ended.code == Some(3) {
+        println!("skipped: {}", ended.out.trim());
         return None;
     }
-    assert!(run.status.success(), "{which}: {}", String::from_utf8_lossy(&run.stderr));
+    ended.well();
     let answer = rankle::weights::read(&folder.path().join("answer.safetensors")).expect("an answer");
     Some((folder, answer.into_iter().collect()))
 }

@@ -4,19 +4,18 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::Ended;
+
 #[test]
 fn python_tests_of_fetching() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fetch");
     let names = std::fs::read_dir(&folder).expect("its files").flatten().map(|entry| entry.file_name());
     let files: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
     let run = &|file: &String| {
-        let run = Command::new("python3")
-            .args(["-B", "-W", "error::SyntaxWarning", "-m", "unittest", file.trim_end_matches(".py")])
-            .current_dir(&folder)
-            .output()
-            .expect("python3, which scripts/fetch and scripts/setup need");
-        let said = String::from_utf8_lossy(&run.stderr);
-        assert!(run.status.success() && said.contains("\nRan "), "{file}: {said}");
+        let words = ["-B", "-W", "error::SyntaxWarning", "-m", "unittest", file.trim_end_matches(".py")];
+        // Which scripts/fetch and scripts/setup need.
+        let Ended { code, err: said, .. } = Ended::of(Command::new("python3").args(words).current_dir(&folder));
+        assert!(code == Some(0) && said.contains("\nRan "), "{file}: {said}");
         said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{line}"));
     };
     // Side by side, for they wait most of the time.

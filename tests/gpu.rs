@@ -7,7 +7,7 @@ use std::ffi::{OsString, c_int, c_void};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
-use crate::common::{matrix, value};
+use crate::common::{Ended, has, matrix, value};
 use crate::papers::papers;
 
 /// The switch that makes waits errors belongs to the whole process: one test at a time.
@@ -325,7 +325,7 @@ fn what_waits_is_not_captured_and_the_gpu_goes_on() {
 
 /// What this test program says with `args` where there is a driver, though one that can do nothing: it lies in `place`,
 /// beside what else is there. The environment speaks of one process that meets itself.
-fn with_a_driver(place: &Path, args: &[&str]) -> Output {
+fn with_a_driver(place: &Path, args: &[&str]) -> Ended {
     let site = site_packages().expect("this process has libtorch");
     symlink(site.join("torch/lib/libc10.so"), place.join("libcuda.so.1")).expect("a link");
     let mut path = OsString::from(place);
@@ -335,7 +335,7 @@ fn with_a_driver(place: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(std::env::current_exe().expect("this test program"));
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port().to_string();
     let world = [("RANKLE_JOIN_ALONE", "1"), ("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1")];
-    command.args(args).env("LD_LIBRARY_PATH", path).envs(world).env("MASTER_PORT", port).output().expect("a process")
+    Ended::of(command.args(args).env("LD_LIBRARY_PATH", path).envs(world).env("MASTER_PORT", port))
 }
 
 #[test]
@@ -369,9 +369,7 @@ fn cuda_is_loaded_where_there_is_a_driver() {
 fn cuda_is_loaded_where_a_driver_appears() {
     let place = TempDir::new().expect("a temporary folder");
     let args = ["--exact", "gpu::cuda_is_loaded_where_there_is_a_driver", "--nocapture"];
-    let output = with_a_driver(place.path(), &args);
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).to_string()).concat();
-    assert!(output.status.success() && said.contains("both were asked"), "{said}");
+    has(&with_a_driver(place.path(), &args).well().all(), "both were asked");
 }
 
 #[test]
@@ -380,8 +378,7 @@ fn a_part_for_cuda_that_does_not_load_is_said() {
     let libtorch = site_packages().expect("this process has libtorch").join("torch/lib/libtorch_cpu.so");
     symlink(libtorch, place.path().join("libtorch_cpu.so")).expect("a link");
     std::fs::write(place.path().join("libtorch_cuda.so"), "no library").expect("a file");
-    let output = with_a_driver(place.path(), &["--list"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.lines().count() == 1, "{said}");
+    let said = with_a_driver(place.path(), &["--list"]).well().err;
+    assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("note: there is an NVIDIA driver") && said.contains("/libtorch_cuda.so"), "{said}");
 }

@@ -4,7 +4,8 @@ use rankle::distance::Metric;
 use rankle::mining::{Negative, Pick, Triplets, batch_hard, every_pair, hardest_in_pool, semi_hard};
 use tch::{Kind, Tensor};
 
-use crate::common::{ints, label_sets, matrix, rows};
+use crate::common::{ints, matrix, rows};
+use crate::losses::label_sets;
 
 fn listed(t: &Triplets) -> Vec<[i64; 3]> {
     let (a, p, n) = (ints(&t.anchor), ints(&t.positive), ints(&t.negative));

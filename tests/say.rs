@@ -6,7 +6,7 @@ use rankle::say::{brief, caught, count, cut, foreign, line, one_line};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::common::Program;
+use crate::common::{Ended, Program};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{1b}[31m\nb\r\u{202e}c\u{9b}2J";
@@ -62,9 +62,8 @@ fn hostile_names_flags_and_configurations_are_said_in_one_harmless_line() {
         with("size", &long),
         evaluate(&long),
     ] {
-        let output = program.command(&args).output().expect("the binary starts");
-        let text = String::from_utf8_lossy(&output.stderr).to_string();
-        assert!(!output.status.success() && harmless(&text) && text.len() < 4000, "{text:?}");
+        let Ended { code, err: text, .. } = Ended::of(&mut program.command(&args));
+        assert!(code != Some(0) && harmless(&text) && text.len() < 4000, "{text:?}");
     }
     // A configuration that asks for what no machine has, and says what no terminal should hear.
     program.good(&["train", "--data", "drawn", "--epochs", "1", "--epochs2", "1", "--size", "16", "--run", run]);
@@ -140,9 +139,7 @@ fn libtorchs_warnings_are_a_note_each() {
     if std::env::var_os("WARNED").is_none() {
         let own = std::env::current_exe().expect("this program");
         let name = "say::libtorchs_warnings_are_a_note_each";
-        let output =
-            Command::new(own).args([name, "--exact", "--nocapture"]).env("WARNED", "1").output().expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = Ended::of(Command::new(own).args([name, "--exact", "--nocapture"]).env("WARNED", "1")).err;
         let count = |words: &str| said.lines().filter(|line| line.contains(words)).count();
         assert_eq!(count("An output with one or more elements was resized"), 2, "{said}");
         assert_eq!(count("note: libtorch warns: An output with one or more elements was resized"), 2, "{said}");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::common::{Place, Program, has};
+use crate::common::{Ended, Place, Program, has};
 use crate::papers::{paper, papers};
 
 #[test]
@@ -28,9 +28,8 @@ fn every_program_has_completions_and_manual_pages() {
         let asked = format!(
             "{script}\nCOMP_WORDS=({name} train --checkpoint-ev); COMP_CWORD=2\n_{name} {name} --checkpoint-ev train"
         );
-        let bash =
-            Command::new("bash").args(["-c", &format!("{asked}; echo \"${{COMPREPLY[@]}}\"")]).output().expect("bash");
-        has(&String::from_utf8_lossy(&bash.stdout), "--checkpoint-every");
+        let bash = Ended::of(Command::new("bash").args(["-c", &format!("{asked}; echo \"${{COMPREPLY[@]}}\"")]));
+        has(&bash.out, "--checkpoint-every");
         has(&case.program.good(&["man"]), ".TH|.SH SYNOPSIS|reproduce");
         has(&case.program.good(&["man", "train"]), "-train|.SH OPTIONS|checkpoint\\-every");
         case.program.bad(&["man", "nothing"], 2, &["man nothing: there is no such verb"]);

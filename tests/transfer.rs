@@ -6,7 +6,7 @@ use rankle::device;
 use rankle::transfer::{Fetch, stage, upload};
 use tch::{Device, Kind, Tensor};
 
-use crate::common::all_close;
+use crate::common::{Ended, all_close};
 
 #[test]
 fn fetched_batches_come_whole_and_in_their_order() {
@@ -42,9 +42,8 @@ fn a_staging() {
 #[test]
 fn staging_warns_of_nothing() {
     let mut this = Command::new(std::env::current_exe().expect("this test binary"));
-    let output = this.args(["--exact", "transfer::a_staging", "--nocapture"]).output().expect("a process");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("Warning"), "{said}");
+    let said = Ended::of(this.args(["--exact", "transfer::a_staging", "--nocapture"])).well().err;
+    assert!(!said.contains("Warning"), "{said}");
     assert!(said.lines().count() <= 1, "{said}");
 }
 

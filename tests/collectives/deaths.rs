@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::launch::{Processes, free_port};
 use super::runs::{errors, quadruplet, start};
-use crate::common::{Place, Program, has, within};
+use crate::common::{Ended, Place, Program, has, send, within};
 use crate::export::python;
 
 const LONG: &str = "train @run --steps 150 --log-every 5 --checkpoint-every 5";
@@ -25,9 +25,9 @@ fn a_death_ends_all_with_a_line_and_another_number_of_processes_goes_on() {
             processes.children.iter_mut().all(|child| child.try_wait().expect("waits").is_some())
         };
         assert!(within(30, || ended(&mut processes)), "the others of {size} did not end");
-        for (rank, output) in processes.end().iter().enumerate().filter(|(rank, _)| *rank != victim) {
-            let errors = errors(output);
-            assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "process {rank}: {errors:?}");
+        for (rank, ended) in processes.end().iter().enumerate().filter(|(rank, _)| *rank != victim) {
+            let errors = errors(ended);
+            assert_eq!((ended.code, errors.len()), (Some(1), 1), "process {rank}: {errors:?}");
             assert!(errors[0].contains("goes on from its last checkpoint"), "{}", errors[0]);
             if victim == 1 && rank == 0 {
                 assert!(errors[0].contains("process 1 of 3"), "{}", errors[0]);
@@ -55,10 +55,7 @@ fn a_signal_to_one_process_ends_all_with_a_checkpoint_and_a_line() {
     let checkpoint = place.path("run/checkpoint.safetensors");
     for (victims, signal) in [(0..1, libc::SIGTERM), (1..2, libc::SIGINT), (0..2, libc::SIGTERM)] {
         let processes = start(2, &place, train);
-        let send = |rank: usize, signal: i32| {
-            // SAFETY: a signal to a process that this test has started and not waited for.
-            unsafe { libc::kill(processes.children[rank].id() as i32, signal) };
-        };
+        let send = |rank: usize, signal: i32| send(processes.children[rank].id(), signal);
         let length = |name: &str| fs::metadata(place.path(name)).map_or(0, |data| data.len());
         let before = (length("run/log.jsonl"), fs::read(&checkpoint).unwrap_or_default());
         assert!(within(120, || length("run/log.jsonl") > before.0), "no step was taken");
@@ -66,9 +63,9 @@ fn a_signal_to_one_process_ends_all_with_a_checkpoint_and_a_line() {
         assert!(within(60, || fs::read(&checkpoint).is_ok_and(|now| now != before.1)), "nothing was kept");
         victims.for_each(|rank| send(rank, signal));
         let mut said = String::new();
-        for output in processes.end() {
-            said += &String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(128 + signal), "{said}");
+        for ended in processes.end() {
+            said += &ended.err;
+            assert_eq!(ended.code, Some(128 + signal), "{said}");
         }
         assert_eq!((said.matches("stopped by SIG").count(), said.matches("error").count()), (1, 0), "{said}");
         has(&said, "the checkpoint of step|start all processes again");
@@ -98,9 +95,9 @@ fn the_error_of_one_process_is_not_hidden_by_its_peers() {
         });
         assert!(within(60, || run.join("checkpoint.safetensors").exists()), "no checkpoint came");
         breaks(&place);
-        for (number, output) in processes.end().iter().enumerate() {
-            let errors = errors(output);
-            assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "process {number}: {errors:?}");
+        for (number, ended) in processes.end().iter().enumerate() {
+            let errors = errors(ended);
+            assert_eq!((ended.code, errors.len()), (Some(1), 1), "process {number}: {errors:?}");
             let words = if number == rank { words } else { &format!("process {rank} of 2 ended") };
             assert!(errors[0].contains(words), "process {number}: {}", errors[0]);
             assert!(number != rank || !errors[0].contains("of 2 ended"), "{}", errors[0]);
@@ -112,32 +109,27 @@ fn the_error_of_one_process_is_not_hidden_by_its_peers() {
 #[test]
 fn no_process_outlives_a_second_signal_or_one_before_its_first_step() {
     let place = quadruplet();
-    let send = |child: &std::process::Child, signal: i32| {
-        // SAFETY: a signal to a process that this test has started and not waited for.
-        unsafe { libc::kill(child.id() as i32, signal) };
-    };
     let mut one = place.command("train @run");
     let port = free_port().to_string();
     one.envs([("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
     let mut one = one.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
     let mut said = BufReader::new(one.stderr.take().expect("stderr")).lines().map(|line| line.expect("text"));
     assert!(said.any(|line| line.contains("meeting 2 processes")));
-    send(&one, libc::SIGTERM);
+    send(one.id(), libc::SIGTERM);
     let said = said.collect::<Vec<_>>().join("\n");
     assert_eq!(one.wait().expect("ends").code(), Some(128 + libc::SIGTERM), "{said}");
     has(&said, "stopped by SIGTERM: no step was in hand|start all processes again");
 
     let mut two = start(2, &place, LONG);
     assert!(within(60, || place.path("run/checkpoint.safetensors").exists()), "no checkpoint came");
-    send(&two.children[1], libc::SIGSTOP);
+    send(two.children[1].id(), libc::SIGSTOP);
     let ended = within(9, || {
-        send(&two.children[0], libc::SIGINT);
+        send(two.children[0].id(), libc::SIGINT);
         two.children[0].try_wait().expect("waits").is_some()
     });
-    send(&two.children[1], libc::SIGKILL);
-    let output = two.end().remove(0);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(ended && output.status.code() == Some(128 + libc::SIGINT), "{said}");
+    send(two.children[1].id(), libc::SIGKILL);
+    let Ended { code, err: said, .. } = two.end().remove(0);
+    assert!(ended && code == Some(128 + libc::SIGINT), "{said}");
     has(&said, "SIGINT: the step in hand|stopped by SIGINT: at once|start all processes again");
 }
 
@@ -168,14 +160,10 @@ fn torchrun_starts_processes_and_starts_them_again() {
     let child = command.spawn().expect("torchrun");
     let found = within(120, || place.path("run/checkpoint.safetensors").exists());
     let workers = pids(&place.program, &place.text("run"));
-    if let Some(&victim) = workers.last() {
-        // SAFETY: a signal to a process that this test had started.
-        unsafe { libc::kill(victim as i32, libc::SIGKILL) };
-    }
-    let output = child.wait_with_output().expect("what it said");
-    let said = String::from_utf8_lossy(&output.stderr).to_string();
+    workers.last().iter().for_each(|&&victim| send(victim, libc::SIGKILL));
+    let Ended { code, err: said, .. } = Ended::after(child);
     assert!(found && workers.len() == 2, "{workers:?} {said}");
-    assert!(output.status.success(), "{said}");
+    assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("going on from step") || said.matches("meeting 2 processes").count() > 1, "{said}");
     assert_eq!(place.log("run").last().expect("a line")["step"], 299);
 }
@@ -192,17 +180,12 @@ fn who_falls_silent_ends_all_within_patience() {
         let length = || fs::metadata(place.path("run/log.jsonl")).map_or(0, |data| data.len());
         let before = length();
         assert!(within(120, || place.path("run/checkpoint.safetensors").exists() && length() > before), "no step");
-        let send = |two: &Processes, signal: i32| {
-            // SAFETY: a signal to a process that this test has started and not waited for.
-            unsafe { libc::kill(two.children[victim].id() as i32, signal) };
-        };
-        send(&two, libc::SIGSTOP);
+        send(two.children[victim].id(), libc::SIGSTOP);
         let ended = within(40, || two.children[1 - victim].try_wait().expect("waits").is_some());
-        send(&two, libc::SIGCONT);
-        let outputs = two.end();
-        for (rank, output) in outputs.iter().enumerate() {
-            let errors = errors(output);
-            assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "process {rank}: {errors:?}");
+        send(two.children[victim].id(), libc::SIGCONT);
+        for (rank, ended) in two.end().iter().enumerate() {
+            let errors = errors(ended);
+            assert_eq!((ended.code, errors.len()), (Some(1), 1), "process {rank}: {errors:?}");
             has(&errors[0], if rank == victim { "goes on from its last checkpoint" } else { words });
         }
         assert!(ended, "the other process did not end");
@@ -296,7 +279,7 @@ fn two_machines_whose_network_goes_silent_both_end() {
     two.children.iter_mut().for_each(|child| drop(child.kill()));
     let outputs = two.end();
     let said: Vec<Vec<String>> = outputs.iter().map(errors).collect();
-    assert!(ended && outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+    assert!(ended && outputs.iter().all(|ended| ended.code == Some(1)), "{said:?}");
     assert!(said.iter().all(|lines| lines.len() == 1), "{said:?}");
     has(&said[0][0], "process 1 of 2 is gone");
     has(&said[1][0], "10.77.1.2|process 0");
@@ -320,14 +303,11 @@ fn torchrun_starts_two_machines_again() {
     let both = Processes { children: vec![machine("a", "10.77.1.2"), machine("b", "10.77.2.2")] };
     let found = within(120, || place.path("run/checkpoint.safetensors").exists());
     let workers = pids(&place.program, &place.text("run"));
-    if let Some(&victim) = workers.last() {
-        // SAFETY: a signal to a process that this test had started.
-        unsafe { libc::kill(victim as i32, libc::SIGKILL) };
-    }
+    workers.last().iter().for_each(|&&victim| send(victim, libc::SIGKILL));
     let outputs = both.end();
-    let said: String = outputs.iter().map(|output| String::from_utf8_lossy(&output.stderr).to_string()).collect();
+    let said: String = outputs.iter().map(|ended| &*ended.err).collect();
     assert!(found && workers.len() == 2, "{workers:?} {said}");
-    assert!(outputs.iter().all(|output| output.status.success()), "{said}");
+    assert!(outputs.iter().all(|ended| ended.code == Some(0)), "{said}");
     assert!(said.matches("meeting 2 processes").count() > 1, "{said}");
     assert_eq!(place.log("run").last().expect("a line")["step"], 299);
 }

@@ -1,7 +1,9 @@
 //! Starts processes that meet at a port of this machine.
 
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use crate::common::Ended;
 
 /// A port that nobody listens at now.
 pub fn free_port() -> u16 {
@@ -37,26 +39,23 @@ impl Processes {
     }
 
     /// What each printed, when all have ended.
-    pub fn end(mut self) -> Vec<Output> {
+    pub fn end(mut self) -> Vec<Ended> {
         let children = std::mem::take(&mut self.children);
         // Each has its reader, so that none stands still at a full pipe.
-        let readers: Vec<_> = children
-            .into_iter()
-            .map(|child| std::thread::spawn(move || child.wait_with_output().expect("what it printed")))
-            .collect();
+        let readers: Vec<_> =
+            children.into_iter().map(|child| std::thread::spawn(move || Ended::after(child))).collect();
         readers.into_iter().map(|reader| reader.join().expect("a reader")).collect()
     }
 
     /// As [`Processes::end`], where all must end well; what the first printed on standard output.
     #[track_caller]
     pub fn good(self) -> String {
-        let outputs = self.end();
-        for (rank, output) in outputs.iter().enumerate() {
-            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            assert!(output.status.success(), "process {rank}: {out}{err}");
+        let mut all = self.end();
+        for (rank, Ended { code, out, err }) in all.iter().enumerate() {
+            assert_eq!(*code, Some(0), "process {rank}: {out}{err}");
             assert!(rank == 0 || out.is_empty() || out.contains("running 1 test"), "only process 0 prints: {out}");
         }
-        String::from_utf8_lossy(&outputs[0].stdout).to_string()
+        all.swap_remove(0).out
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::launch::{Processes, free_port};
-use crate::common::{Place, Program, close, has, value};
+use crate::common::{Ended, Place, Program, close, has, value};
 use crate::papers::facenet::people;
 
 const TRIPLET_REID: Program = Program(env!("CARGO_BIN_EXE_triplet-reid"));
@@ -26,8 +26,8 @@ pub fn start(size: usize, place: &Place, line: &str) -> Processes {
 }
 
 /// Lines `error: ...` that a process said.
-pub fn errors(output: &Output) -> Vec<String> {
-    let text = String::from_utf8_lossy(&output.stderr).to_string();
+pub fn errors(ended: &Ended) -> Vec<String> {
+    let text = &ended.err;
     for word in ["panicked", "backtrace", "frame #", "defect"] {
         assert!(!text.contains(word), "{text}");
     }
@@ -159,7 +159,7 @@ fn folders_are_listed_by_one_process_for_all() {
         })
         .end();
         let said: Vec<Vec<String>> = outputs.iter().map(errors).collect();
-        assert!(outputs.iter().all(|output| output.status.code() == Some(code)), "{folder}: {said:?}");
+        assert!(outputs.iter().all(|ended| ended.code == Some(code)), "{folder}: {said:?}");
         assert!(code == 0 || said[1][0].contains("0012") && said[0][0].contains("process 1 of 2 ended"), "{said:?}");
     }
 }
@@ -181,9 +181,9 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
     ] {
         let mut command = TRIPLET_REID.command(&line.split(' ').collect::<Vec<_>>());
         let variables = variables.split_whitespace().filter_map(|variable| variable.split_once('='));
-        let output = command.envs(variables).output().expect("the binary starts");
-        let errors = errors(&output);
-        assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{line}: {errors:?}");
+        let ended = Ended::of(command.envs(variables));
+        let errors = errors(&ended);
+        assert_eq!((ended.code, errors.len()), (Some(1), 1), "{line}: {errors:?}");
         has(&errors[0], words);
     }
 }
@@ -226,14 +226,14 @@ fn processes_that_differ_are_told_so() {
         let bare = Place::new(TRIPLET_REID, "");
         let outputs = Processes::start(2, |rank| bare.command(if rank == 0 { drawn } else { other })).end();
         let said: Vec<String> = outputs.iter().flat_map(errors).collect();
-        assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+        assert!(outputs.iter().all(|ended| ended.code == Some(1)), "{said:?}");
         assert!(!said.is_empty() && said.iter().all(|line| line.contains(words)), "{said:?}");
     }
     // Other flags in one of them.
     let line = |rank: usize| format!("train @run --steps 5 --seed {}", rank + 1);
     let outputs = Processes::start(2, |rank| place.command(&line(rank))).end();
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
-    assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+    assert!(outputs.iter().all(|ended| ended.code == Some(1)), "{said:?}");
     assert!(
         !said.is_empty()
             && said.iter().all(|line| line.contains("flags: give every process the same ones: they differ in --seed")),
@@ -243,6 +243,6 @@ fn processes_that_differ_are_told_so() {
     // More processes than a batch has parts.
     let outputs = start(3, &place, "train @few --steps 5 --quadruplets 2").end();
     let said: Vec<String> = outputs.iter().flat_map(errors).collect();
-    assert!(outputs.iter().all(|output| output.status.code() == Some(1)), "{said:?}");
+    assert!(outputs.iter().all(|ended| ended.code == Some(1)), "{said:?}");
     assert!(said.iter().any(|line| line.contains("start fewer, or make the batch larger")), "{said:?}");
 }

@@ -6,7 +6,8 @@ use rankle::losses::{Margin, Tally, triplet};
 use rankle::mining::{Negative, Pick};
 use tch::{Kind, Tensor};
 
-use crate::common::{all_close, close, gradient, label_sets, matrix, value};
+use super::label_sets;
+use crate::common::{all_close, close, gradient, matrix, value};
 
 type Form = Box<dyn Fn(&Tensor, &Tensor, Metric) -> Tally>;
 

@@ -8,7 +8,8 @@ use rankle::losses::{Margin, Tally, triplet};
 use rankle::mining::{Negative, Pick};
 use tch::{Kind, Tensor};
 
-use crate::common::{all_close, close, gradient, label_sets, matrix, rows, value};
+use super::label_sets;
+use crate::common::{all_close, close, gradient, matrix, rows, value};
 
 const MARGINS: [Margin; 4] = [Margin::Hard(0.1), Margin::Hard(0.5), Margin::Hard(1.0), Margin::Soft];
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use rankle::datasets::drawn::photo;
 
 use super::{Case, paper, papers};
-use crate::common::{Once, Place, has, rows, squared};
+use crate::common::{Ended, Once, Place, has, rows, squared};
 use crate::export::python;
 
 /// What the set-up's Python prints; None where it lacks one of `needs`, which is said.
@@ -14,16 +14,14 @@ fn asked(needs: &str, args: &[&str]) -> Option<String> {
     let run = |args: &[&str]| {
         let mut command = Command::new(python()?);
         command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
-        Some(command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().expect("starts"))
+        Some(Ended::of(command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args)))
     };
     static HAS: Once<Option<bool>> = Once::new();
-    if !HAS.of(needs, || Some(run(&["-c", &format!("import {needs}")])?.status.success()))? {
+    if !HAS.of(needs, || Some(run(&["-c", &format!("import {needs}")])?.code == Some(0)))? {
         println!("skipped: the Python of the set-up has not all of {needs}");
         return None;
     }
-    let output = run(args)?;
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    Some(run(args)?.well().out)
 }
 
 fn exported(case: &Case, more: &str, how: &str) -> (Place, String) {

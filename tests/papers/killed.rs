@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::{paper, papers};
-use crate::common::Ended;
+use crate::common::{Ended, send};
 
 /// A run that is killed at any moment and started again leaves the bytes of one that was not.
 #[test]
@@ -32,10 +32,9 @@ fn killed_equals_unbroken() {
             }
             std::thread::sleep(Duration::from_millis(rng.random_range(0..300)));
             kills += usize::from(child.try_wait().expect("waits").is_none());
-            send(&child, signal);
-            let output = child.wait_with_output().expect("ends");
-            let said = String::from_utf8_lossy(&output.stderr);
-            match output.status.code() {
+            send(child.id(), signal);
+            let Ended { code, err: said, .. } = Ended::after(child);
+            match code {
                 // Before or after the loop.
                 None | Some(0) => assert!(!said.contains("stopped by"), "{said}"),
                 code => assert!(code == Some(128 + signal) && said.contains("to go on: "), "{code:?} {said}"),
@@ -48,11 +47,6 @@ fn killed_equals_unbroken() {
             assert!(bytes("unbroken") == bytes("broken"), "{:?}: {file} differs", case.program.0);
         }
     }
-}
-
-fn send(child: &std::process::Child, signal: i32) {
-    // SAFETY: a signal to a process that this test started and has not waited for.
-    unsafe { libc::kill(child.id() as i32, signal) };
 }
 
 /// SIGUSR1 has a training keep what there is; the first of SIGTERM, SIGINT and SIGHUP ends it with its step.
@@ -72,13 +66,12 @@ fn signals_are_answered_at_the_end_of_a_step() {
             }
         };
         until(&|| log.metadata().is_ok_and(|data| data.len() > 0), &mut child);
-        send(&child, libc::SIGUSR1);
+        send(child.id(), libc::SIGUSR1);
         until(&|| checkpoint.exists(), &mut child);
         let before = fs::read(&checkpoint).expect("a checkpoint");
-        send(&child, signal);
-        let output = child.wait_with_output().expect("ends");
-        let said = String::from_utf8_lossy(&output.stderr).to_string();
-        assert_eq!(output.status.code(), Some(128 + signal), "{said}");
+        send(child.id(), signal);
+        let Ended { code, err: said, .. } = Ended::after(child);
+        assert_eq!(code, Some(128 + signal), "{said}");
         let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("stopped by")).collect();
         assert!(lines.len() == 1 && lines[0].contains(name) && lines[0].contains(" train "), "{said}");
         assert!(lines[0].ends_with("--log-every 10") && lines[0].contains("/a run'"), "{said}");

@@ -276,8 +276,8 @@ fn two_processes_take_the_steps_of_one() {
     }
     // A network whose batch normalisation would see one image.
     let ends = two("train @few --batch 3 --device cpu").end();
-    assert!(ends.iter().all(|end| !end.status.success()), "{ends:?}");
-    has(&String::from_utf8_lossy(&ends[0].stderr), "--batch 3|--sync-batch-norm");
+    assert!(ends.iter().all(|ended| ended.code != Some(0)), "{}", ends[0].all());
+    has(&ends[0].err, "--batch 3|--sync-batch-norm");
     two(&format!("train @synchronised --batch 3 --device cpu --sync-batch-norm {SHORT}")).good();
     for more in ["", "--table losses"] {
         let mut command = place.command(&format!("reproduce @run {TOY} {more}"));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::CModule;
 
-use crate::common::{Place, Program, has, made};
+use crate::common::{Ended, Place, Program, has, made};
 
 const SKILL: Program = Program(env!("CARGO_BIN_EXE_skill-determination"));
 
@@ -101,12 +101,8 @@ x = frombuffer(bytearray(raw[-4 * 4 * 10 * 32 * 32:]), dtype=torch.float32).view
 module = torch.jit.load(sys.argv[1])
 assert any('conv1' in name for name, _ in module.named_parameters())
 print(*module(x).flatten().tolist())";
-    let run = std::process::Command::new(python)
-        .args(["-c", script, &place.text("run/model-temporal.pt"), &place.text("snippets.safetensors")])
-        .output()
-        .expect("starts");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let text = String::from_utf8_lossy(&run.stdout).to_string();
+    let words = ["-c", script, &place.text("run/model-temporal.pt"), &place.text("snippets.safetensors")];
+    let text = Ended::of(std::process::Command::new(python).args(words)).well().out;
     let theirs: Vec<f64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
     let ours = Vec::<f64>::try_from(scores.to_kind(tch::Kind::Double).view([-1])).expect("scores");
     assert!(theirs.len() == 4 && theirs.iter().zip(&ours).all(|(a, b)| (a - b).abs() < 1e-5), "{theirs:?} {ours:?}");

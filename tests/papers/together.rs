@@ -8,7 +8,7 @@ use rankle::run::checkpoint::BEFORE;
 use tch::CModule;
 
 use super::paper;
-use crate::common::{Ended, within};
+use crate::common::{Ended, send, within};
 
 /// Neither removes what the other is writing, and what is exported meanwhile is whole.
 #[test]
@@ -20,11 +20,9 @@ fn a_run_is_exported_while_it_trains() {
     let exported: Vec<(Ended, bool)> =
         (0..3).map(|_| (place.ends("export @run"), CModule::load(place.path("run/model.pt")).is_ok())).collect();
     let trains = child.try_wait().expect("waits").is_none();
-    // SAFETY: a signal to a process that this test started and has not waited for.
-    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
-    let output = child.wait_with_output().expect("ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(begun && trains && output.status.code() == Some(128 + libc::SIGTERM), "{said}");
+    send(child.id(), libc::SIGTERM);
+    let Ended { code, err: said, .. } = Ended::after(child);
+    assert!(begun && trains && code == Some(128 + libc::SIGTERM), "{said}");
     exported.into_iter().for_each(|(ended, loads)| assert!(loads, "{}", ended.well().all()));
 }
 
@@ -47,10 +45,7 @@ fn evaluations_of_one_run_write_one_after_the_other() {
     let wait = within(60, || both.iter().all(waits));
     let early = results.exists();
     drop(held);
-    for child in both {
-        let output = child.wait_with_output().expect("ends");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    both.into_iter().for_each(|child| drop(Ended::after(child).well()));
     assert!(wait && !early, "it wrote into a folder that another holds");
     assert!(rankle::outputs::read_sealed(&results).expect("whole").is_some_and(|(_, sealed)| sealed));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::Place;
+use crate::common::{Ended, Place};
 use crate::export::python;
 use crate::papers::paper;
 
@@ -127,8 +127,6 @@ fn event_files_hold_the_log_once_also_after_a_resume() {
     assert!(!found.iter().any(|(_, _, name, _)| name == "step" || name == "timing/time"));
     // As TensorBoard itself reads it.
     let Some(python) = python() else { return };
-    let run = Command::new(python).args(["-c", READ]).arg(place.path("run")).output().expect("python");
-    let said = String::from_utf8_lossy(&run.stdout).to_string();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let said = Ended::of(Command::new(python).args(["-c", READ]).arg(place.path("run"))).well().out;
     assert!(said.starts_with("skipped") || said.starts_with("[(0, ") && said.matches('(').count() == 5, "{said}");
 }

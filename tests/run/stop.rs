@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Write, pipe};
 use std::os::fd::AsRawFd;
 
-use crate::common::{Place, within};
+use crate::common::{Place, send, within};
 use crate::papers::paper;
 
 #[test]
@@ -28,8 +28,7 @@ fn a_signal_ends_a_run_whose_terminal_is_gone_or_stands_still() {
             caught.is_some_and(|mask| mask & 1 << (libc::SIGHUP - 1) != 0)
         };
         let at_work = within(300, || listens() && (stands || fs::metadata(&log).is_ok_and(|log| log.len() > 0)));
-        // SAFETY: a signal to a process that this test has started and not waited for.
-        unsafe { libc::kill(child.id() as i32, libc::SIGHUP) };
+        send(child.id(), libc::SIGHUP);
         let mut ended = None;
         within(120, || {
             ended = child.try_wait().expect("waits");

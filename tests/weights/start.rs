@@ -9,6 +9,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::{Named, copies, refusal, table};
+use crate::common::Ended;
 use crate::export::python;
 
 /// torchvision's ResNet-50 of the given names and shapes, every tensor filled with its place in the list.
@@ -38,8 +39,7 @@ fn trinet_takes_torchvisions_resnet_whole_and_keeps_its_head() {
         before.iter().filter(|(name, _)| !name.starts_with("head.")).map(|(name, x)| (name, x.size())).collect();
     let names = folder.path().join("names.json");
     std::fs::write(&names, serde_json::to_vec(&backbone).unwrap()).unwrap();
-    let run = Command::new(&python).args(["-c", RESNET]).arg(&names).arg(folder.path()).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    Ended::of(Command::new(&python).args(["-c", RESNET]).arg(&names).arg(folder.path())).well();
     let path = folder.path().join("short.pth");
     assert!(refusal(start(&vs, &path, &Published::RESNET50), &path).contains("lacks layer3.5.bn1.running_mean:"));
     assert!(vs.variables().iter().all(|(name, x)| x.equal(&before[name])));

@@ -7,6 +7,7 @@ use rankle::weights::read;
 use tch::Kind;
 
 use super::{bytes_of, refusal};
+use crate::common::Ended;
 use crate::export::python;
 
 // What Python writes.
@@ -53,8 +54,7 @@ fn pytorchs_two_forms_are_read_to_the_bit() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let run = Command::new(python).args(["-W", "ignore", "-c", MAKE]).arg(folder.path()).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    Ended::of(Command::new(python).args(["-W", "ignore", "-c", MAKE]).arg(folder.path())).well();
     // Shape, kind and bytes in hexadecimal.
     type Expected = (Vec<i64>, String, String);
     let expected: Vec<(String, Expected)> = {
