@@ -29,89 +29,66 @@ fn of<'a>(labels: &'a [i64], a: usize, same: bool) -> impl Iterator<Item = usize
     (0..labels.len()).filter(move |&j| j != a && (labels[j] == labels[a]) == same)
 }
 
-fn all(margin: Margin) -> Terms {
+/// `terms` of every anchor and positive: of their distance, and of the anchor's to its negatives.
+fn of_pairs(terms: impl Fn(f64, &[f64]) -> Vec<f64> + 'static) -> Terms {
     Box::new(move |d, l| {
-        let mut terms = Vec::new();
+        let mut all = Vec::new();
         for a in 0..l.len() {
-            for p in of(l, a, true) {
-                terms.extend(of(l, a, false).map(|n| charge(margin, d[a][p] - d[a][n])));
-            }
+            let negatives: Vec<f64> = of(l, a, false).map(|n| d[a][n]).collect();
+            of(l, a, true).for_each(|p| all.extend(terms(d[a][p], &negatives)));
         }
-        terms
+        all
     })
+}
+
+/// `term` of every anchor that has both: of its distances to its positives and to its negatives.
+fn of_anchors(term: impl Fn(&[f64], &[f64]) -> f64 + 'static) -> Terms {
+    Box::new(move |d, l| {
+        let sides = (0..l.len()).map(|a| [true, false].map(|same| of(l, a, same).map(|j| d[a][j]).collect::<Vec<_>>()));
+        sides.filter(|sides| sides.iter().all(|side| !side.is_empty())).map(|[p, n]| term(&p, &n)).collect()
+    })
+}
+
+fn least(of: impl Iterator<Item = f64>) -> Option<f64> {
+    of.min_by(f64::total_cmp)
+}
+
+fn most(of: &[f64]) -> Option<f64> {
+    of.iter().copied().max_by(f64::total_cmp)
+}
+
+fn all(margin: Margin) -> Terms {
+    of_pairs(move |p, negatives| negatives.iter().map(|n| charge(margin, p - n)).collect())
 }
 
 fn hard(margin: Margin) -> Terms {
-    Box::new(move |d, l| {
-        let anchors = (0..l.len()).filter(|&a| of(l, a, true).count() > 0 && of(l, a, false).count() > 0);
-        anchors
-            .map(|a| {
-                let far = of(l, a, true).map(|p| d[a][p]).fold(f64::MIN, f64::max);
-                let near = of(l, a, false).map(|n| d[a][n]).fold(f64::MAX, f64::min);
-                charge(margin, far - near)
-            })
-            .collect()
-    })
+    of_anchors(move |p, n| charge(margin, most(p).unwrap() - least(n.iter().copied()).unwrap()))
 }
 
 fn lifted(m: f64) -> Terms {
-    Box::new(move |d, l| {
-        let anchors = (0..l.len()).filter(|&a| of(l, a, true).count() > 0 && of(l, a, false).count() > 0);
-        anchors
-            .map(|a| {
-                let pull: f64 = of(l, a, true).map(|p| d[a][p].exp()).sum();
-                let push: f64 = of(l, a, false).map(|n| (m - d[a][n]).exp()).sum();
-                (pull.ln() + push.ln()).max(0.)
-            })
-            .collect()
+    of_anchors(move |p, n| {
+        let pull: f64 = p.iter().map(|p| p.exp()).sum();
+        let push: f64 = n.iter().map(|n| (m - n).exp()).sum();
+        (pull.ln() + push.ln()).max(0.)
     })
 }
 
 fn semi(m: f64) -> Terms {
-    Box::new(move |d, l| {
-        let mut terms = Vec::new();
-        for a in 0..l.len() {
-            for p in of(l, a, true) {
-                let near = of(l, a, false)
-                    .map(|n| d[a][n])
-                    .filter(|&x| x > d[a][p] && x < d[a][p] + m)
-                    .fold(f64::MAX, f64::min);
-                if near < f64::MAX {
-                    terms.push(m + d[a][p] - near);
-                }
-            }
-        }
-        terms
+    of_pairs(move |p, negatives| {
+        let near = least(negatives.iter().copied().filter(|&n| n > p && n < p + m));
+        near.map(|n| m + p - n).into_iter().collect()
     })
 }
 
 fn addons(m: f64) -> Terms {
-    Box::new(move |d, l| {
-        let mut terms = Vec::new();
-        for a in 0..l.len() {
-            for p in of(l, a, true) {
-                let farther = of(l, a, false).map(|n| d[a][n]).filter(|&x| x > d[a][p]).fold(f64::MAX, f64::min);
-                let farthest = of(l, a, false).map(|n| d[a][n]).fold(f64::MIN, f64::max);
-                if farthest > f64::MIN {
-                    terms.push((m + d[a][p] - if farther < f64::MAX { farther } else { farthest }).max(0.));
-                }
-            }
-        }
-        terms
+    of_pairs(move |p, negatives| {
+        let farther = least(negatives.iter().copied().filter(|&n| n > p));
+        farther.or(most(negatives)).map(|n| (m + p - n).max(0.)).into_iter().collect()
     })
 }
 
 fn hardest(m: f64) -> Terms {
-    Box::new(move |d, l| {
-        let mut terms = Vec::new();
-        for a in 0..l.len() {
-            let near = of(l, a, false).map(|n| d[a][n]).fold(f64::MAX, f64::min);
-            if near < f64::MAX {
-                terms.extend(of(l, a, true).map(|p| (m + d[a][p] - near).max(0.)));
-            }
-        }
-        terms
-    })
+    of_pairs(move |p, negatives| least(negatives.iter().copied()).map(|n| (m + p - n).max(0.)).into_iter().collect())
 }
 
 /// Each loss under a name, the slow way and the fast way.
