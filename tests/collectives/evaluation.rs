@@ -10,17 +10,15 @@ use rankle::metrics::clustering::{average_linkage, average_linkage_shared, k_mea
 use rankle::metrics::recognition::nearest;
 use rankle::metrics::retrieval::{self, Ap, Exclude, Identity, QueryGallery, Reciprocal};
 use rankle::models::Network;
-use rankle::models::layers::Scope;
-use rankle::models::quadruplet::{Backbone, Compares, QuadrupletNet, Regroup, Start};
+use rankle::models::quadruplet::{Compares, Regroup};
 use rankle::tasks::embed::Embedding;
 use rankle::tasks::faces::linked;
 use rankle::tasks::pairs::{Comparison, Order};
-use rankle::transform::{Recipe, TestViews};
-use tch::nn::VarStore;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::numbers::together;
 use crate::common::{all_close, matrix};
+use crate::tasks::pairs::{images, small};
 
 #[test]
 fn retrieval_in_parts_is_retrieval() {
@@ -137,17 +135,8 @@ impl Network for Means {
 
 pub fn embedded_by_all(world: &World) {
     let set = People { train: 3, test: 1, distractors: 0, cameras: 2, shots: 2, ..People::default() }.set();
-    let embedding = |world: World, held: usize| Embedding {
-        recipe: Recipe::imagenet(32, 16),
-        views: TestViews::Original,
-        device: Device::Cpu,
-        batch: 1,
-        workers: 1,
-        amp: false,
-        world,
-        skip_unreadable: false,
-        held,
-    };
+    let size = (32, 16);
+    let embedding = |world: World, held: usize| Embedding { workers: 1, world, held, ..images(size, 1) };
     // Memory that holds none has as many photos on their way as there are processes: the last part has fewer.
     let photos = &set.train[..2 * world.size() + 1];
     let one = embedding(World::alone(), usize::MAX).photos(&Means, photos, "embed").expect("embeds");
@@ -164,9 +153,8 @@ pub fn embedded_by_all(world: &World) {
         assert!(all.iter().all(|other| *other == numbers), "{all:?}");
     }
     // Pairs are compared in the same batches, whoever has them.
-    let (vs, compares) = (VarStore::new(Device::Cpu), Compares::Pair(Regroup::Channels));
-    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, compares, (32, 16), 2, 0., Start::He);
-    let (net, list) = (net.expect("fits"), (0..70).map(|i| (i % 7, (3 * i + 1) % 7)).collect::<Vec<_>>());
+    let (_vs, net) = small(Compares::Pair(Regroup::Channels), size, 2);
+    let list = (0..70).map(|i| (i % 7, (3 * i + 1) % 7)).collect::<Vec<_>>();
     let pairs = |world: World, list: &[(usize, usize)]| {
         let images = Embedding { batch: 4, ..embedding(world, usize::MAX) };
         let comparison = Comparison { images, by: Dissimilarity::Softmax, order: Order::Both };

@@ -3,6 +3,6 @@
 mod faces;
 mod kept;
 mod labels;
-mod pairs;
+pub mod pairs;
 mod reid;
 mod skill;

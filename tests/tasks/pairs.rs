@@ -1,5 +1,6 @@
 //! 1704.01719: photos compared two by two, and the pairs that are compared.
 
+use rankle::collectives::World;
 use rankle::datasets::drawn::People;
 use rankle::datasets::{Photo, Reader};
 use rankle::losses::quadruplet::{self, Dissimilarity};
@@ -13,31 +14,35 @@ use tch::{Device, Kind, Tensor};
 
 use crate::common::{all_close, close, ints, value};
 
-fn images(batch: usize) -> Embedding {
-    let (recipe, world) = (Recipe::imagenet(64, 32), rankle::collectives::World::alone());
+/// How one process embeds photos of that size, `batch` at once.
+pub fn images((height, width): (u32, u32), batch: usize) -> Embedding {
     Embedding {
-        recipe,
+        recipe: Recipe::imagenet(height, width),
         views: TestViews::Original,
         device: Device::Cpu,
         batch,
         workers: 2,
         amp: false,
-        world,
+        world: World::alone(),
         skip_unreadable: false,
         held: HELD,
     }
+}
+
+/// The small network for them.
+pub fn small(compares: Compares, (height, width): (u32, u32), outputs: i64) -> (VarStore, QuadrupletNet) {
+    let (vs, size) = (VarStore::new(Device::Cpu), (height.into(), width.into()));
+    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, compares, size, outputs, 0., Start::He);
+    (vs, net.expect("fits"))
 }
 
 #[test]
 fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
     let people = People { train: 3, test: 3, distractors: 0, cameras: 2, shots: 2, ..People::default() };
     let set = people.set();
-    let vs = VarStore::new(Device::Cpu);
-    let pair = Compares::Pair(Regroup::Channels);
-    let net =
-        QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, pair, (64, 32), 2, 0., Start::He).expect("fits");
+    let (vs, net) = small(Compares::Pair(Regroup::Channels), (64, 32), 2);
     crate::export::used(&vs);
-    let of = |by: Dissimilarity, batch: usize, order: Order| Comparison { images: images(batch), by, order };
+    let of = |by: Dissimilarity, batch: usize, order: Order| Comparison { images: images((64, 32), batch), by, order };
     let (soft, unbounded) = (Dissimilarity::Softmax, Dissimilarity::Unbounded);
     let (q, g) = (&set.query[..3], &set.gallery[..5]);
     let one = of(soft, 4, Order::One).matrix(&net, q, g).expect("compares");
@@ -91,10 +96,8 @@ fn a_matrix_of_pairs_is_its_pairs_one_by_one() {
 fn a_network_of_single_images_is_compared_by_its_embeddings() {
     let people = People { train: 4, test: 3, distractors: 0, cameras: 2, shots: 2, ..People::default() };
     let set = people.set();
-    let vs = VarStore::new(Device::Cpu);
-    let net = QuadrupletNet::new(&Scope::root(&vs, 3), Backbone::Small, Compares::Image, (64, 32), 16, 0., Start::He)
-        .expect("fits");
-    let comparison = Comparison { images: images(4), by: Dissimilarity::Embedding, order: Order::Both };
+    let (_vs, net) = small(Compares::Image, (64, 32), 16);
+    let comparison = Comparison { images: images((64, 32), 4), by: Dissimilarity::Embedding, order: Order::Both };
     let x = comparison.images.photos(&net, &set.query, "embed").expect("embeds");
     // What memory shall not hold lies in a file, which has no name.
     let on_disk = Embedding { held: 0, ..comparison.images.clone() }.photos(&net, &set.query, "embed").expect("embeds");
