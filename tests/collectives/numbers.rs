@@ -24,6 +24,7 @@ use tch::{Device, Kind, Tensor};
 use super::evaluation::{embedded_by_all, faces_judged_by_all, reranked_by_all, retrieval_in_parts};
 use super::launch::Processes;
 use crate::common::{Ended, Once, all_close, gradient, has, matrix, numbers, value, within};
+use crate::losses::of_matrix;
 
 const JOB: &str = "RANKLE_TEST_JOB";
 
@@ -218,26 +219,14 @@ fn inputs(rows: usize) -> Tensor {
     matrix(21, rows, 6).to_kind(Kind::Float)
 }
 
-type Form = fn(&Tensor, &Tensor) -> Tally;
-
-/// A loss of the matrix, and the one whose anchors are shared out.
-const LOSSES: [(Form, Loss); 7] = [
-    (|d, labels| triplet::batch_hard(d, labels, Margin::Soft), Loss::BatchHard(Margin::Soft)),
-    (|d, labels| triplet::batch_all(d, labels, Margin::Hard(0.3)), Loss::BatchAll(Margin::Hard(0.3))),
-    (|d, labels| triplet::batch_all(d, labels, Margin::Soft), Loss::BatchAll(Margin::Soft)),
-    (
-        |d, labels| triplet::semi_hard(d, labels, 0.5, Pick::Nearest),
-        Loss::EveryPair(0.5, Negative::SemiHard(Pick::Nearest)),
-    ),
-    (
-        |d, labels| triplet::semi_hard(d, labels, 0.5, Pick::Random(6)),
-        Loss::EveryPair(0.5, Negative::SemiHard(Pick::Random(6))),
-    ),
-    (
-        |d, labels| triplet::every_pair(d, labels, 0.5, Negative::Violating(6)),
-        Loss::EveryPair(0.5, Negative::Violating(6)),
-    ),
-    (|d, labels| triplet::lifted(d, labels, 1.), Loss::Lifted(1.)),
+const LOSSES: [Loss; 7] = [
+    Loss::BatchHard(Margin::Soft),
+    Loss::BatchAll(Margin::Hard(0.3)),
+    Loss::BatchAll(Margin::Soft),
+    Loss::EveryPair(0.5, Negative::SemiHard(Pick::Nearest)),
+    Loss::EveryPair(0.5, Negative::SemiHard(Pick::Random(6))),
+    Loss::EveryPair(0.5, Negative::Violating(6)),
+    Loss::Lifted(1.),
 ];
 
 /// Parameters of one process by name, after each has taken the same three steps.
@@ -246,7 +235,7 @@ fn gradients(world: &World) {
     let labels = Tensor::from_slice(&(0..rows as i64).map(|row| row / k).collect::<Vec<_>>());
     let shares = world.shares(rows, k as usize).expect("a share each");
     let own = shares.own();
-    for (&(form, loss), unused) in LOSSES.iter().flat_map(|of| [(of, false), (of, true)]) {
+    for (loss, unused) in LOSSES.into_iter().flat_map(|of| [(of, false), (of, true)]) {
         let (alone, apart) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
         let (whole, part) = (network(&alone), network(&apart));
         // A parameter that the loss does not touch is nothing to wait for.
@@ -257,7 +246,7 @@ fn gradients(world: &World) {
             let x = inputs(rows) * (1. + 0.1 * f64::from(step));
             optimizers.iter_mut().for_each(Optimizer::zero_grad);
             let x_whole = whole(&x);
-            let theirs = form(&Metric::Euclidean.matrix(&x_whole, &x_whole), &labels);
+            let theirs = of_matrix(loss, &Metric::Euclidean.matrix(&x_whole, &x_whole), &labels);
             let expected = theirs.mean();
             expected.backward();
             let mine = part(&x.narrow(0, own.start as i64, own.len() as i64));

@@ -2,58 +2,35 @@
 
 use rankle::distance::{Metric, normalize};
 use rankle::losses::embedded::{self, Loss};
-use rankle::losses::{Margin, Tally, triplet};
+use rankle::losses::{Margin, Tally};
 use rankle::mining::{Negative, Pick};
 use tch::{Kind, Tensor};
 
-use super::label_sets;
+use super::{label_sets, of_matrix};
 use crate::common::{all_close, close, gradient, matrix, value};
 
 type Form = Box<dyn Fn(&Tensor, &Tensor, Metric) -> Tally>;
 
-/// Under a name: from the matrix, and from the rows.
-fn losses() -> Vec<(String, Form, Form)> {
-    let in_tensors = |(name, slow, fast): (String, Form, Form)| {
-        let fast: Form = Box::new(move |x, l, metric| embedded::in_tensors(|| fast(x, l, metric)));
-        (format!("{name}, as on a GPU"), slow, fast)
-    };
-    forms().into_iter().chain(forms().into_iter().map(in_tensors)).collect()
+fn losses() -> Vec<Loss> {
+    let margins = [Margin::Hard(0.3), Margin::Hard(2.), Margin::Soft].into_iter();
+    let rules = [Pick::Nearest, Pick::Random(4)].map(Negative::SemiHard).into_iter();
+    let rules = rules.chain([Negative::Violating(4), Negative::Addons, Negative::Hardest]);
+    let losses = margins.flat_map(|margin| [Loss::BatchHard(margin), Loss::BatchAll(margin)]);
+    losses.chain(rules.map(|rule| Loss::EveryPair(0.6, rule))).chain([Loss::Lifted(0.7)]).collect()
 }
 
-fn forms() -> Vec<(String, Form, Form)> {
-    let mut list: Vec<(String, Form, Form)> = Vec::new();
-    for margin in [Margin::Hard(0.3), Margin::Hard(2.), Margin::Soft] {
-        list.push((
-            format!("batch hard {margin:?}"),
-            Box::new(move |x, l, metric| triplet::batch_hard(&metric.matrix(x, x), l, margin)),
-            Box::new(move |x, l, metric| embedded::batch_hard(x, l, metric, margin)),
-        ));
-        list.push((
-            format!("batch all {margin:?}"),
-            Box::new(move |x, l, metric| triplet::batch_all(&metric.matrix(x, x), l, margin)),
-            Box::new(move |x, l, metric| embedded::batch_all(x, l, metric, margin)),
-        ));
-    }
-    let rules = [
-        Negative::SemiHard(Pick::Nearest),
-        Negative::SemiHard(Pick::Random(4)),
-        Negative::Violating(4),
-        Negative::Addons,
-        Negative::Hardest,
-    ];
-    for rule in rules {
-        list.push((
-            format!("{rule:?}"),
-            Box::new(move |x, l, metric| triplet::every_pair(&metric.matrix(x, x), l, 0.6, rule)),
-            Box::new(move |x, l, metric| embedded::every_pair(x, l, metric, 0.6, rule)),
-        ));
-    }
-    list.push((
-        "lifted".into(),
-        Box::new(|x, l, metric| triplet::lifted(&metric.matrix(x, x), l, 0.7)),
-        Box::new(|x, l, metric| Loss::Lifted(0.7).of(x, l, metric)),
-    ));
-    list
+/// Each under a name: from the matrix, and from the rows, by the CPU's own routine and as on a GPU.
+fn forms(of: impl IntoIterator<Item = Loss>) -> Vec<(String, Form, Form)> {
+    let ways = of.into_iter().flat_map(|loss| [(loss, false), (loss, true)]);
+    ways.map(|(loss, tensors)| -> (String, Form, Form) {
+        let from_rows = move |x: &Tensor, l: &Tensor, metric: Metric| match tensors {
+            true => embedded::in_tensors(|| loss.of(x, l, metric)),
+            false => loss.of(x, l, metric),
+        };
+        let from_matrix = move |x: &Tensor, l: &Tensor, metric: Metric| of_matrix(loss, &metric.matrix(x, x), l);
+        (format!("{loss:?}, as on a GPU: {tensors}"), Box::new(from_matrix), Box::new(from_rows))
+    })
+    .collect()
 }
 
 /// The losses as sums of the shares of uneven parts of the anchors, as several processes have them; what one puts in the
@@ -100,7 +77,7 @@ fn values_counts_and_gradients_equal_the_matrix_form() {
         let t = Tensor::from_slice(&labels);
         // 5: far from the origin; a common offset must cost nothing.
         let x = matrix(21, labels.len(), 4) + 5.;
-        for (name, slow, fast) in losses() {
+        for (name, slow, fast) in forms(losses()) {
             for metric in METRICS {
                 agree(&format!("{name}, {metric:?}, {set}"), &x, &t, metric, &slow, &fast, 1e-9);
             }
@@ -112,7 +89,7 @@ fn values_counts_and_gradients_equal_the_matrix_form() {
 fn many_positives_take_the_sorted_way_to_the_same_end() {
     let labels: Vec<i64> = (0..600).map(|i| i64::from(i % 2 == 0 || i > 560)).collect();
     let (x, t) = (normalize(&matrix(22, 600, 5)), Tensor::from_slice(&labels));
-    for (name, slow, fast) in losses().into_iter().filter(|(name, ..)| !name.starts_with("batch all Soft")) {
+    for (name, slow, fast) in forms(losses().into_iter().filter(|loss| *loss != Loss::BatchAll(Margin::Soft))) {
         agree(&name, &x, &t, Metric::SquaredEuclidean, &slow, &fast, 1e-9);
     }
 }
@@ -121,7 +98,7 @@ fn many_positives_take_the_sorted_way_to_the_same_end() {
 fn rows_that_fill_vector_registers_and_some_more() {
     let labels: Vec<i64> = (0..73).map(|i| i * i % 11).collect();
     let (x, t) = (matrix(26, 73, 37), Tensor::from_slice(&labels));
-    for (name, slow, fast) in losses() {
+    for (name, slow, fast) in forms(losses()) {
         for metric in METRICS {
             agree(&format!("{name}, {metric:?}"), &x, &t, metric, &slow, &fast, 1e-9);
         }
@@ -131,7 +108,7 @@ fn rows_that_fill_vector_registers_and_some_more() {
 #[test]
 fn a_loss_with_a_known_gradient_goes_through_the_graph_like_any_other() {
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2]);
-    for (name, slow, fast) in losses() {
+    for (name, slow, fast) in forms(losses()) {
         // Scaled, beside another term, through a layer below: the chain rule on both sides of the one node.
         let whole = |loss: &Form, x: &Tensor| {
             let y = x.tanh();
@@ -149,7 +126,7 @@ fn single_precision_halves_duplicates_and_large_distances() {
     let labels = Tensor::from_slice(&(0..24).map(|i| i / 4).collect::<Vec<i64>>());
     let x = matrix(23, 24, 8).to_kind(Kind::Float);
     let twice = Tensor::cat(&[x.narrow(0, 0, 12), x.narrow(0, 0, 12)], 0);
-    for (name, slow, fast) in losses() {
+    for (name, slow, fast) in forms(losses()) {
         for metric in METRICS {
             let what = format!("{name}, {metric:?}");
             agree(&what, &x, &labels, metric, &slow, &fast, 1e-5);
@@ -175,7 +152,7 @@ fn a_nan_is_seen_and_nothing_to_rank_gives_nothing() {
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2]);
     let broken = matrix(24, 6, 3);
     let _ = broken.get(3).fill_(f64::NAN);
-    for (name, _, fast) in losses() {
+    for (name, _, fast) in forms(losses()) {
         for metric in METRICS {
             assert!(value(&fast(&broken, &labels, metric).sum).is_nan(), "{name}, {metric:?}");
             let one = Tensor::zeros([6], (Kind::Int64, tch::Device::Cpu));
@@ -195,7 +172,8 @@ fn rows_of_zeros_have_the_cosine_distance_of_the_matrix() {
     let drawn = matrix(9, 12, 3);
     let _ = drawn.get(5).fill_(0.);
     let of = Tensor::from_slice(&(0..12_i64).map(|i| i / 3).collect::<Vec<_>>());
-    for (name, slow, fast) in losses().iter().filter(|(name, ..)| name.starts_with("batch")) {
+    let of_batch = |loss: &Loss| matches!(loss, Loss::BatchHard(_) | Loss::BatchAll(_));
+    for (name, slow, fast) in &forms(losses().into_iter().filter(of_batch)) {
         agree(name, &x, &labels, Metric::Cosine, slow, fast, 1e-9);
         agree(name, &drawn, &of, Metric::Cosine, slow, fast, 1e-9);
     }
@@ -252,15 +230,7 @@ fn the_first_of_equals_is_chosen() {
 /// Blocks of a large matrix, and shares of it, in one precision and the other.
 #[test]
 fn shares_of_the_anchors_are_the_loss() {
-    let margins = [Margin::Hard(0.3), Margin::Soft];
-    let rules = [Pick::Nearest, Pick::Random(4)].map(Negative::SemiHard).into_iter();
-    let rules = rules.chain([Negative::Violating(4), Negative::Addons, Negative::Hardest]);
-    let losses: Vec<Loss> = margins
-        .iter()
-        .flat_map(|&margin| [Loss::BatchHard(margin), Loss::BatchAll(margin)])
-        .chain(rules.map(|rule| Loss::EveryPair(0.6, rule)))
-        .chain([Loss::Lifted(0.7)])
-        .collect();
+    let losses = losses();
     for (set, labels) in label_sets() {
         let t = Tensor::from_slice(&labels);
         let x = matrix(21, labels.len(), 4) + 5.;
