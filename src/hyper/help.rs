@@ -11,10 +11,15 @@ use super::resolve::resolve;
 use super::{Heading, Hyper};
 use crate::run::config::typed_as as text;
 
+/// A help text without the parenthesis that it ends with, and what stands in that: the place in the paper, or that it is ours.
+fn parted(help: &str) -> (&str, Option<&str>) {
+    let parts = help.trim_end().strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("));
+    parts.map_or((help, None), |(text, place)| (text, Some(place)))
+}
+
 /// The place in the paper that a help text ends with; None where it is ours.
 pub fn place(help: &str) -> Option<String> {
-    let inside = help.trim_end().strip_suffix(')')?.rsplit('(').next()?;
-    (!inside.starts_with("ours")).then(|| inside.to_string())
+    parted(help).1.filter(|place| !place.starts_with("ours")).map(String::from)
 }
 
 /// The flags of `A` that have a place in the paper.
@@ -124,12 +129,10 @@ fn clause(help: &str) -> String {
         Some((text, defaults)) => (text, defaults.split(';').next().filter(|usual| usual.starts_with("default"))),
         None => (help, None),
     };
-    let (text, place) = match text.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) {
-        Some((text, place)) if place.starts_with("ours") => (text, Some("ours")),
-        // What is longer explains.
-        Some((text, place)) => (text, Some(place).filter(|place| place.len() <= 40)),
-        None => (text, None),
-    };
+    let (text, place) = parted(text);
+    let place = place.map(|place| if place.starts_with("ours") { "ours" } else { place });
+    // What is longer explains.
+    let place = place.filter(|place| place.len() <= 40);
     let mut depth = 0;
     let ends = text.char_indices().find(|&(at, c)| {
         depth += i32::from(c == '(') - i32::from(c == ')');
