@@ -99,8 +99,9 @@ pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
 /// [`write_json`] of what may have a list that is made while it is written.
 ///
 /// # Errors
-/// As [`files::atomically`].
+/// As [`check`], again: its user may have changed it since; as [`files::atomically`].
 pub fn write_said(path: &Path, what: &str, said: Said<'_>) -> Result<()> {
+    check(path, what)?;
     files::atomically(path, |draft| seal(files::own(draft)?, what, said))
 }
 

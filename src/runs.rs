@@ -187,6 +187,7 @@ fn shown(path: &Path) -> String {
 pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
+    outputs::check(&at.join(REPORT), P::NAME)?;
     let kept = checkpoint::check_logs(at)?;
     let (progress, path) = (progress(at, &config, &kept)?, at.join(REPORT));
     let (results, unread) = match scores(at, at, &config) {
@@ -236,7 +237,6 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         curves(&mut page, &[("", at)])?;
         page.list("Departures from the paper", &paper::departures::<P>(&h));
         results.iter().for_each(|results| results.unmeasured(&mut page));
-        outputs::check(&path, P::NAME)?;
         page.write(&path)?;
     }
     let parts: Vec<Value> = progress.iter().map(Progress::value).collect();

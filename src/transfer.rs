@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::Once;
 
+use anyhow::{Result, ensure};
 use tch::{Device, Tensor};
 
 use crate::say::cry;
@@ -112,9 +113,17 @@ impl Fetch {
     }
 
     /// All batches one after another along the first axis, on the CPU; None where there are none.
-    pub fn all(mut self) -> Option<Tensor> {
+    ///
+    /// # Errors
+    /// Where a number is NaN or infinite.
+    pub fn all(mut self) -> Result<Option<Tensor>> {
         self.settle(0);
-        (!self.here.is_empty()).then(|| Tensor::cat(&self.here, 0))
+        let all = (!self.here.is_empty()).then(|| Tensor::cat(&self.here, 0));
+        ensure!(
+            all.iter().all(|x| x.isfinite().all().int64_value(&[]) != 0),
+            "the network gives numbers that aren't finite: its weights are damaged, or were trained with too high a rate: fetch them again, or train with a lower --lr"
+        );
+        Ok(all)
     }
 }
 

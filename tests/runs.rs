@@ -122,6 +122,10 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     place.write("run/log.jsonl", log);
     place.good("evaluate @run");
     let page = place.read("run/report.html");
+    // What somebody else put in its place is not taken for it.
+    place.write("run/report.html", "mine");
+    place.bad(&[(1, "report @run", "report.html|did not write|remove it")]);
+    place.write("run/report.html", &page);
     place.write("run/log.jsonl", format!("{}{{\"step\":7,\"loss\":1}}\n", place.read("run/log.jsonl")));
     place.good("report @run");
     assert_eq!(place.read("run/report.html"), page);

@@ -10,7 +10,7 @@ use crate::common::{Ended, all_close};
 
 #[test]
 fn fetched_batches_come_whole_and_in_their_order() {
-    assert!(Fetch::default().all().is_none());
+    assert!(Fetch::default().all().expect("finite").is_none());
     let gpu = tch::Cuda::is_available().then_some(Device::Cuda(0));
     for device in [Device::Cpu].into_iter().chain(gpu) {
         let mut rows = Fetch::default();
@@ -20,10 +20,15 @@ fn fetched_batches_come_whole_and_in_their_order() {
             let square = Tensor::full([1024, 1024], i as f64 / 1024., (Kind::Float, device));
             rows.push(&ones.matmul(&square).narrow(1, 0, 2).set_requires_grad(true));
         }
-        let all = rows.all().expect("rows");
+        let all = rows.all().expect("finite").expect("rows");
         assert!(all.device() == Device::Cpu && !all.requires_grad());
         let expected: Vec<f32> = [1, 2, 3, 4].iter().flat_map(|&i| vec![i as f32; 2 * i]).collect();
         all_close(&all.view([-1]), &Tensor::from_slice(&expected), 1e-4);
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut rows = Fetch::default();
+            [1., bad].iter().for_each(|&x| rows.push(&Tensor::from_slice(&[x]).to_device(device)));
+            assert!(rows.all().expect_err("refused").to_string().contains("aren't finite"));
+        }
     }
 }
 

@@ -144,6 +144,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             }
             // Only now is the folder the run's, and something trained on them.
             if let Some(changed) = changed.take() {
+                note(format!("the training data changed: {changed}"));
                 let part = if part.is_empty() { String::new() } else { format!("{part}, ") };
                 Config::add_changed(at, format!("{part}from about step {}: {changed}", session.steps().start))?;
             }

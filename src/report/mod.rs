@@ -9,7 +9,7 @@ mod sparks;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use image::RgbImage;
 
 pub use curves::curves;
@@ -266,7 +266,15 @@ impl Report {
     }
 
     /// Writes the page, atomically. The error names the path.
+    ///
+    /// # Errors
+    /// Where something else stands there, which its user may have put there since it was asked for.
     pub fn write(&self, path: &Path) -> Result<()> {
+        ensure!(
+            !crate::files::replaces(path)? || self.stands_at(path),
+            "{}: a file was put there meanwhile, or this command's was changed: move it away and start again",
+            path.display()
+        );
         crate::files::write_atomic(path, self.html().as_bytes())
     }
 }

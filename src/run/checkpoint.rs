@@ -230,6 +230,11 @@ pub fn load(
     let mut damaged: Option<anyhow::Error> = None;
     for name in [NEWEST, BEFORE] {
         let path = run.join(name);
+        let other =
+            optimizer.is_some().then(|| path.symlink_metadata().ok()).flatten().filter(|found| !found.is_file());
+        other.map_or(Ok(()), |found| {
+            bail!("{} is {}: put the file itself there, or choose another --run", path.display(), files::kind(&found))
+        })?;
         if !path.exists() {
             if name == NEWEST && exists(run) {
                 damaged = Some(anyhow!("{} is missing", path.display()));

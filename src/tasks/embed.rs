@@ -121,7 +121,7 @@ impl Embedding {
             bar.step(x.size()[0] as u64);
             rows.push(&x);
         }
-        Ok(rows.all().unwrap_or_else(|| Tensor::zeros([0, network.width()], (Kind::Float, Device::Cpu))))
+        Ok(rows.all()?.unwrap_or_else(|| Tensor::zeros([0, network.width()], (Kind::Float, Device::Cpu))))
     }
 
     /// The views of `photos`, a prefetched chunk of photos after another: f32 `[n · views, 3, height, width]` on the host.
@@ -233,7 +233,11 @@ const MADE: &str = "embeddings";
 /// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array of texts "names" and one for
 /// each entry of the metadata; or as .csv, a line a row, its name first, a column a number, called by its class where it is of
 /// one, with the metadata in a .json of its name. Which, the file's ending says.
+///
+/// # Errors
+/// As [`outputs::check`], again: its user may have put something there since.
 pub fn write(out: &Path, rows: &Rows) -> Result<()> {
+    outputs::check(out, MADE)?;
     match ending(out) {
         Some("csv") => outputs::write_list(
             out,

@@ -73,7 +73,9 @@ pub fn load_into(
             misshapen.push(format!("{name} is {:?} and should be {:?}", tensor.size(), variable.size()));
         } else if tensor.is_floating_point() != variable.is_floating_point() {
             misshapen.push(format!("{name} is {:?} and should be {:?}", tensor.kind(), variable.kind()));
-        } else if !is_finite(&tensor.to_kind(variable.kind())) {
+        } else if !is_finite(&tensor.to_kind(variable.kind()))
+            || is_variance(&target) && tensor.lt(0.).any().int64_value(&[]) != 0
+        {
             bad.push(name);
         } else if given.insert(target.clone(), tensor).is_some() {
             bail!("{}: two tensors there are {target} in this network", path.display());
@@ -83,7 +85,11 @@ pub fn load_into(
     let wrong = "are these the weights of another network?";
     ensure!(surplus.is_empty(), "{path} has {} that this network hasn't: {wrong}", few(&surplus));
     ensure!(misshapen.is_empty(), "{path} has tensors of another shape or kind ({}): {wrong}", few(&misshapen));
-    ensure!(bad.is_empty(), "{path} has numbers that aren't finite in {}: fetch or make it again", few(&bad));
+    ensure!(
+        bad.is_empty(),
+        "{path} has numbers that aren't finite, or variances below 0, in {}: fetch or make it again",
+        few(&bad)
+    );
     let missing: Vec<String> =
         variables.keys().filter(|name| wanted(name) && !given.contains_key(*name)).cloned().collect();
     ensure!(missing.is_empty(), "{path} lacks {}: {wrong}", few(&missing));
@@ -101,6 +107,11 @@ pub fn load_into(
 /// Whether all numbers of `x` are finite. Waits for the device.
 pub fn is_finite(x: &Tensor) -> bool {
     x.isfinite().all().int64_value(&[]) != 0
+}
+
+/// Whether a variable of this name holds variances, whose roots batch normalisation takes.
+fn is_variance(name: &str) -> bool {
+    name.ends_with("running_var")
 }
 
 /// The first three names, and how many more there are.

@@ -99,6 +99,8 @@ fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 struct Told {
     file: BufWriter<File>,
     failed: bool,
+    /// Where it stands, or would stand had it not failed: a zip's writer counts from there.
+    at: u64,
 }
 
 impl Told {
@@ -111,7 +113,9 @@ impl Told {
 
 impl Write for Told {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.once(bytes.len(), |file| file.write(bytes))
+        let count = self.once(bytes.len(), |file| file.write(bytes))?;
+        self.at += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -121,7 +125,13 @@ impl Write for Told {
 
 impl Seek for Told {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.once(0, |file| file.seek(to))
+        let would = match to {
+            SeekFrom::Start(at) => at,
+            SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+            SeekFrom::End(_) => self.at,
+        };
+        self.at = self.once(would, |file| file.seek(to))?;
+        Ok(self.at)
     }
 }
 
@@ -132,7 +142,7 @@ impl Seek for Told {
 /// Where it cannot be written, or a kind has no name in NumPy.
 pub fn save_npz(path: &Path, texts: &[(&str, Vec<String>)], tensors: &[(String, Tensor)], own: &str) -> Result<()> {
     files::atomically(path, |draft| {
-        let mut zip = ZipWriter::new(Told { file: BufWriter::new(files::own(draft)?), failed: false });
+        let mut zip = ZipWriter::new(Told { file: BufWriter::new(files::own(draft)?), failed: false, at: 0 });
         let mut put = |name: &str, kind: &str, shape: String, bytes: Bytes<'_>| -> Result<()> {
             let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
             let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 11;

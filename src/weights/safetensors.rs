@@ -2,11 +2,11 @@
 //! hash of all their other bytes in the header: what changes afterwards, on a disk or by hand, is noticed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use blake3::Hasher;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
@@ -130,7 +130,10 @@ type Whole = (Named, HashMap<String, String>, Option<String>);
 
 fn read_whole(path: &Path) -> Result<Whole> {
     let bytes = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&bytes).with_context(|| format!("{} is no whole .safetensors file: fetch or write it again", path.display()))
+    parse(&bytes).map_err(|error| match error.downcast_ref().map(io::Error::kind) {
+        Some(io::ErrorKind::OutOfMemory) => error.context(format!("cannot read {}", path.display())),
+        _ => error.context(format!("{} is no whole .safetensors file: fetch or write it again", path.display())),
+    })
 }
 
 /// Its hash, where the file begins as [`save`] makes them. Errors where that is not the hash of its other bytes.
@@ -162,8 +165,9 @@ fn parse(bytes: &[u8]) -> Result<Whole> {
             *kind != Kind::Bool || view.data().iter().all(|&b| b < 2),
             "{name:?} has truth values that are neither"
         );
-        let tensor =
-            Tensor::f_from_data_size(view.data(), &shape, *kind).map_err(|_| anyhow!("{name:?} is damaged"))?;
+        // The crate held shape and kind against the bytes.
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, *kind);
+        let tensor = tensor.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         tensors.push((name.to_string(), tensor));
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));

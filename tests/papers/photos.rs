@@ -88,7 +88,7 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
             fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
             place.good(&format!("{train} --data-changed"));
             place.good(&train);
-            let words = "training data changed: step 4: |4 of another size (|train1/1.png";
+            let words = "training data changed: from about step 4: |4 of another size (|train1/1.png";
             place.good("report @run");
             has(&place.read("run/report.html"), words);
             has(&place.good("evaluate @run"), words);

@@ -54,6 +54,12 @@ fn checkpoints_keep_the_one_before() {
         // Who goes on has put it aside, so that the next one does not push out the one before.
         assert!(!newest.exists() && std::fs::read(place.path().join("checkpoint.damaged.safetensors")).is_ok());
     }
+    // Nor is a link replaced, which would part it from what it leads to.
+    std::fs::rename(place.path().join("checkpoint.damaged.safetensors"), place.path().join("kept")).expect("moved");
+    symlink("kept", &newest).expect("a link");
+    let linked = checkpoint::load(place.path(), &config, &mut store, Some(&mut other)).expect_err("refused");
+    assert!(linked.to_string().contains("is a link"), "{linked}");
+    std::fs::remove_file(&newest).expect("removed");
     let nowhere = tempfile::tempdir().expect("a folder");
     assert!(checkpoint::load(nowhere.path(), &config, &mut store, None).expect("none").is_none());
     // Other flags than the checkpoint's are refused, not taken for damage.
@@ -190,11 +196,13 @@ fn numbers_that_are_not_finite_and_another_configuration_are_refused() {
         let extra = [("mined".to_string(), spoilt("extra.mined", Tensor::from_slice(&[1_f32])))];
         let progress = Progress::new(3, Mark::default(), "{}".into(), &small.config);
         checkpoint::save(&folder, &small.store, &small.optimizer, &extra, &progress).expect("saved");
+        assert_eq!(small.load(), Ok((3, String::new())));
         let mut other = Optimizer::new(Rule::ADAM, 0., &small.store);
         let resumed = checkpoint::load(small.place.path(), &small.config, &mut small.store, Some(&mut other));
-        let error = resumed.expect_err("refused").to_string();
-        assert!(error.contains(name) && error.contains(NEWEST) && error.contains("finite"), "{error}");
-        assert_eq!(small.load(), Ok((3, String::new())));
+        let resumed = resumed.expect("the one before").expect("some");
+        let note = resumed.note.expect("said");
+        assert!(note.contains(name) && note.contains(NEWEST) && note.contains("finite"), "{note}");
+        assert_eq!(resumed.progress.step, 2);
     }
     let mut small = Small::new();
     small.config.data = json!(["b", "a"]);

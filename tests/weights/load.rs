@@ -65,5 +65,10 @@ fn tensors_go_to_their_variables_and_to_nothing_else() {
     fails(&|t| t[0].1 = Tensor::from(1.0), &["module.bn.bias is [] and should be [2]"]);
     fails(&|t| t[0].1 = Tensor::from_slice(&[1_i64, 2]), &["module.bn.bias is Int64 and should be Float"]);
     fails(&|t| t[0].1 = Tensor::from_slice(&[1.0, f64::NAN]), &["finite", "module.bn.bias"]);
+    let variance = |t: &mut Named| {
+        let of = t.iter_mut().find(|(name, _)| name.ends_with("running_var"));
+        of.expect("one").1 = Tensor::from_slice(&[1.0, -1.0]);
+    };
+    fails(&variance, &["variances below 0", "running_var"]);
     fails(&|t| t.push(("bn.bias".into(), Tensor::from_slice(&[1.0_f32, 1.0]))), &["two tensors", "bn.bias"]);
 }

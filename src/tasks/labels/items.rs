@@ -98,7 +98,10 @@ pub fn over_items<const N: usize>(
         bar.step(x.size()[0] as u64);
     }
     bar.step((items.len() - own.len()) as u64);
-    let mut rows = parts.map(|part| part.all().unwrap_or_default());
+    let mut rows: [Tensor; N] = std::array::from_fn(|_| Tensor::default());
+    for (rows, part) in rows.iter_mut().zip(parts) {
+        *rows = part.all()?.unwrap_or_default();
+    }
     if let Some(shares) = shares {
         for x in &mut rows {
             *x = machine.world.gather(x, &shares)?;

@@ -119,7 +119,7 @@ impl Comparison {
             scores.push(&self.ranked(network, &maps.narrow(0, 0, count), &maps.narrow(0, count, count)));
             bar.step(pairs.len() as u64);
         }
-        let own = scores.all().map_or_else(Vec::new, |own| numbers::<f64>(&own.to_kind(Kind::Double)));
+        let own = scores.all()?.map_or_else(Vec::new, |own| numbers::<f64>(&own.to_kind(Kind::Double)));
         Ok(Tensor::from_slice(&dealt.gather(own, world)?).to_kind(Kind::Float))
     }
 
@@ -328,7 +328,7 @@ impl ByRows for Pairwise<'_> {
                     self.bar.iter_mut().for_each(|bar| bar.step(count as u64));
                 }
             }
-            if let Some(scores) = scores.all() {
+            if let Some(scores) = scores.all()? {
                 out.narrow(1, (start * held) as i64, g).copy_(&scores.view([rows as i64, g]));
             }
         }

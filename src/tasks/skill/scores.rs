@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tch::Kind;
 
 use super::{Material, Part};
@@ -46,12 +46,11 @@ pub fn score(net: &dyn Network, material: &Material, sigma: usize, run: &Run, wh
         rows.push(&scores.to_kind(Kind::Double).view([1, -1]));
         bar.step(1);
     }
-    let Some(mut rows) = rows.all() else { return Ok(Vec::new()) };
+    let Some(mut rows) = rows.all()? else { return Ok(Vec::new()) };
     if let Some(shares) = shares {
         rows = machine.world.gather(&rows, &shares)?;
     }
     let all = Vec::<f64>::try_from(rows.view([-1])).context("rows of scores")?;
-    ensure!(all.iter().all(|score| score.is_finite()), "the network gives scores that are not finite");
     Ok(all.chunks(sigma).map(<[f64]>::to_vec).collect())
 }
 
