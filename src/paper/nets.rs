@@ -220,15 +220,20 @@ impl<P: Paper> Nets<'_, P> {
         })
     }
 
-    /// Says where the network was trained on drawn data that it knows nothing of what a user brings.
-    pub fn say_drawn(&self) {
-        if hyper::shown(self.h, "data") == "drawn" {
-            let what = if P::BRINGS == Brings::Images { "photos" } else { "videos" };
-            let weights = if P::PUBLISHED { ", or give published weights by --weights and --net" } else { "" };
-            note(format!(
+    /// Of a network that was trained on drawn data, that it knows nothing of what a user brings; None of others.
+    pub fn drawn(&self) -> Option<String> {
+        let what = if P::BRINGS == Brings::Images { "photos" } else { "videos" };
+        let weights = if P::PUBLISHED { ", or give published weights by --weights and --net" } else { "" };
+        (hyper::shown(self.h, "data") == "drawn").then(|| {
+            format!(
                 "this run was trained on drawn data: what it says of real {what} means nothing. Train one with train --data DIR{weights}"
-            ));
-        }
+            )
+        })
+    }
+
+    /// Says [`Nets::drawn`] on standard error.
+    pub fn say_drawn(&self) {
+        self.drawn().iter().for_each(note);
     }
 
     /// The same networks as training found them.

@@ -38,17 +38,9 @@ pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
     };
     let asked = Asked {
         paper: (P::NAME, P::CITATION),
-        embed: &|photos, sides| {
-            nets.say_drawn();
-            P::embed(&opened.h.own, &nets, &brought(photos, sides), &how, &run)
-        },
-        compare: &|query, gallery| {
-            // Asked without photos whether it compares at all.
-            if !query.is_empty() {
-                nets.say_drawn();
-            }
-            P::search(&nets, [query, gallery], &how, &run)
-        },
+        drawn: nets.drawn(),
+        embed: &|photos, sides| P::embed(&opened.h.own, &nets, &brought(photos, sides), &how, &run),
+        compare: &|query, gallery| P::search(&nets, [query, gallery], &how, &run),
         metric: (P::METRIC)(&opened.h.own),
         skip_unreadable: args.keeping.skip_unreadable,
         made: &|| nets.made(&how),

@@ -45,6 +45,8 @@ pub type Sides = [(&'static str, usize)];
 pub struct Asked<'a> {
     /// The paper, and its citation.
     pub paper: (&'static str, &'static str),
+    /// Of a network that was trained on drawn data, that it knows nothing of photos.
+    pub drawn: Option<String>,
     /// What the network says of photos, which are of these flags.
     pub embed: &'a dyn Fn(Vec<Photo>, &Sides) -> Result<Rows>,
     /// What queries and a gallery are ranked by, `[Q, G]`, of a network that compares two photos; None of others.
@@ -55,6 +57,15 @@ pub struct Asked<'a> {
     pub skip_unreadable: bool,
     /// What makes the results: program, weights that were loaded by now, flags.
     pub made: &'a dyn Fn() -> Value,
+}
+
+impl Asked<'_> {
+    /// What a verb says first, in the terminal, on the page and in JSON: what it found, what was left out of `rows`, and of a
+    /// network that was trained on drawn data that all of it means nothing.
+    pub fn says(&self, found: &str, rows: &Rows) -> String {
+        let drawn = self.drawn.as_ref().map_or(String::new(), |drawn| format!(" Note: {drawn}."));
+        format!("{found}{}{drawn}", rows.left_out())
+    }
 }
 
 /// What a user brings.

@@ -83,12 +83,12 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let shown = (PICTURES / (top + 1)).max(1).min(query.len());
     let says = format!(
-        "The {}nearest of {} to each of {}.{}",
+        "The {}nearest of {} to each of {}.",
         if top == 1 { String::new() } else { format!("{} ", thousands(top)) },
         count(gallery.len(), "photo"),
-        count(query.len(), "query"),
-        left_out.left_out()
+        count(query.len(), "query")
     );
+    let says = asked.says(&says, &left_out);
     print(&says)?;
     print_lines(Table::new(head, query.iter().zip(&answers).take(shown).flat_map(each)))?;
     let strip = |(photo, answers): (&Photo, &Answers)| {

@@ -220,4 +220,4 @@ impl Case {
 }
 
 /// What a run on drawn data says where it meets photos.
-pub const DRAWN: &str = "note: this run was trained on drawn data: what it says of real ";
+pub const DRAWN: &str = "this run was trained on drawn data: what it says of real ";

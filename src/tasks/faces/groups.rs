@@ -118,13 +118,13 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     });
     let once: Vec<usize> = people[several..].iter().map(|rows| rows[0]).collect();
     let says = format!(
-        "{} {} {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).{}",
+        "{} {} {} seen twice or more and {} seen once (faces joined up to a mean squared distance of {cut}).",
         say::count(count, "photo"),
         say::plural(count, "shows", "show"),
         say::count(several, "person"),
-        say::count(once.len(), "person"),
-        rows.left_out()
+        say::count(once.len(), "person")
     );
+    let says = asked.says(&says, &rows);
     print(&says)?;
     let mut report = Report::new(PAGE.1, asked.paper.1);
     report.answers(&says);
@@ -270,12 +270,12 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     };
     let head = ["", "photo", "distance", "same person"];
     let says = format!(
-        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).{}",
+        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).",
         say::count(order.len(), "photo"),
         say::plural(near, "seems", "seem"),
-        say::count(first, "photo"),
-        rows.left_out()
+        say::count(first, "photo")
     );
+    let says = asked.says(&says, &rows);
     print(&says)?;
     print_lines(Table::new(head, nearest.iter().enumerate().map(cell)))?;
     let tiles = |of: &mut dyn Iterator<Item = (usize, String, Frame)>| {

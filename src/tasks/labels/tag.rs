@@ -125,7 +125,7 @@ fn tag(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         .map_or(String::new(), |&k| format!("; the most frequent is {} ({})", foreign(&classes[k]), each[k]));
     let photos = say::count(all, "photo");
     let kinds = format!("{} of {} in use", given.len(), say::count(classes.len(), "class"));
-    let sentence = format!("Labels for {} of {photos}, {kinds}{most}.{}", all - bare, rows.left_out());
+    let sentence = asked.says(&format!("Labels for {} of {photos}, {kinds}{most}.", all - bare), &rows);
     print(&sentence)?;
     print_lines(&table)?;
     report.answers(&sentence);
