@@ -46,6 +46,8 @@ fn a_module_says_what_it_takes_and_python_embeds_with_it() {
             "resized to 36 x 36|10 views of 32 x 32|not normalised|[0.485, 0.456, 0.406]",
         ),
     ];
+    let help = asked("json", &["scripts/embed-photo.py", "--help"]);
+    assert!(help.as_ref().is_none_or(|help| help.contains("model.pt PHOTO")), "{help:?}");
     for (name, more, how, exact, says) in papers {
         let case = paper(name);
         let (place, shown) = exported(&case, more, how);
