@@ -112,7 +112,9 @@ impl Clip {
         let last = last.min(if fields > 0 && short <= slack { all - short } else { all });
         ensure!(first <= last, "{name}: frame {first} is asked for and its flow ends before: compute it again");
         let flow = if fields == 0 {
-            Flow::Missing(format!("{name} has no optical flow: compute it once with skill-determination flow"))
+            Flow::Missing(format!(
+                "{name} has no optical flow: compute it once with skill-determination flow --videos DIR (of a data set --data DIR)"
+            ))
         } else if fields + 1 < last {
             Flow::Missing(format!(
                 "{name}: {fields} flow fields for {all} frames: compute them again with skill-determination flow"

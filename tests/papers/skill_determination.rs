@@ -77,8 +77,10 @@ fn videos_are_judged_ranked_and_scored_in_python_alike() {
     let ranking = place.json("ranking.json").as_array().expect("a list").clone();
     let scores: Vec<f64> = ranking.iter().map(|row| row["score"].as_f64().expect("a score")).collect();
     assert!(scores.len() == 32 && scores.windows(2).all(|pair| pair[0] >= pair[1]));
+    let name = |row: &serde_json::Value| row["video"].as_str().expect("a name").starts_with("new-");
+    assert!(ranking.iter().all(name), "they are not called as those of --data drawn: {ranking:?}");
     videos(&place.path("films"), 3, 8);
-    place.bad(&[(1, "rank @run --videos @films", "has no optical flow|skill-determination flow")]);
+    place.bad(&[(1, "rank @run --videos @films", "has no optical flow|skill-determination flow --videos DIR")]);
     place.good("flow --videos @films");
     assert!(place.path("films/flow/video2/flow_y_00007.jpg").exists());
     has(&place.good("rank @run --videos @films --sigma 3"), "video0|video2");

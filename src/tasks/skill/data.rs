@@ -269,9 +269,9 @@ pub fn brought(videos: &str, inputs: &Inputs) -> Result<(Vec<String>, Materials)
     };
     let cache = Cache::new(CACHE);
     let (names, clips) = if videos == "drawn" {
-        // Other hands than those of --data drawn.
+        // Other hands than those of --data drawn, and called otherwise.
         let (set, clips) = Hands { seed: 2, ..Hands::default() }.clips(&cache);
-        (set.videos, clips)
+        (set.videos.iter().map(|name| format!("new-{name}")).collect(), clips)
     } else {
         let clips = video::clips(Path::new(videos), &cache)?;
         (clips.iter().map(|clip| clip.name.clone()).collect(), clips)
@@ -348,7 +348,7 @@ pub struct RankFlags<S: Args> {
     /// Run folder that train made
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
-    /// Folder of videos (films, or folders of pictures; flow in flow/NAME), or drawn for hands that no run has seen
+    /// Folder of videos (films, or folders of pictures; flow in flow/NAME), or drawn for hands that no run has seen: new-A1 and so on
     #[arg(long, value_name = "DIR|drawn")]
     pub videos: String,
     /// Print one JSON value alone on standard output, in place of the table
