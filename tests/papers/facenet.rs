@@ -359,6 +359,13 @@ fn people_are_clustered_and_found() {
     // A second start puts new links in the place of its own.
     place.good("cluster @run --images @photos/deep --out @out --link @links --cluster-cut 0.00001");
     assert!(place.path("links/person-0001/3-b2.png").is_symlink() && !place.path("links/person-0002").exists());
+    // Of ten and more, the numbers are as wide as the last, so that folders list them in order.
+    for copy in 3..10 {
+        fs::copy(place.path("photos/deep/b0.png"), place.made(&format!("ten/c{copy}.png"))).expect("copied");
+    }
+    place.good("cluster @run --images @photos/deep @ten --out @out --link @links --cluster-cut 0.00001");
+    assert!(place.path("links/person-0001/01-b0.png").is_symlink());
+    assert!(place.path("links/person-0001/10-c9.png").is_symlink());
     place.write("links/person-0001/mine", "");
     place.good("find @run --person @photos/a0.png --images @photos --top 3 --out @found --cluster-cut 0.00001");
     let found = place.json("found/found.json");

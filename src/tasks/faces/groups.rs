@@ -195,16 +195,19 @@ fn seen_once(once: &[usize], people: &[Vec<usize>], x: &Tensor, photos: &[Photo]
     shown.iter().zip(numbers::<f64>(&near)).zip(numbers::<i64>(&others)).map(tile).collect()
 }
 
-/// `person-0001/1-NAME` and so on, links to the photos: all of them or none, in place of those that stood there.
+/// `person-0001/01-NAME` and so on, links to the photos, with as many digits as a person's last one needs: all of them or none,
+/// in place of those that stood there.
 fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {
     files::folder_atomically(at, |draft| {
         let mut made = Vec::new();
         for (number, rows) in people.iter().enumerate() {
             let folder = draft.join(format!("{PERSON}{:04}", number + 1));
             std::fs::create_dir_all(&folder)?;
+            let digits = rows.len().to_string().len();
             for (place, &row) in rows.iter().enumerate() {
                 let Some(path) = photos[row].source.path() else { continue };
-                let (number, name) = ((place + 1).to_string(), path.file_name().unwrap_or_default().as_bytes());
+                let number = format!("{:0digits$}", place + 1);
+                let name = path.file_name().unwrap_or_default().as_bytes();
                 // Of a name that is too long now, its end.
                 let mut cut = (name.len() + number.len() + 1).saturating_sub(LONGEST);
                 while name.get(cut).is_some_and(|byte| byte & 0xc0 == 0x80) {
