@@ -145,18 +145,52 @@ fn bars_are_as_long_as_their_values_and_lost_ones_are_counted() {
     };
     let page = bars([(1., Some(0.5)), (2., None)]);
     assert!(page.contains("one &lt;b&gt;") && page.contains("kind"), "names, escaped");
-    // Rectangles in the colour of the first kind: one a group, then the legend's.
+    // Rectangles in the colour of the first kind: one a group.
     let widths: Vec<f64> = page
         .split("<rect ")
         .skip(1)
         .filter(|rect| rect.contains("#0072B2"))
         .filter_map(|rect| rect.split("width=\"").nth(1)?.split('"').next()?.parse().ok())
         .collect();
-    assert_eq!(widths.len(), 3, "{widths:?}");
+    assert_eq!(widths.len(), 2, "{widths:?}");
     assert!((widths[1] / widths[0] - 2.).abs() < 0.02, "{widths:?}");
     assert!(bars([(1., None), (f64::NAN, None)]).contains("1 number left out: NaN or infinite"));
     assert!(bars([(f64::NAN, None), (f64::NAN, None)]).contains("Nothing to show"));
     assert!(bars([(-1., Some(0.2)), (0., Some(f64::NAN))]).contains("<svg"));
+}
+
+/// The texts along the axes of the first plot.
+fn axes(page: &str) -> Vec<String> {
+    let svg = page.split("<svg").nth(1).and_then(|rest| rest.split("</svg>").next()).expect("a plot");
+    let text = |part: &str| {
+        part.split_once('>').and_then(|(_, rest)| rest.split('<').next()).map(|text| text.trim().to_string())
+    };
+    svg.split("<text").skip(1).filter_map(text).collect()
+}
+
+#[test]
+fn lines_are_told_apart_and_axes_end_where_numbers_do() {
+    let drawn = |all: &[Vec<(f64, f64)>]| {
+        let line = |(i, points): (usize, &Vec<_>)| Series { name: format!("run {i}"), points: points.clone() };
+        let mut report = Report::new("t", "s");
+        report.lines("h", "", "step", "fraction", &all.iter().enumerate().map(line).collect::<Vec<_>>());
+        report.html()
+    };
+    // More lines than colours: what stands before each name differs, and marks are on those beyond the palette.
+    let rising = |count: usize| (0..count).map(|i| vec![(0., i as f64), (30., i as f64 + 1.)]).collect::<Vec<_>>();
+    let page = drawn(&rising(21));
+    let signs: Vec<&str> = page.split("<b style=\"").skip(1).filter_map(|part| part.split("</b>").next()).collect();
+    assert_eq!((signs.len(), signs.iter().collect::<std::collections::BTreeSet<_>>().len()), (21, 21), "{signs:?}");
+    assert_eq!((page.matches("<circle").count(), page.matches("<polygon").count()), (14, 14));
+    assert!(!drawn(&rising(7)).contains("<circle") && page.contains("run 20"));
+    // Names stand below the drawing, not in it.
+    assert!(!axes(&page).iter().any(|text| text.starts_with("run")), "{:?}", axes(&page));
+    // Shares do not leave 0 to 1, and a first step alone is no half one.
+    let numbers = |page: &str| axes(page).iter().filter_map(|text| text.parse::<f64>().ok()).collect::<Vec<_>>();
+    let flat = numbers(&drawn(&[vec![(0., 1.), (30., 1.)]]));
+    assert!(flat.iter().filter(|x| x.fract() != 0.).all(|x| (0. ..=1.).contains(x)) && flat.len() > 4, "{flat:?}");
+    let first = drawn(&[vec![(0., 5.)]]);
+    assert!(axes(&first).iter().all(|text| !text.starts_with('-')) && first.contains("<circle"), "{:?}", axes(&first));
 }
 
 #[test]

@@ -29,6 +29,7 @@ summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 22px 6px 0; border-bottom: 1px solid var(--rule); } th { color: var(--quiet); font-weight: 600; } td.number { text-align: right; }
 .plot { background: #ffffff; border: 1px solid var(--rule); border-radius: 10px; padding: 6px; } .plot svg { display: block; width: 100%; height: auto; }
+.key { display: flex; flex-wrap: wrap; gap: 2px 20px; margin: 0 10px 6px; color: #1d2126; font-size: 14px; overflow-wrap: anywhere; }
 .row, .tiles { display: flex; gap: 8px; align-items: flex-start; } .tiles { flex-wrap: wrap; }
 .row { padding: 10px 0; border-bottom: 1px solid var(--rule); }
 .row h3 { flex: 0 0 96px; margin: 0; font-size: 13px; font-weight: 600; color: var(--quiet); overflow-wrap: anywhere; }
@@ -116,7 +117,14 @@ pub fn figure(heading: &str, note: &str, plot: Plot) -> Markup {
     html! {
         (noted(note))
         @match plot.svg {
-            Some(svg) => { div.plot role="img" aria-label=(heading) { (PreEscaped(svg)) } }
+            Some(svg) => {
+                div.plot {
+                    div role="img" aria-label=(heading) { (PreEscaped(svg)) }
+                    @if !plot.key.is_empty() {
+                        p.key { @for of in &plot.key { span { b style=(format!("color: {}", of.colour)) { "━" (of.mark) "━" } " " (of.name) } } }
+                    }
+                }
+            }
             None => { p { "Nothing to show." } }
         }
         @if plot.dropped > 0 { p.note { (crate::say::count(plot.dropped, "number")) " left out: NaN or infinite." } }

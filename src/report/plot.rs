@@ -16,26 +16,55 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(90, 90, 90),
 ];
+/// What is on a line: those beyond the palette have colours of others, and marks of their own.
+const MARKS: [&str; 3] = ["━", "●", "▲"];
+/// So many marks are on a line.
+const MARKED: usize = 12;
 const SIZE: (u32, u32) = (860, 380);
 /// More points than the drawing can show.
 const MOST_POINTS: usize = 2000;
 
 /// A drawing, or why there is none, and what was left out.
+#[derive(Default)]
 pub struct Plot {
     /// `<svg ...>`; None where there is nothing to show.
     pub svg: Option<String>,
+    /// What stands for what in it.
+    pub key: Vec<Key>,
     /// How many numbers were not finite.
     pub dropped: usize,
 }
 
-/// The least and the largest, moved apart where they are one.
-fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+/// A name, and what stands for it in a drawing.
+pub struct Key {
+    /// A line's, or that of a kind of bars.
+    pub name: String,
+    /// As CSS has it.
+    pub colour: String,
+    /// What is on the line.
+    pub mark: &'static str,
+}
+
+/// The names of what is drawn, in its order.
+fn key<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Key> {
+    let one = |(i, name): (usize, &str)| {
+        let RGBColor(red, green, blue) = COLOURS[i % COLOURS.len()];
+        let mark = MARKS[i / COLOURS.len() % MARKS.len()];
+        Key { name: name.into(), colour: format!("#{red:02X}{green:02X}{blue:02X}"), mark }
+    };
+    names.enumerate().map(one).collect()
+}
+
+/// The least and the largest; None of nothing.
+fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-    if low > high {
-        return None;
-    }
-    let pad = if high > low { 0. } else { (low.abs() * 0.05).max(0.5) };
-    Some((low - pad, high + pad))
+    (low <= high).then_some((low, high))
+}
+
+/// The ends of an axis: moved apart where they are one, but not below 0 where nothing is.
+fn apart((low, high): (f64, f64)) -> (f64, f64) {
+    let pad = if high > low { 0. } else { (low.abs() * 0.05).max(1.) };
+    (if low >= 0. { (low - pad).max(0.) } else { low - pad }, high + pad)
 }
 
 /// plotters draws with fixed width and height; the page wants it to fit any width.
@@ -87,18 +116,6 @@ macro_rules! mesh {
     };
 }
 
-/// The names of the series, in a box.
-macro_rules! legend {
-    ($chart:ident) => {
-        $chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(210, 210, 210))
-            .label_font(("sans-serif", 15))
-            .draw()?
-    };
-}
-
 /// Lines over a common x.
 pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
@@ -107,36 +124,53 @@ pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
     let dropped = series.iter().map(|one| one.points.len()).sum::<usize>()
         - shown.iter().map(|(_, points)| points.len()).sum::<usize>();
     let all = || shown.iter().flat_map(|(_, points)| points);
-    let (Some((x0, x1)), Some((y0, y1))) = (range(all().map(|p| p.0)), range(all().map(|p| p.1))) else {
-        return Plot { svg: None, dropped };
+    let (Some(x), Some(y)) = (ends(all().map(|p| p.0)), ends(all().map(|p| p.1))) else {
+        return Plot { dropped, ..Plot::default() };
     };
+    let ((x0, x1), (y0, y1)) = (apart(x), apart(y));
     let room = (y1 - y0) * 0.05;
+    // What lies between 0 and 1, as shares do, has no axis beyond them; nor has what is not negative one below 0.
+    let bottom = if y.0 >= 0. { (y0 - room).max(0.) } else { y0 - room };
+    let top = if y.0 >= 0. && y.1 <= 1. { (y1 + room).min(1.) } else { y1 + room };
+    // Steps have no marks between them.
+    let few = x1 - x0 < 10. && all().all(|p| p.0.fract() == 0.);
     let svg = draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(46)
             .y_label_area_size(70)
-            .build_cartesian_2d(x0..x1, (y0 - room)..(y1 + room))?;
-        let (across, up) = (|x: &f64| label(*x, x1 - x0), |y: &f64| label(*y, y1 - y0));
-        mesh!(chart, x_desc(x_label), y_desc(y_label), x_label_formatter(&across), y_label_formatter(&up));
-        for (i, (name, points)) in shown.iter().enumerate() {
+            .build_cartesian_2d(x0..x1, bottom..top)?;
+        let across = |x: &f64| if few && x.fract() == 0. { format!("{x:.0}") } else { label(*x, x1 - x0) };
+        let up = |y: &f64| label(*y, top - bottom);
+        let marks = if few { (x1 - x0) as usize + 1 } else { 11 };
+        mesh!(
+            chart,
+            x_desc(x_label),
+            y_desc(y_label),
+            x_labels(marks),
+            x_label_formatter(&across),
+            y_label_formatter(&up)
+        );
+        for (i, (_, points)) in shown.iter().enumerate() {
             let style = COLOURS[i % COLOURS.len()].stroke_width(2);
             let every = points.len().div_ceil(MOST_POINTS).max(1);
             let thinned: Vec<_> = points.iter().step_by(every).copied().collect();
-            if let [only] = thinned[..] {
-                chart.draw_series([Circle::new(only, 4, style.filled())])?;
+            let marked = thinned.iter().copied().step_by(thinned.len().div_ceil(MARKED).max(1));
+            match i / COLOURS.len() % MARKS.len() {
+                0 if thinned.len() != 1 => {}
+                0 | 1 => {
+                    chart.draw_series(marked.map(|at| Circle::new(at, 4, style.filled())))?;
+                }
+                _ => {
+                    chart.draw_series(marked.map(|at| TriangleMarker::new(at, 6, style.filled())))?;
+                }
             }
-            chart
-                .draw_series(LineSeries::new(thinned, style))?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        if shown.len() > 1 {
-            legend!(chart);
+            chart.draw_series(LineSeries::new(thinned, style))?;
         }
         Ok(())
     });
-    Plot { svg, dropped }
+    let key = if shown.len() > 1 { key(shown.iter().map(|(name, _)| *name)) } else { Vec::new() };
+    Plot { svg, key, dropped }
 }
 
 /// Overlaid histograms, each as shares of its group.
@@ -148,8 +182,8 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
         .collect();
     let dropped = groups.iter().map(|(_, values)| values.len()).sum::<usize>()
         - shown.iter().map(|(_, values)| values.len()).sum::<usize>();
-    let Some((low, high)) = range(shown.iter().flat_map(|(_, values)| values.iter().copied())) else {
-        return Plot { svg: None, dropped };
+    let Some((low, high)) = ends(shown.iter().flat_map(|(_, values)| values.iter().copied())).map(apart) else {
+        return Plot { dropped, ..Plot::default() };
     };
     let width = (high - low) / bins as f64;
     let shares: Vec<(&str, Vec<f64>)> = shown
@@ -177,21 +211,17 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
             x_label_formatter(&across),
             y_label_formatter(&up)
         );
-        for (i, (name, shares)) in shares.iter().enumerate() {
+        for (i, (_, shares)) in shares.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
             let bar = |(bin, share): (usize, &f64)| {
                 let left = low + bin as f64 * width;
                 Rectangle::new([(left, 0.), (left + width, *share)], colour.mix(0.5).filled())
             };
-            chart
-                .draw_series(shares.iter().enumerate().filter(|(_, share)| **share > 0.).map(bar))?
-                .label(*name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 14, y + 6)], colour.mix(0.6).filled()));
+            chart.draw_series(shares.iter().enumerate().filter(|(_, share)| **share > 0.).map(bar))?;
         }
-        legend!(chart);
         Ok(())
     });
-    Plot { svg, dropped }
+    Plot { svg, key: key(shares.iter().map(|(name, _)| *name)), dropped }
 }
 
 /// Groups of horizontal bars, the first group on top.
@@ -203,11 +233,11 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
         let spread = spread.filter(|spread| spread.is_finite()).unwrap_or(0.);
         (value - spread, value + spread)
     };
-    let ends = bars.iter().flat_map(of).filter(finite).flat_map(|(_, (value, spread))| {
+    let reached = bars.iter().flat_map(of).filter(finite).flat_map(|(_, (value, spread))| {
         let (low, high) = reach(value, spread);
         [if value < 0. { low } else { 0. }, high.max(0.)]
     });
-    let Some((low, high)) = range(ends) else { return Plot { svg: None, dropped } };
+    let Some((low, high)) = ends(reached).map(apart) else { return Plot { dropped, ..Plot::default() } };
     let room = (high - low) * 0.04;
     let (low, high) = (if low < 0. { low - room } else { 0. }, high + room);
     let count = groups.len() as f64;
@@ -219,7 +249,6 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
     let svg = draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
-            .margin_top(44)
             .x_label_area_size(46)
             .y_label_area_size(30 + 8 * widest)
             .build_cartesian_2d(low..high, 0.0..count)?;
@@ -239,11 +268,6 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
                 Rectangle::new([(0_f64, top(group)), (value, top(group) - thick * 0.9)], colour.mix(0.75).filled())
             };
             chart.draw_series(shown.iter().map(bar))?;
-            // Above the bars, which may reach any place among them.
-            let x = 206 + k as i32 * 160;
-            area.draw(&Rectangle::new([(x, 16), (x + 14, 28)], colour.mix(0.75).filled()))?;
-            let left = TextStyle::from(("sans-serif", 14).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(one.name.as_str(), (x + 20, 22), left))?;
             chart.draw_series(shown.iter().filter(|(_, (_, spread))| spread.is_some()).map(
                 |&(group, (value, spread))| {
                     let ((from, to), y) = (reach(value, spread), top(group) - thick * 0.45);
@@ -256,5 +280,5 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
         }
         Ok(())
     });
-    Plot { svg, dropped }
+    Plot { svg, key: key(bars.iter().map(|one| one.name.as_str())), dropped }
 }
