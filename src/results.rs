@@ -92,6 +92,11 @@ pub(crate) fn counted<'a>(count: &[&str], scores: &'a [(String, f64)]) -> Vec<&'
     count.iter().filter_map(|start| scores.iter().find(|(name, _)| name.starts_with(start))).collect()
 }
 
+/// Why ours stands beside none of the paper's numbers, as the terminal and pages say it.
+pub(crate) fn not_comparable(why: &str) -> String {
+    format!("Not comparable with the paper: {why}.")
+}
+
 impl Results {
     /// The scores that `count` first on the page, beside the paper's or with a word on why not.
     pub fn lead(&self, count: &[&str], report: &mut Report) {
@@ -103,7 +108,7 @@ impl Results {
         };
         let numbers: Vec<_> = counted(count, &self.scores).iter().take(3).map(number).collect();
         report.answers(&self.says);
-        let why = self.not_comparable_because.as_ref().map(|why| format!("Not beside the paper's numbers: {why}."));
+        let why = self.not_comparable_because.as_ref().map(|why| not_comparable(why));
         report.lead(&numbers, &why.unwrap_or_default());
     }
 
@@ -210,7 +215,7 @@ impl Results {
     /// The paper's numbers that nothing of ours stands beside, folded away, for the end of a page.
     pub fn unmeasured(&self, report: &mut Report) {
         let rest = self.claim_table(|row| !row.of_weights && row.ours.is_none());
-        let why = self.not_comparable_because.as_ref().map(|why| format!("Not comparable: {why}."));
+        let why = self.not_comparable_because.as_ref().map(|why| not_comparable(why));
         if !rest.rows.is_empty() {
             let all = rest.rows.len() == self.claims.iter().filter(|row| !row.of_weights).count();
             let heading = if all { "The paper's numbers" } else { "The paper's other numbers" };
@@ -243,7 +248,7 @@ impl Results {
             print_lines(Table::scores(&self.scores))?;
         }
         match &self.not_comparable_because {
-            Some(why) => print(format!("Not comparable with the paper: {why}."))?,
+            Some(why) => print(not_comparable(why))?,
             None => print_lines(self.claim_table(|row| row.ours.is_some() && !row.of_weights))?,
         }
         if self.claims.iter().any(|row| row.of_weights) {

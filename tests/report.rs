@@ -45,6 +45,9 @@ fn whatever_comes_in_is_escaped_and_nothing_comes_from_elsewhere() {
     assert_eq!(page.matches("<svg").count(), 3);
     assert!(page.contains("✓") && page.contains("✗"), "right and wrong are told without colour too");
     assert!(page.contains("alt=\"wrong: "));
+    // The query stands before its answers, not among them, where these need several lines.
+    let (before, answers) = page.split_once("<div class=\"tiles\">").expect("answers");
+    assert!(before.contains("alt=\"query: ") && !answers.contains("alt=\"query: "));
 }
 
 #[test]

@@ -32,7 +32,7 @@ th, td { text-align: left; padding: 6px 22px 6px 0; border-bottom: 1px solid var
 .key { display: flex; flex-wrap: wrap; gap: 2px 20px; margin: 0 10px 6px; color: #1d2126; font-size: 14px; overflow-wrap: anywhere; }
 .row, .tiles { display: flex; gap: 8px; align-items: flex-start; } .tiles { flex-wrap: wrap; }
 .row { padding: 10px 0; border-bottom: 1px solid var(--rule); }
-.row h3 { flex: 0 0 96px; margin: 0; font-size: 13px; font-weight: 600; color: var(--quiet); overflow-wrap: anywhere; }
+.row > figure { flex: none; } .row h3 { flex: 0 0 96px; margin: 0; font-size: 13px; font-weight: 600; color: var(--quiet); overflow-wrap: anywhere; }
 figure.tile { margin: 0; width: min-content; min-width: 96px; overflow-wrap: anywhere; text-align: center; font-size: 12px; color: var(--quiet); font-variant-numeric: tabular-nums; }
 .tile img { display: block; height: 96px; min-width: 24px; width: auto; border: 3px solid var(--rule); border-radius: 5px; image-rendering: auto; margin: 0 auto 3px; }
 .tile.right img { border-color: var(--right); } .tile.wrong img { border-color: var(--wrong); border-style: dashed; }
@@ -137,7 +137,14 @@ pub fn gallery(note: &str, rows: &[GalleryRow]) -> Markup {
         (noted(note))
         @if rows.is_empty() { p { "Nothing to show." } }
         @for row in rows {
-            div.row role="group" aria-label=(row.title) { h3 { (row.title) } div.tiles { @for tile in &row.tiles { (tile_of(tile)) } } }
+            // Answers that need several lines stay beside their query.
+            @let queries = row.tiles.iter().take_while(|tile| tile.frame == Frame::None).count();
+            @let (query, others) = row.tiles.split_at(if queries < row.tiles.len() { queries } else { 0 });
+            div.row role="group" aria-label=(row.title) {
+                h3 { (row.title) }
+                @for tile in query { (tile_of(tile)) }
+                div.tiles { @for tile in others { (tile_of(tile)) } }
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::hyper::{self, All, FlagValues, Heading, Typed};
 use crate::needs::{self, Planned};
 use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
+use crate::results::not_comparable;
 use crate::run::checkpoint;
 use crate::run::config::typed_as;
 use crate::run::folder::{BEFORE, NEWEST, REPORT};
@@ -160,10 +161,8 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     print(&title)?;
     tables.iter().try_for_each(|(title, table, _)| print_lines(format!("{title}\n{table}")))?;
     said.iter().try_for_each(print)?;
-    let why = reasons.join("; ");
-    if !why.is_empty() {
-        print(format!("Not comparable with the paper: {why}."))?;
-    }
+    let why = (!reasons.is_empty()).then(|| not_comparable(&reasons.join("; ")));
+    why.iter().try_for_each(print)?;
     let value = json!({
         "title": title, "cells": cells, "says": said, "absent": absent,
         "not_comparable_because": reasons, "departures": departures,
@@ -172,7 +171,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     answer(&value)?;
     let mut report = Report::new(&page, P::CITATION);
     report.facts(&[("data".into(), data), ("device".into(), machine.name.clone())]);
-    let why = if why.is_empty() { why } else { format!("Not comparable: {why}.") };
+    let why = why.unwrap_or_default();
     for (title, table, sheet) in &tables {
         report.table(title, &why, table);
         if let Some(sheet) = sheet.filter(|sheet| sheet.bars) {
