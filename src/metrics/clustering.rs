@@ -231,6 +231,17 @@ impl Agreement {
     }
 }
 
+/// Where rising `distances` leave a plain gap below `cut`: how many lie before it, and a cut within it, in hundredths. It is the
+/// gap whose ends differ by the largest factor, where that is 2 or more; an end below a quarter of `cut`, as of a copy, counts as
+/// that quarter. None where there is no such gap.
+pub fn gap(distances: &[f64], cut: f64) -> Option<(usize, f64)> {
+    let factor = |pair: &[f64]| pair[1] / pair[0].max(cut / 4.);
+    let below = distances.windows(2).enumerate().filter(|(_, pair)| pair[1] < cut);
+    let (before, pair) = below.max_by(|(_, a), (_, b)| factor(a).total_cmp(&factor(b)))?;
+    let within = ((pair[0] + pair[1]) * 50.).round() / 100.;
+    (factor(pair) >= 2. && pair[0] < within && within < pair[1]).then_some((before + 1, within))
+}
+
 /// Agreement on pairs of points: precision is the fraction of pairs in one cluster that show one person, recall the
 /// fraction of pairs of one person that are in one cluster; 1 where there is no such pair.
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rankle::distance::{Metric, normalize};
 use rankle::metrics::Alone;
-use rankle::metrics::clustering::{self, MANY, average_linkage, b_cubed, pairwise_f};
+use rankle::metrics::clustering::{self, MANY, average_linkage, b_cubed, gap, pairwise_f};
 use rankle::seed;
 use tch::{Device, Kind, Tensor};
 
@@ -118,6 +118,25 @@ fn average_linkage_is_joining_the_nearest() {
     // Rows that are alike, and one that is no number.
     let x = Tensor::from_slice(&[1., 1., 1., 1., f64::NAN, 0., 1., 1.]).view([4, 2]);
     assert_eq!(average_linkage(&x, 0.1, || ()), [0, 0, 1, 0]);
+}
+
+#[test]
+fn a_gap_is_plain_and_below_the_cut() {
+    let all: [(&[f64], Option<(usize, f64)>); 9] = [
+        (&[0.41, 0.48, 0.98, 1.04, 1.3], Some((2, 0.73))),
+        (&[0.41, 0.48, 0.9, 1.04], None),           // not twice as far
+        (&[0.3, 0.48, 1.2, 1.3], None),             // beyond the cut, which does as well
+        (&[0., 0.2, 0.4, 0.98], Some((3, 0.69))),   // a copy is no gap,
+        (&[0., 0., 0.3, 0.5], None),                // nor are two
+        (&[0., 0., 0.8, 0.9], Some((2, 0.4))),      // before another person
+        (&[0.3, 0.65, 0.66, 1.4], Some((1, 0.48))), // in hundredths
+        (&[0.5], None),
+        (&[], None),
+    ];
+    for (distances, found) in all {
+        assert_eq!(gap(distances, 1.1), found, "{distances:?}");
+    }
+    assert_eq!(gap(&[1e-7, 0.9e-5], 1e-5), None, "no hundredth lies in it");
 }
 
 #[test]

@@ -272,8 +272,15 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
         vec![(rank + 1).to_string(), line(name(i)), format!("{:.3}", distances[i]), same.to_string()]
     };
     let head = ["", "photo", "distance", "same person"];
+    let sorted: Vec<f64> = order.iter().map(|&i| distances[i]).collect();
+    let gap = clustering::gap(&sorted, cut).map_or(String::new(), |(before, within)| {
+        let (from, to, photos) = (sorted[before - 1], sorted[before], say::count(before, "photo"));
+        format!(
+            " No photo is between {from:.2} and {to:.2}: --cluster-cut {within} takes the {photos} nearer than that alone."
+        )
+    });
     let says = format!(
-        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).",
+        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).{gap}",
         say::count(order.len(), "photo"),
         say::plural(near, "seems", "seem"),
         say::count(first, "photo")
