@@ -22,6 +22,8 @@ pub struct VideoFiles {
     pub film: Option<PathBuf>,
     /// x and y of each flow field; empty where none was computed.
     pub flow: Vec<(PathBuf, PathBuf)>,
+    /// Why that flow cannot be used: fields are missing, or it is another video's.
+    pub fault: Option<String>,
     /// First and last frame that count, from 1; all where there is none.
     pub part: Option<(usize, usize)>,
     /// Of a film that `scripts/convert frames` cut: which of its frames the pictures are.
@@ -99,19 +101,21 @@ fn kinds() -> String {
 type Field = (PathBuf, PathBuf);
 
 /// The pictures of a folder that are no flow, and its flow (`flow_x_*`, `flow_y_*`), each in order of the numbers in
-/// their names.
-fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>)> {
+/// their names; and which halves of the flow are missing.
+fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<Field>, Option<String>)> {
     let all = entries(dir, &mut Passed::default())?.into_iter().map(|entry| entry.path());
     let all: Vec<PathBuf> = all.filter(|path| ends(path, &PICTURES)).collect();
     let starting = |prefix: &str| all.iter().filter(|path| name(path).starts_with(prefix)).cloned().collect::<Vec<_>>();
     let (x, y) = (starting("flow_x"), starting("flow_y"));
-    ensure!(x.len() == y.len(), "{}: {} files flow_x_* and {} flow_y_*", dir.display(), x.len(), y.len());
     let rest = |path: &Path| name(path)["flow_x".len()..].to_string();
-    if let Some((x, _)) = x.iter().zip(&y).find(|(x, y)| rest(x) != rest(y)) {
-        bail!("{}: {} has no flow_y{}: compute the flow again", dir.display(), name(x), rest(x));
-    }
+    let fault = if x.len() != y.len() {
+        Some(format!("{} files flow_x_* and {} flow_y_*", x.len(), y.len()))
+    } else {
+        let odd = x.iter().zip(&y).find(|(x, y)| rest(x) != rest(y));
+        odd.map(|(x, _)| format!("{} has no flow_y{}", name(x), rest(x)))
+    };
     let frames = all.iter().filter(|path| !name(path).starts_with("flow_")).cloned().collect();
-    Ok((frames, x.into_iter().zip(y).collect()))
+    Ok((frames, x.into_iter().zip(y).collect(), fault.map(|fault| format!("{}: {fault}", dir.display()))))
 }
 
 /// The last number in a picture's name.
@@ -146,7 +150,7 @@ pub fn leaps<'a>(all: impl IntoIterator<Item = (&'a str, &'a VideoFiles)>) -> Op
 fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
     let mut found = VideoFiles::default();
     if path.is_dir() {
-        (found.frames, found.flow) = pictures(path)?;
+        (found.frames, found.flow, found.fault) = pictures(path)?;
         ensure!(!found.frames.is_empty(), "{}: no pictures in it (jpg, png)", path.display());
         if let Some(taken) = read_json::<Taken>(&path.join("frames.json"))? {
             (found.cut, found.resampled) = (taken.segment, taken.fps.is_some());
@@ -155,7 +159,16 @@ fn at(path: &Path, flow: Option<&Path>) -> Result<VideoFiles> {
         found.film = Some(path.to_path_buf());
     }
     if let Some(flow) = flow.filter(|flow| flow.is_dir()) {
-        found.flow = pictures(flow)?.1;
+        (_, found.flow, found.fault) = pictures(flow)?;
+        found.fault = found.fault.take().or_else(|| super::flow::fault(flow, path, &found));
+    }
+    // Of pictures that leap their flow does.
+    if found.fault.is_none() && leap(&found.frames).is_none() {
+        let x: Vec<PathBuf> = found.flow.iter().map(|(x, _)| x.clone()).collect();
+        let missing = |[a, b]: [&PathBuf; 2]| {
+            format!("fields are missing: the numbers leap between {} and {}", a.display(), name(b))
+        };
+        found.fault = leap(&x).map(missing);
     }
     Ok(found)
 }
@@ -221,7 +234,7 @@ pub fn folder(dir: &Path) -> Result<Vec<(String, VideoFiles)>> {
         }
     }
     if found.is_empty() && !pictures(dir)?.0.is_empty() {
-        found.push((name(dir), at(dir, None)?));
+        found.push((name(dir), at(dir, Some(&crate::lists::found(dir.join("flow").join(name(dir)))))?));
     } else {
         passed.note().iter().for_each(note);
     }

@@ -1,23 +1,24 @@
 //! TV-L1 flow of whole videos, computed once and stored as temporal segment networks store theirs.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Clip, FLOW_BOUND, SIZE, grey, quantised, tvl1};
+use super::snippet::Stream;
+use super::{Clip, FLOW_BOUND, Flow, SIZE, VideoFiles, grey, quantised, tvl1};
 use crate::say::{Bar, count, say};
 use crate::{files, folders};
 
 /// Frames in memory at a time.
 const BLOCK: usize = 32;
 
-/// What says in a folder of fields how they were made, and that we made them.
+/// What says in a folder of fields how they were made, of which video, and that we made them.
 const TOLD: &str = "flow.json";
 const METHOD: &str = "TV-L1 (Zach, Pock, Bischof 2007), rankle's own";
 
@@ -35,6 +36,11 @@ pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
     let mut bar = Bar::new("flow", clips.len() as u64, 0);
     for clip in &clips {
         let folder = dir.join("flow").join(&clip.name);
+        if let Flow::Missing(why) = &clip.flow
+            && folder.exists()
+        {
+            bar.line(&format!("{why}: it is computed anew"));
+        }
         one(clip, &folder)?;
         bar.step(1);
         bar.line(&format!("{}: {}", clip.name, folder.display()));
@@ -42,11 +48,54 @@ pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
     Ok(clips.len())
 }
 
-/// Errors where there is something in the place of `folder` that is not flow of ours, which may be of another length of its
-/// video.
+/// What we wrote down of the fields in `folder`; None where we did not make them.
+fn told(folder: &Path) -> Option<Value> {
+    let told = serde_json::from_str::<Value>(&files::text(&folder.join(TOLD)).ok()?).ok()?;
+    (told["method"] == METHOD).then_some(told)
+}
+
+/// Why the fields of `folder` are not the whole flow of the video `found` at `path`, as far as was written down when they
+/// were made.
+pub(super) fn fault(folder: &Path, path: &Path, found: &VideoFiles) -> Option<String> {
+    let (told, at, fields) = (told(folder)?, folder.display(), found.flow.len());
+    if let Some(made) = told["fields"].as_u64().filter(|&made| made != fields as u64) {
+        return Some(format!("{at}: {fields} flow fields of {made} are there"));
+    }
+    let video = told["video"].as_str()?;
+    match known(found.film.iter().chain(&found.frames).map(PathBuf::as_path)) {
+        Ok(known) if known == video => None,
+        Ok(_) => Some(format!("{at} is the flow of another video than {}", path.display())),
+        Err(error) => Some(format!("{error:#}")),
+    }
+}
+
+/// What tells a video (a film, or its pictures in order) from another of its name: how long its files are, and the first and
+/// last megabyte of the first and the last of them. Names and times may change.
+fn known<'a>(of: impl Iterator<Item = &'a Path>) -> Result<String> {
+    const EDGE: u64 = 1 << 20;
+    let all: Vec<&Path> = of.collect();
+    let mut hasher = blake3::Hasher::new();
+    let mut length = |path: &Path| {
+        path.metadata().map(|meta| {
+            hasher.update(&meta.len().to_le_bytes());
+        })
+    };
+    let cannot = |path: &Path| format!("cannot read {}", path.display());
+    all.iter().try_for_each(|path| length(path).with_context(|| cannot(path)))?;
+    let mut edges = |path: &Path| -> io::Result<()> {
+        let mut file = files::open(path)?;
+        io::copy(&mut Read::by_ref(&mut file).take(EDGE), &mut hasher)?;
+        let last = file.metadata()?.len().saturating_sub(EDGE);
+        file.seek(SeekFrom::Start(last))?;
+        io::copy(&mut file.take(EDGE), &mut hasher).map(drop)
+    };
+    all.first().into_iter().chain(all.last()).try_for_each(|path| edges(path).with_context(|| cannot(path)))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Errors where there is something in the place of `folder` that is not flow of ours.
 fn check_ours(folder: &Path) -> Result<()> {
-    let told = files::text(&folder.join(TOLD)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let ours = told.is_some_and(|told| told["method"] == METHOD);
+    let ours = told(folder).is_some();
     let is_field = |name: &str| {
         let field = name == TOLD || name.starts_with("flow_") && name.ends_with(".jpg");
         ours && (field || folders::is_leftover(name))
@@ -59,17 +108,18 @@ fn check_ours(folder: &Path) -> Result<()> {
 }
 
 /// All fields of one video into `folder`: `flow_x_00001.jpg`, `flow_y_00001.jpg`, ... and `flow.json`, which names the
-/// method.
+/// method and the video.
 fn one(clip: &Clip, folder: &Path) -> Result<()> {
     files::folder_atomically(folder, |draft| {
         fields(clip, draft)?;
-        // Too few fields, or none: nothing that a stream could use.
+        // Nothing that a stream could use.
         check_ours(folder)?;
         if folder.exists() { Ok(std::fs::remove_dir_all(folder)?) } else { Ok(()) }
     })
 }
 
 fn fields(clip: &Clip, draft: &Path) -> Result<()> {
+    let video = known(clip.files(Stream::Spatial).into_iter())?;
     let mut block: Vec<tvl1::Plane> = Vec::new();
     let mut count = 0;
     let mut flush = |block: &mut Vec<tvl1::Plane>| -> Result<()> {
@@ -92,7 +142,10 @@ fn fields(clip: &Clip, draft: &Path) -> Result<()> {
     flush(&mut block)?;
     ensure!(count > 0, "{} has only one frame: no flow", clip.name);
     let constants = format!("{:?}", tvl1::Constants::default());
-    let named = json!({"method": METHOD, "constants": constants, "bound": FLOW_BOUND, "size": [SIZE.0, SIZE.1], "fields": count});
+    let size = [SIZE.0, SIZE.1];
+    let named = json!({
+        "method": METHOD, "constants": constants, "bound": FLOW_BOUND, "size": size, "fields": count, "video": video
+    });
     files::write_atomic(&draft.join(TOLD), serde_json::to_string_pretty(&named)?.as_bytes())
 }
 

@@ -55,7 +55,7 @@ enum Frames {
 enum Flow {
     Files(Arc<[(PathBuf, PathBuf)]>),
     Drawn(Arc<dyn Animation>),
-    /// Not there; what to say.
+    /// Not there, or not to be used; why.
     Missing(String),
 }
 
@@ -102,7 +102,7 @@ impl Clip {
                 (Frames::Film(Arc::new(film)), count, SLACK)
             }
         };
-        let fields = found.flow.len();
+        let fields = if found.fault.is_some() { 0 } else { found.flow.len() };
         let (first, last) = found.part.unwrap_or((1, all));
         ensure!(
             first >= 1 && first <= last && first <= all && last <= all + slack,
@@ -111,14 +111,12 @@ impl Clip {
         let short = all.saturating_sub(fields + 1);
         let last = last.min(if fields > 0 && short <= slack { all - short } else { all });
         ensure!(first <= last, "{name}: frame {first} is asked for and its flow ends before: compute it again");
-        let flow = if fields == 0 {
-            Flow::Missing(format!(
-                "{name} has no optical flow: compute it once with skill-determination flow --videos DIR (of a data set --data DIR)"
-            ))
+        let flow = if let Some(fault) = &found.fault {
+            Flow::Missing(fault.clone())
+        } else if fields == 0 {
+            Flow::Missing(format!("{name} has no optical flow"))
         } else if fields + 1 < last {
-            Flow::Missing(format!(
-                "{name}: {fields} flow fields for {all} frames: compute them again with skill-determination flow"
-            ))
+            Flow::Missing(format!("{name}: {fields} flow fields for {all} frames"))
         } else {
             Flow::Files(found.flow.clone().into())
         };
@@ -206,10 +204,10 @@ impl Clip {
     /// Whether the temporal stream can read it.
     ///
     /// # Errors
-    /// Where no flow was computed, in one line that says how.
+    /// Where no flow was computed, or what is there cannot be used: one line that ends with the verb that computes it.
     pub fn check_flow(&self) -> Result<()> {
         match &self.flow {
-            Flow::Missing(why) => anyhow::bail!("{why}"),
+            Flow::Missing(why) => anyhow::bail!("{why}: compute it with skill-determination flow"),
             _ => Ok(()),
         }
     }

@@ -80,7 +80,7 @@ fn videos_are_judged_ranked_and_scored_in_python_alike() {
     let name = |row: &serde_json::Value| row["video"].as_str().expect("a name").starts_with("new-");
     assert!(ranking.iter().all(name), "they are not called as those of --data drawn: {ranking:?}");
     videos(&place.path("films"), 3, 8);
-    place.bad(&[(1, "rank @run --videos @films", "has no optical flow|skill-determination flow --videos DIR")]);
+    place.bad(&[(1, "rank @run --videos @films", "has no optical flow|skill-determination flow --videos ")]);
     place.good("flow --videos @films");
     assert!(place.path("films/flow/video2/flow_y_00007.jpg").exists());
     has(&place.good("rank @run --videos @films --sigma 3"), "video0|video2");
@@ -147,7 +147,7 @@ fn every_loss_and_a_head_on_features_train() {
         let film = place.path(&format!("films/video{video}"));
         fs::rename(film, place.made(&format!("data/videos/Task/v{video}"))).expect("moved");
     }
-    place.bad(&[(1, "train @early --data @data", "has no optical flow|skill-determination flow")]);
+    place.bad(&[(1, "train @early --data @data", "has no optical flow|skill-determination flow --data ")]);
     has(&place.good("data --data @data"), "pooled|train refuses it: |has no optical flow");
     has(&place.good("flow --data @data"), "flow of 6 videos computed");
     assert!(place.path("data/flow/Task/v5/flow_x_00015.jpg").exists());

@@ -96,6 +96,6 @@ fn frames_and_flow_come_in_the_order_of_their_numbers() {
     assert_eq!(names(&found.frames), ["b2_f007.png", "b2_f07.png", "b2_f8.png", "b10_f1.png", "cover.png"]);
     // A field whose other half has another number.
     std::fs::rename(dir.path().join("A1/flow_y_9.png"), dir.path().join("A1/flow_y_8.png")).expect("renamed");
-    let text = line(find(dir.path(), &dir.path().join("flow"), "A1"));
-    assert!(text.contains("flow_x_9.png has no flow_y_9.png"), "{text}");
+    let fault = find(dir.path(), &dir.path().join("flow"), "A1").expect("found").fault.expect("a fault");
+    assert!(fault.contains("flow_x_9.png has no flow_y_9.png"), "{fault}");
 }

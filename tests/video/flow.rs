@@ -1,5 +1,7 @@
 //! Optical flow: TV-L1, and what is stored of it.
 
+use std::path::Path;
+
 use image::{Rgb, RgbImage};
 use rankle::video::tvl1::{Constants, Plane, flow};
 use rankle::video::{Cache, FLOW_BOUND, clips, grey, quantised};
@@ -32,14 +34,19 @@ fn tvl1_finds_a_shift() {
     assert!(u.values().iter().chain(v.values()).all(|&x| x == 0.));
 }
 
+/// Pictures of a pattern that moves, from frame `first`.
+fn video(at: &Path, first: u32, frames: u32) {
+    for i in first..first + frames {
+        let level = |x: u32, y: u32| (128. + 100. * ((x + 2 * i) as f32 / 17.).sin() * (y as f32 / 23.).cos()) as u8;
+        let image = RgbImage::from_fn(340, 256, |x, y| Rgb([level(x, y); 3]));
+        image.save(made(at.join(format!("{}.png", i - first)))).expect("saved");
+    }
+}
+
 #[test]
 fn flow_is_computed_once_and_stored_as_bytes() {
     let dir = tempfile::tempdir().expect("a folder");
-    for i in 0..3 {
-        let level = |x: u32, y: u32| (128. + 100. * ((x + 2 * i) as f32 / 17.).sin() * (y as f32 / 23.).cos()) as u8;
-        let image = RgbImage::from_fn(340, 256, |x, y| Rgb([level(x, y); 3]));
-        image.save(made(dir.path().join(format!("A/{i}.png")))).expect("saved");
-    }
+    video(&dir.path().join("A"), 0, 3);
     let open = || clips(dir.path(), &Cache::new(0)).expect("videos");
     assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("computed"), 1);
     assert_eq!(rankle::video::flow::compute(dir.path(), open()).expect("there"), 0);
@@ -69,4 +76,57 @@ fn flow_is_computed_once_and_stored_as_bytes() {
         assert_eq!(std::fs::read_to_string(dir.path().join(name)).expect("there"), "mine");
         ["mine.npy", ".mine"].iter().for_each(|own| drop(std::fs::remove_file(dir.path().join("flow/A").join(own))));
     }
+}
+
+#[test]
+fn flow_of_another_video_or_with_gaps_is_refused_and_computed_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| dir.path().join(name);
+    let moved = |from: &str, to: &str| std::fs::rename(at(from), at(to)).expect("moved");
+    video(&at("A"), 0, 5);
+    video(&at("B"), 7, 3);
+    let open = || clips(dir.path(), &Cache::new(0)).expect("videos");
+    let compute = || rankle::video::flow::compute(dir.path(), open()).expect("computed");
+    let refused = |word: &str, count: usize| {
+        let said: Vec<String> =
+            open().iter().filter_map(|clip| clip.check_flow().err()).map(|e| e.to_string()).collect();
+        let fits = |text: &String| text.contains(word) && text.contains("flow/") && text.ends_with("flow");
+        assert!(said.len() == count && said.iter().all(fits), "{word}: {said:?}");
+    };
+    assert_eq!(compute(), 2);
+    // A copy of other times is the same video.
+    moved("A", "before");
+    std::fs::create_dir(at("A")).expect("made");
+    for i in 0..5 {
+        let bytes = std::fs::read(at(&format!("before/{i}.png"))).expect("read");
+        std::fs::write(at(&format!("A/{i}.png")), bytes).expect("written");
+    }
+    std::fs::remove_dir_all(at("before")).expect("removed");
+    refused("", 0);
+    // Another of the same name and length.
+    std::fs::remove_dir_all(at("B")).expect("removed");
+    video(&at("B"), 9, 3);
+    refused("is the flow of another video than", 1);
+    assert_eq!(compute(), 1);
+    refused("", 0);
+    // Two whose names were exchanged.
+    [("A", "C"), ("B", "A"), ("C", "B")].iter().for_each(|(from, to)| moved(from, to));
+    refused("is the flow of another video than", 2);
+    [("A", "C"), ("B", "A"), ("C", "B")].iter().for_each(|(from, to)| moved(from, to));
+    // Fields that are gone: the last, half of one, one in the middle, which is seen of other programs' flow too.
+    let gone = |name: &str| std::fs::remove_file(at(&format!("flow/A/{name}"))).expect("removed");
+    ["flow_x_00004.jpg", "flow_y_00004.jpg"].iter().for_each(|name| gone(name));
+    refused("3 flow fields of 4", 1);
+    assert_eq!(compute(), 1);
+    gone("flow_x_00003.jpg");
+    refused("3 files flow_x_* and 4 flow_y_*", 1);
+    gone("flow_y_00003.jpg");
+    refused("3 flow fields of 4", 1);
+    gone("flow.json");
+    refused("fields are missing", 1);
+    // Nobody wrote down of which video.
+    std::fs::remove_file(at("flow/B/flow.json")).expect("removed");
+    std::fs::remove_dir_all(at("B")).expect("removed");
+    video(&at("B"), 11, 3);
+    refused("fields are missing", 1);
 }

@@ -18,6 +18,7 @@ use crate::datasets::skills::{Fold, SkillSet};
 use crate::datasets::{Card, Look};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
+use crate::run::stop::typed;
 use crate::say::{count, note, print};
 use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
@@ -42,10 +43,11 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// What each stream sees of `clips`.
-    fn of(&self, clips: &Arc<[Clip]>, crops: &Crops) -> Result<Vec<(Stream, Material)>> {
+    /// What each stream sees of `clips`, whose flow is computed where the flag `from` and its value say.
+    fn of(&self, clips: &Arc<[Clip]>, crops: &Crops, from: [&str; 2]) -> Result<Vec<(Stream, Material)>> {
         if self.streams.contains(&Stream::Temporal) {
-            clips.iter().try_for_each(Clip::check_flow)?;
+            let checked = clips.iter().try_for_each(Clip::check_flow);
+            checked.map_err(|error| anyhow!("{error} {}", typed(from.map(String::from))))?;
         }
         let (clips, crops, augment) = (clips.clone(), crops.clone(), self.augment);
         let of = |&stream| (stream, Material::Clips { clips: clips.clone(), crops: crops.clone(), augment, stream });
@@ -145,7 +147,7 @@ impl SkillData {
             }
             Some(crops) => {
                 let clips: Arc<[Clip]> = clips(&self.data, set, &Cache::new(CACHE))?.into();
-                let materials = inputs.of(&clips, crops);
+                let materials = inputs.of(&clips, crops, ["--data", &self.data]);
                 let materials = materials.map_err(|error| anyhow!("{error}; or leave it out: --streams spatial"))?;
                 Opened { clips, materials }
             }
@@ -276,7 +278,7 @@ pub fn brought(videos: &str, inputs: &Inputs) -> Result<(Vec<String>, Materials)
         let clips = video::clips(Path::new(videos), &cache)?;
         (clips.iter().map(|clip| clip.name.clone()).collect(), clips)
     };
-    Ok((names, inputs.of(&clips.into(), crops)?))
+    Ok((names, inputs.of(&clips.into(), crops, ["--videos", videos])?))
 }
 
 fn features(dir: &Path, set: &SkillSet, stream: Stream) -> Result<Material> {
