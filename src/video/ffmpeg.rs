@@ -66,7 +66,8 @@ impl Film {
     /// As there. That nothing can be remembered is none.
     pub fn open_with(path: &Path, size: (u32, u32), cache: Option<&Path>) -> Result<Film> {
         const LONG: usize = 1000;
-        ensure!(path.is_file(), "{}: no such file", path.display());
+        let found = path.metadata().with_context(|| format!("{}: it cannot be read", path.display()))?;
+        ensure!(found.is_file(), "{}: it is {}, no film: move it away", path.display(), files::kind(&found));
         let mut film = Film { path: path.to_path_buf(), size, frames: Vec::new() };
         let kept = cache.and_then(|cache| {
             let found = path.metadata().ok()?;
@@ -92,6 +93,9 @@ impl Film {
                 let check = u32::from_str_radix(check, 16)?;
                 film.frames.push(Frame { time: unit * time.parse::<f64>()?, check });
             }
+        }
+        if film.frames.is_empty() && !film.has("0:V") && film.has("0:a") {
+            bail!("{}: it has sound and no pictures: move it away", path.display());
         }
         let complaint = complaint(&output.stderr);
         ensure!(!film.frames.is_empty(), "{}: no video that ffmpeg can read ({complaint})", path.display());
@@ -195,11 +199,24 @@ impl Film {
         if let Some(from) = from {
             command.args(["-ss", &format!("{from:.6}")]);
         }
-        // A path that no program takes for an option or a protocol. V: no picture of a cover.
-        let path = if self.path.is_absolute() { self.path.clone() } else { Path::new(".").join(&self.path) };
-        command.arg("-i").arg(path).args(["-map", "0:V:0"]).args(every_frame());
+        // V: no picture of a cover.
+        command.arg("-i").arg(self.place()).args(["-map", "0:V:0"]).args(every_frame());
         command.args(["-vf", &format!("scale={width}:{height}:flags=bilinear"), "-pix_fmt", "rgb24"]);
         command
+    }
+
+    /// Its path, as no program takes it for an option or a protocol.
+    fn place(&self) -> PathBuf {
+        if self.path.is_absolute() { self.path.clone() } else { Path::new(".").join(&self.path) }
+    }
+
+    /// Whether ffmpeg finds streams of a kind in it: `0:V` are pictures, `0:a` is sound.
+    fn has(&self, streams: &str) -> bool {
+        let mut ask = ffmpeg();
+        ask.args(["-v", "error", "-i"])
+            .arg(self.place())
+            .args(["-map", streams, "-c", "copy", "-t", "0", "-f", "null", "-"]);
+        ask.output().is_ok_and(|output| output.status.success())
     }
 
     fn cannot_start(&self, error: &std::io::Error) -> anyhow::Error {

@@ -66,6 +66,9 @@ fn by_number(path: &Path) -> usize {
 fn films_are_read_by_their_frames_places() {
     let place = tempfile::tempdir().expect("a folder");
     let dir = place.path();
+    let pipe = dir.join("pipe.mp4");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    assert!(line(ffmpeg::Film::open(&pipe, (30, 40))).contains("pipe.mp4: it is a pipe, no film"));
     let none = dir.join("none.mp4");
     std::fs::write(&none, b"no film at all").expect("written");
     if Command::new("ffmpeg").arg("-version").output().is_err() {
@@ -75,6 +78,9 @@ fn films_are_read_by_their_frames_places() {
         return;
     }
     assert!(line(ffmpeg::Film::open(&none, (30, 40))).contains("no video that ffmpeg can read"));
+    assert!(ffmpeg_makes(dir, "-f lavfi -i anullsrc=r=8000:cl=mono -t 1 -c:a mp2 sound.mp4"));
+    let text = line(ffmpeg::Film::open(&dir.join("sound.mp4"), (30, 40)));
+    assert!(text.contains("sound.mp4: it has sound and no pictures"), "{text}");
     // Each frame is plainly lighter or darker than those beside it.
     let source = |rate: &str| {
         format!("-f lavfi -i nullsrc=s=64x48:r={rate},geq=lum=16+mod(37*N\\,200)+X/4:cb=128:cr=96+Y -frames:v 36")
