@@ -507,8 +507,8 @@ fn ranking(nets: &Nets<'_, SkillDetermination>, args: &RankFlags<Scoring>, typed
         (fold, _) => vec![fold - 1],
     };
     let (whole, part): (Vec<_>, Vec<_>) = folds.into_iter().partition(|fold| has(fold) == h.streams.len());
+    ensure!(!whole.is_empty(), task::no_fold(&args.run, &nets.parts(), |fold| has(fold) == h.streams.len()));
     part.iter().for_each(|fold| say::say(format!("note: fold {} lacks a trained stream and is left out", fold + 1)));
-    ensure!(!whole.is_empty(), "{} has no trained fold yet: train it first", args.run.display());
     let scored = VideoScores::new(&whole, &h.streams, |part| {
         let (_, of) = materials.iter().find(|(stream, _)| *stream == part.stream).context("a stream")?;
         score(nets, part, of, how)

@@ -344,6 +344,16 @@ pub fn folds(parts: &[String]) -> Vec<usize> {
     all.into_iter().collect()
 }
 
+/// What to say where no fold that was asked for is trained: which of those of the run's `parts` are, as `has` says.
+pub fn no_fold(run: &Path, parts: &[String], has: impl Fn(&usize) -> bool) -> String {
+    let trained: Vec<String> =
+        folds(parts).iter().filter(|fold| has(fold)).map(|fold| (fold + 1).to_string()).collect();
+    match &trained.join(", ")[..] {
+        "" => format!("{} has no trained fold yet: train it first", run.display()),
+        known => format!("{} has trained fold {known}: say that by --fold, or leave it out", run.display()),
+    }
+}
+
 /// Whose videos are to be ranked, by which run, and how they are scored (`S`).
 #[derive(Debug, Args)]
 pub struct RankFlags<S: Args> {
