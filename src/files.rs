@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::bounds::memory;
 
@@ -311,6 +311,14 @@ impl Drop for Held {
     }
 }
 
+/// What to say where something that is no folder stands in the place of the folder `at`, or of one above it.
+pub(crate) fn in_place(at: &Path) -> Option<anyhow::Error> {
+    let there = at.ancestors().find(|at| at.symlink_metadata().is_ok())?;
+    let found = fs::metadata(there).or_else(|_| there.symlink_metadata()).ok()?;
+    let (place, what) = (there.display(), kind(&found));
+    (!found.is_dir()).then(|| anyhow!("{place} is {what}, where a folder is to be: move it away, or name another"))
+}
+
 /// Holds a folder, which is made where there is none, till what is given is dropped. Whoever holds it already is waited for
 /// within `patience`.
 ///
@@ -330,7 +338,7 @@ pub fn hold(at: &Path, patience: Duration) -> Result<Held> {
         // Who holds it may have made it, and takes it away again.
         let file = match fs::create_dir_all(at).and_then(|()| File::open(at)) {
             Err(error) if error.kind() == ErrorKind::NotFound && begun.elapsed() < patience => continue,
-            opened => opened.map_err(|error| cannot(at, error))?,
+            opened => opened.map_err(|error| in_place(at).unwrap_or_else(|| cannot(at, error)))?,
         };
         let place = |found: Metadata| (found.dev(), found.ino());
         held = lock(&file, patience.saturating_sub(begun.elapsed()));

@@ -9,7 +9,7 @@ use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tch::{Device, Kind, Tensor};
 
 use super::Rows;
@@ -217,7 +217,8 @@ fn ending(out: &Path) -> Option<&str> {
 
 /// The file that [`write()`] is to write where `--out` names `out`; refuses, before the work is done, what it could not write.
 pub fn check_out(out: &Path) -> Result<PathBuf> {
-    if ending(out).is_none() || out.is_dir() {
+    ensure!(!out.is_dir(), "--out {}: it is a folder: name a .safetensors, .npz or .csv file", out.display());
+    if ending(out).is_none() {
         bail!("--out {}: give the name of a .safetensors, .npz or .csv file", out.display());
     }
     let out = outputs::check_out(out, MADE)?;

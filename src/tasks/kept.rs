@@ -62,9 +62,12 @@ impl Keeping {
     /// The folder of `--kept`, else `usual`; `read` are the folders of photos.
     ///
     /// # Errors
-    /// Where it is no folder, a run's, or one of photos.
+    /// Where it, or `usual`, is no folder; where it is a run's, or one of photos.
     pub fn folder(&self, usual: PathBuf, read: &[PathBuf]) -> Result<PathBuf> {
-        let Some(kept) = &self.kept else { return Ok(usual) };
+        let Some(kept) = &self.kept else {
+            let stands = usual.symlink_metadata().ok().and_then(|_| files::in_place(&usual));
+            return stands.map_or(Ok(usual), Err);
+        };
         let at = kept.display();
         let found = std::fs::metadata(kept).ok().filter(|found| !found.is_dir());
         found.map_or(Ok(()), |found| bail!("--kept {at}: it is {}: name a folder", files::kind(&found)))?;

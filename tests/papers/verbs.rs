@@ -110,9 +110,17 @@ fn programs_are_sound_and_every_verb_works() {
         let (_, x) = &tensors[if case.embed.0 == "--images" { 0 } else { 1 }];
         assert!(x.numel() > 0 && list.lines().count() as i64 == 1 + x.size()[0]);
         place.write("other.csv", "x,y");
+        ["stands.csv.kept", "stands/kept"].iter().for_each(|name| place.write(name, "mine"));
+        place.made("folder.npz/mine");
         place.bad(&[
             (1, &format!("embed @run {} {brought} --out @other.csv", case.embed.0), "other.csv|did not write"),
             (1, &format!("embed @run {} {brought} --out @out.txt", case.embed.0), ".safetensors, .npz or .csv"),
+            (1, &format!("embed @run {} {brought} --out @folder.npz", case.embed.0), "folder.npz: it is a folder"),
+            (
+                1,
+                &format!("embed @run {} {brought} --out @stands.csv", case.embed.0),
+                "stands.csv.kept is a file, where a folder is to be: move it away",
+            ),
         ]);
         for (line, file) in case.uses {
             let ended = place.ends(line).well();
@@ -142,6 +150,7 @@ fn programs_are_sound_and_every_verb_works() {
             place.bad(&[
                 (1, &line.replacen(brought, "@wrong/path", 1), "wrong/path: there is no such file or folder"),
                 (1, &line.replace(out, "@photos/0.png"), "--out|0.png: it is a file: name a folder"),
+                (1, &line.replace(out, "@stands"), "stands/kept is a file, where a folder is to be: move it away"),
             ]);
             // and nobody else's.
             fs::write(place.path(file), "{}").expect("written");
