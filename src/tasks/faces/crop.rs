@@ -6,7 +6,7 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, FromArgMatches};
 use image::{ImageFormat, RgbImage};
 use rayon::prelude::*;
@@ -103,13 +103,16 @@ impl CropFlags {
         let gone = self.keep(&mut lines, &photos, &names);
         let left: Vec<usize> = (0..photos.len()).filter(|&i| !lines.contains_key(&*photos[i].name)).collect();
         let folders: BTreeSet<&Path> = left.iter().flat_map(|&i| Path::new(&names[i]).ancestors().skip(1)).collect();
-        let link =
-            folders.into_iter().filter(|at| *at != Path::new("")).map(|at| out.join(at)).find(|at| at.is_symlink());
-        link.map_or(Ok(()), |at| {
-            Err(anyhow!("--out: {} leads elsewhere: remove that link, or name a new folder", at.display()))
-        })?;
+        for at in folders.into_iter().filter(|at| *at != Path::new("")).map(|at| out.join(at)) {
+            let place = at.display();
+            ensure!(!at.is_symlink(), "--out: {place} leads elsewhere: remove that link, or name a new folder");
+            ensure!(!at.is_file(), "--out: {place} is a file, where a folder of crops is to be: move it away");
+        }
         let there = left.iter().map(|&i| out.join(&names[i])).filter(|crop| crop.symlink_metadata().is_ok());
         let there: Vec<PathBuf> = there.collect();
+        if let Some(folder) = there.iter().find(|crop| crop.is_dir()) {
+            bail!("--out: {} is a folder, where a crop is to be: move it away, or name a new folder", folder.display());
+        }
         there.iter().try_for_each(|crop| outputs::check(crop, KIND)).context("--out")?;
         if let Some(first) = there.first() {
             let (many, has) = (count(there.len(), "crop"), plural(there.len(), "has", "have"));
@@ -304,9 +307,17 @@ fn crops<'a>(photos: &'a [Photo], before: impl Iterator<Item = &'a String>) -> R
     all.into_iter().for_each(|photo| *each.entry(bare(photo)).or_default() += 1);
     let name = |photo: &str| if each[&bare(photo)] > 1 { format!("{photo}.png") } else { bare(photo) };
     let names: Vec<String> = photos.iter().map(|photo| name(&photo.name)).collect();
-    let mut seen = BTreeSet::new();
-    let twice = names.iter().find(|name| !seen.insert(*name));
-    twice.map_or(Ok(names.clone()), |name| Err(anyhow!("two photos would become {name}: rename one")))
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for name in &names {
+        ensure!(seen.insert(name), "two photos would become {name}: rename one");
+    }
+    for (photo, name) in photos.iter().zip(&names) {
+        let above = Path::new(name).ancestors().skip(1).filter_map(Path::to_str).find(|at| seen.contains(*at));
+        if let Some(above) = above {
+            bail!("{}: another photo would become {above}, the folder of its crop: rename that photo", photo.name);
+        }
+    }
+    Ok(names)
 }
 
 fn hash(bytes: &[u8]) -> String {

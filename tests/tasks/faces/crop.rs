@@ -121,6 +121,13 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     place.write("out/A/a1.png", "mine");
     place.bad(&[(1, again, "--out|a1.png|did not write")]);
     assert_eq!(place.read("out/A/a1.png"), "mine");
+    // A folder in a crop's place is its user's, and a file in that of a folder of crops.
+    fs::remove_file(place.path("out/A/a1.png")).expect("removed");
+    place.write("out/A/a1.png/mine", "mine");
+    place.bad(&[(1, again, "--out: |out/A/a1.png is a folder, where a crop is to be: move it away")]);
+    fs::remove_dir_all(place.path("out/A")).expect("removed");
+    place.write("out/A", "mine");
+    place.bad(&[(1, again, "--out: |out/A is a file, where a folder of crops is to be: move it away")]);
     // Nothing is written through a link among the folders of crops.
     let list = place.read("other/faces.jsonl");
     place.write("linked/faces.jsonl", list.lines().next().map(|head| format!("{head}\n")).expect("a line"));
@@ -228,6 +235,10 @@ fn what_cannot_be_cut_is_said_in_one_line() {
     ]);
     assert_eq!(fs::read(place.path("full/mine.txt")).expect("still there"), b"mine");
     assert!(!place.path("x").exists());
+    // The crop of one photo would be the folder of another's.
+    RgbImage::new(9, 9).save(place.made("both/x.bmp")).expect("saved");
+    RgbImage::new(9, 9).save(place.made("both/x.png/y.png")).expect("saved");
+    place.bad(&[(1, &format!("crop --images @both --out @x {with}"), "x.png/y.png: another photo would become x.png")]);
     // One that cannot be read among others is counted, and tried again.
     place.write("photos/broken.jpg", [0xff, 0xd8, 0xff]);
     let said = place.good(&format!("crop --images @photos --out @done {with}"));
