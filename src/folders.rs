@@ -39,11 +39,12 @@ enum Kind {
     Hidden,
     HiddenFolder,
     Again,
+    Above,
     Other,
 }
 
 /// One of the kind, and several.
-const WORDS: [(Kind, &str, &str); 13] = [
+const WORDS: [(Kind, &str, &str); 14] = [
     (
         Kind::Unread,
         "photo that is not decoded here: convert it to JPEG",
@@ -60,6 +61,7 @@ const WORDS: [(Kind, &str, &str); 13] = [
     (Kind::Hidden, "hidden file", "hidden files"),
     (Kind::HiddenFolder, "hidden folder", "hidden folders"),
     (Kind::Again, "link to a folder that is walked anyway", "links to folders that are walked anyway"),
+    (Kind::Above, "link to a folder above, which is not walked", "links to folders above, which are not walked"),
     (Kind::Other, "other file", "other files"),
 ];
 
@@ -338,16 +340,22 @@ fn id(path: &Path) -> Option<Id> {
     std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// The folder and those that it lies in: links to them lead round in a circle.
-fn above(dir: &Path) -> HashSet<Id> {
+/// The folder and those that it lies in, to which links lead round in a circle; and the latter alone.
+fn above(dir: &Path) -> (HashSet<Id>, HashSet<Id>) {
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    full.ancestors().filter_map(id).collect()
+    let over = full.ancestors().skip(1).filter_map(id);
+    (full.ancestors().filter_map(id).collect(), over.collect())
+}
+
+/// Why a link to a folder is not followed.
+fn unfollowed(link: &Entry, over: &HashSet<Id>) -> Kind {
+    if id(&link.path()).is_some_and(|id| over.contains(&id)) { Kind::Above } else { Kind::Again }
 }
 
 /// Every image under `dir` and its folders, in order of its name relative to `dir`. A folder is walked once, at its own
 /// place where it has one under `dir`, else at the first link to it. A name that is not UTF-8 is passed over.
 pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
-    let (root, mut seen) = (Arc::new(dir.to_path_buf()), above(dir));
+    let (root, (mut seen, over)) = (Arc::new(dir.to_path_buf()), above(dir));
     let (mut real, mut links, mut found) = (vec![(String::new(), dir.to_path_buf())], Vec::new(), Vec::new());
     loop {
         while !real.is_empty() {
@@ -381,7 +389,7 @@ pub fn images(dir: &Path, passed: &mut Passed) -> Result<Vec<Entry>> {
         let Some(entry) = links.pop() else { break };
         match id(&entry.path()) {
             Some(id) if seen.insert(id) => real.push((format!("{}/", entry.name), entry.path())),
-            _ => passed.count(Kind::Again, &entry),
+            _ => passed.count(unfollowed(&entry, &over), &entry),
         }
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -401,12 +409,12 @@ pub fn identities(dir: &Path, known: &[&str], passed: &mut Passed) -> Result<Ide
         named(dir, passed)?.into_iter().partition(|entry| entry.folder);
     files.iter().filter(|entry| !known.contains(&&*entry.name)).for_each(|entry| passed.add(entry));
     if folders.iter().any(|entry| entry.link) {
-        let mut seen = above(dir);
+        let (mut seen, over) = above(dir);
         seen.extend(folders.iter().filter(|entry| !entry.link).filter_map(|entry| id(&entry.path())));
         folders.retain(|entry| {
             let new = !entry.link || id(&entry.path()).is_some_and(|id| seen.insert(id));
             if !new {
-                passed.count(Kind::Again, entry);
+                passed.count(unfollowed(entry, &over), entry);
             }
             new
         });
