@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::bounds::memory;
+use crate::say::Unprinted;
 
 /// What the names of temporary files start with. A killed process leaves one behind, and whoever writes beside it next
 /// removes it.
@@ -147,12 +148,15 @@ pub fn atomically<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Res
     whole(path, write).map_err(|error| cannot(path, error))
 }
 
-/// Why `path` cannot be written, and what to do where the system says so.
+/// Why `path` cannot be written, and what to do where the system says so; what could not be printed meanwhile is said alone.
 pub fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
     use ErrorKind::{
         FileTooLarge, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
     let error = error.into();
+    if error.is::<Unprinted>() {
+        return error;
+    }
     let advice = match error.root_cause().downcast_ref().map(io::Error::kind) {
         Some(StorageFull | QuotaExceeded) => ": free space and start the same command again",
         Some(FileTooLarge) => ": raise the limit on a file's size (ulimit -f) and start the same command again",

@@ -140,10 +140,18 @@ pub fn cry(text: impl std::fmt::Display) {
     };
 }
 
-/// Says in one line what clap has against a command line, with what was typed made harmless, and ends the program.
+/// Says in one line what clap has against a command line, with what was typed made harmless, or prints the help that was asked
+/// for; and ends the program.
 pub fn misused(error: &clap::Error) -> ! {
     if !error.use_stderr() {
-        error.exit();
+        let printed = heard(error.print().and_then(|()| std::io::stdout().flush()));
+        std::process::exit(printed.map_or_else(
+            |error| {
+                cry(format!("error: {}", one_line(&error)));
+                1
+            },
+            |()| 0,
+        ));
     }
     let mut text = error.render().to_string();
     for word in std::env::args_os().skip(1) {
@@ -217,11 +225,21 @@ pub fn raw(text: &str) -> Result<()> {
     heard(std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()))
 }
 
+/// What all errors of writing to standard output are: in the midst of writing a file, too, they are none of the file's.
+#[derive(Debug)]
+pub(crate) struct Unprinted;
+
+impl std::fmt::Display for Unprinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cannot write to standard output")
+    }
+}
+
 /// What came of writing to standard output, whose reader may have seen enough.
 fn heard(written: std::io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.context("cannot write to standard output"),
+        other => other.context(Unprinted),
     }
 }
 

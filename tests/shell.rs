@@ -37,6 +37,17 @@ fn every_program_has_completions_and_manual_pages() {
 }
 
 #[test]
+fn help_that_cannot_be_printed_is_an_error() {
+    let program = paper("sixth").program;
+    for words in [&["--help"][..], &["--version"], &["train", "--help"]] {
+        let Ok(full) = fs::File::options().write(true).open("/dev/full") else { return };
+        let ended = Ended::of(program.command(words).stdout(full));
+        assert_eq!((ended.code, ended.err.lines().count()), (Some(1), 1), "{words:?}: {}", ended.err);
+        has(&ended.err, "error: cannot write to standard output: ");
+    }
+}
+
+#[test]
 fn json_stands_alone_on_standard_output() {
     let place = paper("sixth").trained();
     for (line, key) in [

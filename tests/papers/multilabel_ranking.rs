@@ -328,6 +328,13 @@ fn tags_are_what_embed_says() {
             }
         }
     }
+    // That nothing can be printed is no fault of the list's.
+    if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
+        let line = "tag @run --images @photos --out @tags --json";
+        let said = Ended::of(place.command(line).stdout(full)).err;
+        let last = said.lines().last().expect("a line");
+        assert!(last.starts_with("error: cannot write to standard output: "), "{said}");
+    }
     // Where there is no place for another list, the last one stays.
     let (list, words) = (place.read("tags/tags.csv"), place.args("tag @run --images @photos --out @tags"));
     let mut full = std::process::Command::new("sh");
