@@ -129,4 +129,8 @@ fn flow_of_another_video_or_with_gaps_is_refused_and_computed_anew() {
     std::fs::remove_dir_all(at("B")).expect("removed");
     video(&at("B"), 11, 3);
     refused("fields are missing", 1);
+    // A folder of pictures is a video itself, whose flow is found again.
+    let alone = || clips(&at("B"), &Cache::new(0)).expect("a video");
+    assert_eq!(rankle::video::flow::compute(&at("B"), alone()).expect("computed"), 1);
+    alone()[0].check_flow().expect("there");
 }
