@@ -26,7 +26,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// A number above 0: a learning rate, say.
 pub fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| *number > 0. && *number <= 1e6);
-    number.ok_or_else(|| "say a number above 0, e.g. 0.001".into())
+    number.ok_or_else(|| "say a number above 0, at most 1000000, e.g. 0.001".into())
 }
 
 /// Has serde take and give a type as it is typed, by its `FromStr` and `Display`; for `#[serde(into = "String", try_from = "String")]`.

@@ -305,7 +305,9 @@ const FRAMES: &str = "\nException raised";
 
 /// What an error or a panic says, where it is that memory is not to be had: libtorch has no other sign of it.
 fn exhausted(text: &str) -> Option<String> {
-    const WORDS: [&str; 4] = [
+    const WORDS: [&str; 5] = [
+        // oneDNN's, which needs memory for what it makes.
+        "could not create a primitive",
         "DefaultCPUAllocator: can't allocate",
         "CUDA out of memory",
         "CUDA error: out of memory",

@@ -17,6 +17,9 @@ pub(super) struct Place {
     pub prefix: String,
 }
 
+/// So many processes may meet.
+const MOST: usize = 1 << 16;
+
 impl Place {
     /// None where `WORLD_SIZE` is absent, or 1 and `RANKLE_JOIN_ALONE` is not set. Errors name the variable.
     pub fn read() -> Result<Option<Place>> {
@@ -38,8 +41,17 @@ impl Place {
                 format!("WORLD_SIZE is set but {name} is not: start through torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT")
             })
         };
-        let Some(size) = number("WORLD_SIZE")? else { return Ok(None) };
-        ensure!(size > 0, "WORLD_SIZE is 0 in the environment: say how many processes there are, or unset it");
+        let Some(size) = number("WORLD_SIZE")? else {
+            ensure!(
+                get("RANK").is_none(),
+                "RANK is set but WORLD_SIZE is not: start through torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
+            );
+            return Ok(None);
+        };
+        ensure!(
+            (1..=MOST).contains(&size),
+            "WORLD_SIZE is {size} in the environment: say how many processes there are (1 to {MOST}), or unset it"
+        );
         let rank = number("RANK")?.unwrap_or(0);
         ensure!(rank < size, "RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to {}", size - 1);
         if size == 1 && get("RANKLE_JOIN_ALONE").is_none() {
@@ -48,8 +60,8 @@ impl Place {
         needed("RANK")?;
         let host = needed("MASTER_ADDR")?;
         let port = needed("MASTER_PORT")?;
-        let Ok(port) = port.trim().parse::<u16>() else {
-            bail!("MASTER_PORT is {port:?} in the environment: it must be a port")
+        let Some(port) = port.trim().parse::<u16>().ok().filter(|port| *port > 0) else {
+            bail!("MASTER_PORT is {port:?} in the environment: it must be a port, 1 to 65535")
         };
         let agent = get("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|value| value == "True");
         let run = get("TORCHELASTIC_RUN_ID").unwrap_or_default();

@@ -239,6 +239,8 @@ pub(crate) fn export_run<P: Paper>(nets: &Nets<'_, P>, how: &P::Scoring, fold: b
         std::fs::create_dir_all(&at).map_err(|error| files::cannot(&at, error))?;
         older::set_aside_later(&at, step, Some(&file))?;
         let path = at.join(file);
+        // Again: its user may have put something there since.
+        outputs::check_module(&path)?;
         let forward = |inputs: &[Tensor]| P::export(&nets.h.own, &net, how, inputs);
         let network = hyper::looked_at(nets.h, Heading::Network);
         let words: Vec<String> = network.iter().map(|(flag, value)| format!("{flag} {}", typed_as(value))).collect();

@@ -147,7 +147,7 @@ fn several() -> bool {
 
 /// Ends the process where no step is in hand.
 fn end(signal: u8) -> ! {
-    let kept = "no step was in hand, nothing is lost".into();
+    let kept = "no step was in hand, and what is written stays".into();
     Stopped { signal, kept, several: several() }.say();
     leave(&format!("stopped by {}", name(signal)));
     exit(128 + i32::from(signal))

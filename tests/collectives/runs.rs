@@ -176,6 +176,9 @@ fn environments_that_are_wrong_are_answered_in_a_line() {
         (train, "WORLD_SIZE=1 RANK=1", "RANK is 1 but WORLD_SIZE is 1"),
         (train, "WORLD_SIZE=2 RANK=0", "MASTER_ADDR"),
         (train, &format!("{of_two}http"), "MASTER_PORT|a port"),
+        (train, &format!("{of_two}0"), "MASTER_PORT|1 to 65535"),
+        (train, "RANK=1", "RANK is set but WORLD_SIZE is not"),
+        (train, "WORLD_SIZE=65537 RANK=0", "WORLD_SIZE is 65537|1 to 65536"),
         ("export --run nowhere", &format!("{of_two}1"), "this verb takes one process|WORLD_SIZE"),
         ("train --data drawn --device cpu --patience 9", "", "--patience 9|torchrun"),
     ] {

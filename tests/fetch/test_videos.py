@@ -119,11 +119,15 @@ class Videos(Convert):
         self.assertEqual(words[words.index("-vsync") + 1], "0")
         self.assertEqual(
             json.loads((self.target / "-A 1" / "frames.json").read_text()),
-            {"size": [340, 256], "fps": None, "segment": [1275, 2551]},
+            {"size": [340, 256], "fps": None, "segment": [1275, 2551], "film": 5},
         )
         self.assertIn("3 of the frames 1,275 to 2,551", said)
         code, said = self.convert("frames", "--out", self.target, self.source / "-A 1.mp4", env=env)
         self.assertIn("already here", said)
+        self.put("-A 1.mp4", b"another video")
+        code, said = self.convert("frames", "--out", self.target, self.source / "-A 1.mp4", env=env)
+        self.assertEqual(code, 1, said)
+        self.assertIn("holds other frames than those of", said)
 
     def test_frames_that_fail(self):
         self.put("a.mp4", b"video")

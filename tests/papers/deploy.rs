@@ -134,5 +134,15 @@ fn onnx_answers_as_the_module() {
         let worst = asked("torch", &["-c", COMPARE, &model, &onnx]).expect("the same Python");
         let worst: f64 = worst.trim().parse().expect("a number");
         assert!(worst < 1e-4, "{}: {worst}", case.program.0);
+        // Its own file is written anew; a file of somebody else's stays.
+        let again = || {
+            let mut command = Command::new(python()?);
+            command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
+            let command = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["scripts/to-onnx", &model, &onnx]);
+            Ended::of(command).code
+        };
+        assert_eq!(again(), Some(0));
+        place.write("out.onnx", "mine");
+        assert_eq!((again(), &place.read("out.onnx")[..]), (Some(1), "mine"));
     }
 }

@@ -30,7 +30,12 @@ def extract(videos, target, size=(340, 256), fps=None, segments=None):
             raise Problem(f"{segments} says nothing of {name}")
     target.mkdir(parents=True, exist_ok=True)
     for number, (video, name) in enumerate(zip(videos, names), 1):
+        told = wanted(video, size, fps, ranges[name] if ranges else None)
         if (target / name).exists():
+            there = taken(target / name)
+            # What says nothing of its film is a folder of somebody's own, or of an older version.
+            if there is None or there.get("film", told["film"]) != told["film"]:
+                raise Problem(f"{target / name} holds other frames than those of {video}: move it away, or name another --out")
             say(f"{name}: already here")
             continue
         count = one(video, target / name, size, fps, ranges[name] if ranges else None)
@@ -49,9 +54,23 @@ def one(video, folder, size, fps, span):
         if span and not fps and count != span[1] - span[0] + 1:
             say(f"{folder.name}: the film ends early, {count:,} of the frames {span[0]:,} to {span[1]:,} are in it")
         # Who reads the folder must know that it is a part already, and at which rate.
-        taken = {"size": list(size), "fps": fps, "segment": list(span) if span else None}
-        (part / "frames.json").write_text(json.dumps(taken) + "\n")
+        (part / "frames.json").write_text(json.dumps(wanted(video, size, fps, span)) + "\n")
     return count
+
+
+def wanted(video, size, fps, span):
+    """What `frames.json` says: what is taken, and of which film (its length in bytes; times change with a copy)."""
+    segment = list(span) if span else None
+    return {"size": list(size), "fps": fps, "segment": segment, "film": video.stat().st_size}
+
+
+def taken(folder):
+    """What the `frames.json` of a folder says; None where there is none."""
+    try:
+        told = json.loads((folder / "frames.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def command(video, folder, size, fps, span):
