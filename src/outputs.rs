@@ -91,7 +91,7 @@ pub fn read_sealed(path: &Path) -> Result<Option<(Value, bool)>> {
 /// Writes [`json_text`].
 ///
 /// # Errors
-/// As [`files::atomically`].
+/// As [`write_said`].
 pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
     write_said(path, what, Said::new(value, None))
 }
@@ -102,6 +102,11 @@ pub fn write_json(path: &Path, what: &str, value: &Value) -> Result<()> {
 /// As [`check`], again: its user may have changed it since; as [`files::atomically`].
 pub fn write_said(path: &Path, what: &str, said: Said<'_>) -> Result<()> {
     check(path, what)?;
+    replace(path, what, said)
+}
+
+/// [`write_said`] of who has looked by a rule of its own.
+pub(crate) fn replace(path: &Path, what: &str, said: Said<'_>) -> Result<()> {
     files::atomically(path, |draft| seal(files::own(draft)?, what, said))
 }
 

@@ -190,9 +190,9 @@ impl Results {
         files::check(&file).and_then(|()| outputs::check(&at.join(REPORT), title))
     }
 
-    /// Writes them into their folder.
+    /// Writes them into their folder, after [`Results::check`].
     pub fn write(&self) -> Result<()> {
-        outputs::write_json(&self.at.join(RESULTS), SCORES, &serde_json::to_value(self)?)
+        outputs::replace(&self.at.join(RESULTS), SCORES, outputs::Said::new(&serde_json::to_value(self)?, None))
     }
 
     /// Scores, the paper's numbers beside them and the protocol, for a page; the list of scores folded where tables `show` them

@@ -187,7 +187,12 @@ fn shown(path: &Path) -> String {
 pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     let config = Config::read(at)?;
     let (h, _) = paper::understood::<P>(at, &config)?;
-    outputs::check(&at.join(REPORT), P::NAME)?;
+    let page = at.join(REPORT);
+    ensure!(
+        !page.metadata().is_ok_and(|page| !page.is_file() || page.len() > 0) || outputs::made(&page, P::NAME),
+        "{}: a file is there that this command did not write, or that was changed since: remove it",
+        page.display()
+    );
     let kept = checkpoint::check_logs(at)?;
     let (progress, path) = (progress(at, &config, &kept)?, at.join(REPORT));
     let (results, unread) = match scores(at, at, &config) {

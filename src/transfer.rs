@@ -118,12 +118,12 @@ impl Fetch {
     /// Where a number is NaN or infinite.
     pub fn all(mut self) -> Result<Option<Tensor>> {
         self.settle(0);
-        let all = (!self.here.is_empty()).then(|| Tensor::cat(&self.here, 0));
+        // Batch by batch, before they are two.
         ensure!(
-            all.iter().all(|x| x.isfinite().all().int64_value(&[]) != 0),
+            self.here.iter().all(|x| x.isfinite().all().int64_value(&[]) != 0),
             "the network gives numbers that aren't finite: its weights are damaged, or were trained with too high a rate: fetch them again, or train with a lower --lr"
         );
-        Ok(all)
+        Ok((!self.here.is_empty()).then(|| Tensor::cat(&self.here, 0)))
     }
 }
 

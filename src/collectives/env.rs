@@ -44,7 +44,7 @@ impl Place {
         let Some(size) = number("WORLD_SIZE")? else {
             ensure!(
                 get("RANK").is_none(),
-                "RANK is set but WORLD_SIZE is not: start through torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
+                "RANK is set but WORLD_SIZE is not: start through torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or unset RANK"
             );
             return Ok(None);
         };

@@ -63,7 +63,13 @@ fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 
 /// The ends of an axis: moved apart where they are one, but not below 0 where nothing is.
 fn apart((low, high): (f64, f64)) -> (f64, f64) {
-    let pad = if high > low { 0. } else { (low.abs() * 0.05).max(1.) };
+    let pad = if high > low {
+        0.
+    } else if low == 0. {
+        1.
+    } else {
+        low.abs() * 0.5
+    };
     (if low >= 0. { (low - pad).max(0.) } else { low - pad }, high + pad)
 }
 

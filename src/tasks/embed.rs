@@ -238,7 +238,9 @@ const MADE: &str = "embeddings";
 /// # Errors
 /// As [`outputs::check`], again: its user may have put something there since.
 pub fn write(out: &Path, rows: &Rows) -> Result<()> {
-    outputs::check(out, MADE)?;
+    if ending(out) != Some("csv") {
+        outputs::check(out, MADE)?; // A list is looked at where it is written.
+    }
     match ending(out) {
         Some("csv") => outputs::write_list(
             out,

@@ -62,15 +62,21 @@ pub(super) fn fault(folder: &Path, path: &Path, found: &VideoFiles) -> Option<St
         return Some(format!("{at}: {fields} flow fields of {made} are there"));
     }
     let video = told["video"].as_str()?;
-    match known(found.film.iter().chain(&found.frames).map(PathBuf::as_path)) {
-        Ok(known) if known == video => None,
-        Ok(_) => Some(format!("{at} is the flow of another video than {}", path.display())),
-        Err(error) => Some(format!("{error:#}")),
+    let now = match known(found.film.iter().chain(&found.frames).map(PathBuf::as_path)) {
+        Ok(now) => now,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    let kind = |known: &str| known.split_once(' ').map(|(kind, _)| kind.to_string());
+    // A film may have become pictures of its own, which are told from another's by their number alone.
+    if kind(&now) != kind(video) {
+        let other = found.film.is_none() && fields + 1 != found.frames.len();
+        return other.then(|| format!("{at}: {fields} flow fields of {} pictures", found.frames.len()));
     }
+    (now != video).then(|| format!("{at} is the flow of another video than {}", path.display()))
 }
 
 /// What tells a video (a film, or its pictures in order) from another of its name: how long its files are, and the first and
-/// last megabyte of the first and the last of them. Names and times may change.
+/// last megabyte of the first and the last of them; behind what it is. Names and times may change.
 fn known<'a>(of: impl Iterator<Item = &'a Path>) -> Result<String> {
     const EDGE: u64 = 1 << 20;
     let all: Vec<&Path> = of.collect();
@@ -90,7 +96,8 @@ fn known<'a>(of: impl Iterator<Item = &'a Path>) -> Result<String> {
         io::copy(&mut file.take(EDGE), &mut hasher).map(drop)
     };
     all.first().into_iter().chain(all.last()).try_for_each(|path| edges(path).with_context(|| cannot(path)))?;
-    Ok(hasher.finalize().to_hex().to_string())
+    let kind = if all.len() == 1 { "film" } else { "pictures" };
+    Ok(format!("{kind} {}", hasher.finalize().to_hex()))
 }
 
 /// Errors where there is something in the place of `folder` that is not flow of ours.

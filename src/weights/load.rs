@@ -44,7 +44,7 @@ impl fmt::Display for LoadReport {
 ///
 /// Errors, naming `path` and the first few tensors, where a wanted variable has no tensor or a tensor no variable,
 /// where two tensors go to one variable, and where a shape differs, a kind isn't a floating point one that should be
-/// (or the reverse), or a number isn't finite. After an error all variables are as they were.
+/// (or the reverse), or a number isn't finite, or a variance is below 0. After an error all variables are as they were.
 pub fn load_into(
     store: &VarStore,
     path: &Path,

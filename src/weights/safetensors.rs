@@ -165,7 +165,8 @@ fn parse(bytes: &[u8]) -> Result<Whole> {
             *kind != Kind::Bool || view.data().iter().all(|&b| b < 2),
             "{name:?} has truth values that are neither"
         );
-        // The crate held shape and kind against the bytes.
+        // The crate held shape and kind against the bytes; of none a side may be anything.
+        ensure!(!view.data().is_empty() || shape.iter().all(|&n| n < 1 << 40), "{name:?} is damaged");
         let tensor = Tensor::f_from_data_size(view.data(), &shape, *kind);
         let tensor = tensor.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         tensors.push((name.to_string(), tensor));

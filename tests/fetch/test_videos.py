@@ -122,12 +122,14 @@ class Videos(Convert):
             {"size": [340, 256], "fps": None, "segment": [1275, 2551], "film": 5},
         )
         self.assertIn("3 of the frames 1,275 to 2,551", said)
-        code, said = self.convert("frames", "--out", self.target, self.source / "-A 1.mp4", env=env)
+        again = ["frames", "--out", self.target, "--segments", self.source / "ranges.csv", self.source / "-A 1.mp4"]
+        code, said = self.convert(*again, env=env)
         self.assertIn("already here", said)
-        self.put("-A 1.mp4", b"another video")
-        code, said = self.convert("frames", "--out", self.target, self.source / "-A 1.mp4", env=env)
-        self.assertEqual(code, 1, said)
-        self.assertIn("holds other frames than those of", said)
+        for more in (["--fps", "5"], []):
+            self.put("-A 1.mp4", b"video" if more else b"another video")
+            code, said = self.convert(*again, *more, env=env)
+            self.assertEqual(code, 1, said)
+            self.assertIn("holds other frames than those asked for", said)
 
     def test_frames_that_fail(self):
         self.put("a.mp4", b"video")

@@ -413,7 +413,7 @@ fn people_are_clustered_and_found() {
         (
             1,
             "embed @run --images @photos --out @x.npz --kept @new",
-            "--out: another process is writing into |x.npz.kept",
+            "--out |x.npz: another process is writing into |x.npz.kept",
         ),
     ]);
     assert!(!place.path("new").exists());

@@ -260,7 +260,7 @@ fn bad_input_is_answered_in_one_line() {
         (2, "embed @run --videos drawn --out x --alpha 0.4", "--alpha"),
         (2, "evaluate @run --sigma 0", "--sigma"),
         (1, "export @run --fold 3", "fold"),
-        (1, "rank @run --videos drawn --fold 4", "has trained fold 1: say that by --fold"),
+        (1, "rank @run --videos drawn --fold 4", "has trained fold 1: name one by --fold"),
         (1, "rank @run --videos @nothing", "nothing"),
         (1, "rank @run --videos @empty", "empty"),
         (1, "rank @run --videos @films", "img_00001.png"),

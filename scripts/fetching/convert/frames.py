@@ -33,9 +33,9 @@ def extract(videos, target, size=(340, 256), fps=None, segments=None):
         told = wanted(video, size, fps, ranges[name] if ranges else None)
         if (target / name).exists():
             there = taken(target / name)
-            # What says nothing of its film is a folder of somebody's own, or of an older version.
-            if there is None or there.get("film", told["film"]) != told["film"]:
-                raise Problem(f"{target / name} holds other frames than those of {video}: move it away, or name another --out")
+            # An older version's says nothing of its film; a folder of somebody's own says nothing at all.
+            if there is None or any(there.get(key, value) != value for key, value in told.items()):
+                raise Problem(f"{target / name} holds other frames than those asked for of {video}: move it away, or name another --out")
             say(f"{name}: already here")
             continue
         count = one(video, target / name, size, fps, ranges[name] if ranges else None)

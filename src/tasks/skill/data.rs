@@ -19,7 +19,7 @@ use crate::datasets::{Card, Look};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
 use crate::run::stop::typed;
-use crate::say::{count, note, print};
+use crate::say::{count, note, plural, print};
 use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
 use crate::video::{self, Cache, Clip};
@@ -350,7 +350,10 @@ pub fn no_fold(run: &Path, parts: &[String], has: impl Fn(&usize) -> bool) -> St
         folds(parts).iter().filter(|fold| has(fold)).map(|fold| (fold + 1).to_string()).collect();
     match &trained.join(", ")[..] {
         "" => format!("{} has no trained fold yet: train it first", run.display()),
-        known => format!("{} has trained fold {known}: say that by --fold, or leave it out", run.display()),
+        known => {
+            let folds = plural(trained.len(), "fold", "folds");
+            format!("{} has trained {folds} {known}: name one by --fold, or leave it out", run.display())
+        }
     }
 }
 
