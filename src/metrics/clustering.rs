@@ -17,7 +17,7 @@ const CELLS: usize = 1 << 21;
 /// Numbers in all rows from which on average linkage computes in f32.
 pub const MANY: usize = 1 << 24;
 /// Numbers in all rows from which on several processes gain by sharing what they meet for at every step: of fewer, each finds
-/// the clusters about as soon by itself (two processes on one machine took 0.96 of one's time for 17 million).
+/// the clusters about as soon by itself (two processes on one machine took 1.06 of one's time for 17 million).
 pub const SHARED: usize = 1 << 26;
 
 /// Average-linkage clusters of the rows of `x` `[n, D]` (any float kind): starting from single rows, the two clusters with
