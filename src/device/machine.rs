@@ -1,5 +1,6 @@
 //! Where and how a run computes: the flags that every binary has, and what they come to.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -229,6 +230,14 @@ impl MachineFlags {
 
     fn found(&self, world: World, place: (Device, String), modes: &str, count: usize) -> Result<Machine> {
         let (device, name) = place;
+        // Where threads cannot be had, what first asks for one would be a panic.
+        if let Err(error) = rayon::ThreadPoolBuilder::new().build_global()
+            && let Some(cause) = error.source()
+        {
+            bail!(
+                "cannot start as many threads as there are cores: {cause}: raise the limit on processes (ulimit -u), or say RAYON_NUM_THREADS=1"
+            );
+        }
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
         tch::set_num_threads(tch::get_num_threads());

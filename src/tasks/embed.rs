@@ -19,7 +19,7 @@ use crate::loader::Loader;
 use crate::models::{Network, channels_last, hold_weights};
 use crate::outputs::{self, MADE_BY, beside, mark};
 use crate::real::numbers;
-use crate::say::{Bar, first_line, note};
+use crate::say::{Bar, count, first_line, note};
 use crate::transfer::{Fetch, stage, upload};
 use crate::transform::{Recipe, TestViews};
 
@@ -83,7 +83,7 @@ impl Embedding {
             shares(photos).map_or_else(|| Ok(x.shallow_clone()), |shares| self.world.gather(&x, &shares))
         };
         if is_held {
-            return embed(photos);
+            return embed(photos).inspect(say_alike);
         }
         let ((all, fills), mut from) = (on_disk(photos.len(), network.width(), &self.world)?, 0);
         for part in parts {
@@ -95,6 +95,7 @@ impl Embedding {
         }
         // Of another's file.
         self.world.barrier()?;
+        say_alike(&all);
         Ok(all)
     }
 
@@ -134,6 +135,18 @@ impl Embedding {
             let photos = &shared[from..shared.len().min(from + chunk)];
             Ok(stage(recipe.test_batch(photos.iter().map(|photo| &photo.source), views)?, device))
         })
+    }
+}
+
+/// Says so where three photos or more have one row: nothing can be told from `x` `[N, D]`.
+pub(super) fn say_alike(x: &Tensor) {
+    let first = |rows: i64| x.narrow(0, 0, rows).eq_tensor(&x.narrow(0, 0, 1)).all().int64_value(&[]) != 0;
+    let n = x.size()[0];
+    if n > 2 && first(3) && first(n) {
+        note(format!(
+            "all {} have one embedding: they are copies of one, or the network tells none from another (its training collapsed, or its weights are damaged)",
+            count(n as usize, "photo")
+        ));
     }
 }
 
@@ -230,6 +243,9 @@ pub fn check_out(out: &Path) -> Result<PathBuf> {
 
 /// What it is that is written.
 const MADE: &str = "embeddings";
+
+/// The tensor of [`Rows`] that holds them `[N, D]`.
+pub(super) const EMBEDDINGS: &str = "embeddings";
 
 /// Writes rows: as .safetensors, their names as a JSON list in the metadata; as .npz, with an array of texts "names" and one for
 /// each entry of the metadata; or as .csv, a line a row, its name first, a column a number, called by its class where it is of

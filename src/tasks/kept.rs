@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use super::embed::{HELD, on_disk};
+use super::embed::{EMBEDDINGS, HELD, on_disk, say_alike};
 use super::{Brought, Rows};
 use crate::collectives::World;
 use crate::datasets::{self, Decode, Photo, Source};
@@ -340,6 +340,7 @@ impl Brought {
                 }
             }
         }
+        rows.tensors.iter().filter(|(name, _)| name == EMBEDDINGS).for_each(|(_, x)| say_alike(x));
         rows.metadata = [left_out(NOT_READ, &unread), left_out(NO_FACE, &empty)].concat();
         Ok(rows)
     }

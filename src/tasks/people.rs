@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::embed::{Embedding, HELD, at_once};
+use super::embed::{EMBEDDINGS, Embedding, HELD, at_once};
 use super::reid::has_cameras;
 use super::{Brought, Data, Rows};
 use crate::collectives::Shares;
@@ -193,7 +193,7 @@ pub fn embed_photos(network: &dyn Network, of: &Brought, embedding: &Embedding) 
     let batch = embedding.photos_at_once();
     let rows = of.rows(embedding.skip_unreadable, &|photo| photo.source.image(), batch, &|photos, bar| {
         let x = embedding.own(network, &photos, bar)?;
-        Ok(Rows { tensors: vec![("embeddings".into(), x)], ..Rows::of(photos) })
+        Ok(Rows { tensors: vec![(EMBEDDINGS.into(), x)], ..Rows::of(photos) })
     })?;
     Ok(Rows { what: format!("{} of width {}", count(rows.names.len(), "embedding"), network.width()), ..rows })
 }

@@ -111,6 +111,12 @@ fn numpy_reads_what_embed_writes() {
     for end in ["npz", "safetensors"] {
         place.good(&format!("embed @run --images @photos --out @x.{end}"));
     }
+    // Rows that are all one tell nothing, which is said.
+    for copy in 0..3 {
+        place.photo(&format!("copies/{copy}.png"), 0, 1, 0);
+    }
+    has(&place.ends("embed @run --images @copies --out @copies.npz").well().err, "all 3 photos have one embedding");
+    assert!(!place.ends("embed @run --images @photos --out @again.npz").well().err.contains("one embedding"));
     let script = "import json, numpy, sys; z = numpy.load(sys.argv[1]); made = json.loads(z['made'].item())\n\
                   print(list(z['names']), z['embeddings'].shape, made['program'], made['weights_blake3'], z['embeddings'][2, 5])";
     let Some(said) = asked("numpy", &["-c", script, &place.text("x.npz")]) else { return };

@@ -23,7 +23,7 @@ use crate::run::{
 use crate::sampler::FaceSampler;
 use crate::say::{count, note};
 use crate::source::View;
-use crate::tasks::embed::Embedding;
+use crate::tasks::embed::{EMBEDDINGS, Embedding};
 use crate::tasks::{Brought, Data, Rows, files, people, people_of};
 use crate::transfer::stage;
 use crate::transform::{Augment, Recipe};
@@ -152,7 +152,7 @@ pub fn embed_photos(
         let test: Vec<Photo> = places.iter().map(|&place| test[place].clone()).collect();
         faces::check(&test)?;
         let x = normalize(&embedding.own(net, &test, bar)?);
-        Ok(Rows { tensors: vec![("embeddings".into(), x)], places, ..Rows::of(test) })
+        Ok(Rows { tensors: vec![(EMBEDDINGS.into(), x)], places, ..Rows::of(test) })
     })?;
     if view.crop < 1. && how.detect.is_none() {
         note(format!(
