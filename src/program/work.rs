@@ -115,7 +115,14 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         hyper::usage(anyhow!("--weights: say --data DIR: what to score it on"))
     );
     let (data, at) = if typed.is_empty() {
-        (run.world().read_once(|| opened.data())?, opened.at.clone())
+        let read = || {
+            let data = opened.data()?;
+            if run.leads() && opened.stand == Stand::Trained {
+                tasks::not_trained_on(&opened.at, &data, true)?;
+            }
+            Ok(data)
+        };
+        (run.world().read_once(read)?, opened.at.clone())
     } else {
         // The run keeps the scores of its own data.
         let mut changes = typed.clone();
@@ -128,7 +135,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         let data = run.world().read_once(|| {
             let data = P::elsewhere(&own, &other, run.seed)?;
             if run.leads() {
-                tasks::no_copy(&opened.at, &data)?;
+                tasks::not_trained_on(&opened.at, &data, false)?;
             }
             Ok(data)
         })?;

@@ -198,17 +198,22 @@ impl Photos {
         Ok(None)
     }
 
-    /// The names of what the run in the folder `at` was trained on, where `all` is surely a copy of it and maybe more: every
-    /// photo is there by its name and size, and sizes tell them apart. None where that is not so, or not known.
-    pub fn copied(at: &Path, all: impl IntoIterator<Item = Read>) -> Option<HashSet<String>> {
+    /// The names of those of `all` that the run in the folder `at` was trained on. Of its `own` data a name is enough; elsewhere
+    /// sizes have to be the same too, and so many of them that it is no chance. None where nothing is known.
+    pub fn seen(at: &Path, all: impl IntoIterator<Item = Read>, own: bool) -> HashSet<String> {
         const SIZES: usize = 8;
-        let trained = listed(at).ok()?.1.collect::<Result<Vec<Row>>>().ok()?;
-        let Photos(here) = Photos::of(all);
-        let here: HashMap<&str, u64> = here.iter().map(|seen| (&*seen.name, seen.bytes)).collect();
-        let same = |row: &Row| row.bytes > 0 && here.get(&*row.name) == Some(&row.bytes);
-        let sizes: HashSet<u64> = trained.iter().map(|row| row.bytes).collect();
-        let copied = sizes.len() >= SIZES && trained.iter().all(same);
-        copied.then(|| trained.into_iter().map(|row| row.name).collect())
+        let Ok(trained) = listed(at).and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) else {
+            return HashSet::new();
+        };
+        let sizes: HashMap<Arc<str>, u64> = if own {
+            all.into_iter().map(|read| (read.name, 0)).collect()
+        } else {
+            Photos::of(all).0.into_iter().map(|seen| (seen.name, seen.bytes)).collect()
+        };
+        let same = |row: &Row| row.bytes > 0 && sizes.get(&*row.name).is_some_and(|size| own || *size == row.bytes);
+        let seen: Vec<Row> = trained.into_iter().filter(same).collect();
+        let known = own || seen.iter().map(|row| row.bytes).collect::<HashSet<u64>>().len() >= SIZES;
+        seen.into_iter().filter(|_| known).map(|row| row.name).collect()
     }
 
     /// Writes them into the run's folder `at`.

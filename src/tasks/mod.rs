@@ -93,21 +93,26 @@ fn apart(trained: Reads<'_>, tested: Reads<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Errors where a run in the folder `at` is to be tested on photos that are, by all their names and sizes, a copy of its
-/// training photos.
-pub(crate) fn no_copy(at: &Path, data: &impl Data) -> Result<()> {
-    let Some(known) = Photos::copied(at, data.trained().chain(data.tested())) else { return Ok(()) };
+/// How many of the photos that `data` has for tests alone the run in the folder `at` was trained on, and how many these are;
+/// see [`Photos::seen`].
+pub(crate) fn trained_on(at: &Path, data: &impl Data, own: bool) -> (usize, usize) {
     // What is trained on and tested here, as a fold, is parted elsewhere.
-    let own: HashSet<Arc<str>> = data.trained().map(|read| read.name).collect();
-    let (mut seen, mut all) = (0, 0);
-    for read in data.tested().filter(|read| read.path.is_some() && !own.contains(&read.name)) {
-        (seen, all) = (seen + usize::from(known.contains(&*read.name)), all + 1);
-    }
-    ensure!(
-        seen == 0,
-        "the run was trained on {seen} of the {all} test photos of {}, by their names and sizes: score it on others; if these are its own, moved, put a link to them where they lay",
-        data.name()
-    );
+    let both: HashSet<Arc<str>> = data.trained().map(|read| read.name).collect();
+    let tested: Vec<Read> = data.tested().filter(|read| read.path.is_some() && !both.contains(&read.name)).collect();
+    let all = tested.len();
+    (Photos::seen(at, tested, own).len(), all)
+}
+
+/// Errors where the run in the folder `at` is to be tested on photos that it was trained on: of its `own` data, whose parts may
+/// follow from what is in their folder, or of a copy.
+pub(crate) fn not_trained_on(at: &Path, data: &impl Data, own: bool) -> Result<()> {
+    let ((seen, all), name) = (trained_on(at, data, own), data.name());
+    let why = if own {
+        "who is held out changed with what is in the folder: restore it, or score the run on other data"
+    } else {
+        "by their names and sizes: score it on others; if these are its own, moved, put a link to them where they lay"
+    };
+    ensure!(seen == 0, "the run was trained on {seen} of the {all} test photos of {name}, {why}");
     Ok(())
 }
 
