@@ -122,7 +122,8 @@ fn average_linkage_is_joining_the_nearest() {
 
 #[test]
 fn a_gap_is_plain_and_below_the_cut() {
-    let all: [(&[f64], Option<(usize, f64)>); 9] = [
+    type Row<'a> = (&'a [f64], Option<(usize, f64)>);
+    let all: [Row<'_>; 9] = [
         (&[0.41, 0.48, 0.98, 1.04, 1.3], Some((2, 0.73))),
         (&[0.41, 0.48, 0.9, 1.04], None),           // not twice as far
         (&[0.3, 0.48, 1.2, 1.3], None),             // beyond the cut, which does as well
