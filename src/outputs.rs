@@ -1,7 +1,7 @@
 //! What a verb may write where its flags say so: a new name, a file that holds nothing, or one that the same verb made,
 //! which says so inside. What a run keeps for itself is no verb's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
@@ -10,15 +10,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 use zip::ZipArchive;
 
 use crate::report::Report;
-use crate::run::{folder::is_own, stop::typed};
+use crate::run::folder::is_own;
 use crate::{
     files::{self, Held, UNKNOWN},
     weights,
 };
+
+mod links;
+
+pub use links::{PERSON, links_made, links_of, remove_links};
 
 /// The key, of JSON and of a table of texts, under which a file says what it is.
 pub const MADE_BY: &str = "made_by";
@@ -366,101 +370,4 @@ pub fn apart(flag: &str, out: &Path, read: &[PathBuf]) -> Result<()> {
 fn check_spared(out: &Path) -> Result<()> {
     ensure!(!is_own(out), "--out {}: the run there keeps a file of this name: name another", out.display());
     Ok(())
-}
-
-/// What the folders of links are called, before a number.
-pub const PERSON: &str = "person-";
-
-/// Whether all in the folder `at`, but for a list of them, are folders of links that are called as ours.
-fn unlisted_links(at: &Path) -> bool {
-    let entries = |at: &Path| fs::read_dir(at).into_iter().flatten().flatten();
-    entries(at).filter(|entry| entry.file_name() != LINKS).all(|entry| {
-        let links = entries(&entry.path()).all(|link| link.path().is_symlink());
-        entry.file_name().to_string_lossy().starts_with(PERSON) && entry.path().is_dir() && links
-    })
-}
-
-/// In a folder of links of ours, the list of them.
-const LINKS: &str = "links.json";
-
-/// Says in the folder `at` that the links in folders of it, by their paths there, are ours, and where they lead.
-///
-/// # Errors
-/// As [`write_json`].
-pub fn links_made(at: &Path, links: &[PathBuf]) -> Result<()> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let leads = |link: &PathBuf| Ok((text(link), text(&fs::read_link(at.join(link))?).into()));
-    let links = links.iter().map(leads).collect::<Result<Map<_, _>>>()?;
-    write_json(&at.join(LINKS), LINKS, &json!({"links": links}))
-}
-
-/// The links in the folder `at`, all of which are ours: those that the list of them has and that still lead where it says. None
-/// of a folder that is new or empty.
-///
-/// # Errors
-/// Where something else is there.
-pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
-    let other = |path: &Path| {
-        format!(
-            "{}: this command did not make it, or not so: move it out of {}, or name another folder",
-            path.display(),
-            at.display()
-        )
-    };
-    if at.symlink_metadata().is_err() {
-        return Ok(Vec::new());
-    }
-    ensure!(at.is_dir() && !at.is_symlink(), "{} is no folder: name a new one", at.display());
-    let list = at.join(LINKS);
-    let ours = made(&list, LINKS);
-    ensure!(
-        ours || fs::read_dir(at)?.next().is_none() || !unlisted_links(at),
-        "{}: {LINKS}, by which this command knows its own links, is {}: restore it, or name another folder; {} removes \
-         nothing but links",
-        at.display(),
-        if list.exists() { "not as it was written" } else { "not there" },
-        typed(["rm".into(), "-r".into(), at.display().to_string()])
-    );
-    let known = if ours { read_sealed(&list)? } else { None };
-    let known = known.map_or(Value::Null, |(mut known, _)| known["links"].take());
-    // An older version listed them without where they lead.
-    let older = known.as_array().into_iter().flatten().filter_map(|link| Some((at.join(link.as_str()?), &Value::Null)));
-    let known: BTreeMap<PathBuf, &Value> =
-        known.as_object().into_iter().flatten().map(|(link, leads)| (at.join(link), leads)).chain(older).collect();
-    let folders: BTreeSet<&Path> = known.keys().filter_map(|link| link.parent()).collect();
-    // One that was led elsewhere is its user's too.
-    let leads_so = |link: &PathBuf| {
-        let leads = fs::read_link(link).ok();
-        let so = |leads: PathBuf| {
-            known.get(link).is_some_and(|known| known.is_null() || **known == *leads.to_string_lossy())
-        };
-        leads.is_some_and(so)
-    };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(at)?.map(|entry| entry.map(|entry| entry.path())) {
-        let folder = entry?;
-        if ours && folder == list {
-            continue;
-        }
-        // A folder of ours that was renamed is its user's.
-        ensure!(folders.contains(&*folder) && !folder.is_symlink() && folder.is_dir(), other(&folder));
-        for link in fs::read_dir(&folder)? {
-            let link = link?.path();
-            ensure!(leads_so(&link), other(&link));
-            found.push(link);
-        }
-    }
-    Ok(found)
-}
-
-/// Removes what [`links_of`] finds, and their folders, the list of them last.
-///
-/// # Errors
-/// As there, where nothing is removed; where the system refuses.
-pub fn remove_links(at: &Path) -> Result<()> {
-    let links = links_of(at)?;
-    links.iter().try_for_each(fs::remove_file)?;
-    let folders = fs::read_dir(at).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
-    folders.map(|entry| fs::remove_dir(entry.path())).collect::<std::io::Result<Vec<()>>>()?;
-    if at.join(LINKS).exists() { Ok(fs::remove_file(at.join(LINKS))?) } else { Ok(()) }
 }

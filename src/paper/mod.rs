@@ -2,6 +2,7 @@
 //! opened, trained, scored and exported.
 
 mod nets;
+mod opened;
 mod scoring;
 mod training;
 
@@ -30,8 +31,10 @@ use crate::tasks::{
 use crate::transform::{Recipe, TestViews};
 
 pub use crate::tasks::{Evaluation, Own};
-pub use nets::{Loaded, Nets, with_run};
-pub(crate) use nets::{Opened, RUN, Stand, check_run, file_of, opened, opened_weights, run_of, understood};
+pub use nets::{Loaded, Nets};
+pub(crate) use nets::{RUN, Stand, file_of};
+pub use opened::with_run;
+pub(crate) use opened::{Opened, check_run, opened, opened_weights, run_of, understood};
 pub use scoring::departures;
 pub(crate) use scoring::{evaluate, export_run, exported, page, scored};
 pub(crate) use training::{check_begun, opened_data, steps, train, tried};

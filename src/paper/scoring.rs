@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use super::nets::{Loaded, Nets, Stand, detector, file_of, opened, with_run};
+use super::nets::{Loaded, Nets, Stand, detector, file_of};
+use super::opened::{opened, with_run};
 use super::{Evaluation, Paper};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, FlagValues, Heading};

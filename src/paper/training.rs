@@ -8,7 +8,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use tch::nn::VarStore;
 
-use super::nets::{Nets, Stand, config_of, folder_of, started};
+use super::nets::{Nets, Stand, folder_of, started};
+use super::opened::config_of;
 use super::scoring::folded;
 use super::{Brings, Paper, Plan};
 use crate::datasets::Look;
