@@ -6,7 +6,7 @@
 //! One ordered list: a module names only modules that come before it, on lower floors or on its own. A test reads the
 //! list here and holds every module to it. The order is a reading order too.
 //!
-//! - **Floor 0, numbers and words**: `real`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`headings`], [`say`], [`transfer`].
+//! - **Floor 0, numbers and words**: `real`, `team`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`headings`], [`say`], [`transfer`].
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out; no files, no choice of a device): [`mining`],
 //!   [`losses`], [`metrics`], [`models`], [`optim`].
 //! - **Floor 2, the world, read-only**: [`files`], [`once`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
@@ -79,6 +79,7 @@ pub mod source;
 pub mod study;
 mod tables;
 pub mod tasks;
+mod team;
 pub mod transfer;
 pub mod transform;
 pub mod verbs;

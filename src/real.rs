@@ -80,3 +80,13 @@ pub(crate) fn in_place<T: Real>(t: &mut Tensor) -> &mut [T] {
     // borrowed mutably for as long as they are, and the callers give tensors that share their memory with no other.
     unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast::<T>(), t.numel()) }
 }
+
+/// The numbers of a tensor that nothing writes while they are borrowed, where they lie.
+///
+/// # Panics
+/// As [`in_place`].
+pub(crate) fn read_in_place<T: Real>(t: &Tensor) -> &[T] {
+    assert!(t.device() == Device::Cpu && t.kind() == T::KIND && t.is_contiguous(), "a dense tensor on the CPU");
+    // SAFETY: as above, but that it is shared, and the callers change no tensor while they read it.
+    unsafe { std::slice::from_raw_parts(t.data_ptr().cast::<T>(), t.numel()) }
+}

@@ -8,8 +8,8 @@ use std::ptr;
 
 use tch::{Device, Kind, Tensor};
 
-use super::channels_last;
 use super::layers::{leaky_relu_, normalise};
+use super::{channels_last, winograd};
 
 /// `act(scale · norm(conv(x)) + added)`.
 pub(crate) struct Step<'a> {
@@ -86,15 +86,26 @@ impl<'a> Step<'a> {
         }
         let x = &x.to_kind(kind);
         let window = [self.stride, self.padding, [self.groups, 0]].concat();
+        let way = match kind {
+            Kind::BFloat16 => Way::Bfloat16,
+            _ if self.is_winograd(x) => Way::Winograd,
+            _ => Way::Float,
+        };
         let fold = || {
             let (weight, bias) = self.fold();
+            if way == Way::Winograd {
+                return Some([winograd::transformed(&weight), bias]);
+            }
             let weight = weight.to_kind(kind);
             // SAFETY: tensors live past the call, which reads five numbers.
             let packed = unsafe { rankle_pack(weight.as_ptr().cast(), x.as_ptr().cast(), window.as_ptr()) };
             owned(packed).map(|packed| [packed, bias.to_kind(kind)])
         };
-        let key = (self.weight.data_ptr() as usize, kind == Kind::Float);
+        let key = (self.weight.data_ptr() as usize, way);
         let [weight, bias] = held.entry(key).or_insert_with(fold).as_ref()?;
+        if way == Way::Winograd {
+            return Some(winograd::convolve(x, weight, bias, self.slope.unwrap_or(1.) as f32));
+        }
         let added = self.added.map(|added| channels_last(&added.to_kind(kind)));
         let added = added.as_ref().map_or(ptr::null(), |added| added.as_ptr().cast::<c_void>());
         // SAFETY: as above; `added` is null or lives as long.
@@ -108,6 +119,13 @@ impl<'a> Step<'a> {
                 self.slope.unwrap_or(1.),
             )
         })
+    }
+
+    /// Whether [`winograd`] computes it, faster than oneDNN in f32.
+    fn is_winograd(&self, x: &Tensor) -> bool {
+        let (of, maps) = (self.weight.size(), x.size());
+        let plain = self.stride == [1; 2] && self.padding == [1; 2] && self.groups == 1 && self.added.is_none();
+        plain && of[2..] == [3, 3] && winograd::pays(of[1], of[0], [maps[2], maps[3]])
     }
 
     /// The weight and bias of the one convolution that the step is, but for the addition and the activation.
@@ -148,9 +166,20 @@ fn owned(tensor: *mut c_void) -> Option<Tensor> {
     (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor.cast()) })
 }
 
-/// By the place of a convolution's weight and whether it is of f32 (else of bfloat16): the packed weight and the bias that
-/// it was folded to; none where it can't be.
-type Folds = HashMap<(usize, bool), Option<[Tensor; 2]>>;
+/// What computes a held step.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// oneDNN in f32.
+    Float,
+    /// oneDNN in bfloat16.
+    Bfloat16,
+    /// [`winograd`], in f32.
+    Winograd,
+}
+
+/// By the place of a convolution's weight and what computes it: the weight in the order for that and the bias that it was
+/// folded to; none where it can't be.
+type Folds = HashMap<(usize, Way), Option<[Tensor; 2]>>;
 
 thread_local! {
     static HELD: RefCell<Option<Folds>> = const { RefCell::new(None) };

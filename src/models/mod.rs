@@ -24,6 +24,7 @@ pub mod quadruplet;
 pub mod resnet;
 pub mod snippet;
 pub mod vgg;
+mod winograd;
 
 use tch::Tensor;
 

@@ -1,0 +1,72 @@
+//! Loops on the threads that libtorch itself computes with. Those of another pool would find these on their cores still:
+//! OpenMP's wait awake for some milliseconds after each operation.
+
+use std::any::Any;
+use std::ffi::{c_uint, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// OpenMP's `parallel` as gcc calls it: function, its argument, threads, flags.
+type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+
+/// `work(scratch, i)` of each `i` below `n`, in their order; every thread has a scratch of its own and takes the next `i`
+/// when it is done with one. What `work` asks of libtorch is computed by its thread alone. Where libtorch runs on an OpenMP
+/// that is not GNU's, nor speaks its language, this thread does all, and libtorch shares out each operation.
+///
+/// # Panics
+/// Where `work` does, after all threads are done.
+pub(crate) fn map<S, R: Send>(
+    n: usize,
+    scratch: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let found: Vec<Mutex<Option<R>>> = (0..n).map(|_| Mutex::new(None)).collect();
+    let turns = || {
+        let mut scratch = scratch();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(place) = found.get(i) else { return };
+            let now = work(&mut scratch, i);
+            *place.lock().expect("nothing panics while it is locked") = Some(now);
+        }
+    };
+    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(n);
+    match parallel() {
+        Some(parallel) if threads > 1 => {
+            let panic: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+            together(parallel, threads, &|| {
+                if let Err(why) = catch_unwind(AssertUnwindSafe(turns)) {
+                    next.store(n, Ordering::Relaxed);
+                    *panic.lock().expect("nothing panics while it is locked") = Some(why);
+                }
+            });
+            if let Some(why) = panic.into_inner().expect("nothing panics while it is locked") {
+                resume_unwind(why);
+            }
+        }
+        _ => turns(),
+    }
+    let own = |place: Mutex<Option<R>>| place.into_inner().ok().flatten().expect("every place had its turn");
+    found.into_iter().map(own).collect()
+}
+
+/// Runs `work` on each of `threads` threads, this one among them; it may not panic.
+fn together<F: Fn() + Sync>(parallel: Parallel, threads: usize, work: &F) {
+    unsafe extern "C" fn run<F: Fn()>(work: *mut c_void) {
+        // SAFETY: `together` gives a `&F`, which lives until all threads are done.
+        unsafe { (*work.cast::<F>().cast_const())() }
+    }
+    // SAFETY: the function is gcc's `GOMP_parallel`, which returns when all threads have; `work` is `Sync`.
+    unsafe { parallel(run::<F>, std::ptr::from_ref(work).cast_mut().cast(), threads as c_uint, 0) }
+}
+
+/// That of the library that libtorch runs on.
+fn parallel() -> Option<Parallel> {
+    // SAFETY: looks a function up by its name, and gives it the type that gcc has for it.
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr());
+        (!found.is_null()).then(|| std::mem::transmute::<*mut c_void, Parallel>(found))
+    }
+}
