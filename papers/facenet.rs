@@ -191,7 +191,6 @@ const OPENFACE: &str = "OpenFace's page of its models: faces aligned by landmark
 impl Paper for Facenet {
     const NAME: &'static str = "facenet";
     const CITATION: &'static str = "Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering, arXiv 1503.03832";
-    const COUNT: &'static [&'static str] = &["accuracy", "VAL at FAR", "all pairs AUC", "agglomerative pairwise F"];
     const TRAIN: &'static str = " --test data/lfw";
     const START: &'static [(&'static str, &'static str)] = &[
         ("LFW alone", "reproduce --data data/lfw --protocol lfw-no-outside-data"),

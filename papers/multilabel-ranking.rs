@@ -224,7 +224,6 @@ impl Paper for MultilabelRanking {
     const NAME: &'static str = "multilabel-ranking";
     const CITATION: &'static str =
         "Li, Song, Luo: Improving Pairwise Ranking for Multi-label Image Classification, CVPR 2017, arXiv 1704.03135";
-    const COUNT: &'static [&'static str] = &["class mAP (step)", "label count: OV-F1", "label count: 0-1 exact"];
     const START: &'static [(&'static str, &'static str)] =
         &[("The losses", "reproduce --table losses --data data/mulan/scene --net mlp --seeds 1,2,3,4,5")];
     const NOTE: &'static str = "The paper's text was not at hand: help says which defaults are from the authors' \

@@ -294,7 +294,6 @@ struct QuadrupletPaper;
 impl Paper for QuadrupletPaper {
     const NAME: &'static str = "quadruplet";
     const CITATION: &'static str = "Chen, Chen, Zhang, Huang: Beyond triplet loss: a deep quadruplet network for person re-identification, CVPR 2017, arXiv 1704.01719";
-    const COUNT: &'static [&'static str] = &["single shot rank-1", "whole gallery mAP"];
     const START: &'static [(&'static str, &'static str)] =
         &[("20 test sets", "reproduce --splits 1-20 --weights FILE")];
     const USES: &'static [Use] = &[reid::SEARCH];

@@ -224,7 +224,6 @@ macro_rules! of_streams {
 impl Paper for SkillDetermination {
     const NAME: &'static str = "skill-determination";
     const CITATION: &'static str = "Doughty, Damen, Mayol-Cuevas: Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR 2018, arXiv 1703.09913";
-    const COUNT: &'static [&'static str] = &["fused", "spatial", "temporal"];
     const TRAIN: &'static str = " --task drawing";
     const START: &'static [(&'static str, &'static str)] =
         &[("Table 1", "data --data data/epic-skills"), ("Your videos", "rank --run DIR --videos FOLDER")];

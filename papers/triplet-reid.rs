@@ -226,7 +226,6 @@ impl Paper for TripletReid {
     const NAME: &'static str = "triplet-reid";
     const CITATION: &'static str =
         "Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification, arXiv 1703.07737";
-    const COUNT: &'static [&'static str] = &["single query mAP", "single query rank-1"];
     const USES: &'static [Use] = &[reid::SEARCH];
     const SEES: Option<Sees<Self>> = Some(|h, how| (recipe(h), how.views));
     const METRIC: fn(&Flags) -> Metric = |h| h.metric;

@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog;
 use crate::hyper::{self, All, Hyper, Sets};
-use crate::metrics;
+use crate::metrics::{self, Score};
 use crate::tasks::Data;
-
-type Scores = [(String, f64)];
 
 /// A column: the data set by its [`Data::published`] name, what is measured on it, and what its recipes have in common.
 pub type Column<H, S> = (&'static str, &'static str, Sets<H, S>);
@@ -99,15 +97,14 @@ pub struct Theirs<S: 'static> {
 }
 
 /// What is known of the published weights in `file`, whose BLAKE3 hash is `hash`, on the whole published `set`, seen and
-/// compared as `how` says, with ours (fractions) beside it; of the paper's numbers, `all`, those by the scores that `count`. Where
+/// compared as `how` says, with ours (fractions) beside it; of the paper's numbers, `all`, those by the scores that count. Where
 /// data/datasets.json has no such hash, a file of the right name is taken for theirs, and it is said: nothing of it is the paper's.
 pub fn of_weights<S: Args + Serialize>(
     of: &[Theirs<S>],
-    count: &[&str],
     all: &[Beside],
     (file, hash, how): (&Path, &str, &S),
     set: &str,
-    scores: &[(String, f64)],
+    scores: &[Score],
 ) -> Result<Vec<Beside>> {
     let name = catalog::name_of(file);
     let by_hash = of.iter().any(|known| catalog::blake3(known.name) == Some(hash));
@@ -135,7 +132,9 @@ pub fn of_weights<S: Args + Serialize>(
             }]
         }
         Some(None) => {
-            let theirs = |row: &&Beside| row.usual && row.set == set && count.contains(&row.score.as_str());
+            let counted = metrics::counted(scores);
+            let counts = |row: &&Beside| counted.iter().any(|score| score.name == row.score);
+            let theirs = |row: &&Beside| row.usual && row.set == set && counts(row);
             all.iter().filter(theirs).cloned().collect()
         }
     };
@@ -158,7 +157,7 @@ pub fn beside<H: Hyper, S: Args + Serialize + Clone>(
     h: &All<H>,
     s: &S,
     data: &dyn Data,
-    scores: &Scores,
+    scores: &[Score],
 ) -> Result<(Vec<Beside>, std::result::Result<(), String>)> {
     let (mut list, mut nearest) = (Vec::new(), None::<Vec<String>>);
     let published = data.published();

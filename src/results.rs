@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::claims::Beside;
 use crate::hyper::FlagValues;
+use crate::metrics::{Score, counted};
 use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::checkpoint::Known;
@@ -50,9 +51,9 @@ pub(crate) struct Results {
     pub protocol: Vec<String>,
     /// How it was scored: the flags.
     pub scoring: FlagValues,
-    /// Name and score, fractions unless the name says otherwise.
-    #[serde(with = "by_name")]
-    pub scores: Vec<(String, f64)>,
+    /// What was measured.
+    #[serde(flatten, with = "by_name")]
+    pub scores: Vec<Score>,
     /// Whether some of ours stand beside the paper's.
     pub comparable: bool,
     /// Why the scores cannot stand beside the paper's; None where they can.
@@ -66,19 +67,43 @@ pub(crate) struct Results {
 /// What the file says that it holds.
 const SCORES: &str = "scores";
 
-/// Scores as an object.
+/// Scores as an object of numbers, and beside it what is known of them.
 mod by_name {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::hyper::FlagValues;
+    use crate::metrics::{Better, Score, counted};
 
-    pub fn serialize<S: Serializer>(scores: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(scores.iter().map(|(name, score)| (name, score)))
+    #[derive(Serialize, Deserialize)]
+    struct Written {
+        scores: FlagValues,
+        /// An older version has none: of its scores neither more nor less is better.
+        #[serde(default)]
+        better: BTreeMap<String, Better>,
+        /// Those that count, the first first.
+        #[serde(default)]
+        counts: Vec<String>,
     }
 
-    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
-        let all = FlagValues::deserialize(from)?;
-        Ok(all.into_iter().filter_map(|(name, score)| Some((name, score.as_f64()?))).collect())
+    pub fn serialize<S: Serializer>(scores: &[Score], to: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            scores: scores.iter().map(|score| (score.name.clone(), score.value.into())).collect(),
+            better: scores.iter().map(|score| (score.name.clone(), score.better)).collect(),
+            counts: counted(scores).into_iter().map(|score| score.name.clone()).collect(),
+        };
+        written.serialize(to)
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<Score>, D::Error> {
+        let Written { scores, better, counts } = Written::deserialize(from)?;
+        let of = |(name, value): (String, serde_json::Value)| {
+            let better = better.get(&name).copied().unwrap_or(Better::Neither);
+            let counts = counts.iter().position(|counted| *counted == name).and_then(|place| place.try_into().ok());
+            Some(Score { value: value.as_f64()?, name, better, counts })
+        };
+        Ok(scores.into_iter().filter_map(of).collect())
     }
 }
 
@@ -87,26 +112,21 @@ pub(crate) fn number(value: f64, beside: f64) -> String {
     if beside.abs() < 1. { format!("{value:.6}") } else { format!("{value:.2}") }
 }
 
-/// Those of `scores` that count.
-pub(crate) fn counted<'a>(count: &[&str], scores: &'a [(String, f64)]) -> Vec<&'a (String, f64)> {
-    count.iter().filter_map(|start| scores.iter().find(|(name, _)| name.starts_with(start))).collect()
-}
-
 /// Why ours stands beside none of the paper's numbers, as the terminal and pages say it.
 pub(crate) fn not_comparable(why: &str) -> String {
     format!("Not comparable with the paper: {why}.")
 }
 
 impl Results {
-    /// The scores that `count` first on the page, beside the paper's or with a word on why not.
-    pub fn lead(&self, count: &[&str], report: &mut Report) {
-        let number = |(name, score): &&(String, f64)| {
-            let beside = self.claims.iter().find(|claim| claim.score == *name && claim.ours.is_some());
+    /// The scores that count first on the page, beside the paper's or with a word on why not.
+    pub fn lead(&self, report: &mut Report) {
+        let number = |score: &&Score| {
+            let beside = self.claims.iter().find(|claim| claim.score == score.name && claim.ours.is_some());
             let beside =
                 beside.map_or(String::new(), |claim| format!("{}: {}", claim.place, number(claim.paper, claim.paper)));
-            (name.clone(), format!("{score:.4}"), beside)
+            (score.name.clone(), format!("{:.4}", score.value), beside)
         };
-        let numbers: Vec<_> = counted(count, &self.scores).iter().take(3).map(number).collect();
+        let numbers: Vec<_> = counted(&self.scores).iter().take(3).map(number).collect();
         report.answers(&self.says);
         let why = self.not_comparable_because.as_ref().map(|why| not_comparable(why));
         report.lead(&numbers, &why.unwrap_or_default());

@@ -233,7 +233,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         }
         if let Some(results) = results.as_ref() {
             page.text("Scored", &format!("The scores are of step {}.", results.step));
-            results.lead(P::COUNT, &mut page);
+            results.lead(&mut page);
             results.onto(&mut page, false);
         }
         if !sentence.is_empty() {

@@ -2,7 +2,7 @@
 //! resumes as any run does.
 
 use crate::hyper::{Sets, as_usual};
-use crate::metrics::{self, mean_and_spread};
+use crate::metrics::{self, Score, mean_and_spread};
 use crate::report::{Bars, Table};
 
 /// What a row or a column sets, under its name in the table.
@@ -46,7 +46,7 @@ pub struct Study<H: 'static, S: 'static> {
 }
 
 /// The scores of some runs, a run each.
-pub type Runs = Vec<Vec<(String, f64)>>;
+pub type Runs = Vec<Vec<Score>>;
 
 /// Scores of a study: by row, then column.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ pub(crate) fn slug(name: &str) -> String {
 /// Mean ± deviation of every score.
 pub(crate) fn spread_table(grid: &Grid) -> Table {
     let names = grid.cells.first().and_then(|row| row.first()).and_then(|cell| cell.first());
-    let row = |(name, _): &(String, f64)| {
+    let row = |Score { name, .. }: &Score| {
         let (mean, spread) = mean_and_spread(&grid.values(0, 0, name));
         vec![name.clone(), format!("{mean:.4} ± {spread:.4}")]
     };

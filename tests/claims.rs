@@ -7,6 +7,7 @@ use rankle::catalog;
 use rankle::claims::{Claims, Theirs, beside, of_weights};
 use rankle::datasets::{Card, Look};
 use rankle::hyper::{self, Hyper, as_usual};
+use rankle::metrics::Score;
 use rankle::run::photos::Reads;
 use rankle::tasks::Data;
 use serde::{Deserialize, Serialize};
@@ -23,9 +24,9 @@ fn weights_stand_beside_their_makers_number_by_their_own_name_set_and_way() {
     let score = Some(("accuracy", 99.05, "their README"));
     let how = |how: &mut How| how.flipped = true;
     let known = ["facenet-casia-20180408", "openface-nn4-small2"].map(|name| Theirs { name, set: "LFW", score, how });
-    let scores = [("accuracy".to_string(), 0.98), ("AUC".to_string(), 0.99)];
+    let scores = [Score::new("accuracy", 0.98), Score::new("AUC", 0.99)];
     let beside = |file: &str, hash: &str, flipped: bool, set: &str| {
-        of_weights(&known, &[], &[], (Path::new(file), hash, &How { flipped }), set, &scores).expect("defaults")
+        of_weights(&known, &[], (Path::new(file), hash, &How { flipped }), set, &scores).expect("defaults")
     };
     let content = catalog::blake3("facenet-casia-20180408").expect("a hash");
     let found = beside("weights/mine.safetensors", content, true, "LFW");
@@ -101,7 +102,7 @@ fn numbers_of_a_run_that_started_from_another_name_it() {
         let typed: Map<String, Value> =
             start.map(|start| ("start".to_string(), Value::from(start))).into_iter().collect();
         let h = hyper::resolve::<Flags>(&typed, &|_| ()).expect("flags");
-        let scores = [("single shot rank-1".to_string(), 0.5)];
+        let scores = [Score::new("single shot rank-1", 0.5)];
         let (list, comparable) = beside(CLAIMS, &h, &How { flipped: false }, &Small, &scores).expect("recipes");
         let rows: Vec<_> = list.iter().map(|row| (row.what.clone(), row.paper, row.ours)).collect();
         let ours = (format!("CUHK01, single shot rank-1{from}"), 62.55, Some(50.));

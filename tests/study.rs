@@ -1,12 +1,13 @@
 //! Tables of runs.
 
 use rankle::hyper::{Sets, as_usual};
+use rankle::metrics::Score;
 use rankle::study::{Grid, Row};
 
 #[test]
 fn an_order_holds_or_is_said_to_break_and_where() {
     let of = |steps: &[f64], rises: bool| {
-        let cells = steps.iter().map(|&step| vec![vec![vec![("score".to_string(), step)]]]).collect();
+        let cells = steps.iter().map(|&step| vec![vec![vec![Score::new("score", step)]]]).collect();
         let grid = Grid { rows: ["a", "b", "c"].map(String::from).to_vec(), cells };
         let rows: [Row<(), ()>; 3] = ["a", "b", "c"].map(|name| (name, as_usual as Sets<(), ()>, &[] as &[&str]));
         grid.ordered(&rows, "it rises", "score", rises)

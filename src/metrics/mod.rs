@@ -13,29 +13,78 @@ pub mod retrieval;
 pub(crate) mod shared;
 pub mod verification;
 
+use serde::{Deserialize, Serialize};
+
 pub use shared::{Alone, Others};
 
-/// The score of that name among names and scores.
-pub fn score(of: &[(String, f64)], name: &str) -> Option<f64> {
-    of.iter().find(|(known, _)| known == name).map(|(_, score)| *score)
+/// Which of two values of a score is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// The greater one.
+    More,
+    /// The smaller one.
+    Less,
+    /// Neither: of spreads, and of what has no scale.
+    Neither,
 }
 
-/// How the names of scores end of which less is better,
-pub const LESS: [&str; 3] = ["EER", "violated pairs", "gap of similar pairs"];
-/// and of those of which neither more nor less is: spreads, and what has no scale. Of all others more is better.
-pub const NEITHER: [&str; 5] =
-    ["std over folds", "SEM", "FAR on held-out folds", ": mean distance", ": standard deviation"];
-
-/// What the score of that name is multiplied by so that more of it is better: 1 or -1; 0 where neither is.
-pub fn sign(name: &str) -> f64 {
-    let ends = |with: &[&str]| with.iter().any(|end| name.ends_with(end));
-    if ends(&NEITHER) {
-        0.
-    } else if ends(&LESS) {
-        -1.
-    } else {
-        1.
+impl Better {
+    /// What a score is multiplied by so that more of it is better: 1 or -1; 0 where neither is.
+    pub fn sign(self) -> f64 {
+        match self {
+            Better::More => 1.,
+            Better::Less => -1.,
+            Better::Neither => 0.,
+        }
     }
+}
+
+/// A score by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// What was measured.
+    pub name: String,
+    /// A fraction unless the name says otherwise.
+    pub value: f64,
+    /// Which of two values is the better one.
+    pub better: Better,
+    /// Its place among the scores that count, which stand first on a page; by the first of them the best checkpoint is known.
+    pub counts: Option<u8>,
+}
+
+impl Score {
+    /// One of which more is better.
+    pub fn new(name: impl Into<String>, value: f64) -> Score {
+        Score { name: name.into(), value, better: Better::More, counts: None }
+    }
+
+    /// The same of which less is better.
+    pub fn less(self) -> Score {
+        Score { better: Better::Less, ..self }
+    }
+
+    /// The same of which neither more nor less is better.
+    pub fn neither(self) -> Score {
+        Score { better: Better::Neither, ..self }
+    }
+
+    /// The same that counts, at this place among those that do.
+    pub fn counts(self, place: u8) -> Score {
+        Score { counts: Some(place), ..self }
+    }
+}
+
+/// The value of that name among scores.
+pub fn score(of: &[Score], name: &str) -> Option<f64> {
+    of.iter().find(|score| score.name == name).map(|score| score.value)
+}
+
+/// Those of the scores that count, the first first.
+pub fn counted(of: &[Score]) -> Vec<&Score> {
+    let mut all: Vec<&Score> = of.iter().filter(|score| score.counts.is_some()).collect();
+    all.sort_by_key(|score| score.counts);
+    all
 }
 
 /// The mean of `values`. NaN without values.

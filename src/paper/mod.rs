@@ -135,8 +135,6 @@ pub trait Paper: Sized + 'static {
     const SEES: Option<Sees<Self>> = None;
     /// How embeddings are compared.
     const METRIC: fn(&Self::Hyper) -> Metric = |_| Metric::SquaredEuclidean;
-    /// The scores that count, what their names begin with, the first first: by that one the best checkpoint is known.
-    const COUNT: &'static [&'static str] = &[];
     /// What departs from the paper, or fills a gap in it, in all runs; what flags change is added.
     const DEPARTURES: &'static [&'static str] = &[];
     /// The same of some runs.

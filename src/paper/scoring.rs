@@ -85,7 +85,7 @@ pub(crate) fn evaluate<P: Paper>(
         let known = if cropped { &[] } else { P::THEIRS };
         let set = data.published().unwrap_or_default();
         let hash = nets.content().unwrap_or_default();
-        let known = claims::of_weights(known, P::COUNT, &list, (&file, hash, how), &set, &found.scores)?;
+        let known = claims::of_weights(known, &list, (&file, hash, how), &set, &found.scores)?;
         if known.iter().any(|row| !row.of_weights) {
             comparable = Ok(());
         }
@@ -187,7 +187,7 @@ pub(crate) fn page<P: Paper>(h: &All<P::Hyper>, data: &str, steps: Option<String
 fn report<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, results: &Results, found: &Evaluation) -> Result<Report> {
     let steps = (nets.stand != Stand::Published).then(|| results.step.to_string());
     let mut report = page::<P>(nets.h, &results.data, steps, &nets.run.machine.name);
-    results.lead(P::COUNT, &mut report);
+    results.lead(&mut report);
     found.tables.iter().for_each(|(title, table)| report.table(title, "", table));
     results.onto(&mut report, !found.tables.is_empty());
     if !data.notes().is_empty() {

@@ -26,7 +26,7 @@ use crate::run::{
 use crate::say::{brief, note};
 use crate::tasks::Data;
 use crate::weights::Files;
-use crate::{older, results};
+use crate::{metrics, older};
 
 /// So long photos are looked at before a training begins: all of a small set. Of a large one, what cannot be used is found
 /// when it is first drawn, or tested.
@@ -113,8 +113,8 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             let live = Some(store);
             let nets = Nets { h, shape: &shape, run, at, config, stand, live, elsewhere: None, loaded, read };
             let all = P::evaluate(&h.own, data, &nets, &hyper::blank()?, run)?.scores;
-            let counts = results::counted(P::COUNT, &all);
-            counts.first().copied().or(all.first()).cloned().context("no score")
+            let first = metrics::counted(&all).first().copied().or(all.first()).context("no score")?;
+            Ok((first.name.clone(), first.value))
         };
         let begin = |store: &VarStore| {
             let read = started::<P>(&h.own, store)?;

@@ -155,7 +155,7 @@ fn sound<P: Paper>() -> Result<()> {
     let (flags, tables) = (names(hyper::args::<All<P::Hyper>>()), P::STUDIES.iter().map(|study| study.name));
     let tables: BTreeSet<&str> = tables.collect();
     let shared = PATHS.into_iter().chain([hyper::VALIDATION, hyper::SPLIT, hyper::START]).collect::<Vec<_>>();
-    print(json!({"flags": flags, "shared": shared, "scores": named, "count": P::COUNT, "tables": tables}))
+    print(json!({"flags": flags, "shared": shared, "scores": named, "tables": tables}))
 }
 
 /// The `main` of a paper's binary.

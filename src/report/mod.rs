@@ -16,6 +16,7 @@ pub use curves::curves;
 pub(crate) use page::within;
 
 use crate::files::UNKNOWN;
+use crate::metrics::Score;
 use crate::say::plural;
 
 /// A table of text.
@@ -34,8 +35,8 @@ impl Table {
     }
 
     /// A table of two columns: scores by name.
-    pub fn scores(of: &[(String, f64)]) -> Table {
-        let row = |(name, score): &(String, f64)| vec![name.clone(), format!("{score:.4}")];
+    pub fn scores(of: &[Score]) -> Table {
+        let row = |score: &Score| vec![score.name.clone(), format!("{:.4}", score.value)];
         Table::new(["score", "ours"], of.iter().map(row))
     }
 

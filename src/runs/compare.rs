@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Progress, progress, scores, shown};
 use crate::hyper;
-use crate::metrics::{score, sign};
+use crate::metrics::{self, Better};
 use crate::outputs::check_out;
 use crate::paper::{self, Paper};
 use crate::report::{BEST, Report, Table, curves};
@@ -82,18 +82,24 @@ struct Score {
     values: Vec<Option<f64>>,
     /// The places of the best; none where all are alike, and where neither more nor less is better.
     best: Vec<usize>,
+    better: Better,
+    counts: Option<u8>,
 }
 
 impl Score {
     /// Of what was `found` of each run; where that is not `comparable`, none is the best.
     fn of(name: String, found: &[Option<&Results>], comparable: bool) -> Score {
-        let values: Vec<Option<f64>> = found.iter().map(|found| score(&(*found)?.scores, &name)).collect();
-        let sign = sign(&name);
+        let values: Vec<Option<f64>> = found.iter().map(|found| metrics::score(&(*found)?.scores, &name)).collect();
+        let all = || found.iter().flatten().flat_map(|found| &found.scores).filter(|score| score.name == name);
+        // An older version says neither.
+        let better = all().map(|score| score.better).find(|better| *better != Better::Neither);
+        let (better, counts) = (better.unwrap_or(Better::Neither), all().find_map(|score| score.counts));
+        let sign = better.sign();
         let known = || values.iter().enumerate().filter_map(|(place, value)| Some((place, sign * (*value)?)));
         let most = known().map(|(_, value)| value).fold(f64::NEG_INFINITY, f64::max);
         let differ = comparable && known().any(|(_, value)| value < most);
         let best = known().filter(|(_, value)| differ && *value == most).map(|(place, _)| place).collect();
-        Score { name, values, best }
+        Score { name, values, best, better, counts }
     }
 
     /// A cell a run.
@@ -109,7 +115,7 @@ impl Score {
     fn says(&self, all: &[One]) -> String {
         let rest = (0..all.len()).filter(|place| !self.best.contains(place));
         let next = rest.filter_map(|place| Some((&all[place].name, self.values[place]?)));
-        let next = next.max_by(|a, b| (sign(&self.name) * a.1).total_cmp(&(sign(&self.name) * b.1)));
+        let next = next.max_by(|a, b| (self.better.sign() * a.1).total_cmp(&(self.better.sign() * b.1)));
         let next = next.map_or(String::new(), |(name, value)| format!(", then {name}: {value:.4}"));
         let names: Vec<&str> = self.best.iter().map(|&place| &*all[place].name).collect();
         let value = self.best.first().and_then(|&place| self.values[place]).unwrap_or(f64::NAN);
@@ -196,7 +202,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     };
     let found: Vec<Option<&Results>> = all.iter().map(|one| one.results.as_ref()).collect();
     let (comparable, several) = (alike(&found) && !of_others, found.iter().flatten().count() > 1);
-    let names = once(found.iter().flatten().flat_map(|found| found.scores.iter().map(|(name, _)| name.clone())));
+    let names = once(found.iter().flatten().flat_map(|found| found.scores.iter().map(|score| score.name.clone())));
     let own: Vec<Score> = names.into_iter().map(|name| Score::of(name, &found, comparable)).collect();
     let mut beside = table(&["score"]);
     if !own.is_empty() {
@@ -208,7 +214,7 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
     }
     let (mut elsewhere, mut others) = (table(&["where", "score"]), Vec::new());
     let known = all.iter().flat_map(|one| &one.others);
-    let known = known.flat_map(|(place, found)| found.scores.iter().map(move |(name, _)| (place, name)));
+    let known = known.flat_map(|(place, found)| found.scores.iter().map(move |score| (place, &score.name)));
     for (place, name) in once(known) {
         let found: Vec<_> = all.iter().map(|one| one.other(place)).collect();
         let score = Score::of(name.clone(), &found, alike(&found));
@@ -217,8 +223,9 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         others.push(score);
     }
     let marked = own.iter().chain(&others).filter(|score| !score.best.is_empty());
-    let marked = once(marked.map(|score| &*score.name));
-    let less: Vec<&str> = marked.iter().filter(|name| sign(name) < 0.).copied().collect();
+    let marked = once(marked.map(|score| (&*score.name, score.better)));
+    let less = marked.iter().filter(|(_, better)| *better == Better::Less);
+    let less: Vec<&str> = less.map(|(name, _)| *name).collect();
     let less = if less.is_empty() { String::new() } else { format!(", of {} the lowest", less.join(" and ")) };
     let marks =
         if marked.is_empty() { String::new() } else { format!("{BEST}marks the best run: the highest score{less}.") };
@@ -234,8 +241,8 @@ pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
         [] => "No flag of these runs differs.".to_string(),
         _ => format!("These runs differ in {}.", flags.join(", ")),
     }];
-    let counts = P::COUNT.iter().filter_map(|start| own.iter().find(|score| score.name.starts_with(start)));
-    match counts.chain(&own).find(|score| !score.best.is_empty()) {
+    let judged = own.iter().filter(|score| !score.best.is_empty());
+    match judged.min_by_key(|score| score.counts.unwrap_or(u8::MAX)) {
         Some(score) => says.push(score.says(&all)),
         None if several && !comparable => {
             says.push("Their scores are of different data, and do not say which is better.".into())

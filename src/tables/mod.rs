@@ -136,7 +136,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         cells.push(json!({
             "row": grid.rows[*place], "column": asked.columns[*column].0, "seed": h.usual.seed, "split": split,
             "run": at.display().to_string(), "flags": hyper::flags(h), "departures": results.departures,
-            "scores": results.scores.iter().map(|(name, score)| (name.clone(), json!(score))).collect::<FlagValues>(),
+            "scores": results.scores.iter().map(|score| (score.name.clone(), json!(score.value))).collect::<FlagValues>(),
         }));
         let fair = results.claims.into_iter().filter(|claim| claim.ours.is_some());
         claimed[*place].extend(fair.map(|claim| (*column, claim.score, claim.paper)));

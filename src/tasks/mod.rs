@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::datasets::{Card, Look, Photo};
+use crate::metrics::Score;
 use crate::report::{Report, Table};
 use crate::run::photos::{Photos, Read, Reads};
 use crate::say::count;
@@ -128,8 +129,8 @@ fn people_of<'a>(photos: impl IntoIterator<Item = &'a Photo>) -> Value {
 /// What an evaluation found.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// Name and score, fractions unless the name says otherwise.
-    pub scores: Vec<(String, f64)>,
+    /// What was measured.
+    pub scores: Vec<Score>,
     /// How they were computed, in words and counts.
     pub protocol: Vec<String>,
     /// What is printed in place of the list of scores, with titles; empty prints that list.

@@ -7,6 +7,7 @@ use rankle::collectives::World;
 use rankle::datasets::drawn::Shapes;
 use rankle::datasets::labels::{Content, Item, LabelSet};
 use rankle::device::machine::Machine;
+use rankle::metrics;
 use rankle::say::Bar;
 use rankle::tasks::labels::{
     Encoding, MEASURES, Outputs, Passes, candidates, certainty, confusion, judge, measures, over_items, targets,
@@ -117,7 +118,7 @@ fn k_and_the_threshold_are_the_first_best_of_dev_items() {
     }
     let scores = judged.scores();
     assert_eq!(scores.len(), 3 + 49);
-    let of = |name: &str| scores.iter().find(|(known, _)| known == name).expect(name).1;
+    let of = |name: &str| metrics::score(&scores, name).expect(name);
     assert_eq!((of("label count: PC-F1"), of("oracle count: 0-1 exact")), (judged.decided[4][2], judged.decided[6][6]));
     let [(_, decisions), (_, ranking)] = &judged.tables()[..] else { panic!("two tables") };
     assert_eq!(ranking.rows[0][1], format!("{:.2}", 100. * of("AP an image")));

@@ -169,11 +169,11 @@ fn a_batchs_pairs_are_in_random_orders_that_do_not_depend_on_the_processes() {
 fn means_and_spreads_are_named_as_figure_5s() {
     let distances = Distances { same: vec![0., 1.], different: vec![0.5, 0.5, 2.], across: true };
     let scores = distances.scores();
-    let names: Vec<&str> = scores.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = scores.iter().map(|score| score.name.as_str()).collect();
     assert_eq!([names[0], names[2]], Distances::MEANS);
     assert_eq!([names[1], names[3]], Distances::SPREADS);
-    for ((_, score), wanted) in scores.iter().zip([0.5, 0.5, 1., 0.5_f64.sqrt()]) {
-        close(*score, wanted, 1e-12);
+    for (score, wanted) in scores.iter().zip([0.5, 0.5, 1., 0.5_f64.sqrt()]) {
+        close(score.value, wanted, 1e-12);
     }
 }
 

@@ -221,7 +221,7 @@ fn distances_at_hand_are_scored_by_sorting() {
     let dist = matrix(8, q, g).to_kind(Kind::Float);
     let compared = Compared::of(&set, &mut dist.copy(), Draws::Random(6), 1, &World::alone()).expect("scored");
     let scores = compared.scores();
-    let names: Vec<&str> = scores.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = scores.iter().map(|score| score.name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -248,8 +248,8 @@ fn distances_at_hand_are_scored_by_sorting() {
         });
         right += f64::from(u8::from(set.gallery[seen[0]].person == query.person));
     }
-    close(scores[5].1, right / q as f64, 1e-12);
-    assert!(scores[..4].windows(2).all(|pair| pair[0].1 <= pair[1].1));
+    close(scores[5].value, right / q as f64, 1e-12);
+    assert!(scores[..4].windows(2).all(|pair| pair[0].value <= pair[1].value));
     let protocol = compared.protocol();
     assert!(
         protocol[0].contains(&format!("single shot: {q} queries")) && protocol[0].contains("averaged over 6 draws")
@@ -257,8 +257,8 @@ fn distances_at_hand_are_scored_by_sorting() {
     assert!(protocol[1].contains(&format!("{g} photos")));
     let share = format!(
         "for {:.1} % of {q} queries; among all {g} photos, for {:.1} %",
-        100. * scores[0].1,
-        100. * scores[5].1
+        100. * scores[0].value,
+        100. * scores[5].value
     );
     assert!(compared.says().contains(&share), "{}", compared.says());
     // The first photo of everybody by the other camera, of sets with two.
@@ -283,7 +283,7 @@ fn distances_at_hand_are_scored_by_sorting() {
     let [one, other] = [of(1), of(2)];
     assert_eq!(one.scores(), other.scores());
     assert!(known > 4.);
-    close(one.scores()[0].1, right / known, 1e-12);
+    close(one.scores()[0].value, right / known, 1e-12);
     assert!(one.protocol()[0].contains("the first photo of every person"));
     // The pictures read distances as they are shown.
     let mut report = Report::new("x", "y");

@@ -3,6 +3,7 @@
 
 use rankle::datasets::drawn::Hands;
 use rankle::datasets::skills::SkillSet;
+use rankle::metrics;
 use rankle::tasks::Data;
 use rankle::tasks::skill::{
     Inputs, Part, SkillData, Taken, VideoScores, brought, by_split, mean_of, places, ranking as ranking_table, samples,
@@ -150,9 +151,9 @@ fn scores_are_those_of_nested_loops() {
     assert!(bins.len() > 3);
     twin.extend(bins.iter().map(|(n, (right, all))| (format!("fused, separation {n}"), right / all)));
     assert_eq!(named.len(), twin.len());
-    for ((name, ours), (same, theirs)) in named.iter().zip(&twin) {
-        assert_eq!(name, same);
-        close(*ours, *theirs, 1e-12);
+    for (ours, (name, theirs)) in named.iter().zip(&twin) {
+        assert_eq!(ours.name, *name);
+        close(ours.value, *theirs, 1e-12);
     }
     let counts: Vec<usize> = scored(&BOTH, &raw).by_separation(&set, alpha).iter().map(|bin| bin.1).collect();
     assert_eq!(counts.iter().sum::<usize>(), folds.iter().map(|(_, fold)| set.folds[*fold].test.len()).sum::<usize>());
@@ -191,10 +192,10 @@ fn the_figures_are_accuracies_at_their_points() {
     let alone = scored(&BOTH[1..], &raw);
     assert!(alone.by_alpha(&set).is_empty() && alone.last() == "temporal");
     assert_eq!(alone.accuracy(&set, 0.9, 10, Taken::Start), alphas[0]);
-    assert!(alone.named(&set, 0.9, 3, 1.)[1].0 == "temporal, single splits");
+    assert!(alone.named(&set, 0.9, 3, 1.)[1].name == "temporal, single splits");
     // By name, and as tables.
     let (points, tables) = all.figures(&set, 0.3, 4);
-    let of = |name: &str| points.iter().find(|(known, _)| known == name).expect("a point").1;
+    let of = |name: &str| metrics::score(&points, name).expect("a point");
     assert_eq!(
         (of("fused, alpha 0"), of("fused, alpha 0.7"), of("fused, alpha 1")),
         (alphas[0], alphas[7], alphas[10])

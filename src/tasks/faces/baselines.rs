@@ -10,7 +10,7 @@ use super::{JudgedPairs, distances, fold_of, index, judge_by};
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet};
 use crate::distance::normalize;
-use crate::metrics::score;
+use crate::metrics::{Score, score};
 use crate::models::eigenfaces::Eigenfaces;
 use crate::report::Table;
 use crate::say::count;
@@ -74,9 +74,9 @@ pub fn baselines(set: &FaceSet, far: f64) -> Result<Vec<(&'static str, JudgedPai
 
 /// A table of who judges the same pairs: names with their scores as [`JudgedPairs::scores`] names them, VAL at `far`. A score
 /// that is not there is a dash.
-pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
+pub fn comparison(rows: &[(String, Vec<Score>)], far: f64) -> Table {
     let val = format!("VAL at FAR {far}");
-    let row = |(name, scores): &(String, Vec<(String, f64)>)| {
+    let row = |(name, scores): &(String, Vec<Score>)| {
         let percent = |name: &str| score(scores, name).map_or("–".into(), |x| format!("{:.2}", 100. * x));
         let plain = |name: &str| score(scores, name).map_or("–".into(), |x| format!("{x:.4}"));
         let accuracy = format!("{} ± {}", percent("accuracy"), percent("accuracy SEM"));
@@ -86,7 +86,7 @@ pub fn comparison(rows: &[(String, Vec<(String, f64)>)], far: f64) -> Table {
 }
 
 /// The baselines of a set's pairs, then `ours`, as a table with its title.
-pub fn beside(set: &FaceSet, far: f64, ours: Vec<(String, Vec<(String, f64)>)>) -> Result<(String, Table)> {
+pub fn beside(set: &FaceSet, far: f64, ours: Vec<(String, Vec<Score>)>) -> Result<(String, Table)> {
     let known = baselines(set, far)?.into_iter().map(|(name, judged)| (name.to_string(), judged.scores(far)));
     let title = format!("{}: {} in {}", set.name, count(set.pairs.len(), "pair"), count(set.folds, "fold"));
     Ok((title, comparison(&known.chain(ours).collect::<Vec<_>>(), far)))

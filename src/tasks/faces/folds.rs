@@ -12,9 +12,9 @@ use tch::Tensor;
 use super::{distances, rates};
 use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::datasets::{Photo, persons};
-use crate::metrics;
 use crate::metrics::all_pairs::AllPairs;
 use crate::metrics::verification::{self, Folds};
+use crate::metrics::{self, Score};
 use crate::report::Table;
 use crate::say;
 
@@ -169,9 +169,9 @@ pub fn fold_protocol(far: f64) -> Vec<String> {
     )]
 }
 
-/// Names and scores over folds, fractions; `far` is the false accept rate at which VAL was wished. Each network has a
+/// Scores over folds, fractions; `far` is the false accept rate at which VAL was wished. Each network has a
 /// scale of its own, so rates are means over folds.
-pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<(String, f64)> {
+pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<Score> {
     let folds = || folds.iter().map(|(_, fold)| fold);
     let all = |of: fn(&Unseen) -> f64| -> Vec<f64> { folds().map(of).collect() };
     let accuracy = Folds::of(all(|fold| fold.accuracy), all(|fold| fold.threshold));
@@ -179,16 +179,16 @@ pub fn mean_unseen(folds: &[(String, Unseen)], far: f64) -> Vec<(String, f64)> {
     let dist: Vec<f64> = folds().flat_map(|fold| fold.dist.iter().copied()).collect();
     let same: Vec<bool> = folds().flat_map(|fold| fold.same.iter().copied()).collect();
     let mut scores = vec![
-        ("accuracy".into(), accuracy.mean),
-        ("accuracy std over folds".into(), accuracy.std),
-        ("accuracy SEM".into(), accuracy.sem),
-        ("AUC".into(), mean(|fold| fold.auc)),
-        ("EER".into(), mean(|fold| fold.eer)),
-        (format!("VAL at FAR {far}"), mean(|fold| fold.val)),
-        ("FAR on held-out folds".into(), mean(|fold| fold.far)),
-        ("AUC of all pairs together".into(), verification::auc(&dist, &same)),
+        Score::new("accuracy", accuracy.mean).counts(0),
+        Score::new("accuracy std over folds", accuracy.std).neither(),
+        Score::new("accuracy SEM", accuracy.sem).neither(),
+        Score::new("AUC", mean(|fold| fold.auc)),
+        Score::new("EER", mean(|fold| fold.eer)).less(),
+        Score::new(format!("VAL at FAR {far}"), mean(|fold| fold.val)).counts(1),
+        Score::new("FAR on held-out folds", mean(|fold| fold.far)).neither(),
+        Score::new("AUC of all pairs together", verification::auc(&dist, &same)),
     ];
-    scores.retain(|(_, score)| score.is_finite()); // One fold has no standard error.
+    scores.retain(|score| score.value.is_finite()); // One fold has no standard error.
     scores
 }
 

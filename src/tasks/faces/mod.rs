@@ -13,7 +13,7 @@ use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits};
 use crate::metrics::verification::{self, Folds, ValAtFar};
-use crate::metrics::{clustering, mean, recognition};
+use crate::metrics::{Score, clustering, mean, recognition};
 use crate::real::{index, numbers};
 use crate::say::count;
 
@@ -58,19 +58,19 @@ pub struct JudgedPairs {
 }
 
 impl JudgedPairs {
-    /// Names and scores, fractions; `far` is the false accept rate that VAL was taken at.
-    pub fn scores(&self, far: f64) -> Vec<(String, f64)> {
+    /// Fractions; `far` is the false accept rate that VAL was taken at.
+    pub fn scores(&self, far: f64) -> Vec<Score> {
         let mut list = vec![
-            ("accuracy".into(), self.folds.mean),
-            ("accuracy std over folds".into(), self.folds.std),
-            ("accuracy SEM".into(), self.folds.sem),
-            ("AUC".into(), self.auc),
-            ("EER".into(), self.eer),
+            Score::new("accuracy", self.folds.mean).counts(0),
+            Score::new("accuracy std over folds", self.folds.std).neither(),
+            Score::new("accuracy SEM", self.folds.sem).neither(),
+            Score::new("AUC", self.auc),
+            Score::new("EER", self.eer).less(),
         ];
         if let Ok(val) = &self.val {
-            list.push((format!("VAL at FAR {far}"), val.val));
-            list.push(("VAL std over folds".into(), val.std));
-            list.push(("FAR on held-out folds".into(), val.far));
+            list.push(Score::new(format!("VAL at FAR {far}"), val.val).counts(1));
+            list.push(Score::new("VAL std over folds", val.std).neither());
+            list.push(Score::new("FAR on held-out folds", val.far).neither());
         }
         list
     }
@@ -164,8 +164,8 @@ pub struct Clusters {
 /// What test faces show of a network.
 #[derive(Debug, Clone, Default)]
 pub struct FaceScores {
-    /// Names and scores, fractions.
-    pub scores: Vec<(String, f64)>,
+    /// Fractions.
+    pub scores: Vec<Score>,
     /// How they were computed.
     pub protocol: Vec<String>,
     /// What they come to, in plain sentences.
@@ -260,9 +260,9 @@ fn list_of_pairs(set: &FaceSet, x: &Tensor, how: &Scoring, scored: &mut FaceScor
     // Section 5.4: "quantized to 128-bytes without loss of accuracy".
     let bytes = judge(set, &recognition::through_bytes(x), how.variant(), far)?;
     let width = x.size()[1];
-    scored.scores.push((format!("{width} bytes a face: accuracy"), bytes.folds.mean));
+    scored.scores.push(Score::new(format!("{width} bytes a face: accuracy"), bytes.folds.mean));
     if let Ok(val) = &bytes.val {
-        scored.scores.push((format!("{width} bytes a face: VAL at FAR {far}"), val.val));
+        scored.scores.push(Score::new(format!("{width} bytes a face: VAL at FAR {far}"), val.val));
     }
     scored.judged = Some(judged);
     Ok(())
@@ -275,8 +275,8 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut F
         return Ok(());
     }
     let at = pairs.val_at_far(far);
-    scored.scores.push((format!("all pairs VAL at FAR {far}"), at.val));
-    scored.scores.push(("all pairs AUC".into(), pairs.auc()));
+    scored.scores.push(Score::new(format!("all pairs VAL at FAR {far}"), at.val));
+    scored.scores.push(Score::new("all pairs AUC", pairs.auc()).counts(2));
     scored.protocol.push(format!(
         "all pairs: {same} of one person, {different} of two among {}; threshold {:.4} gives FAR {:.2e}",
         count(people.len(), "test image"),
@@ -284,8 +284,8 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut F
         at.far
     ));
     if let Some((val, sem)) = val_over_splits(x, people, 5, far, world)? {
-        scored.scores.push((format!("five splits VAL at FAR {far}"), val));
-        scored.scores.push(("five splits VAL SEM".into(), sem));
+        scored.scores.push(Score::new(format!("five splits VAL at FAR {far}"), val));
+        scored.scores.push(Score::new("five splits VAL SEM", sem).neither());
         scored.protocol.push("five splits: the test people dealt to five parts, all pairs of each".into());
     }
     scored.pairs = Some(pairs);
@@ -325,7 +325,7 @@ fn recognise(
                 ));
             }
             let name = format!("recognition, {enrolled} enrolled, k = {k}");
-            scored.scores.push((name, right as f64 / probes.len() as f64));
+            scored.scores.push(Score::new(name, right as f64 / probes.len() as f64));
         }
         scored.protocol.push(format!(
             "recognition with {enrolled} enrolled: {} among {}",
@@ -374,15 +374,16 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
     let of = linked(&x, cut, clustering::SHARED, world)?;
     let found = of.iter().max().map_or(0, |most| most + 1);
     let k_means = clustering::k_means(&x, known, seed, 100, world)?;
-    for (name, of) in [("agglomerative", &of), ("k-means", &k_means)] {
+    for (name, of, joined) in [("agglomerative", &of, true), ("k-means", &k_means, false)] {
         let (pairs, cubed) = (clustering::pairwise_f(of, &people), clustering::b_cubed(of, &people));
+        let f = Score::new(format!("{name} pairwise F"), pairs.f);
         scored.scores.extend([
-            (format!("{name} pairwise F"), pairs.f),
-            (format!("{name} pairwise precision"), pairs.precision),
-            (format!("{name} pairwise recall"), pairs.recall),
-            (format!("{name} B-cubed F"), cubed.f),
+            if joined { f.counts(3) } else { f },
+            Score::new(format!("{name} pairwise precision"), pairs.precision),
+            Score::new(format!("{name} pairwise recall"), pairs.recall),
+            Score::new(format!("{name} B-cubed F"), cubed.f),
         ]);
-        if name == "agglomerative" {
+        if joined {
             scored.says.push(format!(
                 "Clustering by distance makes {} of {}: of two photos in one cluster {:.1} % show one person, of two photos of one person {:.1} % lie in one cluster.",
                 count(found, "cluster"),

@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 use super::encoding::{Encoding, marks, targets};
 use super::items::{forward, over_items};
 use crate::datasets::labels::{Item, LabelLayout, LabelSet};
+use crate::metrics::Score;
 use crate::metrics::multilabel::{self, ApRule, Over};
 use crate::models::label::LabelSystem;
 use crate::real::{index, numbers};
@@ -137,6 +138,8 @@ pub(super) fn ones(x: &Tensor, dim: i64) -> Vec<usize> {
 
 /// What is measured of a decision, in the order of [`measures`].
 pub const MEASURES: [&str; 7] = ["PC-P", "PC-R", "PC-F1", "OV-P", "OV-R", "OV-F1", "0-1 exact"];
+/// The places of those that count where the count head decides; class mAP is the first of all.
+const COUNT: [Option<u8>; 7] = [None, None, None, None, None, Some(1), Some(2)];
 
 /// The heads of a table's columns, and the names of the scores in them.
 pub type Columns = &'static [(&'static str, &'static [&'static str])];
@@ -204,17 +207,20 @@ pub fn measures(predicted: &Tensor, labels: &Tensor) -> [f64; 7] {
 pub struct JudgedLabels {
     /// [`MEASURES`] by decision, in the order of [`Way::ALL`].
     pub decided: [[f64; 7]; 7],
-    /// What was measured of the ranking, before any decision, by name: fractions.
-    pub ranking: Vec<(String, f64)>,
+    /// What was measured of the ranking, before any decision: fractions.
+    pub ranking: Vec<Score>,
     /// The number of labels that was best on dev items, and the one threshold.
     pub best: (usize, f64),
 }
 
 impl JudgedLabels {
     /// Every score by name: the ranking's, then `decision: measure`.
-    pub fn scores(&self) -> Vec<(String, f64)> {
+    pub fn scores(&self) -> Vec<Score> {
         let decided = Way::ALL.iter().zip(&self.decided).flat_map(|(way, values)| {
-            MEASURES.iter().zip(values).map(move |(measure, &value)| (format!("{}: {measure}", way.name()), value))
+            MEASURES.iter().zip(values).zip(COUNT).map(move |((measure, &value), counts)| {
+                let score = Score::new(format!("{}: {measure}", way.name()), value);
+                Score { counts: counts.filter(|_| matches!(way, Way::LabelCount)), ..score }
+            })
         });
         self.ranking.iter().cloned().chain(decided).collect()
     }
@@ -239,7 +245,7 @@ impl JudgedLabels {
         };
         let decided = Way::ALL.iter().zip(&self.decided).map(|(way, values)| row(way.name(), values));
         let decisions = Table::new(["decision"].into_iter().chain(MEASURES), decided);
-        let ranking = Table::new(["ranking", "%"], self.ranking.iter().map(|(name, value)| row(name, &[*value])));
+        let ranking = Table::new(["ranking", "%"], self.ranking.iter().map(|score| row(&score.name, &[score.value])));
         vec![("Decisions, in per cent".into(), decisions), ("Before any decision".into(), ranking)]
     }
 
@@ -284,18 +290,17 @@ pub fn judge(test: &Outputs, dev: &Outputs, set: &LabelSet) -> JudgedLabels {
     let decided = Way::ALL.map(|way| measures(&predicted(way), labels));
     let class_map = |ignored, rule| multilabel::class_map(&test.scores, labels, ignored, rule);
     let mut ranking = vec![
-        ("AP an image", multilabel::mean_average_precision(&test.scores, labels, Over::Images)),
-        ("violated pairs", multilabel::violation(&test.scores, labels)),
-        ("class mAP (step)", class_map(None, ApRule::Step)),
+        Score::new("AP an image", multilabel::mean_average_precision(&test.scores, labels, Over::Images)),
+        Score::new("violated pairs", multilabel::violation(&test.scores, labels)).less(),
+        Score::new("class mAP (step)", class_map(None, ApRule::Step)).counts(0),
     ];
     if set.layout == LabelLayout::Voc2007 {
         let items: Vec<&Item> = set.test.iter().collect();
         let difficult = marks(&items, set.classes.len(), |item| &item.difficult);
         let by = |rule| class_map(Some(&difficult), rule);
-        ranking.push(("class mAP (VOC2007: 11 points, difficult ignored)", by(ApRule::ElevenPoint)));
-        ranking.push(("class mAP (step, difficult ignored)", by(ApRule::Step)));
+        ranking.push(Score::new("class mAP (VOC2007: 11 points, difficult ignored)", by(ApRule::ElevenPoint)));
+        ranking.push(Score::new("class mAP (step, difficult ignored)", by(ApRule::Step)));
     }
-    let ranking = ranking.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
     JudgedLabels { decided, ranking, best: (k, threshold) }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::reid;
 use crate::datasets::Photo;
-use crate::metrics::mean_and_spread;
+use crate::metrics::{Score, mean_and_spread};
 use crate::report::Report;
 use crate::sampler::QuadrupletSampler;
 
@@ -45,11 +45,11 @@ impl Distances {
     pub const SPREADS: [&str; 2] =
         ["training pairs, same person: standard deviation", "training pairs, different people: standard deviation"];
 
-    /// Names and numbers: mean and population standard deviation of both kinds.
-    pub fn scores(&self) -> Vec<(String, f64)> {
+    /// Mean and population standard deviation of both kinds.
+    pub fn scores(&self) -> Vec<Score> {
         let of = |kind: usize| {
             let (mean, spread) = mean_and_spread([&self.same, &self.different][kind]);
-            [(Self::MEANS[kind].to_string(), mean), (Self::SPREADS[kind].to_string(), spread)]
+            [(Self::MEANS[kind], mean), (Self::SPREADS[kind], spread)].map(|(name, x)| Score::new(name, x).neither())
         };
         [0, 1].into_iter().flat_map(of).collect()
     }

@@ -11,6 +11,7 @@ use super::identities;
 use super::sections::{Shown, answered, paired, sections};
 use crate::collectives::World;
 use crate::datasets::ReidSet;
+use crate::metrics::Score;
 use crate::metrics::retrieval::{self, Ap, Exclude, Found, Hit, Identity, Retrieval, Shots, SingleShot};
 use crate::metrics::shared::{Dealt, Row};
 use crate::report::Report;
@@ -164,11 +165,13 @@ impl<'a> Compared<'a> {
         Ok(Compared { set, q, g, asked, draws, shots, whole })
     }
 
-    /// Names and scores, fractions.
-    pub fn scores(&self) -> Vec<(String, f64)> {
-        let shots = [1, 5, 10, 20].map(|k| (format!("single shot rank-{k}"), self.shots.rank(k)));
-        let whole = [("whole gallery mAP", self.whole.map()), ("whole gallery rank-1", self.whole.rank(1))];
-        shots.into_iter().chain(whole.map(|(name, score)| (name.into(), score))).collect()
+    /// Fractions.
+    pub fn scores(&self) -> Vec<Score> {
+        let [first, others @ ..] =
+            [1, 5, 10, 20].map(|k| Score::new(format!("single shot rank-{k}"), self.shots.rank(k)));
+        let map = Score::new("whole gallery mAP", self.whole.map()).counts(1);
+        let rank = Score::new("whole gallery rank-1", self.whole.rank(1));
+        [first.counts(0)].into_iter().chain(others).chain([map, rank]).collect()
     }
 
     /// How the scores were computed.

@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::sections::retrieval_sections;
 use crate::datasets::{Photo, ReidSet};
 use crate::distance::Metric;
+use crate::metrics::Score;
 use crate::metrics::retrieval::{self, Ap, Identity, QueryGallery, Reciprocal, Retrieval};
 use crate::models::Network;
 use crate::run::Run;
@@ -74,12 +75,13 @@ pub fn retrieval(
             "--rerank holds all embeddings twice, {gib} GiB in every process: leave it out where that is too much"
         ));
     }
-    let mut score = |name: &str, query: &Tensor| -> Result<Retrieval> {
-        let mut add = |name: String, scored: &Retrieval| {
-            for (metric, ap) in [("mAP", Ap::Trapezoid), ("mAP (step)", Ap::Step)] {
-                found.scores.push((format!("{name} {metric}"), scored.map_of(ap)));
-            }
-            found.scores.extend([1, 5, 10].map(|k| (format!("{name} rank-{k}"), scored.rank(k))));
+    let mut score = |name: &str, query: &Tensor, counts: bool| -> Result<Retrieval> {
+        let mut add = |name: String, scored: &Retrieval, counts: bool| {
+            let rank = |k: usize| Score::new(format!("{name} rank-{k}"), scored.rank(k));
+            let map = Score::new(format!("{name} mAP"), scored.map_of(Ap::Trapezoid));
+            let step = Score::new(format!("{name} mAP (step)"), scored.map_of(Ap::Step));
+            let [map, first] = if counts { [map.counts(0), rank(1).counts(1)] } else { [map, rank(1)] };
+            found.scores.extend([map, step, first, rank(5), rank(10)]);
         };
         let of = QueryGallery::new(query, gallery, q, g);
         let (ap, world) = (Ap::Trapezoid, run.world());
@@ -90,17 +92,17 @@ pub fn retrieval(
         };
         let none = "no query has a match in the gallery under the Market-1501 rule: give other --data";
         ensure!(scored.skipped < q.len(), none);
-        add(name.into(), &scored);
+        add(name.into(), &scored, counts);
         if rerank {
             let scored = retrieval::evaluate_reranked(of, Reciprocal::AUTHORS, ap, world)?;
-            add(format!("{name} re-ranked"), &scored);
+            add(format!("{name} re-ranked"), &scored, false);
         }
         Ok(scored)
     };
-    let single = score("single query", query)?;
+    let single = score("single query", query, true)?;
     if !set.multi_query.is_empty() {
         let (x, who, _) = rows(network, &set.multi_query, embedding, "embed multi-query")?;
-        score("multi query", &retrieval::multi_query(&x, &who, q)?)?;
+        score("multi query", &retrieval::multi_query(&x, &who, q)?, false)?;
     }
     let who = |wanted: fn(i64) -> bool| g.iter().filter(|identity| wanted(identity.person)).count();
     let people: std::collections::BTreeSet<_> = q.iter().map(|identity| identity.person).collect();

@@ -8,7 +8,7 @@ use tch::Kind;
 use super::{Material, Part};
 use crate::datasets::skills::SkillSet;
 use crate::loader::Loader;
-use crate::metrics::{mean, mean_and_spread, pairwise};
+use crate::metrics::{Score, mean, mean_and_spread, pairwise};
 use crate::models::{Network, hold_weights};
 use crate::report::Table;
 use crate::run::Run;
@@ -266,27 +266,30 @@ impl VideoScores {
 
     /// What an evaluation says, by name: the streams' accuracies and, of the fused scores or the only stream's, single
     /// splits, similar pairs, folds, separations.
-    pub fn named(&self, set: &SkillSet, alpha: f64, splits: usize, margin: f64) -> Vec<(String, f64)> {
+    pub fn named(&self, set: &SkillSet, alpha: f64, splits: usize, margin: f64) -> Vec<Score> {
         let all = |alpha: f64| self.accuracy(set, alpha, usize::MAX, Taken::Start);
-        let single =
-            |&stream: &Stream| (stream.name().to_string(), all(f64::from(u8::from(stream == Stream::Spatial))));
-        let mut scores: Vec<(String, f64)> = self.streams.iter().map(single).collect();
+        let single = |&stream: &Stream| match stream {
+            Stream::Spatial => Score::new(stream.name(), all(1.)).counts(1),
+            Stream::Temporal => Score::new(stream.name(), all(0.)).counts(2),
+        };
+        let mut scores: Vec<Score> = self.streams.iter().map(single).collect();
         if self.streams.len() == 2 {
-            scores.push(("fused".into(), all(alpha)));
+            scores.push(Score::new("fused", all(alpha)).counts(0));
         }
-        let mut add = |what: &str, score: f64| scores.push((format!("{}, {what}", self.last()), score));
+        let of = |what: &str, score: f64| Score::new(format!("{}, {what}", self.last()), score);
         let [gap, near] = self.similar(set, alpha, margin);
-        add("single splits", self.split_accuracy(set, alpha, splits));
-        add("gap of similar pairs", gap);
-        add("similar pairs within the margin", near);
+        scores.push(of("single splits", self.split_accuracy(set, alpha, splits)));
+        scores.push(of("gap of similar pairs", gap).less());
+        scores.push(of("similar pairs within the margin", near));
         for (place, fold) in self.folds().enumerate() {
-            add(&format!("fold {}", fold + 1), pairwise::accuracy(&self.f(place, alpha), &set.folds[fold].test));
+            let right = pairwise::accuracy(&self.f(place, alpha), &set.folds[fold].test);
+            scores.push(of(&format!("fold {}", fold + 1), right));
         }
         for (n, (right, all)) in self.by_separation(set, alpha).into_iter().enumerate() {
-            add(&format!("separation {}", n + 1), right as f64 / all as f64);
+            scores.push(of(&format!("separation {}", n + 1), right as f64 / all as f64));
         }
         // Without pairs there is no share of them.
-        scores.retain(|(_, score)| score.is_finite());
+        scores.retain(|score| score.value.is_finite());
         scores
     }
 
@@ -318,17 +321,17 @@ impl VideoScores {
 
     /// The points of Figures 4 to 6 by name (those of Fig. 6 are among [`VideoScores::named`]'s), and all three as tables, in per
     /// cent. Fig. 5's numbers of snippets are those up to the `sigma` that were scored.
-    pub fn figures(&self, set: &SkillSet, alpha: f64, sigma: usize) -> (Vec<(String, f64)>, Tables) {
+    pub fn figures(&self, set: &SkillSet, alpha: f64, sigma: usize) -> (Vec<Score>, Tables) {
         let counts: Vec<usize> = [1, 3, 5, 10, 15, 20, 25].into_iter().filter(|&count| count <= sigma).collect();
         let (alphas, by_count, bins) =
             (self.by_alpha(set), self.by_count(set, alpha, &counts), self.by_separation(set, alpha));
-        let mut scores: Vec<(String, f64)> = Vec::new();
+        let mut scores: Vec<Score> = Vec::new();
         for (i, score) in alphas.iter().enumerate() {
-            scores.push((format!("{}, alpha {}", self.last(), i as f64 / 10.), *score));
+            scores.push(Score::new(format!("{}, alpha {}", self.last(), i as f64 / 10.), *score));
         }
         for (from, of) in &by_count {
             let name = |count: &usize| format!("{}, snippets {from}: {count}", self.last());
-            scores.extend(counts.iter().map(name).zip(of.iter().copied()));
+            scores.extend(counts.iter().zip(of).map(|(count, &score)| Score::new(name(count), score)));
         }
         let cells = |first: &str, cells: &mut dyn Iterator<Item = String>| -> Vec<String> {
             [first.to_string()].into_iter().chain(cells).collect()

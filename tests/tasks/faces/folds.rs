@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rankle::datasets::Photo;
 use rankle::datasets::faces::{FaceLayout, FaceSet, Pair};
+use rankle::metrics;
 use rankle::tasks::faces::{
     Unseen, fold_names, fold_table, judge_folds, judge_unseen, mean_unseen, named_fold, without_fold,
 };
@@ -81,12 +82,12 @@ fn without_outside_data_trains_on_neither_fold_and_judges_by_the_next() {
     }
     let named: Vec<(String, Unseen)> = all.iter().map(|fold| ("a fold".into(), fold.clone())).collect();
     let scores = mean_unseen(&named, 0.1);
-    let of = |name: &str| scores.iter().find(|(known, _)| known == name).expect("a score").1;
+    let of = |name: &str| metrics::score(&scores, name).expect("a score");
     let mean = |of: fn(&Unseen) -> f64| all.iter().map(of).sum::<f64>() / 4.;
     close(of("accuracy"), mean(|fold| fold.accuracy), 1e-12);
     let spread = all.iter().map(|fold| (fold.accuracy - of("accuracy")).powi(2)).sum::<f64>() / 3.;
     close(of("accuracy SEM"), spread.sqrt() / 2., 1e-12);
-    assert!(mean_unseen(&named[..1], 0.1).iter().all(|(name, _)| name != "accuracy SEM"), "of one fold");
+    assert!(mean_unseen(&named[..1], 0.1).iter().all(|score| score.name != "accuracy SEM"), "of one fold");
     let ordered = |folds: &[Unseen]| {
         let side = |kind: bool| -> Vec<f64> {
             let pairs = folds.iter().flat_map(|fold| fold.dist.iter().zip(&fold.same));
