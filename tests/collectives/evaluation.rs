@@ -74,8 +74,11 @@ pub fn retrieval_in_parts(world: &World) {
         let who = |i: usize| who((i * i % 61) as i64 - 1, i as i64 % 3);
         let (q, g): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
         let of = QueryGallery::new(&x, &y, &q, &g);
+        let one = retrieval::evaluate(of, metric, Ap::Step);
+        let all = retrieval::evaluate_shared(of, metric, Ap::Step, world).expect("the others' rows");
+        assert_eq!(all.answers, one.answers, "{queries} queries");
         let all = retrieval::evaluate_streamed(of, metric, Ap::Step, world).expect("the others' rows");
-        assert_eq!(all.answers, retrieval::evaluate(of, metric, Ap::Step).answers, "{queries} queries");
+        assert_eq!(all.answers, one.answers, "{queries} queries");
     }
     // The queries are the gallery; then fewer items than processes, and none.
     let x = matrix(9, 40, 4);

@@ -272,26 +272,28 @@ pub(super) fn for_rows<T: Real, R: Send>(
     for_blocks(n, width, rows, f, |_, _| ())
 }
 
-/// [`for_rows`] on the rows of `distances`, in memory that is taken once. Where blocks of [`CELLS`] have rows enough, every
+/// [`for_rows`] on those `rows` of `distances`, in memory that is taken once. Where blocks of [`CELLS`] have rows enough, every
 /// thread of the pool multiplies and judges blocks of its own; where rows are longer, all share one block and take
 /// tiles of it, then rows. Heights don't depend on the number of the pool's threads, and so neither do the distances.
 pub(super) fn for_distances<T: Real, R: Send>(
-    n: usize,
+    rows: Range<usize>,
     width: usize,
     distances: &Distances,
     f: impl Fn(usize, &mut [T]) -> R + Sync,
 ) -> Vec<R> {
     if width == 0 || distances.left.device() != Device::Cpu {
-        return for_rows(n, width, |from, n| distances.rows(from, n), f);
+        let first = rows.start;
+        let block = |from: usize, n: usize| distances.rows(first + from, n);
+        return for_rows(rows.len(), width, block, |i, row: &mut [T]| f(first + i, row));
     }
     one_thread_each();
-    let height = height(width).min(n);
+    let (height, end) = (height(width).min(rows.len()), rows.end);
     let empty = || Block(Tensor::empty([height as i64, width as i64], (distances.kind(), Device::Cpu)));
-    let starts: Vec<usize> = (0..n).step_by(height.max(1)).collect();
+    let starts: Vec<usize> = rows.step_by(height.max(1)).collect();
     if CELLS / width < LEAST {
         let (block, tiles) = (empty(), distances.tiles().collect::<Vec<_>>());
         let judged = starts.into_iter().map(|from| -> Vec<R> {
-            let mut part = block.first(height.min(n - from));
+            let mut part = block.first(height.min(end - from));
             let block = &part;
             tiles.par_iter().for_each(|tile| tch::no_grad(|| distances.fill(from, &block.0, tile.clone())));
             in_place::<T>(&mut part.0).par_chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect()
@@ -303,7 +305,7 @@ pub(super) fn for_distances<T: Real, R: Send>(
     let judge = |from: usize| -> Vec<R> {
         let taken = free.lock().expect("no thread panics here").pop();
         let block = taken.unwrap_or_else(empty);
-        let mut part = block.first(height.min(n - from));
+        let mut part = block.first(height.min(end - from));
         tch::no_grad(|| distances.tiles().for_each(|tile| distances.fill(from, &part.0, tile)));
         let judged =
             in_place::<T>(&mut part.0).chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect();

@@ -8,10 +8,11 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
+use super::Alone;
 use crate::distance::Metric;
 use crate::real::{Real, wide};
-use distances::{Distances, for_distances, for_rows};
-use ranks::{answer, clean, gaps, sorted};
+use distances::{Distances, for_rows};
+use ranks::{answer, clean};
 
 mod distances;
 mod processes;
@@ -204,13 +205,8 @@ impl<'a> QueryGallery<'a> {
 /// Embeddings that are not finite do no harm to other rows: their distances sort last and are counted in
 /// `Retrieval::non_finite`. `Retrieval` always holds both average precisions; `ap` says which one `map()` gives.
 pub fn evaluate(of: QueryGallery<'_>, metric: Metric, ap: Ap) -> Retrieval {
-    let (shelf, distances) = of.distances(metric);
-    let (n, width) = (of.q.len(), shelf.index.len());
-    let found = match distances.kind() {
-        Kind::Double => for_distances(n, width, &distances, |i, row: &mut [f64]| shelf.judge(i, row)),
-        _ => for_distances(n, width, &distances, |i, row: &mut [f32]| shelf.judge(i, row)),
-    };
-    shelf.sum(found, ap)
+    let Ok(found) = evaluate_shared(of, metric, ap, &Alone);
+    found
 }
 
 /// `evaluate` on distances that are at hand, `[Q, G]`; any device, any float kind. Those of [`rerank`] need not be at hand:
@@ -313,11 +309,7 @@ impl<'a> Gallery<'a> {
     /// What all queries come to.
     fn sum(&self, found: Vec<Found>, ap: Ap) -> Retrieval {
         let non_finite = found.iter().map(|(_, n)| n).sum();
-        self.retrieval(found.into_iter().map(|(answer, _)| answer).collect(), non_finite, ap)
-    }
-
-    /// What these answers come to.
-    fn retrieval(&self, answers: Vec<Option<Answer>>, non_finite: usize, ap: Ap) -> Retrieval {
+        let answers: Vec<Option<Answer>> = found.into_iter().map(|(answer, _)| answer).collect();
         Retrieval {
             skipped: answers.iter().filter(|a| a.is_none()).count(),
             answers,

@@ -65,58 +65,38 @@ impl Cells {
     }
 }
 
-/// Scores one query. Nothing is sorted but the matches: each item no farther than the farthest match is counted into the
-/// gap between matches where it falls, and the running sum of the gaps is the rank of each match.
+/// Scores one query by its `row` of distances, less the `dropped` ones. Nothing is sorted but the matches: each item no farther
+/// than the farthest match is counted into the gap between matches where it falls, and the running sum of the gaps is the
+/// rank of each match. None without matches.
 pub(super) fn answer<T: Real>(row: &[T], matches: &[usize], dropped: &[usize]) -> Option<Answer> {
-    let hits = sorted(matches.iter().map(|&j| (row[j], j)).collect());
-    Answer::of(&gaps(row, 0, &hits, dropped))
-}
-
-/// Matches by rising distance; equal distances by index.
-pub(super) fn sorted<T: Real>(mut hits: Vec<(T, usize)>) -> Vec<(T, usize)> {
+    let mut hits: Vec<(T, usize)> = matches.iter().map(|&j| (row[j], j)).collect();
     hits.sort_unstable_by(|a, b| a.partial_cmp(b).expect("distances were made comparable"));
-    hits
-}
-
-/// How many of the items `from..from + row.len()`, less the `dropped` ones among them, come between one match and the
-/// next: `[0]` before the first (it included), one entry a match. A row without matches has none.
-pub(super) fn gaps<T: Real>(row: &[T], from: usize, hits: &[(T, usize)], dropped: &[usize]) -> Vec<u32> {
-    let Some(&(far, _)) = hits.last() else { return Vec::new() };
+    let &(far, _) = hits.last()?;
     // Matches that come before item j; equal distances by index.
     let gap = |d: T, j: usize| hits.partition_point(|&(hd, hj)| hd < d || (hd == d && hj < j));
+    // The last one lies behind the last match.
     let mut gaps = vec![0u32; hits.len() + 1];
-    let cells = Cells::new(hits, far);
+    let cells = Cells::new(&hits, far);
     for (j, &d) in row.iter().enumerate() {
         if d <= far {
             let known = cells.gap(d);
-            gaps[if known == SEARCH { gap(d, from + j) } else { known as usize }] += 1;
+            gaps[if known == SEARCH { gap(d, j) } else { known as usize }] += 1;
         }
     }
-    for &j in dropped.iter().filter(|&&j| row[j - from] <= far) {
-        gaps[gap(row[j - from], j)] -= 1;
+    for &j in dropped.iter().filter(|&&j| row[j] <= far) {
+        gaps[gap(row[j], j)] -= 1;
     }
-    gaps.pop(); // behind the last match
-    gaps
-}
-
-impl Answer {
-    /// From the [`gaps`] of the whole gallery.
-    pub(super) fn of(gaps: &[u32]) -> Option<Answer> {
-        if gaps.is_empty() {
-            return None;
+    let (mut rank, mut first, mut trapezoid, mut step) = (0, 0, 0.0, 0.0);
+    for (k, n) in gaps[..hits.len()].iter().enumerate() {
+        rank += *n as usize; // the match itself is in its own gap
+        if k == 0 {
+            first = rank;
         }
-        let (mut rank, mut first, mut trapezoid, mut step) = (0, 0, 0.0, 0.0);
-        for (k, n) in gaps.iter().enumerate() {
-            rank += *n as usize; // the match itself is in its own gap
-            if k == 0 {
-                first = rank;
-            }
-            let before = if rank == 1 { 1.0 } else { k as f64 / (rank - 1) as f64 };
-            let at = (k + 1) as f64 / rank as f64;
-            trapezoid += (before + at) / 2.0;
-            step += at;
-        }
-        let m = gaps.len() as f64;
-        Some(Answer { first, matches: gaps.len(), trapezoid: trapezoid / m, step: step / m })
+        let before = if rank == 1 { 1.0 } else { k as f64 / (rank - 1) as f64 };
+        let at = (k + 1) as f64 / rank as f64;
+        trapezoid += (before + at) / 2.0;
+        step += at;
     }
+    let m = hits.len() as f64;
+    Some(Answer { first, matches: hits.len(), trapezoid: trapezoid / m, step: step / m })
 }

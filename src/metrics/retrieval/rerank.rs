@@ -198,7 +198,7 @@ impl Reranked {
             let distances = all.of(&pass);
             let norms = numbers::<T>(&distances.norms());
             let neighbours = |i: usize, row: &mut [T]| neighbours(pass.start + i, row, keep, &points, norms[i].into());
-            near.extend(for_distances(pass.len(), n, &distances, neighbours));
+            near.extend(for_distances(0..pass.len(), n, &distances, neighbours));
         }
         let near = rows.gather(near, others)?;
         let lists: Vec<&[u32]> = near.iter().map(|near| near.list.as_slice()).collect();

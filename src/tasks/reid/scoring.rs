@@ -51,7 +51,7 @@ fn rows(
 /// distractors kept): mAP by both rules and rank-1, 5 and 10 of a single query; of multiple queries (each the mean of all
 /// photos of its person and camera; 1703.07737, Section 4.3) where the set has boxes for them; and of both after
 /// k-reciprocal re-ranking with its authors' k1 = 20, k2 = 6, λ = 0.3, where that is asked for. Several processes take a
-/// part of the gallery each, and re-rank a part of the queries.
+/// part of the queries each.
 ///
 /// # Errors
 /// Where a photo cannot be read, no query has a match, a query has no multi-query box, or another process is gone.
@@ -85,10 +85,9 @@ pub fn retrieval(
         };
         let of = QueryGallery::new(query, gallery, q, g);
         let (ap, world) = (Ap::Trapezoid, run.world());
-        let scored = match (embedding.holds(g.len().max(q.len()), network), world.is_alone()) {
-            (true, true) => retrieval::evaluate(of, metric, ap),
-            (true, false) => retrieval::evaluate_shared(of, metric, ap, world)?,
-            (false, _) => retrieval::evaluate_streamed(of, metric, ap, world)?,
+        let scored = match embedding.holds(g.len().max(q.len()), network) {
+            true => retrieval::evaluate_shared(of, metric, ap, world)?,
+            false => retrieval::evaluate_streamed(of, metric, ap, world)?,
         };
         let none = "no query has a match in the gallery under the Market-1501 rule: give other --data";
         ensure!(scored.skipped < q.len(), none);
