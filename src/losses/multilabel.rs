@@ -37,11 +37,6 @@ impl Sides {
     }
 }
 
-/// A NaN of `x` (a score) that no term would show still makes the sum NaN.
-fn poisoned(tally: Tally, scores: &Tensor) -> Tally {
-    tally.poisoned_by(scores)
-}
-
 /// log Σ exp of the entries of `mask`, `[B]`; rows that are not `valid` are finite with a zero gradient.
 fn lse(x: &Tensor, mask: &Tensor, valid: &Tensor) -> Tensor {
     let none = valid.logical_not().unsqueeze(1);
@@ -143,7 +138,7 @@ pub fn lsep_of(scores: &Tensor, pairs: &Pairs) -> Tally {
     let z = f.gather(1, v, false) - f.gather(1, u, false);
     let valid = there.any_dim(1, false);
     let x = lse(&z, there, &valid);
-    poisoned(Tally::over(&x.logaddexp(&x.zeros_like()), Some(&valid)), &f)
+    Tally::over(&x.logaddexp(&x.zeros_like()), Some(&valid)).poisoned_by(&f)
 }
 
 /// The labels and the other classes of every image, on the host.
@@ -198,7 +193,7 @@ fn weighted_hinge(scores: &Tensor, labels: &Tensor, margin: f64, by_rank: bool) 
     // What stands in no hinge must not matter, whatever it holds.
     let part = |weight: &Tensor| f64s(&f.where_self(&weight.ne(0), &f.zeros_like())) * f64s(weight);
     let terms = (part(&down) - part(&up)).sum_dim_intlist(1, false, Kind::Double) + offset;
-    poisoned(Tally::over(&terms.to_kind(f.kind()), Some(&valid)), &f)
+    Tally::over(&terms.to_kind(f.kind()), Some(&valid)).poisoned_by(&f)
 }
 
 /// How many of the ascending `sorted` `[B, C]` are below (`right`: not above) each of `values` `[B, C]`.
@@ -220,7 +215,7 @@ pub fn bp_mll(scores: &Tensor, labels: &Tensor) -> Tally {
     let x = lse(&f, &negative, &valid) + lse(&f.neg(), &positive, &valid);
     // An image without pairs must not contribute exp(0).
     let x = x.masked_fill(&valid.logical_not(), 0.);
-    poisoned(Tally::over(&x.exp(), Some(&valid)), &f)
+    Tally::over(&x.exp(), Some(&valid)).poisoned_by(&f)
 }
 
 /// Softmax on one label: `-log softmax(f)_y`, y drawn uniformly from each image's labels, a function of the seed and the
@@ -248,7 +243,7 @@ pub fn softmax_on(scores: &Tensor, y: &Tensor) -> Tally {
     let f = widen(scores);
     let valid = y.ge(0);
     let picked = f.log_softmax(1, f.kind()).gather(1, &y.clamp_min(0).unsqueeze(1), false).squeeze_dim(1);
-    poisoned(Tally::over(&picked.neg(), Some(&valid)), &f)
+    Tally::over(&picked.neg(), Some(&valid)).poisoned_by(&f)
 }
 
 /// Sigmoid cross-entropy, summed over classes: `-Σ_c [Y log σ(f) + (1 - Y) log(1 - σ(f))]`, a term every image.
@@ -270,7 +265,7 @@ pub fn label_count(logits: &Tensor, labels: &Tensor) -> Tally {
     let valid = count.gt(0);
     let target = count.clamp(1, x.size()[1]) - 1;
     let picked = x.log_softmax(1, x.kind()).gather(1, &target.unsqueeze(1), false).squeeze_dim(1);
-    poisoned(Tally::over(&picked.neg(), Some(&valid)), &x)
+    Tally::over(&picked.neg(), Some(&valid)).poisoned_by(&x)
 }
 
 /// Label thresholds: sigmoid cross-entropy of `f - θ` against the labels, summed over classes, a term every image.

@@ -1,6 +1,5 @@
 //! Embeddings of photos by a trained network: test views averaged, tracklets averaged, in bounded memory.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::BufWriter;
@@ -301,33 +300,4 @@ pub fn write(out: &Path, rows: &Rows) -> Result<()> {
             crate::weights::save(out, &rows.tensors, Some(metadata))
         }
     }
-}
-
-/// Rows that are averaged at once.
-const AVERAGED: i64 = 1 << 13;
-
-/// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` and the first row of
-/// each. The mean embedding of a tracklet (1703.07737, Section 4.3).
-pub fn average_by(x: &Tensor, keys: &[i64]) -> (Tensor, Vec<usize>) {
-    let mut place: BTreeMap<i64, usize> = BTreeMap::new();
-    let mut firsts = Vec::new();
-    let groups: Vec<i64> = keys
-        .iter()
-        .enumerate()
-        .map(|(row, key)| {
-            *place.entry(*key).or_insert_with(|| {
-                firsts.push(row);
-                firsts.len() - 1
-            }) as i64
-        })
-        .collect();
-    let groups = Tensor::from_slice(&groups);
-    let zeros = |width: &[i64]| Tensor::zeros([&[firsts.len() as i64], width].concat(), (Kind::Double, Device::Cpu));
-    let (mut sums, mut counts) = (zeros(&[x.size()[1]]), zeros(&[]));
-    // Some rows at a time: in f64 all would take twice the memory of `x`.
-    for (groups, x) in groups.split(AVERAGED, 0).iter().zip(x.split(AVERAGED, 0)) {
-        sums = sums.index_add_(0, groups, &x.to_kind(Kind::Double));
-        counts = counts.index_add_(0, groups, &Tensor::ones_like(groups).to_kind(Kind::Double));
-    }
-    ((sums / counts.unsqueeze(1)).to_kind(Kind::Float), firsts)
 }

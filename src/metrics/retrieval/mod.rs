@@ -23,7 +23,7 @@ mod rerank;
 pub(crate) use distances::Streamed;
 pub use processes::{evaluate_shared, evaluate_streamed};
 pub(crate) use protocols::Shots;
-pub use protocols::{Hit, SingleShot, multi_query, ranking, ranking_distances, single_shot};
+pub use protocols::{Hit, SingleShot, average_by, multi_query, ranking, ranking_distances, single_shot};
 pub use rerank::{Reciprocal, evaluate_reranked, rerank};
 
 /// Which average precision `Retrieval::map` gives. With m matches, the k-th of them at rank r_k:

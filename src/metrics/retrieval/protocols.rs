@@ -1,8 +1,9 @@
 //! What surrounds the one retrieval score: the answers themselves, CUHK03's single shot, Market-1501's multi-query.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
@@ -207,12 +208,35 @@ impl Shots {
     }
 }
 
-/// Rows that are averaged at once.
+/// Rows that are averaged at once: in f64 all would take twice their memory.
 const AT_ONCE: i64 = 1 << 13;
 
-/// Market-1501's multi-query embeddings `[Q, D]`: for each query of `q`, the mean of all `images` `[M, D]` that show the
-/// same person from the same camera (`who`, M entries; the data set's `gt_bbox` folder). Evaluate them as single queries.
-/// The mean is taken in f64 and not normalised again; kind and device are those of `images` (half kinds give f32).
+/// Averages the rows of `x` `[N, D]` that share a key, in order of a key's first row: `[T, D]` on the CPU and the first row of
+/// each. The mean embedding of a tracklet (1703.07737, Section 4.3). It is taken in f64 and not normalised again; its kind is
+/// that of `x` (half kinds give f32).
+pub fn average_by<K: Hash + Eq + Copy>(x: &Tensor, keys: &[K]) -> (Tensor, Vec<usize>) {
+    let (mut places, mut firsts): (HashMap<K, i64>, _) = (HashMap::new(), Vec::new());
+    let place = |(row, key): (usize, &K)| {
+        *places.entry(*key).or_insert_with(|| {
+            firsts.push(row);
+            firsts.len() as i64 - 1
+        })
+    };
+    let groups: Vec<i64> = keys.iter().enumerate().map(place).collect();
+    let mean = tch::no_grad(|| {
+        let groups = Tensor::from_slice(&groups);
+        let mut sums = Tensor::zeros([firsts.len() as i64, x.size()[1]], (Kind::Double, Device::Cpu));
+        for (groups, x) in groups.split(AT_ONCE, 0).iter().zip(x.split(AT_ONCE, 0)) {
+            sums = sums.index_add_(0, groups, &x.to_device(Device::Cpu).to_kind(Kind::Double));
+        }
+        sums / groups.bincount::<Tensor>(None, firsts.len() as i64).unsqueeze(1)
+    });
+    (mean.to_kind(wide(&[x])), firsts)
+}
+
+/// Market-1501's multi-query embeddings `[Q, D]`: for each query of `q`, the mean ([`average_by`]) of all `images` `[M, D]`
+/// that show the same person from the same camera (`who`, M entries; the data set's `gt_bbox` folder). Evaluate them as single
+/// queries. They lie on the device of `images`.
 ///
 /// # Errors
 /// When a query has no such image, or shapes and lengths disagree.
@@ -223,36 +247,16 @@ pub fn multi_query(images: &Tensor, who: &[Identity], q: &[Identity]) -> Result<
         "multi-query embeddings are {size:?} but there are {} identities: pass one identity a row",
         who.len()
     );
-    let mut group: HashMap<Identity, usize> = HashMap::new();
-    let of: Vec<i64> = who
-        .iter()
-        .map(|&w| {
-            let next = group.len();
-            *group.entry(w).or_insert(next) as i64
-        })
-        .collect();
-    let mut take = Vec::with_capacity(q.len());
-    for (i, w) in q.iter().enumerate() {
-        let Some(&at) = group.get(w) else {
-            anyhow::bail!(
+    let (mean, firsts) = average_by(images, who);
+    let place: HashMap<Identity, i64> = (0..).zip(&firsts).map(|(at, &row)| (who[row], at)).collect();
+    let of = |(i, w): (usize, &Identity)| {
+        place.get(w).copied().with_context(|| {
+            format!(
                 "query {i} (person {}, camera {}) has no multi-query image: is the gt_bbox folder complete?",
-                w.person,
-                w.camera
-            );
-        };
-        take.push(at as i64);
-    }
-    let kind = wide(&[images]);
-    let out = tch::no_grad(|| {
-        let of = Tensor::from_slice(&of);
-        let groups = group.len() as i64;
-        let mut sum = Tensor::zeros([groups, size[1]], (Kind::Double, Device::Cpu));
-        // Some rows at a time: in f64 all would take twice the memory of `images`.
-        for (of, x) in of.split(AT_ONCE, 0).iter().zip(images.detach().split(AT_ONCE, 0)) {
-            sum = sum.index_add_(0, of, &x.to_device(Device::Cpu).to_kind(Kind::Double));
-        }
-        let count = of.bincount::<Tensor>(None, groups).to_kind(Kind::Double).unsqueeze(1);
-        (sum / count).index_select(0, &Tensor::from_slice(&take))
-    });
-    Ok(out.to_kind(kind).to_device(images.device()))
+                w.person, w.camera
+            )
+        })
+    };
+    let take = q.iter().enumerate().map(of).collect::<Result<Vec<_>>>()?;
+    Ok(mean.index_select(0, &Tensor::from_slice(&take)).to_device(images.device()))
 }

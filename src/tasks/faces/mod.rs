@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use rand::seq::index::sample;
 use tch::{Kind, Tensor};
 
-use super::embed::average_by;
 use crate::collectives::World;
 use crate::datasets::faces::{FaceLayout, FaceSet, Pair};
 use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits};
+use crate::metrics::retrieval::average_by;
 use crate::metrics::verification::{self, Folds, ValAtFar};
 use crate::metrics::{Score, clustering, mean, recognition};
 use crate::real::{index, numbers};

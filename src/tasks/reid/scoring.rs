@@ -7,12 +7,12 @@ use super::sections::retrieval_sections;
 use crate::datasets::{Photo, ReidSet};
 use crate::distance::Metric;
 use crate::metrics::Score;
-use crate::metrics::retrieval::{self, Ap, Identity, QueryGallery, Reciprocal, Retrieval};
+use crate::metrics::retrieval::{self, Ap, Identity, QueryGallery, Reciprocal, Retrieval, average_by};
 use crate::models::Network;
 use crate::run::Run;
 use crate::say::{count, note};
 use crate::tasks::Evaluation;
-use crate::tasks::embed::{Embedding, average_by};
+use crate::tasks::embed::Embedding;
 
 /// Query and gallery of a set as embeddings; a tracklet is one row, the mean of its frames.
 pub(super) struct Embedded {
