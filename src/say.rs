@@ -230,14 +230,9 @@ pub fn raw(text: &str) -> Result<()> {
 }
 
 /// What all errors of writing to standard output are: in the midst of writing a file, too, they are none of the file's.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
 pub(crate) struct Unprinted;
-
-impl std::fmt::Display for Unprinted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("cannot write to standard output")
-    }
-}
 
 /// What came of writing to standard output, whose reader may have seen enough.
 fn heard(written: std::io::Result<()>) -> Result<()> {

@@ -128,16 +128,9 @@ pub struct All<H: Args> {
 }
 
 /// An error of the command line: the program ends with 2.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 /// `error` as one of the command line.
 pub fn usage(error: anyhow::Error) -> anyhow::Error {

@@ -1,9 +1,7 @@
 //! JPEG through libjpeg-turbo (by way of mozjpeg), which Pillow, OpenCV and torchvision read with too: the same pixels,
 //! but none of its guesses. It fills what is missing or broken with grey or zeros and warns; here that is an error.
 
-use std::error::Error;
 use std::ffi::c_int;
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -22,7 +20,8 @@ const SPARE: c_int = 64;
 const MOST_SCANS: usize = 500;
 
 /// What is wrong with a JPEG, in words that go on after its name.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(super) struct Fault(String);
 
 impl Fault {
@@ -48,14 +47,6 @@ impl Fault {
         }
     }
 }
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Fault {}
 
 /// Unwinds to [`caught`], past libjpeg's frames, which are compiled for it.
 extern "C-unwind" fn stop(info: &mut jpeg_common_struct) {

@@ -5,7 +5,6 @@ mod jpeg;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error;
-use std::fmt;
 use std::io::{self, Cursor};
 use std::ops::Range;
 use std::path::Path;
@@ -127,16 +126,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Why a file cannot be read now: the machine's fault (a disk's, say), and none of the picture's.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Unread(pub String);
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unread {}
 
 fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     use std::io::ErrorKind::{InvalidInput, NotFound};

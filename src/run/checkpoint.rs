@@ -69,16 +69,9 @@ pub fn known(run: &Path) -> Vec<(Known, PathBuf)> {
 }
 
 /// What is wrong with a whole checkpoint: no damage that an older one would mend.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 struct Refused(String);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// Saves weights, optimiser state, `extra` tensors and `progress`. The checkpoint that was newest becomes the one
 /// before; at every moment at least one whole checkpoint is on disk.

@@ -3,21 +3,14 @@
 use std::time::Duration;
 
 /// The end of a training that was a trial: what a step takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("a trial: {seconds} s a step")]
 pub struct Tried {
     /// Seconds from step to step, the median of some.
     pub seconds: f64,
     /// The most bytes that the process has taken, or its tensors on a GPU; None where the system does not say.
     pub bytes: Option<u64>,
 }
-
-impl std::fmt::Display for Tried {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "a trial: {} s a step", self.seconds)
-    }
-}
-
-impl std::error::Error for Tried {}
 
 /// Steps of a trial, the first half of which warm up (a GPU captures its graph at the fourth); fewer where they are slow.
 pub(super) const TRIAL: (usize, Duration) = (14, Duration::from_secs(20));
