@@ -108,6 +108,13 @@ fn label(value: f64, span: f64) -> String {
     }
 }
 
+/// A chart with so much room on the left.
+macro_rules! chart {
+    ($area:ident, $left:expr, $x:expr, $y:expr) => {
+        ChartBuilder::on($area).margin(14).x_label_area_size(46).y_label_area_size($left).build_cartesian_2d($x, $y)?
+    };
+}
+
 /// The axes of a chart on which all plots agree, with these options of its own.
 macro_rules! mesh {
     ($chart:ident, $($option:ident($($value:expr),*)),*) => {
@@ -141,11 +148,7 @@ pub fn lines(x_label: &str, y_label: &str, series: &[Series]) -> Plot {
     // Steps have no marks between them.
     let few = x1 - x0 < 10. && all().all(|p| p.0.fract() == 0.);
     let svg = draw(SIZE, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(14)
-            .x_label_area_size(46)
-            .y_label_area_size(70)
-            .build_cartesian_2d(x0..x1, bottom..top)?;
+        let mut chart = chart!(area, 70, x0..x1, bottom..top);
         let across = |x: &f64| if few && x.fract() == 0. { format!("{x:.0}") } else { label(*x, x1 - x0) };
         let up = |y: &f64| label(*y, top - bottom);
         let marks = if few { (x1 - x0) as usize + 1 } else { 11 };
@@ -203,11 +206,7 @@ pub fn histogram(x_label: &str, groups: &[(String, Vec<f64>)], bins: usize) -> P
         .collect();
     let most = shares.iter().flat_map(|(_, shares)| shares).fold(0., |most: f64, share| most.max(*share));
     let svg = draw(SIZE, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(14)
-            .x_label_area_size(46)
-            .y_label_area_size(70)
-            .build_cartesian_2d(low..high, 0.0..(most * 1.08).max(1e-6))?;
+        let mut chart = chart!(area, 70, low..high, 0.0..(most * 1.08).max(1e-6));
         let (across, up, share) = (|x: &f64| label(*x, high - low), |y: &f64| label(*y, most), "share of the group");
         mesh!(
             chart,
@@ -253,11 +252,7 @@ pub fn bars(x_label: &str, groups: &[String], bars: &[Bars]) -> Plot {
     let size = (SIZE.0, (110 + groups.len() as u32 * (bars.len() as u32 * 6 + 8)).max(SIZE.1));
     let widest = groups.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24) as u32;
     let svg = draw(size, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(14)
-            .x_label_area_size(46)
-            .y_label_area_size(30 + 8 * widest)
-            .build_cartesian_2d(low..high, 0.0..count)?;
+        let mut chart = chart!(area, 30 + 8 * widest, low..high, 0.0..count);
         let across = |x: &f64| label(*x, high - low);
         mesh!(chart, disable_y_mesh(), y_labels(0), x_desc(x_label), x_label_formatter(&across));
         let right = TextStyle::from(("sans-serif", 15).into_font()).pos(Pos::new(HPos::Right, VPos::Center));

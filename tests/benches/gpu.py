@@ -97,6 +97,7 @@ def inputs(kind, batch):
 
 
 def metric_learning(kind):
+    """The miner and the loss of a peer: every triplet, or those of a miner; our mean over all terms, or over those above 0."""
     from pytorch_metric_learning import distances, losses, miners, reducers
 
     euclidean = distances.LpDistance(normalize_embeddings=False)

@@ -20,7 +20,7 @@ use rankle::device::machine::cuda_modes;
 use rankle::device::{Captured, autocast};
 use rankle::distance::{Metric, normalize};
 use rankle::loader::Loader;
-use rankle::losses::{self, Margin, Tally, embedded, multilabel};
+use rankle::losses::{self, Margin, embedded, multilabel};
 use rankle::mining::{Negative, Pick};
 use rankle::models::label::LabelNet;
 use rankle::models::layers::Scope;
@@ -38,6 +38,8 @@ use rankle::transform::{Augment, Recipe};
 use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
+
+mod kinds;
 
 /// Waits until the device has done what it was given.
 fn settle(device: Device) {
@@ -83,20 +85,6 @@ fn timed(device: Device, mut work: impl FnMut()) -> Timed {
     Timed { ms: median(&|at| at.0), host_ms: median(&|at| at.1), peak: peak_memory(device, false) }
 }
 
-fn loss_of(kind: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    let euclidean = Metric::Euclidean;
-    let tally: Tally = match kind {
-        "batch-hard" => embedded::batch_hard(x, y, euclidean, Margin::Hard(0.2)),
-        "batch-hard-soft" => embedded::batch_hard(x, y, euclidean, Margin::Soft),
-        "batch-all" => embedded::batch_all(x, y, euclidean, Margin::Hard(0.2)),
-        "batch-all-soft" => embedded::batch_all(x, y, euclidean, Margin::Soft),
-        "semi-hard" => embedded::every_pair(x, y, Metric::SquaredEuclidean, 0.2, Negative::SemiHard(Pick::Nearest)),
-        "lsep" => multilabel::lsep(x, y),
-        other => bail!("no loss {other}"),
-    };
-    Ok(if kind == "batch-all" { tally.mean_active() } else { tally.mean() })
-}
-
 /// Rows about people, 4 images each (40 for FaceNet's), as the peers draw them: `[B, 128]`, or scores of 80 classes.
 fn inputs(kind: &str, batch: i64) -> (Tensor, Tensor) {
     tch::manual_seed(batch);
@@ -119,7 +107,7 @@ fn loss(kind: &str, batch: i64, device: Device) -> Result<Value> {
     let labels = if kind == "batch-all-soft" { y } else { labels };
     let step = || -> Result<(Tensor, Tensor)> {
         let leaf = x.detach().set_requires_grad(true);
-        let value = loss_of(kind, &leaf, &labels)?;
+        let value = kinds::loss(kind, &leaf, &labels)?;
         value.backward();
         Ok((value.detach(), leaf.grad()))
     };

@@ -8,33 +8,15 @@
 use std::path::{Path, PathBuf};
 
 use criterion::Criterion;
-use rankle::distance::Metric;
-use rankle::losses::{Margin, Tally, embedded, multilabel};
-use rankle::mining::{Negative, Pick};
 use serde_json::Value;
 use tch::Tensor;
 
-/// What a case's name begins with says which loss; its inputs say the rest.
-fn loss(kind: &str, x: &Tensor, labels: &Tensor) -> Tensor {
-    let euclidean = Metric::Euclidean;
-    let tally: Tally = match kind {
-        "batch-hard" => embedded::batch_hard(x, labels, euclidean, Margin::Hard(0.2)),
-        "batch-all" => embedded::batch_all(x, labels, euclidean, Margin::Hard(0.2)),
-        "batch-all-soft" => embedded::batch_all(x, labels, euclidean, Margin::Soft),
-        "semi-hard" => {
-            embedded::every_pair(x, labels, Metric::SquaredEuclidean, 0.2, Negative::SemiHard(Pick::Nearest))
-        }
-        // Here `x` are scores and `labels` is 1 where an image has a label.
-        "lsep" => multilabel::lsep(x, labels),
-        other => panic!("no loss {other}"),
-    };
-    if kind == "batch-all" { tally.mean_active() } else { tally.mean() }
-}
+mod kinds;
 
 /// Forward and backward; the loss and the gradient.
 fn step(kind: &str, x: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
     let x = x.detach().set_requires_grad(true);
-    let value = loss(kind, &x, labels);
+    let value = kinds::loss(kind, &x, labels).expect("a loss");
     value.backward();
     (value.detach(), x.grad())
 }

@@ -250,13 +250,8 @@ fn loader(folder: &Path, rounds: usize) -> Result<Value> {
     measured(rounds, || {
         let (photos, sampler) = (photos.clone(), sampler.clone());
         let batches = Loader::new(0..30, workers, workers + 1, move |step| {
-            let rows = sampler.batch(step);
-            let mut pixels = vec![0_f32; rows.len() * recipe.len()];
-            for (i, (&row, out)) in rows.iter().zip(pixels.chunks_exact_mut(recipe.len())).enumerate() {
-                let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(step << 32 | i as u64);
-                recipe.train(&*photos[row].source.image()?, Augment::CropFlip, &mut rng, out);
-            }
-            Ok(Tensor::from_slice(&pixels).view([rows.len() as i64, 3, 128, 64]))
+            let chosen = sampler.batch(step).into_iter().enumerate();
+            recipe.train_batch(chosen, |row| photos[row].source.image(), Augment::CropFlip, 1, step)
         })?;
         let images = batches.map(|batch| batch.map(|batch| batch.size()[0])).sum::<Result<i64>>()?;
         Ok(json!({"images": images, "workers": workers}))

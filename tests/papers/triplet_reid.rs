@@ -81,22 +81,6 @@ fn a_tree_of_photos_is_logged_scored_and_embedded_whoever_reads() {
 }
 
 #[test]
-fn a_damaged_checkpoint_falls_back_and_two_are_an_error() {
-    let place = place();
-    let train = "train @run --checkpoint-every 4";
-    place.good(train);
-    let newest = place.path("run/checkpoint.safetensors");
-    let whole = fs::read(&newest).expect("a checkpoint");
-    fs::write(&newest, &whole[..whole.len() / 2]).expect("truncated");
-    has(&place.ends(train).well().err, "going on from");
-    assert!(fs::read(&newest).expect("written again") == whole, "the end is the same");
-    for name in ["run/checkpoint.safetensors", "run/checkpoint.before.safetensors"] {
-        place.write(name, b"{}");
-    }
-    place.bad(&[(1, train, "no whole checkpoint|--run")]);
-}
-
-#[test]
 fn flags_that_cannot_train_are_answered_in_one_line() {
     let place = place();
     place.bad(&[
