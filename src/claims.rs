@@ -11,7 +11,7 @@ use crate::hyper::{self, All, Hyper, Sets};
 use crate::metrics::{self, Score};
 use crate::tasks::Data;
 
-/// A column: the data set by its [`Data::published`] name, what is measured on it, and what its recipes have in common.
+/// A column: the data set by its [`Data::published_set`] name, what is measured on it, and what its recipes have in common.
 pub type Column<H, S> = (&'static str, &'static str, Sets<H, S>);
 
 /// A row: where the paper says so, what is measured besides, what makes its recipe out of the paper's defaults, and for
@@ -87,7 +87,7 @@ pub struct Beside {
 pub struct Theirs<S: 'static> {
     /// Their name in data/datasets.json.
     pub name: &'static str,
-    /// The data set of the scores, by its [`Data::published`] name.
+    /// The data set of the scores, by its [`Data::published_set`] name.
     pub set: &'static str,
     /// A score's name, their number of it in per cent, and where that stands; None where the paper's numbers for its
     /// defaults are theirs.
@@ -160,7 +160,7 @@ pub fn beside<H: Hyper, S: Args + Serialize + Clone>(
     scores: &[Score],
 ) -> Result<(Vec<Beside>, std::result::Result<(), String>)> {
     let (mut list, mut nearest) = (Vec::new(), None::<Vec<String>>);
-    let published = data.published();
+    let published = data.published_set();
     let from =
         hyper::flags(h).get(hyper::START).and_then(|run| Some(format!(", ours fine-tuned from {}", run.as_str()?)));
     for Cell { place, set, unit, sets, numbers } in cells(claims) {

@@ -17,7 +17,7 @@ use crate::video::snippet::{Crops, Stream};
 #[derive(Debug, Clone, Serialize)]
 pub struct About {
     /// What becomes one row of the module's input.
-    pub input: Input,
+    pub input: ModuleInput,
     /// How many inputs the module takes: two where it compares two images.
     pub inputs: usize,
     /// What a row of its answer is.
@@ -27,7 +27,7 @@ pub struct About {
 /// What becomes one row of a module's input.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Input {
+pub enum ModuleInput {
     /// A photo, upright by its EXIF orientation: cropped, resized by `FILTER`, cut into views, normalised.
     Photo {
         /// Side of the centre square that is kept, as a share of the shorter side, rounded to nearest; none keeps all.
@@ -95,7 +95,7 @@ pub struct Output {
 const FILTER: &str = "Pillow's BILINEAR: a triangle filter, widened on shrinking, rounded to bytes";
 
 impl About {
-    fn new(input: Input, what: impl Into<String>) -> About {
+    fn new(input: ModuleInput, what: impl Into<String>) -> About {
         let output = Output { what: what.into(), unit: false, labels: Vec::new() };
         About { input, inputs: 1, output }
     }
@@ -104,7 +104,7 @@ impl About {
     pub fn photos(recipe: Recipe, views: TestViews, what: impl Into<String>) -> About {
         let ((height, width), views) = recipe.places(views);
         let (resize, filter) = (Size { height, width }, FILTER);
-        About::new(Input::Photo { crop: None, resize, filter, views, channels: "RGB", scale: 255., recipe }, what)
+        About::new(ModuleInput::Photo { crop: None, resize, filter, views, channels: "RGB", scale: 255., recipe }, what)
     }
 
     /// A module of snippets of a stream, of ready-made features where there are no `crops`.
@@ -112,17 +112,17 @@ impl About {
         let Some(&Crops { side, .. }) = crops else { return About::features(inputs, what) };
         let channels = if stream == Stream::Spatial { "RGB" } else { "x, y of field 1 to x, y of field 5" };
         let size = Size { height: side, width: side };
-        About::new(Input::Snippet { stream, planes: inputs, channels, filter: FILTER, size, scale: 1. }, what)
+        About::new(ModuleInput::Snippet { stream, planes: inputs, channels, filter: FILTER, size, scale: 1. }, what)
     }
 
     /// A module of rows of features.
     pub fn features(width: i64, what: impl Into<String>) -> About {
-        About::new(Input::Features { width }, what)
+        About::new(ModuleInput::Features { width }, what)
     }
 
     /// Of what a view keeps of a photo.
     pub fn through(mut self, view: View) -> About {
-        if let Input::Photo { crop, .. } = &mut self.input {
+        if let ModuleInput::Photo { crop, .. } = &mut self.input {
             *crop = (view.crop < 1.).then_some(view.crop);
         }
         self
@@ -143,9 +143,9 @@ impl About {
     /// Shapes of two rows of each input.
     pub fn shapes(&self) -> Vec<Vec<i64>> {
         let row = match &self.input {
-            Input::Photo { recipe, .. } => vec![2, 3, recipe.height.into(), recipe.width.into()],
-            Input::Snippet { planes, size, .. } => vec![2, *planes, size.height.into(), size.width.into()],
-            Input::Features { width } => vec![2, *width],
+            ModuleInput::Photo { recipe, .. } => vec![2, 3, recipe.height.into(), recipe.width.into()],
+            ModuleInput::Snippet { planes, size, .. } => vec![2, *planes, size.height.into(), size.width.into()],
+            ModuleInput::Features { width } => vec![2, *width],
         };
         vec![row; self.inputs]
     }
@@ -167,7 +167,7 @@ impl fmt::Display for About {
     /// Lines on how an input is made and what an answer is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.input {
-            Input::Photo { crop, resize, filter, views, channels, scale, recipe } => {
+            ModuleInput::Photo { crop, resize, filter, views, channels, scale, recipe } => {
                 let cut = crop.map_or(String::new(), |share| {
                     format!("centre square of {share} of the shorter side (rounded to nearest), ")
                 });
@@ -182,12 +182,12 @@ impl fmt::Display for About {
                 )?;
                 writeln!(f, "         {channels} planes, (byte / {scale} - mean) / std, mean {mean:?}, std {std:?}")?;
             }
-            Input::Snippet { stream, planes, channels, size, .. } => {
+            ModuleInput::Snippet { stream, planes, channels, size, .. } => {
                 let (stream, Size { height, width }) = (stream.name(), size);
                 writeln!(f, "input:   {stream} stream, {planes} planes ({channels}), bytes as numbers, 0 to 255")?;
                 writeln!(f, "         the centre {height} x {width} (height x width) of a frame")?;
             }
-            Input::Features { width } => writeln!(f, "input:   {width} features a row")?,
+            ModuleInput::Features { width } => writeln!(f, "input:   {width} features a row")?,
         }
         let Output { what, unit, labels, .. } = &self.output;
         write!(f, "output:  {what}, {}", if *unit { "of length 1" } else { "not normalised" })?;

@@ -57,11 +57,11 @@ pub struct Record {
 ///
 /// # Errors
 /// As [`text`]; a quote that does not close on its line.
-pub fn rows(path: &Path) -> Result<Vec<Record>> {
+pub fn records(path: &Path) -> Result<Vec<Record>> {
     Ok(parted(path)?.1)
 }
 
-/// As [`rows`], with what parts the fields. The first line says it, as Excel's `sep=;`; else the first that has tabs, semicolons
+/// As [`records`], with what parts the fields. The first line says it, as Excel's `sep=;`; else the first that has tabs, semicolons
 /// or commas outside quotes: where several, the first of these that every line has equally often.
 pub fn parted(path: &Path) -> Result<(char, Vec<Record>)> {
     let mut text = text(path)?;

@@ -11,7 +11,7 @@ use crate::hyper::FlagValues;
 use crate::metrics::{Score, counted};
 use crate::outputs;
 use crate::report::{Report, Table};
-use crate::run::checkpoint::Known;
+use crate::run::checkpoint::Fingerprint;
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, count, foreign, note, print, print_lines};
 use crate::{files, lists, weights};
@@ -35,7 +35,7 @@ pub(crate) struct Results {
     pub run: Option<String>,
     /// The checkpoints that were scored: none of a network as training found it, of published weights, and of an older version.
     #[serde(default)]
-    pub checkpoints: Vec<Known>,
+    pub checkpoints: Vec<Fingerprint>,
     pub step: u64,
     /// The file of published weights that were scored, in place of a run's.
     #[serde(default)]
@@ -169,13 +169,13 @@ impl Results {
     /// Errors where the scores in the folder `at` are not as they were written, another paper's, of other flags than those with
     /// the mark `run`, or of other checkpoints than the run's, `known` with their files. Of one that went on they may be of a step
     /// that it no longer has, and a damaged one tells nothing: such are said not to be checked.
-    pub fn check_run(at: &Path, paper: &str, run: &str, known: &[(Known, PathBuf)]) -> Result<()> {
+    pub fn check_run(at: &Path, paper: &str, run: &str, known: &[(Fingerprint, PathBuf)]) -> Result<()> {
         let (file, said) = (at.join(RESULTS), Results::said(at)?.unwrap_or_default());
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
-        let mut scored: Vec<Known> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
+        let mut scored: Vec<Fingerprint> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
         scored.retain(|of| known.iter().all(|(own, _)| own != of));
-        let differs = |of: &Known| {
-            let same = |own: &Known| (&own.which, own.step) == (&of.which, of.step);
+        let differs = |of: &Fingerprint| {
+            let same = |own: &Fingerprint| (&own.which, own.step) == (&of.which, of.step);
             known.iter().any(|(own, file)| same(own) && weights::is_whole(file))
         };
         let another = scored.iter().any(differs);
@@ -183,7 +183,7 @@ impl Results {
         if let Some(other) = other.or(another.then(|| "another training with these flags".into())) {
             bail!("{} is of {other}: move it away, and evaluate again", file.display());
         }
-        if let Some(Known { which, step, .. }) = scored.first() {
+        if let Some(Fingerprint { which, step, .. }) = scored.first() {
             note(format!("{} is of step {step}, whose {which} is gone or damaged: not checked", file.display()));
         }
         Ok(())

@@ -257,6 +257,6 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
 
 /// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`].
 fn scores(at: &Path, of: &Path, run: &Config) -> Result<Option<Results>> {
-    Results::check_run(at, &run.paper, &run.mark(), &checkpoint::known(of))?;
+    Results::check_run(at, &run.paper, &run.mark(), &checkpoint::fingerprints(of))?;
     Results::read(at)
 }

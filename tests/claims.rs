@@ -67,7 +67,7 @@ impl Data for Small {
         &[]
     }
 
-    fn published(&self) -> Result<String, String> {
+    fn published_set(&self) -> Result<String, String> {
         Ok("CUHK01".into())
     }
 

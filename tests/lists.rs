@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rankle::lists::{found, inside, json, parted, person, rows, spellings, text};
+use rankle::lists::{found, inside, json, parted, person, records, spellings, text};
 
 fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().expect("a folder");
@@ -24,7 +24,7 @@ fn rows_are_those_of_a_spreadsheet() {
         b"a,\"B, \"\"C\"\" \xe9\"\n\nx,\nd e,f\n".to_vec(),
     ] {
         let (_place, path) = written(&bytes);
-        let found = rows(&path).expect("rows");
+        let found = records(&path).expect("rows");
         let found: Vec<_> =
             found.iter().map(|row| (row.line, row.fields.iter().map(String::as_str).collect::<Vec<_>>())).collect();
         assert_eq!(found, wanted, "{:?}", String::from_utf8_lossy(&bytes));
@@ -33,7 +33,7 @@ fn rows_are_those_of_a_spreadsheet() {
         [("a,b\nc,\"d\ne,f\n", 2), ("a,b\n\nc,\"d\ne\",f\ng,h", 3), ("\"a,b\n", 1), ("a,b\nc,d\n\"e\",\"f", 3)]
     {
         let (_place, path) = written(list.as_bytes());
-        let error = format!("{:#}", rows(&path).expect_err("open"));
+        let error = format!("{:#}", records(&path).expect_err("open"));
         assert!(error.contains(&format!("list.csv:{line}: a quote opens here")), "{list:?}: {error}");
     }
     // One folder, one name: commas of names do not part columns.
@@ -49,9 +49,9 @@ fn rows_are_those_of_a_spreadsheet() {
         assert_eq!(parted(&path).expect(list).0, mark, "{list:?}");
     }
     let (_place, path) = written("Jose\u{301},\u{1112}\u{1161}".as_bytes());
-    assert_eq!(rows(&path).expect("rows")[0].fields, ["Jos\u{e9}", "\u{d558}"], "accents are composed");
+    assert_eq!(records(&path).expect("rows")[0].fields, ["Jos\u{e9}", "\u{d558}"], "accents are composed");
     let (_place, path) = written(b"sep=;\r\na,b;c\r\n");
-    let row = &rows(&path).expect("rows")[0];
+    let row = &records(&path).expect("rows")[0];
     assert_eq!((row.line, &row.fields[..]), (2, &["a,b".to_string(), "c".to_string()][..]));
     let (_place, path) = written(b"a\0b");
     assert!(format!("{:#}", text(&path).expect_err("no text")).contains("not a text file"));

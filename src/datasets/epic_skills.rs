@@ -14,7 +14,7 @@ use super::pair_graph::PairGraph;
 use super::skills::{Fold, Pair, SkillSet, SkillTask, TaskCounts};
 use crate::files;
 use crate::folders::{Entry, Passed, list, near};
-use crate::lists::{Record, rows};
+use crate::lists::{Record, records};
 use crate::video::{Cache, Clip, number};
 
 /// The paper's data sets and their tasks, which are trained together, in the order of its tables.
@@ -107,7 +107,7 @@ pub fn open_one(dir: &Path, name: &str) -> Result<SkillSet> {
 /// # Errors
 /// One line: a video that is missing or cannot be told from another, a list of segments that does not fit.
 pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>> {
-    let (wanted, missing) = found(dir, set)?;
+    let (wanted, missing) = files_of(dir, set)?;
     let count = missing.len();
     if let Some(first) = missing.into_iter().next() {
         ensure!(count == 1, "{count} of {} videos cannot be used, the first: {first:#}", set.videos.len());
@@ -117,18 +117,18 @@ pub fn clips(dir: &Path, set: &SkillSet, cache: &Arc<Cache>) -> Result<Vec<Clip>
 }
 
 /// What [`crate::video::leaps`] says of found videos.
-pub fn leaps(found: &Found) -> Option<String> {
+pub fn leaps(found: &NamedFiles) -> Option<String> {
     crate::video::leaps(found.iter().map(|(title, _, files)| (&**title, files)))
 }
 
 /// Videos with their titles and places.
-pub type Found = Vec<(String, u32, crate::video::VideoFiles)>;
+pub type NamedFiles = Vec<(String, u32, crate::video::VideoFiles)>;
 
 /// The files of all videos of a set, and why those that cannot be used cannot.
 ///
 /// # Errors
 /// One line: a list of segments that does not fit.
-pub fn found(dir: &Path, set: &SkillSet) -> Result<(Found, Vec<anyhow::Error>)> {
+pub fn files_of(dir: &Path, set: &SkillSet) -> Result<(NamedFiles, Vec<anyhow::Error>)> {
     const END: &str = "_segments.csv";
     let file = |task: &str| task.to_lowercase() + END;
     let tasks: BTreeSet<String> =
@@ -355,7 +355,7 @@ fn read_task(name: &str, dir: &Path, set: &mut SkillSet) -> Result<Vec<Fold>> {
 
 /// The first row's fields and the others, each with `columns` fields that are not empty; trailing empty ones go.
 fn read_csv(path: &Path, columns: usize) -> Result<(Vec<String>, Vec<Record>)> {
-    let mut all = rows(path)?;
+    let mut all = records(path)?;
     for Record { line, fields } in &mut all {
         fields.truncate(fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1));
         ensure!(

@@ -20,7 +20,7 @@ pub use look::{Look, check};
 pub use reader::{Fits, Reader};
 pub(crate) use reid::too_few;
 pub use reid::{Layout, ReidSet, open, open_split};
-use reid::{copies, known, namesakes, need_folder, turned};
+use reid::{copies, has_layout, namesakes, need_folder, turned};
 pub use split::{Split, SplitPeople, split_people, tested};
 
 mod card;

@@ -287,7 +287,7 @@ pub(super) fn turned(train: usize, test: usize) -> Option<String> {
 }
 
 /// Whether a folder is a set of a layout other than one folder an identity, or has both sides.
-pub(super) fn known(dir: &Path) -> bool {
+pub(super) fn has_layout(dir: &Path) -> bool {
     split::layout(dir).is_some()
         || market1501::is_one(dir)
         || mars::is_one(dir)

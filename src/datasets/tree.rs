@@ -9,8 +9,8 @@ use anyhow::Result;
 use rand::seq::SliceRandom;
 
 use super::{
-    Layout, Photo, ReidSet, SIDES, Source, beside, count, known, namesakes, no_part, nothing, plural, sides, thousands,
-    turned,
+    Layout, Photo, ReidSet, SIDES, Source, beside, count, has_layout, namesakes, no_part, nothing, plural, sides,
+    thousands, turned,
 };
 use crate::folders::{Identities, Passed, identities};
 use crate::lists::composed;
@@ -33,7 +33,7 @@ pub(super) fn open(dir: &Path) -> Result<ReidSet> {
         let all = identities(dir, &[], &mut passed)?;
         no_part(dir, &all)?;
         if all.is_empty() {
-            return Err(nothing(dir, known, "Market-1501 (bounding_box_train/...), MARS (bbox_train/...) or "));
+            return Err(nothing(dir, has_layout, "Market-1501 (bounding_box_train/...), MARS (bbox_train/...) or "));
         }
         let (train, test) = hold_out(all, &mut division);
         (train, test, ["", ""])

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 
 use super::mean;
-use super::shared::{Alone, Others};
+use super::others::{Alone, Others};
 use super::verification::{RocPoint, allowed, area, standard_error};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;

@@ -8,7 +8,7 @@ use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::nearest::{BLOCK, Centres};
-use super::shared::{Alone, Dealt, Others};
+use super::others::{Alone, Dealt, Others};
 use crate::distance::Metric;
 use crate::real::numbers;
 

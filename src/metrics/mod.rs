@@ -7,15 +7,15 @@ pub mod all_pairs;
 pub mod clustering;
 pub mod multilabel;
 mod nearest;
+pub(crate) mod others;
 pub mod pairwise;
 pub mod recognition;
 pub mod retrieval;
-pub(crate) mod shared;
 pub mod verification;
 
 use serde::{Deserialize, Serialize};
 
-pub use shared::{Alone, Others};
+pub use others::{Alone, Others};
 
 /// Which of two values of a score is the better one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

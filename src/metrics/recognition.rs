@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom;
 use tch::{Kind, Tensor};
 
-use super::shared::{Dealt, Others};
+use super::others::{Dealt, Others};
 use crate::distance::{Metric, widen};
 use crate::real::numbers;
 

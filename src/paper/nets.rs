@@ -15,7 +15,7 @@ use crate::hyper::{self, All, FlagValues, Heading, Hyper};
 use crate::run::config::{BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run,
-    checkpoint::{self, Known},
+    checkpoint::{self, Fingerprint},
     folder::{self, UNTRAINED, check_ours},
     history, session,
 };
@@ -81,7 +81,7 @@ pub struct Nets<'a, P: Paper> {
     /// What the data to score are, where they are not the run's own: the flags that name them.
     pub(crate) elsewhere: Option<FlagValues>,
     /// The checkpoints that were loaded, by the parts that they are of.
-    pub(super) loaded: RefCell<Vec<(String, Known)>>,
+    pub(super) loaded: RefCell<Vec<(String, Fingerprint)>>,
     /// All files of weights that were loaded.
     pub(super) read: Files,
 }

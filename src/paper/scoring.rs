@@ -17,7 +17,7 @@ use crate::results::Results;
 use crate::run::config::typed_as;
 use crate::run::{
     Run,
-    checkpoint::{self, Known},
+    checkpoint::{self, Fingerprint},
     folder::REPORT,
     photos::content,
 };
@@ -55,7 +55,7 @@ pub(crate) fn evaluate<P: Paper>(
     }
     let (mut list, comparable) = claims::beside(P::CLAIMS, h, how, data, &found.scores)?;
     let mut short = None;
-    for (part, Known { step, .. }) in nets.loaded.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
+    for (part, Fingerprint { step, .. }) in nets.loaded.borrow().iter().filter(|_| nets.stand == Stand::Trained) {
         let steps = P::plan(&h.own, data, part, run)?.steps;
         if *step < steps {
             short = Some(format!("training stopped at step {step} of {steps}"));
@@ -83,7 +83,7 @@ pub(crate) fn evaluate<P: Paper>(
         // A photo seen otherwise is none of theirs.
         let cropped = P::SEEN.iter().any(|flag| nets.elsewhere.iter().any(|typed| typed.contains_key(*flag)));
         let known = if cropped { &[] } else { P::THEIRS };
-        let set = data.published().unwrap_or_default();
+        let set = data.published_set().unwrap_or_default();
         let hash = nets.content().unwrap_or_default();
         let known = claims::of_weights(known, &list, (&file, hash, how), &set, &found.scores)?;
         if known.iter().any(|row| !row.of_weights) {
@@ -142,7 +142,7 @@ fn place<P: Paper>(at: PathBuf, nets: &Nets<'_, P>, of: &Value, scoring: &FlagVa
     if nets.stand == Stand::Published && old["run"].as_str().is_some_and(|other| other != mark) {
         return beside(&mark);
     }
-    Results::check_run(&at, P::NAME, &mark, &checkpoint::known(nets.at))?;
+    Results::check_run(&at, P::NAME, &mark, &checkpoint::fingerprints(nets.at))?;
     if old["of"] != *of {
         return beside(&blake3::hash(of.to_string().as_bytes()).to_hex());
     }

@@ -44,7 +44,7 @@ impl Progress {
 
 /// A checkpoint as what was made from it remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub struct Fingerprint {
     /// [`NEWEST`], also where it has become the one before, or [`BEST`].
     pub which: String,
     /// How many steps were done.
@@ -54,7 +54,7 @@ pub struct Known {
 }
 
 /// The checkpoints of `run` and of its parts, by what their heads say, with their files: whether these are whole is not asked.
-pub fn known(run: &Path) -> Vec<(Known, PathBuf)> {
+pub fn fingerprints(run: &Path) -> Vec<(Fingerprint, PathBuf)> {
     let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     let files =
         std::iter::once(run.to_path_buf()).chain(parts).flat_map(|at| [NEWEST, BEFORE, BEST].map(|name| at.join(name)));
@@ -63,7 +63,7 @@ pub fn known(run: &Path) -> Vec<(Known, PathBuf)> {
         let text = |key: &str| metadata.get(key)?.as_str();
         let progress = serde_json::from_str::<Progress>(text("progress")?).ok()?;
         let (which, hash) = (text("which")?.into(), text(crate::weights::HASH)?.into());
-        Some((Known { which, step: progress.step, hash }, path))
+        Some((Fingerprint { which, step: progress.step, hash }, path))
     };
     files.filter_map(of).collect()
 }
@@ -183,7 +183,7 @@ fn knows(progress: &Progress, run: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sealed(path: &Path) -> Result<(Named, Progress, Known)> {
+fn sealed(path: &Path) -> Result<(Named, Progress, Fingerprint)> {
     let (tensors, mut metadata) = crate::weights::read_sealed(path)?;
     let wanted = if path.ends_with(BEST) { BEST } else { NEWEST };
     // Of an older version it says nothing.
@@ -192,7 +192,7 @@ fn sealed(path: &Path) -> Result<(Named, Progress, Known)> {
     let progress = metadata.get("progress").and_then(|text| serde_json::from_str::<Progress>(text).ok());
     let progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
     let hash = metadata.remove(crate::weights::HASH).unwrap_or_default();
-    let known = Known { which: wanted.into(), step: progress.step, hash };
+    let known = Fingerprint { which: wanted.into(), step: progress.step, hash };
     Ok((tensors, progress, known))
 }
 
@@ -202,7 +202,7 @@ pub struct Resumed {
     /// Steps, log length, what was carried.
     pub progress: Progress,
     /// The checkpoint itself.
-    pub known: Known,
+    pub known: Fingerprint,
     /// The file that it was read from.
     pub file: PathBuf,
     /// The `extra` tensors by name.

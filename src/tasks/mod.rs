@@ -40,7 +40,7 @@ pub trait Data {
     fn notes(&self) -> &[String];
     /// The name under which papers know it, where every count is the published set's; else why ours may not stand beside
     /// a paper's number.
-    fn published(&self) -> std::result::Result<String, String>;
+    fn published_set(&self) -> std::result::Result<String, String>;
     /// Errors where it cannot be trained on, whatever is in its files: nobody there, or test photos by one camera.
     fn trainable(&self) -> Result<()> {
         Ok(())

@@ -31,7 +31,7 @@ impl Data for ReidSet {
         &self.notes
     }
 
-    fn published(&self) -> std::result::Result<String, String> {
+    fn published_set(&self) -> std::result::Result<String, String> {
         let whole = self.is_published().then(|| datasets::tested(self));
         whole.unwrap_or_else(|| Err(format!("{} is not a data set of the paper, or not the whole of it", self.name)))
     }

@@ -13,8 +13,8 @@ use super::Rows;
 use super::brought::{Asked, Brought, PICTURES, Use, tile, write_folder};
 use super::kept::{self, NOT_READ};
 use crate::datasets::{self, Photo};
+use crate::metrics::others::tall;
 use crate::metrics::retrieval::{self, Hit, Identity, QueryGallery};
-use crate::metrics::shared::tall;
 use crate::outputs::hold_folder;
 use crate::real::{index, numbers};
 use crate::report::{Frame, GalleryRow, Report, Table};
@@ -51,7 +51,7 @@ struct SearchFlags {
 type Answers = Vec<(usize, f64)>;
 
 /// Queries and a gallery as far as they can be read, answers, and what was left out.
-struct Found {
+struct Answered {
     query: Vec<Photo>,
     gallery: Vec<Photo>,
     answers: Vec<Answers>,
@@ -66,7 +66,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     let photos = [Brought::photos(&flags.query)?, Brought::photos(&flags.gallery)?];
     let compares = (asked.compare)(&[], &[])?.is_some();
     let found = if compares { compared(asked, photos, flags.top)? } else { embedded(asked, photos, flags.top)? };
-    let Found { query, gallery, answers, left_out } = found;
+    let Answered { query, gallery, answers, left_out } = found;
     let top = answers.iter().map(Vec::len).max().unwrap_or(0);
     ensure!(top > 0, "--gallery: all of its photos are those of --query: name others");
     let name = |i: usize| &*gallery[i].name;
@@ -118,7 +118,7 @@ fn search(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
 }
 
 /// By a network that compares two photos, some queries at a time.
-fn compared(asked: &Asked<'_>, photos: [Vec<Photo>; 2], top: usize) -> Result<Found> {
+fn compared(asked: &Asked<'_>, photos: [Vec<Photo>; 2], top: usize) -> Result<Answered> {
     let [query, gallery] = photos;
     let (query, gone) = datasets::brought(query, asked.skip_unreadable)?;
     let (gallery, more) = datasets::brought(gallery, asked.skip_unreadable)?;
@@ -129,11 +129,11 @@ fn compared(asked: &Asked<'_>, photos: [Vec<Photo>; 2], top: usize) -> Result<Fo
         let near = itself.nearest(&ranked, top, answers.len())?.into_iter();
         answers.extend(near.map(|near| near.into_iter().map(|(i, x)| (i, by.shown(x))).collect::<Answers>()));
     }
-    Ok(Found { query, gallery, answers, left_out })
+    Ok(Answered { query, gallery, answers, left_out })
 }
 
 /// By embeddings.
-fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) -> Result<Found> {
+fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) -> Result<Answered> {
     let queries = query.len();
     let sides = [("query", queries), ("gallery", gallery.len())];
     let mut rows = (asked.embed)([query, gallery].concat(), &sides)?;
@@ -159,7 +159,7 @@ fn embedded(asked: &Asked<'_>, [query, gallery]: [Vec<Photo>; 2], top: usize) ->
         itself.without(i, near.into_iter(), top)
     };
     let answers = near.into_iter().enumerate().map(exact).collect();
-    Ok(Found { query, gallery, answers, left_out: rows })
+    Ok(Answered { query, gallery, answers, left_out: rows })
 }
 
 /// Where in the gallery each query's own file is, which is no answer.

@@ -267,7 +267,7 @@ fn data_opens_with_what_its_streams_see() {
     }
     let again = SkillData::open("drawn", None, pixels.clone()).expect("drawn hands");
     assert!(data.alike().is_array() && data.alike() == again.alike());
-    assert!(data.published().is_err_and(|why| why.contains("drawn is not a data set of the paper")));
+    assert!(data.published_set().is_err_and(|why| why.contains("drawn is not a data set of the paper")));
     let (names, brought) = brought("drawn", &pixels).expect("other hands");
     assert_eq!((names.len(), brought.len()), (32, 2));
     assert!((0..32).any(|video| brought[0].1.frames(video) != clips[video].frames()), "hands of another seed");

@@ -178,7 +178,7 @@ impl FaceSet {
 }
 
 /// Whether a folder is a set of a layout other than one folder a person, or has both sides.
-fn known(dir: &Path) -> bool {
+fn has_layout(dir: &Path) -> bool {
     youtube::frames(dir).is_some()
         || dir.join("pairs.txt").is_file()
         || SIDES.iter().all(|side| dir.join(side).is_dir())
@@ -245,7 +245,7 @@ fn lfw(dir: &Path, list_of_pairs: &Path) -> Result<FaceSet> {
             let [a, b] = [a, b].map(|root| root.display());
             bail!("{a} and {b} both hold people, and {} may be of either: move one away", list_of_pairs.display())
         }
-        [] => return Err(nothing(dir, known, "NAME/NAME_0001.jpg: ")),
+        [] => return Err(nothing(dir, has_layout, "NAME/NAME_0001.jpg: ")),
     };
     let people = identities(&root, &["pairs.txt"], &mut passed)?;
     let (test, people) = photos(&root, people, 1);
@@ -285,10 +285,10 @@ fn tree(dir: &Path) -> Result<FaceSet> {
     no_part(dir, &all)?;
     let total = all.len();
     if total == 0 {
-        return Err(nothing(dir, known, "train and test folders, a pairs.txt, or "));
+        return Err(nothing(dir, has_layout, "train and test folders, a pairs.txt, or "));
     }
     if total < 4
-        && let Some(give) = near(dir, known, |_| false)
+        && let Some(give) = near(dir, has_layout, |_| false)
     {
         bail!("{} has {} of its own: {give}", dir.display(), count(total, "person"));
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::FaceSet;
 use crate::catalog;
 use crate::datasets::{Photo, plural, thousands};
-use crate::lists::{Record, composed, rows};
+use crate::lists::{Record, composed, records};
 
 /// Two test photos (or videos) and whether they show one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Pair {
 /// One line that names the list, its line and what is wrong: a malformed or missing line, an image that is not there; as
 /// [`repeated`].
 pub fn read(list: &Path, photos: &[Photo], root: &Path, notes: &mut Vec<String>) -> Result<(Vec<Pair>, usize)> {
-    let mut rows = rows(list)?.into_iter().map(|row| match &row.fields[..] {
+    let mut rows = records(list)?.into_iter().map(|row| match &row.fields[..] {
         // Nothing but blanks between the columns.
         [line] => Record { fields: line.split_whitespace().map(String::from).collect(), ..row },
         _ => row,

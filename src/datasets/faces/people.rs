@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::{FaceLayout, FaceSet};
 use crate::datasets::{namesakes, persons, plural, thousands};
-use crate::lists::{Record, composed, person, rows, spellings};
+use crate::lists::{Record, composed, person, records, spellings};
 
 impl FaceSet {
     /// Training people leave who are in the test by the name of their folder (compared as [`spellings`] says), as the
@@ -172,7 +172,7 @@ pub fn folder_names(path: &Path) -> Result<BTreeMap<String, String>> {
 
 /// The rows of a list without its comments.
 fn table(path: &Path) -> Result<Vec<Record>> {
-    let mut rows = rows(path)?;
+    let mut rows = records(path)?;
     for row in &mut rows {
         // A name may have one too, as in "Ann #2".
         let comment = |field: &String| if field.starts_with('#') { Some(0) } else { field.find(" # ") };

@@ -15,7 +15,7 @@ use crate::catalog;
 use crate::datasets::{Photo, Source, compare_listed, thousands};
 use crate::files;
 use crate::folders::{Entry, Passed, list};
-use crate::lists::{self, Record, composed, rows};
+use crate::lists::{self, Record, composed, records};
 use crate::source::{Region, View};
 
 /// Frames of a video that are compared (1503.03832, Section 5.7: "the first one hundred frames").
@@ -46,7 +46,7 @@ pub(super) fn open(dir: &Path, frames: &Path) -> Result<FaceSet> {
     let found_both = path.ends_with("splits_corrected.txt") && dir.join("splits.txt").is_file();
     let mut videos: BTreeMap<String, usize> = BTreeMap::new();
     let mut splits: BTreeMap<u32, Vec<(String, String, bool)>> = BTreeMap::new();
-    for (number, Record { line, fields: columns }) in rows(&path)?.into_iter().enumerate() {
+    for (number, Record { line, fields: columns }) in records(&path)?.into_iter().enumerate() {
         let at = format!("{}:{line}", path.display());
         // split, pair, first video, second video, is same, is the name the same; a header names the columns.
         if columns[0].parse::<u32>().is_err() && number == 0 {
@@ -156,7 +156,7 @@ fn faces(list: &Path) -> Result<BTreeMap<String, Region>> {
     let cure = "whole frames need their boxes: unpack frame_images_DB again, or take aligned_images_DB";
     ensure!(list.is_file(), "{} is missing: {cure}", list.display());
     let mut boxes = BTreeMap::new();
-    for Record { line, fields: columns } in rows(list)? {
+    for Record { line, fields: columns } in records(list)? {
         let value = |at: usize| columns.get(at).and_then(|text| text.parse::<u32>().ok());
         let (Some(x), Some(y), Some(width), Some(height)) = (value(2), value(3), value(4), value(5)) else {
             bail!("{}:{}: expected frame, _, x, y, width, height: {cure}", list.display(), line)

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::distance::Metric;
-use crate::metrics::shared::tall;
+use crate::metrics::others::tall;
 use crate::real::{Real, in_place, wide};
 
 /// Distances that a block holds at most (8 MiB of f32), but for [`LEAST`]; a thread with blocks of its own has one. Fewer

@@ -219,7 +219,7 @@ pub fn evaluate_distances(dist: &Tensor, q: &[Identity], g: &[Identity], exclude
 }
 
 /// What is found of each query by its distances, `[Q, G]`; of [`Exclude::SameCamera`] they may be some of the queries.
-pub(crate) fn judged(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) -> Vec<Found> {
+pub(crate) fn judged(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exclude) -> Vec<Judged> {
     let shelf = Gallery::of_distances(dist, q, g, exclude);
     let (n, width) = (q.len(), shelf.index.len());
     let rows = |from, n| shelf.rows(dist, from, n);
@@ -230,7 +230,7 @@ pub(crate) fn judged(dist: &Tensor, q: &[Identity], g: &[Identity], exclude: Exc
 }
 
 /// What was found of all queries, as [`evaluate_distances`] gives it.
-pub(crate) fn summed(found: Vec<Found>, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
+pub(crate) fn summed(found: Vec<Judged>, q: &[Identity], g: &[Identity], exclude: Exclude, ap: Ap) -> Retrieval {
     Gallery::new(q, g, exclude).sum(found, ap)
 }
 
@@ -300,14 +300,14 @@ impl<'a> Gallery<'a> {
     }
 
     /// What was found of query `i` by its `row` of distances.
-    fn judge<T: Real>(&self, i: usize, row: &mut [T]) -> Found {
+    fn judge<T: Real>(&self, i: usize, row: &mut [T]) -> Judged {
         let non_finite = clean(row);
         let (matches, dropped) = self.sides(i);
         (answer(row, &matches, &dropped), non_finite)
     }
 
     /// What all queries come to.
-    fn sum(&self, found: Vec<Found>, ap: Ap) -> Retrieval {
+    fn sum(&self, found: Vec<Judged>, ap: Ap) -> Retrieval {
         let non_finite = found.iter().map(|(_, n)| n).sum();
         let answers: Vec<Option<Answer>> = found.into_iter().map(|(answer, _)| answer).collect();
         Retrieval {
@@ -337,4 +337,4 @@ impl<'a> Gallery<'a> {
 }
 
 /// The answer to a query, and how many of its distances were not finite.
-pub(crate) type Found = (Option<Answer>, usize);
+pub(crate) type Judged = (Option<Answer>, usize);

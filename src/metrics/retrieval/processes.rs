@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use tch::Kind;
 
 use super::distances::{Streamed, for_distances, height};
-use super::{Ap, Found, Gallery, QueryGallery, Retrieval};
+use super::{Ap, Gallery, Judged, QueryGallery, Retrieval};
 use crate::distance::Metric;
-use crate::metrics::shared::{Dealt, Others};
+use crate::metrics::others::{Dealt, Others};
 use crate::real::{Real, in_place};
 
 /// [`super::evaluate`] with the queries dealt to all of `others`; every process has all embeddings and gets the whole result.
@@ -55,7 +55,7 @@ fn own_queries<T: Real, O: Others>(
     streamed: &Streamed<'_>,
     shelf: &Gallery<'_>,
     others: &O,
-) -> Result<Vec<Found>, O::Error> {
+) -> Result<Vec<Judged>, O::Error> {
     let dealt = Dealt::new(shelf.q.len(), streamed.block(), others);
     let mut found = Vec::with_capacity(dealt.own().len());
     for block in dealt.passes_of(streamed.height()) {

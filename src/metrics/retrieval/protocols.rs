@@ -11,7 +11,7 @@ use super::distances::{Streamed, for_rows};
 use super::{Exclude, Gallery, Identity, QueryGallery, clean};
 use crate::distance::Metric;
 use crate::metrics::mean_and_spread;
-use crate::metrics::shared::Others;
+use crate::metrics::others::Others;
 use crate::real::wide;
 use crate::seed;
 

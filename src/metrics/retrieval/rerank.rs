@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::distances::{Distances, for_blocks, for_distances, for_rows, height};
-use super::{Answer, Ap, Found, Gallery, QueryGallery, Retrieval, rows_of_one_width};
+use super::{Answer, Ap, Gallery, Judged, QueryGallery, Retrieval, rows_of_one_width};
 use crate::distance::Metric;
-use crate::metrics::shared::{Alone, Dealt, Others, Row};
+use crate::metrics::others::{Alone, Dealt, Others, Row};
 use crate::real::{Real, in_place, numbers, wide};
 
 /// The numbers of the method.
@@ -104,7 +104,7 @@ fn judged<T: Real, O: Others>(
     shelf: &Gallery<'_>,
     how: Reciprocal,
     others: &O,
-) -> Result<Vec<Found>, O::Error> {
+) -> Result<Vec<Judged>, O::Error> {
     let reranked = Reranked::new::<T, O>(x, shelf.q.len(), how, others)?;
     let own = reranked.asked.own();
     let found = for_rows(
@@ -119,14 +119,14 @@ fn judged<T: Real, O: Others>(
     reranked.asked.gather(found, others)
 }
 
-impl Row for Found {
+impl Row for Judged {
     fn put(&self, numbers: &mut Vec<f64>) {
         let answer = self.0.map(|of| [of.matches as f64, of.first as f64, of.trapezoid, of.step]);
         numbers.push(self.1 as f64);
         numbers.extend(answer.unwrap_or_default());
     }
 
-    fn take(numbers: &mut impl Iterator<Item = f64>) -> Found {
+    fn take(numbers: &mut impl Iterator<Item = f64>) -> Judged {
         let mut next = || f64::take(numbers);
         let (non_finite, matches, first) = (next() as usize, next() as usize, next() as usize);
         let answer = Answer { first, matches, trapezoid: next(), step: next() };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use tch::nn::VarStore;
 
 use super::super::board::Board;
-use super::super::checkpoint::{self, Known};
+use super::super::checkpoint::{self, Fingerprint};
 use super::super::config::{self, BEGUN_FROM, Config};
 use super::super::folder::{Log, Mark, RunFolder};
 use super::super::watch::{Finite, Watch};
@@ -125,7 +125,13 @@ impl<'a> Session<'a> {
 
 /// Loads the weights of the run at `at` into `store`, the `best` or the newest, and says which they are, and of which file. Errors
 /// where there is no checkpoint. Of several processes the first one reads.
-pub fn load(at: &Path, config: &Config, store: &mut VarStore, best: bool, world: &World) -> Result<(Known, PathBuf)> {
+pub fn load(
+    at: &Path,
+    config: &Config,
+    store: &mut VarStore,
+    best: bool,
+    world: &World,
+) -> Result<(Fingerprint, PathBuf)> {
     let mut known = None;
     if world.leads() && best {
         let loaded = checkpoint::load_best(at, config, store)?;

@@ -42,7 +42,7 @@ impl Data for FaceSet {
         &self.notes
     }
 
-    fn published(&self) -> std::result::Result<String, String> {
+    fn published_set(&self) -> std::result::Result<String, String> {
         match self.is_published() {
             true => Ok(self.layout.to_string()),
             false => Err(format!("{} is not a test set of the paper, or not the whole of it", self.name)),

@@ -88,7 +88,7 @@ impl Data for LabelData {
         &self.set.notes
     }
 
-    fn published(&self) -> std::result::Result<String, String> {
+    fn published_set(&self) -> std::result::Result<String, String> {
         let why = || format!("{} is not a set that the paper has, whole as it was published", self.set.name);
         if self.set.published { Ok(self.set.layout.to_string()) } else { Err(why()) }
     }

@@ -12,8 +12,8 @@ use super::sections::{Shown, answered, paired, sections};
 use crate::collectives::World;
 use crate::datasets::ReidSet;
 use crate::metrics::Score;
-use crate::metrics::retrieval::{self, Ap, Exclude, Found, Hit, Identity, Retrieval, Shots, SingleShot};
-use crate::metrics::shared::{Dealt, Row};
+use crate::metrics::others::{Dealt, Row};
+use crate::metrics::retrieval::{self, Ap, Exclude, Hit, Identity, Judged, Retrieval, Shots, SingleShot};
 use crate::report::Report;
 use crate::say::count;
 use crate::seed;
@@ -90,7 +90,7 @@ pub struct Compared<'a> {
 /// What is known of a query whose row of distances is gone.
 #[derive(Debug)]
 struct Asked {
-    found: Found,
+    found: Judged,
     /// Distances that the page shows, of the places of [`paired`].
     paired: [Vec<f64>; 2],
     /// The first answers, where the page shows them.
@@ -106,7 +106,7 @@ impl Row for Asked {
     }
 
     fn take(numbers: &mut impl Iterator<Item = f64>) -> Asked {
-        let (found, paired) = (Found::take(numbers), [Row::take(numbers), Row::take(numbers)]);
+        let (found, paired) = (Judged::take(numbers), [Row::take(numbers), Row::take(numbers)]);
         let mut next = || f64::take(numbers);
         let count = next() as usize;
         let hit = |_| Hit { index: next() as usize, distance: next(), correct: next() != 0. };

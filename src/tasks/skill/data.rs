@@ -112,12 +112,12 @@ impl SkillData {
         Ok(set)
     }
 
-    /// As [`epic_skills::found`]; None of drawn hands, and where features alone are there or asked for.
-    fn found(&self, set: &SkillSet) -> Option<Result<(epic_skills::Found, Vec<anyhow::Error>)>> {
+    /// As [`epic_skills::files_of`]; None of drawn hands, and where features alone are there or asked for.
+    fn found(&self, set: &SkillSet) -> Option<Result<(epic_skills::NamedFiles, Vec<anyhow::Error>)>> {
         let dir = Path::new(&self.data);
         let has = |folder: &str| dir.join(folder).is_dir();
         let films = self.data != "drawn" && self.inputs.crops.is_some() && (has("videos") || !has("features"));
-        films.then(|| epic_skills::found(dir, set))
+        films.then(|| epic_skills::files_of(dir, set))
     }
 
     /// Why each video of a set that cannot be used cannot, and where frames of the others leap.
@@ -182,7 +182,7 @@ impl Data for SkillData {
         self.set().map_or(&[], |set| &set.notes)
     }
 
-    fn published(&self) -> std::result::Result<String, String> {
+    fn published_set(&self) -> std::result::Result<String, String> {
         let set = self.set().map_err(|error| error.to_string())?;
         match set.unlike_published().into_iter().next() {
             _ if set.is_published() => Ok(set.name.clone()),
@@ -411,7 +411,7 @@ impl FlowFlags {
         if let Some(data) = &self.data {
             for set in sets(data, self.task.as_deref())? {
                 all.extend(clips(data, &set, &cache)?);
-                epic_skills::found(Path::new(data), &set)
+                epic_skills::files_of(Path::new(data), &set)
                     .iter()
                     .filter_map(|(found, _)| epic_skills::leaps(found))
                     .for_each(note);
