@@ -21,7 +21,7 @@ use rankle::say;
 use rankle::tasks::faces::{self, FaceData, Scoring, Variant};
 use rankle::transfer::upload;
 
-// ---- Hyperparameters: the place in parentheses and the default are the paper's ----------------------------------
+// ---- Hyperparameters: the place and the default are the paper's ----------------------------------
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,63 +50,63 @@ struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     data: FaceData,
-    /// Train a network a fold (ours)
-    #[arg(long, value_enum, help_heading = Heading::Protocol)]
+    /// Train a network a fold
+    #[arg(long, value_enum, add = Ours, help_heading = Heading::Protocol)]
     protocol: Option<Protocol>,
-    /// Folds to train for, of that protocol, e.g. 1,2,3; left out, all (ours)
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    /// Folds to train for, of that protocol, e.g. 1,2,3; left out, all
+    #[arg(long, value_name = "LIST", value_delimiter = ',', add = Ours)]
     folds: Vec<usize>,
-    /// Network (Section 3.3)
-    #[arg(long, value_enum, default_value_t = Nn2, help_heading = Heading::Network)]
+    /// Network
+    #[arg(long, value_enum, default_value_t = Nn2, add = At("Section 3.3"), help_heading = Heading::Network)]
     net: FaceNet,
-    /// Published weights to start from (.safetensors, .pt, .pth), or none (the paper trains from scratch)
-    #[arg(long, value_name = "FILE|none")]
+    /// Published weights to start from (.safetensors, .pt, .pth), or none
+    #[arg(long, value_name = "FILE|none", add = At("the paper trains from scratch"))]
     weights: Option<String>,
-    /// Embedding width d (Section 5.4, Table 5)
-    #[arg(long, value_name = "D", default_value_t = 128, value_parser = within(2..=4096_i64))]
+    /// Embedding width d
+    #[arg(long, value_name = "D", default_value_t = 128, value_parser = within(2..=4096_i64), add = At("Section 5.4, Table 5"))]
     width: i64,
-    /// Input pixels a side (Tables 1 and 3)
-    #[arg(long, value_name = "PIXELS", default_value_t = Nn2.size(), value_parser = within(16..=1024_u32))]
+    /// Input pixels a side
+    #[arg(long, value_name = "PIXELS", default_value_t = Nn2.size(), value_parser = within(16..=1024_u32), add = At("Tables 1 and 3"))]
     size: u32,
-    /// Batch normalisation in NN1 to NN4, as openface has it (the paper mentions none)
-    #[arg(long)]
+    /// Batch normalisation in NN1 to NN4, as openface has it
+    #[arg(long, add = At("the paper mentions none"))]
     batch_norm: bool,
-    /// Divide all channel counts by this, for small machines (the paper: 1, the published network)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=Small.narrowest()))]
+    /// Divide all channel counts by this, for small machines
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=Small.narrowest()), add = Says("the paper", "1, the published network"))]
     shrink: i64,
-    /// The negative of a pair (Section 3.2, Eq. 4)
-    #[arg(long, value_enum, default_value_t = Nearest, help_heading = Heading::Loss)]
+    /// The negative of a pair
+    #[arg(long, value_enum, default_value_t = Nearest, add = At("Section 3.2, Eq. 4"), help_heading = Heading::Loss)]
     mining: NegativeRule,
-    /// Margin alpha in squared distance, 0 to 4 between unit rows (Section 3.1)
-    #[arg(long, value_name = "ALPHA", default_value_t = 0.2, allow_negative_numbers = true, value_parser = within(1e-6..=4.))]
+    /// Margin alpha in squared distance, 0 to 4 between unit rows
+    #[arg(long, value_name = "ALPHA", default_value_t = 0.2, allow_negative_numbers = true, value_parser = within(1e-6..=4.), add = At("Section 3.1"))]
     margin: f64,
-    /// People a batch (Section 3.2: about 1800 faces)
-    #[arg(long, help_heading = Heading::Batches, value_name = "P", default_value_t = 45, value_parser = within(1..=100_000_usize))]
+    /// People a batch
+    #[arg(long, add = Says("Section 3.2", "about 1800 faces"), help_heading = Heading::Batches, value_name = "P", default_value_t = 45, value_parser = within(1..=100_000_usize))]
     people: usize,
-    /// Faces a person and batch, fewer where there are fewer (Section 3.2: around 40)
-    #[arg(long, value_name = "K", default_value_t = 40, value_parser = within(2..=100_000_usize))]
+    /// Faces a person and batch, fewer where there are fewer
+    #[arg(long, value_name = "K", default_value_t = 40, value_parser = within(2..=100_000_usize), add = Says("Section 3.2", "around 40"))]
     faces: usize,
-    /// Further random faces a batch, never anchor or positive (Section 3.2)
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = within(0..=65_536_usize))]
+    /// Further random faces a batch, never anchor or positive
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = within(0..=65_536_usize), add = At("Section 3.2"))]
     negatives: usize,
     /// Faces computed at once; a batch of more goes through twice (gradient caching); left out, 90 on a CPU and what
-    /// fits a GPU's memory (ours)
-    #[arg(long, value_name = "N", value_parser = within(4..=65_536_usize))]
+    /// fits a GPU's memory
+    #[arg(long, value_name = "N", value_parser = within(4..=65_536_usize), add = Ours)]
     chunk: Option<usize>,
-    /// Training augmentation (the paper states none)
-    #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
+    /// Training augmentation
+    #[arg(long, value_enum, default_value_t = Augment::CropFlip, add = At("the paper states none"))]
     augment: Augment,
-    /// Optimiser (Section 3.3)
-    #[arg(long, value_enum, default_value_t = Adagrad, help_heading = Heading::Optimisation)]
+    /// Optimiser
+    #[arg(long, value_enum, default_value_t = Adagrad, add = At("Section 3.3"), help_heading = Heading::Optimisation)]
     optimiser: Optimiser,
-    /// Learning rate (Section 3.3)
-    #[arg(long, default_value_t = 0.05, value_parser = positive)]
+    /// Learning rate
+    #[arg(long, default_value_t = 0.05, value_parser = positive, add = At("Section 3.3"))]
     lr: f64,
-    /// Steps after which the rate is divided by ten: 4/5 and 9/10 of --steps (ours: the paper's are unknown)
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    /// Steps after which the rate is divided by ten: 4/5 and 9/10 of --steps
+    #[arg(long, value_name = "LIST", value_delimiter = ',', add = OursAs("the paper's are unknown"))]
     drops: Vec<u64>,
-    /// Steps in all (ours: the paper trains 1000 to 2000 hours)
-    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = count)]
+    /// Steps in all
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = count, add = OursAs("the paper trains 1000 to 2000 hours"))]
     steps: u64,
 }
 

@@ -25,7 +25,7 @@ use rankle::tasks::labels::{
     self, Decision, Drawing, Encoding, LabelBatch, LabelBatches, LabelData, LabelShape, Outputs, Passes,
 };
 
-// ---- Hyperparameters: the place in parentheses is what is known of the paper's ------------------------------------
+// ---- Hyperparameters: the place is what is known of the paper's ------------------------------------
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,70 +62,67 @@ use Net::{Mlp, Small, Vgg16 as Vgg};
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
     /// Data set folder (VOC2007, COCO, NUS-WIDE, a folder with labels.csv), a Mulan set as DIR/NAME, or drawn for the
-    /// built-in set (ours)
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare, help_heading = Heading::Data)]
+    /// built-in set
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/VOC2007", value_parser = bare, add = Ours, help_heading = Heading::Data)]
     data: String,
-    /// Network (readers' notes: VGG16)
-    #[arg(long, value_enum, default_value_t = Vgg, help_heading = Heading::Network)]
+    /// Network
+    #[arg(long, value_enum, default_value_t = Vgg, add = Says("readers' notes", "VGG16"), help_heading = Heading::Network)]
     net: Net,
-    /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none (readers' notes:
-    /// ImageNet's)
-    #[arg(long, value_name = "FILE|none")]
+    /// VGG16's weights to start from (.pth or .safetensors by torchvision's names), or none
+    #[arg(long, value_name = "FILE|none", add = Says("readers' notes", "ImageNet's"))]
     weights: Option<String>,
-    /// Width of the mlp's two hidden layers (ours)
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = within(1..=65_536_i64))]
+    /// Width of the mlp's two hidden layers
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = within(1..=65_536_i64), add = Ours)]
     hidden: i64,
-    /// Dropout on the feature in the first stage (authors' program: 0.5 on fc7)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, allow_negative_numbers = true, value_parser = within(0. ..=0.99))]
+    /// Dropout on the feature in the first stage
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, allow_negative_numbers = true, value_parser = within(0. ..=0.99), add = Says("authors' program", "0.5 on fc7"))]
     dropout: f64,
-    /// Input pixels a side (ours)
-    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
+    /// Input pixels a side
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32), add = Ours)]
     size: u32,
-    /// What the heads read; the authors' program has all three (authors' program: the feature)
-    #[arg(long, value_enum, default_value_t = HeadInput::Fc7)]
+    /// What the heads read; the authors' program has all three
+    #[arg(long, value_enum, default_value_t = HeadInput::Fc7, add = Says("authors' program", "the feature"))]
     head_input: HeadInput,
     /// n: the count head tells 1 to n labels, the last meaning n or more; with fewer classes n is their number
-    /// (authors' program and readers' notes: 4)
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(2..=1_000_000_i64), add = Says("authors' program and readers' notes", "4"))]
     most: i64,
-    /// Loss of the first stage (the paper's abstract: lsep)
-    #[arg(long, value_enum, default_value_t = Lsep, help_heading = Heading::Loss)]
+    /// Loss of the first stage
+    #[arg(long, value_enum, default_value_t = Lsep, add = Says("the paper's abstract", "lsep"), help_heading = Heading::Loss)]
     loss: Loss,
-    /// Pairs an image that lsep takes at most, t (authors' program: 1000)
-    #[arg(long, value_name = "T", default_value_t = 1000, value_parser = within(1..=1_000_000_i64))]
+    /// Pairs an image that lsep takes at most, t
+    #[arg(long, value_name = "T", default_value_t = 1000, value_parser = within(1..=1_000_000_i64), add = Says("authors' program", "1000"))]
     pairs: i64,
-    /// Margin of hinge and warp (authors' program: 1)
-    #[arg(long, value_name = "ALPHA", default_value_t = 1., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
+    /// Margin of hinge and warp
+    #[arg(long, value_name = "ALPHA", default_value_t = 1., allow_negative_numbers = true, value_parser = within(0. ..=1e6), add = Says("authors' program", "1"))]
     margin: f64,
-    /// Images a batch at most; 2 may be 3 once a pass, so that none is alone (ours)
-    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize), help_heading = Heading::Batches)]
+    /// Images a batch at most; 2 may be 3 once a pass, so that none is alone
+    #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize), add = Ours, help_heading = Heading::Batches)]
     batch: usize,
-    /// Training augmentation (ours)
-    #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
+    /// Training augmentation
+    #[arg(long, value_enum, default_value_t = Augment::CropFlip, add = Ours)]
     augment: Augment,
     /// Share of the training items that is set aside to choose k and the threshold of the rivals; with 0 they are
-    /// chosen on the training items themselves; the authors' program has such a part, of unknown size (ours)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5))]
+    /// chosen on the training items themselves; the authors' program has such a part, of unknown size
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5), add = Ours)]
     dev: f64,
     /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which
-    /// (ours)
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), help_heading = Heading::Optimisation)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), add = Ours, help_heading = Heading::Optimisation)]
     epochs: u64,
-    /// Passes of the second stage, which trains the heads on the frozen network; see --epochs (ours)
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = within(1..=1_000_000_u64))]
+    /// Passes of the second stage, which trains the heads on the frozen network; see --epochs
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = within(1..=1_000_000_u64), add = Ours)]
     epochs2: u64,
-    /// Learning rate of the first stage; a tenth of it in its last quarter, which is ours (readers' notes: 0.001)
-    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    /// Learning rate of the first stage; a tenth of it in its last quarter, which is ours
+    #[arg(long, default_value_t = 1e-3, value_parser = positive, add = Says("readers' notes", "0.001"))]
     lr: f64,
-    /// Learning rate of the second stage, a tenth of it in its last quarter (ours)
-    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    /// Learning rate of the second stage, a tenth of it in its last quarter
+    #[arg(long, default_value_t = 1e-3, value_parser = positive, add = Ours)]
     lr2: f64,
-    /// L2 weight decay (readers' notes: 5e-5)
-    #[arg(long, default_value_t = 5e-5, value_parser = within(0. ..=1e6))]
+    /// L2 weight decay
+    #[arg(long, default_value_t = 5e-5, value_parser = within(0. ..=1e6), add = Says("readers' notes", "5e-5"))]
     weight_decay: f64,
     /// Largest norm of the first stage's gradient, larger ones are scaled down; 0 is none; BP-MLL's sums of
-    /// exponentials want it (ours)
-    #[arg(long, value_name = "NORM", default_value_t = 0., allow_negative_numbers = true, value_parser = within(0. ..=1e6))]
+    /// exponentials want it
+    #[arg(long, value_name = "NORM", default_value_t = 0., allow_negative_numbers = true, value_parser = within(0. ..=1e6), add = Ours)]
     clip: f64,
 }
 
@@ -166,8 +163,8 @@ impl Hyper for Flags {
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
     /// The head whose decision the report's pictures show, whose labels tag and embed write, and whose numbers an
-    /// exported model gives after the scores (ours)
-    #[arg(long, value_enum, default_value_t = Decision::Threshold, help_heading = Heading::Export)]
+    /// exported model gives after the scores
+    #[arg(long, value_enum, default_value_t = Decision::Threshold, add = Ours, help_heading = Heading::Export)]
     decision: Decision,
 }
 

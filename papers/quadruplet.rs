@@ -21,7 +21,7 @@ use rankle::tasks::pairs::{self, Comparison, Distances, Order};
 use rankle::tasks::reid::{self, Draws, ReidData};
 use rankle::{study, transfer::upload};
 
-// ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
+// ---- Hyperparameters: the default and the place are the paper's ------------------------------------
 
 /// The seven models of Table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -86,71 +86,71 @@ struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     data: ReidData,
-    /// Model (Table 1)
-    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm, help_heading = Heading::Network)]
+    /// Model
+    #[arg(long, value_enum, default_value_t = QuadrupletMargohnm, add = At("Table 1"), help_heading = Heading::Network)]
     model: Model,
-    /// Layers (Section 5.1; which AlexNet is ours)
-    #[arg(long, value_enum, default_value_t = Backbone::Alexnet)]
+    /// Layers
+    #[arg(long, value_enum, default_value_t = Backbone::Alexnet, add = At("Section 5.1; which AlexNet is ours"))]
     net: Backbone,
-    /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names (features.0 and features.3), or none (Section 5.1)
-    #[arg(long, value_name = "FILE|none")]
+    /// ImageNet weights for conv1 and conv2, .pth or .safetensors by torchvision's names (features.0 and features.3), or none
+    #[arg(long, value_name = "FILE|none", add = At("Section 5.1"))]
     weights: Option<String>,
-    /// Start from the weights of this run instead, or, of a table's folder, of its run of the same model, as small sets may from CUHK03's (ours)
-    #[arg(long, value_name = "DIR", conflicts_with = "weights")]
+    /// Start from the weights of this run instead, or, of a table's folder, of its run of the same model, as small sets may from CUHK03's
+    #[arg(long, value_name = "DIR", conflicts_with = "weights", add = Ours)]
     start: Option<PathBuf>,
-    /// How a pair's maps enter conv3, "regroup" (Figure 3)
-    #[arg(long, value_enum, default_value_t = Regroup::Channels)]
+    /// How a pair's maps enter conv3, "regroup"
+    #[arg(long, value_enum, default_value_t = Regroup::Channels, add = At("Figure 3"))]
     pairing: Regroup,
-    /// First values of the layers that no weights fill (ours; the authors' sibling code has Gaussian ones)
-    #[arg(long, value_enum, default_value_t = Start::Gaussian)]
+    /// First values of the layers that no weights fill
+    #[arg(long, value_enum, default_value_t = Start::Gaussian, add = OursAs("the authors' sibling code has Gaussian ones"))]
     init: Start,
-    /// Input height x width in pixels (Section 5.1)
-    #[arg(long, value_name = "HxW", default_value_t = Size(227, 227))]
+    /// Input height x width in pixels
+    #[arg(long, value_name = "HxW", default_value_t = Size(227, 227), add = At("Section 5.1"))]
     size: Size,
-    /// Dropout of what enters fc6 and fc7, as torchvision's AlexNet; with --net caffe and caffe-alexnet of what leaves them, as the authors' sibling code (not in the paper; taken for it)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true)]
+    /// Dropout of what enters fc6 and fc7, as torchvision's AlexNet; with --net caffe and caffe-alexnet of what leaves them, as the authors' sibling code
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true, add = At("not in the paper; taken for it"))]
     dropout: f64,
-    /// Margin of the triplet models and of the contrastive loss (not in the paper; taken for it)
-    #[arg(long, help_heading = Heading::Loss, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    /// Margin of the triplet models and of the contrastive loss
+    #[arg(long, add = At("not in the paper; taken for it"), help_heading = Heading::Loss, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
     margin: f64,
-    /// Fixed margins alpha1,alpha2 of the quadruplet models (Eq. 3, Section 5.1)
-    #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true)]
+    /// Fixed margins alpha1,alpha2 of the quadruplet models
+    #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true, add = At("Eq. 3, Section 5.1"))]
     margins: [f64; 2],
-    /// Adaptive margins are these times the difference of the means (Eq. 4, Section 3.3)
-    #[arg(long, value_name = "W1,W2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true)]
+    /// Adaptive margins are these times the difference of the means
+    #[arg(long, value_name = "W1,W2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true, add = At("Eq. 4, Section 3.3"))]
     adaptive: [f64; 2],
-    /// What the adaptive margins do to the gradient (Eq. 5)
-    #[arg(long, value_enum, default_value_t = MarginGradient::Detach)]
+    /// What the adaptive margins do to the gradient
+    #[arg(long, value_enum, default_value_t = MarginGradient::Detach, add = At("Eq. 5"))]
     margin_gradient: MarginGradient,
-    /// Weight of the softmax loss, the cross-entropy of a pair's two units (Section 3.2; its weight is ours)
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    /// Weight of the softmax loss, the cross-entropy of a pair's two units
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true, add = At("Section 3.2; its weight is ours"))]
     softmax_loss: f64,
-    /// Loss of --model classification (Eq. 7)
-    #[arg(long, value_enum, default_value_t = Contrastive)]
+    /// Loss of --model classification
+    #[arg(long, value_enum, default_value_t = Contrastive, add = At("Eq. 7"))]
     classifier: Classifier,
-    /// Quadruplets (or triplets) a batch, M (Section 5.1)
-    #[arg(long, help_heading = Heading::Batches, value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
+    /// Quadruplets (or triplets) a batch, M
+    #[arg(long, add = At("Section 5.1"), help_heading = Heading::Batches, value_name = "M", default_value_t = 128, value_parser = within(1..=16_384_usize))]
     quadruplets: usize,
-    /// Draw pairs without a look at cameras; else two cameras see every pair (not in the paper)
-    #[arg(long)]
+    /// Draw pairs without a look at cameras; else two cameras see every pair
+    #[arg(long, add = At("not in the paper"))]
     any_camera: bool,
-    /// Walk through a shuffled list of all pairs of two cameras, both directions, ten negatives each, as the authors' sibling code, instead of drawing (ours)
-    #[arg(long, conflicts_with = "any_camera")]
+    /// Walk through a shuffled list of all pairs of two cameras, both directions, ten negatives each, as the authors' sibling code, instead of drawing
+    #[arg(long, conflicts_with = "any_camera", add = Ours)]
     listed: bool,
-    /// Learning rate of the first stage (Section 5.1)
-    #[arg(long, help_heading = Heading::Optimisation, default_value_t = 1e-3, value_parser = positive)]
+    /// Learning rate of the first stage
+    #[arg(long, add = At("Section 5.1"), help_heading = Heading::Optimisation, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
-    /// Learning rate of the second stage, a tenth of --lr where that is given (not in the paper; taken for it)
-    #[arg(long, default_value_t = 1e-4, value_parser = positive)]
+    /// Learning rate of the second stage, a tenth of --lr where that is given
+    #[arg(long, default_value_t = 1e-4, value_parser = positive, add = At("not in the paper; taken for it"))]
     lr2: f64,
-    /// Share of a stage after which its rate is a tenth; 1 keeps it (not in the paper; taken for it)
-    #[arg(long, value_name = "SHARE", default_value_t = 1., value_parser = within(0. ..=1.), allow_negative_numbers = true)]
+    /// Share of a stage after which its rate is a tenth; 1 keeps it
+    #[arg(long, value_name = "SHARE", default_value_t = 1., value_parser = within(0. ..=1.), allow_negative_numbers = true, add = At("not in the paper; taken for it"))]
     tenth_after: f64,
-    /// Steps with fixed margins; the authors' sibling code takes 200,000 on CUHK03 and 20,000 more on a small set (not in the paper; taken for it)
-    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
+    /// Steps with fixed margins; the authors' sibling code takes 200,000 on CUHK03 and 20,000 more on a small set
+    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count, add = At("not in the paper; taken for it"))]
     steps: u64,
-    /// Then steps with adaptive margins, as many where --steps is given (not in the paper; taken for it)
-    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count)]
+    /// Then steps with adaptive margins, as many where --steps is given
+    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count, add = At("not in the paper; taken for it"))]
     steps2: u64,
 }
 
@@ -205,14 +205,14 @@ impl Flags {
 /// How pairs are compared in tests.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
-    /// Random galleries of one image a person, averaged, for single-shot CMC; or the first photos, as in sibling code (ours)
-    #[arg(long, value_name = "N|first", default_value_t = Draws::Random(10), help_heading = Heading::Scoring)]
+    /// Random galleries of one image a person, averaged, for single-shot CMC; or the first photos, as in sibling code
+    #[arg(long, value_name = "N|first", default_value_t = Draws::Random(10), add = Ours, help_heading = Heading::Scoring)]
     draws: Draws,
-    /// Training pairs of each kind whose mean distance is taken, as in Figure 5 (ours)
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = Heading::Scoring)]
+    /// Training pairs of each kind whose mean distance is taken, as in Figure 5
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
     pairs: usize,
-    /// Which orders of a pair are compared; triplet-embedding has none (ours)
-    #[arg(long, value_enum, default_value_t = Order::Both, help_heading = Heading::Export)]
+    /// Which orders of a pair are compared; triplet-embedding has none
+    #[arg(long, value_enum, default_value_t = Order::Both, add = Ours, help_heading = Heading::Export)]
     order: Order,
 }
 

@@ -22,7 +22,7 @@ use rankle::tasks::skill::{
 use rankle::video::snippet::{Crops, Stream};
 use rankle::{say, schedule::Stairs, seed, tasks::bare, transfer::upload};
 
-// ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
+// ---- Hyperparameters: the default and the place are the paper's ------------------------------------
 
 /// The rows of Table 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -42,77 +42,77 @@ use Stream::{Spatial, Temporal};
 /// Lists of two numbers are of the spatial and the temporal stream.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
-    /// EPIC-Skills' folder, any folder of its layout, or drawn for the built-in set (ours)
-    #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills", value_parser = bare, help_heading = Heading::Data)]
+    /// EPIC-Skills' folder, any folder of its layout, or drawn for the built-in set
+    #[arg(long, value_name = "DIR|drawn", default_value = "data/epic-skills", value_parser = bare, add = Ours, help_heading = Heading::Data)]
     data: String,
-    /// Which of its sets: surgery, dough, drawing or chopsticks, the columns of Table 2 (ours)
-    #[arg(long, value_name = "NAME")]
+    /// Which of its sets: surgery, dough, drawing or chopsticks, the columns of Table 2
+    #[arg(long, value_name = "NAME", add = Ours)]
     task: Option<String>,
-    /// Backbone (the paper)
-    #[arg(long, value_enum, default_value_t = Alexnet, help_heading = Heading::Network)]
+    /// Backbone
+    #[arg(long, value_enum, default_value_t = Alexnet, add = At("the paper"), help_heading = Heading::Network)]
     net: Scorer,
-    /// ImageNet weights for both streams, torchvision's alexnet or Cadene's bn_inception as .pth or .safetensors, or none (the paper: ImageNet)
-    #[arg(long, value_name = "FILE|none")]
+    /// ImageNet weights for both streams, torchvision's alexnet or Cadene's bn_inception as .pth or .safetensors, or none
+    #[arg(long, value_name = "FILE|none", add = Says("the paper", "ImageNet"))]
     weights: Option<String>,
-    /// Dropout, spatial then temporal (the paper)
-    #[arg(long, value_name = "S,T", value_delimiter = ',', default_value = "0.5,0.5", value_parser = within(0. ..=0.99))]
+    /// Dropout, spatial then temporal
+    #[arg(long, value_name = "S,T", value_delimiter = ',', default_value = "0.5,0.5", value_parser = within(0. ..=0.99), add = At("the paper"))]
     dropout: Vec<f64>,
-    /// Streams to train, fused where they are both (ours)
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "spatial,temporal")]
+    /// Streams to train, fused where they are both
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "spatial,temporal", add = Ours)]
     streams: Vec<Stream>,
-    /// Side of the input in pixels (the paper)
-    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32))]
+    /// Side of the input in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32), add = At("the paper"))]
     side: u32,
-    /// Loss (Table 2)
-    #[arg(long, value_enum, default_value_t = Rank3, help_heading = Heading::Loss)]
+    /// Loss
+    #[arg(long, value_enum, default_value_t = Rank3, add = At("Table 2"), help_heading = Heading::Loss)]
     loss: Loss,
-    /// Margin m (Eq. 3, 5 and 7)
-    #[arg(long, default_value_t = 1., value_parser = within(0. ..=1e6))]
+    /// Margin m
+    #[arg(long, default_value_t = 1., value_parser = within(0. ..=1e6), add = At("Eq. 3, 5 and 7"))]
     margin: f64,
-    /// Weight of L_rank2 against L_sim in rank3 (Eq. 8)
-    #[arg(long, default_value_t = 0.5, value_parser = within(0. ..=1.))]
+    /// Weight of L_rank2 against L_sim in rank3
+    #[arg(long, default_value_t = 0.5, value_parser = within(0. ..=1.), add = At("Eq. 8"))]
     beta: f64,
-    /// N, uniform splits of a video; rank1 trains on whole videos, and only its reports have splits (Eq. 5)
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = within(1..=1000_usize))]
+    /// N, uniform splits of a video; rank1 trains on whole videos, and only its reports have splits
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = within(1..=1000_usize), add = At("Eq. 5"))]
     splits: usize,
-    /// Segments of a clip, a snippet each (the paper)
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = within(1..=100_usize))]
+    /// Segments of a clip, a snippet each
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = within(1..=100_usize), add = At("the paper"))]
     segments: usize,
-    /// Folds to train and test, all where it is not given (ours)
-    #[arg(long, help_heading = Heading::Batches, value_name = "K,K", value_delimiter = ',')]
+    /// Folds to train and test, all where it is not given
+    #[arg(long, add = Ours, help_heading = Heading::Batches, value_name = "K,K", value_delimiter = ',')]
     folds: Option<Vec<usize>>,
-    /// Pairs of clips a batch (the paper)
-    #[arg(long, default_value_t = 128, value_parser = within(1..=65_536_usize))]
+    /// Pairs of clips a batch
+    #[arg(long, default_value_t = 128, value_parser = within(1..=65_536_usize), add = At("the paper"))]
     batch: usize,
-    /// Pairs of clips in one pass through the network (of each process), by itself the batch: fewer take less memory; the gradient is the same but for batch normalisation, which sees a pass (ours)
-    #[arg(long, value_name = "PAIRS", value_parser = within(1..=65_536_usize))]
+    /// Pairs of clips in one pass through the network (of each process), by itself the batch: fewer take less memory; the gradient is the same but for batch normalisation, which sees a pass
+    #[arg(long, value_name = "PAIRS", value_parser = within(1..=65_536_usize), add = Ours)]
     chunk: Option<usize>,
-    /// Scales of the random crops, as shares of a frame's shorter side (temporal segment networks)
-    #[arg(long, value_name = "X,X", value_delimiter = ',', default_value = "1,0.875,0.75,0.66", value_parser = within(0.1..=1.))]
+    /// Scales of the random crops, as shares of a frame's shorter side
+    #[arg(long, value_name = "X,X", value_delimiter = ',', default_value = "1,0.875,0.75,0.66", value_parser = within(0.1..=1.), add = At("temporal segment networks"))]
     scales: Vec<f64>,
-    /// Train on central crops, without mirroring (the paper: corner crops, scale jitter and mirroring)
-    #[arg(long)]
+    /// Train on central crops, without mirroring
+    #[arg(long, add = Says("the paper", "corner crops, scale jitter and mirroring"))]
     no_augment: bool,
-    /// Learning rate of the spatial stream (the paper)
-    #[arg(long, help_heading = Heading::Optimisation, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
+    /// Learning rate of the spatial stream
+    #[arg(long, add = At("the paper"), help_heading = Heading::Optimisation, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
     lr_spatial: f64,
-    /// Learning rate of the temporal stream (the paper)
-    #[arg(long, value_name = "RATE", default_value_t = 5e-3, value_parser = positive)]
+    /// Learning rate of the temporal stream
+    #[arg(long, value_name = "RATE", default_value_t = 5e-3, value_parser = positive, add = At("the paper"))]
     lr_temporal: f64,
-    /// Steps of the spatial stream (the paper)
-    #[arg(long, value_name = "STEPS", default_value_t = STEPS[0], value_parser = count)]
+    /// Steps of the spatial stream
+    #[arg(long, value_name = "STEPS", default_value_t = STEPS[0], value_parser = count, add = At("the paper"))]
     steps_spatial: u64,
-    /// Steps of the temporal stream (the paper)
-    #[arg(long, value_name = "STEPS", default_value_t = STEPS[1], value_parser = count)]
+    /// Steps of the temporal stream
+    #[arg(long, value_name = "STEPS", default_value_t = STEPS[1], value_parser = count, add = At("the paper"))]
     steps_temporal: u64,
-    /// Where the spatial rate falls to a tenth; moved with --steps-spatial (the paper)
-    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
+    /// Where the spatial rate falls to a tenth; moved with --steps-spatial
+    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',', add = At("the paper"))]
     decay_spatial: Vec<u64>,
-    /// Where the temporal rate falls to a tenth; moved with --steps-temporal (the paper)
-    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
+    /// Where the temporal rate falls to a tenth; moved with --steps-temporal
+    #[arg(long, value_name = "STEP,STEP", value_delimiter = ',', add = At("the paper"))]
     decay_temporal: Vec<u64>,
-    /// L2 weight decay (temporal segment networks)
-    #[arg(long, default_value_t = 5e-4, value_parser = within(0. ..=0.999))]
+    /// L2 weight decay
+    #[arg(long, default_value_t = 5e-4, value_parser = within(0. ..=0.999), add = At("temporal segment networks"))]
     weight_decay: f64,
 }
 
@@ -183,14 +183,14 @@ impl Flags {
 /// How videos are scored.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
-    /// Snippets, spread uniformly over a video, that its score is the mean of (Eq. 9)
-    #[arg(long, default_value_t = 25, value_parser = within(1..=1000_usize), help_heading = Heading::Embedding)]
+    /// Snippets, spread uniformly over a video, that its score is the mean of
+    #[arg(long, default_value_t = 25, value_parser = within(1..=1000_usize), add = At("Eq. 9"), help_heading = Heading::Embedding)]
     sigma: usize,
-    /// Weight of the spatial stream in the fusion of both (Eq. 9)
-    #[arg(long, default_value_t = 0.4, value_parser = within(0. ..=1.), help_heading = Heading::Scoring)]
+    /// Weight of the spatial stream in the fusion of both
+    #[arg(long, default_value_t = 0.4, value_parser = within(0. ..=1.), add = At("Eq. 9"), help_heading = Heading::Scoring)]
     alpha: f64,
-    /// The networks of this fold alone; 0 is all of them, of which embed and export take the first (the paper)
-    #[arg(long, value_name = "K", default_value_t = 0, help_heading = Heading::Export)]
+    /// The networks of this fold alone; 0 is all of them, of which embed and export take the first
+    #[arg(long, value_name = "K", default_value_t = 0, add = At("the paper"), help_heading = Heading::Export)]
     fold: usize,
 }
 

@@ -15,7 +15,7 @@ use rankle::paper::prelude::*;
 use rankle::tasks::{people, reid, reid::ReidData};
 use rankle::{collectives::World, datasets::ReidSet, schedule::Decay};
 
-// ---- Hyperparameters: the default and the place in parentheses are the paper's ------------------------------------
+// ---- Hyperparameters: the default and the place are the paper's ------------------------------------
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,53 +65,53 @@ struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     data: ReidData,
-    /// Network (Section 3.2, Table 9)
-    #[arg(long, value_enum, default_value_t = Trinet, help_heading = Heading::Network)]
+    /// Network
+    #[arg(long, value_enum, default_value_t = Trinet, add = At("Section 3.2, Table 9"), help_heading = Heading::Network)]
     net: Net,
-    /// TriNet's ImageNet weights, a resnet50 by torchvision's names as .pth or .safetensors, or none (Section 3.2)
-    #[arg(long, value_name = "FILE|none")]
+    /// TriNet's ImageNet weights, a resnet50 by torchvision's names as .pth or .safetensors, or none
+    #[arg(long, value_name = "FILE|none", add = At("Section 3.2"))]
     weights: Option<String>,
-    /// Input height x width in pixels (Section 4.4, Table 4)
-    #[arg(long, value_name = "HxW", default_value_t = Size(256, 128))]
+    /// Input height x width in pixels
+    #[arg(long, value_name = "HxW", default_value_t = Size(256, 128), add = At("Section 4.4, Table 4"))]
     size: Size,
-    /// Divide all of LuNet's channel counts by this, for small machines (Table 9)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=LuNet::NARROWEST))]
+    /// Divide all of LuNet's channel counts by this, for small machines
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=LuNet::NARROWEST), add = At("Table 9"))]
     shrink: i64,
-    /// Loss (Table 1)
-    #[arg(long, value_enum, default_value_t = BatchHard, help_heading = Heading::Loss)]
+    /// Loss
+    #[arg(long, value_enum, default_value_t = BatchHard, add = At("Table 1"), help_heading = Heading::Loss)]
     loss: Loss,
-    /// Margin m in units of the distance, or soft (Section 2)
-    #[arg(long, value_name = "M|soft", default_value_t = Margin::Soft)]
+    /// Margin m in units of the distance, or soft
+    #[arg(long, value_name = "M|soft", default_value_t = Margin::Soft, add = At("Section 2"))]
     margin: Margin,
-    /// Distance D, not squared (Section 2)
-    #[arg(long, value_enum, default_value_t = Metric::Euclidean)]
+    /// Distance D, not squared
+    #[arg(long, value_enum, default_value_t = Metric::Euclidean, add = At("Section 2"))]
     metric: Metric,
-    /// Steps between two offline minings (ours)
-    #[arg(long, value_name = "STEPS", default_value_t = 5_000, value_parser = count)]
+    /// Steps between two offline minings
+    #[arg(long, value_name = "STEPS", default_value_t = 5_000, value_parser = count, add = Ours)]
     ohm_every: u64,
-    /// Random images among which a hardest negative is sought offline (ours)
-    #[arg(long, value_name = "IMAGES", default_value_t = 1_000, value_parser = within(2..=10_000_000_usize))]
+    /// Random images among which a hardest negative is sought offline
+    #[arg(long, value_name = "IMAGES", default_value_t = 1_000, value_parser = within(2..=10_000_000_usize), add = Ours)]
     ohm_pool: usize,
-    /// People a batch, P (Section 4.4)
-    #[arg(long, default_value_t = 18, value_parser = within(2..=32_768_usize), help_heading = Heading::Batches)]
+    /// People a batch, P
+    #[arg(long, default_value_t = 18, value_parser = within(2..=32_768_usize), add = At("Section 4.4"), help_heading = Heading::Batches)]
     p: usize,
-    /// Images a person and batch, K (Section 4.4)
-    #[arg(long, default_value_t = 4, value_parser = within(2..=32_768_usize))]
+    /// Images a person and batch, K
+    #[arg(long, default_value_t = 4, value_parser = within(2..=32_768_usize), add = At("Section 4.4"))]
     k: usize,
-    /// Triplets a batch, for the losses that take separate triplets (Section 4.2)
-    #[arg(long, default_value_t = 42, value_parser = within(1..=65_536_usize))]
+    /// Triplets a batch, for the losses that take separate triplets
+    #[arg(long, default_value_t = 42, value_parser = within(1..=65_536_usize), add = At("Section 4.2"))]
     triplets: usize,
-    /// Training augmentation; Table 1 has none (Section 4.4)
-    #[arg(long, value_enum, default_value_t = Augment::CropFlip)]
+    /// Training augmentation; Table 1 has none
+    #[arg(long, value_enum, default_value_t = Augment::CropFlip, add = At("Section 4.4"))]
     augment: Augment,
-    /// Learning rate before the decay (Section 4.4)
-    #[arg(long, default_value_t = 3e-4, value_parser = positive, help_heading = Heading::Optimisation)]
+    /// Learning rate before the decay
+    #[arg(long, default_value_t = 3e-4, value_parser = positive, add = At("Section 4.4"), help_heading = Heading::Optimisation)]
     lr: f64,
-    /// Step at which the decay starts and beta1 drops to 0.5, at most 3/5 of the steps where it is not given (Section 4.4)
-    #[arg(long, value_name = "STEP", default_value_t = 15_000)]
+    /// Step at which the decay starts and beta1 drops to 0.5, at most 3/5 of the steps where it is not given
+    #[arg(long, value_name = "STEP", default_value_t = 15_000, add = At("Section 4.4"))]
     t0: u64,
-    /// Step at which training stops, the rate at a thousandth (Section 4.4)
-    #[arg(long, value_name = "STEP", default_value_t = 25_000, value_parser = count)]
+    /// Step at which training stops, the rate at a thousandth
+    #[arg(long, value_name = "STEP", default_value_t = 25_000, value_parser = count, add = At("Section 4.4"))]
     t1: u64,
 }
 
@@ -163,11 +163,11 @@ impl Hyper for Flags {
 /// How test images are seen.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Scoring {
-    /// Test-time augmentation (Table 5)
-    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, help_heading = Heading::Export)]
+    /// Test-time augmentation
+    #[arg(long, value_enum, default_value_t = TestViews::TenCrops, add = At("Table 5"), help_heading = Heading::Export)]
     views: TestViews,
-    /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3 (ours)
-    #[arg(long, help_heading = Heading::Scoring)]
+    /// Also score after k-reciprocal re-ranking as in Table 2, k1 20, k2 6, lambda 0.3
+    #[arg(long, add = Ours, help_heading = Heading::Scoring)]
     rerank: bool,
 }
 

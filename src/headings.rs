@@ -1,8 +1,10 @@
-//! The groups that the help shows flags in. Some decide: which flags name the data, which make the network, and which verbs
-//! look at a flag of scoring.
+//! The groups that the help shows flags in, and where a flag stands in the paper. Some groups decide: which flags name the data,
+//! which make the network, and which verbs look at a flag of scoring.
+
+use std::fmt;
 
 use clap::Arg;
-use clap::builder::Str;
+use clap::builder::{ArgExt, Str};
 
 /// A group of the help, for `help_heading`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,42 @@ impl Heading {
             Heading::Embedding => &["evaluate", "embed"],
             Heading::Export => &["evaluate", "embed", "export"],
             _ => &[],
+        }
+    }
+}
+
+/// Where a flag stands in the paper: `add = At("Section 3.1")`, which its help ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// There.
+    At(&'static str),
+    /// There, and what it says there.
+    Says(&'static str, &'static str),
+    /// Nowhere: it is ours.
+    Ours,
+    /// The same, and why.
+    OursAs(&'static str),
+}
+
+impl ArgExt for Place {}
+
+impl Place {
+    /// Where, in the paper; None of what is ours.
+    pub fn at(self) -> Option<&'static str> {
+        match self {
+            Place::At(at) | Place::Says(at, _) => Some(at),
+            Place::Ours | Place::OursAs(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::At(at) => f.write_str(at),
+            Place::Says(at, what) => write!(f, "{at}: {what}"),
+            Place::Ours => f.write_str("ours"),
+            Place::OursAs(why) => write!(f, "ours: {why}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use rankle::catalog;
 use rankle::claims::{Claims, Theirs, beside, of_weights};
 use rankle::datasets::{Card, Look};
-use rankle::hyper::{self, Hyper, as_usual};
+use rankle::hyper::{self, Hyper, Place::Ours, as_usual};
 use rankle::metrics::Score;
 use rankle::run::photos::Reads;
 use rankle::tasks::Data;
@@ -47,8 +47,8 @@ fn weights_stand_beside_their_makers_number_by_their_own_name_set_and_way() {
 
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
-    /// Another run (ours)
-    #[arg(long)]
+    /// Another run
+    #[arg(long, add = Ours)]
     start: Option<PathBuf>,
 }
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rankle::hyper::{
-    All, Follow, Heading, Hyper, Idle, Size, Typed, check_bounds, data_name, departures, flags, folder, from_flags,
-    needed, refuse_idle, resolve, shown, sound, two, varied, when, with,
+    All, Follow, Heading, Hyper, Idle,
+    Place::{At, Ours, Says},
+    Size, Typed, check_bounds, data_name, departures, flags, folder, from_flags, needed, refuse_idle, resolve, shown,
+    sound, two, varied, when, with,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -21,26 +23,26 @@ enum Net {
 
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Small {
-    /// What is trained on (Section 1)
-    #[arg(long, default_value = "all", help_heading = Heading::Data)]
+    /// What is trained on
+    #[arg(long, default_value = "all", add = At("Section 1"), help_heading = Heading::Data)]
     data: String,
-    /// The network (Section 2)
-    #[arg(long, value_enum, default_value_t = Net::Large, help_heading = Heading::Network)]
+    /// The network
+    #[arg(long, value_enum, default_value_t = Net::Large, add = At("Section 2"), help_heading = Heading::Network)]
     net: Net,
-    /// Its width (Section 2)
-    #[arg(long, default_value_t = 100, value_parser = rankle::hyper::within(1..=1000_i64))]
+    /// Its width
+    #[arg(long, default_value_t = 100, value_parser = rankle::hyper::within(1..=1000_i64), add = At("Section 2"))]
     width: i64,
-    /// Dropout, of the large one (Section 2: before the last layer)
-    #[arg(long, default_value_t = 0.5)]
+    /// Dropout, of the large one
+    #[arg(long, default_value_t = 0.5, add = Says("Section 2", "before the last layer"))]
     dropout: f64,
-    /// Rate (Section 3)
-    #[arg(long, default_value_t = 0.1, help_heading = Heading::Optimisation)]
+    /// Rate
+    #[arg(long, default_value_t = 0.1, add = At("Section 3"), help_heading = Heading::Optimisation)]
     lr: f64,
-    /// Rate of the second stage (ours)
-    #[arg(long, default_value_t = 0.01)]
+    /// Rate of the second stage
+    #[arg(long, default_value_t = 0.01, add = Ours)]
     lr2: f64,
-    /// Steps (Section 3)
-    #[arg(long, default_value_t = 500)]
+    /// Steps
+    #[arg(long, default_value_t = 500, add = At("Section 3"))]
     steps: u64,
 }
 
@@ -162,8 +164,8 @@ struct NoFlags {}
 
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Misnamed {
-    /// Another run (ours)
-    #[arg(long, help_heading = Heading::Data)]
+    /// Another run
+    #[arg(long, add = Ours, help_heading = Heading::Data)]
     start: Option<PathBuf>,
 }
 

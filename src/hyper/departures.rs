@@ -20,7 +20,7 @@ fn same(ours: &Value, theirs: &Value) -> bool {
 /// What of `ours` is not the recipe of `theirs`: flags that have a place in the paper and are looked at, with both values.
 fn differences<A: Args>(ours: &FlagValues, theirs: &FlagValues, passed: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut list = Vec::new();
-    for (flag, place) in places::<A>() {
+    for (flag, place, at) in places::<A>() {
         let (Some(own), Some(paper)) = (ours.get(&flag), theirs.get(&flag)) else { continue };
         if passed(&flag) || same(own, paper) {
             continue;
@@ -29,7 +29,7 @@ fn differences<A: Args>(ours: &FlagValues, theirs: &FlagValues, passed: &dyn Fn(
             Value::Bool(true) => format!("--{flag} ({place})"),
             Value::Bool(false) => format!("no --{flag} ({place})"),
             own if paper.is_null() => format!("--{flag} {} ({place})", text(own)),
-            own => format!("--{flag} {} ({}: {})", text(own), place.split(':').next().unwrap_or(&place), text(paper)),
+            own => format!("--{flag} {} ({at}: {})", text(own), text(paper)),
         });
     }
     list

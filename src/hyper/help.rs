@@ -2,31 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use clap::builder::Resettable;
+use clap::builder::{ArgExt, Resettable};
 use clap::{Arg, Args, Command};
 use serde_json::Value;
 
 use super::flags::{FlagValues, args, flags, name};
 use super::resolve::resolve;
-use super::{Heading, Hyper};
+use super::{Heading, Hyper, Place};
 use crate::run::config::typed_as as text;
 
-/// A help text without the parenthesis that it ends with, and what stands in that: the place in the paper, or that it is ours.
-fn parted(help: &str) -> (&str, Option<&str>) {
-    let parts = help.trim_end().strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("));
-    parts.map_or((help, None), |(text, place)| (text, Some(place)))
-}
-
-/// The place in the paper that a help text ends with; None where it is ours.
-pub fn place(help: &str) -> Option<String> {
-    parted(help).1.filter(|place| !place.starts_with("ours")).map(String::from)
-}
-
-/// The flags of `A` that have a place in the paper.
-pub fn places<A: Args>() -> Vec<(String, String)> {
-    let of = |arg: &Arg| Some((name(arg), place(&arg.get_help()?.to_string())?));
+/// The flags of `A` that have a place in the paper, with that and how it is called before the paper's value.
+pub(super) fn places<A: Args>() -> Vec<(String, Place, &'static str)> {
+    let of = |arg: &Arg| arg.get::<Place>().and_then(|place| Some((name(arg), *place, place.at()?)));
     args::<A>().iter().filter_map(of).collect()
 }
+
+/// The defaults of a flag where others decide: the paper's own, and all by their choices.
+#[derive(Debug, Clone)]
+struct Defaults {
+    usual: Option<String>,
+    all: String,
+}
+
+impl ArgExt for Defaults {}
 
 /// The group of the help that each flag of `A` stands in: its `help_heading`, or that of the flag above it.
 pub(super) fn headings<A: Args>() -> BTreeMap<String, Option<Heading>> {
@@ -110,36 +108,38 @@ pub fn explained<H: Hyper>(command: Command, takes: impl Fn(&str) -> bool) -> Co
             return arg;
         }
         let said: Vec<String> = values.iter().map(|(value, when)| format!("{}: {value}", when.join(", "))).collect();
-        let help = arg.get_help().map(|help| format!("{help} [{}]", said.join("; ")));
-        arg.help(help.unwrap_or_default()).hide_default_value(true)
+        let usual = said.first().filter(|_| values[0].1.contains(&"default")).cloned();
+        arg.add(Defaults { usual, all: said.join("; ") }).hide_default_value(true)
     })
 }
 
-/// `command` with short texts beside its flags for `-h`; `--help` keeps them whole.
+/// `command` with the places and defaults of its flags behind their texts, whole for `--help` and short for `-h`.
 pub fn brief(command: Command) -> Command {
-    command.mut_args(|arg| match arg.get_help().map(ToString::to_string) {
-        Some(help) => arg.help(clause(&help)).long_help(help),
-        None => arg,
+    command.mut_args(|arg| {
+        let Some(text) = arg.get_help().map(ToString::to_string) else { return arg };
+        let (place, defaults) = (arg.get::<Place>().copied(), arg.get::<Defaults>().cloned());
+        // What is longer explains.
+        let short =
+            place.map(|place| place.at().map_or("ours".into(), |_| place.to_string())).filter(|it| it.len() <= 40);
+        let whole = behind(&text, place.map(|place| place.to_string()), defaults.as_ref().map(|of| &*of.all));
+        let short = behind(clause(&text), short, defaults.as_ref().and_then(|of| of.usual.as_deref()));
+        arg.long_help(whole).help(short)
     })
 }
 
-/// The first clause of a help text, its place in the paper and its default.
-fn clause(help: &str) -> String {
-    let (text, default) = match help.strip_suffix(']').and_then(|rest| rest.rsplit_once(" [")) {
-        Some((text, defaults)) => (text, defaults.split(';').next().filter(|usual| usual.starts_with("default"))),
-        None => (help, None),
-    };
-    let (text, place) = parted(text);
-    let place = place.map(|place| if place.starts_with("ours") { "ours" } else { place });
-    // What is longer explains.
-    let place = place.filter(|place| place.len() <= 40);
+/// A help text with a place in the paper and defaults behind it.
+fn behind(text: &str, place: Option<String>, defaults: Option<&str>) -> String {
+    let place = place.map_or(String::new(), |place| format!(" ({place})"));
+    let defaults = defaults.map_or(String::new(), |all| format!(" [{all}]"));
+    format!("{text}{place}{defaults}")
+}
+
+/// The first clause of a help text.
+fn clause(text: &str) -> &str {
     let mut depth = 0;
     let ends = text.char_indices().find(|&(at, c)| {
         depth += i32::from(c == '(') - i32::from(c == ')');
         depth == 0 && [';', '.'].contains(&c) && text[at + 1..].starts_with(' ')
     });
-    let short = &text[..ends.map_or(text.len(), |(at, _)| at)];
-    let place = place.map_or(String::new(), |place| format!(" ({place})"));
-    let default = default.map_or(String::new(), |usual| format!(" [{usual}]"));
-    format!("{short}{place}{default}")
+    &text[..ends.map_or(text.len(), |(at, _)| at)]
 }

@@ -1,7 +1,7 @@
 //! Hyperparameters, each declared once: a field of a struct that derives clap's `Args` and serde.
 //!
-//! Its type parses and bounds it, its doc comment is the help, the parenthesis at the end of that help is its place in
-//! the paper (or begins with "ours"), its `default_value_t` is the paper's value. From this follow the help with every conditional default, `config.json`, the folder's name, the refusal of an
+//! Its type parses and bounds it, its doc comment is the help, `add` says its [`Place`] in the paper or that it is ours, its
+//! `default_value_t` is the paper's value. From this follow the help with every conditional default, `config.json`, the folder's name, the refusal of an
 //! idle or changed flag, and the sentence about a departure.
 //!
 //! What depends on other flags stands in rows of Rust: [`Hyper::PRESETS`], [`Hyper::FOLLOW`], [`Hyper::IDLE`]. The first flag of a group of the
@@ -29,14 +29,15 @@ pub(crate) use crate::run::config::{SPLIT, START, VALIDATION};
 use crate::weights::Published;
 
 pub use crate::bounds::{count, positive, within};
-pub use crate::headings::Heading;
+use crate::headings::Place::{Ours, Says};
+pub use crate::headings::{Heading, Place};
 pub use departures::{Sets, as_usual, departures, departures_of_scoring, off_recipe, paper, recipe};
 pub use flags::{FlagValues, blank, check_bounds, flags, from_flags, shown, typed, varied, with};
 pub(crate) use flags::{args, name};
 pub(crate) use folder::{begun, named};
 pub use folder::{data_name, folder};
 use help::headings;
-pub use help::{brief, explained, optional, place, places, some, under};
+pub use help::{brief, explained, optional, some, under};
 pub use resolve::{Typed, choices, is_idle, looked_at, needed, refuse_idle, resolve, resolved, resolved_with};
 pub use values::{Size, file, two, when};
 
@@ -103,14 +104,14 @@ impl Weights {
 /// Flags of every paper.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usual {
-    /// Everything random follows from this (ours)
-    #[arg(long, default_value_t = 1, help_heading = Heading::Optimisation)]
+    /// Everything random follows from this
+    #[arg(long, default_value_t = 1, add = Ours, help_heading = Heading::Optimisation)]
     pub seed: u64,
-    /// Compute the network in bfloat16; losses and mining stay in f32 (the paper: f32)
-    #[arg(long, help_heading = Heading::Machine)]
+    /// Compute the network in bfloat16; losses and mining stay in f32
+    #[arg(long, add = Says("the paper", "f32"), help_heading = Heading::Machine)]
     pub amp: bool,
-    /// Steps between two log lines (ours)
-    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = within(1..=1_000_000_000_u64), help_heading = Heading::Machine)]
+    /// Steps between two log lines
+    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = within(1..=1_000_000_000_u64), add = Ours, help_heading = Heading::Machine)]
     pub log_every: u64,
 }
 
@@ -186,7 +187,11 @@ pub fn sound<H: Hyper, S: Args>() -> Result<()> {
 pub fn placed<A: Args>() -> Result<()> {
     for arg in args::<A>() {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        ensure!(help.ends_with(')'), "--{} has no place in the paper and is not marked ours: {help}", name(&arg));
+        ensure!(
+            arg.get::<Place>().is_some(),
+            "--{} has no place in the paper and is not marked ours: {help}",
+            name(&arg)
+        );
         ensure!(!help.contains('`'), "--{}: backticks in {help}", name(&arg));
     }
     Ok(())

@@ -52,7 +52,9 @@ pub mod prelude {
     pub use crate::deploy::About;
     pub use crate::distance::Metric;
     pub use crate::hyper::{
-        self, Follow, Heading, Hyper, Idle, Size, Weights, as_usual, count, positive, shown, when, within,
+        self, Follow, Heading, Hyper, Idle,
+        Place::{At, Ours, OursAs, Says},
+        Size, Weights, as_usual, count, positive, shown, when, within,
     };
     pub use crate::losses::Tally;
     pub use crate::models::{Network, channels_last, layers::Scope};

@@ -112,7 +112,7 @@ fn ended(work: impl FnOnce() -> Result<()>) -> ExitCode {
 
 /// The verb `sound`, which only tests know. Checks the rows of a paper's tables: every flag that they name exists and has a
 /// place, every recipe is one of its flags'. Prints what a test needs: the names of the scores that claims and tables are of,
-/// what the names of those that count begin with, and the flags that some paper must have, since all are asked for them.
+/// and the flags that some paper must have, since all are asked for them.
 fn sound<P: Paper>() -> Result<()> {
     hyper::sound::<P::Hyper, P::Scoring>()?;
     verbs::sound::<P::Scoring>()?;

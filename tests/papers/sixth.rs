@@ -12,17 +12,17 @@ const SIDE: u32 = 32;
 
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Flags {
-    /// The drawn faces (ours)
-    #[arg(long, value_name = "drawn", default_value = "drawn", value_parser = ["drawn"], help_heading = Heading::Data)]
+    /// The drawn faces
+    #[arg(long, value_name = "drawn", default_value = "drawn", value_parser = ["drawn"], add = Ours, help_heading = Heading::Data)]
     data: String,
-    /// Margin m (Eq. 4)
-    #[arg(long, default_value_t = 1., value_parser = positive, help_heading = Heading::Loss)]
+    /// Margin m
+    #[arg(long, default_value_t = 1., value_parser = positive, add = At("Eq. 4"), help_heading = Heading::Loss)]
     margin: f64,
-    /// People a batch, four faces each (ours)
-    #[arg(long, default_value_t = 12, value_parser = within(2..=1000_usize), help_heading = Heading::Batches)]
+    /// People a batch, four faces each
+    #[arg(long, default_value_t = 12, value_parser = within(2..=1000_usize), add = Ours, help_heading = Heading::Batches)]
     people: usize,
-    /// Steps (ours)
-    #[arg(long, default_value_t = 120, value_parser = count, help_heading = Heading::Optimisation)]
+    /// Steps
+    #[arg(long, default_value_t = 120, value_parser = count, add = Ours, help_heading = Heading::Optimisation)]
     steps: u64,
 }
 

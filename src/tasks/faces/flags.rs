@@ -12,7 +12,7 @@ use crate::bounds::within;
 use crate::datasets::Photo;
 use crate::datasets::faces::{FaceLayout, FaceSet, folder_names, names};
 use crate::device::machine::Machine;
-use crate::headings::Heading;
+use crate::headings::{Heading, Place::*};
 use crate::say::{self, Bar, Within, count};
 use crate::source::{Source, View};
 use crate::tasks::{Data, apart, bare, share_files};
@@ -21,24 +21,24 @@ use crate::transform::TestViews;
 /// Which people are trained on and which are tested.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaceData {
-    /// Faces to train on: one folder a person, or train and test folders, or drawn for the built-in set (ours)
+    /// Faces to train on: one folder a person, or train and test folders, or drawn for the built-in set
     // The default is the paper's kind of set, which its presets fill in.
-    #[arg(long, value_name = "DIR|drawn", default_value = "", value_parser = bare, help_heading = Heading::Data)]
+    #[arg(long, value_name = "DIR|drawn", default_value = "", value_parser = bare, add = Ours, help_heading = Heading::Data)]
     pub data: String,
-    /// Faces to test on, e.g. data/lfw; people of that name leave the training; the test part of --data where it is not given (ours)
-    #[arg(long, value_name = "DIR", value_parser = bare, help_heading = Heading::Data)]
+    /// Faces to test on, e.g. data/lfw; people of that name leave the training; the test part of --data where it is not given
+    #[arg(long, value_name = "DIR", value_parser = bare, add = Ours, help_heading = Heading::Data)]
     pub test: Option<String>,
-    /// Names of training people to leave out, a line each, beside those of the test set (ours)
-    #[arg(long, value_name = "FILE", help_heading = Heading::Data)]
+    /// Names of training people to leave out, a line each, beside those of the test set
+    #[arg(long, value_name = "FILE", add = Ours, help_heading = Heading::Data)]
     pub exclude: Option<PathBuf>,
-    /// FOLDER,NAME lines where training folders are not named after people, as VGGFace2's identity_meta.csv (ours)
-    #[arg(long, value_name = "FILE", help_heading = Heading::Data)]
+    /// FOLDER,NAME lines where training folders are not named after people, as VGGFace2's identity_meta.csv
+    #[arg(long, value_name = "FILE", add = Ours, help_heading = Heading::Data)]
     pub names: Option<PathBuf>,
-    /// Leave out training people with fewer images; those with one image come as further negatives only (the paper has no such rule)
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = Heading::Data)]
+    /// Leave out training people with fewer images; those with one image come as further negatives only
+    #[arg(long, value_name = "N", default_value_t = 1, add = At("the paper has no such rule"), help_heading = Heading::Data)]
     pub min_images: usize,
-    /// Side of the centre square that is cut from the images of --test (of all, without --test), as a share of the shorter side, e.g. 0.55 of LFW's 250x250 thumbnails; evaluate cuts other --data, and embed its --images, as the run's where it is not given (Section 5.6)
-    #[arg(long, value_name = "SHARE", value_parser = within(0.1..=1.), help_heading = Heading::Data)]
+    /// Side of the centre square that is cut from the images of --test (of all, without --test), as a share of the shorter side, e.g. 0.55 of LFW's 250x250 thumbnails; evaluate cuts other --data, and embed its --images, as the run's where it is not given
+    #[arg(long, value_name = "SHARE", value_parser = within(0.1..=1.), add = At("Section 5.6"), help_heading = Heading::Data)]
     pub crop: Option<f64>,
 }
 
@@ -122,38 +122,38 @@ impl Variant {
 /// How test faces are seen and scored.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scoring {
-    /// How embeddings are compared; the variants are those of open implementations (Section 4)
-    #[arg(long, value_enum, default_value_t = Variant::Plain, help_heading = Heading::Export)]
+    /// How embeddings are compared; the variants are those of open implementations
+    #[arg(long, value_enum, default_value_t = Variant::Plain, add = At("Section 4"), help_heading = Heading::Export)]
     pub variant: Variant,
-    /// Average with the mirror image's embedding, as --variant flip-averaged (the paper has no mirror images)
-    #[arg(long, conflicts_with = "variant", help_heading = Heading::Export)]
+    /// Average with the mirror image's embedding, as --variant flip-averaged
+    #[arg(long, conflicts_with = "variant", add = At("the paper has no mirror images"), help_heading = Heading::Export)]
     pub flip: bool,
-    /// False accept rate at which VAL is taken (Section 5.1)
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = within(1e-9..=0.999), help_heading = Heading::Scoring)]
+    /// False accept rate at which VAL is taken
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = within(1e-9..=0.999), add = At("Section 5.1"), help_heading = Heading::Scoring)]
     pub far: f64,
-    /// Images enrolled a person for recognition (ours)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), help_heading = Heading::Scoring)]
+    /// Images enrolled a person for recognition
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
     pub enrolled: Vec<usize>,
-    /// Neighbours that vote for recognition (ours)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), help_heading = Heading::Scoring)]
+    /// Neighbours that vote for recognition
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
     pub neighbours: Vec<usize>,
-    /// Squared distance up to which clusters are joined, and below which find takes a photo for the person; the folds' mean threshold where it is not given, and 1.1 without pairs (ours: Figure 1 has 1.1)
-    #[arg(long, value_name = "D", value_parser = within(1e-6..=4.), help_heading = Heading::Scoring)]
+    /// Squared distance up to which clusters are joined, and below which find takes a photo for the person; the folds' mean threshold where it is not given, and 1.1 without pairs
+    #[arg(long, value_name = "D", value_parser = within(1e-6..=4.), add = OursAs("Figure 1 has 1.1"), help_heading = Heading::Scoring)]
     pub cluster_cut: Option<f64>,
-    /// Most images that are clustered; time grows with their square (ours)
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), help_heading = Heading::Scoring)]
+    /// Most images that are clustered; time grows with their square
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = within(2..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
     pub cluster_images: usize,
-    /// Find the faces of test photos first, each cut out as crop --form does it; --crop then is for photos without one (Section 5.6: by the authors' own detector)
-    #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", help_heading = Heading::Embedding)]
+    /// Find the faces of test photos first, each cut out as crop --form does it; --crop then is for photos without one
+    #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "160", add = Says("Section 5.6", "by the authors' own detector"), help_heading = Heading::Embedding)]
     pub detect: Option<CropForm>,
     /// MTCNN's weights; [`DETECTOR`] where it is not given.
-    #[arg(long, help = format!("MTCNN's weights [default: {DETECTOR}] (ours)"), value_name = "FILE", requires = "detect", help_heading = Heading::Embedding)]
+    #[arg(long, help = format!("MTCNN's weights [default: {DETECTOR}]"), add = Ours, value_name = "FILE", requires = "detect", help_heading = Heading::Embedding)]
     pub detector: Option<PathBuf>,
-    /// See test images through JPEG of this quality (Table 4)
-    #[arg(long, value_name = "QUALITY", value_parser = within(1..=100_u8), help_heading = Heading::Scoring)]
+    /// See test images through JPEG of this quality
+    #[arg(long, value_name = "QUALITY", value_parser = within(1..=100_u8), add = At("Table 4"), help_heading = Heading::Scoring)]
     pub jpeg: Option<u8>,
-    /// See test images at this many pixels a side (Table 4)
-    #[arg(long, value_name = "SIDE", value_parser = within(8..=1024_u32), help_heading = Heading::Scoring)]
+    /// See test images at this many pixels a side
+    #[arg(long, value_name = "SIDE", value_parser = within(8..=1024_u32), add = At("Table 4"), help_heading = Heading::Scoring)]
     pub pixels: Option<u32>,
 }
 

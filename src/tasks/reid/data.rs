@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::datasets::{self, Layout, Photo, ReidSet, Split};
-use crate::headings::Heading;
+use crate::headings::{Heading, Place::Ours};
 use crate::metrics::retrieval::Identity;
 use crate::say::{count, plural};
 use crate::tasks::{bare, kept::full, share_files};
@@ -18,18 +18,18 @@ use crate::{files, lists, seed};
 /// Which people are trained on and which are tested, as flags.
 #[derive(Args, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReidData {
-    /// Data set folder (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one folder an identity), or drawn for the built-in set (ours)
+    /// Data set folder (Market-1501, MARS, CUHK03, CUHK01, VIPeR, or one folder an identity), or drawn for the built-in set
     // The default is the paper's own set, which its presets fill in.
-    #[arg(long, value_name = "DIR|drawn", default_value = "", value_parser = bare, help_heading = Heading::Data)]
+    #[arg(long, value_name = "DIR|drawn", default_value = "", value_parser = bare, add = Ours, help_heading = Heading::Data)]
     pub data: String,
-    /// Split: a test set of CUHK03 (1 to 20), a drawn one of CUHK01 or VIPeR, or np for CUHK03's new protocol (ours)
-    #[arg(long, value_name = "N|np", default_value_t = Split::default(), help_heading = Heading::Data)]
+    /// Split: a test set of CUHK03 (1 to 20), a drawn one of CUHK01 or VIPeR, or np for CUHK03's new protocol
+    #[arg(long, value_name = "N|np", default_value_t = Split::default(), add = Ours, help_heading = Heading::Data)]
     pub split: Split,
-    /// People to test in CUHK01 (486 or 100) or VIPeR; 486 and 316 where it is not given (ours)
-    #[arg(long, value_name = "N", help_heading = Heading::Data)]
+    /// People to test in CUHK01 (486 or 100) or VIPeR; 486 and 316 where it is not given
+    #[arg(long, value_name = "N", add = Ours, help_heading = Heading::Data)]
     pub test_people: Option<usize>,
-    /// Hold this many training people out and score on them; 0 scores on the test set (ours)
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = Heading::Data)]
+    /// Hold this many training people out and score on them; 0 scores on the test set
+    #[arg(long, value_name = "N", default_value_t = 0, add = Ours, help_heading = Heading::Data)]
     pub validation: usize,
 }
 
