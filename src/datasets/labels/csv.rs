@@ -32,7 +32,8 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         })
     };
     let (images, labels, split) = (need("image")?, need("labels")?, column("split"));
-    let mut listed: Vec<(String, Vec<String>, Option<bool>)> = Vec::new();
+    // With whether it is tested.
+    let mut listed: Vec<(String, Vec<String>, bool)> = Vec::new();
     let (mut seen, mut spelt) = (BTreeSet::new(), BTreeMap::new());
     let (mut apart, mut joined) = (false, None);
     for Record { line, fields } in all {
@@ -61,9 +62,8 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
             );
         }
         let test = match split.map(field) {
-            None => None,
-            Some("train") => Some(false),
-            Some("test") => Some(true),
+            None | Some("train") => false,
+            Some("test") => true,
             Some(word) => bail!("{}:{line}: the split is {word:?}: say train or test", path.display()),
         };
         listed.push((name, words.into_iter().map(String::from).collect(), test));
@@ -73,10 +73,21 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         ensure!(apart, "{}:{line}: the class {word:?}: write ; between an image's labels", path.display());
         notes.push(format!("labels.csv:{line}: {word:?} is one class, since ; separates labels"));
     }
+    if split.is_none() {
+        let mut order: Vec<usize> = (0..listed.len()).collect();
+        order.shuffle(&mut seed::at(0, 0, 0));
+        order.truncate(listed.len() / 4);
+        notes.push(format!(
+            "{} of {} held out to test: labels.csv has no column split",
+            thousands(order.len()),
+            count(listed.len(), "image")
+        ));
+        order.into_iter().for_each(|row| listed[row].2 = true);
+    }
     let classes: Vec<String> =
         listed.iter().flat_map(|row| row.1.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |word: &String| classes.binary_search(word).map_or(0, |place| place as u32);
-    let items: Vec<(Item, Option<bool>)> = listed
+    let items: Vec<(Item, bool)> = listed
         .par_iter()
         .map(|(name, words, test)| (image(dir, name.clone(), unique(words.iter().map(place).collect())), *test))
         .collect();
@@ -85,23 +96,8 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         bail!("{}: {} stands twice, in other letters: leave one row of it", path.display(), twice.name);
     }
     drop(files);
-    let (test, train) = if split.is_some() {
-        items.into_iter().partition::<Vec<_>, _>(|(_, test)| *test == Some(true))
-    } else {
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.shuffle(&mut seed::at(0, 0, 0));
-        let held: BTreeSet<usize> = order.into_iter().take(items.len() / 4).collect();
-        notes.push(format!(
-            "{} of {} held out to test: labels.csv has no column split",
-            thousands(held.len()),
-            count(items.len(), "image")
-        ));
-        let (test, train): (Vec<_>, Vec<_>) = items.into_iter().enumerate().partition(|(i, _)| held.contains(i));
-        let plain =
-            |list: Vec<(usize, (Item, Option<bool>))>| list.into_iter().map(|(_, item)| item).collect::<Vec<_>>();
-        (plain(test), plain(train))
-    };
-    let items = |list: Vec<(Item, Option<bool>)>| list.into_iter().map(|(item, _)| item).collect();
+    let (test, train): (Vec<_>, Vec<_>) = items.into_iter().partition(|(_, test)| *test);
+    let items = |list: Vec<(Item, bool)>| list.into_iter().map(|(item, _)| item).collect();
     notes.push("a set of your own: there are no published counts to compare it with".to_string());
     Ok(LabelSet::new(LabelLayout::Csv, classes, (items(train), items(test)), notes, false))
 }
