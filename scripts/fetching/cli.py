@@ -107,7 +107,7 @@ def fetching(entries, options):
             what = str(error)
         except OSError as error:
             what = f"{reason(error)}; run the same command when that is mended"
-        say(what if what.startswith(f"{entry.name} ") else f"{entry.name}: {what}")
+        say(f"{entry.name}: {what}")
         failed = 1
     return failed
 

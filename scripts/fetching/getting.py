@@ -171,7 +171,7 @@ def by_hand(entry, missing):
     if not steps or "--from" not in steps[-1]:
         steps.append(f"scripts/fetch {entry.name} --from {' '.join(missing)}")
     numbered = "".join(f"\n  {i}. {step}" for i, step in enumerate(steps, 1))
-    return f"{entry.name} needs you for {', '.join(missing)}:{numbered}"
+    return f"needs you for {', '.join(missing)}:{numbered}"
 
 
 def build(entry, files, made):
@@ -204,19 +204,14 @@ def settle(entry, made, target):
 def room(work, entry, tree=None):
     """Ends before the disk is full rather than when it is."""
     if tree is not None:
-        wanted = weight(tree)
+        wanted = packages.weight(tree)
     else:
         # Archives of images hardly shrink: what they hold is about what they weigh.
-        wanted = sum((file.bytes or 0) * (2 if file.unpack else 1) for file in entry.files) - weight(work / "files")
+        wanted = sum((file.bytes or 0) * (2 if file.unpack else 1) for file in entry.files) - packages.weight(work / "files")
     free = shutil.disk_usage(work).free
     if wanted > free:
-        what = f"{entry.name} needs about {size(wanted)} under {work} and {size(free)} are free"
+        what = f"needs about {size(wanted)} under {work} and {size(free)} are free"
         raise Problem(f"{what}: make room, or name another disk with --data")
-
-
-def weight(folder):
-    """The bytes of all files below a folder."""
-    return sum((Path(here) / name).stat().st_size for here, _, files in os.walk(folder) for name in files)
 
 
 def copy(source, target):

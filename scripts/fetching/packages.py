@@ -85,7 +85,7 @@ def obey(words, folder, bar, stall):
 
 
 def weight(folder):
-    """The bytes of all files below a folder that others write in."""
+    """The bytes of all files below a folder, in which others may be writing."""
     total = 0
     for here, _, names in os.walk(folder):
         for name in names:

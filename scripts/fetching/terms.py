@@ -28,7 +28,7 @@ def agree(entry, work, accepted):
 
 def ask(entry):
     if not sys.stdin.isatty():
-        raise Problem(f"{entry.name} has terms (above): if you accept them, run the same command with --accept-terms")
+        raise Problem("it has terms (above): if you accept them, run the same command with --accept-terms")
     put("Do you accept these terms? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Problem(f"the terms of {entry.name} were not accepted: nothing was fetched")

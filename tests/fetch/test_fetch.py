@@ -219,7 +219,7 @@ class Fetch(Toy):
         )
         words = self.command("toy", "--accept-terms")[2:]
         run = self.run_words([sys.executable, "-c", script, ROOT / "scripts", *words], 1)
-        self.assertRegex(run.stderr, r"toy needs about .* and 0 bytes are free: make room, or name another disk with --data")
+        self.assertRegex(run.stderr, r"toy: needs about .* and 0 bytes are free: make room, or name another disk with --data")
         self.assertEqual(self.host.log, [])
 
     @unittest.skipIf(os.geteuid() == 0 and not shutil.which("setpriv"), "root may write anywhere")
