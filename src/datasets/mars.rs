@@ -2,6 +2,7 @@
 //! `info`, which come from the authors' evaluation code (github liangzheng06/MARS-evaluation), not with the images.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,14 +12,6 @@ use matfile::{MatFile, NumericData};
 use super::{Layout, Photo, ReidSet, Source, compare_listed, need_folder, persons, thousands, unlisted};
 use crate::lists::lines;
 use crate::{files, say};
-
-/// One row of a tracklet table: frames `start..=end`, counted from 1, of one person by one camera.
-struct Track {
-    start: usize,
-    end: usize,
-    person: i64,
-    camera: i64,
-}
 
 /// Whether it is this layout.
 pub(super) fn is_one(dir: &Path) -> bool {
@@ -93,7 +86,7 @@ fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<
     let (table_path, rows) = table(dir, tracks)?;
     let (root, mut all) = (Arc::new(dir.to_path_buf()), Vec::with_capacity(rows.len()));
     for (i, row) in rows.iter().enumerate() {
-        let track = track(row, frames.len()).ok_or_else(|| {
+        let (own, person, camera) = track(row, frames.len()).ok_or_else(|| {
             anyhow!(
                 "{table_path}: row {} is {row:?}, not [start, end, person, camera] within the {} names of {names}: \
                  take both from {FROM}",
@@ -101,38 +94,38 @@ fn split(dir: &Path, folder: &str, names: &str, tracks: &str) -> Result<Vec<Vec<
                 thousands(frames.len())
             )
         })?;
-        let mut photos = Vec::with_capacity(track.end + 1 - track.start);
-        for (_, frame) in &frames[track.start - 1..track.end] {
-            let person =
-                frame.get(..4).and_then(|person| if person == "00-1" { Some(-1) } else { person.parse().ok() });
-            if person != Some(track.person) || frame.contains(['/', '\\']) {
+        let mut photos = Vec::with_capacity(own.len());
+        for (_, frame) in &frames[own] {
+            let named = frame.get(..4).and_then(|person| if person == "00-1" { Some(-1) } else { person.parse().ok() });
+            if named != Some(person) || frame.contains(['/', '\\']) {
                 bail!(
-                    "{}: {frame} is not a frame of person {}, as row {} of {tracks} says: take both from {FROM}",
+                    "{}: {frame} is not a frame of person {person}, as row {} of {tracks} says: take both from {FROM}",
                     path.display(),
-                    track.person,
                     i + 1
                 );
             }
             let name: Arc<str> = format!("{folder}/{}/{frame}", &frame[..4]).into();
             let source = Source::File { root: root.clone(), name: name.clone() };
-            photos.push(Photo { source, name, person: track.person, camera: track.camera, tracklet: i as i64 + 1 });
+            photos.push(Photo { source, name, person, camera, tracklet: i as i64 + 1 });
         }
         all.push(photos);
     }
     Ok(all)
 }
 
-fn track(row: &[i64], frames: usize) -> Option<Track> {
+/// Which frames a row of a tracklet table names, of which person by which camera.
+fn track(row: &[i64], frames: usize) -> Option<(Range<usize>, i64, i64)> {
     let &[start, end, person, camera] = row else { return None };
     let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
     let sound = start >= 1 && start <= end && end <= frames && person >= -1 && camera >= 1;
-    sound.then_some(Track { start, end, person, camera })
+    sound.then(|| (start - 1..end, person, camera))
 }
 
 /// The rows of the one numeric matrix in a MATLAB 5 file, and the file's path for errors.
 fn table(dir: &Path, name: &str) -> Result<(String, Vec<Vec<i64>>)> {
     let path = dir.join("info").join(name);
-    let file = files::open(&path).map_err(|e| missing(&path, &e))?;
+    let file = files::open(&path)
+        .map_err(|error| anyhow!("cannot read {} ({error}): MARS needs it; take it from {FROM}", path.display()))?;
     let bad =
         || anyhow!("{}: not a MATLAB 5 file with one matrix of whole numbers: take it from {FROM}", path.display());
     // On damaged sizes the parser's own arithmetic may panic; the user gets the same line.
@@ -147,10 +140,6 @@ fn table(dir: &Path, name: &str) -> Result<(String, Vec<Vec<i64>>)> {
     // MATLAB stores columns one after another.
     let rows = (0..height).map(|y| (0..width).map(|x| values[x * height + y]).collect());
     Ok((path.display().to_string(), rows.collect()))
-}
-
-fn missing(path: &Path, error: &std::io::Error) -> anyhow::Error {
-    anyhow!("cannot read {} ({error}): MARS needs it; take it from {FROM}", path.display())
 }
 
 /// The matrix's numbers where all are whole.
