@@ -11,6 +11,7 @@ use crate::metrics::mean;
 use crate::metrics::verification::{self, RocPoint};
 use crate::report::{Frame, GalleryRow, Report, Series, Table, Tile};
 use crate::say::count;
+use crate::tasks::brought;
 
 /// Wrong pairs of each kind that are shown.
 const PAIRS: usize = 12;
@@ -90,7 +91,7 @@ fn curves(report: &mut Report, judged: &JudgedPairs, far: f64) {
 fn tile(set: &FaceSet, photo: &Photo, right: bool) -> Result<Tile> {
     let caption = set.people.get(photo.person as usize - 1).cloned().unwrap_or_default();
     let frame = if right { Frame::Right } else { Frame::Wrong };
-    Ok(Tile { image: photo.source.image()?.as_ref().clone(), caption, frame })
+    brought::tile(photo, caption, frame)
 }
 
 /// The pairs that were judged wrong, the worst first.

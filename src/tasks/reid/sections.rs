@@ -9,8 +9,9 @@ use crate::datasets::ReidSet;
 use crate::distance::Metric;
 use crate::metrics::retrieval::{self, Hit, Identity, QueryGallery, Retrieval};
 use crate::real::numbers;
-use crate::report::{Frame, GalleryRow, Report, Series, Tile};
+use crate::report::{Frame, GalleryRow, Report, Series};
 use crate::seed;
+use crate::tasks::brought::tile;
 
 /// CMC, distance histograms and a gallery of queries with their first ten answers.
 pub(super) fn retrieval_sections(
@@ -97,16 +98,11 @@ pub(super) fn sections(report: &mut Report, shown: Shown<'_>, scored: &Retrieval
     let mut gallery = Vec::new();
     for (i, answers) in answered(q.len()).into_iter().zip(answers) {
         let who = q[i];
-        let query = &set.query[query_photo[i]];
-        let mut tiles =
-            vec![Tile { image: query.source.image()?.as_ref().clone(), caption: "query".into(), frame: Frame::None }];
+        let mut tiles = vec![tile(&set.query[query_photo[i]], "query".into(), Frame::None)?];
         for (rank, answer) in answers.into_iter().enumerate() {
-            let photo = &set.gallery[gallery_photo[answer.index]];
-            tiles.push(Tile {
-                image: photo.source.image()?.as_ref().clone(),
-                caption: format!("{} · {:.2}", rank + 1, answer.distance),
-                frame: if answer.correct { Frame::Right } else { Frame::Wrong },
-            });
+            let caption = format!("{} · {:.2}", rank + 1, answer.distance);
+            let frame = if answer.correct { Frame::Right } else { Frame::Wrong };
+            tiles.push(tile(&set.gallery[gallery_photo[answer.index]], caption, frame)?);
         }
         gallery.push(GalleryRow { title: format!("person {} in camera {}", who.person, who.camera), tiles });
     }
