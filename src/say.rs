@@ -234,17 +234,17 @@ pub fn raw(text: &str) -> Result<()> {
 #[error("cannot write to standard output")]
 pub(crate) struct Unprinted;
 
-/// What came of writing to standard output, whose reader may have seen enough.
+/// What came of writing to standard output, whose reader may have seen enough: what is still to be written to files is.
 fn heard(written: std::io::Result<()>) -> Result<()> {
     match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other.context(Unprinted),
     }
 }
 
 /// One line on standard output where people read it, whatever names and paths are in it; these stay whole, since a user takes
-/// them along. A reader that has seen enough (a closed pipe, as of `| head`) ends the program quietly; any other failure is an
-/// error. Of several processes at one run only process 0 prints.
+/// them along. Where a reader has seen enough (a closed pipe, as of `| head`), work goes on; any other failure is an error. Of
+/// several processes at one run only process 0 prints.
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
     print_lines(line(&text.to_string()))
 }

@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 use rand::Rng;
 
 use super::DRAWN;
-use crate::common::{Place, Program, has, made};
+use crate::common::{Ended, Place, Program, has, made};
 
 /// Photos of `people` people, `shots` each, in a plain tree: a colour a person, noise a photo.
 fn tree(at: &Path, people: u64, shots: u64) {
@@ -289,6 +289,12 @@ fn search_finds_the_nearest_and_keeps_what_it_saw() {
     // What it was trained on are no photos, and people of such.
     tree(&place.path("own"), 4, 3);
     has(&place.ends("evaluate @run --data @own --views original").err, DRAWN);
+    // Where nobody reads what is printed, files are written all the same.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let unread = "search @run --query @query --gallery @gallery --out @unread";
+    Ended::of(place.command(unread).stdout(writer)).well();
+    assert!(place.path("unread/answers.json").exists() && place.path("unread/report.html").exists());
     // A folder is embedded once, whatever verb asks.
     place.good("embed @run --images @gallery --out @rows.npz --kept @out/kept");
     assert!(!place.path("rows.npz.kept").exists());
