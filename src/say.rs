@@ -291,6 +291,11 @@ pub fn moment(seconds: f64) -> String {
 
 /// An error and its causes on one line, without libtorch's C++ frames, and without a cause that the one above it has quoted.
 pub fn one_line(error: &anyhow::Error) -> String {
+    // What could not be opened may be whole, whatever those above advise.
+    let mut codes = error.chain().filter_map(|cause| cause.downcast_ref::<Error>()?.raw_os_error());
+    if codes.any(|code| [libc::EMFILE, libc::ENFILE].contains(&code)) {
+        return "too many files are open at once: raise the limit (ulimit -n) and start the same command again".into();
+    }
     // A name in our own text may hold line breaks.
     let one = |text: String| if text.contains(FRAMES) { first_line(&text).to_string() } else { text };
     let mut texts: Vec<String> = error.chain().map(|cause| one(cause.to_string())).collect();

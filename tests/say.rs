@@ -34,6 +34,9 @@ fn foreign_text_is_spelled_out_and_cut() {
         text.starts_with("out of memory: ") && !text.contains('\n') && text.contains("4611686018427387904"),
         "{text}"
     );
+    // Of a limit of the system's nothing is said that is the file's.
+    let limit = anyhow::Error::from(std::io::Error::from_raw_os_error(libc::EMFILE)).context("no run at x: train one");
+    assert!(one_line(&limit).contains("(ulimit -n)") && !one_line(&limit).contains("train"));
     assert_eq!(caught(|| -> i32 { panic!("why") }), Err("why".to_string()));
 }
 
