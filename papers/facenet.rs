@@ -78,7 +78,7 @@ struct Flags {
     #[arg(long, value_enum, default_value_t = Nearest, add = At("Section 3.2, Eq. 4"), help_heading = Heading::Loss)]
     mining: NegativeRule,
     /// Margin alpha in squared distance, 0 to 4 between unit rows
-    #[arg(long, value_name = "ALPHA", default_value_t = 0.2, allow_negative_numbers = true, value_parser = within(1e-6..=4.), add = At("Section 3.1"))]
+    #[arg(long, value_name = "ALPHA", default_value_t = 0.2, value_parser = within(1e-6..=4.), add = At("Section 3.1"))]
     margin: f64,
     /// People a batch
     #[arg(long, add = Says("Section 3.2", "about 1800 faces"), help_heading = Heading::Batches, value_name = "P", default_value_t = 45, value_parser = within(1..=100_000_usize))]

@@ -75,7 +75,7 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = within(1..=65_536_i64), add = Ours)]
     hidden: i64,
     /// Dropout on the feature in the first stage
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, allow_negative_numbers = true, value_parser = within(0. ..=0.99), add = Says("authors' program", "0.5 on fc7"))]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.99), add = Says("authors' program", "0.5 on fc7"))]
     dropout: f64,
     /// Input pixels a side
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = within(16..=1024_u32), add = Ours)]
@@ -93,7 +93,7 @@ struct Flags {
     #[arg(long, value_name = "T", default_value_t = 1000, value_parser = within(1..=1_000_000_i64), add = Says("authors' program", "1000"))]
     pairs: i64,
     /// Margin of hinge and warp
-    #[arg(long, value_name = "ALPHA", default_value_t = 1., allow_negative_numbers = true, value_parser = within(0. ..=1e6), add = Says("authors' program", "1"))]
+    #[arg(long, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), add = Says("authors' program", "1"))]
     margin: f64,
     /// Images a batch at most; 2 may be 3 once a pass, so that none is alone
     #[arg(long, default_value_t = 32, value_parser = within(2..=65_536_usize), add = Ours, help_heading = Heading::Batches)]
@@ -103,7 +103,7 @@ struct Flags {
     augment: Augment,
     /// Share of the training items that is set aside to choose k and the threshold of the rivals; with 0 they are
     /// chosen on the training items themselves; the authors' program has such a part, of unknown size
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true, value_parser = within(0. ..=0.5), add = Ours)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = within(0. ..=0.5), add = Ours)]
     dev: f64,
     /// Passes over the training data of the first stage; readers' notes have 10 and 50 and disagree on which is which
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = within(1..=1_000_000_u64), add = Ours, help_heading = Heading::Optimisation)]
@@ -122,7 +122,7 @@ struct Flags {
     weight_decay: f64,
     /// Largest norm of the first stage's gradient, larger ones are scaled down; 0 is none; BP-MLL's sums of
     /// exponentials want it
-    #[arg(long, value_name = "NORM", default_value_t = 0., allow_negative_numbers = true, value_parser = within(0. ..=1e6), add = Ours)]
+    #[arg(long, value_name = "NORM", default_value_t = 0., value_parser = within(0. ..=1e6), add = Ours)]
     clip: f64,
 }
 

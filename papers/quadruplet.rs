@@ -108,22 +108,22 @@ struct Flags {
     #[arg(long, value_name = "HxW", default_value_t = Size(227, 227), add = At("Section 5.1"))]
     size: Size,
     /// Dropout of what enters fc6 and fc7, as torchvision's AlexNet; with --net caffe and caffe-alexnet of what leaves them, as the authors' sibling code
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), allow_negative_numbers = true, add = At("not in the paper; taken for it"))]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), add = At("not in the paper; taken for it"))]
     dropout: f64,
     /// Margin of the triplet models and of the contrastive loss
     #[arg(long, add = At("not in the paper; taken for it"), help_heading = Heading::Loss, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
     margin: f64,
     /// Fixed margins alpha1,alpha2 of the quadruplet models
-    #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true, add = At("Eq. 3, Section 5.1"))]
+    #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, add = At("Eq. 3, Section 5.1"))]
     margins: [f64; 2],
     /// Adaptive margins are these times the difference of the means
-    #[arg(long, value_name = "W1,W2", default_value = "1,0.5", value_parser = hyper::two, allow_negative_numbers = true, add = At("Eq. 4, Section 3.3"))]
+    #[arg(long, value_name = "W1,W2", default_value = "1,0.5", value_parser = hyper::two, add = At("Eq. 4, Section 3.3"))]
     adaptive: [f64; 2],
     /// What the adaptive margins do to the gradient
     #[arg(long, value_enum, default_value_t = MarginGradient::Detach, add = At("Eq. 5"))]
     margin_gradient: MarginGradient,
     /// Weight of the softmax loss, the cross-entropy of a pair's two units
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true, add = At("Section 3.2; its weight is ours"))]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1., value_parser = within(0. ..=1e6), add = At("Section 3.2; its weight is ours"))]
     softmax_loss: f64,
     /// Loss of --model classification
     #[arg(long, value_enum, default_value_t = Contrastive, add = At("Eq. 7"))]
@@ -144,7 +144,7 @@ struct Flags {
     #[arg(long, default_value_t = 1e-4, value_parser = positive, add = At("not in the paper; taken for it"))]
     lr2: f64,
     /// Share of a stage after which its rate is a tenth; 1 keeps it
-    #[arg(long, value_name = "SHARE", default_value_t = 1., value_parser = within(0. ..=1.), allow_negative_numbers = true, add = At("not in the paper; taken for it"))]
+    #[arg(long, value_name = "SHARE", default_value_t = 1., value_parser = within(0. ..=1.), add = At("not in the paper; taken for it"))]
     tenth_after: f64,
     /// Steps with fixed margins; the authors' sibling code takes 200,000 on CUHK03 and 20,000 more on a small set
     #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = count, add = At("not in the paper; taken for it"))]

@@ -174,6 +174,10 @@ pub fn misused(error: &clap::Error) -> ! {
     if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.contains(';')) {
         text += " (lists have commas between their values)";
     }
+    let hyphened = |word: &str| word.starts_with('-') && !word.starts_with("--");
+    if matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(word)) if hyphened(word)) {
+        text += " (a file whose name begins with a hyphen is typed ./-NAME, another such value --flag=-VALUE)";
+    }
     let _ = writeln!(std::io::stderr(), "{} (--help says more)", cut(&line(&text), MESSAGE));
     std::process::exit(error.exit_code())
 }
