@@ -157,7 +157,13 @@ pub fn cannot(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
     if error.is::<Unprinted>() {
         return error;
     }
-    let advice = match error.root_cause().downcast_ref().map(io::Error::kind) {
+    let cause = error.root_cause();
+    // Inside a list's error, where no chain leads.
+    let kind = match cause.downcast_ref().map(csv::Error::kind) {
+        Some(csv::ErrorKind::Io(inside)) => Some(inside.kind()),
+        _ => cause.downcast_ref().map(io::Error::kind),
+    };
+    let advice = match kind {
         Some(StorageFull | QuotaExceeded) => ": free space and start the same command again",
         Some(FileTooLarge) => ": raise the limit on a file's size (ulimit -f) and start the same command again",
         Some(NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem) => {

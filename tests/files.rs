@@ -95,10 +95,12 @@ fn outputs_replace_files_alone() {
         (libc::ENOTDIR, "choose a folder"),
         (libc::EIO, "file: Input/output error"),
     ] {
-        let error = std::io::Error::from_raw_os_error(cause);
-        let text =
-            format!("{:#}", atomically(&at("file"), |_| -> anyhow::Result<()> { Err(error)? }).expect_err("cause"));
-        assert!(text.contains(words) && (cause == libc::ENOSPC || !text.contains("free space")), "{text}");
+        let system = || std::io::Error::from_raw_os_error(cause);
+        for error in [anyhow::Error::from(system()), csv::Error::from(system()).into()] {
+            let refused = atomically(&at("file"), |_| -> anyhow::Result<()> { Err(error) });
+            let text = format!("{:#}", refused.expect_err("cause"));
+            assert!(text.contains(words) && (cause == libc::ENOSPC || !text.contains("free space")), "{text}");
+        }
     }
     let refused = atomically(&at("file"), |_| -> anyhow::Result<()> { anyhow::bail!("why") });
     assert!(format!("{:#}", refused.expect_err("refused")).ends_with("file: why"));
