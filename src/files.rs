@@ -386,9 +386,18 @@ fn folder(of: &Path) -> &Path {
     of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Why there is no temporary file or folder, and what to do.
+pub(crate) fn no_temporary(error: io::Error) -> anyhow::Error {
+    let folder = std::env::temp_dir();
+    anyhow!(
+        "nothing can be made in {}, for temporary files ({error}): set TMPDIR to a folder that is there and can be written",
+        folder.display()
+    )
+}
+
 /// Writes what `write` makes into what is there.
 fn into<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let draft = tempfile::NamedTempFile::new()?;
+    let draft = tempfile::NamedTempFile::new().map_err(no_temporary)?;
     let value = write(draft.path())?;
     let mut way = OpenOptions::new();
     way.append(true);

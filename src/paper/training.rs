@@ -50,7 +50,7 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
 
 /// Some steps of a training, of which nothing is kept: what a step takes, and the steps that there are to do.
 pub(crate) fn tried<P: Paper>(h: &All<P::Hyper>, data: &P::Data, run: &Run) -> Result<Tried> {
-    let folder = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
+    let folder = tempfile::tempdir().map_err(crate::files::no_temporary)?;
     match train_in::<P>(h, data, &folder.path().join("trial"), run, true) {
         Ok(()) => Err(anyhow!("a trial that did not end")),
         Err(error) => error.downcast::<Tried>(),

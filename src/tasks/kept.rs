@@ -252,7 +252,7 @@ impl Brought {
         batch: usize,
         work: &dyn Fn(Vec<Photo>, &mut Bar) -> Result<Rows>,
     ) -> Result<Rows> {
-        let temporary = tempfile::tempdir().context("no temporary folder: set TMPDIR")?;
+        let temporary = tempfile::tempdir().map_err(files::no_temporary)?;
         let at = &self.kept.as_ref().map_or(temporary.path().into(), Kept::at);
         files::check(&at.join("x.safetensors")).context("--kept")?;
         let stamps: Vec<String> = self.photos.par_iter().map(stamp).collect();

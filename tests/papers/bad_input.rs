@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::papers;
-use crate::common::{Place, has};
+use crate::common::{Ended, Place, has};
 
 /// Bad input is one line that says what to type, and leaves no run folder.
 #[test]
@@ -89,6 +89,15 @@ fn bad_input_is_one_line() {
         );
         place.bad(&[(1, "evaluate @run", "train it again")]);
     }
+}
+
+/// Beside what is to be written there may be something else that cannot be.
+#[test]
+fn a_folder_for_temporary_files_that_is_not_there_is_said() {
+    let place = super::paper("sixth").place();
+    let ended = Ended::of(place.command("data --data drawn --out /dev/stdout").env("TMPDIR", place.path("none")));
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    has(&ended.err, "error: cannot write /dev/stdout: nothing can be made in |/none, for|set TMPDIR");
 }
 
 /// In a folder without data.
