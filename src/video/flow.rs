@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::snippet::Stream;
-use super::{Clip, FLOW_BOUND, Flow, SIZE, VideoFiles, grey, quantised, tvl1};
-use crate::say::{Bar, count, say};
+use super::{Clip, FLOW_BOUND, Flow, Frames, SIZE, VideoFiles, grey, quantised, tvl1};
+use crate::say::{Bar, count, plural, say};
 use crate::{files, folders};
 
 /// Frames in memory at a time.
@@ -26,11 +26,20 @@ const METHOD: &str = "TV-L1 (Zach, Pock, Bischof 2007), rankle's own";
 /// Returns how many it were.
 ///
 /// # Errors
-/// One line: a video that cannot be read or has one frame alone, a folder that cannot be written, or that holds what we did
-/// not write.
+/// One line: a video that cannot be read or, before any work, that has one frame alone; a folder that cannot be written, or
+/// that holds what we did not write.
 pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
     let all = clips.len();
     clips.retain(|clip| clip.check_flow().is_err());
+    let alone: Vec<&str> = clips.iter().filter(|clip| frames(clip) < 2).map(|clip| &*clip.name).collect();
+    ensure!(
+        alone.is_empty(),
+        "{} of {}: {} one frame, and flow leads from one to the next: take {} away, or do without flow (--streams spatial)",
+        alone.join(", "),
+        dir.display(),
+        plural(alone.len(), "it has", "each has"),
+        plural(alone.len(), "it", "them")
+    );
     clips.iter().try_for_each(|clip| check_ours(&dir.join("flow").join(&clip.name)))?;
     say(format!("{} of {} with flow already", all - clips.len(), count(all, "video")));
     let mut bar = Bar::new("flow", clips.len() as u64, 0);
@@ -46,6 +55,15 @@ pub fn compute(dir: &Path, mut clips: Vec<Clip>) -> Result<usize> {
         bar.line(&format!("{}: {}", clip.name, folder.display()));
     }
     Ok(clips.len())
+}
+
+/// Frames of a video, those outside the part that counts too.
+fn frames(clip: &Clip) -> usize {
+    match &clip.source {
+        Frames::Files(files) => files.len(),
+        Frames::Film(film) => film.frames(),
+        Frames::Drawn(film) => film.frames(),
+    }
 }
 
 /// What we wrote down of the fields in `folder`; None where we did not make them.
@@ -147,7 +165,6 @@ fn fields(clip: &Clip, draft: &Path) -> Result<()> {
         if block.len() > BLOCK { flush(&mut block) } else { Ok(()) }
     })?;
     flush(&mut block)?;
-    ensure!(count > 0, "{} has only one frame: no flow", clip.name);
     let constants = format!("{:?}", tvl1::Constants::default());
     let size = [SIZE.0, SIZE.1];
     let named = json!({

@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 use rankle::video::tvl1::{Constants, Plane, flow};
 use rankle::video::{Cache, FLOW_BOUND, clips, grey, quantised};
 
-use crate::common::{line, made};
+use crate::common::{has, line, made};
 
 /// Waves of several lengths, moved by (dx, dy).
 fn waves(dx: f32, dy: f32) -> Plane {
@@ -76,6 +76,16 @@ fn flow_is_computed_once_and_stored_as_bytes() {
         assert_eq!(std::fs::read_to_string(dir.path().join(name)).expect("there"), "mine");
         ["mine.npy", ".mine"].iter().for_each(|own| drop(std::fs::remove_file(dir.path().join("flow/A").join(own))));
     }
+}
+
+/// Before that of the others is computed.
+#[test]
+fn one_frame_alone_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    [("A", 2), ("B", 1), ("C", 1)].iter().for_each(|(name, frames)| video(&dir.path().join(name), 0, *frames));
+    let text = line(rankle::video::flow::compute(dir.path(), clips(dir.path(), &Cache::new(0)).expect("videos")));
+    has(&text, "B, C of |each has one frame|take them away|--streams spatial");
+    assert!(!dir.path().join("flow").exists());
 }
 
 #[test]
