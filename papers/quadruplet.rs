@@ -111,7 +111,7 @@ struct Flags {
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = within(0. ..=0.999), add = At("not in the paper; taken for it"))]
     dropout: f64,
     /// Margin of the triplet models and of the contrastive loss
-    #[arg(long, add = At("not in the paper; taken for it"), help_heading = Heading::Loss, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6), allow_negative_numbers = true)]
+    #[arg(long, add = At("not in the paper; taken for it"), help_heading = Heading::Loss, value_name = "ALPHA", default_value_t = 1., value_parser = within(0. ..=1e6))]
     margin: f64,
     /// Fixed margins alpha1,alpha2 of the quadruplet models
     #[arg(long, value_name = "A1,A2", default_value = "1,0.5", value_parser = hyper::two, add = At("Eq. 3, Section 5.1"))]

@@ -243,16 +243,17 @@ pub fn gap(distances: &[f64], cut: f64) -> Option<(usize, f64)> {
 }
 
 /// Agreement on pairs of points: precision is the fraction of pairs in one cluster that show one person, recall the
-/// fraction of pairs of one person that are in one cluster; 1 where there is no such pair.
+/// fraction of pairs of one person that are in one cluster, NaN where there is no such pair. F is of both kinds of pairs
+/// together: 0 where there are some of one kind alone.
 ///
 /// # Panics
 /// When the lengths differ.
 pub fn pairwise_f(clusters: &[usize], people: &[i64]) -> Agreement {
     let (cells, rows, columns) = table(clusters, people);
     let pairs = |counts: &mut dyn Iterator<Item = &u64>| counts.map(|&n| n * (n - 1) / 2).sum::<u64>();
-    let both = pairs(&mut cells.values());
-    let share = |of: u64| if of == 0 { 1.0 } else { both as f64 / of as f64 };
-    Agreement::new(share(pairs(&mut rows.values())), share(pairs(&mut columns.values())))
+    let [both, together, alike] =
+        [pairs(&mut cells.values()), pairs(&mut rows.values()), pairs(&mut columns.values())].map(|n| n as f64);
+    Agreement { precision: both / together, recall: both / alike, f: 2.0 * both / (together + alike) }
 }
 
 /// B-cubed agreement (Bagga and Baldwin 1998): the mean over points of the fraction of its cluster that shows its person

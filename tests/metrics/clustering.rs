@@ -74,7 +74,11 @@ fn agreement_by_nested_loops() {
     assert!(near(pair.precision, both / together) && near(pair.recall, both / belong));
     assert!(near(pair.f, f(pair.precision, pair.recall)));
     assert!(near(cubed.precision, bp) && near(cubed.recall, br) && near(cubed.f, f(bp, br)));
-    assert_eq!(pairwise_f(&[0, 1, 2], &[1, 2, 3]).f, 1.0);
+    // Of no pairs there is no share.
+    let none = pairwise_f(&[0, 1, 2], &[1, 2, 3]);
+    assert!([none.precision, none.recall, none.f].iter().all(|x| x.is_nan()));
+    let apart = pairwise_f(&[0, 1], &[1, 1]);
+    assert!(apart.precision.is_nan() && (apart.recall, apart.f) == (0.0, 0.0));
     assert_eq!(pairwise_f(&[0, 0], &[1, 2]).f, 0.0);
     assert!(b_cubed(&[], &[]).f.is_nan());
 }

@@ -377,19 +377,26 @@ fn cluster(x: &Tensor, people: &[i64], how: &Scoring, seed: u64, world: &World, 
     for (name, of, joined) in [("agglomerative", &of, true), ("k-means", &k_means, false)] {
         let (pairs, cubed) = (clustering::pairwise_f(of, &people), clustering::b_cubed(of, &people));
         let f = Score::new(format!("{name} pairwise F"), pairs.f);
-        scored.scores.extend([
+        let named = [
             if joined { f.counts(3) } else { f },
             Score::new(format!("{name} pairwise precision"), pairs.precision),
             Score::new(format!("{name} pairwise recall"), pairs.recall),
             Score::new(format!("{name} B-cubed F"), cubed.f),
-        ]);
+        ];
+        // Of no pairs there is no share.
+        scored.scores.extend(named.into_iter().filter(|score| score.value.is_finite()));
         if joined {
+            let (alike, together) = ("show one person", "lie in one cluster");
+            let share = |share: f64, of: &str, are: &str, none: &str| match share.is_nan() {
+                true => format!("no two photos {none}"),
+                false => format!("of two photos {of} {:.1} % {are}", 100. * share),
+            };
             scored.says.push(format!(
-                "Clustering by distance makes {} of {}: of two photos in one cluster {:.1} % show one person, of two photos of one person {:.1} % lie in one cluster.",
+                "Clustering by distance makes {} of {}: {}, {}.",
                 count(found, "cluster"),
                 count(known, "person"),
-                100. * pairs.precision,
-                100. * pairs.recall
+                share(pairs.precision, "in one cluster", alike, together),
+                share(pairs.recall, "of one person", together, alike)
             ));
         }
     }

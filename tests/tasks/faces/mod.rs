@@ -176,6 +176,11 @@ fn scores_are_those_of_nested_loops() {
     }
     let given = score(&set, &x, &Scoring { cluster_cut: Some(0.5), cluster_images: 99, ..how() }, 5).expect("scored");
     assert!(given.protocol.last().expect("clusters").contains("cut at 0.500"), "{:?}", given.protocol);
+    // Each by itself: no share of the pairs in one cluster is made up.
+    let apart = score(&set, &x, &Scoring { cluster_cut: Some(0.), cluster_images: 99, ..how() }, 5).expect("scored");
+    let of = |name: &str| apart.score(&format!("agglomerative pairwise {name}"));
+    assert_eq!([of("precision"), of("recall"), of("F")], [None, Some(0.), Some(0.)]);
+    assert!(apart.says[1].contains(": no two photos lie in one cluster, of two "), "{:?}", apart.says);
     // Without a list of pairs there is nothing to subtract a mean over; VAL is what is left.
     let bare = FaceSet { pairs: Vec::new(), folds: 0, ..set.clone() };
     assert!(
