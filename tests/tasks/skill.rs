@@ -6,7 +6,8 @@ use rankle::datasets::skills::SkillSet;
 use rankle::metrics;
 use rankle::tasks::Data;
 use rankle::tasks::skill::{
-    Inputs, Part, SkillData, Taken, VideoScores, brought, by_split, mean_of, places, ranking as ranking_table, samples,
+    Inputs, Part, Ranked, SkillData, Taken, VideoScores, brought, by_split, mean_of, places, ranking as ranking_table,
+    samples,
 };
 use rankle::video::snippet::{Crops, Stream};
 use tch::{Device, Kind, Tensor};
@@ -251,6 +252,9 @@ fn who_is_best_by_all_folds_and_by_those_that_held_a_video_out() {
     let table = ranking_table(&set.videos, &ranking, 12);
     assert_eq!((table.head.len(), table.rows.len()), (3 + 10, VIDEOS), "not more splits than snippets");
     assert_eq!(table.rows[0][1], set.videos[ranking[0].video]);
+    let tied = [2., 1., 1., 0.].map(|score| Ranked { video: 0, score, snippets: vec![score] });
+    let places = ranking_table(&set.videos, &tied, 1).rows.into_iter().map(|row| row[0].clone());
+    assert_eq!(places.collect::<Vec<_>>(), ["1", "2", "2", "4"]);
 }
 
 #[test]

@@ -18,18 +18,20 @@ use crate::tasks::Evaluation;
 /// Pictures of a video in its row.
 const PICTURES: usize = 6;
 
+/// Some videos, best first, with their places from 1: equal scores share the first's.
+fn placed(ranked: &[Ranked]) -> impl Iterator<Item = (usize, &Ranked)> {
+    ranked.iter().map(move |one| (1 + ranked.partition_point(|other| other.score > one.score), one))
+}
+
 /// The ranking as a table, with the mean scores of `splits` splits (fewer where there are fewer snippets).
 pub fn ranking(names: &[String], ranked: &[Ranked], splits: usize) -> Table {
     let splits = splits.min(ranked.iter().map(|one| one.snippets.len()).min().unwrap_or(1));
     let head = ["place", "video", "score"].map(String::from).into_iter();
     let row = |(place, one): (usize, &Ranked)| {
         let splits = by_split(&one.snippets, splits).into_iter().map(|score| format!("{score:+.2}"));
-        [(place + 1).to_string(), names[one.video].clone(), format!("{:+.3}", one.score)]
-            .into_iter()
-            .chain(splits)
-            .collect()
+        [place.to_string(), names[one.video].clone(), format!("{:+.3}", one.score)].into_iter().chain(splits).collect()
     };
-    Table::new(head.chain((1..=splits).map(|k| format!("split {k}"))), ranked.iter().enumerate().map(row))
+    Table::new(head.chain((1..=splits).map(|k| format!("split {k}"))), placed(ranked).map(row))
 }
 
 /// What is written where a ranking goes to a file.
@@ -107,8 +109,7 @@ fn show(report: &mut Report, data: &SkillData, scored: &VideoScores, alpha: f64,
     let held = scored.held_out(set, alpha);
     for task in &set.tasks {
         let inside: Vec<Ranked> = held.iter().filter(|one| task.videos.contains(&one.video)).cloned().collect();
-        let title =
-            |(place, one): (usize, &Ranked)| format!("{}. {} ({:+.2})", place + 1, set.videos[one.video], one.score);
+        let title = |(place, one): (usize, &Ranked)| format!("{place}. {} ({:+.2})", set.videos[one.video], one.score);
         let row = |(place, one): (usize, &Ranked)| {
             let clip = &clips[one.video];
             let tile = |i: usize| {
@@ -117,12 +118,12 @@ fn show(report: &mut Report, data: &SkillData, scored: &VideoScores, alpha: f64,
             };
             Ok(GalleryRow { title: title((place, one)), tiles: (0..PICTURES).map(tile).collect::<Result<_>>()? })
         };
-        let rows = inside.iter().enumerate().filter(|_| !clips.is_empty()).map(row).collect::<Result<Vec<_>>>()?;
+        let rows = placed(&inside).filter(|_| !clips.is_empty()).map(row).collect::<Result<Vec<_>>>()?;
         let note = "From best to worst; each video scored by the networks that did not see it, in deviations from those networks' mean over all videos. Frames from the first to the last.";
         report.gallery(&format!("Ranking: {}", task.name), note, &rows);
 
         let over_time = |(place, one)| Series { name: title((place, one)), points: over_time(&one.snippets) };
-        let series: Vec<Series> = inside.iter().enumerate().map(over_time).collect();
+        let series: Vec<Series> = placed(&inside).map(over_time).collect();
         let values = || series.iter().flat_map(|one| one.points.iter().map(|point| point.1));
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
         let note = format!(
