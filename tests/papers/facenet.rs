@@ -373,6 +373,8 @@ fn people_are_clustered_and_found() {
         found["found"].as_array().expect("a list").iter().filter_map(|f| f["photo"].as_str()).collect();
     assert!(first.len() == 5 && first[..2] == ["a1.png", "a2.png"], "{first:?}");
     assert!(found["found"][1]["same"] == true && found["found"][2]["same"] == false);
+    // What a copy is found by says nothing of the network.
+    has(found["says"].as_str().expect("a sentence"), " 2 of the photos searched are copies of theirs, byte by byte.");
     // The mean squared distance to the person's photos, by loops over what embed writes.
     place.good("find @run --person @photos/a0.png @photos/deep/b0.png --images @photos --out @both");
     place.good("embed @run --images @photos --out @rows.safetensors");

@@ -226,6 +226,16 @@ fn links(at: &Path, people: &[Vec<usize>], photos: &[Photo]) -> Result<()> {
     print(format!("links:   {}", at.display()))
 }
 
+/// How many of `photos` are copies of some of `known`: files of the same bytes.
+fn copies(known: &[Photo], photos: &[Photo]) -> usize {
+    let length = |photo: &Photo| Some(photo.source.path()?.metadata().ok()?.len());
+    let hash = |photo: &Photo| files::hash(&photo.source.path()?).ok();
+    let lengths: HashSet<u64> = known.iter().filter_map(length).collect();
+    let hashes: HashSet<String> = known.iter().filter_map(hash).collect();
+    let alike = |photo: &&Photo| length(photo).is_some_and(|length| lengths.contains(&length));
+    photos.iter().filter(alike).filter_map(hash).filter(|hash| hashes.contains(hash)).count()
+}
+
 /// Bytes that a name may have.
 const LONGEST: usize = 255;
 
@@ -279,8 +289,16 @@ fn find(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
             " No photo is between {from:.2} and {to:.2}: --cluster-cut {within} takes the {photos} nearer than that alone."
         )
     });
+    let copied = match copies(&rows.photos[..first], &rows.photos[first..]) {
+        0 => String::new(),
+        copied => format!(
+            " {} of the photos searched {} of theirs, byte by byte.",
+            say::thousands(copied),
+            say::plural(copied, "is a copy", "are copies")
+        ),
+    };
     let says = format!(
-        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).{gap}",
+        "{near} of {} {} to show the person (mean squared distance below {cut}, which is --cluster-cut, to {} of theirs).{copied}{gap}",
         say::count(order.len(), "photo"),
         say::plural(near, "seems", "seem"),
         say::count(first, "photo")
