@@ -121,7 +121,7 @@ impl Fetch {
         // Batch by batch, before they are two.
         ensure!(
             self.here.iter().all(|x| x.isfinite().all().int64_value(&[]) != 0),
-            "the network gives numbers that aren't finite: its weights are damaged, or were trained with too high a rate: fetch them again, or train with a lower --lr"
+            "the network gives numbers that aren't finite: weights that were fetched are damaged (fetch them again), those of a run were trained with too high a rate (train with a lower --lr)"
         );
         Ok((!self.here.is_empty()).then(|| Tensor::cat(&self.here, 0)))
     }

@@ -188,7 +188,7 @@ fn sealed(path: &Path) -> Result<(Named, Progress, Fingerprint)> {
     let wanted = if path.ends_with(BEST) { BEST } else { NEWEST };
     // Of an older version it says nothing.
     let which = metadata.get("which").map_or(wanted, String::as_str);
-    ensure!(which == wanted, "{} is a copy of {}: restore it", path.display(), foreign(which));
+    ensure!(which == wanted, "{} is a copy of {}", path.display(), foreign(which));
     let progress = metadata.get("progress").and_then(|text| serde_json::from_str::<Progress>(text).ok());
     let progress = progress.with_context(|| format!("{} is no checkpoint", path.display()))?;
     let hash = metadata.remove(crate::weights::HASH).unwrap_or_default();
@@ -260,7 +260,10 @@ pub fn load(
 }
 
 fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Option<&mut Optimizer>) -> Result<Resumed> {
-    let (tensors, progress, known) = sealed(path)?;
+    let best = path.ends_with(BEST);
+    // There is no best one before it.
+    let no_other = |error: anyhow::Error| if best { anyhow!("{}: {RESTORE}", one_line(&error)) } else { error };
+    let (tensors, progress, known) = sealed(path).map_err(no_other)?;
     let refused = |why: &str| Refused(format!("{} {why}", path.display()));
     ensure!(
         progress.run == config.identity(),
@@ -272,9 +275,8 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
         refused("cannot be trusted without the log.jsonl beside it: restore that, or train into another --run")
     );
     let other = progress.log.check(&log).err();
-    // There is no best one before it.
     const ADVICE: &str = ": go on with the training where it was killed after that step, else restore what was there";
-    let advice = if known.which == BEST { ADVICE } else { "" };
+    let advice = if best { ADVICE } else { "" };
     other.map_or(Ok(()), |error| Err(anyhow!("{}{advice}", one_line(&error))))?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let resumes = optimizer.is_some();

@@ -86,13 +86,13 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: Option<HashMap<
 /// Reads a `.safetensors` file onto the CPU, ordered by name, with its metadata. Errors as [`super::read`], and where the
 /// file carries a hash of ours that is not its content's.
 pub fn read_safetensors(path: &Path) -> Result<(Named, HashMap<String, String>)> {
-    read_whole(path).map(|(tensors, metadata, _)| (tensors, metadata))
+    read_whole(path, ": fetch or write it again").map(|(tensors, metadata, _)| (tensors, metadata))
 }
 
 /// As [`read_safetensors`], for what must have been written here, with the hash under [`HASH`]: errors where the file carries
-/// none too.
+/// none too. What to do is its caller's to say.
 pub fn read_sealed(path: &Path) -> Result<(Named, HashMap<String, String>)> {
-    let (tensors, mut metadata, hash) = read_whole(path)?;
+    let (tensors, mut metadata, hash) = read_whole(path, "")?;
     let lacks =
         || format!("{} has no hash of its content: it is damaged, or of another version of rankle", path.display());
     metadata.insert(HASH.into(), hash.with_context(lacks)?);
@@ -128,11 +128,11 @@ pub fn is_whole(path: &Path) -> bool {
 
 type Whole = (Named, HashMap<String, String>, Option<String>);
 
-fn read_whole(path: &Path) -> Result<Whole> {
+fn read_whole(path: &Path, advice: &str) -> Result<Whole> {
     let bytes = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).map_err(|error| match error.downcast_ref().map(io::Error::kind) {
         Some(io::ErrorKind::OutOfMemory) => error.context(format!("cannot read {}", path.display())),
-        _ => error.context(format!("{} is no whole .safetensors file: fetch or write it again", path.display())),
+        _ => error.context(format!("{} is no whole .safetensors file{advice}", path.display())),
     })
 }
 

@@ -170,8 +170,10 @@ fn bare(store: &VarStore, tensors: &mut Named) -> String {
 
 /// The file's tensors by our names, and what was done to them in words.
 fn arranged(store: &VarStore, file: &Path, conversion: Conversion) -> Result<(Named, String)> {
-    let mut tensors = if conversion == Conversion::Checkpoint { read_sealed(file)?.0 } else { read(file)? };
-    let mut note = if conversion == Conversion::Checkpoint { String::new() } else { bare(store, &mut tensors) };
+    let restore = |error: anyhow::Error| anyhow!("{}: restore what was there, or name another run", one_line(&error));
+    let own = conversion == Conversion::Checkpoint;
+    let mut tensors = if own { read_sealed(file).map_err(restore)?.0 } else { read(file)? };
+    let mut note = if own { String::new() } else { bare(store, &mut tensors) };
     match conversion {
         Conversion::Plain => {}
         Conversion::Checkpoint => {

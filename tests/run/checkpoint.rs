@@ -106,6 +106,10 @@ fn a_flipped_bit_in_any_byte_of_a_checkpoint_is_noticed() {
     fs::copy(&newest, small.at().join(BEFORE)).expect("copied");
     let error = small.load().expect_err("none");
     assert!(error.contains("no whole checkpoint") && error.contains("hash"), "{error}");
+    // Nobody else has them.
+    [&newest, &small.at().join(BEFORE)].iter().for_each(|file| fs::write(file, "cut").expect("cut"));
+    let error = small.load().expect_err("none");
+    assert!(error.contains("train again into another --run") && !error.contains("fetch"), "{error}");
 }
 
 /// Either is a whole file of the same run; each says inside which it is.
@@ -127,6 +131,9 @@ fn the_best_checkpoint_is_not_taken_for_the_newest_nor_the_other_way_round() {
     fs::write(&best, whole).expect("written");
     let error = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect_err("the newest");
     assert!(error.to_string().contains("best.safetensors is a copy of checkpoint.safetensors: restore"), "{error}");
+    fs::write(&best, "cut").expect("cut");
+    let error = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect_err("cut");
+    assert!(error.to_string().ends_with(": restore what was there, or train again into another --run"), "{error}");
 }
 
 #[test]
