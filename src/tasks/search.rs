@@ -36,7 +36,7 @@ struct SearchFlags {
     /// Photos to search for, or folders of such; none is its own answer
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     query: Vec<PathBuf>,
-    /// Photos to search among, or folders that are searched with their subfolders
+    /// Photos to search among, or folders that are searched with their subfolders; a query's own camera counts, which evaluate leaves out
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     gallery: Vec<PathBuf>,
     /// Answers a query
