@@ -131,11 +131,17 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 pub struct Unread(pub String);
 
 fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
-    use std::io::ErrorKind::{InvalidInput, NotFound};
+    use std::io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
+    let limit = error.raw_os_error().is_some_and(|code| [libc::EMFILE, libc::ENFILE].contains(&code));
+    let cure = match error.kind() {
+        PermissionDenied => "make it readable, or remove it",
+        _ if limit => "raise the limit (ulimit -n) and start the same command again",
+        _ => AGAIN,
+    };
     match error.kind() {
         NotFound => anyhow!("{}: no such file: {AGAIN}", path.display()),
         InvalidInput => anyhow!("{}: cannot be read ({error}): {AGAIN}", path.display()),
-        _ => Unread(format!("{}: cannot be read ({error}): {AGAIN}", path.display())).into(),
+        _ => Unread(format!("{}: cannot be read ({error}): {cure}", path.display())).into(),
     }
 }
 

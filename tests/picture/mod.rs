@@ -80,6 +80,24 @@ fn decode_reads_content_and_refuses_in_one_line() {
     assert!(line(picture::decode(b"P6 30000 30000 255\n", "huge.ppm")).contains("above the limit"));
 }
 
+/// To fetch it again would not do.
+#[test]
+fn a_picture_that_may_not_be_read_is_said() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().expect("a folder");
+    let closed = place.path().join("closed.jpg");
+    std::fs::write(&closed, jpeg(8, 8)).expect("written");
+    set_permissions(place.path(), Permissions::from_mode(0o755)).expect("open to all");
+    set_permissions(&closed, Permissions::from_mode(0o000)).expect("closed");
+    // SAFETY: of this thread alone. Root reads what is closed, and nobody does not.
+    let reads_as = |user| unsafe { libc::setfsuid(user) };
+    let own = reads_as(65534);
+    let error = line(picture::load(&closed));
+    reads_as(own as u32);
+    assert!(error.contains("closed.jpg: cannot be read (") && error.ends_with(": make it readable, or remove it"));
+}
+
 const CMYK: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwADAgIDAgIDAwMDBAMDBAUIBQUEBAUKBwcGCAwKDAwLCgsLDQ4SEA0OEQ4LCxAWEBETFBUVFQwPFxgWFBgSFBUU/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAgHCf/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAOBEMATQBZAEsAAD8A0DDxSDof/9k=";
 
 const CMYK_PIXEL: [u8; 3] = [190, 46, 131];
