@@ -85,6 +85,21 @@ fn a_part_of_what_was_trained_on_is_no_other_data() {
     }
 }
 
+#[test]
+fn one_person_alone_is_said_to_be_found_by_any_network() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let said = |tested: &[&str]| {
+        for (person, shot) in ["train/a", "train/b"].iter().chain(tested).flat_map(|person| [(person, 0), (person, 1)])
+        {
+            let at = made(dir.path().join(format!("{person}/{shot}.png")));
+            rankle::datasets::drawn::photo(5, 1, 1, shot, 8, 8).save(at).expect("saved");
+        }
+        let set = flags(&["--data", &dir.path().to_string_lossy()]).open(1).expect("a set");
+        set.notes.iter().any(|note| note.contains("one person and nobody else: any network finds them"))
+    };
+    assert!(said(&["test/c"]) && !said(&["test/d"]));
+}
+
 /// A run's folder as far as others that start from it look at it.
 fn run(at: &Path, data: &str, seed: u64, start: Option<&Path>) {
     let flags = serde_json::json!({"data": data, "split": "1", "test-people": null, "validation": 7, "seed": seed, "start": start, "model": "m"});

@@ -54,7 +54,7 @@ impl ReidData {
             people => set.hold_out(people, seed::named(seed, "validation")).context("--validation")?,
         };
         let division = std::mem::take(&mut set.division);
-        set.notes.extend(division.into_iter().chain(single(&set)));
+        set.notes.extend(division.into_iter().chain(single(&set)).chain(alone(&set)));
         match can_be_scored(&set) {
             Err(why) if self.validation > 0 => return Err(why.context("--validation")),
             scored => set.notes.extend(scored.err().map(|why| why.to_string())),
@@ -139,6 +139,14 @@ fn single(set: &ReidSet) -> Option<String> {
     let has = plural(single, "has one photo: it brings", "have one photo each: they bring");
     let total = count(each.len(), "training person");
     (single > 0).then(|| format!("{single} of {total} {has} negatives and no positive pair of two photos"))
+}
+
+/// That nobody else could be found than who is searched for, where it is so.
+fn alone(set: &ReidSet) -> Option<String> {
+    let mut people = set.query.iter().chain(&set.gallery).map(|photo| photo.person).filter(|&person| person >= 0);
+    let first = people.next().filter(|&person| person > 0)?;
+    let none = "the test photos show one person and nobody else: any network finds them, and a score says nothing";
+    people.all(|person| person == first).then(|| none.into())
 }
 
 /// Refuses a set with cameras whose test photos are all by one.
