@@ -227,6 +227,25 @@ fn a_damaged_checkpoint_is_not_what_is_told_of() {
     assert_eq!(made["weights_blake3"], before[HASH]);
 }
 
+/// An older checkpoint in the newest one's place may be a killed training's: whatever is made with it, it is said.
+#[test]
+fn a_checkpoint_behind_its_log_is_said_to_be() {
+    let case = paper("sixth");
+    let place = Place::new(case.program, "--data drawn --people 3 --steps 4 --checkpoint-every 2");
+    place.good("train @run");
+    place.photo("photos/0.png", 0, 1, 0);
+    let words = "checkpoint.safetensors is of step 2, and the log goes on to step 4: |report --run ";
+    let verbs = ["evaluate @run", "export @run", "embed @run --images @photos --out @rows.safetensors"];
+    verbs.iter().for_each(|line| assert!(!place.ends(line).well().err.contains("the log goes on")));
+    let [before, newest] = ["before.", ""].map(|which| place.path(&format!("run/checkpoint.{which}safetensors")));
+    fs::copy(before, newest).expect("put back");
+    verbs.iter().for_each(|line| has(&place.ends(line).well().err, words));
+    // Where it trains, it is so at most times.
+    let lock = fs::File::open(place.path("run/.lock")).expect("a lock");
+    lock.lock().expect("locked");
+    assert!(!place.ends(verbs[1]).well().err.contains("the log goes on"));
+}
+
 #[test]
 fn runs_are_compared_by_what_differs() {
     let place = paper("sixth").trained();

@@ -11,8 +11,9 @@ use tch::{Tensor, nn::VarStore};
 
 use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
-use super::folder::{Mark, RunFolder};
-use super::scores::BEST;
+use super::folder::{Mark, RunFolder, written};
+use super::scores::{BEST, better};
+use super::{history, stop::typed};
 
 use crate::files;
 use crate::optim::Optimizer;
@@ -114,7 +115,11 @@ fn about(progress: &Progress, which: &str) -> Result<HashMap<String, String>> {
         .into())
 }
 
-/// Loads the best weights of `run` into the store. Those of an older version, which knew no log, are taken, and it is said.
+/// What to do about a best checkpoint and a log that do not fit: there is no best one before it.
+const ADVICE: &str = ": go on with the training where it was killed after that step, else restore what was there";
+
+/// Loads the best weights of `run` into the store; errors where the log has a better score after theirs, unless a process trains
+/// there, which is about to write that one. Those of an older version, which knew no log, are taken, and it is said.
 pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Resumed> {
     let path = run.join(BEST);
     ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
@@ -124,6 +129,9 @@ pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Re
             "{} knows no log (an older version wrote it): whether it is of this training is not checked",
             path.display()
         ));
+    } else if let Some(step) = better(run, loaded.known.step)?.filter(|_| written(run).is_none()) {
+        let (path, own) = (path.display(), loaded.known.step);
+        bail!("{path} is of step {own}, and the log beside it has a better score, of step {step}{ADVICE}");
     }
     Ok(loaded)
 }
@@ -211,6 +219,25 @@ pub struct Resumed {
     pub note: Option<String>,
 }
 
+impl Resumed {
+    /// Of a newest checkpoint behind which the log goes on, though no process trains the run: its training was cut off, or it is
+    /// an older one that was put there.
+    pub fn behind(&self, config: &Config) -> Option<String> {
+        let at = self.file.parent()?;
+        let log = at.join("log.jsonl");
+        let more = log.metadata().is_ok_and(|found| found.len() > self.progress.log.length);
+        if !more || self.progress.log == Mark::default() || written(at).is_some() {
+            return None;
+        }
+        let to = history::lines(&log).ok()?.last()?["step"].as_u64()?.saturating_add(1);
+        let run = if config.flags.contains_key("part") { at.parent()? } else { at };
+        let command = typed([config.paper.clone(), "report".into(), "--run".into(), run.display().to_string()]);
+        let (file, step) = (self.file.display(), self.known.step);
+        (to > step)
+            .then(|| format!("{file} is of step {step}, and the log goes on to step {to}: {command} says how to go on"))
+    }
+}
+
 /// Loads the newest checkpoint of `run` into the store and, where given, the optimiser. None where there is none. A
 /// checkpoint of other flags than `config`, or with numbers that are not finite in what is taken of it, is an error; a damaged or missing newest
 /// one, or one that knew another log, falls back to the one before, and says so; two such are an error.
@@ -275,7 +302,6 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
         refused("cannot be trusted without the log.jsonl beside it: restore that, or train into another --run")
     );
     let other = progress.log.check(&log).err();
-    const ADVICE: &str = ": go on with the training where it was killed after that step, else restore what was there";
     let advice = if best { ADVICE } else { "" };
     other.map_or(Ok(()), |error| Err(anyhow!("{}{advice}", one_line(&error))))?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());

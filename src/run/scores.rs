@@ -25,6 +25,23 @@ pub struct Scores<'a> {
     last: Option<(u64, f64)>,
 }
 
+/// The scores in the log of `run`, each with the steps that were done then.
+fn logged(run: &Path) -> Result<Vec<(u64, f64)>> {
+    let of = |line: Value| Some((line["step"].as_u64()?.saturating_add(1), line["score"].as_f64()?));
+    Ok(history::lines(&run.join("log.jsonl"))?.into_iter().filter_map(of).collect())
+}
+
+/// The first of the highest of these scores; from that after `kept` steps on, where there is one: the best before it was lost.
+fn best(logged: &[(u64, f64)], kept: Option<u64>) -> Option<(u64, f64)> {
+    let from = logged.iter().position(|(step, _)| Some(*step) == kept).unwrap_or(0);
+    logged[from..].iter().copied().reduce(|best, next| if next.1 > best.1 { next } else { best })
+}
+
+/// The later step, if there is one, whose score in the log of `run` is above that of the best checkpoint, which is of `step`.
+pub(super) fn better(run: &Path, step: u64) -> Result<Option<u64>> {
+    Ok(best(&logged(run)?, Some(step)).map(|(best, _)| best).filter(|best| *best > step))
+}
+
 impl fmt::Debug for Scores<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "scores every {} steps, best {:?}", self.every, self.best)
@@ -34,15 +51,11 @@ impl fmt::Debug for Scores<'_> {
 impl<'a> Scores<'a> {
     /// Those of a training in `run`, whose log has what was scored before it was interrupted.
     pub fn new(every: u64, scorer: Evaluate<'a>, run: &Path) -> Result<Scores<'a>> {
-        let mut scores = Scores { every: every.max(1), scorer, best: None, last: None };
-        for line in history::lines(&run.join("log.jsonl"))? {
-            if let (Some(step), Some(score)) = (line["step"].as_u64(), line["score"].as_f64()) {
-                scores.take(step + 1, score);
-            }
-        }
-        // Of a killed start it may be a later one's, which will be scored again. What is no longer there is nobody's best.
-        let lost = |&(step, _): &(u64, f64)| checkpoint::best_step(run).is_none_or(|own| own < step);
-        if let Some((step, _)) = scores.best.take_if(|best| lost(best)) {
+        let (logged, kept) = (logged(run)?, checkpoint::best_step(run));
+        let mut scores =
+            Scores { every: every.max(1), scorer, best: best(&logged, kept), last: logged.last().copied() };
+        // What is no longer there is nobody's best.
+        if let Some((step, _)) = scores.best.take_if(|(step, _)| kept != Some(*step)) {
             note(format!(
                 "{} is not what it was after step {step}, which scored best: the best of what follows is kept",
                 run.join(BEST).display()
@@ -65,7 +78,7 @@ impl<'a> Scores<'a> {
 
     fn take(&mut self, count: u64, score: f64) -> bool {
         self.last = Some((count, score));
-        let better = self.best.is_none_or(|(_, best)| score > best);
+        let better = !score.is_nan() && self.best.is_none_or(|(_, best)| score > best);
         self.best = if better { self.last } else { self.best };
         better
     }

@@ -7,8 +7,8 @@ use rankle::hyper;
 use rankle::optim::{Optimizer, Rule};
 use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress, check_logs};
 use rankle::run::config::Config;
-use rankle::run::folder::{Mark, RunFolder};
-use rankle::run::scores::BEST;
+use rankle::run::folder::{Log, Mark, RunFolder};
+use rankle::run::scores::{BEST, Scores};
 use rankle::weights::{read, read_safetensors, read_sealed};
 use serde_json::{Value, json};
 use tch::nn::{Init, VarStore};
@@ -134,6 +134,48 @@ fn the_best_checkpoint_is_not_taken_for_the_newest_nor_the_other_way_round() {
     fs::write(&best, "cut").expect("cut");
     let error = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect_err("cut");
     assert!(error.to_string().ends_with(": restore what was there, or train again into another --run"), "{error}");
+}
+
+/// Nor is the best one of an earlier step, put back by hand, which the log tells; what a training that was told so keeps is.
+#[test]
+fn an_older_best_checkpoint_is_refused() {
+    let mut small = Small::new();
+    let folder = RunFolder::open(small.at()).expect("open");
+    let newest = checkpoint::load(small.place.path(), &small.config, &mut small.store, None).expect("loaded");
+    let mut log =
+        Log::open(&folder.file("log.jsonl"), newest.map(|newest| newest.progress.log).as_ref()).expect("open");
+    let (best, mut older) = (small.at().join(BEST), Vec::new());
+    for (step, score, is_best) in [(2, 0.5, 2), (3, 0.4, 2), (4, 0.6, 4)] {
+        log.line(&json!({"step": step - 1, "score": score, "of": "x"})).expect("written");
+        if step == is_best {
+            older = fs::read(&best).unwrap_or_default();
+            let progress = Progress::new(step, log.sync().expect("synced"), String::new(), &small.config);
+            checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
+        }
+        let loaded = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("the best");
+        assert_eq!(loaded.known.step, is_best);
+    }
+    let next = |small: &Small, score: f64| {
+        let scorer = Box::new(move |_: &VarStore| Ok(("x".to_string(), score)));
+        let mut scores = Scores::new(1, scorer, small.at()).expect("a log");
+        scores.score(&small.store, 5).expect("scored").1
+    };
+    assert_eq!([0.7, 0.55, f64::NAN].map(|score| next(&small, score)), [true, false, false]);
+    fs::write(&best, older).expect("put back");
+    assert_eq!([0.55, f64::NAN].map(|score| next(&small, score)), [true, false], "the best of what follows");
+    // A process that trains there is about to write it.
+    checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("for now");
+    drop(folder);
+    let error = checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect_err("an older one");
+    let error = error.to_string();
+    assert!(error.contains("best.safetensors is of step 2, and the log") && error.contains("step 4: go on"), "{error}");
+    let folder = RunFolder::open(small.at()).expect("open");
+    log.line(&json!({"step": 4, "score": 0.55, "of": "x"})).expect("written");
+    let progress = Progress::new(5, log.sync().expect("synced"), String::new(), &small.config);
+    checkpoint::save_best(&folder, &small.store, &progress).expect("saved");
+    drop(folder);
+    checkpoint::load_best(small.place.path(), &small.config, &mut small.store).expect("the best since then");
+    assert!(next(&small, 0.57), "of what follows, again");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{Session, Setup, Writes};
 use crate::collectives::World;
 use crate::device::machine::Machine;
 use crate::optim::Optimizer;
-use crate::say::say;
+use crate::say::{note, say};
 
 impl<'a> Session<'a> {
     /// Opens the plan's folder, or goes on from its checkpoint: weights into `store`, state into the optimiser. `begin`
@@ -142,6 +142,7 @@ pub fn load(
         let loaded = checkpoint::load(at, config, store, None)?
             .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
         loaded.note.iter().for_each(say);
+        loaded.behind(config).filter(|_| loaded.note.is_none()).iter().for_each(note);
         known = Some((loaded.known, loaded.file));
     }
     if !world.is_alone() {
