@@ -37,6 +37,9 @@ pub const BEGUN_FROM: &str = "begun-from-blake3";
 /// Under which name it has, of a run that went on with other data (`--data-changed`), a line for each time.
 const DATA_CHANGED: &str = "data-changed";
 
+/// Under which name it has the hash of the run's list of training photos; while that is replaced, of the new one too.
+pub(crate) const PHOTOS: &str = "photos-blake3";
+
 /// Flags that not every paper has, and that what serves all papers looks at: how many training people are held out to choose by,
 pub(crate) const VALIDATION: &str = "validation";
 /// which of several splits of the data it is,
@@ -120,27 +123,42 @@ impl Config {
         Some(self.machine.get("parts")?.as_array()?.iter().filter_map(Value::as_str).collect())
     }
 
-    /// At which steps the run went on with other data, and what was other about them.
-    pub fn changed(&self) -> Vec<&str> {
-        self.machine
-            .get(DATA_CHANGED)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect()
+    /// The texts that the machine's table has under `name`.
+    fn texts(&self, name: &str) -> Vec<&str> {
+        self.machine.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
-    /// Has the configuration of the run at `at` say so.
+    /// At which steps the run went on with other data, and what was other about them.
+    pub fn changed(&self) -> Vec<&str> {
+        self.texts(DATA_CHANGED)
+    }
+
+    /// Has the configuration of the run at `at` say one of them more.
     ///
     /// # Errors
     /// As [`Config::read`], and where it cannot be written.
     pub fn add_changed(at: &Path, line: String) -> Result<()> {
+        let all: Vec<String> = Config::read(at)?.changed().into_iter().map(String::from).chain([line]).collect();
+        Config::set(at, DATA_CHANGED, &all)
+    }
+
+    /// The hashes of which one is that of the run's list of training photos; none of an older version.
+    pub fn photos(&self) -> Vec<&str> {
+        self.texts(PHOTOS)
+    }
+
+    /// Has the configuration of the run at `at` say these.
+    ///
+    /// # Errors
+    /// As [`Config::add_changed`].
+    pub fn set_photos(at: &Path, all: &[String]) -> Result<()> {
+        Config::set(at, PHOTOS, all)
+    }
+
+    fn set(at: &Path, name: &str, all: &[String]) -> Result<()> {
         let mut config = Config::read(at)?;
-        let all: Vec<&str> = config.changed().into_iter().chain([&*line]).collect();
-        let all = json!(all);
-        config.machine.insert(DATA_CHANGED.into(), all);
-        config.write(at)
+        let before = config.machine.insert(name.into(), json!(all));
+        if before == Some(json!(all)) { Ok(()) } else { config.write(at) }
     }
 
     fn write(&self, run: &Path) -> Result<()> {

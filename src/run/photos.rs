@@ -2,22 +2,23 @@
 //! films, say) and what lists say of them, a line each, in `photos.csv.gz` of the run's folder (some ten bytes a photo).
 //!
 //! Names and sizes decide, and times of change where some are as they were. Where all differ it is a copy that does not
-//! keep them, which is only said.
+//! keep them, which is only said. `config.json` has the list's hash: that of another run is none of this one's.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
-use std::io::{BufReader, BufWriter, Read as _};
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::config::Config;
 use crate::files;
-use crate::say::note as say_note;
+use crate::say::{note as say_note, one_line};
 
 const FILE: &str = "photos.csv.gz";
 const HEAD: [&str; 4] = ["name", "bytes", "changed", "known"];
@@ -69,6 +70,10 @@ fn listed(at: &Path) -> Result<(bool, impl Iterator<Item = Result<Row>>)> {
     let path = at.join(FILE);
     let named = path.display().to_string();
     let cannot = move || format!("cannot read {named}: restore it, or say --data-changed to train without it");
+    let config = Config::read(at).ok();
+    let known = config.as_ref().map_or(Vec::new(), Config::photos);
+    let own = known.is_empty() || known.contains(&&*files::hash(&path).with_context(&cannot)?);
+    ensure!(own, anyhow!("it is not as this run wrote it").context(cannot()));
     let file = files::open(&path).with_context(&cannot)?;
     // A list hardly packs so well; what does may be one row that no memory holds.
     let most = file.metadata().with_context(&cannot)?.len().saturating_mul(200).saturating_add(1 << 20);
@@ -135,7 +140,7 @@ impl Photos {
     /// Where they may not: one line that says what differs, and what to type.
     pub fn compare(&self, at: &Path, may: bool) -> Result<Option<String>> {
         match self.differences(at) {
-            Err(_) if may => Ok(Some(format!("{FILE}, which listed them, cannot be read"))),
+            Err(_) if may => Ok(Some(format!("{FILE}, which listed them, was lost or changed"))),
             Ok(Some(all)) if !may => bail!(
                 "the training data are not those that the run {} was begun with: {all}: restore them, say --data-changed to go on with these, or choose another --run",
                 at.display()
@@ -199,11 +204,19 @@ impl Photos {
     }
 
     /// The names of those of `all` that the run in the folder `at` was trained on. Of its `own` data a name is enough; elsewhere
-    /// sizes have to be the same too, and so many of them that it is no chance. None where nothing is known.
+    /// sizes have to be the same too, and so many of them that it is no chance. None where nothing is known, which is said where
+    /// it once was.
     pub fn seen(at: &Path, all: impl IntoIterator<Item = Read>, own: bool) -> HashSet<String> {
         const SIZES: usize = 8;
-        let Ok(trained) = listed(at).and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) else {
-            return HashSet::new();
+        let trained = match listed(at).and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
+            Ok(trained) => trained,
+            Err(error) => {
+                if at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty()) {
+                    let error = one_line(&error);
+                    say_note(format!("whether it was trained on what is tested is not known: {error}"));
+                }
+                return HashSet::new();
+            }
         };
         let sizes: HashMap<Arc<str>, u64> = if own {
             all.into_iter().map(|read| (read.name, 0)).collect()
@@ -216,18 +229,21 @@ impl Photos {
         seen.into_iter().filter(|_| known).map(|row| row.name).collect()
     }
 
-    /// Writes them into the run's folder `at`.
+    /// Writes them into the folder `at` of a run, whose configuration then knows the list.
     pub fn write(&self, at: &Path) -> Result<()> {
-        files::atomically(&at.join(FILE), |draft| {
-            let gzip = GzEncoder::new(BufWriter::new(files::own(draft)?), Compression::fast());
-            let mut writer = csv::Writer::from_writer(gzip);
-            writer.write_record(HEAD)?;
-            let row =
-                |Seen { name, bytes, changed, known }: &Seen| writer.serialize((&**name, bytes, changed, &**known));
-            self.0.iter().try_for_each(row)?;
-            let gzip = writer.into_inner().map_err(|error| error.into_error())?;
-            gzip.finish()?.into_inner().map_err(|error| error.into_error())?;
-            Ok(())
-        })
+        let mut writer = csv::Writer::from_writer(GzEncoder::new(Vec::new(), Compression::fast()));
+        writer.write_record(HEAD)?;
+        let row = |Seen { name, bytes, changed, known }: &Seen| writer.serialize((&**name, bytes, changed, &**known));
+        self.0.iter().try_for_each(row)?;
+        let list = writer.into_inner().map_err(|error| error.into_error())?.finish()?;
+        let (now, config) = (blake3::hash(&list).to_hex().to_string(), Config::read(at)?);
+        let before: Vec<String> =
+            config.photos().into_iter().filter(|known| **known != now).map(String::from).collect();
+        // A kill in between leaves the one or the other.
+        if !before.is_empty() {
+            Config::set_photos(at, &[before, vec![now.clone()]].concat())?;
+        }
+        files::write_atomic(&at.join(FILE), &list)?;
+        Config::set_photos(at, &[now])
     }
 }

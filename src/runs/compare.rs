@@ -14,7 +14,7 @@ use crate::paper::{self, Paper};
 use crate::report::{BEST, Report, Table, curves};
 use crate::results::{Results, number};
 use crate::run::checkpoint;
-use crate::run::config::{Config, typed_as};
+use crate::run::config::{Config, PHOTOS, typed_as};
 use crate::run::folder::RESULTS;
 use crate::run::history::parts;
 use crate::run::stop::typed;
@@ -140,7 +140,7 @@ fn read<P: Paper>(at: &Path, missing: &mut Vec<String>) -> Result<One> {
     } else {
         missing.push(format!("{} has no scores and no checkpoint yet", at.display()));
     }
-    facts.extend(config.machine.into_iter().filter(|(name, _)| name != "steps" && name != "parts"));
+    facts.extend(config.machine.into_iter().filter(|(name, _)| !["steps", "parts", PHOTOS].contains(&&**name)));
     Ok(One { name: last.unwrap_or_default(), at: at.into(), facts, progress, results, others })
 }
 

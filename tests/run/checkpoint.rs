@@ -156,7 +156,7 @@ fn an_older_best_checkpoint_is_refused() {
         assert_eq!(loaded.known.step, is_best);
     }
     let next = |small: &Small, score: f64| {
-        let scorer = Box::new(move |_: &VarStore| Ok(("x".to_string(), score)));
+        let scorer = Box::new(move |_: &VarStore| anyhow::Ok(("x".to_string(), score)));
         let mut scores = Scores::new(1, scorer, small.at()).expect("a log");
         scores.score(&small.store, 5).expect("scored").1
     };
