@@ -35,9 +35,9 @@ pub fn mark(what: &str) -> String {
     format!("rankle {what}")
 }
 
-/// A PNG's chunk that says so.
-fn chunk(what: &str) -> Vec<u8> {
-    let body = [b"tEXtSoftware\0", mark(what).as_bytes()].concat();
+/// A PNG's chunk of text.
+fn chunk(text: &str) -> Vec<u8> {
+    let body = [b"tEXtSoftware\0", text.as_bytes()].concat();
     let length = (body.len() - 4) as u32;
     [&length.to_be_bytes()[..], &body, &crc32fast::hash(&body).to_be_bytes()].concat()
 }
@@ -45,10 +45,25 @@ fn chunk(what: &str) -> Vec<u8> {
 /// Signature and first chunk of a PNG, behind which ours stands.
 const HEAD: usize = 33;
 
-/// The PNG `bytes`, which say that they are ours of `what`.
+/// The PNG `bytes`, which say that they are ours of `what`, with the hash of all but that: programs that edit a picture keep
+/// its texts.
 pub fn marked(mut bytes: Vec<u8>, what: &str) -> Vec<u8> {
-    bytes.splice(HEAD..HEAD, chunk(what));
+    let hash = blake3::hash(&bytes).to_hex();
+    bytes.splice(HEAD..HEAD, chunk(&format!("{} {hash}", mark(what))));
     bytes
+}
+
+/// Whether the PNG at `path` is as [`marked`] made it; an older version's has no hash.
+fn is_marked(path: &Path, what: &str) -> bool {
+    const MOST: u64 = 1 << 28;
+    let Ok(mut bytes) = files::read_up_to(path, MOST, "a picture") else { return false };
+    let (older, own) = (chunk(&mark(what)), chunk(&format!("{} {UNKNOWN}", mark(what))).len());
+    if bytes.get(HEAD..).is_some_and(|rest| rest.starts_with(&older)) {
+        return true;
+    }
+    let Some(said) = bytes.get(HEAD..HEAD + own).map(<[u8]>::to_vec) else { return false };
+    bytes.drain(HEAD..HEAD + own);
+    marked(bytes, what).get(HEAD..HEAD + own) == Some(&*said)
 }
 
 /// The key of the BLAKE3 hash of a text of JSON, in which the hash itself counts as zeros.
@@ -210,7 +225,7 @@ pub fn made(path: &Path, what: &str) -> bool {
             files::text(path).is_ok_and(|text| about(&text).is_some_and(|said| is_text(&said, MADE_BY, &mark(what))))
         }
         (_, [b'<', ..]) => Report::new(what, "").stands_at(path),
-        (_, [0x89, b'P', ..]) => start.get(HEAD..).is_some_and(|rest| rest.starts_with(&chunk(what))),
+        (_, [0x89, b'P', ..]) => is_marked(path, what),
         (_, [b'P', b'K', ..]) => weights::is_whole_zip(path, &mark(what)),
         _ => match weights::metadata(path) {
             Some(metadata) => says(metadata.get(MADE_BY)) && weights::is_whole(path),
