@@ -2,6 +2,7 @@
 //! that did not change are not looked at again, and memory holds what is asked for and no more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,10 +172,13 @@ fn is_damaged(file: &Path, at: &Path) -> bool {
             let mark = json!({MADE_BY: mark(KIND)}).to_string();
             let mark = mark.trim_matches(['{', '}']).as_bytes();
             let named = name.len() >= 16 && name[..16].iter().all(u8::is_ascii_hexdigit);
-            named && files::read(file).is_ok_and(|bytes| bytes.windows(mark.len()).any(|part| part == mark))
+            // It stands among the first of a head.
+            let mut start = Vec::new();
+            let read = files::open(file).and_then(|file| file.take(1 << 10).read_to_end(&mut start));
+            named && read.is_ok() && start.windows(mark.len()).any(|part| part == mark)
         }
     };
-    ours && weights::read_sealed(file).is_err()
+    ours && !weights::is_whole(file)
 }
 
 impl Pieces {
@@ -189,7 +193,8 @@ impl Pieces {
             let of =
                 |held: &serde_json::Map<String, serde_json::Value>| held.get("of").is_some_and(|of| *of == known(at));
             let said = weights::metadata(&file);
-            let whole = said.as_ref().is_some_and(of) && weights::read_sealed(&file).is_ok();
+            // What is damaged may be of any length.
+            let whole = said.as_ref().is_some_and(of) && weights::is_whole(&file);
             let held = said.and_then(|said| serde_json::from_str(said.get("photos")?.as_str()?).ok());
             match held {
                 Some(held) if whole => pieces.take(file, held),
