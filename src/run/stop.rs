@@ -1,7 +1,7 @@
-//! Signals. The first of SIGTERM, SIGINT and SIGHUP lets a training finish the step in hand and keep it; a second one ends the
-//! process at once, and so does the first where no step is in hand, with a line. SIGUSR1 has a training keep what there is
-//! and go on. Of several processes any may hear one, and all end together; what follows within `ECHO` is no second one,
-//! since a launcher repeats what a terminal has sent.
+//! Signals. The first of SIGTERM, SIGINT and SIGHUP lets a training finish the step in hand and keep it, as what looks at a
+//! user's photos does a piece of them; a second one ends the process at once, and so does the first where no step is in hand,
+//! with a line. SIGUSR1 has a training keep what there is and go on. Of several processes any may hear one, and all end
+//! together; what follows within `ECHO` is no second one, since a launcher repeats what a terminal has sent.
 
 use std::fmt;
 use std::io::{Write, stderr};
@@ -131,7 +131,7 @@ pub fn answer() -> Result<()> {
                     }
                     thread::sleep(PATIENCE);
                     say::say(format!(
-                        "{}: the step in hand is done and kept first; a second signal ends at once",
+                        "{}: what is in hand is done and kept first; a second signal ends at once",
                         name(signal)
                     ));
                 });

@@ -22,6 +22,7 @@ use crate::folders::{self, Passed};
 use crate::headings::Heading;
 use crate::outputs::{self, MADE_BY, mark};
 use crate::run::config::Config;
+use crate::run::stop::{Signals, Stopped};
 use crate::say::{Bar, note, say, thousands};
 use crate::source::View;
 use crate::weights::{self, Files};
@@ -280,6 +281,8 @@ impl Brought {
             datasets::readable(photos)?;
         }
         let mut bar = Bar::new("embed", all as u64, (all - left.len()) as u64);
+        // A signal then waits for the piece in hand, where that stays.
+        let signals = self.kept.as_ref().map(|_| Signals::listen()).transpose()?;
         let (mut rest, mut size) = (&left[..], PIECES[0].next_multiple_of(batch));
         while !rest.is_empty() {
             let (part, begun) = (&rest[..size.min(rest.len())], Instant::now());
@@ -287,8 +290,13 @@ impl Brought {
             self.kept.as_ref().map_or(Ok(()), Kept::check)?;
             pieces.add(at, part.iter().map(|&i| stamps[i].clone()).collect(), &rows)?;
             (rest, size) = (&rest[part.len()..], next_piece(part.len(), begun.elapsed(), batch));
+            if let Some(signal) = signals.as_ref().and_then(Signals::stop) {
+                let (done, at) = (thousands(all - rest.len()), at.display());
+                bail!(Stopped { signal, kept: format!("{done} of {} are kept in {at}", self.all()), several: false });
+            }
         }
         drop(bar);
+        signals.into_iter().for_each(Signals::close);
         // Their photos stand in other pieces now.
         for (file, _) in pieces.unusable.iter().filter(|(file, _)| is_damaged(file, at)) {
             let _ = std::fs::remove_file(file);

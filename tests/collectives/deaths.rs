@@ -130,7 +130,7 @@ fn no_process_outlives_a_second_signal_or_one_before_its_first_step() {
     send(two.children[1].id(), libc::SIGKILL);
     let Ended { code, err: said, .. } = two.end().remove(0);
     assert!(ended && code == Some(128 + libc::SIGINT), "{said}");
-    has(&said, "SIGINT: the step in hand|stopped by SIGINT: at once|start all processes again");
+    has(&said, "SIGINT: what is in hand|stopped by SIGINT: at once|start all processes again");
 }
 
 /// Processes of `program` whose command line has `word`.

@@ -1,13 +1,14 @@
 //! Kills, signals and limits: a run that was killed equals one that was not.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rand::Rng;
 
 use super::{paper, papers};
-use crate::common::{Ended, send};
+use crate::common::{Ended, encoded, has, picture, send, within};
 
 /// A run that is killed at any moment and started again leaves the bytes of one that was not.
 #[test]
@@ -77,6 +78,25 @@ fn signals_are_answered_at_the_end_of_a_step() {
         assert!(lines[0].ends_with("--log-every 10") && lines[0].contains("/a run'"), "{said}");
         assert!(fs::read(&checkpoint).expect("a checkpoint") != before, "the step in hand is kept");
     }
+}
+
+/// What was said of photos so far stays, that of the piece in hand too.
+#[test]
+fn a_signal_keeps_what_is_said_of_photos() {
+    let place = paper("sixth").trained();
+    let photo = encoded(&picture(16, 16).into(), image::ImageFormat::Png);
+    (0..6000).for_each(|i| place.write(&format!("photos/{i}.png"), &photo));
+    let line = "embed @run --images @photos --out @rows.safetensors";
+    let child = place.command(line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    let files = |at: PathBuf| fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.path());
+    let begun = within(120, || files(place.path("rows.safetensors.kept")).flat_map(files).next().is_some());
+    send(child.id(), libc::SIGTERM);
+    let Ended { code, err: said, .. } = Ended::after(child);
+    assert!(begun && code == Some(128 + libc::SIGTERM), "{code:?} {said}");
+    let kept = said.split_once("stopped by SIGTERM: ").and_then(|(_, rest)| rest.split_once(" are kept in "));
+    let (kept, rest) = kept.unwrap_or_else(|| panic!("{said}"));
+    has(rest, "rows.safetensors.kept/|; to go on: | embed ");
+    has(&place.ends(line).well().err, &format!("{kept} known already, from "));
 }
 
 /// A file that may not grow is like a full disk: a line, and no signal's death.
