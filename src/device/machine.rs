@@ -1,9 +1,12 @@
 //! Where and how a run computes: the flags that every binary has, and what they come to.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use tch::Device;
 
 use crate::collectives::{PATIENCE, World};
@@ -161,6 +164,21 @@ pub fn rows_that_fit(memory: u64, row: u64) -> usize {
     ((memory / 5 * 2 / row.max(1) / 64 * 64) as usize).max(32)
 }
 
+/// Errors where the system does not give so many threads more, all at once; they end again.
+fn try_threads(count: usize) -> io::Result<()> {
+    let mut held = Vec::new();
+    let tried = (0..count).try_for_each(|_| {
+        let (end, wait) = channel::<()>();
+        held.push((end, thread::Builder::new().spawn(move || drop(wait.recv()))?));
+        Ok(())
+    });
+    for (end, thread) in held {
+        drop(end);
+        let _ = thread.join();
+    }
+    tried
+}
+
 impl Machine {
     /// As [`rows_that_fit`] the memory of the GPU that this machine computes on; None on a CPU.
     pub fn rows(&self, row: u64) -> Option<usize> {
@@ -230,24 +248,28 @@ impl MachineFlags {
 
     fn found(&self, world: World, place: (Device, String), modes: &str, count: usize) -> Result<Machine> {
         let (device, name) = place;
-        // Where threads cannot be had, what first asks for one would be a panic.
+        let refused = |cause: &dyn Error| {
+            anyhow!(
+                "cannot start as many threads as there are cores: {cause}: raise the limit on processes (ulimit -u), or say RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 before the command and --workers 1 behind it"
+            )
+        };
+        // Where threads cannot be had, what first asks for one would be a panic, or wait forever within OpenMP.
         if let Err(error) = rayon::ThreadPoolBuilder::new().build_global()
             && let Some(cause) = error.source()
         {
-            bail!(
-                "cannot start as many threads as there are cores: {cause}: raise the limit on processes (ulimit -u), or say RAYON_NUM_THREADS=1"
-            );
+            return Err(refused(cause));
         }
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
         tch::set_num_threads(tch::get_num_threads());
+        let workers = self.workers.unwrap_or((cores / count).max(1));
+        try_threads(tch::get_num_threads() as usize + workers).map_err(|cause| refused(&cause))?;
         let several = match world.size() {
             1 => String::new(),
             size => format!(", one of {size} processes"),
         };
         let threads = say::count(tch::get_num_threads() as usize, "thread");
         say(format!("device: {name}{modes}, {threads}{several}"));
-        let workers = self.workers.unwrap_or((cores / count).max(1));
         Ok(Machine {
             device,
             name,
