@@ -167,7 +167,7 @@ pub fn rows_that_fit(memory: u64, row: u64) -> usize {
 /// Errors where the system does not give so many threads more, all at once; they end again.
 fn try_threads(count: usize) -> io::Result<()> {
     let mut held = Vec::new();
-    let tried = (0..count).try_for_each(|_| {
+    let tried: io::Result<()> = (0..count).try_for_each(|_| {
         let (end, wait) = channel::<()>();
         held.push((end, thread::Builder::new().spawn(move || drop(wait.recv()))?));
         Ok(())
