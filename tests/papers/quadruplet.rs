@@ -224,6 +224,11 @@ fn every_model_and_choice_trains() {
     }
     // Another network starts from one that was trained; other data too.
     place.good("train @next --model quadruplet --start @run5 --data @VIPeR");
+    // That of another run in its place is none of its own.
+    place.copy(&place.path("run5"), "mixed");
+    fs::copy(place.path("run4/checkpoint.safetensors"), place.path("mixed/checkpoint.safetensors")).expect("copied");
+    let mixed = "train @third --model quadruplet --start @mixed --data @VIPeR";
+    place.bad(&[(1, mixed, "--start: |mixed/log.jsonl is not what its checkpoint knew|restore what was there")]);
     // Nobody is tested whom a run that it goes back to was trained on.
     place.good("evaluate @next --data @cuhk01 --test-people 5 --pairs 4");
     place.bad(&[
