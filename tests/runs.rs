@@ -244,6 +244,14 @@ fn a_checkpoint_behind_its_log_is_said_to_be() {
     let lock = fs::File::open(place.path("run/.lock")).expect("a lock");
     lock.lock().expect("locked");
     assert!(!place.ends(verbs[1]).well().err.contains("the log goes on"));
+    drop(lock);
+    // Nor is a log cut whose checkpoints are gone.
+    let log = place.read("run/log.jsonl");
+    for which in ["before.", ""] {
+        fs::remove_file(place.path(&format!("run/checkpoint.{which}safetensors"))).expect("removed");
+    }
+    place.bad(&[(1, "train @run", "no checkpoint, though its log goes on to step 4: restore|another --run")]);
+    assert_eq!(place.read("run/log.jsonl"), log);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use tch::nn::VarStore;
 use super::super::board::Board;
 use super::super::checkpoint::{self, Fingerprint};
 use super::super::config::{self, BEGUN_FROM, Config};
-use super::super::folder::{Log, Mark, RunFolder};
+use super::super::folder::{Log, Mark, NEWEST, RunFolder};
+use super::super::history;
 use super::super::watch::{Finite, Watch};
 use super::after::LEFT_OUT;
 use super::{Session, Setup, Writes};
@@ -59,6 +60,15 @@ impl<'a> Session<'a> {
             let folder = RunFolder::open(at)?;
             let begun = config.write_or_match(at)?;
             if begun && !checkpoint::exists(at) {
+                // Where there was one, log and best weights may be all that its user kept.
+                let log = history::lines(&folder.file("log.jsonl"))?;
+                let to =
+                    log.iter().filter_map(|line| line["step"].as_u64()).max().map_or(0, |last| last.saturating_add(1));
+                ensure!(
+                    to <= machine.training.checkpoint_every,
+                    "{} has no checkpoint, though its log goes on to step {to}: restore {NEWEST}, or train into another --run",
+                    at.display()
+                );
                 say(format!(
                     "note: {} was stopped before its first checkpoint: it starts again from step 0",
                     at.display()
