@@ -117,7 +117,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
     let (data, at) = if typed.is_empty() {
         let read = || {
             let data = opened.data()?;
-            if run.leads() && opened.stand == Stand::Trained {
+            if run.leads() && opened.stand != Stand::Untrained {
                 tasks::not_trained_on(&opened.at, &data, true)?;
             }
             Ok(data)
