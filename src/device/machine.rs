@@ -169,7 +169,12 @@ fn try_threads(count: usize) -> io::Result<()> {
     let mut held = Vec::new();
     let tried: io::Result<()> = (0..count).try_for_each(|_| {
         let (end, wait) = channel::<()>();
-        held.push((end, thread::Builder::new().spawn(move || drop(wait.recv()))?));
+        held.push((
+            end,
+            thread::Builder::new().spawn(move || {
+                let _ = wait.recv();
+            })?,
+        ));
         Ok(())
     });
     for (end, thread) in held {
