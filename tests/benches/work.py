@@ -35,12 +35,16 @@ JOBS = [
                   (f"{title} step, against eager in channels_last", f"step-{name}", f"step-{name}-last", 1.0, 3, 1, 1, False),
                   (f"{title} step, against torch.compile", f"step-{name}", f"step-{name}-compile", 1.2, 3, 1, 1, True),
                   (f"{title} step, two threads against our one", f"step-{name}", f"step-{name}@1", 1.9, 3, 2, 1, False),
+                  (f"{title} step on two threads, against eager", f"step-{name}", f"step-{name}", 1.5, 3, 2, 2, False),
+                  (f"{title} step on two threads, against torch.compile", f"step-{name}", f"step-{name}-compile", 1.2, 3, 2, 2, True),
                   (f"{title} step in bf16, against eager", f"step-{name}-bf16", f"step-{name}", 2.0, 3, 1, 1, False))],
     *[row for title, name in (("TriNet", "trinet"), ("Inception-ResNet-v1", "inception-resnet-v1"), ("NN2", "nn2"), ("VGG16 to fc7", "vgg16"))
       for row in ((f"embedding by {title}, against torch.compile with freezing", f"embed-{name}", f"embed-{name}-compile", 1.15, 3, 1, 1, True),
                   (f"embedding by {title}, against torch.jit frozen", f"embed-{name}", f"embed-{name}-frozen", None, 3, 1, 1, True),
                   (f"embedding by {title}, against eager in channels_last", f"embed-{name}", f"embed-{name}-last", 1.8, 3, 1, 1, False),
                   (f"embedding by {title}, two threads against our one", f"embed-{name}", f"embed-{name}@1", 1.9, 3, 2, 1, False),
+                  (f"embedding by {title} on two threads, against torch.compile with freezing", f"embed-{name}", f"embed-{name}-compile", 1.15, 3, 2, 2, True),
+                  (f"embedding by {title} on two threads, against eager in channels_last", f"embed-{name}", f"embed-{name}-last", 1.8, 3, 2, 2, False),
                   (f"embedding by {title} in bf16, against our f32", f"embed-{name}-bf16", f"embed-{name}@1", 1.8, 3, 1, 1, False))],
     *[(f"{loss}, {rows:,} rows, against its bare matrix products", f"blocks-{loss}-{rows}", f"products-{'hard' if loss == 'batch-hard' else 'all'}-{rows}", 1 / 1.5, 1, 2, 2, rows > 20_000)
       for rows in (16_384, 65_536) for loss in ("batch-hard", "batch-all", "semi-hard", "lifted")],

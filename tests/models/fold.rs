@@ -49,7 +49,7 @@ fn held_weights_give_what_plain_ones_give() {
     let net = TriNet::caffe(&Scope::root(&vs, 3));
     held_is_plain("TriNet of Caffe's", &drawn(4, &[2, 3, 64, 48]), &vs, &net);
     let vs = store();
-    let net = LuNet::new(&Scope::root(&vs, 3), 64, 32, 4).expect("fits");
+    let net = LuNet::new(&Scope::root(&vs, 3), 64, 32, 2).expect("fits");
     held_is_plain("LuNet", &drawn(4, &[3, 3, 64, 32]), &vs, &net);
     let vs = store();
     let net = FaceSmall::new(&Scope::root(&vs, 3), 32, 16, 1).expect("fits");
@@ -93,4 +93,57 @@ fn training_and_gradients_take_no_notice_of_held_weights() {
     let _held = hold_weights();
     net.forward(&images, true).square().sum(Kind::Float).backward();
     assert!(vs.trainable_variables().iter().all(|x| x.grad().defined()));
+}
+
+/// `[B, K, H, W]` of a 3x3 convolution with padding 1, in f64, and for each number the sum of what was added up, without signs.
+fn by_loops(x: &[f32], weight: &[f32], [batch, inputs, outputs, height, width]: [usize; 5]) -> Vec<[f64; 2]> {
+    let mut y = vec![[0.; 2]; batch * outputs * height * width];
+    for (at, y) in y.iter_mut().enumerate() {
+        let (j, i, k, b) =
+            (at % width, at / width % height, at / width / height % outputs, at / width / height / outputs);
+        for (c, u, v) in (0..inputs * 9).map(|n| (n / 9, n / 3 % 3, n % 3)) {
+            let inside = (1..=height).contains(&(i + u)) && (1..=width).contains(&(j + v));
+            if inside {
+                let pixel = f64::from(x[((b * inputs + c) * height + i + u - 1) * width + j + v - 1]);
+                let term = pixel * f64::from(weight[((k * inputs + c) * 3 + u) * 3 + v]);
+                *y = [y[0] + term, y[1] + term.abs()];
+            }
+        }
+    }
+    y
+}
+
+#[test]
+fn held_3x3_convolutions_are_what_loops_give() {
+    let _no_grad = tch::no_grad_guard();
+    let shapes = [
+        [1, 64, 64, 8, 8],
+        [3, 64, 80, 5, 7],
+        [2, 80, 64, 13, 6],
+        [1, 64, 64, 4, 131],
+        [2, 96, 64, 1, 9],
+        [1, 64, 64, 2, 1],
+    ];
+    for shape @ [batch, inputs, outputs, height, width] in shapes.map(|shape| shape.map(|n: i64| n as usize)) {
+        let vs = store();
+        let conv = Scope::root(&vs, 3).conv("conv", inputs as i64, outputs as i64, 3, 1, 1);
+        let mut x = drawn(4, &[batch, inputs, height, width].map(|n| n as i64));
+        // As large as scores get, in one of the images.
+        let _ = x.narrow(0, 0, 1).g_mul_scalar_(500.);
+        let numbers = |t: &Tensor| Vec::<f32>::try_from(t.contiguous().flatten(0, -1)).expect("f32");
+        let y = {
+            let _held = hold_weights();
+            numbers(&conv.forward(&channels_last(&x)))
+        };
+        let exact = by_loops(&numbers(&x), &numbers(&vs.variables()["conv.weight"]), shape);
+        for (y, [exact, sum]) in y.iter().zip(&exact) {
+            assert!((f64::from(*y) - exact).abs() <= 1e-6 * sum, "{shape:?}: {y}, {exact}");
+        }
+        // What one image holds stays with it.
+        let _ = x.narrow(0, 0, 1).fill_(f64::NAN);
+        let _held = hold_weights();
+        let spoilt = numbers(&conv.forward(&x));
+        let (first, rest) = spoilt.split_at(outputs * height * width);
+        assert!(first.iter().all(|y| y.is_nan()) && rest == &y[first.len()..], "{shape:?}");
+    }
 }

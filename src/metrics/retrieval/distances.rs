@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::distance::Metric;
 use crate::metrics::others::tall;
 use crate::real::{Real, in_place, wide};
+use crate::team;
 
 /// Distances that a block holds at most (8 MiB of f32), but for [`LEAST`]; a thread with blocks of its own has one. Fewer
 /// rows would copy the other set into the product's own order more often.
@@ -89,10 +90,13 @@ impl Distances {
     /// tile of the other set stays in the processor's cache while it is multiplied, and so does what comes out until it
     /// has been clamped.
     fn fill(&self, from: usize, block: &Tensor, tile: Range<i64>) {
-        let (left, width) = (self.left.narrow(0, from as i64, block.size()[0]), tile.end - tile.start);
-        let mut part = block.narrow(1, tile.start, width);
-        let _ = left.mm_out(&part, &self.right.narrow(0, tile.start, width).tr());
-        let _ = part.clamp_min_(0.);
+        // Threads that come to this have their own say on gradients.
+        tch::no_grad(|| {
+            let (left, width) = (self.left.narrow(0, from as i64, block.size()[0]), tile.end - tile.start);
+            let mut part = block.narrow(1, tile.start, width);
+            let _ = left.mm_out(&part, &self.right.narrow(0, tile.start, width).tr());
+            let _ = part.clamp_min_(0.);
+        });
     }
 
     /// The same rows, and of the columns `from .. from + n` only. The centre stays that of all.
@@ -273,8 +277,8 @@ pub(super) fn for_rows<T: Real, R: Send>(
 }
 
 /// [`for_rows`] on those `rows` of `distances`, in memory that is taken once. Where blocks of [`CELLS`] have rows enough, every
-/// thread of the pool multiplies and judges blocks of its own; where rows are longer, all share one block and take
-/// tiles of it, then rows. Heights don't depend on the number of the pool's threads, and so neither do the distances.
+/// thread multiplies and judges blocks of its own; where rows are longer, all share one block and take
+/// tiles of it, then rows. Heights don't depend on the number of threads, and so neither do the distances.
 pub(super) fn for_distances<T: Real, R: Send>(
     rows: Range<usize>,
     width: usize,
@@ -286,7 +290,6 @@ pub(super) fn for_distances<T: Real, R: Send>(
         let block = |from: usize, n: usize| distances.rows(first + from, n);
         return for_rows(rows.len(), width, block, |i, row: &mut [T]| f(first + i, row));
     }
-    one_thread_each();
     let (height, end) = (height(width).min(rows.len()), rows.end);
     let empty = || Block(Tensor::empty([height as i64, width as i64], (distances.kind(), Device::Cpu)));
     let starts: Vec<usize> = rows.step_by(height.max(1)).collect();
@@ -295,24 +298,19 @@ pub(super) fn for_distances<T: Real, R: Send>(
         let judged = starts.into_iter().map(|from| -> Vec<R> {
             let mut part = block.first(height.min(end - from));
             let block = &part;
-            tiles.par_iter().for_each(|tile| tch::no_grad(|| distances.fill(from, &block.0, tile.clone())));
-            in_place::<T>(&mut part.0).par_chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect()
+            team::map(tiles.len(), || (), |(), i| distances.fill(from, &block.0, tiles[i].clone()));
+            let rows: Vec<_> = in_place::<T>(&mut part.0).chunks_mut(width).map(Mutex::new).collect();
+            team::map(rows.len(), || (), |(), i| f(from + i, &mut rows[i].lock().expect("taken once")))
         });
         return judged.flatten().collect();
     }
-    // As many as work at once: pages of fresh memory would cost a fifth of the time.
-    let free: Mutex<Vec<Block>> = Mutex::default();
-    let judge = |from: usize| -> Vec<R> {
-        let taken = free.lock().expect("no thread panics here").pop();
-        let block = taken.unwrap_or_else(empty);
+    // One block a thread: pages of fresh memory would cost a fifth of the time.
+    let found = team::map(starts.len(), empty, |block, i| -> Vec<R> {
+        let from = starts[i];
         let mut part = block.first(height.min(end - from));
-        tch::no_grad(|| distances.tiles().for_each(|tile| distances.fill(from, &part.0, tile)));
-        let judged =
-            in_place::<T>(&mut part.0).chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect();
-        free.lock().expect("no thread panics here").push(block);
-        judged
-    };
-    let found: Vec<Vec<R>> = starts.into_par_iter().with_max_len(1).map(judge).collect();
+        distances.tiles().for_each(|tile| distances.fill(from, &part.0, tile));
+        in_place::<T>(&mut part.0).chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)).collect()
+    });
     found.into_iter().flatten().collect()
 }
 
@@ -320,8 +318,7 @@ pub(super) fn for_distances<T: Real, R: Send>(
 struct Block(Tensor);
 
 // SAFETY: libtorch counts a tensor's owners atomically, its shape doesn't change here, and what is written at once are
-// parts that don't overlap: tiles of a shared block, or blocks that one thread took from the free ones.
-unsafe impl Send for Block {}
+// tiles that don't overlap.
 unsafe impl Sync for Block {}
 
 impl Block {
@@ -329,21 +326,6 @@ impl Block {
     fn first(&self, n: usize) -> Block {
         Block(self.0.narrow(0, 0, n as i64))
     }
-}
-
-/// Makes libtorch compute what a thread of the pool asks for on that thread alone, from now on.
-fn one_thread_each() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    // A pool of one thread has libtorch's others to itself.
-    if rayon::current_num_threads() == 1 {
-        return;
-    }
-    ONCE.call_once(|| {
-        let all = tch::get_num_threads();
-        // Each thread has a number of its own; what threads that begin later get is the last one said.
-        rayon::broadcast(|_| tch::set_num_threads(1));
-        tch::set_num_threads(all);
-    });
 }
 
 /// `for_rows`, and after each block `done(first row, block)` with what `f` left in the rows.
