@@ -32,7 +32,8 @@ pub(crate) fn map<S, R: Send>(
             *place.lock().expect("nothing panics while it is locked") = Some(now);
         }
     };
-    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(n);
+    // One place only, too, has a thread that computes alone: how many places there are changes no number.
+    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(n.max(2));
     match parallel() {
         Some(parallel) if threads > 1 => {
             let panic: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
@@ -50,6 +51,25 @@ pub(crate) fn map<S, R: Send>(
     }
     let own = |place: Mutex<Option<R>>| place.into_inner().ok().flatten().expect("every place had its turn");
     found.into_iter().map(own).collect()
+}
+
+/// Numbers that a thread takes at once of a table's.
+const PART: usize = 1 << 14;
+
+/// `work(scratch, i, row)` of all rows of `width` of a table, in their order, as [`map`] has it.
+pub(crate) fn rows<T: Send, S, R: Send>(
+    table: &mut [T],
+    width: usize,
+    scratch: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize, &mut [T]) -> R + Sync,
+) -> Vec<R> {
+    let at_once = (PART / width).max(1);
+    let parts: Vec<Mutex<&mut [T]>> = table.chunks_mut(at_once * width).map(Mutex::new).collect();
+    let found = map(parts.len(), scratch, |scratch, part| -> Vec<R> {
+        let mut rows = parts[part].lock().expect("taken once");
+        rows.chunks_mut(width).enumerate().map(|(i, row)| work(scratch, part * at_once + i, row)).collect()
+    });
+    found.into_iter().flatten().collect()
 }
 
 /// Runs `work` on each of `threads` threads, this one among them; it may not panic.

@@ -3,13 +3,15 @@
 //! A step is bound by memory: Adam as a row of tensor operations reads and writes every parameter's numbers about ten
 //! times. Here each is read once and written once.
 
+use std::sync::Mutex;
+
 use multiversion::multiversion;
-use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::update::{Entry, Update};
+use crate::team;
 
-/// Numbers that one task of the thread pool takes.
+/// Numbers that a thread takes at once.
 const PART: usize = 1 << 16;
 
 /// Whether one pass can take it: f32 on the CPU, all tensors laid out alike without gaps.
@@ -69,7 +71,15 @@ pub(super) fn step(entries: &[Entry], update: Update, decay: f64) {
             second: second.next().unwrap_or_default(),
         }));
     }
-    parts.into_par_iter().for_each(|part| apply(part, update, decay as f32));
+    let parts: Vec<Mutex<Option<Part<'_>>>> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
+    team::map(
+        parts.len(),
+        || (),
+        |(), i| {
+            let part = parts[i].lock().expect("taken once").take();
+            apply(part.expect("taken once"), update, decay as f32);
+        },
+    );
 }
 
 /// Without fused multiply-add, so that every processor rounds alike.

@@ -63,14 +63,16 @@ pub fn retrieval_in_parts(world: &World) {
         }
     }
     // A gallery that is read again for each block of queries.
-    for (queries, gallery, metric) in [
-        (1100, 300, Metric::Euclidean),
-        (40, 9000, Metric::Cosine),
-        (16500, 20, Metric::Euclidean),
-        (1, 5, Metric::Cosine),
-        (0, 3, Metric::Cosine),
+    for (queries, gallery, width, metric) in [
+        (1100, 300, 5, Metric::Euclidean),
+        (40, 9000, 5, Metric::Cosine),
+        (16500, 20, 5, Metric::Euclidean),
+        // Long sums, which a product might add up otherwise for fewer rows.
+        (1100, 300, 512, Metric::Euclidean),
+        (1, 5, 5, Metric::Cosine),
+        (0, 3, 5, Metric::Cosine),
     ] {
-        let (x, y) = (matrix(61, queries, 5), matrix(62, gallery, 5));
+        let (x, y) = (matrix(61, queries, width), matrix(62, gallery, width));
         let who = |i: usize| who((i * i % 61) as i64 - 1, i as i64 % 3);
         let (q, g): (Vec<_>, Vec<_>) = ((3..queries + 3).map(who).collect(), (0..gallery).map(who).collect());
         let of = QueryGallery::new(&x, &y, &q, &g);

@@ -9,11 +9,11 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ops::Range;
 
-use rayon::prelude::*;
 use tch::{Device, Tensor};
 
 use super::Tally;
 use crate::real::Real;
+use crate::team;
 
 mod batch_hard;
 mod lsep;
@@ -136,7 +136,7 @@ impl<'a> Pull<'a> {
     }
 }
 
-/// Numbers for which the thread pool is asked: waking it takes longer than fewer do.
+/// Numbers for which other threads are asked: waking them takes longer than fewer do.
 const MANY: usize = 1 << 16;
 
 /// `f(scratch, i, row)` of all rows of `width` of a table, in their order, by several threads where that pays.
@@ -146,9 +146,8 @@ fn each_row<T: Real, S, R: Send>(
     scratch: impl Fn() -> S + Sync + Send,
     f: impl Fn(&mut S, usize, &mut [T]) -> R + Sync + Send,
 ) -> Vec<R> {
-    if table.len() >= MANY && rayon::current_num_threads() > 1 {
-        let each = |scratch: &mut S, (i, row): (usize, &mut [T])| f(scratch, i, row);
-        return table.par_chunks_mut(width).enumerate().map_init(scratch, each).collect();
+    if table.len() >= MANY {
+        return team::rows(table, width, scratch, f);
     }
     let mut scratch = scratch();
     table.chunks_mut(width).enumerate().map(|(i, row)| f(&mut scratch, i, row)).collect()

@@ -1,9 +1,7 @@
 //! Distances between two sets, a block of rows at a time, so that memory never holds the whole matrix.
 
 use std::ops::Range;
-use std::sync::Mutex;
 
-use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::distance::Metric;
@@ -299,8 +297,7 @@ pub(super) fn for_distances<T: Real, R: Send>(
             let mut part = block.first(height.min(end - from));
             let block = &part;
             team::map(tiles.len(), || (), |(), i| distances.fill(from, &block.0, tiles[i].clone()));
-            let rows: Vec<_> = in_place::<T>(&mut part.0).chunks_mut(width).map(Mutex::new).collect();
-            team::map(rows.len(), || (), |(), i| f(from + i, &mut rows[i].lock().expect("taken once")))
+            team::rows(in_place::<T>(&mut part.0), width, || (), |(), i, row| f(from + i, row))
         });
         return judged.flatten().collect();
     }
@@ -346,7 +343,7 @@ pub(super) fn for_blocks<T: Real, R: Send>(
         let mut block = rows(from, h).to_device(Device::Cpu).contiguous();
         let block = in_place::<T>(&mut block);
         assert_eq!(block.len(), h * width, "a block of whole rows");
-        out.par_extend(block.par_chunks_mut(width).enumerate().map(|(i, row)| f(from + i, row)));
+        out.extend(team::rows(block, width, || (), |(), i, row| f(from + i, row)));
         done(from, block);
     }
     out

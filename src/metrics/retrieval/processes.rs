@@ -1,7 +1,6 @@
 //! Retrieval by several processes: each ranks the gallery for some of the queries, in blocks that are the same however many
 //! they are, so that it comes to exactly what one process finds. What travels is a few numbers a query.
 
-use rayon::prelude::*;
 use tch::Kind;
 
 use super::distances::{Streamed, for_distances, height};
@@ -9,6 +8,7 @@ use super::{Ap, Gallery, Judged, QueryGallery, Retrieval};
 use crate::distance::Metric;
 use crate::metrics::others::{Dealt, Others};
 use crate::real::{Real, in_place};
+use crate::team;
 
 /// [`super::evaluate`] with the queries dealt to all of `others`; every process has all embeddings and gets the whole result.
 ///
@@ -65,8 +65,8 @@ fn own_queries<T: Real, O: Others>(
             found.extend(block.map(|i| shelf.judge::<T>(i, &mut [])));
             continue;
         }
-        let rows = in_place::<T>(&mut rows).par_chunks_mut(width).enumerate();
-        found.par_extend(rows.map(|(i, row)| shelf.judge(block.start + i, row)));
+        let judge = |(): &mut (), i: usize, row: &mut [T]| shelf.judge(block.start + i, row);
+        found.extend(team::rows(in_place::<T>(&mut rows), width, || (), judge));
     }
     dealt.gather(found, others)
 }
