@@ -12,7 +12,7 @@ use tch::{Tensor, nn::VarStore};
 use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder, written};
-use super::scores::{BEST, better};
+use super::scores::{BEST, better, logged};
 use super::{history, stop::typed};
 
 use crate::files;
@@ -59,14 +59,17 @@ pub fn fingerprints(run: &Path) -> Vec<(Fingerprint, PathBuf)> {
     let parts = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     let files =
         std::iter::once(run.to_path_buf()).chain(parts).flat_map(|at| [NEWEST, BEFORE, BEST].map(|name| at.join(name)));
-    let of = |path: PathBuf| {
-        let metadata = crate::weights::metadata(&path)?;
-        let text = |key: &str| metadata.get(key)?.as_str();
-        let progress = serde_json::from_str::<Progress>(text("progress")?).ok()?;
-        let (which, hash) = (text("which")?.into(), text(crate::weights::HASH)?.into());
-        Some((Fingerprint { which, step: progress.step, hash }, path))
-    };
-    files.filter_map(of).collect()
+    files.filter_map(|path| Some((head(&path)?.1, path))).collect()
+}
+
+/// What the head of a checkpoint says.
+fn head(path: &Path) -> Option<(Progress, Fingerprint)> {
+    let metadata = crate::weights::metadata(path)?;
+    let text = |key: &str| metadata.get(key)?.as_str();
+    let progress = serde_json::from_str::<Progress>(text("progress")?).ok()?;
+    let (which, hash) = (text("which")?.into(), text(crate::weights::HASH)?.into());
+    let known = Fingerprint { which, step: progress.step, hash };
+    Some((progress, known))
 }
 
 /// What is wrong with a whole checkpoint: no damage that an older one would mend.
@@ -115,23 +118,33 @@ fn about(progress: &Progress, which: &str) -> Result<HashMap<String, String>> {
         .into())
 }
 
-/// What to do about a best checkpoint and a log that do not fit: there is no best one before it.
-const ADVICE: &str = ": go on with the training where it was killed after that step, else restore what was there";
+/// The step up to which all best weights of `run` were written: of the newest checkpoint that knew its log, which is saved
+/// after the weights that scored best by then. 0 where there is none.
+fn settled(run: &Path) -> u64 {
+    let of = |name| head(&run.join(name)).filter(|(own, _)| own.log.check(&run.join("log.jsonl")).is_ok());
+    [NEWEST, BEFORE].into_iter().find_map(of).map_or(0, |(progress, _)| progress.step)
+}
 
-/// Loads the best weights of `run` into the store; errors where the log has a better score after theirs, unless a process trains
-/// there, which is about to write that one. Those of an older version, which knew no log, are taken, and it is said.
+/// Loads the best weights of `run` into the store; errors where the log has a better score after theirs whose weights were
+/// written. Where a training was killed before it could, and of weights of an older version, which knew no log, it is said.
 pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Resumed> {
     let path = run.join(BEST);
     ensure!(path.exists(), "{} has no {BEST}: train with --score-every STEPS", run.display());
+    // Before the weights: a process that trains may write better ones at any time.
+    let (settled, logged) = (settled(run), logged(run)?);
     let loaded = load_one(&path, config, store, None)?;
+    let (file, own) = (path.display(), loaded.known.step);
+    let kept = &logged[..logged.partition_point(|(step, _)| *step <= settled)];
     if loaded.progress.log == Mark::default() {
+        note(format!("{file} knows no log (an older version wrote it): whether it is of this training is not checked"));
+    } else if let Some(step) = better(kept, own) {
+        bail!(
+            "{file} is of step {own}, and the one of step {step} was better by the log: restore that, or leave out --best"
+        );
+    } else if let Some(step) = better(&logged, own) {
         note(format!(
-            "{} knows no log (an older version wrote it): whether it is of this training is not checked",
-            path.display()
+            "{file} is of step {own}: better weights, of step {step}, are not kept yet, or training was cut off before"
         ));
-    } else if let Some(step) = better(run, loaded.known.step)?.filter(|_| written(run).is_none()) {
-        let (path, own) = (path.display(), loaded.known.step);
-        bail!("{path} is of step {own}, and the log beside it has a better score, of step {step}{ADVICE}");
     }
     Ok(loaded)
 }
@@ -302,7 +315,10 @@ fn load_one(path: &Path, config: &Config, store: &mut VarStore, optimizer: Optio
         refused("cannot be trusted without the log.jsonl beside it: restore that, or train into another --run")
     );
     let other = progress.log.check(&log).err();
-    let advice = if best { ADVICE } else { "" };
+    let advice = match best {
+        true => ": go on with the training where it was killed after that step, else restore what was there",
+        false => "",
+    };
     other.map_or(Ok(()), |error| Err(anyhow!("{}{advice}", one_line(&error))))?;
     let (mut model, mut state, mut extra) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let resumes = optimizer.is_some();

@@ -26,7 +26,7 @@ pub struct Scores<'a> {
 }
 
 /// The scores in the log of `run`, each with the steps that were done then.
-fn logged(run: &Path) -> Result<Vec<(u64, f64)>> {
+pub(super) fn logged(run: &Path) -> Result<Vec<(u64, f64)>> {
     let of = |line: Value| Some((line["step"].as_u64()?.saturating_add(1), line["score"].as_f64()?));
     Ok(history::lines(&run.join("log.jsonl"))?.into_iter().filter_map(of).collect())
 }
@@ -37,9 +37,9 @@ fn best(logged: &[(u64, f64)], kept: Option<u64>) -> Option<(u64, f64)> {
     logged[from..].iter().copied().reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
-/// The later step, if there is one, whose score in the log of `run` is above that of the best checkpoint, which is of `step`.
-pub(super) fn better(run: &Path, step: u64) -> Result<Option<u64>> {
-    Ok(best(&logged(run)?, Some(step)).map(|(best, _)| best).filter(|best| *best > step))
+/// The later step, if there is one, whose score among those `logged` is above that of the best checkpoint, which is of `step`.
+pub(super) fn better(logged: &[(u64, f64)], step: u64) -> Option<u64> {
+    best(logged, Some(step)).map(|(best, _)| best).filter(|best| *best > step)
 }
 
 impl fmt::Debug for Scores<'_> {
