@@ -292,6 +292,7 @@ fn from_outside<P: Paper>(h: &P::Hyper, store: &VarStore, fit: fn(Published) -> 
 pub(super) fn started<P: Paper>(h: &P::Hyper, store: &VarStore) -> Result<Read> {
     let mut read = Vec::new();
     if let Some(file) = P::start(h)? {
+        checkpoint::check_start(&file)?;
         let (said, hash) = files::hashed(&file, || weights::start(store, &file, &Published::CHECKPOINT))?;
         say(said);
         read.push((file, hash));

@@ -190,6 +190,21 @@ pub fn check_logs(run: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     Ok(steps)
 }
 
+/// Errors where the newest checkpoint of a run, `file`, from which another one is to start, is damaged, and where the log or the
+/// configuration beside it is not what it knew; says where the log goes on behind it.
+pub fn check_start(file: &Path) -> Result<()> {
+    let checked = || -> Result<()> {
+        let at = file.parent().unwrap_or(Path::new(""));
+        let ((_, progress, _), config) = (sealed(file)?, Config::read(at)?);
+        knows(&progress, at)?;
+        ensure!(config.identity() == progress.run, "{} {OTHER}", file.display());
+        behind(file, &progress, &config).iter().for_each(note);
+        Ok(())
+    };
+    checked()
+        .map_err(|error| anyhow!("--start: {}: restore what was there, or start from another run", one_line(&error)))
+}
+
 const RESTORE: &str = "restore what was there, or train again into another --run";
 /// What a checkpoint of another configuration is.
 const OTHER: &str = "was trained with other flags or data than config.json says";
@@ -232,23 +247,21 @@ pub struct Resumed {
     pub note: Option<String>,
 }
 
-impl Resumed {
-    /// Of a newest checkpoint behind which the log goes on, though no process trains the run: its training was cut off, or it is
-    /// an older one that was put there.
-    pub fn behind(&self, config: &Config) -> Option<String> {
-        let at = self.file.parent()?;
-        let log = at.join("log.jsonl");
-        let more = log.metadata().is_ok_and(|found| found.len() > self.progress.log.length);
-        if !more || self.progress.log == Mark::default() || written(at).is_some() {
-            return None;
-        }
-        let to = history::lines(&log).ok()?.last()?["step"].as_u64()?.saturating_add(1);
-        let run = if config.flags.contains_key("part") { at.parent()? } else { at };
-        let command = typed([config.paper.clone(), "report".into(), "--run".into(), run.display().to_string()]);
-        let (file, step) = (self.file.display(), self.known.step);
-        (to > step)
-            .then(|| format!("{file} is of step {step}, and the log goes on to step {to}: {command} says how to go on"))
+/// Of a newest checkpoint, `file`, behind which the log goes on, though no process trains the run: its training was cut off, or it
+/// is an older one that was put there.
+pub fn behind(file: &Path, progress: &Progress, config: &Config) -> Option<String> {
+    let at = file.parent()?;
+    let log = at.join("log.jsonl");
+    let more = log.metadata().is_ok_and(|found| found.len() > progress.log.length);
+    if !more || progress.log == Mark::default() || written(at).is_some() {
+        return None;
     }
+    let to = history::lines(&log).ok()?.last()?["step"].as_u64()?.saturating_add(1);
+    let run = if config.flags.contains_key("part") { at.parent()? } else { at };
+    let command = typed([config.paper.clone(), "report".into(), "--run".into(), run.display().to_string()]);
+    let (file, step) = (file.display(), progress.step);
+    (to > step)
+        .then(|| format!("{file} is of step {step}, and the log goes on to step {to}: {command} says how to go on"))
 }
 
 /// Loads the newest checkpoint of `run` into the store and, where given, the optimiser. None where there is none. A

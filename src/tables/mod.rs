@@ -57,7 +57,7 @@ pub(crate) fn named<P: Paper>(name: &str, wish: &Wish, machine: &Machine) -> Res
 /// # Errors
 /// Where data or a start cannot be used, and where no column is left.
 fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeMap<&'static str, String>> {
-    let (mut absent, mut opened) = (BTreeMap::new(), HashSet::new());
+    let (mut absent, mut opened, mut starts) = (BTreeMap::new(), HashSet::new(), HashSet::new());
     let gone = |h: &All<P::Hyper>| {
         let data = hyper::flags(h).get("data").map_or(String::new(), typed_as);
         !asked.apart.is_empty() && data != "drawn" && !Path::new(&data).exists()
@@ -76,8 +76,12 @@ fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeM
                 opened => drop(opened?),
             }
         }
-        if !gone(h) && !checkpoint::exists(at) {
-            start?;
+        if !gone(h)
+            && !checkpoint::exists(at)
+            && let Some(start) = start?
+            && starts.insert(start.clone())
+        {
+            checkpoint::check_start(&start)?;
         }
     }
     absent.iter().for_each(|(column, why)| note(format!("{column} stays empty: {why}")));

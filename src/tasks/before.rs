@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::reid::ReidData;
 use crate::datasets::{Layout, ReidSet};
-use crate::run::checkpoint::check_logs;
 use crate::run::config::{Config, START, typed_as};
 use crate::run::folder::NEWEST;
 use crate::say::one_line;
@@ -58,12 +57,11 @@ impl Before {
         before
     }
 
-    /// The checkpoint to start from, if the run starts from one: its own run's, so far as log and configuration tell.
+    /// The checkpoint to start from, if the run starts from one.
     pub fn checkpoint(self) -> Result<Option<PathBuf>> {
         let Some((at, ..)) = self.runs.first() else { return self.lost.map_or(Ok(None), Err) };
         let file = at.join(NEWEST);
         ensure!(file.exists(), "--start: {} has no checkpoint yet: train it first", at.display());
-        check_logs(at).context("--start")?;
         Ok(Some(file))
     }
 

@@ -207,7 +207,7 @@ fn every_model_and_choice_trains() {
         "--model triplet-without-sfx --pairing width",
         "--model triplet-improved --softmax-loss 0.5 --init gaussian",
         "--margin-gradient eq5 --adaptive 0.8,0.4 --listed",
-        "--margin-gradient full --margins 0.9,0.3 --any-camera",
+        "--margin-gradient full --margins 0.9,0.3 --any-camera --checkpoint-every 3",
         "--net alexnet --weights none --size 67x67 --model quadruplet --steps 1",
         "--model classification --margin 0.8",
         "--model classification --classifier cross-entropy --tenth-after 0.5",
@@ -229,6 +229,13 @@ fn every_model_and_choice_trains() {
     fs::copy(place.path("run4/checkpoint.safetensors"), place.path("mixed/checkpoint.safetensors")).expect("copied");
     let mixed = "train @third --model quadruplet --start @mixed --data @VIPeR";
     place.bad(&[(1, mixed, "--start: |mixed/log.jsonl is not what its checkpoint knew|restore what was there")]);
+    // An older one of its own may be that of a killed training.
+    fs::copy(place.path("run5/checkpoint.before.safetensors"), place.path("mixed/checkpoint.safetensors"))
+        .expect("copied");
+    has(
+        &place.ends(&mixed.replace("third", "fourth")).well().err,
+        "mixed/checkpoint.safetensors is of step 3, and the log goes on to step 6: |report --run ",
+    );
     // Nobody is tested whom a run that it goes back to was trained on.
     place.good("evaluate @next --data @cuhk01 --test-people 5 --pairs 4");
     place.bad(&[

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use rankle::hyper;
 use rankle::optim::{Optimizer, Rule};
-use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress, check_logs};
+use rankle::run::checkpoint::{self, BEFORE, NEWEST, Progress, check_logs, check_start};
 use rankle::run::config::Config;
 use rankle::run::folder::{Log, Mark, RunFolder};
 use rankle::run::scores::{BEST, Scores};
@@ -281,8 +281,10 @@ fn weights_from_elsewhere_need_no_hash() {
 #[test]
 fn a_log_that_was_changed_is_noticed_by_who_reads_it() {
     let small = Small::new();
-    let log = small.at().join("log.jsonl");
+    let [log, newest] = ["log.jsonl", NEWEST].map(|name| small.at().join(name));
+    let start = || check_start(&newest).map_err(|error| error.to_string());
     check_logs(small.at()).expect("as it was written");
+    start().expect("as it was written");
     let before = fs::read(&log).expect("a log");
     let mut changed = before.clone();
     changed[0] ^= 1;
@@ -290,10 +292,14 @@ fn a_log_that_was_changed_is_noticed_by_who_reads_it() {
         text.map_or_else(|| fs::remove_file(&log), |text| fs::write(&log, text)).expect("changed");
         let error = format!("{:#}", check_logs(small.at()).expect_err("changed"));
         assert!(error.contains("log.jsonl") && error.contains("restore"), "{error}");
+        assert!(start().expect_err("changed").contains("log.jsonl"));
     }
     fs::write(&log, before).expect("restored");
-    fs::write(small.at().join(NEWEST), "no checkpoint").expect("damaged");
+    fs::write(&newest, "no checkpoint").expect("damaged");
     check_logs(small.at()).expect("the one before");
+    // No other run starts from that one, though.
+    let error = start().expect_err("damaged");
+    assert!(error.contains("--start: ") && error.contains(NEWEST) && error.contains("another run"), "{error}");
     fs::write(small.at().join(BEFORE), "no checkpoint").expect("damaged");
     check_logs(small.at()).expect_err("both are damaged");
 }

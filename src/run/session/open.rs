@@ -152,7 +152,8 @@ pub fn load(
         let loaded = checkpoint::load(at, config, store, None)?
             .with_context(|| format!("{} has no checkpoint yet: train it first", at.display()))?;
         loaded.note.iter().for_each(say);
-        loaded.behind(config).filter(|_| loaded.note.is_none()).iter().for_each(note);
+        let behind = checkpoint::behind(&loaded.file, &loaded.progress, config);
+        behind.filter(|_| loaded.note.is_none()).iter().for_each(note);
         known = Some((loaded.known, loaded.file));
     }
     if !world.is_alone() {
