@@ -163,6 +163,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     for name in ["checkpoint.safetensors", "checkpoint.before.safetensors"] {
         let _ = fs::remove_file(place.path("run").join(name));
     }
+    let _ = fs::remove_file(place.path("run/results.json"));
     has(&place.good("report @run"), "no checkpoint: it begins again");
     has(
         &place.ends("train @run").err,
@@ -252,6 +253,14 @@ fn a_checkpoint_behind_its_log_is_said_to_be() {
     }
     place.bad(&[(1, "train @run", "no checkpoint, though its log goes on to step 4: restore|another --run")]);
     assert_eq!(place.read("run/log.jsonl"), log);
+    // Nor is one that was scored begun anew; one that was to save none so far is.
+    let mut config = place.json("run/config.json");
+    config["machine"]["checkpoint-every"] = json!(100_000);
+    place.write("run/config.json", config.to_string());
+    place.bad(&[(1, "train @run", "no checkpoint, though results.json is of one: restore|another --run")]);
+    assert_eq!(place.read("run/log.jsonl"), log);
+    fs::remove_file(place.path("run/results.json")).expect("removed");
+    has(&place.ends("train @run").well().err, "was stopped before its first checkpoint: it starts again");
 }
 
 #[test]

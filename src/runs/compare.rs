@@ -17,6 +17,7 @@ use crate::run::checkpoint;
 use crate::run::config::{Config, PHOTOS, typed_as};
 use crate::run::folder::RESULTS;
 use crate::run::history::parts;
+use crate::run::session::EVERY;
 use crate::run::stop::typed;
 use crate::say::{answer, note, plural, print, print_lines};
 
@@ -140,7 +141,7 @@ fn read<P: Paper>(at: &Path, missing: &mut Vec<String>) -> Result<One> {
     } else {
         missing.push(format!("{} has no scores and no checkpoint yet", at.display()));
     }
-    facts.extend(config.machine.into_iter().filter(|(name, _)| !["steps", "parts", PHOTOS].contains(&&**name)));
+    facts.extend(config.machine.into_iter().filter(|(name, _)| !["steps", "parts", PHOTOS, EVERY].contains(&&**name)));
     Ok(One { name: last.unwrap_or_default(), at: at.into(), facts, progress, results, others })
 }
 

@@ -27,6 +27,7 @@ mod open;
 mod step;
 mod trial;
 
+pub(crate) use open::EVERY;
 pub use open::load;
 pub use trial::{Tried, median};
 

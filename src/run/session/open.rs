@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
 use tch::nn::VarStore;
 
 use super::super::board::Board;
 use super::super::checkpoint::{self, Fingerprint};
 use super::super::config::{self, BEGUN_FROM, Config};
-use super::super::folder::{Log, Mark, NEWEST, RunFolder};
+use super::super::folder::{Log, Mark, NEWEST, RESULTS, RunFolder};
 use super::super::history;
 use super::super::watch::{Finite, Watch};
 use super::after::LEFT_OUT;
@@ -42,6 +43,7 @@ impl<'a> Session<'a> {
         config.machine.insert("tf32".into(), machine.tf32.into());
         config.machine.insert("skip-unreadable".into(), machine.skip_unreadable.into());
         config.machine.insert("score-every".into(), machine.training.score_every.into());
+        config.machine.insert(EVERY.into(), machine.training.checkpoint_every.into());
         config::agree(&world, &config.flags)?;
         let normalises = store.variables().keys().any(|name| name.ends_with("running_var"));
         ensure!(
@@ -64,9 +66,19 @@ impl<'a> Session<'a> {
                 let log = history::lines(&folder.file("log.jsonl"))?;
                 let to =
                     log.iter().filter_map(|line| line["step"].as_u64()).max().map_or(0, |last| last.saturating_add(1));
+                let run = if config.flags.contains_key("part") { at.parent().unwrap_or(at) } else { at };
+                // An older version did not say how often it saved one.
+                let then = Config::read(at)?.machine.get(EVERY).and_then(Value::as_u64);
+                let tells = match then {
+                    Some(every) if to > every.max(machine.training.checkpoint_every) => {
+                        format!("its log goes on to step {to}")
+                    }
+                    _ if run.join(RESULTS).exists() => format!("{RESULTS} is of one"),
+                    _ => String::new(),
+                };
                 ensure!(
-                    to <= machine.training.checkpoint_every,
-                    "{} has no checkpoint, though its log goes on to step {to}: restore {NEWEST}, or train into another --run",
+                    tells.is_empty(),
+                    "{} has no checkpoint, though {tells}: restore {NEWEST}, or train into another --run",
                     at.display()
                 );
                 say(format!(
@@ -132,6 +144,9 @@ impl<'a> Session<'a> {
         })
     }
 }
+
+/// Under which name the machine's table has how many steps lie between two checkpoints, at most.
+pub(crate) const EVERY: &str = "checkpoint-every";
 
 /// Loads the weights of the run at `at` into `store`, the `best` or the newest, and says which they are, and of which file. Errors
 /// where there is no checkpoint. Of several processes the first one reads.
