@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::claims::Beside;
 use crate::hyper::FlagValues;
-use crate::metrics::{Score, counted};
+use crate::metrics::{Better, Score, counted};
 use crate::outputs;
 use crate::report::{Report, Table};
 use crate::run::checkpoint::Fingerprint;
@@ -118,7 +118,13 @@ pub(crate) fn not_comparable(why: &str) -> String {
 }
 
 impl Results {
-    /// The scores that count first on the page, beside the paper's or with a word on why not.
+    /// Whether an older version wrote them, which did not say which of two values is better, nor which scores count.
+    pub fn are_older(&self) -> bool {
+        !self.scores.is_empty()
+            && self.scores.iter().all(|score| score.better == Better::Neither && score.counts.is_none())
+    }
+
+    /// The scores that count first on the page, of an older version its first, beside the paper's or with a word on why not.
     pub fn lead(&self, report: &mut Report) {
         let number = |score: &&Score| {
             let beside = self.claims.iter().find(|claim| claim.score == score.name && claim.ours.is_some());
@@ -126,7 +132,9 @@ impl Results {
                 beside.map_or(String::new(), |claim| format!("{}: {}", claim.place, number(claim.paper, claim.paper)));
             (score.name.clone(), format!("{:.4}", score.value), beside)
         };
-        let numbers: Vec<_> = counted(&self.scores).iter().take(3).map(number).collect();
+        let mut first = counted(&self.scores);
+        first.extend(self.scores.first().filter(|_| self.are_older()));
+        let numbers: Vec<_> = first.iter().take(3).map(number).collect();
         report.answers(&self.says);
         let why = self.not_comparable_because.as_ref().map(|why| not_comparable(why));
         report.lead(&numbers, &why.unwrap_or_default());

@@ -200,6 +200,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     unread.iter().for_each(note);
+    results.iter().filter_map(|results| again::<P>(at, results)).for_each(note);
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"];
     let trains = written(at).is_some();
     let (word, sentence) = state(at, &config, &progress, trains);
@@ -253,6 +254,17 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
         print(&sentence)?;
     }
     print(format!("report: {}", path.display()))
+}
+
+/// The command that scores the run at `at`.
+fn evaluate<P: Paper>(at: &Path) -> String {
+    typed([P::NAME.into(), "evaluate".into(), "--run".into(), shown(at)])
+}
+
+/// What to type where the scores of the run at `at` are an older version's.
+fn again<P: Paper>(at: &Path, results: &Results) -> Option<String> {
+    let why = format!("{} was scored by an older version, which says of no score what is better", at.display());
+    results.are_older().then(|| format!("{why}: {}", evaluate::<P>(at)))
 }
 
 /// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`].

@@ -374,6 +374,23 @@ fn runs_are_compared_by_what_differs() {
     let said = scored("b/run", "y", json!({"accuracy": 0.8}));
     assert_eq!(said["best"], json!({}));
     has(said["says"].as_str().expect("a text"), "of different data");
+    // An older version's do not tell: of two such none is marked, and the first leads its page.
+    for run in ["run", "b/run"] {
+        let file = format!("{run}/results.json");
+        let mut results = place.json(&file);
+        for key in ["better", "counts"] {
+            results.as_object_mut().expect("a table").remove(key).expect("what is better");
+        }
+        (results["data"], results["scores"]) = (json!("x"), json!({"accuracy": run.len(), "EER": 0.2}));
+        write_json(&place.path(&file), "scores", &results).expect("written");
+    }
+    let older = |run: &str| format!("{run} was scored by an older version|: sixth evaluate --run {run}");
+    let said = all_said(&place, &format!("compare {a} {b} --out {out}"));
+    has(&said, &[older(&a), older(&b)].join("|"));
+    assert!(!said.contains("* "), "{said}");
+    fs::remove_file(place.path("run/report.html")).expect("removed");
+    has(&all_said(&place, "report @run"), &older(&a));
+    has(&place.read("run/report.html"), "<p><b>3.0000</b>accuracy</p>");
     fs::remove_file(place.path("b/run/results.json")).expect("removed");
     place.write("run/results.json", &whole);
     place.write("mine.html", "<!DOCTYPE html>mine");

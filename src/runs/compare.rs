@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{Progress, progress, scores, shown};
+use super::{Progress, again, evaluate, progress, scores, shown};
 use crate::hyper;
 use crate::metrics::{self, Better};
 use crate::outputs::check_out;
@@ -18,7 +18,6 @@ use crate::run::config::{Config, PHOTOS, typed_as};
 use crate::run::folder::RESULTS;
 use crate::run::history::parts;
 use crate::run::session::EVERY;
-use crate::run::stop::typed;
 use crate::say::{answer, note, plural, print, print_lines};
 
 /// A run among several.
@@ -125,7 +124,7 @@ impl Score {
     }
 }
 
-/// Reads a run, and says of one without scores what to type to get some.
+/// Reads a run, and says of one without scores, or with an older version's, what to type to get some.
 fn read<P: Paper>(at: &Path, missing: &mut Vec<String>) -> Result<One> {
     let config = Config::read(at)?;
     paper::check_run::<P>(at, &config)?;
@@ -135,9 +134,9 @@ fn read<P: Paper>(at: &Path, missing: &mut Vec<String>) -> Result<One> {
     let mut facts = config.flags;
     if let Some(results) = &results {
         facts.extend(results.scoring.clone());
+        missing.extend(again::<P>(at, results));
     } else if parts(at)?.iter().any(|(_, folder)| checkpoint::exists(folder)) {
-        let command = typed([P::NAME.into(), "evaluate".into(), "--run".into(), shown(at)]);
-        missing.push(format!("{} has no scores yet: {command}", at.display()));
+        missing.push(format!("{} has no scores yet: {}", at.display(), evaluate::<P>(at)));
     } else {
         missing.push(format!("{} has no scores and no checkpoint yet", at.display()));
     }
