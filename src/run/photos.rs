@@ -66,14 +66,19 @@ struct Row {
 }
 
 /// The rows of the list in the run's folder `at`, and whether they say what is known beside sizes and times: older ones do not.
-fn listed(at: &Path) -> Result<(bool, impl Iterator<Item = Result<Row>>)> {
+/// `or` is what else to do in an error's words, where there is something.
+fn listed(at: &Path, or: &'static str) -> Result<(bool, impl Iterator<Item = Result<Row>>)> {
     let path = at.join(FILE);
     let named = path.display().to_string();
-    let cannot = move || format!("cannot read {named}: restore it, or say --data-changed to train without it");
-    let config = Config::read(at).ok();
-    let known = config.as_ref().map_or(Vec::new(), Config::photos);
-    let own = known.is_empty() || known.contains(&&*files::hash(&path).with_context(&cannot)?);
-    ensure!(own, anyhow!("it is not as this run wrote it").context(cannot()));
+    let cannot = move || format!("cannot read {named}: restore it{or}");
+    let own = || -> Result<bool> {
+        let (hash, config) = (files::hash(&path).with_context(&cannot)?, Config::read(at).ok());
+        let known = config.as_ref().map_or(Vec::new(), Config::photos);
+        Ok(known.is_empty() || known.contains(&&*hash))
+    };
+    let other = "it is not as this run wrote it, or an older version, which keeps no hash of it, went on with the run";
+    // Again: a training that goes on may have replaced list and hash in between.
+    ensure!(own()? || own()?, anyhow!(other).context(cannot()));
     let file = files::open(&path).with_context(&cannot)?;
     // A list hardly packs so well; what does may be one row that no memory holds.
     let most = file.metadata().with_context(&cannot)?.len().saturating_mul(200).saturating_add(1 << 20);
@@ -153,7 +158,7 @@ impl Photos {
         if self.is_empty() && !at.join(FILE).exists() {
             return Ok(None);
         }
-        let (knows, mut before) = listed(at)?;
+        let (knows, mut before) = listed(at, ", or say --data-changed to train without it")?;
         let mut old = before.next().transpose()?;
         let mut new = self.0.iter().peekable();
         let mut found = [const { (0_usize, String::new()) }; 5];
@@ -208,7 +213,7 @@ impl Photos {
     /// it once was.
     pub fn seen(at: &Path, all: impl IntoIterator<Item = Read>, own: bool) -> HashSet<String> {
         const SIZES: usize = 8;
-        let trained = match listed(at).and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
+        let trained = match listed(at, "").and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
             Ok(trained) => trained,
             Err(error) => {
                 if at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty()) {

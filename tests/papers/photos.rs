@@ -177,4 +177,9 @@ fn nothing_is_tested_that_was_trained_on() {
         }
     }
     place.good(evaluate);
+    // Where the list is another's, it is said, and what evaluate can do about it.
+    place.write("run/photos.csv.gz", "another's");
+    let said = place.ends("evaluate @run").well().err;
+    has(&said, "is not known: cannot read |photos.csv.gz: restore it: it is not as this run wrote it");
+    assert!(!said.contains("--data-changed"), "{said}");
 }
