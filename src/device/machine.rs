@@ -253,27 +253,31 @@ impl MachineFlags {
 
     fn found(&self, world: World, place: (Device, String), modes: &str, count: usize) -> Result<Machine> {
         let (device, name) = place;
-        let refused = |cause: &dyn Error| {
+        let refused = |what: &str, cause: &dyn Error| {
             anyhow!(
-                "cannot start as many threads as there are cores: {cause}: raise the limit on processes (ulimit -u), or say RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 before the command and --workers 1 behind it"
+                "cannot start {what}: {cause}: raise the limit on processes (ulimit -u), or say RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 before the command and --workers 1 behind it"
             )
         };
         // Where threads cannot be had, what first asks for one would be a panic, or wait forever within OpenMP.
         if let Err(error) = rayon::ThreadPoolBuilder::new().build_global()
             && let Some(cause) = error.source()
         {
-            return Err(refused(cause));
+            return Err(refused("as many threads as there are cores", cause));
         }
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         // What libtorch's products were told once they keep: from the first one on, so that a resumed run rounds alike.
         tch::set_num_threads(tch::get_num_threads());
         let workers = self.workers.unwrap_or((cores / count).max(1));
-        try_threads(tch::get_num_threads() as usize + workers).map_err(|cause| refused(&cause))?;
+        let own = tch::get_num_threads() as usize;
+        try_threads(own + workers).map_err(|cause| {
+            let all = own + workers;
+            refused(&format!("{all} threads ({own} of OMP_NUM_THREADS, {workers} of --workers)"), &cause)
+        })?;
         let several = match world.size() {
             1 => String::new(),
             size => format!(", one of {size} processes"),
         };
-        let threads = say::count(tch::get_num_threads() as usize, "thread");
+        let threads = say::count(own, "thread");
         say(format!("device: {name}{modes}, {threads}{several}"));
         Ok(Machine {
             device,

@@ -116,7 +116,7 @@ pub fn answer() -> Result<()> {
             } else if let Some(first) = first {
                 let echo = if several { ECHO } else { ECHO_ALONE };
                 if first.elapsed() > echo && !(several && LAST.load(SeqCst)) {
-                    let kept = "at once, with what the newest checkpoint holds, where there is one".into();
+                    let kept = "at once, with what was kept before".into();
                     Stopped { signal, kept, several }.say();
                     exit(128 + i32::from(signal));
                 }
