@@ -67,6 +67,14 @@ pub fn enrol(people: &[i64], enrolled: usize, seed: u64) -> (Vec<usize>, Vec<usi
     (gallery, probes)
 }
 
+/// How often enrolled images are drawn.
+pub const DRAWS: u64 = 10;
+
+/// [`enrol`] by [`DRAWS`] draws, which follow from `seed`: the same number of both in each.
+pub fn draws(people: &[i64], enrolled: usize, seed: u64) -> Vec<(Vec<usize>, Vec<usize>)> {
+    (0..DRAWS).map(|draw| enrol(people, enrolled, crate::seed::named(seed, &format!("draw {draw}")))).collect()
+}
+
 /// Unit rows as bytes and back: what is left of embeddings `x` `[N, D]` after the paper's 128 bytes a face (Section
 /// 4.4 gives no scheme; here int8, one scale for all: the largest |x| becomes 127). Rows are unit again. f32.
 pub fn through_bytes(x: &Tensor) -> Tensor {

@@ -131,11 +131,11 @@ pub struct Scoring {
     /// False accept rate at which VAL is taken
     #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = within(1e-9..=0.999), add = At("Section 5.1"), help_heading = Heading::Scoring)]
     pub far: f64,
-    /// Images enrolled a person for recognition
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
+    /// Images enrolled a person for recognition, drawn ten times: the mean is the score
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,5", value_parser = within(1..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
     pub enrolled: Vec<usize>,
     /// Neighbours that vote for recognition
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1, 5], value_parser = within(1..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,5", value_parser = within(1..=1_000_000_usize), add = Ours, help_heading = Heading::Scoring)]
     pub neighbours: Vec<usize>,
     /// Squared distance up to which clusters are joined, and below which find takes a photo for the person; the folds' mean threshold where it is not given, and 1.1 without pairs
     #[arg(long, value_name = "D", value_parser = within(1e-6..=4.), add = OursAs("Figure 1 has 1.1"), help_heading = Heading::Scoring)]

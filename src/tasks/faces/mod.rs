@@ -13,7 +13,7 @@ use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits};
 use crate::metrics::retrieval::average_by;
 use crate::metrics::verification::{self, Folds, ValAtFar};
-use crate::metrics::{Score, clustering, mean, recognition};
+use crate::metrics::{Score, clustering, mean, mean_and_spread, recognition};
 use crate::real::{index, numbers};
 use crate::say::count;
 
@@ -292,7 +292,7 @@ fn all_pairs(x: &Tensor, people: &[i64], far: f64, world: &World, scored: &mut F
     Ok(())
 }
 
-/// Each probe is the person of its nearest enrolled images.
+/// Each probe is the person of its nearest enrolled images, which are drawn several times. What cannot be is left out, and said.
 fn recognise(
     x: &Tensor,
     people: &[i64],
@@ -303,35 +303,54 @@ fn recognise(
 ) -> Result<()> {
     let of = |rows: &[usize]| -> Vec<i64> { rows.iter().map(|&row| people[row]).collect() };
     let rows = |rows: &[usize]| x.index_select(0, &index(rows.iter().copied()));
-    for &enrolled in &how.enrolled {
-        let (gallery, probes) = recognition::enrol(people, enrolled, seed);
+    let (times, mut left_out) = (recognition::DRAWS, Vec::new());
+    for enrolled in how.enrolled.iter().copied().collect::<BTreeSet<_>>() {
+        let draws = recognition::draws(people, enrolled, seed);
+        let (gallery, probes) = draws.first().map_or((0, 0), |(gallery, probes)| (gallery.len(), probes.len()));
         // One person alone is no choice.
-        if probes.is_empty() || gallery.len() == enrolled {
+        if probes == 0 || gallery == enrolled {
+            let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+            people.iter().for_each(|person| *each.entry(*person).or_default() += 1);
+            let mut counts: Vec<usize> = each.into_values().collect();
+            counts.sort_unstable();
+            let most = counts.iter().rev().nth(1).map_or(0, |second| second - 1);
+            left_out.push(format!("--enrolled {enrolled} (two people need a photo more; here {most} is the most)"));
             continue;
         }
-        for &k in how.neighbours.iter().filter(|&&k| k <= gallery.len()) {
-            let (known, asked) = (rows(&gallery), rows(&probes));
-            let metric = Metric::SquaredEuclidean;
-            let answers = recognition::nearest(&known, &of(&gallery), &asked, k, metric, world)?;
-            let right = answers.iter().zip(of(&probes)).filter(|(answer, person)| **answer == *person).count();
+        for k in how.neighbours.iter().copied().collect::<BTreeSet<_>>() {
+            if k > gallery {
+                left_out.push(format!("--neighbours {k} with {enrolled} enrolled (here {gallery} is the most)"));
+                continue;
+            }
+            let mut shares = Vec::new();
+            for (gallery, probes) in &draws {
+                let (known, asked) = (rows(gallery), rows(probes));
+                let answers = recognition::nearest(&known, &of(gallery), &asked, k, Metric::SquaredEuclidean, world)?;
+                let right = answers.iter().zip(of(probes)).filter(|(answer, person)| **answer == *person).count();
+                shares.push(right as f64 / probes.len() as f64);
+            }
+            let (share, spread) = mean_and_spread(&shares);
             if scored.says.is_empty() {
                 let by = if k == 1 { "face" } else { "faces" };
                 scored.says.push(format!(
-                    "By the nearest enrolled {by}, {right} of {} are named right ({:.1} %), with {} enrolled of each of {}.",
-                    count(probes.len(), "photo"),
-                    100. * right as f64 / probes.len() as f64,
+                    "By the nearest enrolled {by}, {:.1} % of {} are named right, with {} enrolled of each of {}: the mean of {times} draws of the enrolled photos, ± {:.1}.",
+                    100. * share,
+                    count(probes, "photo"),
                     count(enrolled, "photo"),
-                    count(gallery.len() / enrolled, "person")
+                    count(gallery / enrolled, "person"),
+                    100. * spread
                 ));
             }
-            let name = format!("recognition, {enrolled} enrolled, k = {k}");
-            scored.scores.push(Score::new(name, right as f64 / probes.len() as f64));
+            scored.protocol.push(format!(
+                "recognition with {enrolled} enrolled, k = {k}: {} among {}; enrolled photos drawn {times} times, between which it varies by {spread:.4} (standard deviation)",
+                count(probes, "probe"),
+                count(gallery / enrolled, "person")
+            ));
+            scored.scores.push(Score::new(format!("recognition, {enrolled} enrolled, k = {k}"), share));
         }
-        scored.protocol.push(format!(
-            "recognition with {enrolled} enrolled: {} among {}",
-            count(probes.len(), "probe"),
-            count(gallery.len() / enrolled, "person")
-        ));
+    }
+    if !left_out.is_empty() {
+        scored.protocol.push(format!("left out of recognition: {}", left_out.join(", ")));
     }
     Ok(())
 }
