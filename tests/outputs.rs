@@ -239,7 +239,7 @@ fn links_of_ours_alone_are_removed() {
     fs::remove_file(at.join(names[1])).expect("removed by its user");
     assert_eq!(links_of(&at).expect("ours").len(), 2);
     type Spoil = fn(&Path);
-    let spoiled: [(&str, Spoil); 7] = [
+    let spoiled: [(&str, Spoil); 8] = [
         ("note", |at| fs::write(at.join("note"), "mine").expect("written")),
         ("3-mine", |at| symlink("/mine", at.join("person-0001/3-mine")).expect("linked")),
         ("2-b", |at| fs::write(at.join("person-0001/2-b"), "a photo in its place").expect("written")),
@@ -252,6 +252,10 @@ fn links_of_ours_alone_are_removed() {
             fs::remove_file(at.join("links.json")).expect("removed");
         }),
         ("is not as it was written: restore it", |at| fs::write(at.join("links.json"), "{}").expect("written")),
+        ("links.json: this command did not make it", |at| {
+            fs::remove_dir_all(at).and_then(|()| fs::create_dir(at)).expect("made anew");
+            fs::write(at.join("links.json"), "{}").expect("written");
+        }),
     ];
     for (name, spoil) in spoiled {
         spoil(&at);

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{Look, Photo, Source, count, looked_at, thousands};
 use crate::folders::{Passed, images};
-use crate::say;
+use crate::{files, say};
 
 /// Every file under `dir` and its subfolders that is named as an image, in order of its name relative to `dir`, which
 /// becomes the photo's name; no identities (person -1). Says what is passed over.
@@ -18,13 +18,9 @@ use crate::say;
 /// # Errors
 /// Where the folder is missing or has no image.
 pub fn folder(dir: &Path) -> Result<Vec<Photo>> {
-    let there = dir.exists();
-    ensure!(
-        dir.is_dir(),
-        "{}: {}: give the folder that holds the images",
-        dir.display(),
-        if there { "it is no folder" } else { "there is no such folder" }
-    );
+    let what =
+        dir.metadata().map_or("there is no such folder".into(), |found| format!("it is {}", files::kind(&found)));
+    ensure!(dir.is_dir(), "{}: {what}: give the folder that holds the images", dir.display());
     let mut passed = Passed::default();
     let found = images(dir, &mut passed)?;
     let rest = passed.note().map_or_else(String::new, |note| format!(" ({note})"));

@@ -13,13 +13,15 @@ use crate::run::stop::typed;
 /// What the folders of links are called, before a number.
 pub const PERSON: &str = "person-";
 
-/// Whether all in the folder `at`, but for a list of them, are folders of links that are called as ours.
+/// Whether the folder `at` holds folders of links that are called as ours, and nothing else but for a list of them.
 fn unlisted_links(at: &Path) -> bool {
     let entries = |at: &Path| fs::read_dir(at).into_iter().flatten().flatten();
-    entries(at).filter(|entry| entry.file_name() != LINKS).all(|entry| {
-        let links = entries(&entry.path()).all(|link| link.path().is_symlink());
-        entry.file_name().to_string_lossy().starts_with(PERSON) && entry.path().is_dir() && links
-    })
+    let mut folders = entries(at).filter(|entry| entry.file_name() != LINKS).peekable();
+    folders.peek().is_some()
+        && folders.all(|entry| {
+            let links = entries(&entry.path()).all(|link| link.path().is_symlink());
+            entry.file_name().to_string_lossy().starts_with(PERSON) && entry.path().is_dir() && links
+        })
 }
 
 /// In a folder of links of ours, the list of them.
@@ -56,7 +58,7 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
     let list = at.join(LINKS);
     let ours = made(&list, LINKS);
     ensure!(
-        ours || fs::read_dir(at)?.next().is_none() || !unlisted_links(at),
+        ours || !unlisted_links(at),
         "{}: {LINKS}, by which this command knows its own links, is {}: restore it, or name another folder; {} removes \
          nothing but links",
         at.display(),

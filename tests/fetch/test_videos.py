@@ -151,6 +151,8 @@ class Videos(Convert):
             self.assertRaisesRegex(
                 Problem, "row 1: a video, its first and its last frame", frames.read_segments, self.source / "bad.csv"
             )
+        self.put("bad.csv", b"Video,StartFrame,EndFrame\na,1,3\nb,1,3\n a ,4,6\n")
+        self.assertRaisesRegex(Problem, "row 4: a stands in a row before", frames.read_segments, self.source / "bad.csv")
 
     def test_the_command_line(self):
         self.put("aligned_images_DB/Ann/0/0.1.jpg", b"x")

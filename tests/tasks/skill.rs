@@ -304,7 +304,7 @@ fn ready_made_features_are_read_and_refused_by_name() {
     all_close(&snippets, &(ramp(5) + 5).index_select(0, &Tensor::from_slice(&[1_i64, 3])).to_kind(Kind::Float), 0.);
     assert!(data.clips().expect("features").is_empty());
     for (name, x, words) in [
-        ("features", ramp(2).slice(1, 0, 3, 1).contiguous(), "rows of 3 numbers"),
+        ("features", ramp(2).slice(1, 0, 3, 1).contiguous(), "rows of 3 numbers, and those of A.safetensors have 4"),
         ("features", ramp(2) * f64::NAN, "finite numbers"),
         ("others", ramp(2), "a tensor \"features\""),
     ] {

@@ -109,5 +109,8 @@ def read_segments(path):
         numbers = len(row) >= 3 and all(re.fullmatch(r"\s*\d+\s*", cell) for cell in row[1:3])
         if not numbers or not 1 <= int(row[1]) <= int(row[2]):
             raise Problem(f"{path}, row {number}: a video, its first and its last frame are wanted, counted from 1")
-        found[row[0].strip()] = (int(row[1]), int(row[2]))
+        video = row[0].strip()
+        if video in found:
+            raise Problem(f"{path}, row {number}: {video} stands in a row before it too: leave one of them")
+        found[video] = (int(row[1]), int(row[2]))
     return found

@@ -129,10 +129,12 @@ pub(super) fn repeated(
             again.push(pair);
         }
     }
-    let word = plural(again.len(), "pair stands", "pairs stand");
-    Ok(again.first().map(|pair| {
-        format!("{} {word} again in the same fold and count again, as {}", thousands(again.len()), words(pair))
-    }))
+    let word = plural(
+        again.len(),
+        "pair stands again in the same fold and counts",
+        "pairs stand again in the same fold and count",
+    );
+    Ok(again.first().map(|pair| format!("{} {word} again, as {}", thousands(again.len()), words(pair))))
 }
 
 /// Photos by person's name and the number at the end of the file's name (`NAME/NAME_0012.jpg` is 12).

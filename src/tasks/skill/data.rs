@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, FromArgMatches};
 use serde_json::{Value, json};
 use tch::Kind;
@@ -285,13 +285,14 @@ fn features(dir: &Path, set: &SkillSet, stream: Stream) -> Result<Material> {
     let mut all: Vec<Features> = Vec::new();
     for (i, name) in set.videos.iter().enumerate() {
         let found = features_of(dir, set, stream, i)?;
-        if all.first().is_some_and(|first| first.width != found.width) {
-            bail!(
-                "{name}.safetensors, {}: rows of {} numbers, and the videos before it have others",
-                stream.name(),
-                found.width
-            );
-        }
+        let first = all.first().map_or(found.width, |first| first.width);
+        ensure!(
+            first == found.width,
+            "{name}.safetensors, {}: rows of {} numbers, and those of {}.safetensors have {first}",
+            stream.name(),
+            found.width,
+            set.videos[0]
+        );
         all.push(found);
     }
     Ok(Material::Features(all.into()))

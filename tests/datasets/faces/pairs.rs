@@ -62,7 +62,10 @@ fn lists_of_pairs_are_read_and_every_fault_is_named_with_its_line() {
     for again in [once, twice] {
         std::fs::write(&list, of_four(again, other)).expect("written");
         let notes = open(dir.path()).expect("a set").notes;
-        assert!(notes.iter().any(|note| note.starts_with("1 pair stands again in the same fold")), "{notes:?}");
+        assert!(
+            notes.iter().any(|note| note.starts_with("1 pair stands again in the same fold and counts again, as ")),
+            "{notes:?}"
+        );
         std::fs::write(&list, of_four("P00\t2\tP01\t2\n", again)).expect("written");
         let text = line(open(dir.path()));
         assert!(text.contains("is in fold 1 and in fold 2, whose thresholds"), "{text}");
