@@ -20,7 +20,8 @@ use crate::run::checkpoint;
 use crate::run::config::{Config, typed_as};
 use crate::run::folder::{REPORT, written};
 use crate::run::history::{lines, parts, shown as shown_part};
-use crate::run::stop::typed;
+use crate::run::session;
+use crate::run::stop::{as_argument, typed};
 use crate::say::{answer, foreign, moment, note, print, print_lines, span};
 
 pub(crate) use compare::compare;
@@ -34,6 +35,8 @@ struct Progress {
     steps: Option<u64>,
     /// The step of its checkpoint; what was logged after it is lost with the process.
     kept: Option<u64>,
+    /// Why it cannot be gone on with, as [`session::lost`].
+    lost: Option<String>,
     /// Its last log line; null before the first.
     line: Value,
     /// What the clock said then.
@@ -73,11 +76,16 @@ fn progress(at: &Path, config: &Config, kept: &BTreeMap<PathBuf, u64>) -> Result
             note(format!("{holds}: passed over"));
             continue;
         }
+        let kept = kept.get(&folder).copied();
+        let own = own.as_ref();
+        let lost = match own.filter(|_| kept.is_none()) {
+            Some(own) => session::lost(&folder, own, 0)?,
+            None => None,
+        };
         let steps = own.and_then(|config| config.machine.get("steps")?.as_u64());
         let timing = lines(&folder.join("timing.jsonl"))?.pop().unwrap_or_default();
         let step = line["step"].as_u64().map_or(0, |step| step.saturating_add(1));
-        let kept = kept.get(&folder).copied();
-        all.push(Progress { part, step, steps, kept, line, timing, warnings });
+        all.push(Progress { part, step, steps, kept, lost, line, timing, warnings });
     }
     Ok(all)
 }
@@ -131,25 +139,29 @@ impl Progress {
 
 /// What becomes of a run that `trains` or that nobody trains in a word, and in a sentence where it is to be gone on with or still
 /// trains.
-fn state(at: &Path, config: &Config, progress: &[Progress], trains: bool) -> (&'static str, String) {
+fn state(at: &Path, config: &Config, progress: &[Progress], trains: bool) -> Result<(&'static str, String)> {
     if trains {
-        return ("training", "A process is training it.".into());
+        return Ok(("training", "A process is training it.".into()));
     }
     let short = progress.iter().find(|part| part.is_short());
     let step = match short {
         None if progress.is_empty() => "0".into(),
-        None => return ("trained", String::new()),
+        None => return Ok(("trained", String::new())),
         Some(part) if part.part.is_empty() => part.steps(),
         Some(part) => format!("{} in {}", part.steps(), part.part),
     };
     let time =
         short.and_then(|part| part.timing["time"].as_f64()).map_or(String::new(), |time| format!(", {}", moment(time)));
+    let lost = short.map_or_else(|| session::lost(at, config, 0), |part| Ok(part.lost.clone()))?;
+    if let Some(lost) = lost {
+        return Ok(("stopped", format!("Stopped at step {step}{time}: {lost}.")));
+    }
     let kept = short.and_then(|part| part.kept);
     let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
     let command = typed(going_on(at, &config.argv));
     let there = config.folder.as_ref().filter(|folder| std::env::current_dir().is_ok_and(|here| here != **folder));
     let command = there.map_or(String::new(), |folder| format!("cd {} && ", typed([shown(folder)]))) + &command;
-    ("stopped", format!("Stopped at step {step}{time} ({kept}); go on with: {command}"))
+    Ok(("stopped", format!("Stopped at step {step}{time} ({kept}); go on with: {command}")))
 }
 
 /// The command line `argv` that began the run at `at`, with the folder where that lies now. One of several runs goes on with
@@ -170,7 +182,7 @@ fn going_on(at: &Path, argv: &[String]) -> Vec<String> {
         }
     }
     // Where training began, from which the other paths are typed, is not always here.
-    words.extend(["--run".into(), shown(&at.canonicalize().unwrap_or_else(|_| at.into()))]);
+    words.extend(["--run".into(), as_argument(&at.canonicalize().unwrap_or_else(|_| at.into()))]);
     words
 }
 
@@ -203,7 +215,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
     results.iter().filter_map(|results| again::<P>(at, results)).for_each(note);
     let head = ["part", "step", "of", "loss", "active", "images/s", "left", "last line"];
     let trains = written(at).is_some();
-    let (word, sentence) = state(at, &config, &progress, trains);
+    let (word, sentence) = state(at, &config, &progress, trains)?;
     let mut table = Table::new(head, progress.iter().map(|part| part.row(trains)));
     let farthest = progress.iter().max_by_key(|part| part.step.max(part.kept.unwrap_or(0)));
     if progress.iter().all(|part| part.part.is_empty()) {
@@ -258,7 +270,7 @@ pub(crate) fn report<P: Paper>(at: &Path) -> Result<()> {
 
 /// The command that scores the run at `at`.
 fn evaluate<P: Paper>(at: &Path) -> String {
-    typed([P::NAME.into(), "evaluate".into(), "--run".into(), shown(at)])
+    typed([P::NAME.into(), "evaluate".into(), "--run".into(), as_argument(at)])
 }
 
 /// What to type where the scores of the run at `at` are an older version's.

@@ -251,13 +251,21 @@ fn a_checkpoint_behind_its_log_is_said_to_be() {
     for which in ["before.", ""] {
         fs::remove_file(place.path(&format!("run/checkpoint.{which}safetensors"))).expect("removed");
     }
-    place.bad(&[(1, "train @run", "no checkpoint, though its log goes on to step 4: restore|another --run")]);
+    // What training refuses, its report says.
+    let refused = |why: &str| {
+        let words = format!("no checkpoint, though {why}: restore|another --run");
+        place.bad(&[(1, "train @run", &words)]);
+        let said = all_said(&place, "report @run");
+        has(&said, &words);
+        assert!(!said.contains("go on with"), "{said}");
+    };
+    refused("its log goes on to step 4");
     assert_eq!(place.read("run/log.jsonl"), log);
     // Nor is one that was scored begun anew; one that was to save none so far is.
     let mut config = place.json("run/config.json");
     config["machine"]["checkpoint-every"] = json!(100_000);
     place.write("run/config.json", config.to_string());
-    place.bad(&[(1, "train @run", "no checkpoint, though results.json is of one: restore|another --run")]);
+    refused("results.json is of one");
     assert_eq!(place.read("run/log.jsonl"), log);
     fs::remove_file(place.path("run/results.json")).expect("removed");
     has(&place.ends("train @run").well().err, "was stopped before its first checkpoint: it starts again");

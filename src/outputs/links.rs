@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{made, read_sealed, write_json};
-use crate::run::stop::typed;
+use crate::run::stop::{as_argument, typed};
 
 /// What the folders of links are called, before a number.
 pub const PERSON: &str = "person-";
@@ -63,7 +63,7 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
          nothing but links",
         at.display(),
         if list.exists() { "not as it was written" } else { "not there" },
-        typed(["rm".into(), "-r".into(), at.display().to_string()])
+        typed(["rm".into(), "-r".into(), as_argument(at)])
     );
     let known = if ours { read_sealed(&list)? } else { None };
     let known = known.map_or(Value::Null, |(mut known, _)| known["links"].take());

@@ -59,7 +59,7 @@ pub fn main<P: Paper>() -> ExitCode {
                 let data = paper::opened_data::<P>(&h, &run.machine, Some(&at))?;
                 paper::train::<P>(&h, &data, &at, &run)?;
                 print(format!("trained: {}", at.display()))?;
-                let next = [P::NAME.into(), "evaluate".into(), "--run".into(), at.display().to_string()];
+                let next = [P::NAME.into(), "evaluate".into(), "--run".into(), stop::as_argument(&at)];
                 print(format!("next: {}", stop::typed(next)))
             }
             Verb::Reproduce(args) => reproduce::<P>(args, of),

@@ -12,8 +12,9 @@ use tch::{Tensor, nn::VarStore};
 use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder, written};
+use super::history;
 use super::scores::{BEST, better, logged};
-use super::{history, stop::typed};
+use super::stop::{as_argument, typed};
 
 use crate::files;
 use crate::optim::Optimizer;
@@ -258,7 +259,7 @@ pub fn behind(file: &Path, progress: &Progress, config: &Config) -> Option<Strin
     }
     let to = history::lines(&log).ok()?.last()?["step"].as_u64()?.saturating_add(1);
     let run = if config.flags.contains_key("part") { at.parent()? } else { at };
-    let command = typed([config.paper.clone(), "report".into(), "--run".into(), run.display().to_string()]);
+    let command = typed([config.paper.clone(), "report".into(), "--run".into(), as_argument(run)]);
     let (file, step) = (file.display(), progress.step);
     (to > step)
         .then(|| format!("{file} is of step {step}, and the log goes on to step {to}: {command} says how to go on"))

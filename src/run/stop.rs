@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{Write, stderr};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::sync::mpsc::channel;
@@ -74,11 +75,24 @@ pub fn typed(words: impl IntoIterator<Item = String>) -> String {
     words.into_iter().map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it.
+/// A path as a word of a command, which would take it for a flag where it begins with a dash.
+pub fn as_argument(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.starts_with('-') { format!("./{text}") } else { text }
+}
+
+/// A word as a shell takes it, on one line.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    let escaped = |c: char| match c {
+        '\n' | '\r' | '\t' | '\'' | '\\' => c.escape_default().to_string(),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
     if !word.is_empty() && word.chars().all(plain) {
         word.to_string()
+    } else if word.contains(char::is_control) {
+        format!("$'{}'", word.chars().map(escaped).collect::<String>())
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }

@@ -3,8 +3,12 @@
 use std::fs;
 use std::io::{Write, pipe};
 use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::Command;
 
-use crate::common::{Place, send, within};
+use rankle::run::stop::{as_argument, typed};
+
+use crate::common::{Ended, Place, send, within};
 use crate::papers::paper;
 
 #[test]
@@ -40,4 +44,15 @@ fn a_signal_ends_a_run_whose_terminal_is_gone_or_stands_still() {
         assert!(stands || place.path("run/checkpoint.safetensors").exists());
         drop(reads);
     }
+}
+
+#[test]
+fn a_command_is_typed_as_a_shell_takes_it() {
+    let words = ["plain", "two words", "it's", "a\nb\\'\u{7}", "", "-x"].map(String::from);
+    let line = typed(words.clone());
+    assert!(!line.contains(char::is_control), "{line}");
+    let taken = Ended::of(Command::new("bash").args(["-c", &format!("printf '<%s>' {line}")]));
+    assert_eq!(taken.out, words.map(|word| format!("<{word}>")).concat());
+    let [dash, plain] = ["-x/y", "a/-x"].map(|path| as_argument(Path::new(path)));
+    assert_eq!([&*dash, &*plain], ["./-x/y", "a/-x"]);
 }

@@ -27,8 +27,8 @@ mod open;
 mod step;
 mod trial;
 
-pub(crate) use open::EVERY;
 pub use open::load;
+pub(crate) use open::{EVERY, lost};
 pub use trial::{Tried, median};
 
 /// Which run, where, how long, and how often it speaks.

@@ -62,25 +62,8 @@ impl<'a> Session<'a> {
             let folder = RunFolder::open(at)?;
             let begun = config.write_or_match(at)?;
             if begun && !checkpoint::exists(at) {
-                // Where there was one, log and best weights may be all that its user kept.
-                let log = history::lines(&folder.file("log.jsonl"))?;
-                let to =
-                    log.iter().filter_map(|line| line["step"].as_u64()).max().map_or(0, |last| last.saturating_add(1));
-                let run = if config.flags.contains_key("part") { at.parent().unwrap_or(at) } else { at };
-                // An older version did not say how often it saved one.
-                let then = Config::read(at)?.machine.get(EVERY).and_then(Value::as_u64);
-                let tells = match then {
-                    Some(every) if to > every.max(machine.training.checkpoint_every) => {
-                        format!("its log goes on to step {to}")
-                    }
-                    _ if run.join(RESULTS).exists() => format!("{RESULTS} is of one"),
-                    _ => String::new(),
-                };
-                ensure!(
-                    tells.is_empty(),
-                    "{} has no checkpoint, though {tells}: restore {NEWEST}, or train into another --run",
-                    at.display()
-                );
+                let lost = lost(at, &Config::read(at)?, machine.training.checkpoint_every)?;
+                lost.map_or(Ok(()), |lost| Err(anyhow!("{} has {lost}", at.display())))?;
                 say(format!(
                     "note: {} was stopped before its first checkpoint: it starts again from step 0",
                     at.display()
@@ -147,6 +130,24 @@ impl<'a> Session<'a> {
 
 /// Under which name the machine's table has how many steps lie between two checkpoints, at most.
 pub(crate) const EVERY: &str = "checkpoint-every";
+
+/// Why the run at `at`, which was begun as `config` says and has no checkpoint, is not begun anew with one every so many steps:
+/// where there was one, log and best weights may be all that its user kept. None where it may be.
+///
+/// # Errors
+/// Where its log cannot be read.
+pub(crate) fn lost(at: &Path, config: &Config, every: u64) -> Result<Option<String>> {
+    let log = history::lines(&at.join("log.jsonl"))?;
+    let to = log.iter().filter_map(|line| line["step"].as_u64()).max().map_or(0, |last| last.saturating_add(1));
+    let run = if config.flags.contains_key("part") { at.parent().unwrap_or(at) } else { at };
+    // An older version did not say how often it saved one.
+    let tells = match config.machine.get(EVERY).and_then(Value::as_u64) {
+        Some(then) if to > then.max(every) => format!("its log goes on to step {to}"),
+        _ if run.join(RESULTS).exists() => format!("{RESULTS} is of one"),
+        _ => return Ok(None),
+    };
+    Ok(Some(format!("no checkpoint, though {tells}: restore {NEWEST}, or train into another --run")))
+}
 
 /// Loads the weights of the run at `at` into `store`, the `best` or the newest, and says which they are, and of which file. Errors
 /// where there is no checkpoint. Of several processes the first one reads.

@@ -18,7 +18,7 @@ use super::form::{CropForm, DETECTOR, chosen, found};
 use crate::datasets::{Photo, folder};
 use crate::device::machine::MachineFlags;
 use crate::loader::Loader;
-use crate::run::stop::typed;
+use crate::run::stop::{as_argument, typed};
 use crate::say::{Bar, count, note, one_line, plural, print};
 use crate::tasks::Own;
 use crate::{files, outputs};
@@ -247,7 +247,7 @@ impl CropFlags {
         *lines = std::mem::take(lines).into_par_iter().filter(stays).collect();
         let changed = changed.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = changed.iter().min() {
-            let (many, rm) = (count(changed.len(), "crop"), typed(["rm".into(), first.display().to_string()]));
+            let (many, rm) = (count(changed.len(), "crop"), typed(["rm".into(), as_argument(first)]));
             note(format!(
                 "{many} not as written here, and kept: to have one made anew, remove it and say the same again: {rm}"
             ));
@@ -258,7 +258,7 @@ impl CropFlags {
         let gone: BTreeSet<String> = lines.keys().filter(|photo| !now.contains_key(photo.as_str())).cloned().collect();
         if let Some(first) = gone.first().and_then(|photo| path(&cropped(&lines[photo])?)) {
             let (many, stay) = (count(gone.len(), "crop"), plural(gone.len(), "stays", "stay"));
-            let rm = typed(["rm".into(), first.display().to_string()]);
+            let rm = typed(["rm".into(), as_argument(&first)]);
             note(format!(
                 "{many} of photos that are no longer in --images {stay}: to be rid of one, remove it and say the same again: {rm}"
             ));

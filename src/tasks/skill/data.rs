@@ -18,7 +18,7 @@ use crate::datasets::skills::{Fold, SkillSet};
 use crate::datasets::{Card, Look};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Read, Reads};
-use crate::run::stop::typed;
+use crate::run::stop::{as_argument, typed};
 use crate::say::{count, note, plural, print};
 use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
@@ -47,7 +47,7 @@ impl Inputs {
     fn of(&self, clips: &Arc<[Clip]>, crops: &Crops, from: [&str; 2]) -> Result<Vec<(Stream, Material)>> {
         if self.streams.contains(&Stream::Temporal) {
             let checked = clips.iter().try_for_each(Clip::check_flow);
-            checked.map_err(|error| anyhow!("{error} {}", typed(from.map(String::from))))?;
+            checked.map_err(|error| anyhow!("{error} {}", typed([from[0].into(), as_argument(Path::new(from[1]))])))?;
         }
         let (clips, crops, augment) = (clips.clone(), crops.clone(), self.augment);
         let of = |&stream| (stream, Material::Clips { clips: clips.clone(), crops: crops.clone(), augment, stream });
