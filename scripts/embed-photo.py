@@ -11,7 +11,7 @@ os.path.isfile(path) or sys.exit(f"{path}: no file; {__doc__}")
 net = torch.jit.load(path, map_location="cpu", _extra_files=(extra := {"model.json": ""})).eval()
 see, unit = (about := json.loads(extra["model.json"]))["input"], about["output"]["unit"]
 for path in sys.argv[2:]:
-    photo = ImageOps.exif_transpose(Image.open(path))
+    photo = ImageOps.exif_transpose(Image.open(path))  # also by XMP where EXIF has no orientation, as embed does not
     if photo.mode.startswith("I"):  # 16 bits of grey, which convert would cut off at white
         photo = photo.convert("I").point(lambda grey: grey * (1 / 257) + 0.5).convert("L")
     side = int(min(photo.size) * (see["crop"] or 0) + 0.5)  # of the centre square

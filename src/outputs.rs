@@ -291,6 +291,7 @@ pub fn check(path: &Path, what: &str) -> Result<()> {
 /// [`check`] of a TorchScript module, and of the file beside it. An older version's has no hash: it is ours where what it says of
 /// itself stands beside it.
 pub fn check_module(path: &Path) -> Result<()> {
+    ensure!(path.to_str().is_some(), "{}: libtorch writes no name that is not UTF-8: rename it", path.display());
     let beside = path.with_extension("json");
     if let Some(own) = unsealed(path)
         && files::text(&beside).ok() == Some(own)

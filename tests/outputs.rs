@@ -1,7 +1,9 @@
 //! What a flag writes replaces nothing but what the same verb made, and spares what is a run's.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -74,6 +76,8 @@ fn what_others_made_is_not_replaced_however_alike() {
     }
     module(&at("model.pt"));
     check_module(&at("model.pt")).expect_err("another's");
+    let odd = check_module(Path::new(OsStr::from_bytes(b"run\xff/model.pt"))).expect_err("libtorch's").to_string();
+    assert!(odd.contains("not UTF-8: rename"), "{odd}");
     seal_zip(&at("model.pt"), &mark(MODULE)).expect("sealed");
     write_json(&at("model.json"), MODULE, &json!({"step": 1})).expect("written");
     check_module(&at("model.pt")).expect("ours");

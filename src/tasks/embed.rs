@@ -137,15 +137,16 @@ impl Embedding {
     }
 }
 
+/// What photos are from which nothing can be told.
+pub(super) const ALIKE: &str =
+    "copies of one, or the network tells none from another (its training collapsed, or its weights are damaged)";
+
 /// Says so where three photos or more have one row: nothing can be told from `x` `[N, D]`.
 pub(super) fn say_alike(x: &Tensor) {
     let first = |rows: i64| x.narrow(0, 0, rows).eq_tensor(&x.narrow(0, 0, 1)).all().int64_value(&[]) != 0;
     let n = x.size()[0];
     if n > 2 && first(3) && first(n) {
-        note(format!(
-            "all {} have one embedding: they are copies of one, or the network tells none from another (its training collapsed, or its weights are damaged)",
-            count(n as usize, "photo")
-        ));
+        note(format!("all {} have one embedding: they are {ALIKE}", count(n as usize, "photo")));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use image::RgbImage;
 use rankle::datasets::drawn::face;
@@ -223,6 +224,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     place.write("huge/a.png", crate::picture::png_header(20_000, 20_000));
     place.write("empty/readme.txt", "no photo");
     image::RgbImage::new(1, 1).save(place.made("one/a.png")).expect("saved");
+    assert!(Command::new("mkfifo").arg(place.path("pipe")).status().expect("mkfifo").success());
     let (cut, out) = (weights.replace("nn4.small2.v1", "cut"), "--out @y.safetensors");
     place.bad(&[
         (1, &format!("evaluate {cut} --data @lfw"), "cut.safetensors|scripts/fetch openface-nn4-small2 gets"),
@@ -232,6 +234,7 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
         (1, &format!("embed {weights} --images @one {out}"), "a.png|1 x 1"),
         (1, &format!("embed {weights} --images @empty {out}"), "empty"),
         (1, &format!("embed {weights} --images @none {out}"), "none"),
+        (1, &format!("embed {weights} --images @pipe {out}"), "pipe: it is a pipe: give the folder"),
         (1, &format!("embed {weights} --images @lfw/lfw --out /proc/y.safetensors"), "/proc|can be written"),
         (1, &format!("embed {weights} --images @lfw/lfw --out @none/y.safetensors"), "--out|no such folder"),
     ]);

@@ -235,6 +235,9 @@ fn distances_at_hand_are_scored_by_sorting() {
     let (q, g) = (set.query.len(), set.gallery.len());
     let dist = matrix(8, q, g).to_kind(Kind::Float);
     let compared = Compared::of(&set, &mut dist.copy(), Draws::Random(6), 1, &World::alone()).expect("scored");
+    let mut flat = &dist * 0. + 0.3;
+    let alike = Compared::of(&set, &mut flat, Draws::Random(6), 1, &World::alone()).expect("scored");
+    assert_eq!([alike.alike(), compared.alike()], [true, false]);
     let scores = compared.scores();
     let names: Vec<&str> = scores.iter().map(|score| score.name.as_str()).collect();
     assert_eq!(

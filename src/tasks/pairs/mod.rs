@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::embed::Embedding;
+use super::embed::{ALIKE, Embedding};
 use super::kept::NOT_READ;
 use super::reid::{ByRows, Compared, Draws};
 use super::{Brought, Evaluation, Rows, kept, people, reid};
@@ -24,7 +24,7 @@ use crate::models::quadruplet::Backbone;
 use crate::models::{QuadrupletNet, channels_last};
 use crate::real::numbers;
 use crate::run::Run;
-use crate::say::Bar;
+use crate::say::{Bar, note};
 use crate::transfer::{Fetch, upload};
 use crate::transform::{Recipe, TestViews};
 
@@ -163,6 +163,10 @@ impl Comparison {
         let test = reid::middle_photos(set);
         let mut by = Pairwise::new(self, network, &test.query, &test.gallery)?;
         let compared = Compared::of(&test, &mut by, draws, run.seed, &self.images.world)?;
+        // Of single images their embedding says so.
+        if network.takes_pairs() && compared.alike() {
+            note(format!("all pairs of test photos that were looked at have one distance: the photos are {ALIKE}"));
+        }
         let training =
             self.distances(network, &set.train, &people::reader(&set.train, self.images.recipe, run), count, across)?;
         let mut found = Evaluation { scores: compared.scores(), ..Evaluation::default() };

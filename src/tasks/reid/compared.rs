@@ -165,6 +165,13 @@ impl<'a> Compared<'a> {
         Ok(Compared { set, q, g, asked, draws, shots, whole })
     }
 
+    /// Whether all distances that the page shows, three or more, are one, but for rounding: nothing can be told from them.
+    pub fn alike(&self) -> bool {
+        let shown = || self.asked.iter().flat_map(|of| of.paired.iter().flatten().copied());
+        let first = shown().next().unwrap_or(f64::NAN);
+        shown().nth(2).is_some() && shown().all(|x| (x - first).abs() <= 1e-6 * first.abs())
+    }
+
     /// Fractions.
     pub fn scores(&self) -> Vec<Score> {
         let [first, others @ ..] =
