@@ -1,6 +1,7 @@
 //! `config.json`: what a run was started with, and the check that a resumed run is the same run.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use crate::collectives::World;
-use crate::files::{text, write_atomic};
+use crate::files::{hash, text, write_atomic};
 use crate::say::{foreign, note};
 
 /// What a run was begun with; its `config.json`.
@@ -21,7 +22,8 @@ pub struct Config {
     /// What the network must know of the data it was built for, beside the flags: the classes, say.
     #[serde(default)]
     pub data: Value,
-    /// Where it ran and with what: versions, commit, device, threads. Not compared on resume.
+    /// Where it ran and with what: versions, a hash of the program (older runs have the commit of its source), device, threads.
+    /// Not compared on resume.
     pub machine: Map<String, Value>,
     /// The command line of the first start,
     pub argv: Vec<String>,
@@ -59,7 +61,7 @@ impl Config {
         let Value::Object(machine) = json!({
             "rankle": env!("CARGO_PKG_VERSION"),
             "form": FORM,
-            "commit": commit(),
+            "program": program(),
             "tch": "0.24.0",
             "libtorch": "2.11",
             "device": device,
@@ -284,7 +286,10 @@ impl Config {
         );
         // Within a version too: a form of none is an older one.
         if ["rankle", "form"].iter().any(|name| old.machine.get(*name) != self.machine.get(*name)) {
-            let of = |config: &Config| ["rankle", "commit"].map(|name| show(config.machine.get(name))).join(", ");
+            let of = |config: &Config| {
+                let known = ["rankle", "program", "commit"].iter().filter_map(|name| config.machine.get(*name));
+                known.map(typed_as).collect::<Vec<_>>().join(", ")
+            };
             note(format!(
                 "this run was begun by another version of rankle ({}; now {}): where the network or the loss changed since, it goes on as another",
                 of(&old),
@@ -336,19 +341,9 @@ pub fn typed_as(value: &Value) -> String {
     }
 }
 
-/// The source's commit: what the build was told, else what git says of the source folder, else "unknown".
-fn commit() -> String {
-    if let Some(commit) = option_env!("RANKLE_COMMIT") {
-        return commit.into();
-    }
-    let git = |args: &[&str]| {
-        let output =
-            std::process::Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
-        (Some(commit), Some(changes)) if changes.is_empty() => commit,
-        (Some(commit), _) => format!("{commit}, changed since"),
-        _ => "unknown".into(),
-    }
+/// What tells this program from every other build: the first 16 digits of the hash of the file that runs, also where another
+/// has come into its place since; "unknown" where it cannot be read.
+fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| hash(Path::new("/proc/self/exe")).map_or("unknown".into(), |hash| hash[..16].into()))
 }

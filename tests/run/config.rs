@@ -14,12 +14,15 @@ fn configurations_come_back_and_differences_are_named() {
         weights: Option<String>,
     }
     let place = tempfile::tempdir().expect("a folder");
+    let program = std::env::current_exe().and_then(|path| rankle::files::hash(&path)).expect("this test");
     let flags = Flags { lr: 3e-4, log_every: 10, weights: None };
     let config = |flags: &Flags, paper: &str| {
         Config::new(paper, hyper::flags(flags), Value::Null, "cpu").expect("a configuration")
     };
     assert!(!config(&flags, "p").write_or_match(place.path()).expect("new"));
     assert!(config(&flags, "p").write_or_match(place.path()).expect("the same"));
+    let begun = Config::read(place.path()).expect("read");
+    assert_eq!(begun.machine["program"], program[..16], "the file that runs, whatever a repository says");
     assert_eq!(hyper::from_flags::<Flags>(&Config::read(place.path()).expect("read").flags).expect("flags"), flags);
     let changed = Flags { log_every: 20, weights: Some("w".into()), ..flags.clone() };
     let error = config(&changed, "p").write_or_match(place.path()).expect_err("changed").to_string();
