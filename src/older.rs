@@ -1,5 +1,5 @@
-//! What was scored and exported of a run that goes on: set aside under names that say of which step it is, so that nobody
-//! takes it for the newest checkpoint's.
+//! What was scored and exported of a run that goes on, or that went on meanwhile: set aside under names that say of which
+//! step it is, so that nobody takes it for the newest checkpoint's.
 
 use std::fs::{read_dir, rename};
 use std::path::Path;
@@ -7,19 +7,42 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::files;
-use crate::results::Results;
+use crate::results::{Results, passed};
+use crate::run::checkpoint::{NEWEST, fingerprints};
 use crate::run::folder::{BEST, REPORT, RESULTS, UNTRAINED};
+use crate::run::scores;
 use crate::say::{note, say};
+use crate::{files, outputs};
 
 /// Renames what a run has of scores and `models` (the files of its modules) to `results.step-100.json` and the like, or to
 /// `results.step-100-2.json` where that is there, and says so: in the run folder `run`, and in the folders of scores below
 /// it. Where a model does not say of which step it is, that is `step`, with which training goes on. What is of the untrained
 /// network stays.
 pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
-    let mut older: Vec<Of> = scores(run, step).into();
-    older.extend(models.iter().map(|model| module(run, model, step)));
-    let aside = renamed(run, older)?;
+    aside(run, models, &|at, models| {
+        let models = models.iter().map(|model| module(at, model, step));
+        scored(at, step).into_iter().chain(models).collect()
+    })
+}
+
+/// The same at the end of a training, of what was scored and exported while it went on: scores of a checkpoint in whose place
+/// a later one has come, and `models`, of the part of the run whose folder is `part`, that say that they are of an earlier
+/// step than its newest checkpoint, or its best.
+pub fn set_aside_passed(run: &Path, part: &Path, models: &[String]) -> Result<()> {
+    let known = fingerprints(run);
+    aside(run, models, &|at, models| {
+        let kept = part.join(if at != run && at.ends_with(BEST) { scores::BEST } else { NEWEST });
+        let step = known.iter().find(|(_, file)| *file == kept).map_or(0, |(own, _)| own.step);
+        let models = models.iter().map(|model| module(at, model, step)).filter(|(_, of)| *of < step);
+        let old = found(at).filter(|found| passed(&found.checkpoints, &known).is_some());
+        let old = old.map(|old| names_of_scores(old.step)).into_iter().flatten();
+        old.chain(models).collect()
+    })
+}
+
+/// Renames what `older` finds of scores and `models` in `run` and in the folders of scores below it.
+fn aside(run: &Path, models: &[String], older: &dyn Fn(&Path, &[String]) -> Vec<Of>) -> Result<()> {
+    let aside = renamed(run, older(run, models))?;
     if !aside.is_empty() {
         say(format!("{}: older than what is trained now, and set aside: {}", run.display(), aside.join(", ")));
     }
@@ -29,8 +52,8 @@ pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
         let own = entry.file_type()?.is_dir() && entry.file_name() != UNTRAINED && !path.join("config.json").exists();
         // The best checkpoint has modules too.
         let best = own && entry.file_name() == BEST;
-        if best || own && Results::read(&path).is_ok_and(|found| found.is_some()) {
-            set_aside(&path, step, if best { models } else { &[] })?;
+        if best || own && found(&path).is_some() {
+            self::aside(&path, if best { models } else { &[] }, older)?;
         }
     }
     Ok(())
@@ -39,7 +62,7 @@ pub fn set_aside(run: &Path, step: u64, models: &[String]) -> Result<()> {
 /// Renames scores, or a `model`, of a later step than `step`, in whose place what is of that step is to come: a checkpoint was
 /// damaged, and they could not be made again.
 pub fn set_aside_later(run: &Path, step: u64, model: Option<&str>) -> Result<()> {
-    let mut later = model.map_or_else(|| scores(run, step).into(), |model| vec![module(run, model, step)]);
+    let mut later = model.map_or_else(|| scored(run, step).into(), |model| vec![module(run, model, step)]);
     later.retain(|(_, of)| *of > step);
     let aside = renamed(run, later)?;
     if !aside.is_empty() {
@@ -52,13 +75,21 @@ pub fn set_aside_later(run: &Path, step: u64, model: Option<&str>) -> Result<()>
 type Of = (Vec<String>, u64);
 
 /// Those of scores; where they do not say of which step they are, that is `step`.
-fn scores(run: &Path, step: u64) -> [Of; 2] {
+fn scored(run: &Path, step: u64) -> [Of; 2] {
     let found = Results::read(run).unwrap_or_else(|error| {
         note(format!("{error:#}"));
         None
     });
-    let scored = found.map_or(step, |results| results.step);
-    [RESULTS, REPORT].map(|name| (vec![name.to_string()], scored))
+    names_of_scores(found.map_or(step, |results| results.step))
+}
+
+fn names_of_scores(step: u64) -> [Of; 2] {
+    [RESULTS, REPORT].map(|name| (vec![name.to_string()], step))
+}
+
+/// The scores in a folder, of which nothing is said.
+fn found(at: &Path) -> Option<Results> {
+    serde_json::from_value(outputs::read_sealed(&at.join(RESULTS)).ok()??.0).ok()
 }
 
 /// Those of a module.

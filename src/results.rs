@@ -11,7 +11,7 @@ use crate::hyper::FlagValues;
 use crate::metrics::{Better, Score, counted};
 use crate::outputs;
 use crate::report::{Report, Table};
-use crate::run::checkpoint::Fingerprint;
+use crate::run::checkpoint::{BEFORE, Fingerprint};
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, count, foreign, note, print, print_lines};
 use crate::{files, lists, weights};
@@ -117,6 +117,20 @@ pub(crate) fn not_comparable(why: &str) -> String {
     format!("Not comparable with the paper: {why}.")
 }
 
+/// Of checkpoints that were `scored`, the first one in whose place a later one has come, and the step of that; of the run's
+/// checkpoints, `known` with their files, such must be whole.
+pub(crate) fn passed<'a>(
+    scored: &'a [Fingerprint],
+    known: &[(Fingerprint, PathBuf)],
+) -> Option<(&'a Fingerprint, u64)> {
+    let now = || known.iter().filter(|(_, file)| !file.ends_with(BEFORE));
+    scored.iter().filter(|of| now().all(|(own, _)| own != *of)).find_map(|of| {
+        let later = |own: &Fingerprint| own.which == of.which && own.step > of.step;
+        let (own, _) = now().find(|(own, file)| later(own) && weights::is_whole(file))?;
+        Some((of, own.step))
+    })
+}
+
 impl Results {
     /// Whether an older version wrote them, which did not say which of two values is better, nor which scores count.
     pub fn are_older(&self) -> bool {
@@ -191,7 +205,12 @@ impl Results {
         if let Some(other) = other.or(another.then(|| "another training with these flags".into())) {
             bail!("{} is of {other}: move it away, and evaluate again", file.display());
         }
-        if let Some(Fingerprint { which, step, .. }) = scored.first() {
+        if let Some((of, now)) = passed(&scored, known) {
+            let (file, step) = (file.display(), of.step);
+            note(format!(
+                "{file} is of step {step}, and training has gone on to step {now}: whether it is of this training is not checked"
+            ));
+        } else if let Some(Fingerprint { which, step, .. }) = scored.first() {
             note(format!("{} is of step {step}, whose {which} is gone or damaged: not checked", file.display()));
         }
         Ok(())

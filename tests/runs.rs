@@ -309,9 +309,20 @@ fn runs_are_compared_by_what_differs() {
     refused("results.json is of another training with these flags: move it away");
     copied["checkpoints"][0]["step"] = json!(1);
     write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
+    let gone_on = "run/results.json is of step 1, and training has gone on to step 4: whether it is of this training";
+    has(&all_said(&place, "report @run"), &format!("note: |{gone_on}"));
+    let said = all_said(&place, &format!("compare {a} {b} --out {out}"));
+    has(&said, &format!("{gone_on}|{a} was scored after step 1 and is at step 4 now: |evaluate --run {a}"));
+    // What was scored while it trained is set aside at its end, or when that is found.
+    copied["step"] = json!(1);
+    write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
+    has(&all_said(&place, "train @run"), "is trained already|set aside: results.step-1.json, report.step-1.html");
+    fs::remove_file(place.path("run/results.step-1.json")).expect("set aside");
+    copied["checkpoints"][0]["step"] = json!(9);
+    write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
     has(
         &all_said(&place, "report @run"),
-        "note: |run/results.json is of step 1, whose checkpoint.safetensors is gone or damaged: not checked",
+        "note: |run/results.json is of step 9, whose checkpoint.safetensors is gone or damaged: not checked",
     );
     place.write("run/results.json", "{}");
     refused("results.json is not this program's, or of another version|move it away");

@@ -138,13 +138,15 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         }
         let place = if images { run.machine.for_images(run.amp) } else { run.machine.name.clone() };
         let named = if part.is_empty() { String::new() } else { format!(", {part}") };
-        if session.announce(&format!("{} on {}{named}, {place}", what(h), data.name()))? {
+        let modules = P::modules(&h.own, &hyper::blank()?)?;
+        let models = |of: &dyn Fn(&String) -> bool| -> Vec<String> {
+            let files = modules.iter().filter(|(part, _)| of(part)).map(|(_, file)| file.clone());
+            files.flat_map(|file| [folded(&file), file]).collect()
+        };
+        let trains = session.announce(&format!("{} on {}{named}, {place}", what(h), data.name()))?;
+        if trains {
             if run.leads() {
-                let models: Vec<String> = P::modules(&h.own, &hyper::blank()?)?
-                    .into_iter()
-                    .flat_map(|(_, file)| [folded(&file), file])
-                    .collect();
-                older::set_aside(at, session.steps().start, &models)?;
+                older::set_aside(at, session.steps().start, &models(&|_| true))?;
             }
             // Only now is the folder the run's, and something trained on them.
             if let Some(changed) = changed.take() {
@@ -156,9 +158,14 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
                 photos.write(at)?;
             }
             P::train(&h.own, data, part, &net, &mut session, run)?;
-            session.close();
         } else {
             session.notes.iter().for_each(note);
+        }
+        if run.leads() {
+            older::set_aside_passed(at, &folder, &models(&|own| own == part))?;
+        }
+        if trains {
+            session.close();
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::metrics::{self, Better};
 use crate::outputs::check_out;
 use crate::paper::{self, Paper};
 use crate::report::{BEST, Report, Table, curves};
-use crate::results::{Results, number};
+use crate::results::{Results, number, passed};
 use crate::run::checkpoint;
 use crate::run::config::{Config, PHOTOS, typed_as};
 use crate::run::folder::RESULTS;
@@ -135,6 +135,11 @@ fn read<P: Paper>(at: &Path, missing: &mut Vec<String>) -> Result<One> {
     if let Some(results) = &results {
         facts.extend(results.scoring.clone());
         missing.extend(again::<P>(at, results));
+        if let Some((of, now)) = passed(&results.checkpoints, &checkpoint::fingerprints(at)) {
+            let step = of.step;
+            let run = at.display();
+            missing.push(format!("{run} was scored after step {step} and is at step {now} now: {}", evaluate::<P>(at)));
+        }
     } else if parts(at)?.iter().any(|(_, folder)| checkpoint::exists(folder)) {
         missing.push(format!("{} has no scores yet: {}", at.display(), evaluate::<P>(at)));
     } else {
