@@ -194,22 +194,26 @@ fn trace(
     let inputs: Vec<*const c_void> = examples.iter().map(|tensor| tensor.as_ptr().cast()).collect();
     let (about, path) = (CString::new(about)?, CString::new(file.as_os_str().as_bytes())?);
     let mut context = Call { forward, panicked: None };
-    // SAFETY: all pointers are to what outlives the call, with their true lengths; `Variable` is laid out as in
-    // trace.cpp; tensors are `at::Tensor*`. C++ exceptions and panics stop on their own side.
-    let traced = said(|error, room| unsafe {
-        rankle_trace(
-            variables.as_ptr(),
-            variables.len(),
-            inputs.as_ptr(),
-            inputs.len(),
-            call,
-            (&raw mut context).cast(),
-            about.as_ptr(),
-            path.as_ptr(),
-            fold.into(),
-            error,
-            room,
-        )
+    let mut code = 0;
+    let traced = said(|error, room| {
+        // SAFETY: all pointers are to what outlives the call, with their true lengths; `Variable` is laid out as in
+        // trace.cpp; tensors are `at::Tensor*`. C++ exceptions and panics stop on their own side.
+        code = unsafe {
+            rankle_trace(
+                variables.as_ptr(),
+                variables.len(),
+                inputs.as_ptr(),
+                inputs.len(),
+                call,
+                (&raw mut context).cast(),
+                about.as_ptr(),
+                path.as_ptr(),
+                fold.into(),
+                error,
+                room,
+            )
+        };
+        code
     });
     if let Some(panic) = context.panicked {
         ensure!(
@@ -218,6 +222,8 @@ fn trace(
         );
         bail!("the network failed on the example: {panic}");
     }
+    // Nothing traced went wrong: the file could not be written.
+    ensure!(code >= 0, std::io::Error::from_raw_os_error(-code));
     traced.map_err(|error| anyhow!("libtorch could not trace the network: {error}"))
 }
 

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/serialization/export.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -72,8 +73,8 @@ void refuse_constants(const at::ArrayRef<torch::jit::Block*> blocks) {
   }
 }
 
-void trace(const Variable* variables, size_t variable_count, const void* const* inputs, size_t input_count,
-           Forward forward, void* context, const char* about, const char* path, bool fold) {
+std::string trace(const Variable* variables, size_t variable_count, const void* const* inputs, size_t input_count,
+           Forward forward, void* context, const char* about, bool fold) {
   at::NoGradGuard no_grad;
   Node root;
   for (size_t i = 0; i < variable_count; ++i) {
@@ -134,23 +135,20 @@ void trace(const Variable* variables, size_t variable_count, const void* const* 
   // from its destructor where the disk is full, which ends the process.
   std::ostringstream bytes;
   saved.save(bytes, {{"model.json", about}});
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << bytes.str();
-  file.close();
-  if (!file) {
-    throw std::runtime_error("cannot write the file: is the disk full?");
-  }
+  return bytes.str();
 }
 
 }  // namespace
 
-// 0, or 1 with what went wrong in `error`, which has room for `room` bytes.
+// 0; 1 with what went wrong in `error`, which has room for `room` bytes; or, where the file could not be written, the system's
+// number for why, negated.
 extern "C" int32_t rankle_trace(const Variable* variables, size_t variable_count, const void* const* inputs,
                                 size_t input_count, Forward forward, void* context, const char* about, const char* path,
                                 int32_t fold, char* error, size_t room) {
-  return guarded(error, room, [&] {
+  std::string bytes;
+  const int failed = guarded(error, room, [&] {
     try {
-      trace(variables, variable_count, inputs, input_count, forward, context, about, path, fold != 0);
+      bytes = trace(variables, variable_count, inputs, input_count, forward, context, about, fold != 0);
     } catch (const std::exception& e) {
       // This message begins with a whole tensor.
       if (std::strstr(e.what(), "observable data dependence") != nullptr) {
@@ -159,4 +157,9 @@ extern "C" int32_t rankle_trace(const Variable* variables, size_t variable_count
       throw;
     }
   });
+  if (failed != 0) return failed;
+  errno = 0;
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush();
+  return file ? 0 : errno != 0 ? -errno : -EIO;
 }

@@ -85,6 +85,23 @@ fn a_module_says_what_it_takes_and_python_embeds_with_it() {
     }
 }
 
+#[test]
+fn a_module_that_cannot_be_written_is_no_network_that_cannot_be_traced() {
+    let place = paper("triplet-reid").trained();
+    let mut command = place.command("export @run");
+    // SAFETY: sets a limit, between fork and exec.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            let most = libc::rlimit { rlim_cur: 8192, rlim_max: 8192 };
+            let _ = libc::setrlimit(libc::RLIMIT_FSIZE, &most);
+            Ok(())
+        });
+    }
+    let ended = Ended::of(&mut command);
+    has(&ended.err, "error: cannot write |run/model.pt: raise the limit on a file's size (ulimit -f)|: File too large");
+    assert!(ended.code == Some(1) && !ended.err.contains("trace"), "{}", ended.err);
+}
+
 /// PyTorch's exporter, for batches of other sizes than its example's.
 const COMPARE: &str = r#"
 import json, sys, torch, onnx, onnxruntime
