@@ -11,7 +11,8 @@ use crate::hyper::FlagValues;
 use crate::metrics::{Better, Score, counted};
 use crate::outputs;
 use crate::report::{Report, Table};
-use crate::run::checkpoint::{BEFORE, Fingerprint};
+use crate::run::checkpoint::{self, BEFORE, Fingerprint};
+use crate::run::config::Config;
 use crate::run::folder::{REPORT, RESULTS};
 use crate::say::{answer, count, foreign, note, print, print_lines};
 use crate::{files, lists, weights};
@@ -189,19 +190,28 @@ impl Results {
     }
 
     /// Errors where the scores in the folder `at` are not as they were written, another paper's, of other flags than those with
-    /// the mark `run`, or of other checkpoints than the run's, `known` with their files. Of one that went on they may be of a step
-    /// that it no longer has, and a damaged one tells nothing: such are said not to be checked.
-    pub fn check_run(at: &Path, paper: &str, run: &str, known: &[(Fingerprint, PathBuf)]) -> Result<()> {
+    /// this `mark`, or of other checkpoints than those of the `run`, its folder and configuration, and where a part of it that
+    /// was scored is gone. Of one that went on they may be of a step that it no longer has, and a damaged one tells nothing: such
+    /// are said not to be checked.
+    pub fn check_run(at: &Path, run: (&Path, &Config), mark: &str) -> Result<()> {
         let (file, said) = (at.join(RESULTS), Results::said(at)?.unwrap_or_default());
+        let known = &checkpoint::fingerprints(run.0);
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
         let mut scored: Vec<Fingerprint> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
+        let count = scored.len();
         scored.retain(|of| known.iter().all(|(own, _)| own != of));
         let differs = |of: &Fingerprint| {
             let same = |own: &Fingerprint| (&own.which, own.step) == (&of.which, of.step);
             known.iter().any(|(own, file)| same(own) && weights::is_whole(file))
         };
         let another = scored.iter().any(differs);
-        let other = other("paper", paper).map(foreign).or(other("run", run).map(|_| "other flags".into()));
+        let other = other("paper", &run.1.paper).map(foreign).or(other("run", mark).map(|_| "other flags".into()));
+        let parts = run.1.parts().unwrap_or_default().into_iter().map(|part| run.0.join(part));
+        let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) = parts.partition(|part| checkpoint::exists(part));
+        if let (None, true, Some(part)) = (&other, another && there.len() < count, gone.first()) {
+            let (part, file) = (part.display(), file.display());
+            bail!("{part} has no checkpoint, though {file} is of one: restore it, or train again into another --run");
+        }
         if let Some(other) = other.or(another.then(|| "another training with these flags".into())) {
             bail!("{} is of {other}: move it away, and evaluate again", file.display());
         }

@@ -281,6 +281,6 @@ fn again<P: Paper>(at: &Path, results: &Results) -> Option<String> {
 
 /// The scores in the folder `at` of the run in the folder `of`, as [`Results::read`].
 fn scores(at: &Path, of: &Path, run: &Config) -> Result<Option<Results>> {
-    Results::check_run(at, &run.paper, &run.mark(), &checkpoint::fingerprints(of))?;
+    Results::check_run(at, (of, run), &run.mark())?;
     Results::read(at)
 }

@@ -15,12 +15,7 @@ use crate::hyper::{self, All, FlagValues, Heading};
 use crate::report::Report;
 use crate::results::Results;
 use crate::run::config::typed_as;
-use crate::run::{
-    Run,
-    checkpoint::{self, Fingerprint},
-    folder::REPORT,
-    photos::content,
-};
+use crate::run::{Run, checkpoint::Fingerprint, folder::REPORT, photos::content};
 use crate::say::{note, print, print_lines};
 use crate::tasks::Data;
 use crate::{claims, export, files, older, outputs};
@@ -142,7 +137,7 @@ fn place<P: Paper>(at: PathBuf, nets: &Nets<'_, P>, of: &Value, scoring: &FlagVa
     if nets.stand == Stand::Published && old["run"].as_str().is_some_and(|other| other != mark) {
         return beside(&mark);
     }
-    Results::check_run(&at, P::NAME, &mark, &checkpoint::fingerprints(nets.at))?;
+    Results::check_run(&at, (nets.at, nets.config), &mark)?;
     if old["of"] != *of {
         return beside(&blake3::hash(of.to_string().as_bytes()).to_hex());
     }

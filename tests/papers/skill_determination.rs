@@ -67,6 +67,16 @@ fn videos_are_judged_ranked_and_scored_in_python_alike() {
     place.good("evaluate @run --data drawn --untrained --sigma 2");
     assert!(place.path("run/on-drawn/untrained/report.html").exists());
     assert_eq!(place.read("run/results.json"), before);
+    // Where a part is gone, its scores are not taken for another training's, though the other part has a checkpoint of its step.
+    let mut results = place.json("run/results.json");
+    results["checkpoints"].as_array_mut().expect("both").iter_mut().for_each(|of| of["step"] = 3.into());
+    rankle::outputs::write_json(&place.path("run/results.json"), "scores", &results).expect("written");
+    let [there, away] = ["run/fold-1-temporal", "away"].map(|name| place.path(name));
+    fs::rename(&there, &away).expect("moved");
+    place.bad(&[(1, "evaluate @run", "fold-1-temporal has no checkpoint, though |results.json is of one: restore it")]);
+    fs::rename(&away, &there).expect("moved back");
+    place.bad(&[(1, "evaluate @run", "results.json is of another training with these flags")]);
+    place.write("run/results.json", &before);
 
     // Who's best: hands that nobody saw, and a folder of videos.
     let other = rankle::outputs::hold("out", &place.path("ranking.json.kept")).expect("free");
