@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What `embed` gives of each photo (about 1 % off where it is resized), by torch and Pillow (python -m pip install torch pillow) and what `export` wrote of a network of single photos: python scripts/embed-photo.py model.pt PHOTO ..."""
-import json, os, sys
+import json, os, sys, zipfile
 if sys.argv[1:2] in (["-h"], ["--help"]):
     sys.exit(print(__doc__))
 path = sys.argv[1] if sys.argv[2:] else sys.exit(__doc__)
 sys.excepthook = lambda kind, error, _: sys.stderr.write(f"{path}: {kind.__name__}: {str(error).split(chr(10))[0]}; {__doc__}\n")
 import torch
 from PIL import Image, ImageOps
-os.path.isfile(path) or sys.exit(f"{path}: no file; {__doc__}")
+os.path.isfile(path) and zipfile.ZipFile(path).testzip() is None or sys.exit(f"{path}: no file, or damaged; {__doc__}")
 net = torch.jit.load(path, map_location="cpu", _extra_files=(extra := {"model.json": ""})).eval()
 see, unit = (about := json.loads(extra["model.json"]))["input"], about["output"]["unit"]
 for path in sys.argv[2:]:

@@ -9,19 +9,21 @@ use super::{Case, paper, papers};
 use crate::common::{Ended, Once, Place, has, rows, squared};
 use crate::export::python;
 
+/// How the set-up's Python ends; None where there is none.
+fn ran(args: &[&str]) -> Option<Ended> {
+    let mut command = Command::new(python()?);
+    command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
+    Some(Ended::of(command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args)))
+}
+
 /// What the set-up's Python prints; None where it lacks one of `needs`, which is said.
 fn asked(needs: &str, args: &[&str]) -> Option<String> {
-    let run = |args: &[&str]| {
-        let mut command = Command::new(python()?);
-        command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
-        Some(Ended::of(command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args)))
-    };
     static HAS: Once<Option<bool>> = Once::new();
-    if !HAS.of(needs, || Some(run(&["-c", &format!("import {needs}")])?.code == Some(0)))? {
+    if !HAS.of(needs, || Some(ran(&["-c", &format!("import {needs}")])?.code == Some(0)))? {
         println!("skipped: the Python of the set-up has not all of {needs}");
         return None;
     }
-    Some(run(args)?.well().out)
+    Some(ran(args)?.well().out)
 }
 
 fn exported(case: &Case, more: &str, how: &str) -> (Place, String) {
@@ -78,6 +80,14 @@ fn a_module_says_what_it_takes_and_python_embeds_with_it() {
             let (_, end, tolerance) = ends[i / 3];
             assert!(off < tolerance, "{name}, {end}: {off} of its length");
         }
+        // Bytes that changed would give other numbers without a word.
+        let (damaged, middle) = (place.text("damaged.pt"), module.len() / 2);
+        let mut bytes = module;
+        bytes[middle..middle + 200].iter_mut().for_each(|byte| *byte ^= 1);
+        place.write("damaged.pt", bytes);
+        let ended = ran(&["scripts/embed-photo.py", &damaged, &words[2]]).expect("the same Python");
+        has(&ended.err, "damaged.pt: |damaged");
+        assert!(ended.code == Some(1) && ended.out.is_empty() && ended.err.lines().count() == 1, "{}", ended.all());
         if !more.is_empty() {
             // As typed, in place of as the run saw photos.
             has(&place.good(&format!("export @run {how} --crop 0.5")), "centre square of 0.5 ");
@@ -157,15 +167,18 @@ fn onnx_answers_as_the_module() {
         let worst = asked("torch", &["-c", COMPARE, &model, &onnx]).expect("the same Python");
         let worst: f64 = worst.trim().parse().expect("a number");
         assert!(worst < 1e-4, "{}: {worst}", case.program.0);
-        // Its own file is written anew; a file of somebody else's stays.
-        let again = || {
-            let mut command = Command::new(python()?);
-            command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test/python"));
-            let command = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["scripts/to-onnx", &model, &onnx]);
-            Ended::of(command).code
-        };
-        assert_eq!(again(), Some(0));
-        place.write("out.onnx", "mine");
-        assert_eq!((again(), &place.read("out.onnx")[..]), (Some(1), "mine"));
+        // Its own file is written anew; a file of somebody else's stays, and its own that was edited.
+        let again = || ran(&["scripts/to-onnx", &model, &onnx]).expect("the same Python");
+        again().well();
+        let edit =
+            "import onnx, sys; net = onnx.load(sys.argv[1]); net.doc_string = 'mine'; onnx.save(net, sys.argv[1])";
+        asked("onnx", &["-c", edit, &onnx]).expect("the same Python");
+        let edited = std::fs::read(place.path("out.onnx")).expect("read");
+        for theirs in [edited, b"mine".to_vec()] {
+            place.write("out.onnx", &theirs);
+            let ended = again();
+            has(&ended.err, "out.onnx: something is there that this script did not write, or that was changed since");
+            assert!(ended.code == Some(1) && std::fs::read(place.path("out.onnx")).expect("read") == theirs);
+        }
     }
 }
