@@ -130,12 +130,12 @@ pub fn full(photo: &Photo) -> Option<PathBuf> {
     photo.source.path()?.canonicalize().ok()
 }
 
-/// A photo's file as it is now: its place, length and time of change.
+/// A photo's file as it is now: its place and version.
 fn stamp(photo: &Photo) -> String {
     let path = full(photo);
     let found = path.as_ref().and_then(|path| path.metadata().ok());
     let place = path.map_or_else(|| photo.name.to_string(), |path| format!("{path:?}"));
-    let text = format!("{:?}", (place, found.map(|found| (found.len(), found.modified().ok()))));
+    let text = format!("{:?}", (place, found.as_ref().map(files::version)));
     blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
 }
 

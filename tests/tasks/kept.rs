@@ -55,6 +55,11 @@ fn pieces_are_kept_and_taken_again() {
         rows
     };
     check(whole.expect("rows"), 599);
+    // One was replaced by another of its size, under its time.
+    let (bytes, time) = (fs::read(at(5)).expect("read"), at(5).metadata().and_then(|found| found.modified()));
+    fs::write(at(5), bytes).expect("written");
+    fs::File::options().write(true).open(at(5)).and_then(|file| file.set_modified(time?)).expect("set");
+    assert_eq!(rows(1000, false).1, 1);
     draw(300, 1);
     fs::remove_file(at(100)).expect("removed");
     draw(700, 0);

@@ -56,9 +56,12 @@ struct Line {
     photo: String,
     /// The file's length: another one is another photo.
     bytes: u64,
-    /// When it was changed, in nanoseconds since 1970: swapped photos may have one length.
+    /// When its content was changed, in nanoseconds since 1970, and when anything of it, see [`files::version`].
     #[serde(default)]
-    changed: u64,
+    changed: i64,
+    /// None of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    touched: Option<i64>,
     /// Width and height of the photo as it is seen upright.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<(u32, u32)>,
@@ -209,7 +212,7 @@ impl CropFlags {
     /// Keeps of `lines` what need not be done again; crops of photos that changed go. Those of photos that are gone stay, with
     /// their lines, of which it gives the photos; what its user may have changed, or put in a crop's place, stays too.
     fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) -> BTreeSet<String> {
-        let now: BTreeMap<&str, ((u64, u64), &String)> =
+        let now: BTreeMap<&str, (Option<_>, &String)> =
             photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (file_of(photo), name))).collect();
         let path = |name: &str| {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
@@ -219,7 +222,8 @@ impl CropFlags {
         let stays = |(photo, text): &(String, String)| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
             let same = now.get(photo.as_str()).is_some_and(|&(file, name)| {
-                file == (line.bytes, line.changed) && line.crop.as_ref().is_none_or(|crop| crop == name)
+                file == line.touched.map(|touched| (line.bytes, line.changed, touched))
+                    && line.crop.as_ref().is_none_or(|crop| crop == name)
             });
             let file = line.crop.as_deref().and_then(path);
             // What a detector found is not written by hand.
@@ -291,11 +295,9 @@ impl CropFlags {
     }
 }
 
-/// Length and time of change of a photo's file.
-fn file_of(photo: &Photo) -> (u64, u64) {
-    let Some(found) = photo.source.path().and_then(|path| path.metadata().ok()) else { return (0, 0) };
-    let changed = found.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    (found.len(), changed.map_or(0, |since| since.as_nanos() as u64))
+/// The version of a photo's file.
+fn file_of(photo: &Photo) -> Option<(u64, i64, i64)> {
+    Some(files::version(&photo.source.path()?.metadata().ok()?))
 }
 
 /// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name, one of them,
@@ -344,11 +346,13 @@ fn cut(
     form: CropForm,
     (out, name): (&Path, &str),
 ) -> Result<Line> {
-    let (bytes, changed) = file_of(photo);
+    let file = file_of(photo);
+    let (bytes, changed, touched) = file.unwrap_or_default();
     let mut line = Line {
         photo: photo.name.to_string(),
         bytes,
         changed,
+        touched: file.map(|_| touched),
         size: None,
         faces: Vec::new(),
         chosen: None,

@@ -94,6 +94,13 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let bare = |name: &str| -> Vec<_> { tree(&place.path(name)).into_iter().map(|(_, bytes)| bytes).collect() };
     assert_eq!(bare("out"), bare("other"));
     assert!(!place.path("out/A/a2.png").exists());
+    // A photo that was replaced by one of its size, under its time, is cut again.
+    let (photo, before) = (place.path("photos/A/a1.png"), written());
+    let (bytes, time) = (fs::read(&photo).expect("read"), photo.metadata().and_then(|found| found.modified()));
+    fs::write(&photo, bytes).expect("written");
+    fs::File::options().write(true).open(&photo).and_then(|file| file.set_modified(time?)).expect("set");
+    crop("--out @out");
+    assert_ne!(written(), before);
     // A list that was edited is not believed: a face that no detector chose is chosen again, a file that is no crop stays,
     let (whole, list) = (tree(&place.path("out")), place.read("out/faces.jsonl"));
     place.write("out/mine.txt", "mine");
