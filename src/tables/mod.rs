@@ -4,10 +4,10 @@
 mod jobs;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, FlagValues, Heading, Typed};
@@ -89,6 +89,35 @@ fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeM
     Ok(absent)
 }
 
+/// A table for machines.
+const TABLE: &str = "table.json";
+
+/// Where the table of these `jobs` stands: in the folder `root` of its runs; where a table stands there that has cells which are
+/// not asked for now, in a folder below it, by what is asked for.
+fn stands<P: Paper>(root: &Path, asked: &Asked<P>, rows: &[usize], wish: &Wish, jobs: &[Job<P>]) -> PathBuf {
+    let of = |Job { place, column, h, split, .. }: &Job<P>| {
+        json!([asked.rows[rows[*place]].0, asked.columns[*column].0, h.usual.seed, split]).to_string()
+    };
+    let wanted: HashSet<String> = jobs.iter().map(of).collect();
+    let there = outputs::read_sealed(&root.join(TABLE)).ok().flatten().map_or(Value::Null, |(table, _)| table);
+    let known = |cell: &Value| json!([cell["row"], cell["column"], cell["seed"], cell["split"]]).to_string();
+    if there["cells"].as_array().into_iter().flatten().all(|cell| wanted.contains(&known(cell))) {
+        return root.into();
+    }
+    let only = rows.iter().map(|r| (r + 1).to_string()).collect::<Vec<_>>().join(",");
+    let seeds = wish.seeds.clone().or(jobs.first().map(|job| job.h.usual.seed.to_string()));
+    let words = [
+        ("rows", Some(only).filter(|_| rows.len() < asked.rows.len())),
+        ("seeds", seeds),
+        ("splits", wish.splits.clone()),
+    ];
+    let words = words.into_iter().filter_map(|(what, of)| Some(format!("-{what}-{}", of?)));
+    let below = root.join(format!("table{}", words.collect::<String>().replace('/', "-")));
+    let (table, at) = (root.join(TABLE), below.display());
+    note(format!("{} has cells that are not asked for now, and stays: this table stands in {at}", table.display()));
+    below
+}
+
 /// Trains, scores and prints all cells.
 fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Machine) -> Result<()> {
     let (seeds, splits, asked) = (seeds(wish)?, splits::<P::Hyper>(wish)?, Asked::<P>::new(study, wish)?);
@@ -100,8 +129,10 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         false => hyper::data_name(&data),
     };
     let root = asked.folder(&wish.typed);
-    let path = root.join("table.json");
     let page = format!("{}: {}", P::NAME, study.title);
+    let free = |at: &Path| {
+        outputs::check(&at.join(TABLE), "table").and_then(|()| outputs::check(&at.join(REPORT), &page)).context("--run")
+    };
     if !wish.plan {
         let run = ["config.json", NEWEST, BEFORE].iter().find(|name| root.join(name).exists());
         ensure!(
@@ -109,7 +140,7 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
             "{} holds a run, and this makes a folder of runs: name another with --run",
             root.display()
         );
-        outputs::check(&path, "table").and_then(|()| outputs::check(&root.join(REPORT), &page)).context("--run")?;
+        free(&root)?;
     }
     let mut jobs = asked.jobs(&rows, &seeds, &splits)?;
     if wish.plan {
@@ -119,9 +150,12 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         };
         return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
     }
+    let folder = stands(&root, &asked, &rows, wish, &jobs);
+    free(&folder)?;
+    let path = folder.join(TABLE);
     let absent = left_out::<P>(&mut jobs, &asked)?;
     // Its runs may lie in folders of their data's own tables.
-    std::fs::create_dir_all(&root).map_err(|error| files::cannot(&root, error))?;
+    std::fs::create_dir_all(&folder).map_err(|error| files::cannot(&folder, error))?;
     let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut grid = Grid {
         rows: rows.iter().map(|&r| asked.rows[r].0.to_string()).collect(),
@@ -189,9 +223,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         report.list("Columns that stay empty", &absent);
     }
     report.list("Departures from the paper", &departures);
-    report.write(&root.join(REPORT))?;
+    report.write(&folder.join(REPORT))?;
     print(format!("results: {}", path.display()))?;
-    print(format!("report:  {}", root.join(REPORT).display()))?;
+    print(format!("report:  {}", folder.join(REPORT).display()))?;
     // The last row is what a user takes along.
     jobs.last().map_or(Ok(()), |job| paper::exported::<P>(&job.at, machine, &job.scoring))
 }

@@ -182,6 +182,13 @@ fn scores_are_averaged_over_splits() {
     has(line, &format!("{:.2} ±", 50. * (ranks[0] + ranks[1])));
     let tested = |split: u8| place.json(&format!("all/quadruplet-split{split}-1/split.json"))["test"].clone();
     assert_ne!(tested(2), tested(3));
+    // A part of it alone stands below the whole, which stays.
+    let whole = place.read("all/table.json");
+    let said = place.ends(&format!("{table} --only triplet-embedding --splits 3")).well().err;
+    let below = "all/table-rows-1-seeds-1-splits-3";
+    has(&said, &format!("note: |all/table.json has cells that are not asked for now, and stays: |{below}"));
+    assert_eq!(place.json(&format!("{below}/table.json"))["cells"].as_array().map(Vec::len), Some(1));
+    assert_eq!(place.read("all/table.json"), whole);
     // A flag of one model goes to that one; a flag of none, and lists that say a thing twice, are refused.
     assert_eq!(place.json("all/quadruplet-split2-1/config.json")["flags"]["margins"], json!([1.0, 0.4]));
     for (more, words) in [
