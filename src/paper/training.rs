@@ -97,7 +97,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
         config.match_folder(at)?;
         changed = photos.compare(at, run.machine.training.data_changed)?;
-        if let (Some(changed), (seen @ 1.., all)) = (&mut changed, crate::tasks::trained_on(at, data, true)) {
+        if let (Some(changed), (seen @ 1.., all)) = (&mut changed, crate::tasks::trained_on(at, data, None)) {
             changed.push_str(&format!("; it was trained on {seen} of what are the {all} test photos now"));
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         let read = || {
             let data = opened.data()?;
             if run.leads() && opened.stand != Stand::Untrained {
-                tasks::not_trained_on(&opened.at, &data, true)?;
+                tasks::not_trained_on(&opened.at, &data, None)?;
             }
             Ok(data)
         };
@@ -135,7 +135,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         let data = run.world().read_once(|| {
             let data = P::elsewhere(&own, &other, run.seed)?;
             if run.leads() {
-                tasks::not_trained_on(&opened.at, &data, false)?;
+                tasks::not_trained_on(&opened.at, &data, Some(&|| opened.data().ok()))?;
             }
             Ok(data)
         })?;

@@ -5,7 +5,7 @@
 //! keep them, which is only said. `config.json` has the list's hash: that of another run is none of this one's.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,12 @@ use serde::Deserialize;
 use super::config::Config;
 use crate::files;
 use crate::say::{note as say_note, one_line};
+
+pub use seen::Files;
+pub use twice::twice;
+
+mod seen;
+mod twice;
 
 const FILE: &str = "photos.csv.gz";
 const HEAD: [&str; 4] = ["name", "bytes", "changed", "known"];
@@ -53,6 +59,20 @@ struct Seen {
     /// Nanoseconds since 1970.
     changed: u64,
     known: Arc<str>,
+}
+
+/// A file's size, and its time of change in nanoseconds since 1970; zeros where there is none.
+fn state(path: Option<&Path>) -> (u64, u64) {
+    let found = path.and_then(|path| path.metadata().ok());
+    let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+    (found.map_or(0, |found| found.len()), changed.map_or(0, |time| time.as_nanos() as u64))
+}
+
+/// The person that a photo of a set of people is known by, a number that those before may shift, and the rest.
+fn person(known: &str) -> Option<(u64, &str)> {
+    let (person, camera) = known.split_once(' ')?;
+    camera.parse::<i64>().ok()?;
+    Some((person.parse().ok()?, camera))
 }
 
 /// The same, of a list that is read.
@@ -114,14 +134,8 @@ impl Photos {
     /// Looks at the files of `all`, on all cores.
     pub fn of(all: impl IntoIterator<Item = Read>) -> Photos {
         let row = |Read { name, path, known }: Read| {
-            let found = path.and_then(|path| path.metadata().ok());
-            let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
-            Seen {
-                name,
-                bytes: found.map_or(0, |found| found.len()),
-                changed: changed.map_or(0, |time| time.as_nanos() as u64),
-                known,
-            }
+            let (bytes, changed) = state(path.as_deref());
+            Seen { name, bytes, changed, known }
         };
         let all = all.into_iter();
         let mut rows = Vec::with_capacity(all.size_hint().1.unwrap_or(0));
@@ -170,6 +184,15 @@ impl Photos {
             }
             of.0 += 1;
         };
+        // Who somebody is now, and on how many photos.
+        let mut people: BTreeMap<(u64, u64), (usize, String)> = BTreeMap::new();
+        let mut renamed = |was: &str, is: &str, name: &str| match (person(was), person(is)) {
+            (Some((was, by)), Some((is, camera))) if by == camera => {
+                people.entry((was, is)).or_insert_with(|| (0, name.to_string())).0 += 1;
+                false
+            }
+            _ => was != is,
+        };
         loop {
             let order = match (&old, new.peek()) {
                 (None, None) => break,
@@ -180,7 +203,9 @@ impl Photos {
             let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
             match (was, is) {
                 (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, &is.name),
-                (Some(was), Some(is)) if knows && *was.known != *is.known => note(relabelled, &is.name),
+                (Some(was), Some(is)) if knows && renamed(&was.known, &is.known, &is.name) => {
+                    note(relabelled, &is.name)
+                }
                 (Some(was), Some(is)) if was.changed != is.changed => note(touched, &is.name),
                 (Some(was), None) => note(removed, &was.name),
                 (None, Some(is)) => note(added, &is.name),
@@ -189,6 +214,21 @@ impl Photos {
             }
             if order.is_le() {
                 old = before.next().transpose()?;
+            }
+        }
+        // Numbers of people shift with who is before them: most photos of somebody say who it is.
+        let mut people: Vec<((u64, u64), (usize, String))> = people.into_iter().collect();
+        people.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let (mut before, mut after) = (HashSet::new(), HashSet::new());
+        for ((was, is), (count, example)) in people {
+            if before.contains(&was) || after.contains(&is) {
+                if relabelled.0 == 0 || example < relabelled.1 {
+                    relabelled.1 = example;
+                }
+                relabelled.0 += count;
+            } else {
+                before.insert(was);
+                after.insert(is);
             }
         }
         let said = |(count, example): &(usize, String), what: &str| {
@@ -208,30 +248,19 @@ impl Photos {
         Ok(None)
     }
 
-    /// The names of those of `all` that the run in the folder `at` was trained on. Of its `own` data a name is enough; elsewhere
-    /// sizes have to be the same too, and so many of them that it is no chance. None where nothing is known, which is said where
-    /// it once was.
-    pub fn seen(at: &Path, all: impl IntoIterator<Item = Read>, own: bool) -> HashSet<String> {
-        const SIZES: usize = 8;
-        let trained = match listed(at, "").and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
-            Ok(trained) => trained,
+    /// How many of `tested`, of its `own` data or of others, the run in the folder `at` was trained on, wherever they lie: its data
+    /// have the files `now` to train on. None where nothing is known, which is said where it once was.
+    pub fn seen(at: &Path, tested: Vec<Read>, own: bool, now: impl FnOnce() -> Files) -> usize {
+        match listed(at, "").and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
+            Ok(trained) => seen::among(&trained, tested, own, now),
             Err(error) => {
                 if at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty()) {
                     let error = one_line(&error);
                     say_note(format!("whether it was trained on what is tested is not known: {error}"));
                 }
-                return HashSet::new();
+                0
             }
-        };
-        let sizes: HashMap<Arc<str>, u64> = if own {
-            all.into_iter().map(|read| (read.name, 0)).collect()
-        } else {
-            Photos::of(all).0.into_iter().map(|seen| (seen.name, seen.bytes)).collect()
-        };
-        let same = |row: &Row| row.bytes > 0 && sizes.get(&*row.name).is_some_and(|size| own || *size == row.bytes);
-        let seen: Vec<Row> = trained.into_iter().filter(same).collect();
-        let known = own || seen.iter().map(|row| row.bytes).collect::<HashSet<u64>>().len() >= SIZES;
-        seen.into_iter().filter(|_| known).map(|row| row.name).collect()
+        }
     }
 
     /// Writes them into the folder `at` of a run, whose configuration then knows the list.

@@ -26,7 +26,7 @@ use tch::Tensor;
 use crate::datasets::{Card, Look, Photo};
 use crate::metrics::Score;
 use crate::report::{Report, Table};
-use crate::run::photos::{Photos, Read, Reads};
+use crate::run::photos::{Files, Photos, Read, Reads};
 use crate::say::count;
 
 /// A verb of a paper's own: its name, what it does, its flags, and the work.
@@ -94,21 +94,29 @@ fn apart(trained: Reads<'_>, tested: Reads<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Opens a run's own data, where they can be opened.
+pub(crate) type Opens<'a, D> = &'a dyn Fn() -> Option<D>;
+
 /// How many of the photos that `data` has for tests alone the run in the folder `at` was trained on, and how many these are;
-/// see [`Photos::seen`].
-pub(crate) fn trained_on(at: &Path, data: &impl Data, own: bool) -> (usize, usize) {
+/// see [`Photos::seen`]. They are its own data where nothing else `opens` those.
+pub(crate) fn trained_on<D: Data>(at: &Path, data: &D, opens: Option<Opens<'_, D>>) -> (usize, usize) {
     // What is trained on and tested here, as a fold, is parted elsewhere.
     let both: HashSet<Arc<str>> = data.trained().map(|read| read.name).collect();
     let tested: Vec<Read> = data.tested().filter(|read| read.path.is_some() && !both.contains(&read.name)).collect();
     let all = tested.len();
-    (Photos::seen(at, tested, own).len(), all)
+    let files = |data: &D| -> Files { data.trained().filter_map(|read| Some((read.name, read.path?))).collect() };
+    let now = || match opens {
+        None => files(data),
+        Some(open) => open().map_or_else(Files::new, |own| files(&own)),
+    };
+    (Photos::seen(at, tested, opens.is_none(), now), all)
 }
 
-/// Errors where the run in the folder `at` is to be tested on photos that it was trained on: of its `own` data, whose parts may
-/// follow from what is in their folder, or of a copy.
-pub(crate) fn not_trained_on(at: &Path, data: &impl Data, own: bool) -> Result<()> {
-    let ((seen, all), name) = (trained_on(at, data, own), data.name());
-    let why = if own {
+/// Errors where the run in the folder `at` is to be tested on photos that it was trained on: of its own data, whose parts may
+/// follow from what is in their folder, or of a copy; see [`trained_on`].
+pub(crate) fn not_trained_on<D: Data>(at: &Path, data: &D, opens: Option<Opens<'_, D>>) -> Result<()> {
+    let ((seen, all), name) = (trained_on(at, data, opens), data.name());
+    let why = if opens.is_none() {
         "who is held out changed with what is in the folder: restore it, or score the run on other data"
     } else {
         "by their names and sizes: score it on others; if these are its own, moved, put a link to them where they lay"

@@ -1,0 +1,138 @@
+//! Which photos of a test a run was trained on, by its list: also where they were moved or copied, and renamed folders hold them.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::{Read, Row, state};
+use crate::files;
+
+/// A file for each of the photos that a data set has now, by name.
+pub type Files = HashMap<Arc<str>, PathBuf>;
+
+/// So many sizes in common are no chance.
+const SIZES: usize = 8;
+
+/// So many files are read at most.
+pub(super) const MOST: usize = 20_000;
+
+/// A photo to be tested.
+struct Test {
+    name: Arc<str>,
+    path: PathBuf,
+    bytes: u64,
+    changed: u64,
+}
+
+/// Where the last part of a name begins, and the last two: the file's name, and that with its folder's.
+fn ends(name: &str) -> (usize, usize) {
+    let mut all = name.rmatch_indices('/').map(|(at, _)| at + 1);
+    (all.next().unwrap_or(0), all.next().unwrap_or(0))
+}
+
+/// The name of a photo's file.
+fn file(name: &str) -> &str {
+    &name[ends(name).0..]
+}
+
+/// What tells a photo from others whatever part of a set it is in: its file's name where one photo has it on either side (as
+/// `named` counts them), else that behind its folder's, for people often have a `0001.jpg` each.
+fn place<'a>(name: &'a str, named: &HashMap<&str, [usize; 2]>) -> &'a str {
+    let (file, folder) = ends(name);
+    if named.get(&name[file..]) == Some(&[1, 1]) { &name[file..] } else { &name[folder..] }
+}
+
+/// A time of change that tells files apart: of less than a second, which unpacked archives mostly have not.
+fn exact(changed: u64) -> bool {
+    changed % 1_000_000_000 != 0
+}
+
+/// How many of `tested` are among the `trained`. Of its `own` data only what is gone from those `now` to be trained on counts,
+/// and a name is enough. One is the other that
+///
+/// * has its file's name, its size and its exact time of change, as what was moved has;
+/// * elsewhere, has its file's name, its size and its bytes, where the training photo is there still;
+/// * has its [`place`] and its size, as half of its folder have of whom it could be, where bytes do not tell; elsewhere so many of
+///   them that it is no chance.
+pub(super) fn among(trained: &[Row], tested: Vec<Read>, own: bool, now: impl FnOnce() -> Files) -> usize {
+    let test = |Read { name, path, .. }: Read| {
+        let path = path?;
+        let (bytes, changed) = state(Some(&path));
+        Some(Test { name, path, bytes, changed })
+    };
+    let mut tested: Vec<Test> = tested.into_par_iter().filter_map(test).collect();
+    tested.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    tested.dedup_by(|a, b| a.name == b.name);
+    let mut named: HashMap<&str, [usize; 2]> = HashMap::new();
+    trained.iter().for_each(|row| named.entry(file(&row.name)).or_default()[0] += 1);
+    tested.iter().for_each(|photo| named.entry(file(&photo.name)).or_default()[1] += 1);
+    let near = |row: &&Row| row.bytes > 0 && named.get(file(&row.name)).is_some_and(|sides| sides[1] > 0);
+    let mut rows: Vec<&Row> = trained.iter().filter(near).collect();
+    let there = if rows.is_empty() { Files::new() } else { now() };
+    if own {
+        rows.retain(|row| !there.contains_key(&*row.name));
+    }
+    let moved: HashSet<(&str, u64, u64)> =
+        rows.iter().filter(|row| exact(row.changed)).map(|row| (file(&row.name), row.bytes, row.changed)).collect();
+    // Of one name and size: what training photos there are, and tests.
+    let mut alike: HashMap<(&str, u64), (Vec<&Path>, Vec<&Test>)> = HashMap::new();
+    if !own {
+        tested.iter().for_each(|photo| alike.entry((file(&photo.name), photo.bytes)).or_default().1.push(photo));
+        for row in &rows {
+            if let (Some(both), Some(path)) = (alike.get_mut(&(file(&row.name), row.bytes)), there.get(&*row.name)) {
+                both.0.push(path);
+            }
+        }
+        alike.retain(|_, both| !both.0.is_empty());
+    }
+    let each = |both: &(Vec<&Path>, Vec<&Test>)| both.0.len() + both.1.len();
+    let mut bytes: HashMap<&Path, String> = HashMap::new();
+    if alike.values().map(each).sum::<usize>() <= MOST {
+        let all: Vec<&Path> = alike
+            .values()
+            .flat_map(|(paths, photos)| paths.iter().copied().chain(photos.iter().map(|photo| &*photo.path)))
+            .collect();
+        bytes.par_extend(all.into_par_iter().filter_map(|path| Some((path, files::hash(path).ok()?))));
+    }
+    let mut seen: HashSet<&str> = HashSet::new();
+    for (paths, photos) in alike.values() {
+        let known: HashSet<&String> = paths.iter().filter_map(|path| bytes.get(*path)).collect();
+        let same = photos.iter().filter(|photo| bytes.get(&*photo.path).is_some_and(|hash| known.contains(hash)));
+        seen.extend(same.map(|photo| &*photo.name));
+    }
+    let same = |photo: &&Test| moved.contains(&(file(&photo.name), photo.bytes, photo.changed));
+    seen.extend(tested.iter().filter(same).map(|photo| &*photo.name));
+    // Whether bytes tell that it is another, for they are still those that the list knows.
+    let another = |row: &Row, photo: &Test| {
+        let path = there.get(&*row.name).filter(|path| state(Some(path)) == (row.bytes, row.changed));
+        path.is_some_and(|path| bytes.get(&**path).zip(bytes.get(&*photo.path)).is_some_and(|(a, b)| a != b))
+    };
+    let mut places: HashMap<&str, Vec<&Row>> = HashMap::new();
+    rows.iter().for_each(|row| places.entry(place(&row.name, &named)).or_default().push(row));
+    let mut folders: HashMap<&str, (usize, Vec<&Test>)> = HashMap::new();
+    for photo in &tested {
+        for &row in places.get(place(&photo.name, &named)).into_iter().flatten() {
+            if seen.contains(&*photo.name) {
+                break;
+            }
+            if own && row.name == *photo.name {
+                seen.insert(&photo.name);
+                break;
+            }
+            let (all, fit) = folders.entry(&row.name[..ends(&row.name).0]).or_default();
+            *all += 1;
+            if photo.bytes == row.bytes && !another(row, photo) {
+                fit.push(photo);
+            }
+        }
+    }
+    let placed = folders.into_values().filter(|(all, fit)| 2 * fit.len() >= *all).flat_map(|(_, fit)| fit);
+    let placed: Vec<&Test> = placed.collect();
+    let sizes = placed.iter().map(|photo| photo.bytes).collect::<HashSet<u64>>().len();
+    if own || sizes >= SIZES {
+        seen.extend(placed.iter().map(|photo| &*photo.name));
+    }
+    seen.len()
+}
