@@ -9,13 +9,18 @@ use tch::{Kind, Tensor};
 
 use super::nets::{Loaded, Nets, Stand, detector, file_of};
 use super::opened::{opened, with_run};
-use super::{Evaluation, Paper};
+use super::{Brings, Evaluation, Paper};
 use crate::device::machine::Machine;
 use crate::hyper::{self, All, FlagValues, Heading};
 use crate::report::Report;
 use crate::results::Results;
 use crate::run::config::typed_as;
-use crate::run::{Run, checkpoint::Fingerprint, folder::REPORT, photos::content};
+use crate::run::{
+    Run,
+    checkpoint::{self, Fingerprint},
+    folder::REPORT,
+    photos::{content, twice},
+};
 use crate::say::{note, print, print_lines};
 use crate::tasks::Data;
 use crate::{claims, export, files, older, outputs};
@@ -31,7 +36,7 @@ pub(crate) fn evaluate<P: Paper>(
     let alike = (data.name(), format!("{how:?}"));
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
-    let (folder, mut at, mut scored, mut claim) = (at, at.to_path_buf(), None, None);
+    let (folder, mut at, mut scored, mut claim, mut twins) = (at, at.to_path_buf(), None, None, Vec::new());
     // Of several processes the first one alone writes.
     if run.leads() {
         claim = Some(nets.claim()?);
@@ -41,6 +46,11 @@ pub(crate) fn evaluate<P: Paper>(
         let before = Results::said(&at)?.and_then(|old| Some(old["scored"].as_str()?.to_string()));
         if before.is_some() && before != scored {
             note(format!("the test data are not those of the scores that {} had: do not compare them", at.display()));
+        }
+        let own = nets.elsewhere.is_none() && [Stand::Trained, Stand::Best].contains(&nets.stand);
+        if own && P::BRINGS == Brings::Images {
+            twins = twice(data.trained(), data.tested(), false);
+            twins.iter().for_each(note);
         }
     }
     let sees = detector::<P>(how);
@@ -72,7 +82,7 @@ pub(crate) fn evaluate<P: Paper>(
         None => comparable,
     };
     list.iter_mut().filter(|_| comparable.is_err()).for_each(|row| row.ours = None);
-    let mut protocol = found.protocol.clone();
+    let mut protocol = [found.protocol.clone(), twins].concat();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
         // A photo seen otherwise is none of theirs.

@@ -93,7 +93,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         whole.machine.insert("parts".into(), json!(parts));
         whole.write_or_match(at)?;
     }
-    let mut changed = None;
+    let (mut changed, mut trained) = (None, false);
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
         config.match_folder(at)?;
         changed = photos.compare(at, run.machine.training.data_changed)?;
@@ -158,6 +158,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
                 photos.write(at)?;
             }
             P::train(&h.own, data, part, &net, &mut session, run)?;
+            trained = true;
         } else {
             session.notes.iter().for_each(note);
         }
@@ -167,6 +168,14 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         if trains {
             session.close();
         }
+    }
+    // What was replaced meanwhile was trained on as it came.
+    if trained
+        && run.leads()
+        && let Some(changed) = Photos::of(data.trained()).compare(at, true)?
+    {
+        note(format!("the training data changed during the training: {changed}"));
+        Config::add_changed(at, format!("during the training: {changed}"))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::outputs::{check_out, hold_file, write_json};
 use crate::paper::{self, Brings, Paper, Stand};
 use crate::run::Run;
 use crate::run::config::typed_as;
+use crate::run::photos::twice;
 use crate::say::{answer, brief, note, print, print_lines};
 use crate::tasks::brought::{Asked, Brought, Sides, Use};
 use crate::tasks::kept::Keeping;
@@ -257,6 +258,9 @@ pub(super) fn data_verb<P: Paper>(args: Card, of: &ArgMatches) -> Result<()> {
     let mut cards = data.cards();
     if let [card] = &mut cards[..] {
         let refused = data.trainable().and_then(|()| P::parts(&h.own, &data)).err();
+        if P::BRINGS == Brings::Images {
+            card.notes.extend(twice(data.trained(), data.tested(), true));
+        }
         card.refused = refused.map(|error| crate::say::one_line(&error)).or(card.refused.take());
     }
     cards.iter().try_for_each(print_lines)?;

@@ -44,15 +44,10 @@ fn place<'a>(name: &'a str, named: &HashMap<&str, [usize; 2]>) -> &'a str {
     if named.get(&name[file..]) == Some(&[1, 1]) { &name[file..] } else { &name[folder..] }
 }
 
-/// A time of change that tells files apart: of less than a second, which unpacked archives mostly have not.
-fn exact(changed: u64) -> bool {
-    changed % 1_000_000_000 != 0
-}
-
 /// How many of `tested` are among the `trained`. Of its `own` data only what is gone from those `now` to be trained on counts,
 /// and a name is enough. One is the other that
 ///
-/// * has its file's name, its size and its exact time of change, as what was moved has;
+/// * has its file's name, its size and its time of change, which no other on either side has, as what was moved;
 /// * elsewhere, has its file's name, its size and its bytes, where the training photo is there still;
 /// * has its [`place`] and its size, as half of its folder have of whom it could be, where bytes do not tell; elsewhere so many of
 ///   them that it is no chance.
@@ -68,14 +63,17 @@ pub(super) fn among(trained: &[Row], tested: Vec<Read>, own: bool, now: impl FnO
     let mut named: HashMap<&str, [usize; 2]> = HashMap::new();
     trained.iter().for_each(|row| named.entry(file(&row.name)).or_default()[0] += 1);
     tested.iter().for_each(|photo| named.entry(file(&photo.name)).or_default()[1] += 1);
+    let mut times: HashMap<u64, [usize; 2]> = HashMap::new();
+    trained.iter().for_each(|row| times.entry(row.changed).or_default()[0] += 1);
+    tested.iter().for_each(|photo| times.entry(photo.changed).or_default()[1] += 1);
     let near = |row: &&Row| row.bytes > 0 && named.get(file(&row.name)).is_some_and(|sides| sides[1] > 0);
     let mut rows: Vec<&Row> = trained.iter().filter(near).collect();
     let there = if rows.is_empty() { Files::new() } else { now() };
     if own {
         rows.retain(|row| !there.contains_key(&*row.name));
     }
-    let moved: HashSet<(&str, u64, u64)> =
-        rows.iter().filter(|row| exact(row.changed)).map(|row| (file(&row.name), row.bytes, row.changed)).collect();
+    let alone = rows.iter().filter(|row| times.get(&row.changed) == Some(&[1, 1]));
+    let moved: HashSet<(&str, u64, u64)> = alone.map(|row| (file(&row.name), row.bytes, row.changed)).collect();
     // Of one name and size: what training photos there are, and tests.
     let mut alike: HashMap<(&str, u64), (Vec<&Path>, Vec<&Test>)> = HashMap::new();
     if !own {

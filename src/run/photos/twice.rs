@@ -68,7 +68,7 @@ pub fn twice(trained: Reads<'_>, tested: Reads<'_>, within: bool) -> Vec<String>
         let mut twins = pairs.filter(|(read, first)| differ(read, first));
         if let Some((read, first)) = twins.next() {
             notes.push(format!(
-                "{} another's byte for byte, of another person or with other labels (the first {}, which is {}): remove the wrong one",
+                "{} another's byte for byte, of another person or with other labels (the first {}, which is {})",
                 match 1 + twins.count() {
                     1 => "1 photo is".to_string(),
                     many => format!("{} are", count(many, "photo")),
