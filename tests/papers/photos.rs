@@ -1,11 +1,12 @@
 //! Photos that cannot be used, or are others than before.
 
 use std::fs;
+use std::process::Stdio;
 
 use rand::Rng;
 
 use super::paper;
-use crate::common::{Place, has};
+use crate::common::{Ended, Place, has, within};
 
 /// Folders of people with photos of noise, and the same photos with a list of their labels.
 fn photos(place: &Place) {
@@ -182,4 +183,51 @@ fn nothing_is_tested_that_was_trained_on() {
     let said = place.ends("evaluate @run").well().err;
     has(&said, "is not known: cannot read |photos.csv.gz: restore it: it is not as this run wrote it");
     assert!(!said.contains("--data-changed"), "{said}");
+}
+
+/// Nor where training and test have folders of their own, or people's folders have other names.
+#[test]
+fn nothing_is_tested_that_was_trained_on_wherever_it_lies() {
+    let single = "--net lunet --shrink 32 --size 32x32 --p 3 --k 2 --t1 1";
+    let pairs = "--net small --size 32x16 --quadruplets 4 --steps 1 --steps2 1 --any-camera";
+    for (name, flags, more) in [("triplet-reid", single, ""), ("quadruplet", pairs, " --draws 1")] {
+        let place = Place::new(paper(name).program, flags);
+        photos(&place);
+        place.good("train @run --data @tree");
+        place.copy(&place.path("tree/train"), "copied");
+        for person in 0..6 {
+            let at = |folder: &str| place.path(&format!("copied/{folder}{person}"));
+            fs::rename(at("train"), at("p")).expect("renamed");
+        }
+        let words = "was trained on 6 of the 6 test photos of copied";
+        place.bad(&[(1, &format!("evaluate @run --data @copied{more}"), words)]);
+        if name == "quadruplet" {
+            place.bad(&[(1, "train @next --data @copied --start @run", &format!("--start: the run|{words}"))]);
+        }
+        // What both parts have is told.
+        fs::copy(place.path("tree/train/train0/0.png"), place.path("tree/test/test0/9.png")).expect("copied");
+        let words = "1 of 7 test photos are photos of the training|test/test0/9.png, which is train/train0/0.png";
+        has(&place.ends(&format!("evaluate @run{more}")).well().err, words);
+        has(&place.good("data --data @tree"), words);
+        fs::rename(place.path("tree/train/train3"), place.path("tree/test/train3")).expect("moved");
+        let words = "was trained on 3 of the 10 test photos of tree|held out changed";
+        place.bad(&[(1, &format!("evaluate @run{more}"), words)]);
+    }
+}
+
+/// A photo that is replaced while a run trains is another than the one that it began with.
+#[test]
+fn photos_replaced_while_a_run_trains_are_told() {
+    let flags = "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 300";
+    let place = Place::new(paper("facenet").program, flags);
+    photos(&place);
+    place.photo("other.png", 9, 1, 1);
+    let mut command = place.command("train @run --data @tree");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    assert!(within(60, || place.path("run/photos.csv.gz").exists()));
+    fs::rename(place.path("other.png"), place.path("tree/train/train0/0.png")).expect("replaced");
+    let words = "during the training: 1 of another size (|train0/0.png)";
+    has(&Ended::after(child).well().err, words);
+    place.good("evaluate @run");
+    has(place.json("run/results.json")["not_comparable_because"].as_str().expect("a reason"), words);
 }
