@@ -17,7 +17,7 @@ use crate::results::Results;
 use crate::run::config::typed_as;
 use crate::run::{
     Run,
-    checkpoint::{self, Fingerprint},
+    checkpoint::Fingerprint,
     folder::REPORT,
     photos::{content, twice},
 };
