@@ -241,7 +241,7 @@ fn every_model_and_choice_trains() {
         .expect("copied");
     has(
         &place.ends(&mixed.replace("third", "fourth")).well().err,
-        "mixed/checkpoint.safetensors is of step 3, and the log goes on to step 6: |report --run ",
+        "mixed/checkpoint.safetensors is of step 9, and the log goes on to step 12: |report --run ",
     );
     // Nobody is tested whom a run that it goes back to was trained on.
     place.good("evaluate @next --data @cuhk01 --test-people 5 --pairs 4");
