@@ -62,6 +62,9 @@ struct Line {
     /// None of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     touched: Option<i64>,
+    /// Its content's BLAKE3 hash: a copy is the same photo. None of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
     /// Width and height of the photo as it is seen upright.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<(u32, u32)>,
@@ -212,8 +215,8 @@ impl CropFlags {
     /// Keeps of `lines` what need not be done again; crops of photos that changed go. Those of photos that are gone stay, with
     /// their lines, of which it gives the photos; what its user may have changed, or put in a crop's place, stays too.
     fn keep(&self, lines: &mut BTreeMap<String, String>, photos: &[Photo], names: &[String]) -> BTreeSet<String> {
-        let now: BTreeMap<&str, (Option<_>, &String)> =
-            photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (file_of(photo), name))).collect();
+        let now: BTreeMap<&str, (&Photo, Option<_>, &String)> =
+            photos.iter().zip(names).map(|(photo, name)| (&*photo.name, (photo, file_of(photo), name))).collect();
         let path = |name: &str| {
             let ours = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             ours.then(|| self.out.join(name))
@@ -221,9 +224,10 @@ impl CropFlags {
         let changed = Mutex::new(Vec::new());
         let stays = |(photo, text): &(String, String)| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
-            let same = now.get(photo.as_str()).is_some_and(|&(file, name)| {
-                file == line.touched.map(|touched| (line.bytes, line.changed, touched))
-                    && line.crop.as_ref().is_none_or(|crop| crop == name)
+            let same = now.get(photo.as_str()).is_some_and(|&(_, file, name)| {
+                file.is_some_and(|(bytes, changed, touched)| {
+                    (line.bytes, line.changed, line.touched) == (bytes, changed, Some(touched))
+                }) && line.crop.as_ref().is_none_or(|crop| crop == name)
             });
             let file = line.crop.as_deref().and_then(path);
             // What a detector found is not written by hand.
@@ -248,7 +252,11 @@ impl CropFlags {
             }
             same && sound
         };
-        *lines = std::mem::take(lines).into_par_iter().filter(stays).collect();
+        let current = |(photo, text): (String, String)| {
+            let newer = now.get(photo.as_str()).and_then(|&(photo, file, _)| renewed(&text, photo, file?));
+            (photo, newer.unwrap_or(text))
+        };
+        *lines = std::mem::take(lines).into_par_iter().map(current).filter(stays).collect();
         let changed = changed.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = changed.iter().min() {
             let (many, rm) = (count(changed.len(), "crop"), typed(["rm".into(), as_argument(first)]));
@@ -298,6 +306,20 @@ impl CropFlags {
 /// The version of a photo's file.
 fn file_of(photo: &Photo) -> Option<(u64, i64, i64)> {
     Some(files::version(&photo.source.path()?.metadata().ok()?))
+}
+
+/// The line `text` with the version that the photo's `file` has now, where its content is that of the line: a copy has another
+/// time. What an older version wrote is taken by length and time of content alone.
+fn renewed(text: &str, photo: &Photo, file: (u64, i64, i64)) -> Option<String> {
+    let line: Line = serde_json::from_str(text).ok()?;
+    let (bytes, changed, touched) = file;
+    if (line.bytes, line.changed) != (bytes, changed) || line.touched == Some(touched) {
+        return None;
+    }
+    let blake3 = files::hash(&photo.source.path()?).ok();
+    let same = blake3.is_some() && (line.touched.is_none() || line.blake3 == blake3);
+    let line = same.then_some(Line { touched: Some(touched), blake3, ..line })?;
+    Some(sealed(&serde_json::to_string(&line).ok()?))
 }
 
 /// The names of the photos' crops: with `.png` for the end of theirs, or behind it where two would have one name, one of them,
@@ -353,6 +375,7 @@ fn cut(
         bytes,
         changed,
         touched: file.map(|_| touched),
+        blake3: None,
         size: None,
         faces: Vec::new(),
         chosen: None,
@@ -360,8 +383,13 @@ fn cut(
         sum: None,
         error: None,
     };
-    let image = match photo.source.image() {
-        Ok(image) => image,
+    // All of a folder's are files.
+    let path = photo.source.path().unwrap_or_default();
+    let image = match files::hashed(&path, || photo.source.image()) {
+        Ok((image, blake3)) => {
+            line.blake3 = Some(blake3);
+            image
+        }
         Err(error) => return Ok(Line { error: Some(one_line(&error)), ..line }),
     };
     (line.size, line.faces) = (Some(image.dimensions()), faces(&image, &photo.name));

@@ -1,9 +1,11 @@
 //! The verb crop: its tree, what is kept of its user's, bad input; and the same pixels on the fly.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 use rankle::datasets::drawn::face;
 use rankle::models::layers::Scope;
 use tch::nn::VarStore;
@@ -94,13 +96,38 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     let bare = |name: &str| -> Vec<_> { tree(&place.path(name)).into_iter().map(|(_, bytes)| bytes).collect() };
     assert_eq!(bare("out"), bare("other"));
     assert!(!place.path("out/A/a2.png").exists());
-    // A photo that was replaced by one of its size, under its time, is cut again.
-    let (photo, before) = (place.path("photos/A/a1.png"), written());
-    let (bytes, time) = (fs::read(&photo).expect("read"), photo.metadata().and_then(|found| found.modified()));
-    fs::write(&photo, bytes).expect("written");
-    fs::File::options().write(true).open(&photo).and_then(|file| file.set_modified(time?)).expect("set");
+    // A copy differs by a time alone: its crop stays, also by a line of an older version. A photo that was replaced by one of its
+    // length, under its time, is cut again.
+    let photo = place.path("photos/A/a1.png");
+    let put = |person: u64, time: SystemTime| {
+        let mut bytes = Cursor::new(Vec::new());
+        face(3, person, 9, 50).write_to(&mut bytes, ImageFormat::Bmp).expect("written");
+        fs::write(&photo, bytes.into_inner()).expect("written");
+        fs::File::options().write(true).open(&photo).and_then(|file| file.set_modified(time)).expect("set");
+    };
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    put(9, time);
     crop("--out @out");
-    assert_ne!(written(), before);
+    let before = written();
+    let copied = |person: u64| {
+        put(person, time);
+        crop("--out @out");
+        written()
+    };
+    assert_eq!(copied(9), before);
+    let older = |line: &str| {
+        let (start, rest) = line.split_once(r#","touched":"#)?;
+        let (rest, _) = rest.split_once(r#","size":"#)?.1.split_once(r#","seal":"#)?;
+        Some(format!(r#"{start},"size":{rest}}}"#))
+    };
+    let list = place.read("out/faces.jsonl");
+    let lines: Vec<String> = list.lines().map(|line| older(line).unwrap_or(line.into())).collect();
+    assert!(!lines.iter().any(|line| line.contains("touched")));
+    place.write("out/faces.jsonl", lines.join("\n") + "\n");
+    assert_eq!(copied(9), before);
+    assert!(place.read("out/faces.jsonl").contains("touched"), "known from now on");
+    assert_eq!(copied(9), before);
+    assert_ne!(copied(8), before);
     // A list that was edited is not believed: a face that no detector chose is chosen again, a file that is no crop stays,
     let (whole, list) = (tree(&place.path("out")), place.read("out/faces.jsonl"));
     place.write("out/mine.txt", "mine");
