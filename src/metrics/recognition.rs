@@ -13,40 +13,46 @@ use crate::real::numbers;
 /// Distances that are computed at once, about.
 const CELLS: usize = 1 << 23;
 
-/// The person of each probe by a vote of its `k` nearest gallery rows: the most frequent person, and of equally
-/// frequent ones the one with the nearest row. `gallery` `[G, D]` with persons `people` (G of them), `probe` `[P, D]`;
+/// For each k of `ks`, the person of each probe by a vote of its k nearest gallery rows: the most frequent person, and of
+/// equally frequent ones the one with the nearest row. `gallery` `[G, D]` with persons `people` (G of them), `probe` `[P, D]`;
 /// any float kind. Each of `others`, all of whom have all rows, answers a part of the probes.
 ///
 /// # Errors
 /// Where another process is gone.
 ///
 /// # Panics
-/// When the lengths differ, or `k` is not in 1..=G.
+/// When the lengths differ, or one of `ks` is not in 1..=G.
 pub fn nearest<O: Others>(
     gallery: &Tensor,
     people: &[i64],
     probe: &Tensor,
-    k: usize,
+    ks: &[usize],
     metric: Metric,
     others: &O,
-) -> Result<Vec<i64>, O::Error> {
+) -> Result<Vec<Vec<i64>>, O::Error> {
     assert_eq!(gallery.size()[0] as usize, people.len(), "one person a gallery row");
-    assert!((1..=people.len()).contains(&k), "k must be in 1..={}", people.len());
+    assert!(ks.iter().all(|k| (1..=people.len()).contains(k)), "k must be in 1..={}", people.len());
+    let Some(&most) = ks.iter().max() else { return Ok(Vec::new()) };
     let (gallery, probe) = (widen(&gallery.detach()), widen(&probe.detach()));
     let dealt = Dealt::new(probe.size()[0] as usize, (CELLS / people.len()).clamp(16, 1024), others);
-    let mut answers = Vec::with_capacity(dealt.own().len());
+    let mut answers = vec![Vec::new(); ks.len()];
     for block in dealt.blocks() {
         let block = probe.narrow(0, block.start as i64, block.len() as i64);
-        let (_, rows) = metric.matrix(&block, &gallery).topk(k as i64, 1, false, true);
-        answers.extend(numbers::<i64>(&rows).chunks(k).map(|rows| {
-            let mut votes: BTreeMap<i64, (usize, usize)> = BTreeMap::new();
-            for (rank, &row) in rows.iter().enumerate() {
-                votes.entry(people[row as usize]).or_insert((0, rank)).0 += 1;
-            }
-            votes.into_iter().max_by_key(|(_, (count, rank))| (*count, k - rank)).map_or(0, |(person, _)| person)
-        }));
+        let (_, rows) = metric.matrix(&block, &gallery).topk(most as i64, 1, false, true);
+        for rows in numbers::<i64>(&rows).chunks(most) {
+            answers.iter_mut().zip(ks).for_each(|(answers, &k)| answers.push(voted(people, &rows[..k])));
+        }
     }
-    dealt.gather(answers, others)
+    answers.into_iter().map(|answers| dealt.gather(answers, others)).collect()
+}
+
+/// The person that most of these gallery `rows` show, which are the nearest first.
+fn voted(people: &[i64], rows: &[i64]) -> i64 {
+    let mut votes: BTreeMap<i64, (usize, usize)> = BTreeMap::new();
+    for (rank, &row) in rows.iter().enumerate() {
+        votes.entry(people[row as usize]).or_insert((0, rank)).0 += 1;
+    }
+    votes.into_iter().max_by_key(|(_, (count, rank))| (*count, rows.len() - rank)).map_or(0, |(person, _)| person)
 }
 
 /// Splits images into enrolled and probes: of each person with more than `enrolled` images that many, drawn by `seed`,

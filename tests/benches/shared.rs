@@ -101,7 +101,7 @@ pub fn judging(name: &str, rounds: usize) -> Result<Value> {
             let gallery = x.narrow(0, 0, 10_000);
             Box::new(move || {
                 let metric = Metric::SquaredEuclidean;
-                recognition::nearest(&gallery, &people[..10_000], &x, 5, metric, &own).expect(gone);
+                recognition::nearest(&gallery, &people[..10_000], &x, &[5], metric, &own).expect(gone);
             })
         }
         "k-means" => {

@@ -182,8 +182,8 @@ pub fn faces_judged_by_all(world: &World) {
     assert!(one.is_some());
     assert_eq!(val_over_splits(&x, &people, 5, 1e-3, world).expect(gone), one);
     let (gallery, metric) = (x.narrow(0, 0, 1200), Metric::SquaredEuclidean);
-    let Ok(known) = nearest(&gallery, &people[..1200], &x, 3, metric, &Alone);
-    assert_eq!(nearest(&gallery, &people[..1200], &x, 3, metric, world).expect(gone), known);
+    let Ok(known) = nearest(&gallery, &people[..1200], &x, &[3, 1], metric, &Alone);
+    assert_eq!(nearest(&gallery, &people[..1200], &x, &[3, 1], metric, world).expect(gone), known);
     for rows in [1100, 2, 0] {
         let x = x.narrow(0, 0, rows);
         let of = average_linkage(&x, 0.02, || ());

@@ -317,19 +317,21 @@ fn recognise(
             left_out.push(format!("--enrolled {enrolled} (two people need a photo more; here {most} is the most)"));
             continue;
         }
-        for k in how.neighbours.iter().copied().collect::<BTreeSet<_>>() {
-            if k > gallery {
-                left_out.push(format!("--neighbours {k} with {enrolled} enrolled (here {gallery} is the most)"));
-                continue;
-            }
-            let mut shares = Vec::new();
-            for (gallery, probes) in &draws {
-                let (known, asked) = (rows(gallery), rows(probes));
-                let answers = recognition::nearest(&known, &of(gallery), &asked, k, Metric::SquaredEuclidean, world)?;
-                let right = answers.iter().zip(of(probes)).filter(|(answer, person)| **answer == *person).count();
+        let all: BTreeSet<usize> = how.neighbours.iter().copied().collect();
+        let (ks, beyond): (Vec<usize>, Vec<usize>) = all.into_iter().partition(|k| *k <= gallery);
+        let idle = |k: usize| format!("--neighbours {k} with {enrolled} enrolled (here {gallery} is the most)");
+        left_out.extend(beyond.into_iter().map(idle));
+        let mut shares = vec![Vec::new(); ks.len()];
+        for (gallery, probes) in &draws {
+            let (known, asked, persons) = (rows(gallery), rows(probes), of(probes));
+            let answers = recognition::nearest(&known, &of(gallery), &asked, &ks, Metric::SquaredEuclidean, world)?;
+            for (shares, answers) in shares.iter_mut().zip(answers) {
+                let right = answers.iter().zip(&persons).filter(|(answer, person)| answer == person).count();
                 shares.push(right as f64 / probes.len() as f64);
             }
-            let (share, spread) = mean_and_spread(&shares);
+        }
+        for (k, shares) in ks.into_iter().zip(&shares) {
+            let (share, spread) = mean_and_spread(shares);
             if scored.says.is_empty() {
                 let by = if k == 1 { "face" } else { "faces" };
                 scored.says.push(format!(
