@@ -83,8 +83,9 @@ fn scored(run: &Path, step: u64) -> [Of; 2] {
     names_of_scores(found.map_or(step, |results| results.step))
 }
 
+/// The page first: who is killed in between finds both again by the scores.
 fn names_of_scores(step: u64) -> [Of; 2] {
-    [RESULTS, REPORT].map(|name| (vec![name.to_string()], step))
+    [REPORT, RESULTS].map(|name| (vec![name.to_string()], step))
 }
 
 /// The scores in a folder, of which nothing is said.

@@ -210,7 +210,7 @@ fn a_damaged_checkpoint_is_not_what_is_told_of() {
     bytes[50] ^= 1;
     fs::write(&newest, bytes).expect("damaged");
     has(&all_said(&place, "report @run"), "the checkpoint before it, of step 2, is whole|its checkpoint is of step 2");
-    has(&all_said(&place, "evaluate @run"), "of a later step than 2, and set aside: results.step-4.json|after 2 steps");
+    has(&all_said(&place, "evaluate @run"), "of a later step than 2, and set aside: |results.step-4.json|after 2 steps");
     has(&all_said(&place, "export @run"), "set aside: model.step-4.pt, model.step-4.json");
     assert_eq!(place.read("run/results.step-4.json"), scores);
     assert!(fs::read(place.path("run/model.step-4.pt")).expect("read") == module);
@@ -316,7 +316,7 @@ fn runs_are_compared_by_what_differs() {
     // What was scored while it trained is set aside at its end, or when that is found.
     copied["step"] = json!(1);
     write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
-    has(&all_said(&place, "train @run"), "is trained already|set aside: results.step-1.json, report.step-1.html");
+    has(&all_said(&place, "train @run"), "is trained already|set aside: report.step-1.html, results.step-1.json");
     fs::remove_file(place.path("run/results.step-1.json")).expect("set aside");
     copied["checkpoints"][0]["step"] = json!(9);
     write_json(&place.path("run/results.json"), "scores", &copied).expect("written");
