@@ -119,14 +119,14 @@ pub(crate) fn not_comparable(why: &str) -> String {
 }
 
 /// Of checkpoints that were `scored`, the first one in whose place a later one has come, and the step of that; of the run's
-/// checkpoints, `known` with their files, such must be whole.
+/// checkpoints, `known` with their files, such must be whole, and not another part's that was scored too.
 pub(crate) fn passed<'a>(
     scored: &'a [Fingerprint],
     known: &[(Fingerprint, PathBuf)],
 ) -> Option<(&'a Fingerprint, u64)> {
     let now = || known.iter().filter(|(_, file)| !file.ends_with(BEFORE));
     scored.iter().filter(|of| now().all(|(own, _)| own != *of)).find_map(|of| {
-        let later = |own: &Fingerprint| own.which == of.which && own.step > of.step;
+        let later = |own: &Fingerprint| own.which == of.which && own.step > of.step && !scored.contains(own);
         let (own, _) = now().find(|(own, file)| later(own) && weights::is_whole(file))?;
         Some((of, own.step))
     })
@@ -195,32 +195,33 @@ impl Results {
     /// are said not to be checked.
     pub fn check_run(at: &Path, run: (&Path, &Config), mark: &str) -> Result<()> {
         let (file, said) = (at.join(RESULTS), Results::said(at)?.unwrap_or_default());
-        let known = &checkpoint::fingerprints(run.0);
+        let mut known = checkpoint::fingerprints(run.0);
         let other = |key: &str, own: &str| said[key].as_str().filter(|found| *found != own);
-        let mut scored: Vec<Fingerprint> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
-        let count = scored.len();
-        scored.retain(|of| known.iter().all(|(own, _)| own != of));
+        let scored: Vec<Fingerprint> = serde_json::from_value(said["checkpoints"].clone()).unwrap_or_default();
+        let (found, lost): (Vec<Fingerprint>, Vec<Fingerprint>) =
+            scored.iter().cloned().partition(|of| known.iter().any(|(own, _)| own == of));
         let differs = |of: &Fingerprint| {
             let same = |own: &Fingerprint| (&own.which, own.step) == (&of.which, of.step);
             known.iter().any(|(own, file)| same(own) && weights::is_whole(file))
         };
-        let another = scored.iter().any(differs);
+        let another = lost.iter().any(differs);
         let other = other("paper", &run.1.paper).map(foreign).or(other("run", mark).map(|_| "other flags".into()));
         let parts = run.1.parts().unwrap_or_default().into_iter().map(|part| run.0.join(part));
         let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) = parts.partition(|part| checkpoint::exists(part));
-        if let (None, true, Some(part)) = (&other, another && there.len() < count, gone.first()) {
+        if let (None, true, Some(part)) = (&other, another && there.len() < scored.len(), gone.first()) {
             let (part, file) = (part.display(), file.display());
             bail!("{part} has no checkpoint, though {file} is of one: restore it, or train again into another --run");
         }
         if let Some(other) = other.or(another.then(|| "another training with these flags".into())) {
             bail!("{} is of {other}: move it away, and evaluate again", file.display());
         }
-        if let Some((of, now)) = passed(&scored, known) {
+        known.retain(|(own, _)| !found.contains(own));
+        if let Some((of, now)) = passed(&lost, &known) {
             let (file, step) = (file.display(), of.step);
             note(format!(
                 "{file} is of step {step}, and training has gone on to step {now}: whether it is of this training is not checked"
             ));
-        } else if let Some(Fingerprint { which, step, .. }) = scored.first() {
+        } else if let Some(Fingerprint { which, step, .. }) = lost.first() {
             note(format!("{} is of step {step}, whose {which} is gone or damaged: not checked", file.display()));
         }
         Ok(())

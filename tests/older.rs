@@ -64,18 +64,20 @@ fn at_the_end_what_later_checkpoints_have_passed_is_set_aside_and_nothing_else()
     };
     let (newest, best) = (kept("checkpoint.safetensors", 60), kept("best.safetensors", 40));
     let passed = json!({"which": "checkpoint.safetensors", "step": 12, "hash": "gone"});
-    let scored = |folder: &str, of: &serde_json::Value| {
+    let scored = |folder: &str, of: &[&serde_json::Value]| {
         let scores = json!({
-            "paper": "", "citation": "", "data": "", "of": null, "scored": null, "step": of["step"], "protocol": [],
+            "paper": "", "citation": "", "data": "", "of": null, "scored": null, "step": of[0]["step"], "protocol": [],
             "scoring": {}, "scores": {}, "comparable": false, "not_comparable_because": null, "claims": [],
-            "departures": [], "checkpoints": [of]
+            "departures": [], "checkpoints": of
         });
         fs::create_dir_all(at(folder)).expect("made");
         write_json(&at(folder).join("results.json"), "scores", &scores).expect("written");
     };
     for (folder, of) in [("", &passed), ("on-x", &newest), ("on-y", &passed), ("best", &best)] {
-        scored(folder, of);
+        scored(folder, &[of]);
     }
+    // Of two parts one is gone, which a later step of the other, scored too, does not pass.
+    scored("on-z", &[&passed, &newest]);
     let modules = [("model", 12), ("model-folded", 60), ("best/model", 40), ("best/model-folded", 20)];
     for (name, step) in modules {
         fs::write(at(&format!("{name}.pt")), "").expect("written");
@@ -85,8 +87,8 @@ fn at_the_end_what_later_checkpoints_have_passed_is_set_aside_and_nothing_else()
     for _ in 0..2 {
         set_aside_passed(place.path(), place.path(), &models).expect("renamed");
     }
-    for name in "results.step-12.json on-x/results.json on-y/results.step-12.json best/results.json model.step-12.pt \
-                 model.step-12.json model-folded.pt best/model.pt best/model-folded.step-20.pt"
+    for name in "results.step-12.json on-x/results.json on-y/results.step-12.json on-z/results.json best/results.json \
+                 model.step-12.pt model.step-12.json model-folded.pt best/model.pt best/model-folded.step-20.pt"
         .split_whitespace()
     {
         assert!(at(name).exists(), "{name}");

@@ -210,7 +210,10 @@ fn a_damaged_checkpoint_is_not_what_is_told_of() {
     bytes[50] ^= 1;
     fs::write(&newest, bytes).expect("damaged");
     has(&all_said(&place, "report @run"), "the checkpoint before it, of step 2, is whole|its checkpoint is of step 2");
-    has(&all_said(&place, "evaluate @run"), "of a later step than 2, and set aside: |results.step-4.json|after 2 steps");
+    has(
+        &all_said(&place, "evaluate @run"),
+        "of a later step than 2, and set aside: |results.step-4.json|after 2 steps",
+    );
     has(&all_said(&place, "export @run"), "set aside: model.step-4.pt, model.step-4.json");
     assert_eq!(place.read("run/results.step-4.json"), scores);
     assert!(fs::read(place.path("run/model.step-4.pt")).expect("read") == module);
