@@ -3,7 +3,7 @@
 
 mod jobs;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -20,7 +20,7 @@ use crate::run::config::typed_as;
 use crate::run::folder::{BEFORE, NEWEST, REPORT};
 use crate::say::{answer, count, note, one_line, print, print_lines, say};
 use crate::study::{self, Grid, Sheet, Study};
-use crate::{files, outputs};
+use crate::{files, lists, outputs};
 
 pub(crate) use jobs::Wish;
 use jobs::{Asked, Job, seeds, splits};
@@ -99,15 +99,18 @@ fn stands<P: Paper>(root: &Path, asked: &Asked<P>, rows: &[usize], wish: &Wish, 
         json!([asked.rows[rows[*place]].0, asked.columns[*column].0, h.usual.seed, split]).to_string()
     };
     let wanted: HashSet<String> = jobs.iter().map(of).collect();
-    let there = outputs::read_sealed(&root.join(TABLE)).ok().flatten().map_or(Value::Null, |(table, _)| table);
+    // Also one that was edited, which is not replaced.
+    let there = lists::json(&root.join(TABLE)).unwrap_or(Value::Null);
     let known = |cell: &Value| json!([cell["row"], cell["column"], cell["seed"], cell["split"]]).to_string();
     if there["cells"].as_array().into_iter().flatten().all(|cell| wanted.contains(&known(cell))) {
         return root.into();
     }
-    let only = rows.iter().map(|r| (r + 1).to_string()).collect::<Vec<_>>().join(",");
+    let numbers = |of: &[usize]| of.iter().map(|i| (i + 1).to_string()).collect::<Vec<_>>().join(",");
+    let columns: Vec<usize> = jobs.iter().map(|job| job.column).collect::<BTreeSet<_>>().into_iter().collect();
     let seeds = wish.seeds.clone().or(jobs.first().map(|job| job.h.usual.seed.to_string()));
     let words = [
-        ("rows", Some(only).filter(|_| rows.len() < asked.rows.len())),
+        ("rows", Some(numbers(rows)).filter(|_| rows.len() < asked.rows.len())),
+        ("columns", Some(numbers(&columns)).filter(|_| columns.len() < asked.columns.len())),
         ("seeds", seeds),
         ("splits", wish.splits.clone()),
     ];
@@ -140,7 +143,6 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
             "{} holds a run, and this makes a folder of runs: name another with --run",
             root.display()
         );
-        free(&root)?;
     }
     let mut jobs = asked.jobs(&rows, &seeds, &splits)?;
     if wish.plan {
@@ -150,10 +152,10 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         };
         return needs::print::<P>(&jobs.iter().map(planned).collect::<Vec<_>>(), machine);
     }
+    let absent = left_out::<P>(&mut jobs, &asked)?;
     let folder = stands(&root, &asked, &rows, wish, &jobs);
     free(&folder)?;
     let path = folder.join(TABLE);
-    let absent = left_out::<P>(&mut jobs, &asked)?;
     // Its runs may lie in folders of their data's own tables.
     std::fs::create_dir_all(&folder).map_err(|error| files::cannot(&folder, error))?;
     let (mut cells, mut reasons, mut departures) = (Vec::new(), Vec::<String>::new(), Vec::<String>::new());
