@@ -249,10 +249,17 @@ impl Photos {
     }
 
     /// How many of `tested`, of its `own` data or of others, the run in the folder `at` was trained on, wherever they lie: its data
-    /// have the files `now` to train on. None where nothing is known, which is said where it once was.
+    /// have the files `now` to train on. None where nothing is known, which is said where it once was, or where they are so few
+    /// that it may be chance, which is said too.
     pub fn seen(at: &Path, tested: Vec<Read>, own: bool, now: impl FnOnce() -> Files) -> usize {
         match listed(at, "").and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
-            Ok(trained) => seen::among(&trained, tested, own, now),
+            Ok(trained) => {
+                let (seen, few) = seen::among(&trained, tested, own, now);
+                few.iter().for_each(|few| {
+                    say_note(format!("{} was trained on {few}: their scores measure memory", at.display()));
+                });
+                seen
+            }
             Err(error) => {
                 if at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty()) {
                     let error = one_line(&error);

@@ -1,12 +1,13 @@
 //! Runs that start from the weights of other runs: whom all of these were trained on.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::reid::ReidData;
-use crate::datasets::{Layout, ReidSet};
+use crate::datasets::{Layout, Photo, ReidSet};
 use crate::run::config::{Config, START, typed_as};
 use crate::run::folder::NEWEST;
 use crate::say::one_line;
@@ -69,9 +70,14 @@ impl Before {
     pub fn apart(&self, mut set: ReidSet, data: &ReidData) -> Result<ReidSet> {
         for (at, own, seed) in &self.runs {
             let (mut seen, mut all) = own.trained_on(*seed, data, &mut set);
-            // Its list knows copies, and what was moved since.
+            // Its list knows copies, and what was moved since. Distractors are nobody.
             if seen == 0 {
-                (seen, all) = super::trained_on(at, &set, Some(&|| own.open(*seed).ok()));
+                let people = |photos: &[Photo]| -> Vec<Photo> {
+                    photos.iter().filter(|photo| photo.person > 0).cloned().collect()
+                };
+                let (train, query, gallery) = (Arc::clone(&set.train), people(&set.query), people(&set.gallery));
+                let people = ReidSet { train, query, gallery, ..ReidSet::default() };
+                (seen, all) = super::trained_on(at, &people, Some(&|| own.open(*seed).ok()));
             }
             ensure!(
                 seen == 0,

@@ -178,6 +178,12 @@ fn nothing_is_tested_that_was_trained_on() {
         }
     }
     place.good(evaluate);
+    // A photo of each person in both is no copy.
+    for person in 1..8 {
+        let [from, to] = ["tree", "elsewhere/copied"].map(|at| place.path(&format!("{at}/{person}/0.png")));
+        fs::copy(from, to).expect("copied");
+    }
+    has(&place.ends(evaluate).well().err, "run was trained on | of 21 test photos (|/0.png is one): ");
     // Where the list is another's, it is said, and what evaluate can do about it.
     place.write("run/photos.csv.gz", "another's");
     let said = place.ends("evaluate @run").well().err;

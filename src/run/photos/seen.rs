@@ -8,20 +8,21 @@ use rayon::prelude::*;
 
 use super::{Read, Row, state};
 use crate::files;
+use crate::say::count;
 
 /// A file for each of the photos that a data set has now, by name.
 pub type Files = HashMap<Arc<str>, PathBuf>;
 
-/// So many sizes in common are no chance.
-const SIZES: usize = 8;
+/// So many photos, or sizes, in common are no chance.
+const MANY: usize = 8;
 
-/// So many files are read at most.
-pub(super) const MOST: usize = 20_000;
+/// So many bytes are read at most.
+pub(super) const MOST: u64 = 2 << 30;
 
 /// A photo to be tested.
-struct Test {
-    name: Arc<str>,
-    path: PathBuf,
+struct Test<'a> {
+    name: &'a str,
+    path: &'a Path,
     bytes: u64,
     changed: u64,
 }
@@ -44,79 +45,101 @@ fn place<'a>(name: &'a str, named: &HashMap<&str, [usize; 2]>) -> &'a str {
     if named.get(&name[file..]) == Some(&[1, 1]) { &name[file..] } else { &name[folder..] }
 }
 
-/// How many of `tested` are among the `trained`. Of its `own` data only what is gone from those `now` to be trained on counts,
-/// and a name is enough. One is the other that
+/// How many of `tested` are among the `trained`; and in words those that are so few that it may be chance, which do not count. Of
+/// its `own` data only what is gone from those `now` to be trained on counts, and a name is enough. One is the other that
 ///
 /// * has its file's name, its size and its time of change, which no other on either side has, as what was moved;
 /// * elsewhere, has its file's name, its size and its bytes, where the training photo is there still;
 /// * has its [`place`] and its size, as half of its folder have of whom it could be, where bytes do not tell; elsewhere so many of
 ///   them that it is no chance.
-pub(super) fn among(trained: &[Row], tested: Vec<Read>, own: bool, now: impl FnOnce() -> Files) -> usize {
-    let test = |Read { name, path, .. }: Read| {
-        let path = path?;
-        let (bytes, changed) = state(Some(&path));
-        Some(Test { name, path, bytes, changed })
-    };
-    let mut tested: Vec<Test> = tested.into_par_iter().filter_map(test).collect();
+pub(super) fn among(
+    trained: &[Row],
+    mut tested: Vec<Read>,
+    own: bool,
+    now: impl FnOnce() -> Files,
+) -> (usize, Option<String>) {
+    tested.retain(|read| read.path.is_some());
     tested.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     tested.dedup_by(|a, b| a.name == b.name);
     let mut named: HashMap<&str, [usize; 2]> = HashMap::new();
     trained.iter().for_each(|row| named.entry(file(&row.name)).or_default()[0] += 1);
-    tested.iter().for_each(|photo| named.entry(file(&photo.name)).or_default()[1] += 1);
-    let mut times: HashMap<u64, [usize; 2]> = HashMap::new();
-    trained.iter().for_each(|row| times.entry(row.changed).or_default()[0] += 1);
-    tested.iter().for_each(|photo| times.entry(photo.changed).or_default()[1] += 1);
+    tested.iter().for_each(|read| named.entry(file(&read.name)).or_default()[1] += 1);
     let near = |row: &&Row| row.bytes > 0 && named.get(file(&row.name)).is_some_and(|sides| sides[1] > 0);
     let mut rows: Vec<&Row> = trained.iter().filter(near).collect();
     let there = if rows.is_empty() { Files::new() } else { now() };
     if own {
         rows.retain(|row| !there.contains_key(&*row.name));
     }
+    if rows.is_empty() {
+        return (0, None);
+    }
+    let tested: Vec<Test<'_>> = tested
+        .par_iter()
+        .filter_map(|read| {
+            let path = read.path.as_deref()?;
+            let (bytes, changed) = state(Some(path));
+            Some(Test { name: &read.name, path, bytes, changed })
+        })
+        .collect();
+    let mut times: HashMap<u64, [usize; 2]> = HashMap::new();
+    trained.iter().for_each(|row| times.entry(row.changed).or_default()[0] += 1);
+    tested.iter().for_each(|photo| times.entry(photo.changed).or_default()[1] += 1);
     let alone = rows.iter().filter(|row| times.get(&row.changed) == Some(&[1, 1]));
-    let moved: HashSet<(&str, u64, u64)> = alone.map(|row| (file(&row.name), row.bytes, row.changed)).collect();
+    let moved: HashMap<(&str, u64, u64), &str> =
+        alone.map(|row| ((file(&row.name), row.bytes, row.changed), &*row.name)).collect();
     // Of one name and size: what training photos there are, and tests.
-    let mut alike: HashMap<(&str, u64), (Vec<&Path>, Vec<&Test>)> = HashMap::new();
+    let mut alike: HashMap<(&str, u64), (Vec<(&str, &Path)>, Vec<&Test<'_>>)> = HashMap::new();
     if !own {
-        tested.iter().for_each(|photo| alike.entry((file(&photo.name), photo.bytes)).or_default().1.push(photo));
-        for row in &rows {
+        tested.iter().for_each(|photo| alike.entry((file(photo.name), photo.bytes)).or_default().1.push(photo));
+        for &row in &rows {
             if let (Some(both), Some(path)) = (alike.get_mut(&(file(&row.name), row.bytes)), there.get(&*row.name)) {
-                both.0.push(path);
+                both.0.push((&*row.name, &**path));
             }
         }
         alike.retain(|_, both| !both.0.is_empty());
     }
-    let each = |both: &(Vec<&Path>, Vec<&Test>)| both.0.len() + both.1.len();
     let mut bytes: HashMap<&Path, String> = HashMap::new();
-    if alike.values().map(each).sum::<usize>() <= MOST {
+    let each = alike.iter().map(|((_, size), (paths, photos))| size * (paths.len() + photos.len()) as u64);
+    if each.sum::<u64>() <= MOST {
         let all: Vec<&Path> = alike
             .values()
-            .flat_map(|(paths, photos)| paths.iter().copied().chain(photos.iter().map(|photo| &*photo.path)))
+            .flat_map(|(paths, photos)| paths.iter().map(|of| of.1).chain(photos.iter().map(|photo| photo.path)))
             .collect();
         bytes.par_extend(all.into_par_iter().filter_map(|path| Some((path, files::hash(path).ok()?))));
     }
-    let mut seen: HashSet<&str> = HashSet::new();
+    // Of tests, and the training photos that they are.
+    let (mut seen, mut are): (HashSet<&str>, HashSet<&str>) = Default::default();
     for (paths, photos) in alike.values() {
-        let known: HashSet<&String> = paths.iter().filter_map(|path| bytes.get(*path)).collect();
-        let same = photos.iter().filter(|photo| bytes.get(&*photo.path).is_some_and(|hash| known.contains(hash)));
-        seen.extend(same.map(|photo| &*photo.name));
+        let known: HashMap<&String, &str> =
+            paths.iter().filter_map(|(name, path)| Some((bytes.get(*path)?, *name))).collect();
+        for photo in photos {
+            if let Some(name) = bytes.get(photo.path).and_then(|hash| known.get(hash).copied()) {
+                seen.insert(photo.name);
+                are.insert(name);
+            }
+        }
     }
-    let same = |photo: &&Test| moved.contains(&(file(&photo.name), photo.bytes, photo.changed));
-    seen.extend(tested.iter().filter(same).map(|photo| &*photo.name));
+    for photo in &tested {
+        if let Some(name) = moved.get(&(file(photo.name), photo.bytes, photo.changed)).copied() {
+            seen.insert(photo.name);
+            are.insert(name);
+        }
+    }
     // Whether bytes tell that it is another, for they are still those that the list knows.
-    let another = |row: &Row, photo: &Test| {
+    let another = |row: &Row, photo: &Test<'_>| {
         let path = there.get(&*row.name).filter(|path| state(Some(path)) == (row.bytes, row.changed));
-        path.is_some_and(|path| bytes.get(&**path).zip(bytes.get(&*photo.path)).is_some_and(|(a, b)| a != b))
+        path.is_some_and(|path| bytes.get(&**path).zip(bytes.get(photo.path)).is_some_and(|(a, b)| a != b))
     };
     let mut places: HashMap<&str, Vec<&Row>> = HashMap::new();
     rows.iter().for_each(|row| places.entry(place(&row.name, &named)).or_default().push(row));
-    let mut folders: HashMap<&str, (usize, Vec<&Test>)> = HashMap::new();
+    let mut folders: HashMap<&str, (usize, Vec<&Test<'_>>)> = HashMap::new();
     for photo in &tested {
-        for &row in places.get(place(&photo.name, &named)).into_iter().flatten() {
-            if seen.contains(&*photo.name) {
+        for &row in places.get(place(photo.name, &named)).into_iter().flatten() {
+            if seen.contains(photo.name) {
                 break;
             }
-            if own && row.name == *photo.name {
-                seen.insert(&photo.name);
+            if own && row.name == photo.name {
+                seen.insert(photo.name);
                 break;
             }
             let (all, fit) = folders.entry(&row.name[..ends(&row.name).0]).or_default();
@@ -127,10 +150,24 @@ pub(super) fn among(trained: &[Row], tested: Vec<Read>, own: bool, now: impl FnO
         }
     }
     let placed = folders.into_values().filter(|(all, fit)| 2 * fit.len() >= *all).flat_map(|(_, fit)| fit);
-    let placed: Vec<&Test> = placed.collect();
+    let placed: Vec<&Test<'_>> = placed.collect();
     let sizes = placed.iter().map(|photo| photo.bytes).collect::<HashSet<u64>>().len();
-    if own || sizes >= SIZES {
-        seen.extend(placed.iter().map(|photo| &*photo.name));
+    if own || seen.len() + sizes >= MANY {
+        seen.extend(placed.iter().map(|photo| photo.name));
     }
-    seen.len()
+    // Half of a training folder, which often is a person's.
+    let half = || {
+        let mut folders: HashMap<&str, [usize; 2]> = HashMap::new();
+        for Row { name, .. } in trained {
+            let [all, some] = folders.entry(&name[..ends(name).0]).or_default();
+            *all += 1;
+            *some += usize::from(are.contains(&**name));
+        }
+        folders.into_values().any(|[all, some]| some > 1 && 2 * some >= all)
+    };
+    if own || seen.len() >= MANY || half() {
+        return (seen.len(), None);
+    }
+    let words = |name: &&str| format!("{} of {} ({name} is one)", seen.len(), count(tested.len(), "test photo"));
+    (0, seen.iter().min().map(words))
 }

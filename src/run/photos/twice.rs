@@ -10,9 +10,11 @@ use super::{Read, Reads, person, state};
 use crate::files;
 use crate::say::count;
 
+/// So many training photos at most are looked at before scores: each costs a look at its file.
+const LOOKS: usize = 50_000;
+
 /// Photos of files, with their sizes.
-fn sized(reads: impl Iterator<Item = Read>) -> Vec<(u64, Read)> {
-    let reads: Vec<Read> = reads.filter(|read| read.path.is_some()).collect();
+fn sized(reads: Vec<Read>) -> Vec<(u64, Read)> {
     let size = |read: Read| (state(read.path.as_deref()).0, read);
     reads.into_par_iter().map(size).filter(|(size, _)| *size > 0).collect()
 }
@@ -39,14 +41,18 @@ fn differ(a: &Read, b: &Read) -> bool {
 /// Which of `tested` are photos of `trained` under other names; with `within` also which photos of either side are on two people,
 /// or have two lists of labels. A line each. Only files of one size are read: without `within` none, where they are very many.
 pub fn twice(trained: Reads<'_>, tested: Reads<'_>, within: bool) -> Vec<String> {
-    let trained = sized(trained);
-    let names: HashSet<Arc<str>> = trained.iter().map(|(_, read)| read.name.clone()).collect();
-    let tested = sized(tested.filter(|read| !names.contains(&read.name)));
+    let trained: Vec<Read> = trained.take(if within { usize::MAX } else { LOOKS + 1 }).collect();
+    if !within && trained.len() > LOOKS {
+        return Vec::new();
+    }
+    let mut names: HashSet<Arc<str>> = trained.iter().map(|read| read.name.clone()).collect();
+    let (trained, tested) = (sized(trained), sized(tested.filter(|read| names.insert(read.name.clone())).collect()));
     let mut sizes: HashMap<u64, [usize; 2]> = HashMap::new();
     trained.iter().for_each(|(size, _)| sizes.entry(*size).or_default()[0] += 1);
     tested.iter().for_each(|(size, _)| sizes.entry(*size).or_default()[1] += 1);
     sizes.retain(|_, [train, test]| (*train > 0 && *test > 0) || (within && *train + *test > 1));
-    if !within && sizes.values().flatten().sum::<usize>() > MOST {
+    let bytes = sizes.iter().map(|(size, [train, test])| size * (train + test) as u64);
+    if !within && bytes.sum::<u64>() > MOST {
         return Vec::new();
     }
     let sides = [hashed(&trained, &sizes), hashed(&tested, &sizes)];
