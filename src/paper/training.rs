@@ -93,7 +93,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         whole.machine.insert("parts".into(), json!(parts));
         whole.write_or_match(at)?;
     }
-    let (mut changed, mut trained) = (None, false);
+    let (mut changed, mut replaced) = (None, None);
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
         config.match_folder(at)?;
         changed = photos.compare(at, run.machine.training.data_changed)?;
@@ -158,7 +158,6 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
                 photos.write(at)?;
             }
             P::train(&h.own, data, part, &net, &mut session, run)?;
-            trained = true;
         } else {
             session.notes.iter().for_each(note);
         }
@@ -166,16 +165,15 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             older::set_aside_passed(at, &folder, &models(&|own| own == part))?;
         }
         if trains {
+            // What was replaced meanwhile was trained on as it came; of several parts each says what is new.
+            let now = if run.leads() { Photos::of(data.trained()).replaced(at) } else { None };
+            if let Some(now) = now.filter(|now| replaced.as_ref() != Some(now)) {
+                note(format!("the training data changed during the training: {now}"));
+                Config::add_changed(at, format!("during the training: {now}"))?;
+                replaced = Some(now);
+            }
             session.close();
         }
-    }
-    // What was replaced meanwhile was trained on as it came.
-    if trained
-        && run.leads()
-        && let Some(changed) = Photos::of(data.trained()).compare(at, true)?
-    {
-        note(format!("the training data changed during the training: {changed}"));
-        Config::add_changed(at, format!("during the training: {changed}"))?;
     }
     Ok(())
 }

@@ -158,7 +158,7 @@ impl Photos {
     /// # Errors
     /// Where they may not: one line that says what differs, and what to type.
     pub fn compare(&self, at: &Path, may: bool) -> Result<Option<String>> {
-        match self.differences(at) {
+        match self.differences(at, false) {
             Err(_) if may => Ok(Some(format!("{FILE}, which listed them, was lost or changed"))),
             Ok(Some(all)) if !may => bail!(
                 "the training data are not those that the run {} was begun with: {all}: restore them, say --data-changed to go on with these, or choose another --run",
@@ -168,7 +168,14 @@ impl Photos {
         }
     }
 
-    fn differences(&self, at: &Path) -> Result<Option<String>> {
+    /// What was replaced since the list in the run's folder `at` was written, by example. What is gone was not, and none is known
+    /// where the list is lost.
+    pub fn replaced(&self, at: &Path) -> Option<String> {
+        self.differences(at, true).ok().flatten()
+    }
+
+    /// What differs, by example; of files that are not there any more nothing where these `may_lack`.
+    fn differences(&self, at: &Path, may_lack: bool) -> Result<Option<String>> {
         if self.is_empty() && !at.join(FILE).exists() {
             return Ok(None);
         }
@@ -202,6 +209,7 @@ impl Photos {
             };
             let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
             match (was, is) {
+                (Some(was), Some(is)) if was.bytes > 0 && (is.bytes, is.changed) == (0, 0) => note(removed, &is.name),
                 (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, &is.name),
                 (Some(was), Some(is)) if knows && renamed(&was.known, &is.known, &is.name) => {
                     note(relabelled, &is.name)
@@ -235,6 +243,9 @@ impl Photos {
             (*count > 0).then(|| format!("{count} {what} ({}{example})", if *count > 1 { "the first " } else { "" }))
         };
         let what = ["added", "removed", "of another size", "of other labels or content", "of another time of change"];
+        if may_lack {
+            found[1].0 = 0;
+        }
         let decide = if alike > 0 { 5 } else { 4 };
         let all: Vec<String> = found.iter().zip(what).take(decide).filter_map(|(of, what)| said(of, what)).collect();
         if !all.is_empty() {
