@@ -6,7 +6,7 @@ use std::process::Stdio;
 use rand::Rng;
 
 use super::paper;
-use crate::common::{Ended, Place, has, within};
+use crate::common::{Ended, Place, has, send, within};
 
 /// Folders of people with photos of noise, and the same photos with a list of their labels.
 fn photos(place: &Place) {
@@ -224,14 +224,16 @@ fn nothing_is_tested_that_was_trained_on_wherever_it_lies() {
 /// A photo that is replaced while a run trains is another than the one that it began with.
 #[test]
 fn photos_replaced_while_a_run_trains_are_told() {
-    let flags = "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 300";
+    let flags = "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 3000";
     let place = Place::new(paper("facenet").program, flags);
     photos(&place);
     place.photo("other.png", 9, 1, 1);
     let mut command = place.command("train @run --data @tree");
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     assert!(within(60, || place.path("run/photos.csv.gz").exists()));
+    send(child.id(), libc::SIGSTOP);
     fs::rename(place.path("other.png"), place.path("tree/train/train0/0.png")).expect("replaced");
+    send(child.id(), libc::SIGCONT);
     let words = "during the training: 1 of another size (|train0/0.png)";
     has(&Ended::after(child).well().err, words);
     place.good("evaluate @run");
