@@ -119,7 +119,7 @@ pub(crate) fn not_trained_on<D: Data>(at: &Path, data: &D, opens: Option<Opens<'
     let why = if opens.is_none() {
         "who is held out changed with what is in the folder: restore it, or score the run on other data"
     } else {
-        "by their names and sizes: score it on others; if these are its own, moved, put a link to them where they lay"
+        "by their names and sizes, bytes or times: score it on others; if these are its own, moved, put a link to them where they lay"
     };
     ensure!(seen == 0, "the run was trained on {seen} of the {all} test photos of {name}, {why}");
     Ok(())
