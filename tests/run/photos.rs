@@ -82,6 +82,11 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     }
     let changed = photos(&["a,b.png", "b\"c.png", "c\nd.png"], "cat").compare(dir.path(), true).expect("it may");
     assert_eq!(changed.as_deref(), Some("1 removed (d.png)"));
+    // What is gone at the end of a training was not replaced.
+    assert_eq!(photos(&names, "cat").replaced(dir.path()).as_deref(), Some("1 of another size (d.png)"));
+    std::fs::remove_file(dir.path().join("d.png")).expect("removed");
+    assert_eq!(photos(&names, "cat").replaced(dir.path()), None);
+    assert!(compared(&names).expect_err("gone").contains(": 1 removed (d.png):"));
     begun(dir.path());
     let whole = std::fs::read(&list).expect("a list");
     std::fs::write(&list, &whole[..whole.len() / 2]).expect("written");
@@ -205,6 +210,8 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
         // As train/2 is, in another folder; and train/1, moved into one.
         write(&format!("copied/8/{shot}.jpg"), 18 + shot, 2, 4000 + shot);
         write(&format!("test/9/{shot}.jpg"), 14 + shot, 1, 104 + shot);
+        // One of four is there too.
+        write(&format!("twin/8/{shot}.jpg"), 18 + shot, if shot == 0 { 2 } else { 60 }, 6000 + shot);
         // One of four has a size in common.
         write(&format!("chance/1/{shot}.jpg"), if shot == 0 { 14 } else { 99 }, 3, 5000 + shot);
     });
@@ -217,6 +224,7 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
         ("of one name", of("train", 1), true, files(gone), 4),
         ("one size of four", of("chance", 1), true, files(gone), 0),
         ("copied and renamed", of("copied", 8), false, files(""), 4),
+        ("one of a copy", of("twin", 8), false, files(""), 0),
         ("the same, and nothing to compare with", of("copied", 8), false, Files::new(), 0),
         ("other bytes", people_of("other"), false, files(""), 0),
         ("so many sizes", people_of("other"), false, Files::new(), 12),
