@@ -27,6 +27,9 @@ struct Test<'a> {
     changed: u64,
 }
 
+/// Training photos, with their names, and photos to be tested.
+type Both<'a> = (Vec<(&'a str, &'a Path)>, Vec<&'a Test<'a>>);
+
 /// Where the last part of a name begins, and the last two: the file's name, and that with its folder's.
 fn ends(name: &str) -> (usize, usize) {
     let mut all = name.rmatch_indices('/').map(|(at, _)| at + 1);
@@ -88,7 +91,7 @@ pub(super) fn among(
     let moved: HashMap<(&str, u64, u64), &str> =
         alone.map(|row| ((file(&row.name), row.bytes, row.changed), &*row.name)).collect();
     // Of one name and size: what training photos there are, and tests.
-    let mut alike: HashMap<(&str, u64), (Vec<(&str, &Path)>, Vec<&Test<'_>>)> = HashMap::new();
+    let mut alike: HashMap<(&str, u64), Both<'_>> = HashMap::new();
     if !own {
         tested.iter().for_each(|photo| alike.entry((file(photo.name), photo.bytes)).or_default().1.push(photo));
         for &row in &rows {
