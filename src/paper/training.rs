@@ -93,7 +93,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
         whole.machine.insert("parts".into(), json!(parts));
         whole.write_or_match(at)?;
     }
-    let (mut changed, mut replaced) = (None, None);
+    let (mut changed, mut replaced) = (None, None::<String>);
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
         config.match_folder(at)?;
         changed = photos.compare(at, run.machine.training.data_changed)?;
