@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -19,10 +19,10 @@ use crate::run::{
     Run,
     checkpoint::Fingerprint,
     folder::REPORT,
-    photos::{content, twice},
+    photos::{Hashed, content, hashed, two_people},
 };
 use crate::say::{note, print, print_lines};
-use crate::tasks::Data;
+use crate::tasks::{Data, trained_on};
 use crate::{claims, export, files, older, outputs};
 
 /// Scores a run into the folder `at`, or where [`place`] says: `results.json` and `report.html`.
@@ -36,21 +36,21 @@ pub(crate) fn evaluate<P: Paper>(
     let alike = (data.name(), format!("{how:?}"));
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
-    let (folder, mut at, mut scored, mut claim, mut twins) = (at, at.to_path_buf(), None, None, Vec::new());
+    let (folder, mut at, mut scored, mut claim, mut copies) = (at, at.to_path_buf(), None, None, Vec::new());
     // Of several processes the first one alone writes.
     if run.leads() {
         claim = Some(nets.claim()?);
         at = place(at, nets, &of, &scoring)?;
         Results::check(&at, P::NAME)?;
-        scored = content(data.tested().collect());
+        let tested = hashed(data.tested(), "test data");
+        copies = known_photos(nets, data, &tested)?;
+        copies.iter().for_each(note);
+        scored = content(&tested);
         let before = Results::said(&at)?.and_then(|old| Some(old["scored"].as_str()?.to_string()));
-        if before.is_some() && before != scored {
+        // Older results have a shorter hash of another kind.
+        let differ = |before: &String| scored.as_ref().is_none_or(|now| now.len() == before.len() && now != before);
+        if before.as_ref().is_some_and(differ) {
             note(format!("the test data are not those of the scores that {} had: do not compare them", at.display()));
-        }
-        let own = nets.elsewhere.is_none() && [Stand::Trained, Stand::Best].contains(&nets.stand);
-        if own && P::BRINGS == Brings::Images {
-            twins = twice(data.trained(), data.tested(), false);
-            twins.iter().for_each(note);
         }
     }
     let sees = detector::<P>(how);
@@ -82,7 +82,7 @@ pub(crate) fn evaluate<P: Paper>(
         None => comparable,
     };
     list.iter_mut().filter(|_| comparable.is_err()).for_each(|row| row.ours = None);
-    let mut protocol = [found.protocol.clone(), twins].concat();
+    let mut protocol = [found.protocol.clone(), copies].concat();
     if let (Stand::Published, Some(file)) = (nets.stand, file_of(&h.own)) {
         protocol.push(format!("weights: {}, trained elsewhere", file.display()));
         // A photo seen otherwise is none of theirs.
@@ -132,6 +132,30 @@ pub(crate) fn evaluate<P: Paper>(
         results.write()?;
     }
     Ok((results, found))
+}
+
+/// What the reader of scores must know of the `tested` photos of `data`: which are on two people, and which were trained on.
+///
+/// # Errors
+/// Where so many were trained on, and their data do not train on them by now, that it is no chance.
+fn known_photos<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, tested: &[Hashed]) -> Result<Vec<String>> {
+    if P::BRINGS != Brings::Images {
+        return Ok(Vec::new());
+    }
+    let mut notes: Vec<String> = two_people(tested).into_iter().collect();
+    if [Stand::Trained, Stand::Best].contains(&nets.stand) {
+        let own = nets.elsewhere.is_none();
+        let found = trained_on(nets.at, data, tested, own);
+        let why = if own {
+            "what is held out changed with what is in the folder: restore it, or score the run on other data"
+        } else {
+            "by their bytes: score it on others; if these are its own, moved, put a link to them where they lay"
+        };
+        let (seen, all, what, name) = (found.seen, found.all, found.what, data.name());
+        ensure!(seen == 0, "the run was trained on {seen} of the {all} {what} of {name}, {why}");
+        notes.extend(found.notes);
+    }
+    Ok(notes)
 }
 
 /// Where scores of `nets` may stand that belong in `at`: there, or, where others stand there, beside them by the mark of a

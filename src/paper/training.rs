@@ -19,9 +19,10 @@ use crate::run::config::{self, BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run, checkpoint,
     folder::check_free,
-    photos::Photos,
+    photos::{Photos, Tested, hashed},
     scores::Scores,
     session::{self, Session, Tried},
+    stop::Stopped,
 };
 use crate::say::{brief, note};
 use crate::tasks::Data;
@@ -42,7 +43,7 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
     data.trainable()?;
     data.check(!machine.skip_unreadable, Look::shared(GLANCE, &machine.world))?;
     ensure!(
-        !machine.skip_unreadable || (P::BRINGS == Brings::Images && data.trained().any(|read| read.path.is_some())),
+        !machine.skip_unreadable || (P::BRINGS == Brings::Images && data.trained().any(|read| read.path().is_some())),
         hyper::usage(anyhow!("--skip-unreadable: {} has no image files to train on: leave it out", data.name()))
     );
     Ok(data)
@@ -85,7 +86,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     let (parts, of_run) = (P::parts(&h.own, data)?, config.clone());
     let several = parts.iter().any(|part| !part.is_empty());
     // Of several processes the first one alone looks at the run's folder.
-    let mut photos = if run.leads() { Some(Photos::of(data.trained())) } else { None };
+    let mut photos = if run.leads() { Some(Photos::of(data.trained(), at)) } else { None };
     if several && run.leads() {
         let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
         std::fs::create_dir_all(at).with_context(advice)?;
@@ -97,8 +98,11 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
         config.match_folder(at)?;
         changed = photos.compare(at, run.machine.training.data_changed)?;
-        if let (Some(changed), (seen @ 1.., all)) = (&mut changed, crate::tasks::trained_on(at, data, None)) {
-            changed.push_str(&format!("; it was trained on {seen} of what are the {all} test photos now"));
+        if let Some(changed) = &mut changed {
+            let tested = hashed(data.tested(), "test data");
+            if let Tested { seen: seen @ 1.., all, what, .. } = crate::tasks::trained_on(at, data, &tested, true) {
+                changed.push_str(&format!("; it was trained on {seen} of what are the {all} {what} now"));
+            }
         }
     }
     for part in &parts {
@@ -157,7 +161,16 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
                 photos.write(at)?;
             }
-            P::train(&h.own, data, part, &net, &mut session, run)?;
+            let ended = P::train(&h.own, data, part, &net, &mut session, run);
+            // What was replaced meanwhile was trained on as it came; of several parts each says what is new.
+            let ends = ended.as_ref().err().is_none_or(|why| why.is::<Stopped>());
+            let now = if run.leads() && ends { Photos::of(data.trained(), at).replaced(at) } else { None };
+            if let Some(now) = now.filter(|now| replaced.as_ref() != Some(now)) {
+                note(format!("the training data changed during the training: {now}"));
+                Config::add_changed(at, format!("during the training: {now}"))?;
+                replaced = Some(now);
+            }
+            ended?;
         } else {
             session.notes.iter().for_each(note);
         }
@@ -165,13 +178,6 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             older::set_aside_passed(at, &folder, &models(&|own| own == part))?;
         }
         if trains {
-            // What was replaced meanwhile was trained on as it came; of several parts each says what is new.
-            let now = if run.leads() { Photos::of(data.trained()).replaced(at) } else { None };
-            if let Some(now) = now.filter(|now| replaced.as_ref() != Some(now)) {
-                note(format!("the training data changed during the training: {now}"));
-                Config::add_changed(at, format!("during the training: {now}"))?;
-                replaced = Some(now);
-            }
             session.close();
         }
     }

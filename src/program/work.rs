@@ -20,7 +20,7 @@ use crate::say::{answer, brief, note, print, print_lines};
 use crate::tasks::brought::{Asked, Brought, Sides, Use};
 use crate::tasks::kept::Keeping;
 use crate::tasks::{Data, embed};
-use crate::{shell, tables, tasks, verbs};
+use crate::{shell, tables, verbs};
 
 /// A verb that does with a network what it is for.
 pub(super) fn use_of<P: Paper>(verb: &Use, of: &ArgMatches) -> Result<()> {
@@ -116,14 +116,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         hyper::usage(anyhow!("--weights: say --data DIR: what to score it on"))
     );
     let (data, at) = if typed.is_empty() {
-        let read = || {
-            let data = opened.data()?;
-            if run.leads() && opened.stand != Stand::Untrained {
-                tasks::not_trained_on(&opened.at, &data, None)?;
-            }
-            Ok(data)
-        };
-        (run.world().read_once(read)?, opened.at.clone())
+        (run.world().read_once(|| opened.data())?, opened.at.clone())
     } else {
         // The run keeps the scores of its own data.
         let mut changes = typed.clone();
@@ -133,13 +126,7 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
         }
         let own = opened.placed()?;
         let other: P::Hyper = hyper::with(&own, &changes).map_err(hyper::usage)?;
-        let data = run.world().read_once(|| {
-            let data = P::elsewhere(&own, &other, run.seed)?;
-            if run.leads() {
-                tasks::not_trained_on(&opened.at, &data, Some(&|| opened.data().ok()))?;
-            }
-            Ok(data)
-        })?;
+        let data = run.world().read_once(|| P::elsewhere(&own, &other, run.seed))?;
         ensure!(
             P::shape(&other, &data)? == opened.shape,
             "{}: the run was trained for other data than these",
@@ -259,7 +246,7 @@ pub(super) fn data_verb<P: Paper>(args: Card, of: &ArgMatches) -> Result<()> {
     if let [card] = &mut cards[..] {
         let refused = data.trainable().and_then(|()| P::parts(&h.own, &data)).err();
         if P::BRINGS == Brings::Images {
-            card.notes.extend(twice(data.trained(), data.tested(), true));
+            card.notes.extend(twice(data.trained(), data.tested()));
         }
         card.refused = refused.map(|error| crate::say::one_line(&error)).or(card.refused.take());
     }

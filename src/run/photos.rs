@@ -1,15 +1,13 @@
-//! What a run is trained on, so that a run which goes on finds the same: names, sizes and times of change of photos (of
-//! films, say) and what lists say of them, a line each, in `photos.csv.gz` of the run's folder (some ten bytes a photo).
-//!
-//! Names and sizes decide, and times of change where some are as they were. Where all differ it is a copy that does not
-//! keep them, which is only said. `config.json` has the list's hash: that of another run is none of this one's.
+//! What a run is trained on, so that a run which goes on finds the same, and none is tested on it: names of photos (of films,
+//! say), hashes of their bytes and what lists say of them, a line each, in `photos.csv.gz` of the run's folder (some twenty
+//! bytes a photo). `config.json` has the list's hash: that of another run is none of this one's.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
@@ -18,27 +16,38 @@ use serde::Deserialize;
 
 use super::config::Config;
 use crate::files;
-use crate::say::{note as say_note, one_line};
+use crate::say::{Bar, note as say_note, one_line};
 
-pub use seen::Files;
-pub use twice::twice;
+pub use seen::Tested;
+pub use twice::{twice, two_people};
 
 mod seen;
 mod twice;
 
 const FILE: &str = "photos.csv.gz";
-const HEAD: [&str; 4] = ["name", "bytes", "changed", "known"];
+/// Older lists end before the last, or the last two.
+const HEAD: [&str; 5] = ["name", "bytes", "changed", "known", "hash"];
 
-/// What a task's data say that they were read from: a photo or another file, or something of a list, and what is known of
-/// it beside its pixels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a task's data say that they were read from, and what is known of it beside its pixels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Read {
     /// Its name within the data.
     pub name: Arc<str>,
-    /// The file, where it is one.
-    pub path: Option<PathBuf>,
+    /// What it is.
+    pub of: Of,
     /// Its person, its labels, its numbers: as text, or a hash of them.
     pub known: Arc<str>,
+}
+
+/// What a [`Read`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Of {
+    /// A photo, or another file.
+    File(PathBuf),
+    /// Numbers in the place of a photo, by the hash of their bytes.
+    Row(u64),
+    /// Something of a list.
+    List,
 }
 
 /// One after the other, for there may be millions.
@@ -47,8 +56,69 @@ pub type Reads<'a> = Box<dyn Iterator<Item = Read> + 'a>;
 impl Read {
     /// A thing of a list that is no file, of which only a BLAKE3 hash of its `content` is kept.
     pub fn hashed(name: impl Into<Arc<str>>, content: &[u8]) -> Read {
-        Read { name: name.into(), path: None, known: blake3::hash(content).to_hex()[..16].into() }
+        Read { name: name.into(), of: Of::List, known: blake3::hash(content).to_hex()[..16].into() }
     }
+
+    /// Numbers in the place of a photo: their `bytes`.
+    pub fn row(name: impl Into<Arc<str>>, bytes: &[u8], known: impl Into<Arc<str>>) -> Read {
+        Read { name: name.into(), of: Of::Row(first(&blake3::hash(bytes))), known: known.into() }
+    }
+
+    /// The file, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        if let Of::File(path) = &self.of { Some(path) } else { None }
+    }
+
+    /// What tells it from all others whatever it is called: a hash of its bytes and how many they are (of a film or another
+    /// large file the first 64 MiB). None of a list, or of what cannot be read.
+    fn hash(&self) -> Option<u64> {
+        const MOST: u64 = 64 << 20;
+        match &self.of {
+            Of::File(path) => {
+                let file = files::open(path).ok()?;
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&file.metadata().ok()?.len().to_le_bytes());
+                hasher.update_reader(file.take(MOST)).ok()?;
+                Some(first(&hasher.finalize()))
+            }
+            Of::Row(hash) => Some(*hash),
+            Of::List => None,
+        }
+    }
+}
+
+fn first(hash: &blake3::Hash) -> u64 {
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
+/// What is read, with the hash of its bytes.
+pub type Hashed = (Read, Option<u64>);
+
+/// Reads `all`, on all cores; `what` they are is said where it takes long.
+pub fn hashed(all: Reads<'_>, what: &str) -> Vec<Hashed> {
+    in_chunks(all, what, |read| {
+        let hash = read.hash();
+        (read, hash)
+    })
+}
+
+/// `row` of each, on all cores, some thousand at a time.
+fn in_chunks<T: Send>(
+    all: impl IntoIterator<Item = Read>,
+    what: &str,
+    row: impl Fn(Read) -> T + Send + Sync,
+) -> Vec<T> {
+    let all = all.into_iter();
+    let most = all.size_hint().1.unwrap_or(0);
+    let (mut bar, mut rows) = (Bar::new(&format!("look at {what}"), most as u64, 0), Vec::with_capacity(most));
+    let mut all = all.peekable();
+    while all.peek().is_some() {
+        let some: Vec<Read> = all.by_ref().take(1 << 12).collect();
+        let count = some.len() as u64;
+        rows.par_extend(some.into_par_iter().map(&row));
+        bar.step(count);
+    }
+    rows
 }
 
 /// What is known of a photo, and a row of the list. What is no file, or is not there, has size and time 0.
@@ -56,16 +126,23 @@ impl Read {
 struct Seen {
     name: Arc<str>,
     bytes: u64,
-    /// Nanoseconds since 1970.
+    /// See [`state`].
     changed: u64,
     known: Arc<str>,
+    hash: Option<u64>,
 }
 
-/// A file's size, and its time of change in nanoseconds since 1970; zeros where there is none.
+/// A file's size, and a number that is another one when anything of it changed, or another file is there; zeros where there is none.
 fn state(path: Option<&Path>) -> (u64, u64) {
     let found = path.and_then(|path| path.metadata().ok());
-    let changed = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
-    (found.map_or(0, |found| found.len()), changed.map_or(0, |time| time.as_nanos() as u64))
+    found.map_or((0, 0), |found| (found.len(), digest(&files::version(&found))))
+}
+
+/// For tables and comparisons of one machine.
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The person that a photo of a set of people is known by, a number that those before may shift, and the rest.
@@ -83,11 +160,20 @@ struct Row {
     changed: u64,
     #[serde(default)]
     known: String,
+    /// In hexadecimal.
+    #[serde(default)]
+    hash: String,
 }
 
-/// The rows of the list in the run's folder `at`, and whether they say what is known beside sizes and times: older ones do not.
+impl Row {
+    fn hash(&self) -> Option<u64> {
+        u64::from_str_radix(&self.hash, 16).ok()
+    }
+}
+
+/// The rows of the list in the run's folder `at`, and how many columns it has.
 /// `or` is what else to do in an error's words, where there is something.
-fn listed(at: &Path, or: &'static str) -> Result<(bool, impl Iterator<Item = Result<Row>>)> {
+fn listed(at: &Path, or: &'static str) -> Result<(usize, impl Iterator<Item = Result<Row>>)> {
     let path = at.join(FILE);
     let named = path.display().to_string();
     let cannot = move || format!("cannot read {named}: restore it{or}");
@@ -106,24 +192,17 @@ fn listed(at: &Path, or: &'static str) -> Result<(bool, impl Iterator<Item = Res
     let mut reader = csv::Reader::from_reader(BufReader::new(unpacked));
     // A damaged list may look like an empty one.
     let head: Vec<&str> = reader.headers().with_context(&cannot)?.iter().collect();
-    let knows = head == HEAD;
-    ensure!(knows || head == HEAD[..3], cannot());
-    Ok((knows, reader.into_deserialize::<Row>().map(move |row| row.with_context(&cannot))))
+    let columns = head.len();
+    ensure!(columns >= 3 && HEAD.starts_with(&head), cannot());
+    Ok((columns, reader.into_deserialize::<Row>().map(move |row| row.with_context(&cannot))))
 }
 
-/// A hash of the names and contents of `all` (of films and other large files their sizes), whatever their order, and of what
-/// lists say of them: 16 digits, none of nothing. What cannot be read counts as empty.
-pub fn content(mut all: Vec<Read>) -> Option<String> {
-    const WHOLE: u64 = 64 << 20;
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    let of = |Read { name, path, known }: &Read| {
-        let length = path.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |found| found.len());
-        let whole =
-            path.as_ref().filter(|_| length <= WHOLE).and_then(|path| files::read(path).ok()).unwrap_or_default();
-        format!("{:?}", (name, known, length, blake3::hash(&whole)))
-    };
-    let all: Vec<String> = all.par_iter().map(of).collect();
-    (!all.is_empty()).then(|| blake3::hash(all.concat().as_bytes()).to_hex()[..16].to_string())
+/// A hash of the names and contents of `all`, whatever their order, and of what lists say of them: 32 digits (older results have
+/// another one of 16), none of nothing. What cannot be read counts as empty.
+pub fn content(all: &[Hashed]) -> Option<String> {
+    let mut all: Vec<_> = all.iter().map(|(read, hash)| (&read.name, &read.known, hash)).collect();
+    all.sort();
+    (!all.is_empty()).then(|| blake3::hash(format!("{all:?}").as_bytes()).to_hex()[..32].to_string())
 }
 
 /// The training photos of a run, or what it has in their place, by name.
@@ -131,19 +210,20 @@ pub fn content(mut all: Vec<Read>) -> Option<String> {
 pub struct Photos(Vec<Seen>);
 
 impl Photos {
-    /// Looks at the files of `all`, on all cores.
-    pub fn of(all: impl IntoIterator<Item = Read>) -> Photos {
-        let row = |Read { name, path, known }: Read| {
-            let (bytes, changed) = state(path.as_deref());
-            Seen { name, bytes, changed, known }
-        };
-        let all = all.into_iter();
-        let mut rows = Vec::with_capacity(all.size_hint().1.unwrap_or(0));
-        let mut all = all.peekable();
-        while all.peek().is_some() {
-            let some: Vec<Read> = all.by_ref().take(1 << 12).collect();
-            rows.par_extend(some.into_par_iter().map(row));
-        }
+    /// Looks at the files of `all`. Of those that did not change since the list in the run's folder `at` was written, the hash is
+    /// taken from there.
+    pub fn of(all: impl IntoIterator<Item = Read>, at: &Path) -> Photos {
+        let place = |name: &str, bytes: u64, changed: u64| digest(&(name, bytes, changed));
+        // Of names their hashes: there may be millions.
+        let before = listed(at, "").into_iter().flat_map(|(_, rows)| rows.filter_map(Result::ok));
+        let before: HashMap<u64, u64> =
+            before.filter_map(|row| Some((place(&row.name, row.bytes, row.changed), row.hash()?))).collect();
+        let mut rows = in_chunks(all, "training data", |read| {
+            let (bytes, changed) = state(read.path());
+            let known = before.get(&place(&read.name, bytes, changed)).copied().filter(|_| read.path().is_some());
+            let hash = known.or_else(|| read.hash());
+            Seen { name: read.name, bytes, changed, known: read.known, hash }
+        });
         rows.par_sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Photos(rows)
     }
@@ -179,12 +259,11 @@ impl Photos {
         if self.is_empty() && !at.join(FILE).exists() {
             return Ok(None);
         }
-        let (knows, mut before) = listed(at, ", or say --data-changed to train without it")?;
+        let (columns, mut before) = listed(at, ", or say --data-changed to train without it")?;
         let mut old = before.next().transpose()?;
         let mut new = self.0.iter().peekable();
-        let mut found = [const { (0_usize, String::new()) }; 5];
-        let mut alike = 0_usize;
-        let [added, removed, resized, relabelled, touched] = &mut found;
+        let mut found = [const { (0_usize, String::new()) }; 4];
+        let [added, removed, replaced, relabelled] = &mut found;
         let note = |of: &mut (usize, String), name: &str| {
             if of.0 == 0 {
                 of.1 = name.to_string();
@@ -210,15 +289,17 @@ impl Photos {
             let (was, is) = (old.as_ref().filter(|_| order.is_le()), new.next_if(|_| order.is_ge()));
             match (was, is) {
                 (Some(was), Some(is)) if was.bytes > 0 && (is.bytes, is.changed) == (0, 0) => note(removed, &is.name),
-                (Some(was), Some(is)) if was.bytes != is.bytes => note(resized, &is.name),
-                (Some(was), Some(is)) if knows && renamed(&was.known, &is.known, &is.name) => {
+                (Some(was), Some(is))
+                    if was.bytes != is.bytes || was.hash().is_some_and(|was| is.hash != Some(was)) =>
+                {
+                    note(replaced, &is.name)
+                }
+                (Some(was), Some(is)) if columns > 3 && renamed(&was.known, &is.known, &is.name) => {
                     note(relabelled, &is.name)
                 }
-                (Some(was), Some(is)) if was.changed != is.changed => note(touched, &is.name),
                 (Some(was), None) => note(removed, &was.name),
                 (None, Some(is)) => note(added, &is.name),
-                (_, Some(is)) if is.changed == 0 => {}
-                _ => alike += 1,
+                _ => {}
             }
             if order.is_le() {
                 old = before.next().transpose()?;
@@ -242,41 +323,34 @@ impl Photos {
         let said = |(count, example): &(usize, String), what: &str| {
             (*count > 0).then(|| format!("{count} {what} ({}{example})", if *count > 1 { "the first " } else { "" }))
         };
-        let what = ["added", "removed", "of another size", "of other labels or content", "of another time of change"];
         if may_lack {
-            found[1].0 = 0;
+            removed.0 = 0;
         }
-        let decide = if alike > 0 { 5 } else { 4 };
-        let all: Vec<String> = found.iter().zip(what).take(decide).filter_map(|(of, what)| said(of, what)).collect();
-        if !all.is_empty() {
-            return Ok(Some(all.join(", ")));
-        }
-        if let Some(times) =
-            said(&found[4], "training photos, all of the same name and size, have another time of change")
-        {
-            say_note(times);
-        }
-        Ok(None)
+        let what = ["added", "removed", "of other bytes", "of other labels or content"];
+        let all: Vec<String> = found.iter().zip(what).filter_map(|(of, what)| said(of, what)).collect();
+        Ok((!all.is_empty()).then(|| all.join(", ")))
     }
 
-    /// How many of `tested`, of its `own` data or of others, the run in the folder `at` was trained on, wherever they lie: its data
-    /// have the files `now` to train on. None where nothing is known, which is said where it once was, or where they are so few
-    /// that it may be chance, which is said too.
-    pub fn seen(at: &Path, tested: Vec<Read>, own: bool, now: impl FnOnce() -> Files) -> usize {
-        match listed(at, "").and_then(|(_, rows)| rows.collect::<Result<Vec<Row>>>()) {
-            Ok(trained) => {
-                let (seen, few) = seen::among(&trained, tested, own, now);
-                few.iter().for_each(|few| {
-                    say_note(format!("{} was trained on {few}: their scores measure memory", at.display()));
-                });
-                seen
-            }
+    /// What the run in the folder `at` was trained on of `tested`, of its `own` data or of others, which `train` on what they say,
+    /// wherever that lay then and whatever it was called. Where nothing is known, and once was, it is said.
+    pub fn seen(at: &Path, tested: &[&Hashed], trains: Reads<'_>, own: bool) -> Tested {
+        let known = listed(at, "").and_then(|(columns, rows)| {
+            let rows = rows.collect::<Result<Vec<Row>>>()?;
+            let files = rows.iter().any(|row| row.bytes > 0);
+            ensure!(
+                columns == HEAD.len() || !files,
+                "{FILE} there is an older version's, which has no hashes of bytes"
+            );
+            Ok(rows)
+        });
+        match known {
+            Ok(trained) => seen::among(&trained, tested, trains, own),
             Err(error) => {
                 if at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty()) {
-                    let error = one_line(&error);
-                    say_note(format!("whether it was trained on what is tested is not known: {error}"));
+                    let (at, error) = (at.display(), one_line(&error));
+                    say_note(format!("whether {at} was trained on what is tested is not known: {error}"));
                 }
-                0
+                Tested::default()
             }
         }
     }
@@ -285,7 +359,10 @@ impl Photos {
     pub fn write(&self, at: &Path) -> Result<()> {
         let mut writer = csv::Writer::from_writer(GzEncoder::new(Vec::new(), Compression::fast()));
         writer.write_record(HEAD)?;
-        let row = |Seen { name, bytes, changed, known }: &Seen| writer.serialize((&**name, bytes, changed, &**known));
+        let row = |Seen { name, bytes, changed, known, hash }: &Seen| {
+            let hash = hash.map_or(String::new(), |hash| format!("{hash:x}"));
+            writer.serialize((&**name, bytes, changed, &**known, hash))
+        };
         self.0.iter().try_for_each(row)?;
         let list = writer.into_inner().map_err(|error| error.into_error())?.finish()?;
         let (now, config) = (blake3::hash(&list).to_hex().to_string(), Config::read(at)?);

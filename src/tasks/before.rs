@@ -6,10 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::Data;
 use super::reid::ReidData;
 use crate::datasets::{Layout, Photo, ReidSet};
 use crate::run::config::{Config, START, typed_as};
 use crate::run::folder::NEWEST;
+use crate::run::photos::hashed;
 use crate::say::one_line;
 
 /// A run's folder, data and seed.
@@ -77,7 +79,11 @@ impl Before {
                 };
                 let (train, query, gallery) = (Arc::clone(&set.train), people(&set.query), people(&set.gallery));
                 let people = ReidSet { train, query, gallery, ..ReidSet::default() };
-                (seen, all) = super::trained_on(at, &people, Some(&|| own.open(*seed).ok()));
+                let tested = hashed(people.tested(), "test photos");
+                let found = super::trained_on(at, &people, &tested, false);
+                (seen, all) = (found.seen, found.all);
+                let at = at.display();
+                set.notes.extend(found.notes.into_iter().map(|text| format!("--start {at}: {text}")));
             }
             ensure!(
                 seen == 0,

@@ -15,10 +15,10 @@ pub mod skill;
 pub use brought::{Brought, Use};
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -26,7 +26,7 @@ use tch::Tensor;
 use crate::datasets::{Card, Look, Photo};
 use crate::metrics::Score;
 use crate::report::{Report, Table};
-use crate::run::photos::{Files, Photos, Read, Reads};
+use crate::run::photos::{Hashed, Of, Photos, Read, Reads, Tested};
 use crate::say::count;
 
 /// A verb of a paper's own: its name, what it does, its flags, and the work.
@@ -68,61 +68,24 @@ fn files<'a>(photos: impl IntoIterator<Item = &'a Photo, IntoIter: 'a>) -> Reads
     let read = move |photo: &Photo| {
         let count = people.len();
         let person = *people.entry(photo.person).or_insert(count);
-        let path = Some(photo.source.path()?);
+        let path = photo.source.path()?;
         let known = said.entry((person, photo.camera)).or_insert_with(|| format!("{person} {}", photo.camera).into());
-        Some(Read { name: photo.name.clone(), path, known: Arc::clone(known) })
+        Some(Read { name: photo.name.clone(), of: Of::File(path), known: Arc::clone(known) })
     };
     Box::new(photos.into_iter().filter_map(read))
 }
 
-/// Whether two folders of data have files in common: they are one, or one lies in the other.
-fn share_files(one: &str, other: &str) -> bool {
-    let folder = |data: &str| Path::new(data).canonicalize().ok();
-    folder(one).zip(folder(other)).is_some_and(|(one, other)| one.starts_with(&other) || other.starts_with(&one))
-}
-
-/// Errors where a run that was `trained` on these files is to be tested on some of them, which are of the data called `name`.
-fn apart(trained: Reads<'_>, tested: Reads<'_>, name: &str) -> Result<()> {
-    let file = |read: Read| read.path?.canonicalize().ok();
-    let (trained, tested): (HashSet<PathBuf>, Vec<PathBuf>) =
-        (trained.filter_map(file).collect(), tested.filter_map(file).collect());
-    let (seen, all) = (tested.iter().filter(|file| trained.contains(*file)).count(), tested.len());
-    ensure!(
-        seen == 0,
-        "the run was trained on {seen} of the {all} test photos of {name}: score it on its own data, or on others"
-    );
-    Ok(())
-}
-
-/// Opens a run's own data, where they can be opened.
-pub(crate) type Opens<'a, D> = &'a dyn Fn() -> Option<D>;
-
-/// How many of the photos that `data` has for tests alone the run in the folder `at` was trained on, and how many these are;
-/// see [`Photos::seen`]. They are its own data where nothing else `opens` those.
-pub(crate) fn trained_on<D: Data>(at: &Path, data: &D, opens: Option<Opens<'_, D>>) -> (usize, usize) {
-    // What is trained on and tested here, as a fold, is parted elsewhere.
-    let both: HashSet<Arc<str>> = data.trained().map(|read| read.name).collect();
-    let tested: Vec<Read> = data.tested().filter(|read| read.path.is_some() && !both.contains(&read.name)).collect();
-    let all = tested.len();
-    let files = |data: &D| -> Files { data.trained().filter_map(|read| Some((read.name, read.path?))).collect() };
-    let now = || match opens {
-        None => files(data),
-        Some(open) => open().map_or_else(Files::new, |own| files(&own)),
-    };
-    (Photos::seen(at, tested, opens.is_none(), now), all)
-}
-
-/// Errors where the run in the folder `at` is to be tested on photos that it was trained on: of its own data, whose parts may
-/// follow from what is in their folder, or of a copy; see [`trained_on`].
-pub(crate) fn not_trained_on<D: Data>(at: &Path, data: &D, opens: Option<Opens<'_, D>>) -> Result<()> {
-    let ((seen, all), name) = (trained_on(at, data, opens), data.name());
-    let why = if opens.is_none() {
-        "who is held out changed with what is in the folder: restore it, or score the run on other data"
-    } else {
-        "by their names and sizes, bytes or times: score it on others; if these are its own, moved, put a link to them where they lay"
-    };
-    ensure!(seen == 0, "the run was trained on {seen} of the {all} test photos of {name}, {why}");
-    Ok(())
+/// What the run in the folder `at` was trained on of what is `tested` of `data`, its `own` or others; see [`Photos::seen`].
+pub(crate) fn trained_on<D: Data>(at: &Path, data: &D, tested: &[Hashed], own: bool) -> Tested {
+    fn key(read: &Read) -> (&str, &Of) {
+        (&read.name, &read.of)
+    }
+    // What trains and is tested, as in folds, is parted otherwise in its own training; others do not train on it.
+    let keys: HashSet<_> = tested.iter().map(|(read, _)| key(read)).collect();
+    let both: HashSet<Read> = data.trained().filter(|read| own && keys.contains(&key(read))).collect();
+    let both: HashSet<_> = both.iter().map(key).collect();
+    let tested: Vec<&Hashed> = tested.iter().filter(|(read, _)| !both.contains(&key(read))).collect();
+    Photos::seen(at, &tested, Box::new(data.trained().filter(|read| !keys.contains(&key(read)))), own)
 }
 
 /// A hash of who is on the photos by which camera: of each row a value would take more than the photos themselves.

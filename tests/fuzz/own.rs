@@ -15,7 +15,7 @@ use rankle::run::checkpoint::{self, NEWEST, Progress};
 use rankle::run::config::Config;
 use rankle::run::folder::{Mark, RunFolder};
 use rankle::run::history;
-use rankle::run::photos::{Photos, Read};
+use rankle::run::photos::{Of, Photos, Read};
 use rankle::say::Bar;
 use rankle::tasks::faces::CropFlags;
 use rankle::tasks::kept::Kept;
@@ -104,8 +104,8 @@ fn read_piece(folder: &Path) -> Result<()> {
 }
 
 fn read_photos(folder: &Path) -> Result<()> {
-    let read = |name: &str| Read { name: name.into(), path: None, known: "cat".into() };
-    Photos::of(["a.png", "b\"c.png"].map(read)).compare(folder, false).map(drop)
+    let read = |name: &str| Read { name: name.into(), of: Of::List, known: "cat".into() };
+    Photos::of(["a.png", "b\"c.png"].map(read), folder).compare(folder, false).map(drop)
 }
 
 fn read_links(folder: &Path) -> Result<()> {

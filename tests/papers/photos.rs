@@ -80,7 +80,7 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
         place.bad(&[(2, "evaluate @run --skip-unreadable", "--skip-unreadable")]);
         // The photo is mended: another one than the run was begun with.
         gone.iter().chain([&cut]).for_each(|path| fs::write(path, &bytes).expect("mended"));
-        place.bad(&[(1, &train, "4 of another size (|train1/1.png|--data-changed")]);
+        place.bad(&[(1, &train, "4 of other bytes (|train1/1.png|--data-changed")]);
         place.good(&format!("{train} --data-changed"));
         // Nothing was trained on it, and the list still says so.
         place.bad(&[(1, &train, "--data-changed")]);
@@ -89,7 +89,7 @@ fn photos_that_cannot_be_used_or_are_others_than_before_are_named() {
             fs::remove_file(place.path("run/checkpoint.safetensors")).expect("removed");
             place.good(&format!("{train} --data-changed"));
             place.good(&train);
-            let words = "training data changed: from about step 4: |4 of another size (|train1/1.png";
+            let words = "training data changed: from about step 4: |4 of other bytes (|train1/1.png";
             place.good("report @run");
             has(&place.read("run/report.html"), words);
             has(&place.good("evaluate @run"), words);
@@ -168,9 +168,9 @@ fn nothing_is_tested_that_was_trained_on() {
     assert!((0..8).filter(|&person| without(person)).count() > 2);
     place.good("evaluate @run");
     let evaluate = "evaluate @run --data @elsewhere/copied";
-    place.bad(&[(1, evaluate, "the run was trained on 18 of the 24 test photos of copied|names and sizes")]);
+    place.bad(&[(1, evaluate, "the run was trained on 18 of the 24 test photos of copied|bytes")]);
     fs::remove_dir_all(place.path("elsewhere/copied/0")).expect("removed");
-    place.bad(&[(1, evaluate, "of the 21 test photos of copied|names and sizes")]);
+    place.bad(&[(1, evaluate, "of the 21 test photos of copied|bytes")]);
     for person in 1..8 {
         for shot in 0..3 {
             let path = place.path(&format!("elsewhere/copied/{person}/{shot}.png"));
@@ -204,6 +204,8 @@ fn nothing_is_tested_that_was_trained_on_wherever_it_lies() {
         for person in 0..6 {
             let at = |folder: &str| place.path(&format!("copied/{folder}{person}"));
             fs::rename(at("train"), at("p")).expect("renamed");
+            let photo = |name: &str| place.path(&format!("copied/p{person}/{name}.png"));
+            fs::rename(photo("0"), photo("first")).expect("renamed");
         }
         let words = "was trained on 6 of the 6 test photos of copied";
         place.bad(&[(1, &format!("evaluate @run --data @copied{more}"), words)]);
@@ -212,7 +214,7 @@ fn nothing_is_tested_that_was_trained_on_wherever_it_lies() {
         }
         // What both parts have is told.
         fs::copy(place.path("tree/train/train0/0.png"), place.path("tree/test/test0/9.png")).expect("copied");
-        let words = "1 of 7 test photos are photos of the training|test/test0/9.png, which is train/train0/0.png";
+        let words = "1 of 7 test photos are in the training too|test/test0/9.png, which is train/train0/0.png";
         has(&place.ends(&format!("evaluate @run{more}")).well().err, words);
         has(&place.good("data --data @tree"), words);
         fs::rename(place.path("tree/train/train3"), place.path("tree/test/train3")).expect("moved");
@@ -221,21 +223,34 @@ fn nothing_is_tested_that_was_trained_on_wherever_it_lies() {
     }
 }
 
-/// A photo that is replaced while a run trains is another than the one that it began with.
+/// A photo that is replaced while a run trains is another than the one that it began with, however the training ends.
 #[test]
 fn photos_replaced_while_a_run_trains_are_told() {
     let flags = "--net small --size 16 --shrink 8 --width 16 --people 4 --faces 3 --negatives 2 --steps 3000";
-    let place = Place::new(paper("facenet").program, flags);
-    photos(&place);
-    place.photo("other.png", 9, 1, 1);
-    let mut command = place.command("train @run --data @tree");
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    assert!(within(60, || place.path("run/photos.csv.gz").exists()));
-    send(child.id(), libc::SIGSTOP);
-    fs::rename(place.path("other.png"), place.path("tree/train/train0/0.png")).expect("replaced");
-    send(child.id(), libc::SIGCONT);
-    let words = "during the training: 1 of another size (|train0/0.png)";
-    has(&Ended::after(child).well().err, words);
-    place.good("evaluate @run");
-    has(place.json("run/results.json")["not_comparable_because"].as_str().expect("a reason"), words);
+    for ends in [None, Some(libc::SIGTERM)] {
+        let place = Place::new(paper("facenet").program, flags);
+        photos(&place);
+        place.photo("other.png", 9, 1, 1);
+        let mut command = place.command("train @run --data @tree");
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        assert!(within(60, || place.path("run/photos.csv.gz").exists()));
+        send(child.id(), libc::SIGSTOP);
+        fs::rename(place.path("other.png"), place.path("tree/train/train0/0.png")).expect("replaced");
+        ends.into_iter().for_each(|signal| send(child.id(), signal));
+        send(child.id(), libc::SIGCONT);
+        let words = "during the training: 1 of other bytes (|train0/0.png)";
+        let ended = Ended::after(child);
+        match ends {
+            None => {
+                has(&ended.well().err, words);
+                place.good("evaluate @run");
+                has(place.json("run/results.json")["not_comparable_because"].as_str().expect("a reason"), words);
+            }
+            Some(_) => {
+                has(&ended.err, words);
+                has(&ended.err, "stopped by SIGTERM");
+                place.bad(&[(1, "train @run --data @tree", "1 of other bytes (|train0/0.png|--data-changed")]);
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rankle::hyper;
 use rankle::run::config::Config;
-use rankle::run::photos::{Files, Photos, Read, Reads, twice};
+use rankle::run::photos::{Hashed, Of, Photos, Read, Reads, Tested, hashed, twice, two_people};
 use serde_json::{Value, json};
 
 use crate::common::put;
@@ -16,7 +16,7 @@ fn begun(at: &Path) {
 }
 
 #[test]
-fn a_run_knows_its_training_photos_by_name_and_size() {
+fn a_run_knows_its_training_photos() {
     let dir = tempfile::TempDir::new().expect("a temporary folder");
     begun(dir.path());
     let write = |name: &str, bytes: usize| std::fs::write(dir.path().join(name), vec![7; bytes]).expect("written");
@@ -25,10 +25,10 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     names.iter().for_each(|name| write(name, 10));
     let read = |name: &&str, known: &str| Read {
         name: (*name).into(),
-        path: Some(dir.path().join(name)),
+        of: Of::File(dir.path().join(name)),
         known: known.into(),
     };
-    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)));
+    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)), dir.path());
     let compared = |names: &[&str]| {
         let photos = photos(names, "cat");
         photos
@@ -37,43 +37,55 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
             .map_err(|e| format!("{e:#}"))
     };
     assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
-    assert!(Photos::of(vec![]).compare(dir.path(), false).is_ok(), "drawn data have none");
+    assert!(Photos::of(vec![], dir.path()).compare(dir.path(), false).is_ok(), "drawn data have none");
     photos(&names, "cat").write(dir.path()).expect("written");
     let error = format!("{:#}", photos(&names, "dog").compare(dir.path(), false).expect_err("other labels"));
     assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
     assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
-    // A list of an older version, which says nothing of labels.
+    // Lists of older versions, which say nothing of labels, or of bytes.
     let mut plain = String::new();
     let list = dir.path().join("photos.csv.gz");
     let packed = std::fs::File::open(&list).expect("a list");
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut plain).expect("text");
-    assert!(plain.starts_with("name,bytes,changed,known\n"));
-    let older = plain.replacen(",known\n", "\n", 1).replace(",cat\n", "\n");
-    let mut pack = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut pack, older.as_bytes()).expect("packed");
-    std::fs::write(&list, pack.finish().expect("packed")).expect("written");
+    assert!(plain.starts_with("name,bytes,changed,known,hash\n"));
+    let pack = |columns: usize| {
+        let mut writer =
+            csv::Writer::from_writer(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for row in csv::ReaderBuilder::new().has_headers(false).from_reader(plain.as_bytes()).records() {
+            writer.write_record(row.expect("a row").iter().take(columns)).expect("written");
+        }
+        let packed = writer.into_inner().map_err(|error| error.into_error()).expect("text").finish().expect("packed");
+        std::fs::write(&list, packed).expect("written");
+    };
+    pack(3);
     assert!(compared(&names).expect_err("another list").contains("it is not as this run wrote it"));
     begun(dir.path());
     assert!(compared(&names[1..]).expect_err("one is gone").contains("1 removed (a,b.png)"));
     assert_eq!(compared(&names), Ok(()), "an older list");
     assert!(photos(&names, "dog").compare(dir.path(), false).is_err(), "a newer one again");
-    // Folders that changed places bring their files' times along; a copy has times of its own, all of them.
+    begun(dir.path());
+    pack(4);
+    assert!(photos(&names, "dog").compare(dir.path(), false).is_err(), "it knows labels");
+    assert_eq!(compared(&names), Ok(()), "and no bytes");
+    // Files that are touched, copied or moved away and back are the same; others of one size are not, whatever their times.
     let touch = |name: &str, seconds: u64| {
         let file = std::fs::File::options().write(true).open(dir.path().join(name)).expect("opened");
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).expect("set");
     };
-    let touched = |name: &str| touch(name, 9);
-    ["a,b.png", "d.png"].into_iter().for_each(touched);
-    let error = compared(&names).expect_err("changed places");
-    assert!(error.contains("2 of another time of change (the first a,b.png)"), "{error}");
-    names.into_iter().for_each(touched);
-    assert_eq!(compared(&names), Ok(()), "a copy");
+    ["a,b.png", "d.png"].into_iter().for_each(|name| touch(name, 9));
+    assert_eq!(compared(&names), Ok(()), "touched");
+    std::fs::write(dir.path().join("d.png"), [8; 10]).expect("replaced");
+    touch("d.png", 9);
+    let error = compared(&names).expect_err("replaced");
+    assert!(error.contains("1 of other bytes (d.png)"), "{error}");
+    write("d.png", 10);
+    assert_eq!(compared(&names), Ok(()), "put back");
     write("e.png", 3);
     write("d.png", 11);
     let cases: [(&[&str], &str); 4] = [
         (&["a,b.png", "b\"c.png", "c\nd.png"], "1 removed (d.png):"),
-        (&["a,b.png", "b\"c.png", "c\nd.png", "d.png"], "1 of another size (d.png):"),
-        (&["a,b.png", "d.png", "e.png"], "1 added (e.png), 2 removed (the first b\"c.png), 1 of another size (d.png):"),
+        (&["a,b.png", "b\"c.png", "c\nd.png", "d.png"], "1 of other bytes (d.png):"),
+        (&["a,b.png", "d.png", "e.png"], "1 added (e.png), 2 removed (the first b\"c.png), 1 of other bytes (d.png):"),
         (&["b\"c.png", "c\nd.png", "gone.png"], "1 added (gone.png), 2 removed (the first a,b.png):"),
     ];
     for (names, words) in cases {
@@ -83,7 +95,7 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     let changed = photos(&["a,b.png", "b\"c.png", "c\nd.png"], "cat").compare(dir.path(), true).expect("it may");
     assert_eq!(changed.as_deref(), Some("1 removed (d.png)"));
     // What is gone at the end of a training was not replaced.
-    assert_eq!(photos(&names, "cat").replaced(dir.path()).as_deref(), Some("1 of another size (d.png)"));
+    assert_eq!(photos(&names, "cat").replaced(dir.path()).as_deref(), Some("1 of other bytes (d.png)"));
     std::fs::remove_file(dir.path().join("d.png")).expect("removed");
     assert_eq!(photos(&names, "cat").replaced(dir.path()), None);
     assert!(compared(&names).expect_err("gone").contains(": 1 removed (d.png):"));
@@ -96,14 +108,14 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
     assert!(unknown.contains("photos.csv.gz"), "{unknown}");
     // Of what is no file the content decides, and its lack of a time says nothing of the photos'.
     let with_rows = |content: &[u8]| {
-        let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::hashed("row 2", b"")];
-        Photos::of(rows)
+        let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::row("row 2", content, "")];
+        Photos::of(rows, dir.path())
     };
     with_rows(b"1 2").write(dir.path()).expect("written");
     touch("a,b.png", 10);
     with_rows(b"1 2").compare(dir.path(), false).expect("a copy");
     let error = format!("{:#}", with_rows(b"1 3").compare(dir.path(), false).expect_err("edited"));
-    assert!(error.contains(": 1 of other labels or content (row 1):"), "{error}");
+    assert!(error.contains(": 1 of other bytes (row 2), 1 of other labels or content (row 1):"), "{error}");
 }
 
 /// That of another run, or of the same one before its photos changed, is not taken, nor is none at all; a kill while it is
@@ -111,7 +123,7 @@ fn a_run_knows_its_training_photos_by_name_and_size() {
 #[test]
 fn a_list_of_photos_is_its_runs_alone() {
     let [one, other] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
-    let photos = |names: &[&str]| Photos::of(names.iter().map(|name| Read::hashed(*name, b"")));
+    let photos = |names: &[&str]| Photos::of(names.iter().map(|name| Read::hashed(*name, b"")), Path::new(""));
     let list = |of: &tempfile::TempDir| of.path().join("photos.csv.gz");
     for of in [&one, &other] {
         begun(of.path());
@@ -147,8 +159,8 @@ fn people_are_told_by_their_photos() {
     let dir = tempfile::tempdir().expect("a folder");
     begun(dir.path());
     let photos = |rows: &[(&str, &str)]| {
-        let read = |(name, known): &(&str, &str)| Read { name: (*name).into(), path: None, known: (*known).into() };
-        Photos::of(rows.iter().map(read).collect::<Vec<_>>())
+        let read = |(name, known): &(&str, &str)| Read { name: (*name).into(), of: Of::List, known: (*known).into() };
+        Photos::of(rows.iter().map(read).collect::<Vec<_>>(), dir.path())
     };
     let rows = [("a/0", "0 1"), ("a/1", "0 1"), ("b/0", "1 1"), ("b/1", "1 1"), ("c/0", "2 1"), ("c/1", "2 2")];
     photos(&rows).write(dir.path()).expect("written");
@@ -163,76 +175,87 @@ fn people_are_told_by_their_photos() {
     }
 }
 
-/// Moved, copied, in a folder of another name; what has a name and a size in common by chance is another.
+/// Moved, copied, linked, in a folder or a file of another name; what has a name and a size in common is another.
 #[test]
 fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
     let dir = tempfile::tempdir().expect("a folder");
     begun(dir.path());
-    let write = |name: &str, bytes: u64, of: u8, seconds: u64| {
-        let path = dir.path().join(name);
-        put(path.clone(), vec![of; bytes as usize]);
-        let file = std::fs::File::options().write(true).open(path).expect("opened");
-        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).expect("set");
+    let write = |name: &str, of: u64| put(dir.path().join(name), format!("{of:10}"));
+    let read = |name: &String| {
+        let of = Of::File(dir.path().join(name));
+        Read { name: name.as_str().into(), of, known: "".into() }
     };
-    let reads = |names: &[String]| -> Vec<Read> {
-        let read =
-            |name: &String| Read { name: name.as_str().into(), path: Some(dir.path().join(name)), known: "".into() };
-        names.iter().map(read).collect()
+    let reads = |names: &[String]| -> Vec<Read> { names.iter().map(read).collect() };
+    // Of people with four photos each those of the first so many, of the same size all.
+    let of = |folder: &str, count: u64, content: u64| -> Vec<String> {
+        let all = (0..count).map(|i| (format!("{folder}/{}/{}.jpg", i / 4, i % 4), content + i));
+        all.map(|(name, content)| {
+            write(&name, content);
+            name
+        })
+        .collect()
     };
-    // Three people with four photos each, and nine photos whose names are nobody else's.
-    let people: Vec<(u64, u64)> = (0..3).flat_map(|person| (0..4).map(move |shot| (person, shot))).collect();
-    let of = |folder: &str, person: u64| -> Vec<String> {
-        (0..4).map(|shot| format!("{folder}/{person}/{shot}.jpg")).collect()
+    let train = of("train", 40, 0);
+    Photos::of(reads(&train), dir.path()).write(dir.path()).expect("written");
+    let others = of("others", 40, 100);
+    let copied = of("p", 40, 0);
+    let link = "links/1.jpg".to_string();
+    put(dir.path().join("links/README"), "");
+    std::os::unix::fs::symlink(dir.path().join(&train[0]), dir.path().join(&link)).expect("a link");
+    let edited = vec![train[0].clone()];
+    let none: &[String] = &[];
+    let seen = |tested: &[String], trains: &[String], own: bool| {
+        let tested: Vec<Hashed> = hashed(Box::new(reads(tested).into_iter()), "test photos");
+        let tested: Vec<&Hashed> = tested.iter().collect();
+        let found = Photos::seen(dir.path(), &tested, Box::new(reads(trains).into_iter()), own);
+        assert_eq!((found.all, found.what), (tested.len(), "test photos"));
+        (found.seen, found.notes.join("\n"))
     };
-    let unique = |folder: &str| -> Vec<String> { (0..9).map(|i| format!("{folder}/u{i}.jpg")).collect() };
-    let put_people = |folder: &str, content: u8, seconds: u64| {
-        people.iter().for_each(|&(person, shot)| {
-            let at = 4 * person + shot;
-            write(&format!("{folder}/{person}/{shot}.jpg"), 10 + at, content + person as u8, seconds + at);
-        });
-    };
-    put_people("train", 0, 100);
-    let put_unique = |folder: &str, seconds: u64| {
-        unique(folder).iter().zip(0..).for_each(|(name, i)| write(name, 200 + i, 7, seconds + i));
-    };
-    put_unique("box", 200);
-    let all = [of("train", 0), of("train", 1), of("train", 2), unique("box")].concat();
-    Photos::of(reads(&all)).write(dir.path()).expect("written");
-    let files = |without: &str| -> Files {
-        let kept = reads(&all).into_iter().filter(|read| without.is_empty() || !read.name.starts_with(without));
-        kept.map(|read| (read.name, read.path.expect("a file"))).collect()
-    };
-    let seen = |names: &[String], own: bool, now: Files| Photos::seen(dir.path(), reads(names), own, || now);
-    put_people("test", 0, 1000);
-    put_people("other", 50, 2000);
-    put_unique("query", 3000);
-    (0..4).for_each(|shot| {
-        // As train/2 is, in another folder; and train/1, moved into one.
-        write(&format!("copied/8/{shot}.jpg"), 18 + shot, 2, 4000 + shot);
-        write(&format!("test/9/{shot}.jpg"), 14 + shot, 1, 104 + shot);
-        // One of four is there too.
-        write(&format!("twin/8/{shot}.jpg"), 18 + shot, if shot == 0 { 2 } else { 60 }, 6000 + shot);
-        // One of four has a size in common.
-        write(&format!("chance/1/{shot}.jpg"), if shot == 0 { 14 } else { 99 }, 3, 5000 + shot);
-    });
-    let people_of = |folder: &str| [of(folder, 0), of(folder, 1), of(folder, 2)].concat();
-    let gone = "train/1/";
-    for (what, names, own, now, count) in [
-        ("moved by a copy", of("test", 1), true, files(gone), 4),
-        ("in both parts", of("test", 1), true, files(""), 0),
-        ("moved and renamed", of("test", 9), true, files(gone), 4),
-        ("of one name", of("train", 1), true, files(gone), 4),
-        ("one size of four", of("chance", 1), true, files(gone), 0),
-        ("copied and renamed", of("copied", 8), false, files(""), 4),
-        ("one of a copy", of("twin", 8), false, files(""), 0),
-        ("the same, and nothing to compare with", of("copied", 8), false, Files::new(), 0),
-        ("other bytes", people_of("other"), false, files(""), 0),
-        ("so many sizes", people_of("other"), false, Files::new(), 12),
-        ("too few sizes", of("other", 1), false, Files::new(), 0),
-        ("in another part", unique("query"), false, Files::new(), 9),
+    for (what, tested, trains, own, count, words) in [
+        ("others", &others[..], none, false, 0, ""),
+        ("others, of its own", &others[..], &train[..], true, 0, ""),
+        ("copied and renamed", &copied[..], none, false, 40, ""),
+        ("eight of many", &[&copied[..8], &others[..]].concat(), none, false, 8, ""),
+        ("half of somebody", &copied[1..3], none, false, 2, ""),
+        (
+            "by chance",
+            &[&copied[3..5], &copied[8..9], &others[..]].concat(),
+            none,
+            false,
+            0,
+            "trained on 3 of 43 test photos (p/0/3.jpg is one)",
+        ),
+        ("a link", std::slice::from_ref(&link), none, false, 0, "trained on 1 of 1 test photo (links/1.jpg is one)"),
+        ("a link, of its own", std::slice::from_ref(&link), &train[1..], true, 1, ""),
+        ("moved", &copied[..2], &train[2..], true, 2, ""),
+        (
+            "in both parts",
+            &copied[..2],
+            &train[..],
+            true,
+            0,
+            "2 of 2 test photos are in the training too, byte for byte (the first p/0/0.jpg, which is train/0/0.jpg)",
+        ),
+        ("in both parts of a copy", &copied[..1], &copied[..], false, 0, "1 of 1 test photo are in the training too"),
+        ("one of both, one moved", &copied[..2], &train[1..], true, 1, "1 of 2 test photos are in the training too"),
     ] {
-        assert_eq!(seen(&names, own, now), count, "{what}");
+        let (found, notes) = seen(tested, trains, own);
+        assert!(
+            found == count && notes.contains(words) && notes.is_empty() == words.is_empty(),
+            "{what}: {found} {notes}"
+        );
     }
+    write(&train[0], 1000);
+    assert_eq!(seen(&edited, &train[1..], true), (1, String::new()), "of one name");
+    assert_eq!(seen(&edited, none, false).0, 0, "another's of one name");
+    // Rows of numbers.
+    let row = |name: &str, content: &[u8]| Read::row(name, content, "");
+    Photos::of(vec![row("a:1", b"1 2"), row("a:2", b"3 4")], dir.path()).write(dir.path()).expect("written");
+    let tested =
+        hashed(Box::new(vec![row("b:1", b"1 2"), row("b:2", b"5 6"), Read::hashed("pairs", b"")].into_iter()), "");
+    let tested: Vec<&Hashed> = tested.iter().collect();
+    let found = Photos::seen(dir.path(), &tested, Box::new(std::iter::empty()), true);
+    assert_eq!(found, Tested { seen: 1, all: 2, what: "test rows", notes: vec![] });
 }
 
 #[test]
@@ -242,15 +265,16 @@ fn photos_that_a_set_has_twice_are_told() {
         let read = |&(name, known, of): &(&str, &str, u8)| {
             let path = dir.path().join(name);
             put(path.clone(), [of; 10]);
-            Read { name: name.into(), path: Some(path), known: known.into() }
+            Read { name: name.into(), of: Of::File(path), known: known.into() }
         };
         Box::new(rows.iter().map(read).collect::<Vec<_>>().into_iter())
     };
     let train = || reads(&[("train/a/0.png", "0 1", 1), ("train/b/0.png", "1 1", 2), ("train/b/1.png", "1 1", 1)]);
     let test = || reads(&[("test/c/0.png", "0 1", 2), ("test/c/1.png", "0 2", 3), ("test/c/2.png", "0 1", 3)]);
-    let both = "1 of 3 test photos are photos of the training under other names, byte for byte (the first test/c/0.png, which is train/b/0.png): a score measures memory";
-    assert_eq!(twice(train(), test(), false), [both]);
+    let both = "1 of 3 test photos are in the training too, byte for byte (the first test/c/0.png, which is train/b/0.png): a score measures memory";
     let people = "1 photo is another's byte for byte, of another person or with other labels (the first train/b/1.png, which is train/a/0.png)";
-    assert_eq!(twice(train(), test(), true), [both, people]);
-    assert!(twice(train(), train(), false).is_empty(), "what trains and tests is said elsewhere");
+    assert_eq!(twice(train(), test()), [both, people]);
+    assert_eq!(two_people(&hashed(test(), "")), None, "of one person");
+    assert_eq!(two_people(&hashed(train(), "")).as_deref(), Some(people));
+    assert_eq!(twice(train(), train()), [people], "what trains and tests is said elsewhere");
 }

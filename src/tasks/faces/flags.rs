@@ -15,7 +15,7 @@ use crate::device::machine::Machine;
 use crate::headings::{Heading, Place::*};
 use crate::say::{self, Bar, Within, count};
 use crate::source::{Source, View};
-use crate::tasks::{Data, apart, bare, share_files};
+use crate::tasks::bare;
 use crate::transform::TestViews;
 
 /// Which people are trained on and which are tested.
@@ -70,16 +70,12 @@ impl FaceData {
     /// on.
     ///
     /// # Errors
-    /// As [`FaceData::open`]; photos of the training among those to score on.
+    /// As [`FaceData::open`].
     pub fn elsewhere(&self, other: &FaceData) -> Result<FaceSet> {
         let set = FaceData { crop: other.crop.or(self.crop), ..other.clone() }.open()?;
         let folder = |data: &FaceData| Path::new(&data.data).canonicalize().ok();
         let same = other.data == self.data || folder(self).is_some_and(|own| Some(own) == folder(other));
-        let set = if same { set } else { set.all_tested() };
-        if share_files(&self.data, &other.data) {
-            apart(self.open()?.trained(), set.tested(), &set.name)?;
-        }
-        Ok(set)
+        Ok(if same { set } else { set.all_tested() })
     }
 
     /// How images are seen.

@@ -12,7 +12,7 @@ use crate::datasets::{self, Layout, Photo, ReidSet, Split};
 use crate::headings::{Heading, Place::Ours};
 use crate::metrics::retrieval::Identity;
 use crate::say::{count, plural};
-use crate::tasks::{bare, kept::full, share_files};
+use crate::tasks::{bare, kept::full};
 use crate::{files, lists, seed};
 
 /// Which people are trained on and which are tested, as flags.
@@ -99,6 +99,12 @@ impl ReidData {
         let tested = set.query.iter().chain(&set.gallery).filter(|photo| photo.person > 0);
         tested.fold((0, 0), |(seen, all), photo| (seen + usize::from(trained.contains(&file(photo))), all + 1))
     }
+}
+
+/// Whether two folders of data have files in common: they are one, or one lies in the other.
+fn share_files(one: &str, other: &str) -> bool {
+    let folder = |data: &str| Path::new(data).canonicalize().ok();
+    folder(one).zip(folder(other)).is_some_and(|(one, other)| one.starts_with(&other) || other.starts_with(&one))
 }
 
 /// Who the photos show.

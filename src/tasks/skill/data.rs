@@ -17,7 +17,7 @@ use crate::datasets::epic_skills;
 use crate::datasets::skills::{Fold, SkillSet};
 use crate::datasets::{Card, Look};
 use crate::device::machine::MachineFlags;
-use crate::run::photos::{Read, Reads};
+use crate::run::photos::{Of, Read, Reads};
 use crate::run::stop::{as_argument, typed};
 use crate::say::{count, note, plural, print};
 use crate::tasks::{Data, Own};
@@ -203,7 +203,7 @@ impl Data for SkillData {
         Ok(())
     }
 
-    /// Films and pictures by size and time, features and each fold's pairs by content.
+    /// Films and pictures by their bytes, features and each fold's pairs by content.
     fn trained(&self) -> Reads<'_> {
         let (Ok(set), Ok(opened), false) = (self.set(), self.opened(), self.data == "drawn") else {
             return Box::new(std::iter::empty());
@@ -217,7 +217,7 @@ impl Data for SkillData {
             let name = format!("{}/{file}", clip.name);
             Read {
                 name: name.into(),
-                path: Some(path.into()),
+                of: Of::File(path.into()),
                 known: format!("{} frames from {}", clip.frames(), clip.first()).into(),
             }
         };
