@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::results::{Results, passed};
-use crate::run::checkpoint::{NEWEST, fingerprints};
+use crate::run::checkpoint::{NEWEST, best_cut_off, fingerprints};
 use crate::run::folder::{BEST, REPORT, RESULTS, UNTRAINED};
 use crate::run::scores;
 use crate::say::{note, say};
@@ -67,6 +67,21 @@ pub fn set_aside_later(run: &Path, step: u64, model: Option<&str>) -> Result<()>
     let aside = renamed(run, later)?;
     if !aside.is_empty() {
         say(format!("{}: of a later step than {step}, and set aside: {}", run.display(), aside.join(", ")));
+    }
+    Ok(())
+}
+
+/// Renames the best weights in the folder `part` of a run's part to `best.step-100.safetensors`, and says so, where they were
+/// kept after the step from which training went on: its log, which was cut back to that, does not know them.
+pub fn set_aside_best(part: &Path) -> Result<()> {
+    let best = |step| vec![(vec![scores::BEST.to_string()], step)];
+    let aside = renamed(part, best_cut_off(part).map_or_else(Vec::new, best))?;
+    if !aside.is_empty() {
+        say(format!(
+            "{}: of a step that training does not go on from, and set aside: {}",
+            part.display(),
+            aside.join(", ")
+        ));
     }
     Ok(())
 }

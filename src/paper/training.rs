@@ -148,6 +148,10 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             files.flat_map(|file| [folded(&file), file]).collect()
         };
         let trains = session.announce(&format!("{} on {}{named}, {place}", what(h), data.name()))?;
+        // With scores to come the best weights are kept anew.
+        if run.leads() && !(trains && session.scores.is_some()) {
+            older::set_aside_best(&folder)?;
+        }
         if trains {
             if run.leads() {
                 older::set_aside(at, session.steps().start, &models(&|_| true))?;

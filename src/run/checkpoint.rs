@@ -158,6 +158,12 @@ pub fn best_step(run: &Path) -> Option<u64> {
     Some(known.step)
 }
 
+/// The step of the best checkpoint of `run` where its log is none that it knew: training went on from before it was kept.
+pub fn best_cut_off(run: &Path) -> Option<u64> {
+    let (progress, known) = head(&run.join(BEST))?;
+    progress.log.check(&run.join("log.jsonl")).is_err().then_some(known.step)
+}
+
 /// Errors where the log of `run`, or of a part of it, or its configuration is not what its checkpoints knew, as [`load`] does.
 /// What was logged after the newest one is known to none; where that is damaged it says so, and goes by the one before. Gives the
 /// steps of those that it went by, by their folders.

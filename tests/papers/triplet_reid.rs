@@ -348,7 +348,12 @@ fn the_best_checkpoint_is_kept() {
     has(&place.ends("train @run --score-every 2").err, "run/best.safetensors is not what it was after step");
     let said = place.said("evaluate @run --best --json");
     assert_eq!(said["step"], 6);
+    // Killed after it kept them and before its next checkpoint, a training that goes on without scores sets them aside.
+    place.good("train @cut --score-every 6");
+    std::fs::remove_file(place.path("cut/checkpoint.safetensors")).expect("removed");
+    has(&place.ends("train @cut").well().err, "and set aside: best.step-6.safetensors");
     place.bad(&[
+        (1, "evaluate @cut --best", "no best.safetensors|--score-every"),
         (2, "train @none ~--validation --score-every 2", "--score-every 2: say --validation"),
         (1, "evaluate @plain --best", "no best.safetensors|--score-every"),
         (2, "evaluate @run --best --untrained", "--untrained"),
