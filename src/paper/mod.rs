@@ -34,7 +34,7 @@ pub use crate::tasks::{Evaluation, Own};
 pub use nets::{Loaded, Nets};
 pub(crate) use nets::{RUN, Stand, file_of};
 pub use opened::with_run;
-pub(crate) use opened::{Opened, check_run, opened, opened_weights, run_of, understood};
+pub(crate) use opened::{Opened, check_run, known_start, opened, opened_weights, run_of, understood};
 pub use scoring::departures;
 pub(crate) use scoring::{evaluate, export_run, exported, page, scored};
 pub(crate) use training::{check_begun, opened_data, steps, train, tried};

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
 
 use super::Paper;
 use super::nets::{Nets, RUN, Stand, file_of, taken_for};
@@ -13,6 +14,7 @@ use crate::hyper::{self, All, Hyper};
 use crate::run::Run;
 use crate::run::config::{BEGUN_FROM, Config, typed_as};
 use crate::say::note;
+use crate::tasks::before::{OfStart, UNKNOWN, replaced};
 use crate::weights::Files;
 
 /// A run as its folder says it is, or published weights as if they were one.
@@ -27,12 +29,12 @@ pub(crate) struct Opened<P: Paper> {
 }
 
 impl<P: Paper> Opened<P> {
-    /// The run's flags with paths as they lead from here: see [`Config::placed`].
+    /// The run's flags with paths as they lead from here, to open its data with: see [`Config::placed`], [`known_start`].
     ///
     /// # Errors
     /// Where a flag does not take its path.
     pub fn placed(&self) -> Result<P::Hyper> {
-        hyper::with(&self.h.own, &self.config.placed())
+        known_start::<P>(&hyper::with(&self.h.own, &self.config.placed())?, &self.config)
     }
 
     /// Opens the run's own data: also where they lie by a path that was typed in another folder.
@@ -49,13 +51,16 @@ impl<P: Paper> Opened<P> {
                 ));
             }
         }
-        P::open(&self.placed()?, self.h.usual.seed).with_context(|| {
+        P::open(&self.placed()?, self.h.usual.seed).map_err(|error| {
+            if error.is::<OfStart>() {
+                return error;
+            }
             let from =
                 self.config.folder.as_ref().map_or(String::new(), |folder| format!(", seen from {}", folder.display()));
-            format!(
+            error.context(format!(
                 "--data {}, as the run has it{from}; give --data where it lies elsewhere",
                 hyper::shown(&self.h.own, "data")
-            )
+            ))
         })
     }
 
@@ -64,6 +69,19 @@ impl<P: Paper> Opened<P> {
         let (loaded, read) = (RefCell::default(), Files::default());
         Nets { h, shape, run, at, config, stand: *stand, live: None, elsewhere: None, loaded, read }
     }
+}
+
+/// `h`, of the run that was `begun` so, to open its data with: without `--start` where what that names is not known to be what
+/// the run began from, which is said.
+///
+/// # Errors
+/// None that a run's own flags give.
+pub(crate) fn known_start<P: Paper>(h: &P::Hyper, begun: &Config) -> Result<P::Hyper> {
+    let file = P::start(h).ok().flatten();
+    let other = file.as_deref().and_then(Path::parent).and_then(|at| replaced(at, &begun.begun_from()));
+    let Some(why) = other else { return Ok(h.clone()) };
+    note(format!("{UNKNOWN}: {why:#}"));
+    hyper::with(h, &[(hyper::START.to_string(), Value::Null)].into_iter().collect())
 }
 
 /// A run from its folder; of several processes the first one reads.

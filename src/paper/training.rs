@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::nn::VarStore;
 
 use super::nets::{Nets, Stand, folder_of, started};
-use super::opened::config_of;
+use super::opened::{config_of, known_start};
 use super::scoring::folded;
 use super::{Brings, Paper, Plan};
 use crate::datasets::Look;
@@ -39,7 +39,12 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
     if let (Some(every), Err(why)) = (machine.training.score_every, P::chooses(&h.own)) {
         return Err(hyper::usage(anyhow!("--score-every {every}: {why}")));
     }
-    let data = machine.world.read_once(|| P::open(&h.own, h.usual.seed))?;
+    let mut own = h.own.clone();
+    if let Some(at) = at.filter(|_| hyper::flags(&own).get(hyper::START).is_some_and(Value::is_string)) {
+        let begun = machine.world.leads().then(|| Config::read(at).ok()).flatten();
+        own = machine.world.told(&begun)?.map_or(Ok(own), |begun| known_start::<P>(&h.own, &begun))?;
+    }
+    let data = machine.world.read_once(|| P::open(&own, h.usual.seed))?;
     data.trainable()?;
     data.check(!machine.skip_unreadable, Look::shared(GLANCE, &machine.world))?;
     ensure!(

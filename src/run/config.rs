@@ -130,6 +130,11 @@ impl Config {
         self.machine.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
+    /// The hashes of the files of weights that the run began with; none of an older version.
+    pub fn begun_from(&self) -> Vec<&str> {
+        self.texts(BEGUN_FROM)
+    }
+
     /// At which steps the run went on with other data, and what was other about them.
     pub fn changed(&self) -> Vec<&str> {
         self.texts(DATA_CHANGED)

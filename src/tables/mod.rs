@@ -16,7 +16,7 @@ use crate::paper::{self, Paper};
 use crate::report::{Report, Table};
 use crate::results::not_comparable;
 use crate::run::checkpoint;
-use crate::run::config::typed_as;
+use crate::run::config::{Config, typed_as};
 use crate::run::folder::{BEFORE, NEWEST, REPORT};
 use crate::say::{answer, count, note, one_line, print, print_lines, say};
 use crate::study::{self, Grid, Sheet, Study};
@@ -66,10 +66,12 @@ fn left_out<P: Paper>(jobs: &mut Vec<Job<P>>, asked: &Asked<P>) -> Result<BTreeM
     for Job { column, h, at, .. } in &*jobs {
         let data: Vec<String> =
             hyper::under::<P::Hyper>(Heading::Data).iter().map(|flag| hyper::shown(h, flag)).collect();
-        let start = P::start(&h.own);
+        let begun = Config::read(at).ok();
+        let own = begun.map_or_else(|| Ok(h.own.clone()), |begun| paper::known_start::<P>(&h.own, &begun))?;
+        let start = P::start(&own);
         // One set is opened once, whatever is trained on it.
         if opened.insert((data, h.usual.seed, start.as_ref().ok().cloned())) {
-            match P::open(&h.own, h.usual.seed) {
+            match P::open(&own, h.usual.seed) {
                 Err(error) if gone(h) && !none_left => {
                     absent.entry(asked.columns[*column].0).or_insert(one_line(&error));
                 }

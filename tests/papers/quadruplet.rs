@@ -271,6 +271,12 @@ fn every_model_and_choice_trains() {
     metadata.remove(rankle::weights::HASH);
     rankle::weights::save(&start, &tensors, Some(metadata)).expect("saved");
     place.bad(&[(1, began, "run5/checkpoint.safetensors is not what |next was begun from (its run went on")]);
+    // What that was trained on since is none of this one's.
+    let said = place.ends("evaluate @next --data @cuhk01 --test-people 5 --split 2 --pairs 4").well().err;
+    has(
+        &said,
+        "note: whether somebody tested was trained on is not known: --start |run5: it has other checkpoints now",
+    );
     place.good("evaluate @next --pairs 4");
 }
 

@@ -8,11 +8,12 @@ use clap::Parser;
 use rankle::collectives::World;
 use rankle::datasets::{Layout, Photo, ReidSet, Split, drawn::People};
 use rankle::report::Report;
+use rankle::run::config::BEGUN_FROM;
 use rankle::tasks::before::Before;
 use rankle::tasks::reid::{self, Compared, Draws, ReidData};
 use tch::Kind;
 
-use crate::common::{close, line, made, matrix, put};
+use crate::common::{close, json, line, made, matrix, put};
 
 #[derive(Parser)]
 struct Flags {
@@ -129,7 +130,23 @@ fn whoever_a_run_goes_back_to_was_trained_on_nobody_who_is_tested() {
     let gone = || before(&dir.path().join("gone"));
     assert!(line(gone().checkpoint()).contains("--start"));
     let set = gone().apart(held.open(5).expect("a set"), &held).expect("a set");
-    assert!(set.notes.iter().any(|note| note.ends_with("was trained on is not known")), "{:?}", set.notes);
+    let unknown = "whether somebody tested was trained on is not known: --start";
+    assert!(set.notes.iter().any(|note| note.starts_with(unknown)), "{:?}", set.notes);
+    // What a was trained on counts as long as a has what b began with, also as the checkpoint before its newest.
+    let [newest, older] = ["checkpoint.safetensors", "checkpoint.before.safetensors"].map(|name| a.join(name));
+    put(newest.clone(), "then");
+    let mut began = json(&b.join("config.json"));
+    began["machine"][BEGUN_FROM] = serde_json::json!([rankle::files::hash(&newest).expect("a hash")]);
+    put(b.join("config.json"), began.to_string());
+    let tested = || before(&b).apart(held.open(5).expect("a set"), &held);
+    assert!(line(tested()).contains("was trained on"));
+    std::fs::rename(&newest, &older).expect("renamed");
+    put(newest, "now");
+    assert!(line(tested()).contains("was trained on"));
+    std::fs::remove_file(older).expect("removed");
+    let set = tested().expect("not known");
+    let other = |note: &String| note.starts_with(unknown) && note.contains("/a: it has other checkpoints now");
+    assert!(set.notes.iter().any(other), "{:?}", set.notes);
     assert!(Before::of(None, "model", "m").checkpoint().expect("none").is_none());
 }
 

@@ -12,7 +12,7 @@ use crate::datasets::{self, Layout, Photo, ReidSet, Split};
 use crate::headings::{Heading, Place::Ours};
 use crate::metrics::retrieval::Identity;
 use crate::say::{count, plural};
-use crate::tasks::{bare, kept::full};
+use crate::tasks::{bare, before::UNKNOWN, kept::full};
 use crate::{files, lists, seed};
 
 /// Which people are trained on and which are tested, as flags.
@@ -85,8 +85,7 @@ impl ReidData {
     /// there are; (0, 0) with a note in `set` where these data cannot be opened, and without one where they are of other photos.
     pub(in crate::tasks) fn trained_on(&self, seed: u64, other: &ReidData, set: &mut ReidSet) -> (usize, usize) {
         let Ok(own) = self.open(seed) else {
-            set.notes
-                .push(format!("{} cannot be opened: whether somebody tested was trained on is not known", self.data));
+            set.notes.push(format!("{UNKNOWN}: {} cannot be opened", self.data));
             return (0, 0);
         };
         // A copy of a known layout is known by its photos' names.
