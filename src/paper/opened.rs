@@ -58,7 +58,7 @@ impl<P: Paper> Opened<P> {
             let from =
                 self.config.folder.as_ref().map_or(String::new(), |folder| format!(", seen from {}", folder.display()));
             error.context(format!(
-                "--data {}, as the run has it{from}; give --data where it lies elsewhere",
+                "--data {}, as the run has it{from}: where it was moved, start in the folder from which it is there by that path, or put a link in its place; or give other --data",
                 hyper::shown(&self.h.own, "data")
             ))
         })

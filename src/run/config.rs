@@ -79,12 +79,35 @@ impl Config {
         })
     }
 
+    /// The path that `flag` was given, if it was.
+    fn path(&self, flag: &str) -> Option<&str> {
+        let given = self.flags.get(flag).filter(|_| PATHS.contains(&flag))?.as_str();
+        given.filter(|text| !["", "drawn", "none"].contains(text))
+    }
+
+    /// What that leads to from the folder that it was typed in or, where nothing is there, from here.
+    fn leads(&self, flag: &str) -> Option<PathBuf> {
+        let typed = self.path(flag)?;
+        let there = self.folder.as_deref().unwrap_or(Path::new("")).join(typed);
+        there.canonicalize().or_else(|_| Path::new(typed).canonicalize()).ok()
+    }
+
+    /// Whether `flag` says the same here as in `other`: as it was typed, by what its path leads to, or by no weights.
+    fn says(&self, flag: &str, other: &Config) -> bool {
+        let (own, others) = (self.flags.get(flag), other.flags.get(flag));
+        let no_weights =
+            |value: Option<&Value>| flag == "weights" && value.is_some_and(|file| file.is_null() || file == "none");
+        own == others
+            || (no_weights(own) && no_weights(others))
+            || self.leads(flag).is_some_and(|own| other.leads(flag) == Some(own))
+    }
+
     /// Those flags of the run that name files and folders, as these are found from here: where the path leads elsewhere than in
     /// the folder that it was typed in, by what it led to there. Where that is gone it leads to what is here, which is said.
     pub fn placed(&self) -> Map<String, Value> {
         let full = |path: &Path| path.canonicalize().ok();
         let placed = |flag: &&str| {
-            let typed = self.flags.get(*flag)?.as_str().filter(|text| !["", "drawn", "none"].contains(text))?;
+            let typed = self.path(flag)?;
             let then = self.folder.as_deref().unwrap_or(Path::new("")).join(typed);
             let (here, there) = (full(Path::new(typed)), full(&then));
             if let (Some(here), None) = (&here, &there) {
@@ -229,8 +252,8 @@ impl Config {
         Ok(())
     }
 
-    /// Writes it, or, where the folder has one already, checks that it is the same run: the same paper and flags.
-    /// A flag that differs is an error that names it and both values. Returns whether there was one.
+    /// Writes it, or, where the folder has one already, checks that it is the same run, as [`Config::match_folder`] does.
+    /// Returns whether there was one.
     pub fn write_or_match(&self, run: &Path) -> Result<bool> {
         let path = run.join("config.json");
         if !path.exists() {
@@ -243,7 +266,7 @@ impl Config {
     }
 
     /// Errors where the configuration in `run` is another run's: another paper, flags or data; a flag that differs is
-    /// named with both values.
+    /// named with both values, as they were typed. A path that leads to the same does not differ.
     pub fn match_folder(&self, run: &Path) -> Result<()> {
         let old = Config::read(run)?;
         if old.paper != self.paper {
@@ -256,7 +279,7 @@ impl Config {
             Some(value) => typed_as(value),
         };
         let changed: Vec<String> = names
-            .filter(|name| old.flags.get(*name) != self.flags.get(*name))
+            .filter(|name| !self.says(name, &old))
             .map(|name| format!("--{name} (was {}, now {})", show(old.flags.get(name)), show(self.flags.get(name))))
             .collect();
         if !changed.is_empty() {
@@ -267,9 +290,10 @@ impl Config {
             );
         }
         let placed = old.placed();
-        if let Some((flag, then)) = placed.iter().find(|(flag, then)| old.flags.get(*flag) != Some(*then)) {
+        let other = |flag: &str, then: &Value| old.flags.get(flag) != Some(then) && self.leads(flag) != old.leads(flag);
+        if let Some((flag, then)) = placed.iter().find(|(flag, then)| other(flag, then)) {
             bail!(
-                "--{flag} {}: from here that is not {}, which {} was begun with: start it again in the folder where it was begun, or choose another --run",
+                "--{flag} {}: from here that is not {}, which {} was begun with: start it again in the folder where it was begun, or choose another --run; where what it was begun with lies here now, move away what came into its place",
                 show(old.flags.get(flag)),
                 typed_as(then),
                 run.display()

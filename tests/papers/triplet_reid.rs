@@ -214,6 +214,11 @@ fn a_run_finds_its_data_from_another_folder() {
     assert!(from("", "train @run --data data").0 && evaluate().0);
     let scored = || place.json("run/results.json")["scored"].clone();
     let before = scored();
+    // One folder has many names, and no weights two; its checkpoints know the first.
+    for (folder, line) in [("", "train @run --data ./data --weights none"), ("elsewhere", "train @run --data ../data")]
+    {
+        has(&place.ends_in(folder, line).well().err, "run is trained already");
+    }
     // Others of that name are not taken while the run's are there, and not without a word when they are not.
     tree(&place.path("elsewhere/data"), 9, 4);
     let (good, said) = evaluate();
@@ -235,7 +240,13 @@ fn a_run_finds_its_data_from_another_folder() {
     fs::remove_dir_all(place.path("elsewhere/data")).expect("removed");
     let (_, said) = evaluate();
     let began = fs::canonicalize(place.path("")).expect("a folder");
-    has(&said, &format!("error: --data data, as the run has it, seen from {}; give --data", began.display()));
+    has(
+        &said,
+        &format!(
+            "error: --data data, as the run has it, seen from {}: where it was moved, |or give other --data",
+            began.display()
+        ),
+    );
 }
 
 /// Nothing is its own answer, and what is kept is taken again as long as photos, network and flags are the same.

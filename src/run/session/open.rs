@@ -60,14 +60,18 @@ impl<'a> Session<'a> {
             }
             // Only now: a start that was refused leaves no claim on the folder.
             let folder = RunFolder::open(at)?;
-            let begun = config.write_or_match(at)?;
-            if begun && !checkpoint::exists(at) {
-                let lost = lost(at, &Config::read(at)?, machine.training.checkpoint_every)?;
-                lost.map_or(Ok(()), |lost| Err(anyhow!("{} has {lost}", at.display())))?;
-                say(format!(
-                    "note: {} was stopped before its first checkpoint: it starts again from step 0",
-                    at.display()
-                ));
+            if config.write_or_match(at)? {
+                let begun = Config::read(at)?;
+                if !checkpoint::exists(at) {
+                    let lost = lost(at, &begun, machine.training.checkpoint_every)?;
+                    lost.map_or(Ok(()), |lost| Err(anyhow!("{} has {lost}", at.display())))?;
+                    say(format!(
+                        "note: {} was stopped before its first checkpoint: it starts again from step 0",
+                        at.display()
+                    ));
+                }
+                // Its checkpoints know the flags as they were typed first.
+                config.flags = begun.flags;
             }
             let mut mark = Mark::default();
             if let Some(loaded) = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))? {
@@ -84,8 +88,8 @@ impl<'a> Session<'a> {
         }
         if !world.is_alone() {
             if normalises && !machine.training.sync_batch_norm {
-                say(
-                    "note: batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
+                note(
+                    "batch normalisation sees each process's share of a batch alone; --sync-batch-norm makes it see all rows",
                 );
             }
             start = world.told(&start)?;
