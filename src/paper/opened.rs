@@ -12,7 +12,7 @@ use crate::device::machine::Machine;
 use crate::files;
 use crate::hyper::{self, All, Hyper};
 use crate::run::Run;
-use crate::run::config::{BEGUN_FROM, Config, typed_as};
+use crate::run::config::{BEGUN_FROM, Config, OF_TRAINING, typed_as};
 use crate::say::note;
 use crate::tasks::before::{OfStart, UNKNOWN, replaced};
 use crate::weights::Files;
@@ -29,12 +29,21 @@ pub(crate) struct Opened<P: Paper> {
 }
 
 impl<P: Paper> Opened<P> {
-    /// The run's flags with paths as they lead from here, to open its data with: see [`Config::placed`], [`known_start`].
+    /// The run's flags with paths as they lead from here, to open its data with: see [`Config::placed`], [`known_start`]. What
+    /// training alone needs is left out where it is gone, which is said.
     ///
     /// # Errors
     /// Where a flag does not take its path.
     pub fn placed(&self) -> Result<P::Hyper> {
-        known_start::<P>(&hyper::with(&self.h.own, &self.config.placed())?, &self.config)
+        let mut placed = self.config.placed();
+        for (flag, file) in placed.iter_mut().filter(|(flag, _)| OF_TRAINING.contains(&&***flag)) {
+            let path = typed_as(file);
+            if !Path::new(&path).exists() {
+                note(format!("--{flag} {path} is gone: whom it left out of the training counts as trained on"));
+                *file = Value::Null;
+            }
+        }
+        known_start::<P>(&hyper::with(&self.h.own, &placed)?, &self.config)
     }
 
     /// Opens the run's own data: also where they lie by a path that was typed in another folder.
@@ -42,8 +51,12 @@ impl<P: Paper> Opened<P> {
     /// # Errors
     /// As [`Paper::open`].
     pub fn data(&self) -> Result<P::Data> {
+        let own = self.placed()?;
+        let read = hyper::flags(&own);
         for (flag, then) in self.config.placed() {
-            let typed = self.config.flags.get(&flag).filter(|typed| **typed != then).map(typed_as);
+            // Weights that a trained network began with are not read again.
+            let is_read = read.get(&flag) == Some(&then) && (flag != "weights" || self.stand == Stand::Untrained);
+            let typed = self.config.flags.get(&flag).filter(|typed| is_read && **typed != then).map(typed_as);
             if let Some(typed) = typed.filter(|typed| Path::new(typed).exists()) {
                 note(format!(
                     "--{flag} {typed}: {}, with which the run was begun, is read, not what is here",
@@ -51,7 +64,7 @@ impl<P: Paper> Opened<P> {
                 ));
             }
         }
-        P::open(&self.placed()?, self.h.usual.seed).map_err(|error| {
+        P::open(&own, self.h.usual.seed).map_err(|error| {
             if error.is::<OfStart>() {
                 return error;
             }

@@ -52,6 +52,9 @@ pub(crate) const START: &str = "start";
 /// Flags, of this paper or that, that name a file or a folder.
 pub(crate) const PATHS: [&str; 6] = ["data", "test", "exclude", "names", "weights", START];
 
+/// Those of them whose lists say who leaves the training, which scores do without.
+pub(crate) const OF_TRAINING: [&str; 2] = ["exclude", "names"];
+
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
 const FORM: u64 = 2;
 

@@ -256,6 +256,12 @@ fn published_weights_are_loaded_whole_or_not_at_all() {
     place.write("left-out.txt", "P01\n");
     bare(line("other", "nn4.small2.v1.safetensors").replace("@nn4", "nn4") + " --exclude left-out.txt");
     place.good("evaluate @other --untrained");
+    // Scores need no list of who did not train, and no weights that training began with.
+    fs::remove_file(place.path("left-out.txt")).expect("removed");
+    place.write("here/nn4.small2.v1.safetensors", "another");
+    let said = place.ends_in("here", "evaluate @other").well().err;
+    has(&said, "note: --exclude left-out.txt is gone: ");
+    assert!(!said.contains("is read, not what is here"), "{said}");
     let folds = format!(
         "{} --protocol lfw-no-outside-data --data @lfw --folds 1,3 --negatives 0",
         line("folds", "nn4.small2.v1.safetensors")
