@@ -160,8 +160,12 @@ fn state(at: &Path, config: &Config, progress: &[Progress], trains: bool) -> Res
     let kept = kept.map_or("no checkpoint: it begins again".into(), |step| format!("its checkpoint is of step {step}"));
     let command = typed(going_on(at, &config.argv));
     let there = config.folder.as_ref().filter(|folder| std::env::current_dir().is_ok_and(|here| here != **folder));
-    let command = there.map_or(String::new(), |folder| format!("cd {} && ", typed([shown(folder)]))) + &command;
-    Ok(("stopped", format!("Stopped at step {step}{time} ({kept}); go on with: {command}")))
+    let (place, go) = match there {
+        None => (String::new(), String::new()),
+        Some(gone) if !gone.is_dir() => (format!(", where {} lies now,", shown(gone)), String::new()),
+        Some(folder) => (String::new(), format!("cd {} && ", typed([shown(folder)]))),
+    };
+    Ok(("stopped", format!("Stopped at step {step}{time} ({kept}); go on{place} with: {go}{command}")))
 }
 
 /// The command line `argv` that began the run at `at`, with the folder where that lies now. One of several runs goes on with

@@ -112,9 +112,16 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     has(&place.good("report @moved"), &format!("train|--run {}", place.text("moved")));
     assert!(!place.good("report @moved").contains(&format!("--run {}", place.text("run"))));
     fs::rename(place.path("moved"), place.path("run")).expect("renamed");
-    // Typed where training began, which need not be here.
+    // Typed where training began, which need not be here, nor be any more.
     place.made("here/x");
     has(&place.ends_in("here", "report --run ../run").out, &format!("--run {}", place.text("run")));
+    let mut moved = config.clone();
+    moved["folder"] = json!(place.path("gone"));
+    place.write("run/config.json", moved.to_string());
+    let said = place.good("report @run");
+    has(&said, &format!("; go on, where {} lies now, with: ", place.text("gone")));
+    assert!(!said.contains(" cd "), "{said}");
+    place.write("run/config.json", config.to_string());
     place.good("report @run");
 
     // The page of the newest checkpoint's scores stays while training goes on; that of an earlier one does not.
