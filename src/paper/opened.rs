@@ -52,18 +52,7 @@ impl<P: Paper> Opened<P> {
     /// As [`Paper::open`].
     pub fn data(&self) -> Result<P::Data> {
         let own = self.placed()?;
-        let read = hyper::flags(&own);
-        for (flag, then) in self.config.placed() {
-            // Weights that a trained network began with are not read again.
-            let is_read = read.get(&flag) == Some(&then) && (flag != "weights" || self.stand == Stand::Untrained);
-            let typed = self.config.flags.get(&flag).filter(|typed| is_read && **typed != then).map(typed_as);
-            if let Some(typed) = typed.filter(|typed| Path::new(typed).exists()) {
-                note(format!(
-                    "--{flag} {typed}: {}, with which the run was begun, is read, not what is here",
-                    typed_as(&then)
-                ));
-            }
-        }
+        self.say_read(&own);
         P::open(&own, self.h.usual.seed).map_err(|error| {
             if error.is::<OfStart>() {
                 return error;
@@ -75,6 +64,23 @@ impl<P: Paper> Opened<P> {
                 hyper::shown(&self.h.own, "data")
             ))
         })
+    }
+
+    /// Says of which paths not what is here is read, but what they led to in the folder where they were typed: of those that
+    /// `own` has, as [`Opened::placed`] gives it.
+    pub fn say_read(&self, own: &P::Hyper) {
+        let read = hyper::flags(own);
+        for (flag, then) in self.config.placed() {
+            // Weights that a trained network began with are not read again.
+            let is_read = read.get(&flag) == Some(&then) && (flag != "weights" || self.stand == Stand::Untrained);
+            let typed = self.config.flags.get(&flag).filter(|typed| is_read && **typed != then).map(typed_as);
+            if let Some(typed) = typed.filter(|typed| Path::new(typed).exists()) {
+                note(format!(
+                    "--{flag} {typed}: {}, with which the run was begun, is read, not what is here",
+                    typed_as(&then)
+                ));
+            }
+        }
     }
 
     pub fn nets<'a>(&'a self, run: &'a Run) -> Nets<'a, P> {

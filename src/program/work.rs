@@ -125,6 +125,9 @@ pub(super) fn evaluate_verb<P: Paper>(args: Evaluate<P::Scoring>, of: &ArgMatche
             changes.extend(usual.into_iter().filter(|(name, _)| others.contains(name)));
         }
         let own = opened.placed()?;
+        if !typed.contains_key("data") {
+            opened.say_read(&own);
+        }
         let other: P::Hyper = hyper::with(&own, &changes).map_err(hyper::usage)?;
         let data = run.world().read_once(|| P::elsewhere(&own, &other, run.seed))?;
         ensure!(
