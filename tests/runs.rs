@@ -172,10 +172,7 @@ fn a_run_that_is_still_writing_is_reported_and_nothing_else_of_it_changes() {
     }
     let _ = fs::remove_file(place.path("run/results.json"));
     has(&place.good("report @run"), "no checkpoint: it begins again");
-    has(
-        &place.ends("train @run").err,
-        "was stopped before its first checkpoint: it starts again|was begun by another version of rankle (0.",
-    );
+    has(&place.ends("train @run").err, "has no checkpoint: it starts again|was begun by another version of rankle (0.");
 
     place.bad(&[(1, "report @nowhere", "no run at|nowhere"), (2, "report", "required")]);
     let mut config = place.json("run/config.json");
@@ -278,7 +275,7 @@ fn a_checkpoint_behind_its_log_is_said_to_be() {
     refused("results.json is of one");
     assert_eq!(place.read("run/log.jsonl"), log);
     fs::remove_file(place.path("run/results.json")).expect("removed");
-    has(&place.ends("train @run").well().err, "was stopped before its first checkpoint: it starts again");
+    has(&place.ends("train @run").well().err, "has no checkpoint: it starts again");
 }
 
 #[test]

@@ -65,10 +65,7 @@ impl<'a> Session<'a> {
                 if !checkpoint::exists(at) {
                     let lost = lost(at, &begun, machine.training.checkpoint_every)?;
                     lost.map_or(Ok(()), |lost| Err(anyhow!("{} has {lost}", at.display())))?;
-                    say(format!(
-                        "note: {} was stopped before its first checkpoint: it starts again from step 0",
-                        at.display()
-                    ));
+                    say(format!("note: {} has no checkpoint: it starts again from step 0", at.display()));
                 }
                 // Its checkpoints know the flags as they were typed first.
                 config.flags = begun.flags;
