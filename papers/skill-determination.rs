@@ -345,6 +345,7 @@ impl Paper for SkillDetermination {
     // ---- Evaluation -----------------------------------------------------------------------------------------------
 
     fn evaluate(h: &Flags, data: &SkillData, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
+        data.fits(nets.shape)?;
         let set = data.set()?;
         let only = (how.fold > 0).then(|| vec![how.fold]).or_else(|| h.folds.clone());
         let folds = set.chosen(only.as_deref()).map_err(hyper::usage)?;

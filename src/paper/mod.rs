@@ -219,7 +219,8 @@ pub trait Paper: Sized + 'static {
             ),
         }
     }
-    /// Scores the networks of a run on `data`: scores by name, how they were computed, pictures.
+    /// Scores the networks of a run on `data`: scores by name, how they were computed, pictures. Errors where the data are not
+    /// of the shape that the networks were built for.
     fn evaluate(
         h: &Self::Hyper,
         data: &Self::Data,

@@ -148,6 +148,20 @@ fn every_loss_and_a_head_on_features_train() {
     let shown = place.good(&format!("reproduce @head {head}"));
     assert_eq!(place.score("head", "spatial"), 1.0, "{shown}");
     place.bad(&[(1, "train @both --data @data --net features ~--side", "features/temporal")]);
+    // Features of another width, elsewhere and in the run's own folder.
+    place.copy(&place.path("data/annotations"), "wide/annotations");
+    for video in 0..6 {
+        let x = crate::export::drawn(video, &[30, 5]);
+        let wide = place.made(&format!("wide/features/spatial/Task/v{video}.safetensors"));
+        rankle::weights::save(&wide, &[("features".into(), x)], None).expect("saved");
+    }
+    let words = "features/spatial has rows of 5 features where the run was trained on rows of 4: give --data|train";
+    place.bad(&[(1, "evaluate @head --data @wide", words)]);
+    fs::rename(place.path("data/features"), place.path("narrow")).expect("moved");
+    place.copy(&place.path("wide/features"), "data/features");
+    place.bad(&[(1, "evaluate @head", words)]);
+    fs::remove_dir_all(place.path("data/features")).expect("removed");
+    fs::rename(place.path("narrow"), place.path("data/features")).expect("moved");
     fs::remove_file(features(3)).expect("removed");
     place.bad(&[(1, &format!("train @gone {head}"), "v3.safetensors")]);
 

@@ -171,6 +171,19 @@ impl SkillData {
         let found = self.opened()?.materials.iter().find(|(known, _)| *known == stream);
         Ok(&found.with_context(|| format!("no {} stream in this run", stream.name()))?.1)
     }
+
+    /// Errors where a stream's snippets are not of as many numbers as a network takes that was `trained` on so many.
+    pub fn fits(&self, trained: &[(Stream, i64)]) -> Result<()> {
+        for &(stream, own) in trained {
+            let (here, folder) = (self.material(stream)?.inputs(), Path::new(&self.data).join("features"));
+            ensure!(
+                here == own,
+                "{} has rows of {here} features where the run was trained on rows of {own}: give --data with such, or train a run on these",
+                folder.join(stream.name()).display()
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Data for SkillData {
