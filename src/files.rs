@@ -117,11 +117,15 @@ pub fn hash(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// By what a file is known again without its being read: its length, and when its content and anything of it changed, in
-/// nanoseconds since 1970. The last alone cannot be set: photos that were swapped may have one length and one time.
-pub(crate) fn version(of: &Metadata) -> (u64, i64, i64) {
+/// What a file is known again by without its being read: its length, when its content and anything of it changed, in
+/// nanoseconds since 1970, and its inode.
+pub(crate) type Version = (u64, i64, i64, u64);
+
+/// The [`Version`] of a file. Photos that were swapped may have one length and one time of content, which can be set; those of
+/// folders that were swapped, after all were touched at once, differ by their inodes alone.
+pub(crate) fn version(of: &Metadata) -> Version {
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
-    (of.len(), nanoseconds(of.mtime(), of.mtime_nsec()), nanoseconds(of.ctime(), of.ctime_nsec()))
+    (of.len(), nanoseconds(of.mtime(), of.mtime_nsec()), nanoseconds(of.ctime(), of.ctime_nsec()), of.ino())
 }
 
 /// What `work` makes of the file at `path`, with the [`hash`] of what it read.

@@ -2,14 +2,19 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
+use image::{Rgb, RgbImage};
 use rankle::datasets::Photo;
 use rankle::datasets::drawn::photo;
 use rankle::say::Bar;
 use rankle::tasks::kept::{Kept, NO_FACE, NOT_READ, next_piece};
 use rankle::tasks::{Brought, Rows};
 use tch::{Kind, Tensor};
+
+use crate::common::made;
 
 /// A work that fails loses the piece in hand alone; photos that changed or came are the only ones that are asked for again;
 /// and rows stand in the order of the photos, whatever pieces they are in.
@@ -98,6 +103,54 @@ fn pieces_are_kept_and_taken_again() {
         let unread = check(some.expect("rows"), 598).texts(NOT_READ);
         assert_eq!((unread, asked), (Some(vec!["200.png".to_string()]), 0));
     }
+}
+
+/// Of folders that were exchanged by their names, whose photos have one length and were touched at once, each photo has its own
+/// row, and so its own crop: see the test of crops.
+#[test]
+fn photos_of_folders_that_were_exchanged_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = Kept { folder: folder.path().join("kept"), ..Kept::default() };
+    let at = |name: &str| folder.path().join("photos").join(name);
+    let photos = ["a/x.bmp", "b/x.bmp"].map(at);
+    if !alike(&photos, |person| RgbImage::from_pixel(8, 8, Rgb([person as u8; 3]))) {
+        return println!("skipped: this disk tells two changes apart");
+    }
+    let greys = || -> Vec<f32> {
+        let work = |photos: Vec<Photo>, _: &mut Bar| {
+            let grey = |photo: &Photo| f32::from(photo.source.image().expect("an image").get_pixel(0, 0)[0]);
+            let x = Tensor::from_slice(&photos.iter().map(grey).collect::<Vec<_>>()).view([-1, 1]);
+            anyhow::Ok(Rows { tensors: vec![("x".into(), x)], ..Rows::of(photos) })
+        };
+        let photos = Brought::photos(&[folder.path().join("photos")]).expect("photos");
+        let brought = Brought { photos, kept: Some(kept.clone()), ..Brought::default() };
+        let rows = brought.rows(false, &|photo| photo.source.image(), 1, &work).expect("rows");
+        Vec::<f32>::try_from(rows.tensors[0].1.view([-1])).expect("numbers")
+    };
+    assert_eq!(greys(), [1., 2.]);
+    for (from, to) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        fs::rename(at(from), at(to)).expect("renamed");
+    }
+    assert_eq!(greys(), [2., 1.]);
+}
+
+/// Photos of persons 1, 2, ... as `draw` has them, whose files are touched at once: whether they have one length and all times
+/// alike, as files have by a clock that stands still for milliseconds.
+pub fn alike(photos: &[PathBuf], draw: impl Fn(u64) -> RgbImage) -> bool {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let version = |file: &fs::File| {
+        let found = file.metadata().expect("there");
+        (found.len(), found.modified().expect("a time"), found.ctime(), found.ctime_nsec())
+    };
+    (0..100).any(|_| {
+        for (photo, person) in photos.iter().zip(1..) {
+            draw(person).save(made(photo.clone())).expect("saved");
+        }
+        let open = |photo: &PathBuf| fs::File::options().write(true).open(photo).expect("opened");
+        let files: Vec<fs::File> = photos.iter().map(open).collect();
+        files.iter().for_each(|file| file.set_modified(time).expect("set"));
+        files.iter().all(|file| version(file) == version(&files[0]))
+    })
 }
 
 /// A kill loses about twenty seconds of work, or a least piece; there are few sizes, of whole batches.

@@ -56,12 +56,15 @@ struct Line {
     photo: String,
     /// The file's length: another one is another photo.
     bytes: u64,
-    /// When its content was changed, in nanoseconds since 1970, and when anything of it, see [`files::version`].
+    /// When its content was changed, in nanoseconds since 1970, when anything of it, and its inode, see [`files::version`].
     #[serde(default)]
     changed: i64,
     /// None of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     touched: Option<i64>,
+    /// None of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inode: Option<u64>,
     /// Its content's BLAKE3 hash: a copy is the same photo. None of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blake3: Option<String>,
@@ -225,8 +228,9 @@ impl CropFlags {
         let stays = |(photo, text): &(String, String)| {
             let Ok(line) = serde_json::from_str::<Line>(text) else { return false };
             let same = now.get(photo.as_str()).is_some_and(|&(_, file, name)| {
-                file.is_some_and(|(bytes, changed, touched)| {
-                    (line.bytes, line.changed, line.touched) == (bytes, changed, Some(touched))
+                file.is_some_and(|(bytes, changed, touched, inode)| {
+                    let then = (line.bytes, line.changed, line.touched, line.inode);
+                    then == (bytes, changed, Some(touched), Some(inode))
                 }) && line.crop.as_ref().is_none_or(|crop| crop == name)
             });
             let file = line.crop.as_deref().and_then(path);
@@ -304,21 +308,22 @@ impl CropFlags {
 }
 
 /// The version of a photo's file.
-fn file_of(photo: &Photo) -> Option<(u64, i64, i64)> {
+fn file_of(photo: &Photo) -> Option<files::Version> {
     Some(files::version(&photo.source.path()?.metadata().ok()?))
 }
 
 /// The line `text` with the version that the photo's `file` has now, where its content is that of the line: a copy has another
-/// time. What an older version wrote is taken by length and time of content alone.
-fn renewed(text: &str, photo: &Photo, file: (u64, i64, i64)) -> Option<String> {
+/// time and inode. What an older version wrote is taken by length and time of content alone.
+fn renewed(text: &str, photo: &Photo, file: files::Version) -> Option<String> {
     let line: Line = serde_json::from_str(text).ok()?;
-    let (bytes, changed, touched) = file;
-    if (line.bytes, line.changed) != (bytes, changed) || line.touched == Some(touched) {
+    let (bytes, changed, touched, inode) = file;
+    let (touched, inode) = (Some(touched), Some(inode));
+    if (line.bytes, line.changed) != (bytes, changed) || (line.touched, line.inode) == (touched, inode) {
         return None;
     }
     let blake3 = files::hash(&photo.source.path()?).ok();
     let same = blake3.is_some() && (line.touched.is_none() || line.blake3 == blake3);
-    let line = same.then_some(Line { touched: Some(touched), blake3, ..line })?;
+    let line = same.then_some(Line { touched, inode, blake3, ..line })?;
     Some(sealed(&serde_json::to_string(&line).ok()?))
 }
 
@@ -369,12 +374,13 @@ fn cut(
     (out, name): (&Path, &str),
 ) -> Result<Line> {
     let file = file_of(photo);
-    let (bytes, changed, touched) = file.unwrap_or_default();
+    let (bytes, changed, ..) = file.unwrap_or_default();
     let mut line = Line {
         photo: photo.name.to_string(),
         bytes,
         changed,
-        touched: file.map(|_| touched),
+        touched: file.map(|(_, _, touched, _)| touched),
+        inode: file.map(|(.., inode)| inode),
         blake3: None,
         size: None,
         faces: Vec::new(),

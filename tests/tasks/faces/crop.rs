@@ -13,6 +13,7 @@ use tch::{Device, Tensor};
 
 use super::detect::place;
 use crate::common::{has, rows};
+use crate::tasks::kept::alike;
 
 /// Every file below a folder, by name.
 fn tree(at: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -128,6 +129,19 @@ fn crops_keep_the_tree_and_an_interrupted_start_goes_on() {
     assert!(place.read("out/faces.jsonl").contains("touched"), "known from now on");
     assert_eq!(copied(9), before);
     assert_ne!(copied(8), before);
+    // Folders that were exchanged, whose photos have one length and were touched at once.
+    let [a, b] = ["two/a", "two/b"].map(|name| place.path(name));
+    if alike(&[a.join("x.bmp"), b.join("x.bmp")], |person| face(3, 7 + person, 9, 50)) {
+        let crops = || {
+            place.good("crop --images @two --detector @w.safetensors --out @exchanged");
+            ["a", "b"].map(|name| fs::read(place.path(&format!("exchanged/{name}/x.png"))).expect("a crop"))
+        };
+        let [before, other] = crops();
+        for (from, to) in [(&a, &place.path("c")), (&b, &a), (&place.path("c"), &b)] {
+            fs::rename(from, to).expect("renamed");
+        }
+        assert!(crops() == [other, before]);
+    }
     // A list that was edited is not believed: a face that no detector chose is chosen again, a file that is no crop stays,
     let (whole, list) = (tree(&place.path("out")), place.read("out/faces.jsonl"));
     place.write("out/mine.txt", "mine");
