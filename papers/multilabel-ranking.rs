@@ -385,7 +385,7 @@ impl Paper for MultilabelRanking {
         if step == 0 {
             Self::start_on(h, data, &store)?;
         }
-        let (items, (dev, chosen_on)) = (set.test.clone().into(), data.chosen_on());
+        let (items, (dev, chosen_on)) = (set.test.clone().into(), data.chosen_on()?);
         let outputs = |items, what| Outputs::of(&net, items, encoding(h, shape), set.classes.len(), run, what);
         let test = outputs(&items, "test")?;
         let judged = labels::judge(&test, &outputs(dev, "dev")?, set);

@@ -282,7 +282,7 @@ pub(crate) fn too_few(set: &ReidSet) -> String {
 /// A note where more are tested than trained on: perhaps the folders were swapped.
 pub(super) fn turned(train: usize, test: usize) -> Option<String> {
     let (less, more) = (count(train, "identity"), thousands(test));
-    (train < test)
+    (0 < train && train < test)
         .then(|| format!("train has {less} and test {more}: if that is not meant, the two are in each other's place"))
 }
 

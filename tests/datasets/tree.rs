@@ -46,6 +46,11 @@ fn tree_queries_are_the_first_images() {
     let two = datasets::open(&dir.join("one")).unwrap();
     assert_eq!((two.train.len(), two.query.len(), two.gallery.len()), (3, 1, 2));
     assert!(two.division.iter().any(|n| n.contains("measures memory")), "{:?}", two.division);
+    // A test alone needs nobody to train on.
+    fill(dir, &["alone/train/a/readme.txt", "alone/test/a/1.jpg", "alone/test/a/2.jpg"]);
+    let alone = datasets::open(&dir.join("alone")).unwrap();
+    assert_eq!((alone.train.len(), alone.query.len()), (0, 1));
+    assert!(line(alone.trainable()).ends_with("0 identities: at least 2 needed"));
 }
 
 /// A folder's name alone makes no layout.

@@ -156,7 +156,7 @@ impl LabelSet {
 
     /// How many numbers a row of features has; None for images.
     pub fn feature_width(&self) -> Option<usize> {
-        match &self.train.first()?.content {
+        match &self.train.first().or(self.test.first())?.content {
             Content::Features(row) => Some(row.len()),
             Content::Image(_) => None,
         }
@@ -170,6 +170,19 @@ impl LabelSet {
             if items.len() < before {
                 let gone = count(before - items.len(), &format!("{part} item"));
                 self.notes.push(format!("left out {gone} without a label"));
+            }
+        }
+        self
+    }
+
+    /// With the classes `known` to a run: of a list, which has no classes but those on its images, where it has no others.
+    pub fn among(mut self, known: &[String]) -> LabelSet {
+        let place = |class: &String| Some(known.iter().position(|own| own == class)? as u32);
+        let places: Option<Vec<u32>> = self.classes.iter().map(place).collect();
+        if let Some(places) = places.filter(|_| self.layout == LabelLayout::Csv) {
+            self.classes = known.to_vec();
+            for item in self.train.iter_mut().chain(&mut self.test) {
+                item.labels = unique(item.labels.iter().map(|&class| places[class as usize]).collect());
             }
         }
         self
@@ -287,9 +300,8 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
         if set.classes.len() == 1 { format!("one class, {:?}", set.classes[0]) } else { "no classes".into() },
         if set.layout == LabelLayout::Csv { " (labels.csv separates an image's labels by ;)" } else { "" }
     );
-    for (items, part) in [(&set.train, "train on"), (&set.test, "test")] {
-        ensure!(!items.is_empty(), "{} has nothing to {part}", dir.display());
-    }
+    // Only a training needs items to train on.
+    ensure!(!set.test.is_empty(), "{} has nothing to test", dir.display());
     Ok(set)
 }
 

@@ -38,25 +38,33 @@ impl LabelData {
         Ok(LabelData { whole, set, train: train.into(), dev: dev.into() })
     }
 
-    /// This training set with the test items of `other`.
+    /// This training set with the test items of `other`, which needs no others.
     ///
     /// # Errors
     /// Where `other` has other classes or features.
-    pub fn tested_on(self, other: LabelData) -> Result<LabelData> {
+    pub fn tested_on(self, mut other: LabelData) -> Result<LabelData> {
+        other.set = other.set.among(&self.set.classes);
         LabelShape::of(&self.set).fits(&other.set, &format!("--data {}", other.set.name))?;
         Ok(LabelData { train: self.train, dev: self.dev, ..other })
     }
 
     /// What the rivals' number of labels and threshold are chosen on, and that in words: the items that are set aside or,
     /// where there are none, those that are trained on.
-    pub fn chosen_on(&self) -> (&Arc<[Item]>, String) {
-        match self.dev.len() {
+    ///
+    /// # Errors
+    /// Where the run's own data have no training items any more.
+    pub fn chosen_on(&self) -> Result<(&Arc<[Item]>, String)> {
+        ensure!(
+            self.train.len() + self.dev.len() > 0,
+            "the run's own data have no training items any more, by which k and one threshold are chosen: restore them"
+        );
+        Ok(match self.dev.len() {
             0 => {
                 let items = count(self.train.len(), "training item");
                 (&self.train, format!("the {items} themselves (none are set aside: optimistic)"))
             }
             items => (&self.dev, format!("{}, set aside from the training items of the run", count(items, "dev item"))),
-        }
+        })
     }
 
     fn read<'a>(&'a self, items: &'a [Item]) -> Reads<'a> {
@@ -92,12 +100,12 @@ impl Data for LabelData {
     }
 
     fn trainable(&self) -> Result<()> {
+        ensure!(!self.set.train.is_empty(), "{} has no labelled items to train on", self.set.name);
         self.check(false, Look { within: Duration::ZERO, ..Look::ALL })
     }
 
     fn check(&self, training: bool, far: Look) -> Result<()> {
-        let (name, parts) = (&self.set.name, [&self.set.train, &self.set.test]);
-        ensure!(parts.iter().all(|items| !items.is_empty()), "{name} has no labelled items to train on or to test");
+        ensure!(!self.set.test.is_empty(), "{} has no labelled items to test", self.set.name);
         self.set.check(training, far)
     }
 

@@ -90,12 +90,17 @@ fn arff_is_read_dense_and_sparse() {
         (HEAD.replace("{0, 1}", "{yes, no}"), "the label deep has the words {yes,no}: Mulan's labels have {0,1}"),
         (HEAD.replace("{0, 1}", "{0, 1, 2}"), "the label deep has the words {0,1,2}"),
         (HEAD.replace(" z ", " kind "), "the attribute kind stands twice"),
-        (HEAD.to_string(), "nothing to train on"),
         (format!("{}1,0.5,red,0,1\n", HEAD.replace(" z ", " zz ")), "other attributes"),
     ] {
         write(dir, "x-train.arff", &bad);
         refused(&dir.join("x"), &[words]);
     }
+    // Rows to test alone are a set.
+    write(dir, "x-train.arff", HEAD);
+    let set = open(&dir.join("x")).expect("opens");
+    assert_eq!((set.train.len(), set.feature_width()), (0, Some(3)));
+    write(dir, "x-test.arff", HEAD);
+    refused(&dir.join("x"), &["nothing to test"]);
     write(dir, "x.xml", "<labels></labels>");
     refused(&dir.join("x"), &["no <label name"]);
     fs::remove_file(dir.join("x-train.arff")).expect("removed");
