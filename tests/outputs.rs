@@ -239,6 +239,21 @@ fn links_of_ours_alone_are_removed() {
         remove_links(&at).expect("removed");
         assert!(fs::read_dir(&at).expect("a folder").next().is_none());
     }
+    // Files that file managers put into folders that they show are nobody's.
+    for names in [&names[..0], &names[..]] {
+        make(names);
+        for file in [".DS_Store", ".directory", "person-0001/Thumbs.db"] {
+            fs::write(common::made(at.join(file)), "shown").expect("written");
+        }
+        if names.is_empty() {
+            fs::remove_dir_all(at.join("person-0001"))
+                .and_then(|()| fs::remove_file(at.join("links.json")))
+                .expect("no links");
+        }
+        assert_eq!(links_of(&at).expect("ours").len(), names.len());
+        remove_links(&at).expect("removed");
+        assert!(fs::read_dir(&at).expect("a folder").next().is_none());
+    }
     make(&names);
     fs::remove_file(at.join(names[1])).expect("removed by its user");
     assert_eq!(links_of(&at).expect("ours").len(), 2);

@@ -8,19 +8,32 @@ use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{made, read_sealed, write_json};
+use crate::files;
 use crate::run::stop::{as_argument, typed};
 
 /// What the folders of links are called, before a number.
 pub const PERSON: &str = "person-";
 
+/// Files that file managers put into the folders that they show, in lower case: nobody's work, and made anew.
+const PUT: [&str; 5] = [".ds_store", ".directory", "thumbs.db", "ehthumbs.db", "desktop.ini"];
+
+/// What lies in the folder `at`: files that file managers put there, and all else.
+fn entries(at: &Path) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let put = |path: &PathBuf| {
+        PUT.contains(&&*files::name(path).to_lowercase()) && path.symlink_metadata().is_ok_and(|found| found.is_file())
+    };
+    let all = fs::read_dir(at)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
+    Ok(all.into_iter().partition(put))
+}
+
 /// Whether the folder `at` holds folders of links that are called as ours, and nothing else but for a list of them.
 fn unlisted_links(at: &Path) -> bool {
-    let entries = |at: &Path| fs::read_dir(at).into_iter().flatten().flatten();
-    let mut folders = entries(at).filter(|entry| entry.file_name() != LINKS).peekable();
+    let others = |at: &Path| entries(at).unwrap_or_default().1.into_iter();
+    let mut folders = others(at).filter(|path| *path != at.join(LINKS)).peekable();
     folders.peek().is_some()
-        && folders.all(|entry| {
-            let links = entries(&entry.path()).all(|link| link.path().is_symlink());
-            entry.file_name().to_string_lossy().starts_with(PERSON) && entry.path().is_dir() && links
+        && folders.all(|folder| {
+            let links = others(&folder).all(|link| link.is_symlink());
+            files::name(&folder).starts_with(PERSON) && folder.is_dir() && links
         })
 }
 
@@ -39,7 +52,7 @@ pub fn links_made(at: &Path, links: &[PathBuf]) -> Result<()> {
 }
 
 /// The links in the folder `at`, all of which are ours: those that the list of them has and that still lead where it says. None
-/// of a folder that is new or empty.
+/// of a folder that is new or empty, but for what file managers put there.
 ///
 /// # Errors
 /// Where something else is there.
@@ -81,15 +94,13 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
         leads.is_some_and(so)
     };
     let mut found = Vec::new();
-    for entry in fs::read_dir(at)?.map(|entry| entry.map(|entry| entry.path())) {
-        let folder = entry?;
+    for folder in entries(at)?.1 {
         if ours && folder == list {
             continue;
         }
         // A folder of ours that was renamed is its user's.
         ensure!(folders.contains(&*folder) && !folder.is_symlink() && folder.is_dir(), other(&folder));
-        for link in fs::read_dir(&folder)? {
-            let link = link?.path();
+        for link in entries(&folder)?.1 {
             ensure!(leads_so(&link), other(&link));
             found.push(link);
         }
@@ -97,14 +108,21 @@ pub fn links_of(at: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes what [`links_of`] finds, and their folders, the list of them last.
+/// Removes what [`links_of`] finds, their folders with what file managers put there, and the list of them last.
 ///
 /// # Errors
 /// As there, where nothing is removed; where the system refuses.
 pub fn remove_links(at: &Path) -> Result<()> {
     let links = links_of(at)?;
     links.iter().try_for_each(fs::remove_file)?;
-    let folders = fs::read_dir(at).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
-    folders.map(|entry| fs::remove_dir(entry.path())).collect::<std::io::Result<Vec<()>>>()?;
+    if !at.exists() {
+        return Ok(());
+    }
+    let (put, others) = entries(at)?;
+    for folder in others.iter().filter(|path| path.is_dir()) {
+        entries(folder)?.0.iter().try_for_each(fs::remove_file)?;
+        fs::remove_dir(folder)?;
+    }
+    put.iter().try_for_each(fs::remove_file)?;
     if at.join(LINKS).exists() { Ok(fs::remove_file(at.join(LINKS))?) } else { Ok(()) }
 }

@@ -368,6 +368,10 @@ fn people_are_clustered_and_found() {
     // A second start puts new links in the place of its own.
     place.good("cluster @run --images @photos/deep --out @out --link @links --cluster-cut 0.00001");
     assert!(place.path("links/person-0001/3-b2.png").is_symlink() && !place.path("links/person-0002").exists());
+    // Also where a link leads to their folder.
+    std::os::unix::fs::symlink(place.path("links"), place.path("led")).expect("linked");
+    place.good("cluster @run --images @photos --out @out --link @led/ --cluster-cut 0.00001");
+    assert!(place.path("links/person-0002/3-b2.png").is_symlink() && place.path("led").is_symlink());
     // Of ten and more, the numbers are as wide as the last, so that folders list them in order.
     for copy in 3..10 {
         fs::copy(place.path("photos/deep/b0.png"), place.made(&format!("ten/c{copy}.png"))).expect("copied");

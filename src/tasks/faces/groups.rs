@@ -86,7 +86,8 @@ fn embeddings(rows: &Rows) -> Result<&Tensor> {
 fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     const FILE: (&str, &str) = ("clusters.json", "clusters");
     const PAGE: (&str, &str) = (REPORT, "People");
-    let flags = ClusterFlags::from_arg_matches(of)?;
+    let mut flags = ClusterFlags::from_arg_matches(of)?;
+    flags.link = flags.link.map(|link| leads_to(&link));
     let _held = hold_folder(&flags.out, &[FILE, PAGE], &[&flags.images])?;
     let linked = |link: &PathBuf| {
         let same = link.canonicalize().is_ok_and(|link| flags.out.canonicalize().is_ok_and(|out| out == link));
@@ -152,6 +153,13 @@ fn cluster(asked: &Asked<'_>, of: &ArgMatches) -> Result<()> {
     }
     write_folder(asked, &flags.out, FILE, (value, None), &rows, report)?;
     flags.link.iter().try_for_each(|link| links(link, &people[..several], &rows.photos))
+}
+
+/// The folder that a link to one leads to; anything else as it is named.
+fn leads_to(named: &Path) -> PathBuf {
+    // A slash at the end has the system follow a link.
+    let named: PathBuf = named.components().collect();
+    named.canonicalize().ok().filter(|to| named.is_symlink() && to.is_dir()).unwrap_or(named)
 }
 
 /// So many pictures of a page are for people seen once, where there are as many.
