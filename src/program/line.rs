@@ -251,12 +251,7 @@ pub(super) fn plain<P: Paper>() -> Command {
         command.subcommand(seen(with_weights::<P>((verb.flags)(own))))
     });
     let own = P::OWN.iter().map(|&(name, what, flags, _)| flags(Command::new(name)).about(what));
-    // So that a number below 0 is refused by the flag that it was typed for.
-    let below = |arg: clap::Arg| match arg.get_long().is_some() && arg.get_action().takes_values() {
-        true => arg.allow_negative_numbers(true),
-        false => arg,
-    };
-    command.subcommands(own).mut_subcommands(|verb| verb.mut_args(below)).about(P::CITATION)
+    command.subcommands(own).about(P::CITATION)
 }
 
 /// A verb with `--weights` and the network's flags in place of `--run`, where the paper's published weights are a network.

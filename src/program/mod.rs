@@ -4,6 +4,7 @@ mod line;
 mod work;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
@@ -30,8 +31,8 @@ pub fn main<P: Paper>() -> ExitCode {
     }
     // Help takes longer to make than all else.
     let helps = |error: &clap::Error| error.kind() == ErrorKind::DisplayHelp;
-    let matches = match plain::<P>().try_get_matches() {
-        Err(error) if helps(&error) => command::<P>().try_get_matches(),
+    let matches = match plain::<P>().try_get_matches_from(words()) {
+        Err(error) if helps(&error) => command::<P>().try_get_matches_from(words()),
         matches => matches,
     };
     let matches = matches.unwrap_or_else(|error| crate::say::misused(&error));
@@ -76,6 +77,24 @@ pub fn main<P: Paper>() -> ExitCode {
             Verb::Data(args) => data_verb::<P>(args, of),
         }
     })
+}
+
+/// The words of the command line, of which one that begins as a number below 0 stands behind its flag and a `=`: so it is
+/// refused as that flag's value, `-1e-3` and lists too.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    for word in std::env::args_os() {
+        let below = matches!(word.as_encoded_bytes(), [b'-', b'0'..=b'9' | b'.', ..]);
+        let is_flag = |last: &[u8]| last.starts_with(b"--") && last.len() > 2 && !last.contains(&b'=');
+        match words.last_mut().filter(|last| below && is_flag(last.as_encoded_bytes())) {
+            Some(flag) => {
+                flag.push("=");
+                flag.push(word);
+            }
+            None => words.push(word),
+        }
+    }
+    words
 }
 
 /// Runs a program's work and turns its end into an exit code: 0; 2 after a line that says what is wrong with the command

@@ -28,6 +28,7 @@ fn bad_input_is_one_line() {
             (2, &format!("train @run {choice} best"), &format!("{choice}|best")),
             (2, &format!("train @run {number} 0"), &format!("{number}|'0'|above 0")),
             (2, &format!("train @run {number} -1"), &format!("{number}|'-1'|above 0")),
+            (2, &format!("train @run {number} -1e-3"), &format!("{number}|'-1e-3'|above 0")),
             (2, &format!("train @run {count} 0"), &format!("{count}|'0'|say 1 to")),
             (2, "train @run --workers 100000", "--workers|say 1 to 256"),
             (1, "train @run --sync-batch-norm", "--sync-batch-norm|one process only|torchrun"),

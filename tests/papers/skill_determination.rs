@@ -250,6 +250,7 @@ fn bad_input_is_answered_in_one_line() {
         (2, "train @run --streams temporal,spatial", "--streams"),
         (2, "train @run --dropout 1,2", "--dropout"),
         (2, "train @run --scales 0", "--scales"),
+        (2, "train @run --scales -0.5,-1", "--scales|'-0.5'"),
         (2, "train @run --side 4", "--side|16 to 1024"),
         (2, "train @run --task drawing", "--task|one task"),
         (2, "train @run --net alexnet --weights none --side 32", "--side 32|alexnet"),
