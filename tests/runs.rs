@@ -437,6 +437,12 @@ fn runs_are_compared_by_what_differs() {
     (config["flags"]["data"], config["flags"]["weights"]) = (json!(""), json!("net.pth"));
     published.write("given/config.json", config.to_string());
     let (run, given) = (published.text("run"), published.text("given"));
+    // Another paper's page is ours too, and so is an older version's.
+    published.copy(&published.path("run"), "again");
+    published.good(&format!("compare {run} {} --out {out}", published.text("again")));
+    place.good(&format!("compare {a} {b} --out {out}"));
+    place.write("page.html", rankle::report::Report::new("sixth: runs compared", "").html());
+    place.good(&format!("compare {a} {b} --out {out}"));
     let refused = "holds what published weights gave|say --weights net.pth";
     published.bad(&[(1, &format!("compare {run} {given}"), refused), (1, "report @given", refused)]);
     place.bad(&[

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Progress, again, evaluate, progress, scores, shown};
 use crate::hyper;
 use crate::metrics::{self, Better};
-use crate::outputs::check_out;
+use crate::outputs::{check_out, made};
 use crate::paper::{self, Paper};
 use crate::report::{BEST, Report, Table, curves};
 use crate::results::{Results, number, passed};
@@ -155,7 +155,9 @@ fn read<P: Paper>(at: &Path, missing: &mut Vec<String>) -> Result<One> {
 /// # Errors
 /// Where one is no run of the paper, and where the page cannot be written or something else is there.
 pub(crate) fn compare<P: Paper>(runs: &[PathBuf], out: &Path) -> Result<()> {
-    let title = format!("{}: runs compared", P::NAME);
+    // One title in all papers, so that each replaces the others' page; an older version's has the paper in it.
+    let older = format!("{}: runs compared", P::NAME);
+    let title = if made(out, &older) { older } else { "Runs compared".into() };
     let (given, out) = (out, check_out(out, &title)?);
     let (mut all, mut missing): (Vec<One>, Vec<String>) = Default::default();
     for at in runs {
