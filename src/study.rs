@@ -2,7 +2,7 @@
 //! resumes as any run does.
 
 use crate::hyper::{Sets, as_usual};
-use crate::metrics::{self, Score, mean_and_spread};
+use crate::metrics::{self, Score, mean_and_deviation};
 use crate::report::{Bars, Table};
 
 /// What a row or a column sets, under its name in the table.
@@ -119,19 +119,20 @@ pub(crate) fn slug(name: &str) -> String {
     kept.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// Mean ± deviation of every score.
+/// The mean of every score, ± its deviation over several.
 pub(crate) fn spread_table(grid: &Grid) -> Table {
     let names = grid.cells.first().and_then(|row| row.first()).and_then(|cell| cell.first());
     let row = |Score { name, .. }: &Score| {
-        let (mean, spread) = mean_and_spread(&grid.values(0, 0, name));
-        vec![name.clone(), format!("{mean:.4} ± {spread:.4}")]
+        let (mean, spread) = mean_and_deviation(&grid.values(0, 0, name));
+        let spread = if spread.is_finite() { format!(" ± {spread:.4}") } else { String::new() };
+        vec![name.clone(), format!("{mean:.4}{spread}")]
     };
     Table::new(["score", "ours"], names.into_iter().flatten().map(row))
 }
 
 /// The mean, and the spread of several; None where there are no values.
 fn shown(sheet: &Sheet, values: &[f64]) -> Option<String> {
-    let (mean, spread) = mean_and_spread(values);
+    let (mean, spread) = mean_and_deviation(values);
     let number = |x: f64| format!("{:.*}", sheet.digits, sheet.unit * x);
     match values.len() {
         0 => None,
@@ -186,7 +187,7 @@ pub(crate) fn sheet_table<H: 'static, S: 'static>(
 pub(crate) fn bars(sheet: &Sheet, grid: &Grid) -> Vec<Bars> {
     let of = |(head, scores): &(&str, &[&str])| {
         let value = |row: usize| {
-            let (mean, spread) = mean_and_spread(&grid.values(row, 0, scores[0]));
+            let (mean, spread) = mean_and_deviation(&grid.values(row, 0, scores[0]));
             (sheet.unit * mean, Some(sheet.unit * spread))
         };
         Bars { name: head.to_string(), values: (0..grid.rows.len()).map(value).collect() }

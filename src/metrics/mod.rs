@@ -92,8 +92,16 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The mean of `values` and their population standard deviation, as tables over seeds print them. NaN without values.
+/// The mean of `values`, which are all that there are, and their population standard deviation (divided by n). NaN without
+/// values. Of draws, seeds, splits see [`mean_and_deviation`].
 pub fn mean_and_spread(values: &[f64]) -> (f64, f64) {
     let mean = mean(values);
     (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt())
+}
+
+/// The mean of some `values` of many (of seeds, splits, draws, folds) and their sample standard deviation (divided by n - 1):
+/// what stands behind ±. NaN without values, and the deviation of one.
+pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let ((mean, spread), n) = (mean_and_spread(values), values.len() as f64);
+    (mean, spread * (n / (n - 1.).max(0.)).sqrt())
 }

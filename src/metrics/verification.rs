@@ -5,7 +5,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::mean_and_spread;
+use super::{mean_and_deviation, mean_and_spread};
 
 /// Accuracy of verification over folds, each by the threshold of the others; from [`folds`].
 #[derive(Debug, Clone, PartialEq)]
@@ -118,8 +118,7 @@ fn spans(n: usize, k: usize) -> Vec<std::ops::Range<usize>> {
 /// Standard error of the mean, `σ̂ / √k`, where σ̂ is the sample standard deviation, which divides by `k - 1` (Huang et al.
 /// 2007, Labeled Faces in the Wild: `S_E = σ̂ / √10` over ten folds). NaN of fewer than two values.
 pub fn standard_error(x: &[f64]) -> f64 {
-    // σ̂ = std √(k / (k - 1))
-    mean_and_spread(x).1 / (x.len() as f64 - 1.).max(0.).sqrt()
+    mean_and_deviation(x).1 / (x.len() as f64).sqrt()
 }
 
 /// Validation rate at a false accept rate, over folds; from [`val_at_far`].

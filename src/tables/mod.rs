@@ -185,6 +185,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
         grid.cells[*place][*column].push(results.scores);
     }
 
+    let several = seeds.len() * splits.len() > 1;
+    let spread =
+        if several { "± is the sample standard deviation (divided by n - 1) over seeds and splits." } else { "" };
     let splits = wish.splits.as_ref().map_or(String::new(), |_| format!(", {}", count(splits.len(), "split")));
     let from = wish.typed.get(hyper::START).map_or(String::new(), |run| format!(", fine-tuned from {}", typed_as(run)));
     let title = format!("{} on {data}{from}{splits}, {}", study.title, count(seeds.len(), "seed"));
@@ -202,6 +205,9 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     let said: Vec<String> = said.collect();
     print(&title)?;
     tables.iter().try_for_each(|(title, table, _)| print_lines(format!("{title}\n{table}")))?;
+    if several {
+        print(spread)?;
+    }
     said.iter().try_for_each(print)?;
     let why = (!reasons.is_empty()).then(|| not_comparable(&reasons.join("; ")));
     why.iter().try_for_each(print)?;
@@ -213,11 +219,11 @@ fn grid<P: Paper>(study: &Study<P::Hyper, P::Scoring>, wish: &Wish, machine: &Ma
     answer(&value)?;
     let mut report = Report::new(&page, P::CITATION);
     report.facts(&[("data".into(), data), ("device".into(), machine.name.clone())]);
-    let why = why.unwrap_or_default();
+    let why = [&*why.unwrap_or_default(), spread].join(" ");
     for (title, table, sheet) in &tables {
-        report.table(title, &why, table);
+        report.table(title, why.trim(), table);
         if let Some(sheet) = sheet.filter(|sheet| sheet.bars) {
-            let line = "The thin line is a standard deviation to either side.";
+            let line = "The thin line is a sample standard deviation to either side.";
             report.bars(&format!("{title}, drawn"), line, "", &grid.rows, &study::bars(sheet, &grid));
         }
     }

@@ -1,5 +1,5 @@
-use rankle::metrics::mean_and_spread;
 use rankle::metrics::pairwise::{accuracy, similar_gap, within};
+use rankle::metrics::{mean_and_deviation, mean_and_spread};
 
 #[test]
 fn ties_and_nan_are_wrong() {
@@ -34,4 +34,9 @@ fn spread_is_that_of_the_population() {
     assert_eq!(mean_and_spread(&[0.25]), (0.25, 0.));
     let (mean, spread) = mean_and_spread(&[]);
     assert!(mean.is_nan() && spread.is_nan());
+    // That of draws divides by one less.
+    let (mean, deviation) = mean_and_deviation(&[1., 2., 6.]);
+    assert!(mean == 3. && (deviation - 7_f64.sqrt()).abs() < 1e-12, "{deviation}");
+    assert!(mean_and_deviation(&[0.25]).0 == 0.25 && mean_and_deviation(&[0.25]).1.is_nan());
+    assert!(mean_and_deviation(&[]).1.is_nan());
 }

@@ -102,8 +102,8 @@ fn features_are_learned_and_every_loss_and_head_trains() {
     let cells = place.json("table/table.json")["cells"].as_array().expect("cells").clone();
     assert_eq!(cells.len(), 12);
     let raw = |seed: usize| cells[seed]["scores"]["label count: PC-F1"].as_f64().expect("a score");
-    let (mean, spread) = ((raw(0) + raw(1)) / 2., (raw(0) - raw(1)).abs() / 2.);
-    has(&shown, &format!("{:.2} ± {:.2}", 100. * mean, 100. * spread));
+    let (mean, spread) = ((raw(0) + raw(1)) / 2., (raw(0) - raw(1)).abs() / 2_f64.sqrt());
+    has(&shown, &format!("{:.2} ± {:.2}|± is the sample standard deviation", 100. * mean, 100. * spread));
     let flag = |cell: usize, flag: &str| cells[cell]["flags"][flag].as_f64().expect("a number");
     // Each loss has the flags that it looks at: hinge the margin, LSEP the pairs.
     assert_eq!((flag(6, "margin"), flag(10, "margin"), flag(6, "pairs"), flag(10, "pairs")), (2., 1., 1000., 7.));

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use super::distances::{Streamed, for_rows};
 use super::{Exclude, Gallery, Identity, QueryGallery, clean};
 use crate::distance::Metric;
-use crate::metrics::mean_and_spread;
+use crate::metrics::mean_and_deviation;
 use crate::metrics::others::Others;
 use crate::real::wide;
 use crate::seed;
@@ -76,7 +76,7 @@ fn first(rows: impl Fn(usize, usize) -> Tensor, shelf: &Gallery<'_>, metric: Met
 pub struct SingleShot {
     /// CMC at 1, 2, ..., averaged over the repeats; as long as the largest gallery drawn.
     pub cmc: Vec<f64>,
-    /// Population standard deviation of CMC at 1 over the repeats.
+    /// Sample standard deviation of CMC at 1 over the repeats; NaN of one.
     pub rank1_std: f64,
     /// Queries whose person no other camera saw; left out.
     pub skipped: usize,
@@ -204,7 +204,7 @@ impl Shots {
         let (mut sum, all) = (0, (counted * firsts.len()) as f64);
         let cmc = at.iter().map(|n| (sum += n, sum as f64 / all).1).collect();
         let firsts: Vec<f64> = firsts.iter().map(|&n| n as f64 / counted as f64).collect();
-        SingleShot { cmc, rank1_std: mean_and_spread(&firsts).1, skipped: queries - counted, non_finite }
+        SingleShot { cmc, rank1_std: mean_and_deviation(&firsts).1, skipped: queries - counted, non_finite }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::distance::{Metric, normalize};
 use crate::metrics::all_pairs::{AllPairs, val_over_splits};
 use crate::metrics::retrieval::average_by;
 use crate::metrics::verification::{self, Folds, ValAtFar};
-use crate::metrics::{Score, clustering, mean, mean_and_spread, recognition};
+use crate::metrics::{Score, clustering, mean, mean_and_deviation, recognition};
 use crate::real::{index, numbers};
 use crate::say::count;
 
@@ -331,7 +331,7 @@ fn recognise(
             }
         }
         for (k, shares) in ks.into_iter().zip(&shares) {
-            let (share, spread) = mean_and_spread(shares);
+            let (share, spread) = mean_and_deviation(shares);
             if scored.says.is_empty() {
                 let by = if k == 1 { "face" } else { "faces" };
                 scored.says.push(format!(
@@ -344,7 +344,7 @@ fn recognise(
                 ));
             }
             scored.protocol.push(format!(
-                "recognition with {enrolled} enrolled, k = {k}: {} among {}; enrolled photos drawn {times} times, between which it varies by {spread:.4} (standard deviation)",
+                "recognition with {enrolled} enrolled, k = {k}: {} among {}; enrolled photos drawn {times} times, between which it varies by {spread:.4} (sample standard deviation)",
                 count(probes, "probe"),
                 count(gallery / enrolled, "person")
             ));

@@ -189,8 +189,9 @@ impl<'a> Compared<'a> {
                 count(self.q.len(), "query"),
                 self.shots.skipped,
                 match self.draws {
+                    Draws::Random(1) => "one random image of every person by another camera".into(),
                     Draws::Random(draws) => format!(
-                        "one random image of every person by another camera, averaged over {}, between which rank-1 varies by {:.4} (standard deviation)",
+                        "one random image of every person by another camera, averaged over {}, between which rank-1 varies by {:.4} (sample standard deviation)",
                         count(draws, "draw"),
                         self.shots.rank1_std
                     ),
