@@ -246,7 +246,7 @@ pub(super) fn data_verb<P: Paper>(args: Card, of: &ArgMatches) -> Result<()> {
         if P::BRINGS == Brings::Images {
             card.notes.extend(twice(data.trained(), data.tested()));
         }
-        card.refused = refused.map(|error| crate::say::one_line(&error)).or(card.refused.take());
+        card.refused = card.refused.take().or(refused.map(|error| crate::say::one_line(&error)));
     }
     cards.iter().try_for_each(print_lines)?;
     let value = if let [card] = &cards[..] { json!(card) } else { json!(cards) };

@@ -147,7 +147,10 @@ fn every_loss_and_a_head_on_features_train() {
                 ~--steps-temporal";
     let shown = place.good(&format!("reproduce @head {head}"));
     assert_eq!(place.score("head", "spatial"), 1.0, "{shown}");
-    place.bad(&[(1, "train @both --data @data --net features ~--side", "features/temporal")]);
+    place.bad(&[
+        (1, "train @both --data @data --net features ~--side", "features/temporal"),
+        (1, "train @both --data @data", "has ready-made features and no videos: they are for --net features"),
+    ]);
     // Features of another width, elsewhere and in the run's own folder.
     place.copy(&place.path("data/annotations"), "wide/annotations");
     for video in 0..6 {
@@ -233,6 +236,10 @@ fn data_names_all_that_is_missing_of_every_task() {
             let problems = card["problems"].as_array().expect("a list");
             assert!(problems.len() == count && problems.iter().all(|line| line.to_string().contains(kind)), "{card}");
             has(&shown, &format!("train refuses it: |(the first of {count})"));
+            // Of one task the same is said.
+            place.good(&format!("data --data @set --task {} --out @card.json", card["name"].as_str().expect("a name")));
+            let one = place.json("card.json");
+            assert_eq!((&one["refused"], &one["problems"]), (&card["refused"], &card["problems"]));
         }
     }
 }

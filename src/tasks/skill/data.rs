@@ -19,7 +19,7 @@ use crate::datasets::{Card, Look};
 use crate::device::machine::MachineFlags;
 use crate::run::photos::{Of, Read, Reads};
 use crate::run::stop::{as_argument, typed};
-use crate::say::{count, note, plural, print};
+use crate::say::{count, note, one_line, plural, print};
 use crate::tasks::{Data, Own};
 use crate::video::snippet::{Crops, Stream};
 use crate::video::{self, Cache, Clip};
@@ -112,12 +112,16 @@ impl SkillData {
         Ok(set)
     }
 
+    /// Whether a folder has ready-made features and no videos.
+    fn has_features_alone(&self) -> bool {
+        let has = |folder: &str| Path::new(&self.data).join(folder).is_dir();
+        self.data != "drawn" && has("features") && !has("videos")
+    }
+
     /// As [`epic_skills::files_of`]; None of drawn hands, and where features alone are there or asked for.
     fn found(&self, set: &SkillSet) -> Option<Result<(epic_skills::NamedFiles, Vec<anyhow::Error>)>> {
-        let dir = Path::new(&self.data);
-        let has = |folder: &str| dir.join(folder).is_dir();
-        let films = self.data != "drawn" && self.inputs.crops.is_some() && (has("videos") || !has("features"));
-        films.then(|| epic_skills::files_of(dir, set))
+        let films = self.data != "drawn" && self.inputs.crops.is_some() && !self.has_features_alone();
+        films.then(|| epic_skills::files_of(Path::new(&self.data), set))
     }
 
     /// Why each video of a set that cannot be used cannot, and where frames of the others leap.
@@ -146,6 +150,8 @@ impl SkillData {
                 Opened { clips: Arc::new([]), materials: inputs.streams.iter().map(of).collect::<Result<_>>()? }
             }
             Some(crops) => {
+                let films = !self.has_features_alone();
+                ensure!(films, "{} has ready-made features and no videos: they are for --net features", self.data);
                 let clips: Arc<[Clip]> = clips(&self.data, set, &Cache::new(CACHE))?.into();
                 let materials = inputs.of(&clips, crops, ["--data", &self.data]);
                 let materials = materials.map_err(|error| anyhow!("{error}; or leave it out: --streams spatial"))?;
@@ -267,6 +273,9 @@ impl Data for SkillData {
             let (mut card, (missing, leaps)) = (set.card(), self.missing(set));
             card.notes.extend(leaps);
             card.lacks(missing.iter().map(|error| format!("{error:#}")).collect());
+            let (sets, data, inputs) = (vec![set.clone()], self.data.clone(), self.inputs.clone());
+            let alone = SkillData { sets, data, inputs, opened: OnceLock::new() };
+            card.refused = card.refused.take().or_else(|| Some(one_line(&alone.trainable().err()?)));
             card
         };
         self.sets.iter().map(card).collect()
