@@ -11,14 +11,37 @@ use crate::datasets::{namesakes, persons, plural, thousands};
 use crate::lists::{Record, composed, person, records, spellings};
 
 impl FaceSet {
+    /// What a person is called, as [`spellings`] has it: as the folder is, and as `names` has it for that.
+    fn spelt<'a>(&'a self, person: i64, names: &'a BTreeMap<String, String>) -> impl Iterator<Item = String> + 'a {
+        let folder = &self.people[person as usize - 1];
+        [Some(folder), names.get(&composed(folder))].into_iter().flatten().flat_map(|name| spellings(name))
+    }
+
+    /// How many of the people whom `other` tests are called as somebody whom this set trains on, in words, where there are any;
+    /// `names` and `theirs` are names by folders, as [`FaceSet::disjoint`] takes them.
+    pub(crate) fn trains_names_of(
+        &self,
+        names: &BTreeMap<String, String>,
+        other: &FaceSet,
+        theirs: &BTreeMap<String, String>,
+    ) -> Option<String> {
+        let trained: BTreeSet<String> =
+            persons(&*self.train).into_iter().flat_map(|person| self.spelt(person, names)).collect();
+        let tested = persons(&other.test);
+        let is_known = |person: &&i64| other.spelt(**person, theirs).any(|name| trained.contains(&name));
+        let known: Vec<&i64> = tested.iter().filter(is_known).collect();
+        let first = &other.people[**known.first()? as usize - 1];
+        let (known, all) = (thousands(known.len()), thousands(tested.len()));
+        Some(format!(
+            "{known} of {all} people tested are called as people whom the run was trained on, as {first:?}: if they are the same, a score measures memory"
+        ))
+    }
+
     /// Training people leave who are in the test by the name of their folder (compared as [`spellings`] says), as the
     /// training and test identities of 1503.03832 are disjoint (Section 4); so do those whom `names` gives such a name for
     /// their folder, and those whom `exclude` names. How many is noted, and which of `exclude` is nobody's name.
     pub fn disjoint(mut self, names: &BTreeMap<String, String>, exclude: &[String]) -> FaceSet {
-        let known = |person: i64| {
-            let folder = &self.people[person as usize - 1];
-            [Some(folder), names.get(&composed(folder))].into_iter().flatten().flat_map(|name| spellings(name))
-        };
+        let known = |person: i64| self.spelt(person, names);
         let mut gone: BTreeSet<String> = persons(&self.test).into_iter().flat_map(known).collect();
         let training = persons(&*self.train);
         let trained: BTreeSet<String> = training.iter().copied().flat_map(known).collect();
@@ -67,7 +90,7 @@ impl FaceSet {
         let asked = matches!(self.layout, FaceLayout::Lfw | FaceLayout::YoutubeFaces) || !exclude.is_empty();
         if asked || !out.is_empty() {
             self.notes.push(format!(
-                "{} training {} ({} images) also in the test or excluded by name: removed",
+                "{} training {} ({} images) also in the test or excluded by name: left out of the training",
                 thousands(out.len()),
                 plural(out.len(), "person", "people"),
                 thousands(before - self.train.len())

@@ -1,5 +1,6 @@
 //! Which faces train and which are tested, and how they are scored, as flags.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,12 +51,7 @@ impl FaceData {
     /// As [`super::open`]; an unreadable list of names; too few people with `--min-images`.
     pub fn open(&self) -> Result<FaceSet> {
         let exclude = self.exclude.as_deref().map(names).transpose().context("--exclude")?.unwrap_or_default();
-        let known = self.names.as_deref().map(folder_names).transpose().context("--names")?.unwrap_or_default();
-        let data = super::open(&self.data)?;
-        let mut set = match &self.test {
-            None => data.through(self.view()),
-            Some(test) => data.all_trained().tested_on(super::open(test)?.all_tested().through(self.view())),
-        };
+        let (mut set, known) = (self.sides()?, self.known()?);
         if set.train.is_empty() {
             return Ok(set.alike(&known));
         }
@@ -66,16 +62,46 @@ impl FaceData {
         }
     }
 
+    /// The names of people by those of their folders, where they are not the same.
+    fn known(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.names.as_deref().map(folder_names).transpose().context("--names")?.unwrap_or_default())
+    }
+
+    /// Both sides, whoever is on both.
+    fn sides(&self) -> Result<FaceSet> {
+        let data = super::open(&self.data)?;
+        Ok(match &self.test {
+            None => data.through(self.view()),
+            Some(test) => data.all_trained().tested_on(super::open(test)?.all_tested().through(self.view())),
+        })
+    }
+
     /// Other data to score a run on that was trained on these: all people of a plain tree are tested, if none of it was trained
-    /// on.
+    /// on. Who is tested under a name of the training's is noted, and so is that these are gone, so that their names are not known.
     ///
     /// # Errors
     /// As [`FaceData::open`].
     pub fn elsewhere(&self, other: &FaceData) -> Result<FaceSet> {
-        let set = FaceData { crop: other.crop.or(self.crop), ..other.clone() }.open()?;
+        let other = FaceData { crop: other.crop.or(self.crop), ..other.clone() };
+        let (set, theirs) = (other.sides()?, other.known()?);
         let folder = |data: &FaceData| Path::new(&data.data).canonicalize().ok();
-        let same = other.data == self.data || folder(self).is_some_and(|own| Some(own) == folder(other));
-        Ok(if same { set } else { set.all_tested() })
+        let same = other.data == self.data || folder(self).is_some_and(|own| Some(own) == folder(&other));
+        let set = if same { set } else { set.all_tested() };
+        let mut set = set.alike(&theirs);
+        // Published weights have no data of their own, and drawn faces are nobody's.
+        if ["", "drawn"].contains(&&*self.data) {
+            return Ok(set);
+        }
+        let (Ok(own), Ok(known)) = (self.open(), self.known()) else {
+            set.notes.push(format!(
+                "{} cannot be opened: whether somebody tested has a name of its people is not known",
+                self.data
+            ));
+            return Ok(set);
+        };
+        let both = own.trains_names_of(&known, &set, &theirs);
+        set.notes.extend(both);
+        Ok(set)
     }
 
     /// How images are seen.

@@ -40,6 +40,18 @@ fn flags_open_training_and_test_faces() {
     assert_eq!((same.train.len(), same.test.len()), (12, 4), "people of the training are not tested");
     let same = data("tree", None).elsewhere(&data("other/../tree", None)).expect("a set");
     assert_eq!((same.train.len(), same.test.len()), (12, 4), "by whatever path");
+    // What people are called whose folder is gone is not known, which is said.
+    let says = |own: FaceData| {
+        let set = own.elsewhere(&data("other", None)).expect("a set");
+        set.notes.iter().any(|note| note.contains("gone cannot be opened: whether somebody tested has a name"))
+    };
+    assert!(says(data("gone", None)) && !says(data("tree", None)));
+    // Nobody leaves a training that is over: who is tested under a name of its people is said.
+    tree(&dir.path().join("again"), 0..8, 2);
+    let notes = data("tree", None).elsewhere(&data("tree", Some("again"))).expect("a set").notes;
+    let said = "6 of 8 people tested are called as people whom the run was trained on, as \"P0";
+    assert!(notes.iter().any(|note| note.starts_with(said)), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("left out of the training")), "{notes:?}");
     // Nor where another set tested, or where a part of the data is all there is.
     tree(&dir.path().join("split/train"), 0..4, 2);
     tree(&dir.path().join("split/test"), 4..8, 2);
