@@ -6,7 +6,7 @@
 //! One ordered list: a module names only modules that come before it, on lower floors or on its own. A test reads the
 //! list here and holds every module to it. The order is a reading order too.
 //!
-//! - **Floor 0, numbers and words**: `real`, `team`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`headings`], [`say`], [`transfer`].
+//! - **Floor 0, numbers and words**: `real`, `team`, [`bounds`], [`seed`], [`distance`], [`schedule`], [`headings`], [`say`], [`transfer`], [`node`].
 //! - **Floor 1, mathematics and networks** (tensors in, tensors out; no files, no choice of a device): [`mining`],
 //!   [`losses`], [`metrics`], [`models`], [`optim`].
 //! - **Floor 2, the world, read-only**: [`files`], [`once`], [`lists`], [`folders`], [`picture`], [`source`], [`transform`], [`catalog`], [`video`],
@@ -58,6 +58,7 @@ pub mod metrics;
 pub mod mining;
 pub mod models;
 pub mod needs;
+pub mod node;
 pub mod older;
 pub mod once;
 pub mod optim;

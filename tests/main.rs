@@ -22,6 +22,7 @@ mod losses;
 mod metrics;
 mod mining;
 mod models;
+mod node;
 mod older;
 mod optim;
 mod outputs;

@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::layers::{leaky_relu_, normalise};
 use super::{channels_last, winograd};
+use crate::node::keeps_gradients;
 
 /// `act(scale · norm(conv(x)) + added)`.
 pub(crate) struct Step<'a> {
@@ -80,8 +81,8 @@ impl<'a> Step<'a> {
     }
 
     fn folded(&self, x: &Tensor, kind: Kind, held: &mut Folds) -> Option<Tensor> {
-        // SAFETY: reads a switch of this thread's.
-        if !matches!(kind, Kind::Float | Kind::BFloat16) || unsafe { rankle_keeps_gradients() } {
+        // oneDNN's operators keep none.
+        if !matches!(kind, Kind::Float | Kind::BFloat16) || keeps_gradients() {
             return None;
         }
         let x = &x.to_kind(kind);
@@ -146,8 +147,6 @@ impl<'a> Step<'a> {
 unsafe extern "C" {
     /// `src/native/ops.cpp`: whether autocast has the CPU compute in bfloat16.
     fn rankle_casts() -> bool;
-    /// Whether a gradient may be asked for.
-    fn rankle_keeps_gradients() -> bool;
     /// A new tensor, or null where this libtorch lacks the operator or it threw.
     fn rankle_pack(weight: *const c_void, like: *const c_void, window: *const i64) -> *mut c_void;
     /// As above; a `slope` of 1 is no activation. What is `added` becomes the output where that is possible.

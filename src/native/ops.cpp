@@ -4,26 +4,62 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "guarded.h"
 
 namespace {
 
-// A number whose gradient is known already: one node, where (x * gradient).sum() less itself plus the number are nine.
-struct Known : torch::autograd::Function<Known> {
-  static at::Tensor forward(
-      torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& value) {
-    context->saved_data["gradient"] = gradient;
-    return value.to(x.options(), /*non_blocking=*/false, /*copy=*/true);
+// A function whose gradient is a closure of Rust's (src/node.rs), which this owns.
+struct OwnGradient final : torch::autograd::Node {
+  // Takes `slope`; writes new slopes of inputs, where there are any, or why it can't.
+  using Call = int32_t(
+      const void* closure, void* slope, const bool* needed, void** slopes, size_t count, char* why, size_t length);
+  using Forget = void(void* closure);
+
+  OwnGradient(torch::autograd::edge_list inputs, void* closure, Call* call, Forget* forget)
+      : Node(std::move(inputs)), closure(closure), call(call), forget(forget) {}
+  ~OwnGradient() override { release_variables(); }
+
+  void release_variables() override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closure != nullptr) forget(std::exchange(closure, nullptr));
   }
-  static torch::autograd::variable_list backward(
-      torch::autograd::AutogradContext* context, torch::autograd::variable_list slopes) {
-    // Its own derivative is not known: an error says so, where a wrong second derivative would not.
-    TORCH_CHECK(!at::GradMode::is_enabled(), "this loss has no second derivative: take the form on a matrix of distances");
-    return {context->saved_data["gradient"].toTensor() * slopes[0], at::Tensor(), at::Tensor()};
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& slope) override {
+    // An error says so, where a wrong second derivative would not.
+    TORCH_CHECK(!at::GradMode::is_enabled(), "what computes its gradient by itself here has no second derivative");
+    const size_t count = num_outputs();
+    torch::autograd::variable_list found(count);
+    if (!slope[0].defined()) return found;
+    std::lock_guard<std::mutex> lock(mutex_);
+    TORCH_CHECK(closure != nullptr, torch::autograd::ERR_BACKWARD_TWICE);
+    const auto needed = std::make_unique<bool[]>(count);
+    for (size_t i = 0; i < count; ++i) needed[i] = task_should_compute_output(i);
+    std::vector<void*> slopes(count, nullptr);
+    char why[1024];
+    auto* given = new at::Tensor(std::move(slope[0]));
+    const bool failed = call(closure, given, needed.get(), slopes.data(), count, why, sizeof why) != 0;
+    for (size_t i = 0; i < count; ++i) {
+      const std::unique_ptr<at::Tensor> owned(static_cast<at::Tensor*>(slopes[i]));
+      if (owned != nullptr) found[i] = std::move(*owned);
+    }
+    TORCH_CHECK(!failed, why);
+    return found;
   }
+
+  void* closure;
+  Call* call;
+  Forget* forget;
 };
 
 // Calls an operator of oneDNN's by its name; null where it isn't there or throws.
@@ -48,7 +84,7 @@ extern "C" {
 // Whether autocast has the CPU compute in bfloat16 (the only kind that this library asks for).
 bool rankle_casts() { return at::autocast::is_autocast_enabled(at::kCPU); }
 
-// Whether a gradient may be asked for, which oneDNN's operators do not keep.
+// Whether what is computed on this thread now gets a history.
 bool rankle_keeps_gradients() { return at::GradMode::is_enabled(); }
 
 // A convolution's weight packed for inputs like `like`.
@@ -88,15 +124,21 @@ int32_t rankle_leaky_relu(void* tensor, double slope) {
   }
 }
 
-// A new at::Tensor*, the scalar `value` in the kind of `x`, whose derivative with respect to `x` is `gradient`; null
-// where libtorch threw.
-void* rankle_known(void* x, void* gradient, void* value) {
-  const auto tensor = [](void* p) -> const at::Tensor& { return *static_cast<at::Tensor*>(p); };
-  try {
-    return new at::Tensor(Known::apply(tensor(x), tensor(gradient), tensor(value)));
-  } catch (...) {
-    return nullptr;
-  }
+// A new at::Tensor* with the numbers of `y`, whose gradient the closure leads back to the inputs. 0, or 1 after writing why.
+int32_t rankle_node(
+    const void* y, const void* const* inputs, size_t count, void* closure, OwnGradient::Call* call,
+    OwnGradient::Forget* forget, void** out, char* why, size_t length) {
+  return guarded(why, length, [&] {
+    const auto tensor = [](const void* p) -> const at::Tensor& { return *static_cast<const at::Tensor*>(p); };
+    torch::autograd::edge_list edges;
+    for (size_t i = 0; i < count; ++i) edges.push_back(torch::autograd::impl::gradient_edge(tensor(inputs[i])));
+    const std::shared_ptr<OwnGradient> node(
+        new OwnGradient(std::move(edges), closure, call, forget), torch::autograd::deleteNode);
+    // Another tensor than the caller's: one that the closure keeps would keep the closure.
+    at::Tensor made = tensor(y).detach();
+    torch::autograd::set_history(made, node);
+    *out = new at::Tensor(std::move(made));
+  });
 }
 
 // What libtorch warns of on this thread goes to `say` from now on; a backward pass hands what its threads warn of to the

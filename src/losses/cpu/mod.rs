@@ -6,12 +6,12 @@
 //! wide registers.
 
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::ops::Range;
 
 use tch::{Device, Tensor};
 
 use super::Tally;
+use crate::node::node;
 use crate::real::Real;
 use crate::team;
 
@@ -22,11 +22,6 @@ mod weighted;
 pub(super) use batch_hard::batch_hard;
 pub(super) use lsep::lsep;
 pub(super) use weighted::{Sum, weighted};
-
-unsafe extern "C" {
-    /// `src/native/ops.cpp`: three `at::Tensor*` to a new one, null where libtorch threw.
-    fn rankle_known(x: *const c_void, gradient: *const c_void, value: *const c_void) -> *mut c_void;
-}
 
 /// What a loss came to, or some anchors' share of it.
 #[derive(Debug)]
@@ -51,12 +46,8 @@ impl Outcome {
     /// # Panics
     /// Where libtorch fails, e.g. out of memory.
     pub fn of(self, x: &Tensor) -> Tally {
-        let pointer = |t: &Tensor| t.as_ptr().cast::<c_void>();
-        // SAFETY: valid `at::Tensor*`, borrowed until this returns; what the graph keeps it counts itself.
-        let sum = unsafe { rankle_known(pointer(x), pointer(&self.gradient), pointer(&self.value)) };
-        assert!(!sum.is_null(), "libtorch could not take a loss into its graph");
-        // SAFETY: a new `at::Tensor` that nothing else owns.
-        let sum = unsafe { Tensor::from_ptr(sum.cast()) };
+        let (gradient, value) = (self.gradient, self.value.to_device(x.device()).to_kind(x.kind()));
+        let sum = node(value, &[x], move |slope, _| vec![Some(&gradient * slope)]);
         Tally { sum, terms: self.terms, active: self.active }
     }
 }
