@@ -8,7 +8,8 @@ use std::ptr;
 
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{leaky_relu_, normalise};
+use super::layers::normalise;
+use super::normal::Then;
 use super::{channels_last, winograd};
 use crate::node::keeps_gradients;
 
@@ -58,20 +59,11 @@ impl<'a> Step<'a> {
         {
             return cut(y);
         }
-        let mut y = cut(x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups));
-        if let Some((of, eps)) = self.norm {
-            y = normalise(&y, of, train, eps);
-        }
-        if self.scale != 1. {
-            y *= self.scale;
-        }
-        // In place: no gradient here needs what the step before put out.
-        if let Some(added) = self.added {
-            y += added;
-        }
-        match self.slope {
-            Some(slope) => leaky_relu_(y, slope),
-            None => y,
+        let y = cut(x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups));
+        let then = Then { scale: self.scale, added: self.added, slope: self.slope.unwrap_or(1.) };
+        match self.norm {
+            Some((of, eps)) => normalise(&y, of, train, eps, &then),
+            None => then.after(y),
         }
     }
 

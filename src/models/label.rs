@@ -9,6 +9,7 @@ use tch::Tensor;
 use super::Network;
 use super::dropout;
 use super::layers::{BatchNorm, Init, Linear, Scope, Stages};
+use super::normal::Then;
 
 /// f: a feature network and one linear layer to the K scores, `scores.{weight,bias}`.
 #[derive(Debug)]
@@ -215,7 +216,8 @@ impl LabelSmall {
 impl Network for LabelSmall {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let x = self.stages.forward(images, train);
-        self.bn.forward(&self.last.forward(&x.adaptive_max_pool2d([1, 1]).0.flatten(1, -1)), train).relu_()
+        let x = self.last.forward(&x.adaptive_max_pool2d([1, 1]).0.flatten(1, -1));
+        self.bn.followed(&x, train, &Then::act(0.))
     }
 
     fn width(&self) -> i64 {

@@ -9,6 +9,7 @@ use tch::nn::{Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
 use super::fold::Step;
+use super::normal::{Then, normalised};
 use crate::bounds::room;
 use crate::say::NoRoom;
 use crate::seed;
@@ -221,7 +222,7 @@ impl Unit {
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         match (&self.norm, &self.conv.bias) {
             (Some(norm), Some(bias)) if train => {
-                norm.of_biased(&Step { bias: None, ..self.conv.step() }.run(x, train), bias).relu_()
+                norm.of_biased(&Step { bias: None, ..self.conv.step() }.run(x, train), bias, &Then::act(0.))
             }
             (norm, _) => {
                 let norm = norm.as_ref().and_then(BatchNorm::norm);
@@ -280,27 +281,37 @@ impl BatchNorm {
 
     /// `[B, channels, ...]` to the same shape; with `train` by the batch's statistics, updating the running ones.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, self.eps)
+        self.followed(x, train, &Then::act(1.))
     }
 
-    /// What `forward(x + bias, true)` gives and leaves, without a pass over `x` for the `bias` `[channels]` and one for its
-    /// gradient: the batch's mean takes it away again, so that the gradient is 0 and the running mean alone knows of it.
-    pub fn of_biased(&self, x: &Tensor, bias: &Tensor) -> Tensor {
+    /// The same and what follows it.
+    pub fn followed(&self, x: &Tensor, train: bool, then: &Then) -> Tensor {
+        normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, self.eps, then)
+    }
+
+    /// What `followed(x + bias, true, then)` gives and leaves, without a pass over `x` for the `bias` `[channels]` and one
+    /// for its gradient: the batch's mean takes it away again, so that the gradient is 0 and the running mean alone knows
+    /// of it.
+    pub fn of_biased(&self, x: &Tensor, bias: &Tensor, then: &Then) -> Tensor {
         // 0.9 (m + b / 9) + 0.1 mean(x) = 0.9 m + 0.1 mean(x + b)
         // Past autograd's count of changes: a graph of an earlier pass may hold the running mean, which it doesn't use.
         let _ = tch::no_grad(|| self.running_mean.data().g_add_(&(bias / 9.)));
         let shift = &self.bias + bias * 0.;
-        normalise(x, [&self.weight, &shift, &self.running_mean, &self.running_var], true, self.eps)
+        normalise(x, [&self.weight, &shift, &self.running_mean, &self.running_var], true, self.eps, then)
     }
 }
 
-/// Batch normalisation with momentum 0.1: `of` is weight, bias, running mean and running variance, `[channels]` each.
-pub(crate) fn normalise(x: &Tensor, of: [&Tensor; 4], train: bool, eps: f64) -> Tensor {
-    if train && let Some(y) = BATCH_SUM.with_borrow(|sum| sum.as_ref().map(|sum| synchronised(x, of, eps, sum))) {
-        return y;
+/// Batch normalisation with momentum 0.1, and what follows it: `of` is weight, bias, running mean and running variance,
+/// `[channels]` each.
+pub(crate) fn normalise(x: &Tensor, of: [&Tensor; 4], train: bool, eps: f64, then: &Then) -> Tensor {
+    if train {
+        let of_all = BATCH_SUM.with_borrow(|sum| sum.as_ref().map(|sum| synchronised(x, of, eps, sum)));
+        if let Some(y) = of_all.map(|y| then.after(y)).or_else(|| normalised(x, of, eps, then)) {
+            return y;
+        }
     }
     let [weight, bias, mean, variance] = of.map(Some);
-    x.batch_norm(weight, bias, mean, variance, train, 0.1, eps, true)
+    then.after(x.batch_norm(weight, bias, mean, variance, train, 0.1, eps, true))
 }
 
 /// Training mode with sums over all processes: one exchange of 2·channels + 1 numbers a pass, in f64, in which the
@@ -388,8 +399,7 @@ impl EmbeddingHead {
 
     /// `[B, inputs]` to `[B, width]`.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let x = self.bn.forward(&self.hidden.forward(x), train);
-        self.embedding.forward(&leaky_relu_(x, self.slope))
+        self.embedding.forward(&self.bn.followed(&self.hidden.forward(x), train, &Then::act(self.slope)))
     }
 }
 

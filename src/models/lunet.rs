@@ -5,7 +5,8 @@ use tch::Tensor;
 
 use super::Network;
 use super::fold::Step;
-use super::layers::{BatchNorm, Conv, EmbeddingHead, Scope, leaky_relu_};
+use super::layers::{BatchNorm, Conv, EmbeddingHead, Scope};
+use super::normal::Then;
 
 /// Slope of every ReLU below 0, the head's included.
 const SLOPE: f64 = 0.3;
@@ -63,7 +64,7 @@ impl Block {
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let shortcut = self.projection.as_ref().map(|projection| projection.step().run(x, train));
-        let mut out = leaky_relu_(self.layers[0].0.forward(x, train), SLOPE);
+        let mut out = self.layers[0].0.followed(x, train, &Then::act(SLOPE));
         for (i, (_, conv)) in self.layers.iter().enumerate() {
             out = match self.layers.get(i + 1) {
                 Some((bn, _)) => Step { norm: bn.norm(), slope: Some(SLOPE), ..conv.step() }.run(&out, train),

@@ -14,7 +14,7 @@ use crate::real::{in_place, read_in_place};
 use crate::team;
 
 /// Numbers side by side: one vector register with AVX-512, two with AVX2.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 type Lanes = [f32; LANES];
 
 /// Tiles that a block should have: enough for a matrix product, few enough for a cache of 2 MB.

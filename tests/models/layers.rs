@@ -1,5 +1,6 @@
 //! Layers: their arithmetic, their statistics, where their parameters start.
 
+use rankle::models::Then;
 use rankle::models::layers::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
@@ -26,7 +27,7 @@ fn a_bias_before_batch_normalisation_is_left_out_and_known() {
         let (vs, bias) = (store(), bias());
         let bn = Scope::root(&vs, 0).batch_norm("bn", 2);
         let with = &x + bias.view([1, 2, 1, 1]);
-        let pass = || if left_out { bn.of_biased(&x, &bias) } else { bn.forward(&with, true) };
+        let pass = || if left_out { bn.of_biased(&x, &bias, &Then::act(1.)) } else { bn.forward(&with, true) };
         let y = pass() + pass(); // as a siamese network does, before any backward pass
         (&y * drawn(4, &[4, 2, 3, 3])).sum(Kind::Float).backward();
         let all = vs.variables();

@@ -7,6 +7,7 @@ mod inception;
 mod label;
 mod layers;
 mod lunet;
+mod normal;
 mod parity;
 mod quadruplet;
 mod resnet;
