@@ -59,7 +59,17 @@ impl<'a> Step<'a> {
         {
             return cut(y);
         }
-        let y = cut(x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups));
+        let y = if cpu && train && kind == Kind::Float && self.is_winograd(x, false) {
+            // Where nothing stands between them, it is one step with its ReLU.
+            let relu = self.slope == Some(0.) && self.norm.is_none() && self.scale == 1. && self.added.is_none();
+            let y = winograd::trained(x, self.weight, self.bias, relu);
+            if relu {
+                return y;
+            }
+            y
+        } else {
+            cut(x.conv2d(self.weight, self.bias, self.stride, self.padding, [1, 1], self.groups))
+        };
         let then = Then { scale: self.scale, added: self.added, slope: self.slope.unwrap_or(1.) };
         match self.norm {
             Some((of, eps)) => normalise(&y, of, train, eps, &then),
@@ -81,13 +91,13 @@ impl<'a> Step<'a> {
         let window = [self.stride, self.padding, [self.groups, 0]].concat();
         let way = match kind {
             Kind::BFloat16 => Way::Bfloat16,
-            _ if self.is_winograd(x) => Way::Winograd,
+            _ if self.added.is_none() && self.is_winograd(x, true) => Way::Winograd,
             _ => Way::Float,
         };
         let fold = || {
             let (weight, bias) = self.fold();
             if way == Way::Winograd {
-                return Some([winograd::transformed(&weight), bias]);
+                return Some([winograd::transformed(&weight, false).transpose(1, 2).contiguous(), bias]);
             }
             let weight = weight.to_kind(kind);
             // SAFETY: tensors live past the call, which reads five numbers.
@@ -114,11 +124,12 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// Whether [`winograd`] computes it, faster than oneDNN in f32.
-    fn is_winograd(&self, x: &Tensor) -> bool {
-        let (of, maps) = (self.weight.size(), x.size());
-        let plain = self.stride == [1; 2] && self.padding == [1; 2] && self.groups == 1 && self.added.is_none();
-        plain && of[2..] == [3, 3] && winograd::pays(of[1], of[0], [maps[2], maps[3]])
+    /// Whether [`winograd`] computes its convolution, faster than oneDNN in f32, with its weight `held` or not.
+    fn is_winograd(&self, x: &Tensor, held: bool) -> bool {
+        let (of, maps) = (<[i64; 4]>::try_from(self.weight.size()), <[i64; 4]>::try_from(x.size()));
+        let (Ok([outputs, inputs, 3, 3]), Ok([batch, channels, height, width])) = (of, maps) else { return false };
+        let plain = self.stride == [1; 2] && self.padding == [1; 2] && self.groups == 1 && channels == inputs;
+        plain && winograd::pays([inputs, outputs], [batch, height, width], held)
     }
 
     /// The weight and bias of the one convolution that the step is, but for the addition and the activation.
@@ -152,7 +163,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
-fn owned(tensor: *mut c_void) -> Option<Tensor> {
+pub(super) fn owned(tensor: *mut c_void) -> Option<Tensor> {
     // SAFETY: the callees give a new `at::Tensor*` or null.
     (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor.cast()) })
 }

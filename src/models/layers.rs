@@ -183,9 +183,9 @@ impl Conv {
         Conv { weight, bias: None, stride, padding, groups: 1 }
     }
 
-    /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.step().run(x, false)
+    /// `[B, inputs, H, W]` to `[B, outputs, H', W']`; `train` as in [`super::Network::forward`].
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        self.step().run(x, train)
     }
 
     /// What may be followed by more in one pass.

@@ -5,49 +5,148 @@
 //! Aᵀ((G g Gᵀ) ∘ (Bᵀ d B))A. Summed over input channels, each of the 16 places of ∘ is one matrix product over many tiles,
 //! and the processor's cache holds a block of tiles from d to the outputs. Rounding is that of a few more additions.
 
+use std::ffi::c_void;
 use std::sync::Mutex;
 
 use multiversion::multiversion;
 use tch::{Device, Kind, Tensor};
 
-use crate::real::{in_place, read_in_place};
+use super::fold::owned;
+use crate::node::node;
+use crate::real::{Real, in_place, read_in_place};
 use crate::team;
 
 /// Numbers side by side: one vector register with AVX-512, two with AVX2.
 pub(super) const LANES: usize = 16;
-type Lanes = [f32; LANES];
+type Lanes<T = f32> = [T; LANES];
 
 /// Tiles that a block should have: enough for a matrix product, few enough for a cache of 2 MB.
 const TILES: usize = 64;
 
-/// Whether a 3x3 convolution from `inputs` to `outputs` channels on maps of `[height, width]` has at most two thirds of the
-/// products this way (small maps leave parts of tiles unused), and channels that fill vectors.
-pub(super) fn pays(inputs: i64, outputs: i64, [height, width]: [i64; 2]) -> bool {
+/// How many products of a kernel take about as long as to transform it, which is 25 numbers read or written.
+const TRANSFORM: i64 = 1024;
+
+/// Whether a 3x3 convolution from `inputs` to `outputs` channels on maps `[batch, height, width]` has at most two thirds of
+/// the products this way (small maps leave parts of tiles unused), and channels that fill vectors. A weight that is not
+/// `held` is transformed for this batch alone, which counts as [`TRANSFORM`] products.
+pub(super) fn pays([inputs, outputs]: [i64; 2], [batch, height, width]: [i64; 3], held: bool) -> bool {
     let whole = |channels: i64| channels > 0 && channels % LANES as i64 == 0;
-    let tiles = ((height + 1) / 2) * ((width + 1) / 2);
-    whole(inputs) && whole(outputs) && inputs.min(outputs) >= 64 && tiles * 16 * 3 <= height * width * 9 * 2
+    let tiles = batch * ((height + 1) / 2) * ((width + 1) / 2);
+    let products = tiles * 16 + if held { 0 } else { TRANSFORM };
+    whole(inputs) && whole(outputs) && inputs.min(outputs) >= 64 && products * 3 <= batch * height * width * 9 * 2
 }
 
-/// G g Gᵀ of a weight `[outputs, inputs, 3, 3]` f32: `[16, inputs, outputs]`, computed in f64.
-pub(super) fn transformed(weight: &Tensor) -> Tensor {
-    let g = Tensor::from_slice(&[1., 0., 0., 0.5, 0.5, 0.5, 0.5, -0.5, 0.5, 0., 0., 1.]).view([4, 3]);
-    let wide = g.matmul(&weight.to_kind(Kind::Double)).matmul(&g.tr());
-    let [outputs, inputs] = [weight.size()[0], weight.size()[1]];
-    wide.permute([2, 3, 1, 0]).reshape([16, inputs, outputs]).to_kind(Kind::Float).contiguous()
+/// G g Gᵀ of a weight `[outputs, inputs, 3, 3]` f32: `[16, outputs, inputs]`, computed in f64. `turned`, it is that of the
+/// weight turned by 180°.
+pub(super) fn transformed(weight: &Tensor, turned: bool) -> Tensor {
+    /// Outputs that a thread takes at once.
+    const AT_ONCE: usize = 8;
+    let [outputs, inputs, ..] = <[i64; 4]>::try_from(weight.size()).expect("four dimensions");
+    let weight = weight.permute([0, 2, 3, 1]).contiguous();
+    let mut u = Tensor::empty([16, outputs, inputs], (Kind::Float, Device::Cpu));
+    let g: Vec<&[f32]> = read_in_place(&weight).chunks(9 * inputs as usize).collect();
+    let mut rows = by_row(in_place(&mut u), inputs as usize);
+    let parts: Vec<Mutex<&mut [Vec<&mut [f32]>]>> = rows.chunks_mut(AT_ONCE).map(Mutex::new).collect();
+    team::map(
+        parts.len(),
+        || (),
+        |_, part| {
+            for (g, u) in g[part * AT_ONCE..].iter().zip(parts[part].lock().expect("taken once").iter_mut()) {
+                spread_kernels(g, u, turned);
+            }
+        },
+    );
+    u
 }
 
-/// `act(conv(x) + bias)` with padding 1: `x` `[B, inputs, H, W]` f32 on the CPU, `weight` as [`transformed`] gives it, `bias`
-/// `[outputs]` f32; `[B, outputs, H, W]` in channels_last. `slope` is the activation's below 0, 1 for none.
+/// Of a table `[16, n, width]` each of the n with its 16 places.
+fn by_row(table: &mut [f32], width: usize) -> Vec<Vec<&mut [f32]>> {
+    let n = table.len() / (16 * width);
+    let mut rows: Vec<Vec<&mut [f32]>> = (0..n).map(|_| Vec::with_capacity(16)).collect();
+    for place in table.chunks_mut(n * width) {
+        for (row, places) in rows.iter_mut().zip(place.chunks_mut(width)) {
+            row.push(places);
+        }
+    }
+    rows
+}
+
+/// `[B, C, H, W]` f32 to be written to, in channels_last.
+fn room([batch, channels, height, width]: [i64; 4]) -> Tensor {
+    let stride = [height * width * channels, 1, width * channels, channels];
+    Tensor::empty_strided([batch, channels, height, width], stride, (Kind::Float, Device::Cpu))
+}
+
+/// What a gradient reads later. A change in between would make it a wrong one.
+struct Kept(Tensor, i64);
+
+impl Kept {
+    fn new(x: &Tensor) -> Kept {
+        Kept(x.detach(), x.internal_version())
+    }
+
+    /// # Panics
+    /// Where it was changed in place.
+    fn get(&self) -> &Tensor {
+        assert_eq!(self.0.internal_version(), self.1, "what a convolution's gradient needs was changed in place");
+        &self.0
+    }
+}
+
+/// [`convolve`] by the weight `[outputs, inputs, 3, 3]` f32 itself and with a gradient; `relu` follows or nothing.
+pub(super) fn trained(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, relu: bool) -> Tensor {
+    let none = |channels: i64| Tensor::zeros([channels], (Kind::Float, Device::Cpu));
+    let y = tch::no_grad(|| {
+        let bias = bias.map_or_else(|| none(weight.size()[0]), Tensor::contiguous);
+        convolve(x, &transformed(weight, false).transpose(1, 2), &bias, if relu { 0. } else { 1. })
+    });
+    // Each is kept for the gradient of the other.
+    let kept_x = weight.requires_grad().then(|| Kept::new(x));
+    let kept_weight = x.requires_grad().then(|| Kept::new(weight));
+    let kept_y = relu.then(|| Kept::new(&y));
+    let like = weight.detach();
+    let backward = move |dy: &Tensor, needed: &[bool]| -> Vec<Option<Tensor>> {
+        let dy = kept_y.as_ref().map_or_else(|| dy.shallow_clone(), |y| y.get().threshold_backward(dy, 0.));
+        // The same convolution by the turned kernels, from outputs to inputs.
+        let of_x = kept_weight.as_ref().filter(|_| needed[0]).map(|weight| {
+            let weight = transformed(weight.get(), true);
+            convolve(&dy, &weight, &none(weight.size()[2]), 1.)
+        });
+        let of_weight = kept_x.as_ref().filter(|_| needed[1]).map(|x| of_weight(x.get(), &dy, &like));
+        let of_bias =
+            needed.get(2).map(|needed| needed.then(|| dy.sum_dim_intlist(&[0_i64, 2, 3][..], false, Kind::Float)));
+        [of_x, of_weight].into_iter().chain(of_bias).collect()
+    };
+    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    node(y, &inputs, backward)
+}
+
+unsafe extern "C" {
+    /// `src/native/ops.cpp`: a new tensor, or null where libtorch threw.
+    fn rankle_weight_gradient(dy: *const c_void, x: *const c_void, weight: *const c_void) -> *mut c_void;
+}
+
+/// The gradient of a weight `[outputs, inputs, 3, 3]` like `like`, from that of the outputs.
+fn of_weight(x: &Tensor, dy: &Tensor, like: &Tensor) -> Tensor {
+    // SAFETY: tensors live past the call.
+    let found = unsafe { rankle_weight_gradient(dy.as_ptr().cast(), x.as_ptr().cast(), like.as_ptr().cast()) };
+    owned(found).expect("libtorch has a gradient of a convolution's weight")
+}
+
+/// `act(conv(x) + bias)` with padding 1: `x` `[B, inputs, H, W]` f32 on the CPU, `weight` `[16, inputs, outputs]` (what
+/// [`transformed`] gives, transposed), `bias` `[outputs]` f32; `[B, outputs, H, W]` in channels_last. `slope` is the activation's
+/// below 0, 1 for none.
 pub(super) fn convolve(x: &Tensor, weight: &Tensor, bias: &Tensor, slope: f32) -> Tensor {
     let x = x.permute([0, 2, 3, 1]).contiguous();
     let [batch, height, width, inputs] = <[i64; 4]>::try_from(x.size()).expect("four dimensions");
     let outputs = weight.size()[2];
-    let mut y = Tensor::empty([batch, height, width, outputs], (Kind::Float, Device::Cpu));
+    let y = room([batch, outputs, height, width]);
     if y.numel() > 0 {
         let [height, width] = [height, width].map(|n| n as usize);
         // Two rows of outputs for a row of tiles; a map's last has one where its height is odd.
         let row = width * outputs as usize;
-        let maps = in_place::<f32>(&mut y).chunks_mut(height * row);
+        let mut pixels = y.permute([0, 2, 3, 1]);
+        let maps = in_place::<f32>(&mut pixels).chunks_mut(height * row);
         let mut rows: Vec<&mut [f32]> = maps.flat_map(|map| map.chunks_mut(2 * row)).collect();
         let across = width.div_ceil(2);
         let at_once = (TILES / across).max(1);
@@ -71,7 +170,7 @@ pub(super) fn convolve(x: &Tensor, weight: &Tensor, bias: &Tensor, slope: f32) -
             }
         });
     }
-    y.permute([0, 3, 1, 2])
+    y
 }
 
 /// A weight that threads read.
@@ -124,8 +223,8 @@ impl Block {
 }
 
 #[inline(always)]
-fn plus(a: &Lanes, b: &Lanes) -> Lanes {
-    let mut sum = [0.; LANES];
+fn plus<T: Real>(a: &Lanes<T>, b: &Lanes<T>) -> Lanes<T> {
+    let mut sum = [T::of(0.); LANES];
     for i in 0..LANES {
         sum[i] = a[i] + b[i];
     }
@@ -133,12 +232,39 @@ fn plus(a: &Lanes, b: &Lanes) -> Lanes {
 }
 
 #[inline(always)]
-fn minus(a: &Lanes, b: &Lanes) -> Lanes {
-    let mut difference = [0.; LANES];
+fn minus<T: Real>(a: &Lanes<T>, b: &Lanes<T>) -> Lanes<T> {
+    let mut difference = [T::of(0.); LANES];
     for i in 0..LANES {
         difference[i] = a[i] - b[i];
     }
     difference
+}
+
+#[inline(always)]
+fn half<T: Real>(a: &Lanes<T>) -> Lanes<T> {
+    let mut half = [T::of(0.); LANES];
+    for i in 0..LANES {
+        half[i] = a[i] * T::of(0.5);
+    }
+    half
+}
+
+#[inline(always)]
+fn widened(a: &Lanes) -> Lanes<f64> {
+    let mut wide = [0.; LANES];
+    for i in 0..LANES {
+        wide[i] = f64::from(a[i]);
+    }
+    wide
+}
+
+#[inline(always)]
+fn narrowed(a: &Lanes<f64>) -> Lanes {
+    let mut narrow = [0.; LANES];
+    for i in 0..LANES {
+        narrow[i] = a[i] as f32;
+    }
+    narrow
 }
 
 #[inline(always)]
@@ -151,6 +277,13 @@ fn lanes_mut(x: &mut [f32]) -> &mut [Lanes] {
     x.as_chunks_mut().0
 }
 
+/// G of three numbers.
+#[inline(always)]
+fn spread<T: Real>(a: &Lanes<T>, b: &Lanes<T>, c: &Lanes<T>) -> [Lanes<T>; 4] {
+    let (ends, middle) = (half(&plus(a, c)), half(b));
+    [*a, plus(&ends, &middle), minus(&ends, &middle), *c]
+}
+
 /// Bᵀ of four numbers.
 #[inline(always)]
 fn seen(a: &Lanes, b: &Lanes, c: &Lanes, d: &Lanes) -> [Lanes; 4] {
@@ -161,6 +294,24 @@ fn seen(a: &Lanes, b: &Lanes, c: &Lanes, d: &Lanes) -> [Lanes; 4] {
 #[inline(always)]
 fn left(a: &Lanes, b: &Lanes, c: &Lanes, d: &Lanes) -> [Lanes; 2] {
     [plus(&plus(a, b), c), minus(&minus(b, c), d)]
+}
+
+/// G g Gᵀ of one output's kernels, `g` `[3, 3, inputs]`, to its 16 places. To turn a kernel by 180° exchanges the first and
+/// the last of its places, down and across.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn spread_kernels(g: &[f32], u: &mut [&mut [f32]], turned: bool) {
+    let (wide, g) = (g.len() / (9 * LANES), lanes(g));
+    let place = |i: usize| if turned && i % 3 == 0 { 3 - i } else { i };
+    for c in 0..wide {
+        let at = |row: usize, column: usize| widened(&g[(3 * row + column) * wide + c]);
+        let column = |i: usize| spread(&at(0, i), &at(1, i), &at(2, i));
+        let [p, q, r] = [column(0), column(1), column(2)];
+        for i in 0..4 {
+            for (k, found) in spread(&p[i], &q[i], &r[i]).iter().enumerate() {
+                lanes_mut(u[4 * place(i) + place(k)])[c] = narrowed(found);
+            }
+        }
+    }
 }
 
 /// Bᵀ d B of a row of tiles, which sees four `rows` of pixels and `zeros` beside them, to `[16, tiles, inputs]`, its tiles

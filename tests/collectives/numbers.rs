@@ -305,7 +305,7 @@ fn batch_norm(world: &World) {
     let make = |store: &VarStore| {
         let at = Scope::root(store, 5);
         let (conv, bn) = (at.conv("conv", 3, 4, 3, 1, 1), at.batch_norm("bn", 4));
-        move |x: &Tensor| bn.forward(&conv.forward(x), true).relu().flatten(1, -1)
+        move |x: &Tensor| bn.forward(&conv.forward(x, true), true).relu().flatten(1, -1)
     };
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
     let of = |x: &Tensor| triplet::batch_hard(&Metric::Euclidean.matrix(x, x), &labels, Margin::Soft).mean();

@@ -12,6 +12,7 @@ mod parity;
 mod quadruplet;
 mod resnet;
 mod snippet;
+mod winograd;
 
 use std::collections::HashMap;
 

@@ -48,7 +48,7 @@ fn any_cut_gives_the_one_pass_gradient() {
     let at = Scope::root(&store, 3);
     let (conv, linear) =
         (at.conv("conv", 3, 8, 3, 2, 1), at.linear("linear", 8 * 8 * 8, 16, Init::GlorotUniform { gain: 1. }, true));
-    let forward = |x: &Tensor| normalize(&linear.forward(&conv.forward(x).relu().flatten(1, -1)));
+    let forward = |x: &Tensor| normalize(&linear.forward(&conv.forward(x, true).relu().flatten(1, -1)));
     let (all, labels) = (images(45, 16), Tensor::from_slice(&(0..45).map(|i| i / 5).collect::<Vec<i64>>()));
     let run = |size: usize| {
         clear(&store);
