@@ -163,7 +163,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
-pub(super) fn owned(tensor: *mut c_void) -> Option<Tensor> {
+fn owned(tensor: *mut c_void) -> Option<Tensor> {
     // SAFETY: the callees give a new `at::Tensor*` or null.
     (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor.cast()) })
 }

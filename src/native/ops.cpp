@@ -114,19 +114,6 @@ void* rankle_folded(
        at::Scalar(1.0), unary, scalars, ""});
 }
 
-// The gradient of the weight of a 3x3 convolution with stride 1 and padding 1; null where libtorch threw.
-void* rankle_weight_gradient(const void* dy, const void* x, const void* weight) {
-  const auto tensor = [](const void* p) -> const at::Tensor& { return *static_cast<const at::Tensor*>(p); };
-  const std::vector<int64_t> one{1, 1}, none{0, 0};
-  try {
-    return new at::Tensor(std::get<1>(at::convolution_backward(
-        tensor(dy), tensor(x), tensor(weight), std::nullopt, one, one, one, /*transposed=*/false, none, /*groups=*/1,
-        {false, true, false})));
-  } catch (...) {
-    return nullptr;
-  }
-}
-
 // max(x, 0) + slope min(x, 0), in place; tch's leaky_relu has no slope argument. 0 is success.
 int32_t rankle_leaky_relu(void* tensor, double slope) {
   try {

@@ -8,8 +8,10 @@ use super::{stir, store};
 use crate::common::all_close;
 use crate::export::drawn;
 
+type Case = (&'static [i64], f64, f64, f64, bool, f64);
+
 /// Shape, mean (of every second channel its negative), spread, scale, whether something is added, slope.
-const CASES: [(&[i64], f64, f64, f64, bool, f64); 7] = [
+const CASES: [Case; 7] = [
     (&[2, 1, 1, 1], 0., 1., 1., false, 1.),
     (&[3, 16, 4, 5], 0., 1., 1., false, 0.),
     (&[5, 19, 3, 7], 500., 0.01, 0.17, true, 0.3),
