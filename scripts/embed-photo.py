@@ -7,9 +7,14 @@ path = sys.argv[1] if sys.argv[2:] else sys.exit(__doc__)
 sys.excepthook = lambda kind, error, _: sys.stderr.write(f"{path}: {kind.__name__}: {str(error).split(chr(10))[0]}; {__doc__}\n")
 import torch
 from PIL import Image, ImageOps
-os.path.isfile(path) and zipfile.ZipFile(path).testzip() is None or sys.exit(f"{path}: no file, or damaged; {__doc__}")
+os.path.isfile(path) and (held := zipfile.ZipFile(path)).testzip() is None or sys.exit(f"{path}: no file, or damaged; {__doc__}")
+told = [entry.CRC for entry in held.infolist() if entry.filename.endswith("/extra/model.json")]
+if not any(f"model.json {checksum:08x} ".encode() in held.comment for checksum in told):
+    sys.exit(f"{path}: its model.json is not as export wrote it, or an earlier version did: export it again")
 net = torch.jit.load(path, map_location="cpu", _extra_files=(extra := {"model.json": ""})).eval()
 see, unit = (about := json.loads(extra["model.json"]))["input"], about["output"]["unit"]
+if see["kind"] != "photo" or about["inputs"] != 1:
+    sys.exit(f"{path}: inputs: {about['inputs']} ({see['kind']}); this script is for networks of single photos: model.json says what goes in")
 for path in sys.argv[2:]:
     photo = ImageOps.exif_transpose(Image.open(path))  # also by XMP where EXIF has no orientation, as embed does not
     if photo.mode.startswith("I"):  # 16 bits of grey, which convert would cut off at white

@@ -88,11 +88,26 @@ fn a_module_says_what_it_takes_and_python_embeds_with_it() {
         let ended = ran(&["scripts/embed-photo.py", &damaged, &words[2]]).expect("the same Python");
         has(&ended.err, "damaged.pt: |damaged");
         assert!(ended.code == Some(1) && ended.out.is_empty() && ended.err.lines().count() == 1, "{}", ended.all());
+        edited(&words[1], &damaged);
+        let ended = ran(&["scripts/embed-photo.py", &damaged, &words[2]]).expect("the same Python");
+        has(&ended.err, "damaged.pt: its model.json is not as export wrote it");
+        assert!(ended.code == Some(1) && ended.out.is_empty() && ended.err.lines().count() == 1, "{}", ended.all());
         if !more.is_empty() {
             // As typed, in place of as the run saw photos.
             has(&place.good(&format!("export @run {how} --crop 0.5")), "centre square of 0.5 ");
         }
     }
+}
+
+/// A copy of a module in which a blank was put behind what it says of itself.
+fn edited(module: &str, copy: &str) {
+    let edit = "import sys, zipfile
+old, new = zipfile.ZipFile(sys.argv[1]), zipfile.ZipFile(sys.argv[2], 'w')
+new.comment = old.comment
+for entry in old.infolist():
+    new.writestr(entry, old.read(entry) + b' ' * entry.filename.endswith('extra/model.json'))
+new.close()";
+    asked("zipfile", &["-c", edit, module, copy]).expect("the same Python");
 }
 
 #[test]
@@ -167,6 +182,18 @@ fn onnx_answers_as_the_module() {
         let worst = asked("torch", &["-c", COMPARE, &model, &onnx]).expect("the same Python");
         let worst: f64 = worst.trim().parse().expect("a number");
         assert!(worst < 1e-4, "{}: {worst}", case.program.0);
+        // What was edited in a module is no truth; and what takes no single photos is refused by what shows such.
+        let other = place.text("edited.pt");
+        edited(&model, &other);
+        let ended = ran(&["scripts/to-onnx", &other, &place.text("edited.onnx")]).expect("the same Python");
+        has(&ended.err, "edited.pt is not as export wrote it: its model.json was changed");
+        assert!(ended.code == Some(1) && !place.path("edited.onnx").exists(), "{}", ended.all());
+        let single = !["quadruplet", "skill-determination"].iter().any(|name| case.program.0.ends_with(name));
+        if !single && asked("torch, PIL", &["-c", ""]).is_some() {
+            let ended = ran(&["scripts/embed-photo.py", &model, "x.png"]).expect("the same Python");
+            has(&ended.err, "this script is for networks of single photos");
+            assert!(ended.code == Some(1) && ended.err.lines().count() == 1, "{}", ended.all());
+        }
         // Its own file is written anew; a file of somebody else's stays, and its own that was edited.
         let again = || ran(&["scripts/to-onnx", &model, &onnx]).expect("the same Python");
         again().well();
