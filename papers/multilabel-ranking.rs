@@ -380,7 +380,7 @@ impl Paper for MultilabelRanking {
 
     fn evaluate(h: &Flags, data: &LabelData, nets: &Nets<'_, Self>, how: &Scoring, run: &Run) -> Result<Evaluation> {
         let (set, shape) = (&data.set, nets.shape);
-        shape.fits(set, &format!("{} has changed since the run was trained", h.data))?;
+        shape.fits(set, &format!("{} has changed since the run was trained", h.data), &[])?;
         let Loaded { store, net, step } = nets.part("")?;
         if step == 0 {
             Self::start_on(h, data, &store)?;

@@ -203,6 +203,32 @@ fn a_set_that_is_not_the_runs_is_refused_and_so_is_one_that_changed() {
     let words = "rows of 3 features where the run was trained on rows of 2 features";
     place.bad(&[(1, "evaluate @toy-run --data @wide", words)]);
     has(&place.good("evaluate @toy-run --data @toy/"), "test items");
+    // Columns in another order, of another set and then of the run's own, whose numbers mean something else.
+    let turn = |from: &str, to: &str| {
+        for part in ["train", "test"] {
+            let text = place.read(&format!("{from}-{part}.arff"));
+            let (head, rows) = text.split_once("@data\n").expect("data");
+            let head = head
+                .replace("@attribute a numeric\n@attribute b numeric", "@attribute b numeric\n@attribute a numeric");
+            let turned = |row: &str| {
+                let cells: Vec<&str> = row.splitn(3, ',').collect();
+                format!("{},{},{}\n", cells[1], cells[0], cells[2])
+            };
+            place.write(
+                &format!("{to}-{part}.arff"),
+                format!("{head}@data\n{}", rows.lines().map(turned).collect::<String>()),
+            );
+        }
+    };
+    turn("toy", "turned");
+    fs::copy(place.path("toy.xml"), place.path("turned.xml")).expect("copied");
+    let words = "--data turned: other attributes than the run was trained on|(attribute 1 is \"b\", not \"a\")";
+    place.bad(&[(1, "evaluate @toy-run --data @turned", words)]);
+    turn("toy", "toy");
+    place.bad(&[
+        (1, "evaluate @toy-run", "has changed since the run was trained: other attributes than the run was trained on"),
+        (1, &format!("train @toy-run {TOY} --most 2 {SHORT}"), "the data of|are not what this run was started with"),
+    ]);
 }
 
 #[test]

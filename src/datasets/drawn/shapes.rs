@@ -63,6 +63,7 @@ impl Shapes {
         LabelSet {
             name: "drawn".into(),
             layout: LabelLayout::Drawn,
+            attributes: Vec::new(),
             classes: CLASSES.map(String::from).to_vec(),
             train: part(0..self.train),
             test: part(self.train..self.train + self.test),

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 
 use super::super::{Count, compare, plural, thousands};
-use super::{Content, Item, LabelLayout, LabelSet};
+use super::{Content, Item, LabelLayout, LabelSet, unlike};
 use crate::catalog::{fetch_for, known_count};
 use crate::files;
 use crate::lists::{composed, text};
@@ -59,11 +59,10 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     let classes = labels(&file(dir, ".xml"))?;
     let (train, first) = part(&file(dir, "-train.arff"), &classes)?;
     let (test, second) = part(&file(dir, "-test.arff"), &classes)?;
-    ensure!(
-        first == second,
-        "{}: other attributes than in the -train file: take both from one source",
-        file(dir, "-test.arff").display()
-    );
+    if let Some(why) = unlike(&first, &second) {
+        let test = file(dir, "-test.arff");
+        bail!("{}: other attributes than in the -train file ({why}): take both from one source", test.display());
+    }
     let mut notes = vec![format!("{} ready-made features a row", first.len())];
     notes.extend(both(&train, &test));
     // The sets that scripts/fetch gets are known by name.
@@ -83,7 +82,8 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
         }
         _ => false,
     };
-    Ok(LabelSet::new(LabelLayout::Mulan, classes, (train, test), notes, published))
+    let set = LabelSet::new(LabelLayout::Mulan, classes, (train, test), notes, published);
+    Ok(LabelSet { attributes: first, ..set })
 }
 
 /// How many rows are in both files.
@@ -165,7 +165,7 @@ fn words(mut text: &str) -> Result<Vec<Cow<'_, str>>> {
     }
 }
 
-/// Rows, and the names of the attributes that are no labels.
+/// Rows, and the names of the attributes that are no labels, with their words where the order of these is what they mean.
 fn part(path: &Path, classes: &[String]) -> Result<(Vec<Item>, Vec<String>)> {
     let text = text(path)?;
     let mut attributes: Vec<(String, Kind)> = Vec::new();
@@ -208,8 +208,12 @@ fn part(path: &Path, classes: &[String]) -> Result<(Vec<Item>, Vec<String>)> {
             );
         }
     }
-    let features: Vec<String> =
-        attributes.iter().zip(&target).filter(|(_, t)| t.is_none()).map(|((name, _), _)| name.clone()).collect();
+    let said = |(name, kind): &(String, Kind)| match kind {
+        Kind::Words(words) if numbers(words).is_none() => format!("{name} {{{}}}", words.join(",")),
+        _ => name.clone(),
+    };
+    let features = attributes.iter().zip(&target).filter(|(_, target)| target.is_none());
+    let features: Vec<String> = features.map(|(attribute, _)| said(attribute)).collect();
     ensure!(!features.is_empty(), "{}: labels but no features", path.display());
     let rows: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('%')).collect();
     let short = files::name(path);
@@ -301,9 +305,12 @@ fn value(word: &str, (name, kind): &(String, Kind)) -> Result<f32> {
 
 /// The number that a word is, where all of an attribute's are numbers (so are 0 and 1 in either order), else its place.
 fn value_of(at: usize, words: &[String]) -> f32 {
-    let numbers: Option<Vec<f32>> =
-        words.iter().map(|word| word.parse().ok().filter(|number: &f32| number.is_finite())).collect();
-    numbers.map_or(at as f32, |numbers| numbers[at])
+    numbers(words).map_or(at as f32, |numbers| numbers[at])
+}
+
+/// The numbers that words are, where all are.
+fn numbers(words: &[String]) -> Option<Vec<f32>> {
+    words.iter().map(|word| word.parse().ok().filter(|number: &f32| number.is_finite())).collect()
 }
 
 /// At most 60 characters.

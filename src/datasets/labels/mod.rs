@@ -89,6 +89,8 @@ pub struct LabelSet {
     pub layout: LabelLayout,
     /// Names of the K classes.
     pub classes: Vec<String>,
+    /// What ready-made numbers are called, in their order; none of images.
+    pub attributes: Vec<String>,
     /// The items to train on.
     pub train: Vec<Item>,
     /// The items to test on.
@@ -108,7 +110,8 @@ impl LabelSet {
         notes: Vec<String>,
         published: bool,
     ) -> LabelSet {
-        LabelSet { name: String::new(), layout, classes, train, test, notes, published }
+        let (name, attributes) = (String::new(), Vec::new());
+        LabelSet { name, layout, classes, attributes, train, test, notes, published }
     }
 
     /// The data card; decodes every image, on all cores.
@@ -208,6 +211,13 @@ impl LabelSet {
         let train = if training { &self.train[..] } else { &[] };
         super::look(self.test.iter().chain(train), far, Item::check)
     }
+}
+
+/// The first of the attributes `theirs` that is not as in `own`, in words.
+pub(crate) fn unlike(own: &[String], theirs: &[String]) -> Option<String> {
+    let place = (0..own.len().max(theirs.len())).find(|&i| own.get(i) != theirs.get(i))?;
+    let name = |of: &[String]| of.get(place).map_or("missing".into(), |name| format!("{name:?}"));
+    Some(format!("attribute {} is {}, not {}", place + 1, name(theirs), name(own)))
 }
 
 /// Counts that are right aside, a published set has the names of the list's sample; NUS-WIDE, whose images go missing,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::Data;
-use crate::datasets::labels::{Content, Item, LabelSet};
+use crate::datasets::labels::{Content, Item, LabelSet, unlike};
 use crate::datasets::{Card, Look, drawn, labels};
 use crate::run::photos::{Of, Read, Reads};
 use crate::say::count;
@@ -44,7 +44,8 @@ impl LabelData {
     /// Where `other` has other classes or features.
     pub fn tested_on(self, mut other: LabelData) -> Result<LabelData> {
         other.set = other.set.among(&self.set.classes);
-        LabelShape::of(&self.set).fits(&other.set, &format!("--data {}", other.set.name))?;
+        let of = format!("--data {}", other.set.name);
+        LabelShape::of(&self.set).fits(&other.set, &of, &self.set.attributes)?;
         Ok(LabelData { train: self.train, dev: self.dev, ..other })
     }
 
@@ -134,12 +135,18 @@ pub struct LabelShape {
     pub classes: Vec<String>,
     /// None of images.
     pub features: Option<i64>,
+    /// A hash of what these numbers are called, in their order; none of an older version's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<String>,
 }
 
 impl LabelShape {
     /// That of a set.
     pub fn of(set: &LabelSet) -> LabelShape {
-        LabelShape { classes: set.classes.clone(), features: set.feature_width().map(|width| width as i64) }
+        let names = json!(set.attributes).to_string();
+        let attributes =
+            (!set.attributes.is_empty()).then(|| blake3::hash(names.as_bytes()).to_hex()[..16].to_string());
+        LabelShape { classes: set.classes.clone(), features: set.feature_width().map(|width| width as i64), attributes }
     }
 
     /// K, how many classes there are.
@@ -152,8 +159,9 @@ impl LabelShape {
         asked.min(self.k().max(2))
     }
 
-    /// Errors where `set` has other classes (or in another order) or features than these; `of` begins the line.
-    pub fn fits(&self, set: &LabelSet, of: &str) -> Result<()> {
+    /// Errors where `set` has other classes (or in another order) or features than these, whose names are `attributes` where they
+    /// are known; `of` begins the line.
+    pub fn fits(&self, set: &LabelSet, of: &str, attributes: &[String]) -> Result<()> {
         let theirs = LabelShape::of(set);
         let kind = |width: Option<i64>| width.map_or("images".into(), |width| format!("rows of {width} features"));
         ensure!(
@@ -167,12 +175,19 @@ impl LabelShape {
             count == own,
             "{of}: {count} classes where the run was trained on {own}: give data with the same classes"
         );
-        match theirs.classes.iter().zip(&self.classes).enumerate().find(|(_, (theirs, own))| theirs != own) {
-            None => Ok(()),
-            Some((i, (theirs, own))) => bail!(
+        let mut classes = theirs.classes.iter().zip(&self.classes).enumerate();
+        if let Some((i, (theirs, own))) = classes.find(|(_, (theirs, own))| theirs != own) {
+            bail!(
                 "{of}: class {} is {theirs:?} where the run was trained on {own:?}: give data with the same classes in the same order",
                 i + 1
-            ),
+            );
         }
+        let first = Some(attributes).filter(|own| !own.is_empty()).and_then(|own| unlike(own, &set.attributes));
+        ensure!(
+            self.attributes.is_none() || theirs.attributes == self.attributes,
+            "{of}: other attributes than the run was trained on, or in another order{}: give data with the same in the same order",
+            first.map_or(String::new(), |first| format!(" ({first})"))
+        );
+        Ok(())
     }
 }

@@ -90,7 +90,14 @@ fn arff_is_read_dense_and_sparse() {
         (HEAD.replace("{0, 1}", "{yes, no}"), "the label deep has the words {yes,no}: Mulan's labels have {0,1}"),
         (HEAD.replace("{0, 1}", "{0, 1, 2}"), "the label deep has the words {0,1,2}"),
         (HEAD.replace(" z ", " kind "), "the attribute kind stands twice"),
-        (format!("{}1,0.5,red,0,1\n", HEAD.replace(" z ", " zz ")), "other attributes"),
+        (
+            format!("{}1,0.5,red,0,1\n", HEAD.replace(" z ", " zz ")),
+            "other attributes than in the -train file (attribute 3 is \"z\", not \"zz\")",
+        ),
+        (
+            format!("{}1,0.5,red,0,1\n", HEAD.replace("red, 'dark blue'", "'dark blue', red")),
+            "attribute 2 is \"kind {red,dark blue}\"",
+        ),
     ] {
         write(dir, "x-train.arff", &bad);
         refused(&dir.join("x"), &[words]);
