@@ -162,19 +162,26 @@ impl Kept {
         let (line, slope) = (&self.line, self.slope);
         let channels = line.center.len();
         let part = part(channels);
-        let dy_rows = rows_of(dy);
-        let (x, given) = (read_in_place::<f32>(&self.rows), read_in_place::<f32>(&dy_rows));
+        let x = read_in_place::<f32>(&self.rows);
+        let as_it_lies = channels_behind(dy);
+        let dense = Rows::of(&as_it_lies).is_none().then(|| as_it_lies.contiguous());
+        let given = Rows::of(dense.as_ref().unwrap_or(&as_it_lies)).expect("dense rows");
         let at = |i: usize| i * part..x.len().min((i + 1) * part);
         let mut turned = self.sides.as_ref().map(|_| self.rows.empty_like());
         let [sum, product] = total(match (&self.sides, &mut turned) {
             (Some(y), Some(turned)) => {
                 let (y, turned) = (rows_of(y), in_place::<f32>(turned));
                 let y = read_in_place::<f32>(&y);
-                let work =
-                    |_: &mut (), i, g: &mut [f32]| pull(&given[at(i)], &x[at(i)], Some((&y[at(i)], g)), line, slope);
+                let work = |_: &mut (), i, g: &mut [f32]| {
+                    pull(given.from_row(i * part / channels), &x[at(i)], Some((&y[at(i)], g)), line, slope)
+                };
                 team::rows(turned, part, || (), work)
             }
-            _ => team::map(x.len().div_ceil(part), || (), |_, i| pull(&given[at(i)], &x[at(i)], None, line, slope)),
+            _ => team::map(
+                x.len().div_ceil(part),
+                || (),
+                |_, i| pull(given.from_row(i * part / channels), &x[at(i)], None, line, slope),
+            ),
         });
         let n = (x.len() / channels) as f64;
         let off = |c: usize| f64::from(line.center[c]) - self.mean[c];
@@ -187,9 +194,11 @@ impl Kept {
                 tilt.push((factor * along) as f32);
                 shift.push((factor * (sum[c] + off(c) * along)) as f32);
             }
-            let (given, slope) = turned.as_ref().map_or((given, slope), |g| (read_in_place::<f32>(g), 1.));
+            let (given, slope) = turned.as_ref().map_or((given, slope), |g| (Rows::of(g).expect("dense rows"), 1.));
             let mut dx = self.rows.empty_like();
-            let work = |_: &mut (), i, dx: &mut [f32]| back(&given[at(i)], &x[at(i)], dx, line, [&tilt, &shift], slope);
+            let work = |_: &mut (), i, dx: &mut [f32]| {
+                back(given.from_row(i * part / channels), &x[at(i)], dx, line, [&tilt, &shift], slope)
+            };
             team::rows(in_place::<f32>(&mut dx), part, || (), work);
             turned_back(&dx)
         });
@@ -202,10 +211,15 @@ impl Kept {
     }
 }
 
-/// `[B, C, ...]` as `[B, ..., C]`, dense: as it lies in memory in channels_last.
-fn rows_of(x: &Tensor) -> Tensor {
+/// `[B, C, ...]` as `[B, ..., C]`.
+fn channels_behind(x: &Tensor) -> Tensor {
     let order: Vec<i64> = [0].into_iter().chain(2..x.dim() as i64).chain([1]).collect();
-    x.permute(order).contiguous()
+    x.permute(order)
+}
+
+/// The same, dense: as it lies in memory in channels_last.
+fn rows_of(x: &Tensor) -> Tensor {
+    channels_behind(x).contiguous()
 }
 
 /// The reverse.
@@ -213,6 +227,46 @@ fn turned_back(rows: &Tensor) -> Tensor {
     let last = rows.dim() as i64 - 1;
     let order: Vec<i64> = [0, last].into_iter().chain(1..last).collect();
     rows.permute(order)
+}
+
+/// Rows as they lie in memory: dense, or equally far apart, as those of one of several joined maps.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    numbers: &'a [f32],
+    /// From the beginning of one to that of the next.
+    pitch: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Those of `x` `[B, ..., C]` f32 on the CPU, which nothing writes meanwhile; none where they lie otherwise.
+    fn of(x: &'a Tensor) -> Option<Rows<'a>> {
+        assert!(x.device() == Device::Cpu && x.kind() == Kind::Float && x.numel() > 0, "numbers on the CPU");
+        let (size, stride) = (x.size(), x.stride());
+        let last = size.len() - 1;
+        let pitch = (0..last).rev().find(|&i| size[i] > 1).map_or(size[last], |i| stride[i]);
+        let (mut even, mut next) = (pitch >= size[last] && (stride[last] == 1 || size[last] == 1), pitch);
+        for i in (0..last).rev() {
+            even &= stride[i] == next || size[i] == 1;
+            next *= size[i];
+        }
+        let count: i64 = size[..last].iter().product();
+        let length = ((count - 1) * pitch + size[last]) as usize;
+        // SAFETY: the tensor lives as long as they are borrowed, and its first number lies this far before its last.
+        even.then(|| Rows {
+            numbers: unsafe { std::slice::from_raw_parts(x.data_ptr().cast(), length) },
+            pitch: pitch as usize,
+        })
+    }
+
+    /// Without the first `count`.
+    fn from_row(self, count: usize) -> Rows<'a> {
+        Rows { numbers: &self.numbers[count * self.pitch..], ..self }
+    }
+
+    #[inline(always)]
+    fn row(&self, i: usize, channels: usize) -> &'a [f32] {
+        &self.numbers[i * self.pitch..][..channels]
+    }
 }
 
 /// How many numbers a thread takes at once: whole blocks, whatever the number of threads.
@@ -363,7 +417,7 @@ type Sides<'a> = Option<(&'a [f32], &'a mut [f32])>;
 
 /// Sums over rows of g and of g · (x - center). Without `sides`, x says on which side of 0 a number was.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn pull(dy: &[f32], x: &[f32], sides: Sides<'_>, line: &Line, slope: f32) -> [Vec<f64>; 2] {
+fn pull(dy: Rows<'_>, x: &[f32], sides: Sides<'_>, line: &Line, slope: f32) -> [Vec<f64>; 2] {
     #[inline(always)]
     fn step<const N: usize>(
         c: usize,
@@ -395,7 +449,7 @@ fn pull(dy: &[f32], x: &[f32], sides: Sides<'_>, line: &Line, slope: f32) -> [Ve
         for row in block..rows.min(block + ROWS) {
             let at = row * channels..(row + 1) * channels;
             let mut sides = sides.as_mut().map(|(y, g)| (&y[at.clone()], &mut g[at.clone()]));
-            let given = [&dy[at.clone()], &x[at]];
+            let given = [dy.row(row, channels), &x[at]];
             across!(channels, step(given, &mut sides, line, slope, &mut sum, &mut product));
         }
         for (all, block) in all.iter_mut().zip([&mut sum, &mut product]) {
@@ -408,7 +462,7 @@ fn pull(dy: &[f32], x: &[f32], sides: Sides<'_>, line: &Line, slope: f32) -> [Ve
 
 /// The slopes of rows x: factor · g - (x - center) · tilt - shift.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn back(dy: &[f32], x: &[f32], dx: &mut [f32], line: &Line, less: [&[f32]; 2], slope: f32) {
+fn back(dy: Rows<'_>, x: &[f32], dx: &mut [f32], line: &Line, less: [&[f32]; 2], slope: f32) {
     #[inline(always)]
     fn step<const N: usize>(
         c: usize,
@@ -428,7 +482,7 @@ fn back(dy: &[f32], x: &[f32], dx: &mut [f32], line: &Line, less: [&[f32]; 2], s
     }
     let line = line.of();
     let channels = line[0].len();
-    for ((dx, dy), x) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)).zip(x.chunks_exact(channels)) {
-        across!(channels, step([dy, x], dx, line, less, slope));
+    for (i, (x, dx)) in x.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)).enumerate() {
+        across!(channels, step([dy.row(i, channels), x], dx, line, less, slope));
     }
 }

@@ -133,6 +133,31 @@ fn a_normalisation_and_what_follows_are_what_loops_and_libtorch_give() {
 }
 
 #[test]
+fn a_gradient_may_be_part_of_a_joined_one() {
+    let (x, others, weights) = (drawn(1, &[3, 20, 4, 5]), drawn(2, &[3, 7, 4, 5]), drawn(3, &[3, 34, 4, 5]));
+    let (x, others, weights) = (channels_last(&x), channels_last(&others), channels_last(&weights));
+    let slopes = |joined: bool, kind: Kind| {
+        let mut vs = store();
+        let bn = Scope::root(&vs, 0).batch_norm("bn", 20);
+        if kind == Kind::Double {
+            vs.double();
+        }
+        let wide = |x: &Tensor| x.to_kind(kind);
+        let x = wide(&x).detach().set_requires_grad(true);
+        let y = bn.followed(&x, true, &Then::act(0.));
+        let (all, weights) = if joined {
+            (Tensor::cat(&[&wide(&others), &y, &wide(&others)], 1), wide(&weights))
+        } else {
+            (y, wide(&weights).narrow(1, 7, 20).contiguous())
+        };
+        (all * weights).sum(kind).backward();
+        x.grad()
+    };
+    assert_eq!(slopes(true, Kind::Float), slopes(false, Kind::Float));
+    all_close(&slopes(true, Kind::Float), &slopes(true, Kind::Double), 1e-5);
+}
+
+#[test]
 fn a_normalisation_gives_the_same_with_any_number_of_threads() {
     let (shape, mean, spread, scale, adds, slope) = CASES[6];
     let (x, added, dy) = inputs(shape, mean, spread, adds);
