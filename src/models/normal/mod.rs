@@ -100,7 +100,7 @@ pub(super) fn normalised(x: &Tensor, of: [&Tensor; 4], eps: f64, then: &Then) ->
     );
     let y = turned_back(&out);
     // Which side of 0 a number was on is computed again from x, but where something was added to it.
-    let sides = (then.added.is_some() && then.slope != 1.).then(|| y.detach());
+    let sides = (then.added.is_some() && then.slope != 1.).then(|| y.shallow_clone());
     let inputs: Vec<&Tensor> = [x, weight, bias].into_iter().chain(then.added).collect();
     let kept = Kept { rows, sides, line, mean, inverse, scale: then.scale, slope };
     let versions = kept.versions();
@@ -198,11 +198,11 @@ fn rows_of(x: &Tensor) -> Tensor {
     channels_behind(x).contiguous()
 }
 
-/// The reverse.
+/// The reverse. It is no view of another tensor: autograd adds another slope to it where it lies, if nothing else holds it.
 fn turned_back(rows: &Tensor) -> Tensor {
     let last = rows.dim() as i64 - 1;
     let order: Vec<i64> = [0, last].into_iter().chain(1..last).collect();
-    rows.permute(order)
+    rows.permute(order).detach()
 }
 
 /// How many numbers a thread takes at once: whole blocks, whatever the number of threads.
