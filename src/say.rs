@@ -1,17 +1,17 @@
 //! What a program says: results on standard output, notes and errors on standard error, a bar on a terminal.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char};
 use std::io::{BufWriter, Error, ErrorKind, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::error::{ContextKind, ContextValue};
 use indicatif::{HumanCount, HumanDuration};
+
+use crate::team;
 
 mod bar;
 
@@ -333,10 +333,10 @@ pub fn first_line(text: &str) -> &str {
     text.split("\\nException raised").next().unwrap_or(text)
 }
 
-/// From now on a panic is said in one line as what it is: a defect of ours.
+/// From now on a panic is said in one line as what it is: a defect of ours; that of several threads at one work once.
 pub fn panics() {
     std::panic::set_hook(Box::new(|panic| {
-        if QUIET.get() {
+        if !team::says_panic() {
             return;
         }
         let text = panicked(panic.payload());
@@ -347,11 +347,6 @@ pub fn panics() {
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         cry(format!("error: this is a defect of rankle, please report it{place}: {}", first_line(text)));
     }));
-}
-
-thread_local! {
-    /// Whether a panic of this thread is somebody's to take.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a panic says that is no defect: more was asked for than this machine has. It is said as it stands.
@@ -370,8 +365,5 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> &str {
 /// # Errors
 /// The panic's text.
 pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    let before = QUIET.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(before);
-    done.map_err(|payload| panicked(&*payload).to_string())
+    team::said_once(Arc::new(AtomicBool::new(true)), work).map_err(|payload| panicked(&*payload).to_string())
 }

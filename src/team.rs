@@ -2,10 +2,11 @@
 //! OpenMP's wait awake for some milliseconds after each operation.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// OpenMP's `parallel` as gcc calls it: function, its argument, threads, flags.
 type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
@@ -36,9 +37,10 @@ pub(crate) fn map<S, R: Send>(
     let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(n.max(2));
     match parallel() {
         Some(parallel) if threads > 1 => {
-            let panic: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+            let panic: Mutex<Option<Payload>> = Mutex::new(None);
+            let said = SAID.with_borrow(Option::clone).unwrap_or_default();
             together(parallel, threads, &|| {
-                if let Err(why) = catch_unwind(AssertUnwindSafe(turns)) {
+                if let Err(why) = said_once(said.clone(), turns) {
                     next.store(n, Ordering::Relaxed);
                     *panic.lock().expect("nothing panics while it is locked") = Some(why);
                 }
@@ -51,6 +53,34 @@ pub(crate) fn map<S, R: Send>(
     }
     let own = |place: Mutex<Option<R>>| place.into_inner().ok().flatten().expect("every place had its turn");
     found.into_iter().map(own).collect()
+}
+
+/// What a panic leaves.
+type Payload = Box<dyn Any + Send>;
+
+thread_local! {
+    /// Whether a panic was said of the work that this thread does with others, or does for somebody who takes its panic.
+    static SAID: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// What `work` gives. Of all that do a work with this `said` the first panic alone is said, none where it is true already.
+///
+/// # Errors
+/// What the panic leaves.
+pub(crate) fn said_once<T>(said: Arc<AtomicBool>, work: impl FnOnce() -> T) -> Result<T, Payload> {
+    let before = SAID.replace(Some(said));
+    let done = catch_unwind(AssertUnwindSafe(work));
+    SAID.set(before);
+    done
+}
+
+/// Whether a panic of this thread, of which this is asked once, is to be said.
+pub(crate) fn says_panic() -> bool {
+    let first = |said: &RefCell<Option<Arc<AtomicBool>>>| {
+        said.borrow().as_ref().is_none_or(|said| !said.swap(true, Ordering::Relaxed))
+    };
+    // A thread that ends has none any more.
+    SAID.try_with(first).unwrap_or(true)
 }
 
 /// Numbers that a thread takes at once of a table's.

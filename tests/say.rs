@@ -1,9 +1,13 @@
 //! What reaches a terminal: nothing foreign that it would obey, nothing endless.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
+use rankle::models::hold_weights;
+use rankle::models::layers::Scope;
 use rankle::say::{brief, caught, count, cut, foreign, line, one_line};
 use serde_json::{Value, json};
+use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use crate::common::{Ended, Program};
@@ -134,6 +138,28 @@ fn hostile_paths_are_one_harmless_line_each_on_standard_output() {
         std::fs::rename(at("plain", end), at(HOSTILE, end)).expect("renamed");
     }
     assert_eq!(said(HOSTILE), plain);
+}
+
+/// Threads that panic at one work do so in a process of its own, whose first one alone is said.
+#[test]
+fn a_panic_of_several_threads_is_one_line() {
+    if std::env::var_os("PANICKED").is_none() {
+        let own = std::env::current_exe().expect("this program");
+        let name = "say::a_panic_of_several_threads_is_one_line";
+        let ended = Ended::of(Command::new(own).args([name, "--exact", "--nocapture"]).env("PANICKED", "1")).well();
+        assert_eq!(ended.err.matches("error: this is a defect of rankle").count(), 1, "{}", ended.err);
+        return;
+    }
+    rankle::say::panics();
+    tch::set_num_threads(4);
+    let vs = VarStore::new(Device::Cpu);
+    let conv = Scope::root(&vs, 1).conv("conv", 64, 64, 3, 1, 1);
+    let (_no_grad, _held) = (tch::no_grad_guard(), hold_weights());
+    // Of more channels than it has weights for, in parts by several threads.
+    let images = Tensor::ones([1, 128, 32, 32], FLOAT);
+    catch_unwind(AssertUnwindSafe(|| conv.forward(&images, false))).expect_err("a panic");
+    // Of what somebody takes nothing is said.
+    caught(|| conv.forward(&images, false)).expect_err("a panic");
 }
 
 /// Says what libtorch warns of, in a process of its own.
