@@ -23,17 +23,44 @@ pub(crate) trait Real:
     const EPSILON: f64;
     /// What the rounding of a matrix product can leave of a squared distance of 0, as a share of the two squared lengths.
     const ROUNDING: Self;
+    /// A whole number as wide as this one.
+    type Order: Copy + Ord;
     fn of(x: f64) -> Self;
     fn root(self) -> Self;
     fn finite(self) -> bool;
+    /// `e^x` of an `x` up to 0 to the last bit or two, in steps that go through vector registers. 0 where the result is too
+    /// small for all its digits, NaN for NaN.
+    fn exponential(self) -> Self;
+    /// Where this number, no NaN, stands among all others, for [`Real::between`]; -0 stands before 0.
+    fn order(self) -> Self::Order;
+    /// How many numbers lie between two; where the second is not above the first, more than up to any that is.
+    fn between(below: Self::Order, above: Self::Order) -> Self::Order;
 }
 
+/// 1/13!, 1/12! and so on to 1/2!: of Taylor's series for e^r.
+const INVERSE: [f64; 12] = [
+    1. / 6_227_020_800.,
+    1. / 479_001_600.,
+    1. / 39_916_800.,
+    1. / 3_628_800.,
+    1. / 362_880.,
+    1. / 40_320.,
+    1. / 5_040.,
+    1. / 720.,
+    1. / 120.,
+    1. / 24.,
+    1. / 6.,
+    0.5,
+];
+
 macro_rules! real {
-    ($of:ident, $rounding:literal) => {
+    ($of:ident, $order:ident, $signed:ident, $rounding:literal, exponential: $least:literal, [$high:literal, $low:literal],
+        $from:literal) => {
         impl Real for $of {
             const INFINITY: $of = $of::INFINITY;
             const EPSILON: f64 = $of::EPSILON as f64;
             const ROUNDING: $of = $rounding;
+            type Order = $order;
             #[inline(always)]
             fn of(x: f64) -> $of {
                 x as $of
@@ -46,12 +73,39 @@ macro_rules! real {
             fn finite(self) -> bool {
                 self.is_finite()
             }
+            #[inline(always)]
+            fn exponential(self) -> $of {
+                // Added to a number, it rounds that to a whole one, which then stands in the lowest bits.
+                const WHOLE: $of = 1.5 * (1_u64 << ($of::MANTISSA_DIGITS - 1)) as $of;
+                let x = if self < $least { $least } else { self };
+                let shifted = x * std::$of::consts::LOG2_E + WHOLE;
+                let k = shifted - WHOLE;
+                let r = x - k * $high - k * $low;
+                let mut series = Self::of(INVERSE[$from]);
+                for &factor in &INVERSE[$from + 1..] {
+                    series = series * r + Self::of(factor);
+                }
+                let power = shifted.to_bits().wrapping_add($of::MAX_EXP as $order - 1) << ($of::MANTISSA_DIGITS - 1);
+                ((series * r + 1.) * r + 1.) * $of::from_bits(power)
+            }
+            #[inline(always)]
+            fn order(self) -> $order {
+                let bits = self.to_bits();
+                // Below 0 the farther number has the larger bits: all but the sign are turned over.
+                bits ^ (((bits as $signed >> ($order::BITS - 1)) as $order) >> 1)
+            }
+            #[inline(always)]
+            fn between(below: $order, above: $order) -> $order {
+                above.wrapping_add(!below)
+            }
         }
     };
 }
 
-real!(f32, 1e-6);
-real!(f64, 1e-14);
+// Of the exponential: the least x, at which the bits of the power of 2 are all 0; ln 2 in two parts, the first with so few
+// bits that its multiples are exact; where the series begins, the term before being below the last bit at |r| = ln 2 / 2.
+real!(f32, u32, i32, 1e-6, exponential: -88., [0.693_145_75, 1.428_606_8e-6], 6);
+real!(f64, u64, i64, 1e-14, exponential: -709., [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10], 0);
 
 /// The kind to compute in: f64 where one of `of` is f64, else f32.
 pub(crate) fn wide(of: &[&Tensor]) -> Kind {

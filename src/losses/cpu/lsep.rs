@@ -53,7 +53,7 @@ fn see(x: f64, has: u8, lane: usize, most: &mut [[f64; LANES]; 2], poison: &mut 
 #[inline(always)]
 fn share(x: f64, has: u8, lane: usize, most: [f64; 2], sum: &mut [[f64; LANES]; 2]) -> f64 {
     let none = has == 0;
-    let share = exp(signed(x, has) - if none { most[0] } else { most[1] });
+    let share = (signed(x, has) - if none { most[0] } else { most[1] }).exponential();
     sum[0][lane] += if none { share } else { 0. };
     sum[1][lane] += if none { 0. } else { share };
     share
@@ -100,38 +100,4 @@ fn image<T: Real>(f: &mut [T], has: &[u8]) -> (f64, bool) {
         *x = T::of(share * if has == 0 { deal[0] } else { deal[1] });
     }
     (value + poison, true)
-}
-
-/// `e^x` for `x` up to 0 to the last bit or two, in steps that go through vector registers; 0 (or 1e-308) far below, NaN for NaN.
-#[inline(always)]
-fn exp(x: f64) -> f64 {
-    // Adding 1.5 * 2^52 rounds to a whole number, which then stands in the lowest bits.
-    const WHOLE: f64 = 6_755_399_441_055_744.;
-    // ln 2 in two parts: the first has so few bits that its multiples are exact.
-    const LN2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
-    let x = if x < -708. { -708. } else { x };
-    let shifted = x * std::f64::consts::LOG2_E + WHOLE;
-    let k = shifted - WHOLE;
-    let r = x - k * LN2[0] - k * LN2[1];
-    // Taylor's series: |r| is at most ln 2 / 2, where the next term is 4e-18.
-    const INVERSE: [f64; 12] = [
-        1. / 6_227_020_800.,
-        1. / 479_001_600.,
-        1. / 39_916_800.,
-        1. / 3_628_800.,
-        1. / 362_880.,
-        1. / 40_320.,
-        1. / 5_040.,
-        1. / 720.,
-        1. / 120.,
-        1. / 24.,
-        1. / 6.,
-        0.5,
-    ];
-    let mut series = INVERSE[0];
-    for factor in &INVERSE[1..] {
-        series = series * r + factor;
-    }
-    let series = (series * r + 1.) * r + 1.;
-    series * f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52)
 }
