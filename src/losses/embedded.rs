@@ -119,7 +119,9 @@ impl Loss {
             .unwrap_or_else(|| of_matrix(&|d, masks| triplet::batch_all_weighted(d, labels, masks, margin))),
             Loss::EveryPair(m, n) => one_pass(Sum::EveryPair(m, n))
                 .unwrap_or_else(|| of_matrix(&|d, masks| triplet::every_pair_weighted(d, masks, m, n))),
-            Loss::Lifted(m) => of_matrix(&|d, masks| triplet::lifted_weighted(d, masks, m)),
+            Loss::Lifted(m) => {
+                one_pass(Sum::Lifted(m)).unwrap_or_else(|| of_matrix(&|d, masks| triplet::lifted_weighted(d, masks, m)))
+            }
         }
     }
 }

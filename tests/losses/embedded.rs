@@ -86,7 +86,7 @@ fn values_counts_and_gradients_equal_the_matrix_form() {
 }
 
 #[test]
-fn many_positives_take_the_sorted_way_to_the_same_end() {
+fn hundreds_of_positives() {
     let labels: Vec<i64> = (0..600).map(|i| i64::from(i % 2 == 0 || i > 560)).collect();
     let (x, t) = (normalize(&matrix(22, 600, 5)), Tensor::from_slice(&labels));
     for (name, slow, fast) in forms(losses().into_iter().filter(|loss| *loss != Loss::BatchAll(Margin::Soft))) {
@@ -96,13 +96,76 @@ fn many_positives_take_the_sorted_way_to_the_same_end() {
 
 #[test]
 fn rows_that_fill_vector_registers_and_some_more() {
-    let labels: Vec<i64> = (0..73).map(|i| i * i % 11).collect();
-    let (x, t) = (matrix(26, 73, 37), Tensor::from_slice(&labels));
-    for (name, slow, fast) in forms(losses()) {
-        for metric in METRICS {
-            agree(&format!("{name}, {metric:?}"), &x, &t, metric, &slow, &fast, 1e-9);
+    // The second has identities of 1, 2, 3 and so on up to 10 rows.
+    let sets: [Vec<i64>; 2] =
+        [(0..73).map(|i| i * i % 11).collect(), (0..10).flat_map(|i| vec![i; i as usize + 1]).collect()];
+    for labels in sets {
+        let (x, t) = (matrix(26, labels.len(), 37), Tensor::from_slice(&labels));
+        for (name, slow, fast) in forms(losses()) {
+            for metric in METRICS {
+                agree(&format!("{name}, {metric:?}"), &x, &t, metric, &slow, &fast, 1e-9);
+            }
         }
     }
+}
+
+/// Rows of several parts, the last one short, on a lattice: sums of whole numbers are exact, and many distances are equal.
+#[test]
+fn of_equals_in_long_rows_the_lowest_is_chosen() {
+    let half = (matrix(28, 2_500, 3) * 3.).round();
+    let x = Tensor::cat(&[half.neg(), half], 0);
+    let t = Tensor::from_slice(&(0..5_000).map(|i| i % 1_200).collect::<Vec<i64>>());
+    let nearest = Negative::SemiHard(Pick::Nearest);
+    let rules = [nearest, Negative::Hardest].map(|rule| Loss::EveryPair(1.5, rule));
+    for loss in rules.into_iter().chain([Loss::BatchAll(Margin::Hard(0.3)), Loss::Lifted(0.7)]) {
+        let share = move |x: &Tensor, l: &Tensor, metric| loss.share(x, l, metric, 2_497..2_503).tally();
+        let slow: Form = Box::new(move |x, l, metric| embedded::in_tensors(|| share(x, l, metric)));
+        let fast: Form = Box::new(share);
+        for metric in [Metric::Euclidean, Metric::SquaredEuclidean] {
+            let what = format!("{loss:?}, {metric:?}");
+            agree(&what, &x, &t, metric, &slow, &fast, 1e-9);
+            agree(&what, &x.to_kind(Kind::Float), &t, metric, &slow, &fast, 1e-5);
+        }
+    }
+}
+
+/// Where e^d is beyond all numbers, and in single precision e^-d below.
+#[test]
+fn distances_of_hundreds_neither_overflow_nor_lose_the_gradient() {
+    let labels = Tensor::from_slice(&(0..24).map(|i| i / 4).collect::<Vec<i64>>());
+    let x = matrix(29, 24, 8) * 500.;
+    for (name, slow, fast) in forms(losses()) {
+        agree(&name, &x, &labels, Metric::Euclidean, &slow, &fast, 1e-9);
+    }
+    // The anchors' terms are 500, 500 + ln 2, 500 + ln 2 and 500: the middle ones have two negatives equally near.
+    let line = Tensor::from_slice(&[0_f32, 500., 1_000., 1_500.]).view([4, 1]);
+    let of = |x: &Tensor| Loss::Lifted(0.).of(x, &Tensor::from_slice(&[0_i64, 1, 0, 1]), Metric::Euclidean).sum();
+    close(value(&of(&line)), 2_000. + 2. * std::f64::consts::LN_2, 1e-6);
+    all_close(&gradient(&line, of), &Tensor::from_slice(&[-0.5, -2.5, 2.5, 0.5]).view([4, 1]), 1e-6);
+}
+
+#[test]
+fn an_identity_far_from_all_others_has_terms_of_0() {
+    let t = Tensor::from_slice(&(0..12).map(|i| i / 3).collect::<Vec<i64>>());
+    let x = matrix(30, 12, 2);
+    let mut alone = x.narrow(0, 0, 3);
+    alone += 50.;
+    for (name, slow, fast) in forms(losses()) {
+        agree(&name, &x, &t, Metric::Euclidean, &slow, &fast, 1e-9);
+    }
+    let tally = Loss::Lifted(0.7).of(&x, &t, Metric::Euclidean);
+    assert_eq!((tally.terms.int64_value(&[]), tally.active.int64_value(&[])), (12, 9));
+}
+
+/// All distances between rows are 1.
+#[test]
+fn equal_distances() {
+    let x = Tensor::eye(20, (Kind::Double, tch::Device::Cpu)) * std::f64::consts::FRAC_1_SQRT_2;
+    let t = Tensor::from_slice(&(0..20).map(|i| i / 4).collect::<Vec<i64>>());
+    let of = |loss: Loss| loss.of(&x, &t, Metric::Euclidean);
+    close(value(&of(Loss::Lifted(0.5)).mean()), f64::ln(3. * 16.) + 0.5, 1e-12);
+    close(value(&of(Loss::BatchAll(Margin::Hard(0.5))).mean()), 0.5, 1e-12);
+    close(value(&of(Loss::EveryPair(0.5, Negative::Hardest)).mean()), 0.5, 1e-12);
 }
 
 #[test]
@@ -185,23 +248,16 @@ fn squares_that_overflow_make_the_loss_nan_and_its_gradient_too() {
     let x = Tensor::from_slice(&[5e19_f32, 4e19, 5.01e19, -1.4e20]).view([4, 1]);
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 2]);
     for metric in [Metric::Euclidean, Metric::SquaredEuclidean] {
+        let nearest = Loss::EveryPair(0.2, Negative::SemiHard(Pick::Nearest));
+        for loss in [Loss::BatchAll(Margin::Hard(0.2)), nearest, Loss::Lifted(0.2)] {
+            let of = |x: &Tensor| loss.of(x, &labels, metric).mean();
+            assert!(value(&of(&x)).is_nan() && gradient(&x, of).isnan().all().int64_value(&[]) == 1, "{loss:?}");
+        }
         let of = |x: &Tensor| embedded::batch_hard(x, &labels, metric, Margin::Hard(0.2)).mean();
         let tensors = |x: &Tensor| embedded::in_tensors(|| of(x));
         assert!(value(&of(&x)).is_nan() && value(&tensors(&x)).is_nan());
         assert!(gradient(&x, of).isnan().all().int64_value(&[]) == 1);
         assert!(gradient(&x, tensors).isnan().all().int64_value(&[]) == 1);
-    }
-}
-
-/// More positives than are looked up one by one, and a NaN among the negatives.
-#[test]
-fn a_nan_among_sorted_negatives_is_no_order_to_panic_over() {
-    let x = matrix(11, 600, 4);
-    let _ = x.get(590).fill_(f64::NAN);
-    let labels = Tensor::from_slice(&(0..600_i64).map(|i| i / 300).collect::<Vec<_>>());
-    for metric in METRICS {
-        let rule = Negative::SemiHard(Pick::Nearest);
-        assert!(value(&embedded::every_pair(&x, &labels, metric, 0.2, rule).sum).is_nan());
     }
 }
 

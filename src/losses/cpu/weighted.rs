@@ -1,6 +1,6 @@
-//! Batch all and every pair, row by row of the distance matrix.
+//! Batch all, every pair and the lifted structure, row by row of the distance matrix.
 //!
-//! Two matrix products (distances, gradient) and between them one pass over B² numbers, in place. An anchor's positives
+//! Two matrix products (distances, gradient) and between them some passes over each row, in place. An anchor's positives
 //! are few, so that comparing each with all entries of the row is several times faster than sorting the row. Of some
 //! anchors alone, and of batches whose matrix is large, it goes by blocks of anchors, with a third product.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
-use super::{LANES, Outcome, Pull, blocks, each_row, finite, first, here, least, total, whole};
+use super::{LANES, Outcome, Pull, blocks, each_row, first, here, least, total, whole};
 use crate::distance::Metric;
 use crate::mining::{Groups, Negative, Pick};
 use crate::real::{Real, in_place};
@@ -19,6 +19,7 @@ use crate::real::{Real, in_place};
 pub(in crate::losses) enum Sum {
     All(f64),
     EveryPair(f64, Negative),
+    Lifted(f64),
 }
 
 /// `sum` on the distances by `metric` between the rows `anchors` and all rows of `x` `[B, D]` (CPU, f32 or f64, unit rows
@@ -59,15 +60,30 @@ struct Batch<'a, T> {
 }
 
 /// What one row needs beside the matrix.
-struct Scratch<T> {
-    negative: Vec<i32>,
-    count: Vec<i32>,
+struct Scratch<T: Real> {
+    /// The anchor's positives and their distances.
+    positives: Vec<(usize, T)>,
+    /// The derivative of the sum with respect to each distance.
     weight: Vec<T>,
+    /// Where each distance stands in the order of numbers.
+    order: Vec<T::Order>,
+    nearest: Vec<Nearest<T::Order>>,
+}
+
+/// The nearest negative beyond a distance.
+struct Nearest<O> {
+    /// Where that distance stands in the order of numbers.
+    floor: O,
+    /// How many numbers lie between the two.
+    between: O,
+    /// The first part of the row that has such a negative.
+    part: usize,
 }
 
 impl<T: Real> Scratch<T> {
     fn new(batch: usize) -> Scratch<T> {
-        Scratch { negative: vec![0; batch], count: vec![0; batch], weight: vec![T::ZERO; batch] }
+        let (weight, order) = (vec![T::ZERO; batch], vec![T::ZERO.order(); batch]);
+        Scratch { positives: Vec::new(), weight, order, nearest: Vec::new() }
     }
 }
 
@@ -145,175 +161,242 @@ fn both_ways<T: Real>(table: &mut [T], n: usize, differences: bool) {
 }
 
 /// `row` holds anchor `a`'s scalar products with all rows, and then half of what its gradient takes from each.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn share<T: Real>(batch: &Batch<'_, T>, a: usize, row: &mut [T], scratch: &mut Scratch<T>) -> Share {
-    let Scratch { negative, count, weight } = scratch;
-    batch.distances(a, row);
-    // A NaN anywhere makes the sum NaN, whatever reads it.
-    let mut share = Share { value: if finite(row) { 0. } else { f64::NAN }, ..Share::default() };
-    let own = batch.groups.group[a];
-    let same = &batch.groups.members[own as usize];
-    weight.fill(T::ZERO);
-    if same.len() > 1 && same.len() < row.len() {
-        negative.iter_mut().zip(&batch.groups.group).for_each(|(n, &group)| *n = i32::from(group != own));
-        let anchor = Anchor { a, row, same, negative };
-        match batch.sum {
-            Sum::All(m) => anchor.all(T::of(m), count, weight, &mut share),
-            Sum::EveryPair(m, rule) => anchor.every_pair(T::of(m), rule, weight, &mut share),
+    let mut share = Share::default();
+    if !batch.distances(a, row) {
+        // Whatever reads it: an optimiser must not take what is broken for a step of nothing.
+        row.fill(T::of(f64::NAN));
+        return Share { value: f64::NAN, ..share };
+    }
+    let same = &batch.groups.members[batch.groups.group[a] as usize];
+    if same.len() == 1 || same.len() == row.len() {
+        row.fill(T::ZERO);
+        return share;
+    }
+    scratch.positives.clear();
+    scratch.positives.extend(same.iter().filter(|&&p| p != a).map(|&p| (p, row[p])));
+    // Farther than every negative: what looks for near ones needs no mask.
+    for &p in same {
+        row[p] = T::INFINITY;
+    }
+    scratch.weight.fill(T::ZERO);
+    match batch.sum {
+        Sum::All(m) => {
+            share.terms = ((same.len() - 1) * (row.len() - same.len())) as i64;
+            share.active = all(row, T::of(m), &scratch.positives, &mut scratch.weight);
         }
+        Sum::EveryPair(m, rule) => every_pair(row, T::of(m), rule, scratch, &mut share),
+        Sum::Lifted(m) => lifted(row, m, &scratch.positives, &mut scratch.weight, &mut share),
+    }
+    for &(p, d) in &scratch.positives {
+        row[p] = d;
+    }
+    row[a] = T::ZERO;
+    let weight = &scratch.weight;
+    if let Sum::All(m) | Sum::EveryPair(m, _) = batch.sum {
+        // The active terms are linear in the distances.
+        share.value = share.active as f64 * m + sum_of(row, weight, |d, w| d.into() * w.into());
     }
     match batch.metric {
         // ∂d/∂x = (x - y) / d, and 0 at d = 0.
-        Metric::Euclidean => row.iter_mut().zip(&*weight).for_each(|(d, &w)| {
-            let slope = w / *d;
-            *d = if *d == T::ZERO { T::ZERO } else { slope };
+        Metric::Euclidean => put(row, weight, |d, w| {
+            let slope = w / d;
+            if d == T::ZERO { T::ZERO } else { slope }
         }),
         // ∂d/∂x = 2 (x - y)
-        Metric::SquaredEuclidean => row.iter_mut().zip(&*weight).for_each(|(d, &w)| *d = w + w),
+        Metric::SquaredEuclidean => put(row, weight, |_, w| w + w),
         // d = 1 - x·y
-        Metric::Cosine => row.copy_from_slice(weight),
-    }
+        Metric::Cosine => put(row, weight, |_, w| w),
+    };
     share
 }
 
 impl<T: Real> Batch<'_, T> {
-    /// Scalar products with row `a` to distances, by the rules of `distance`.
+    /// Scalar products with row `a` to distances, by the rules of `distance`; whether all of them are finite.
     #[inline(always)]
-    fn distances(&self, a: usize, row: &mut [T]) {
-        if self.metric == Metric::Cosine {
-            return row.iter_mut().for_each(|d| *d = T::of(1.) - *d);
-        }
+    fn distances(&self, a: usize, row: &mut [T]) -> bool {
         let own = self.squares[a];
-        for (d, &other) in row.iter_mut().zip(self.squares) {
-            let lengths = own + other;
-            let squared = lengths - (*d + *d);
-            *d = if squared <= lengths * T::ROUNDING { T::ZERO } else { squared };
-        }
-        if self.metric == Metric::Euclidean {
-            row.iter_mut().for_each(|d| *d = d.root());
+        match self.metric {
+            Metric::Euclidean => put(row, self.squares, |product, other| squared(product, own + other).root()),
+            Metric::SquaredEuclidean => put(row, self.squares, |product, other| squared(product, own + other)),
+            Metric::Cosine => put(row, self.squares, |product, _| T::of(1.) - product),
         }
     }
 }
 
-/// Takes a negative's count from its weight; what the sum loses by it.
+/// The squared distance of two rows, the sum of whose squared lengths is `lengths`.
 #[inline(always)]
-fn subtract<T: Real>(d: T, count: i32, weight: &mut T) -> f64 {
-    *weight = *weight - T::of(f64::from(count));
-    f64::from(count) * d.into()
+fn squared<T: Real>(product: T, lengths: T) -> T {
+    let squared = lengths - (product + product);
+    if squared <= lengths * T::ROUNDING { T::ZERO } else { squared }
 }
 
-/// One row of the matrix.
-struct Anchor<'a, T> {
-    a: usize,
-    row: &'a [T],
-    /// Rows of the anchor's identity, itself among them.
-    same: &'a [usize],
-    /// 1 for rows of other identities.
-    negative: &'a [i32],
+/// `of(row[i], also[i])` in place of each entry; whether all of them are finite.
+#[inline(always)]
+fn put<T: Real>(row: &mut [T], also: &[T], of: impl Fn(T, T) -> T) -> bool {
+    // Counted in numbers as wide as an f32: truths would be packed at each step.
+    let mut broken = 0_i32;
+    for (x, &other) in row.iter_mut().zip(also) {
+        *x = of(*x, other);
+        broken = broken.wrapping_add(i32::from(!x.finite()));
+    }
+    broken == 0
 }
 
-impl<T: Real> Anchor<'_, T> {
-    fn positives(&self) -> impl Iterator<Item = usize> + '_ {
-        self.same.iter().copied().filter(|&p| p != self.a)
-    }
-
-    /// The smallest entry of a negative that is above `floor` (of all negatives where it is None), infinity where there
-    /// is none.
-    #[inline(always)]
-    fn nearest_above(&self, floor: Option<T>) -> T {
-        match floor {
-            None => least(self.row, self.negative, |d, other| if other != 0 { d } else { T::INFINITY }),
-            Some(floor) => {
-                least(self.row, self.negative, |d, other| if (other != 0) & (d > floor) { d } else { T::INFINITY })
-            }
+/// The sum of `of(x[i], also[i])`.
+#[inline(always)]
+fn sum_of<T: Copy>(x: &[T], also: &[T], of: impl Fn(T, T) -> f64) -> f64 {
+    let mut lanes = [0.; LANES];
+    let ((x, x_rest), (also, also_rest)) = (x.as_chunks::<LANES>(), also.as_chunks::<LANES>());
+    for (x, also) in x.iter().zip(also) {
+        for lane in 0..LANES {
+            lanes[lane] += of(x[lane], also[lane]);
         }
     }
+    let rest: f64 = x_rest.iter().zip(also_rest).map(|(&x, &also)| of(x, also)).sum();
+    lanes.iter().sum::<f64>() + rest
+}
 
-    #[inline(always)]
-    fn all(&self, m: T, count: &mut [i32], weight: &mut [T], share: &mut Share) {
-        count.fill(0);
-        let negatives = (self.row.len() - self.same.len()) as i64;
-        for p in self.positives() {
-            let reach = self.row[p] + m;
-            let mut added = 0;
-            for ((&d, &n), count) in self.row.iter().zip(self.negative).zip(count.iter_mut()) {
-                // Wrapping: an overflow check (B is below 2³¹) would keep this from being vectorised.
-                let violated = i32::from(reach > d) & n;
-                *count = count.wrapping_add(violated);
-                added = i32::wrapping_add(added, violated);
-            }
-            weight[p] = T::of(f64::from(added));
-            share.value += f64::from(added) * (self.row[p].into() + m.into());
-            share.active += i64::from(added);
-            share.terms += negatives;
-        }
-        // Positives have no count, and a distance that is not finite has made the sum NaN already.
-        let mut lanes = [0_f64; LANES];
-        let ((d, d_rest), (count, count_rest)) = (self.row.as_chunks::<LANES>(), count.as_chunks::<LANES>());
-        let (weight, weight_rest) = weight.as_chunks_mut::<LANES>();
-        for ((d, count), weight) in d.iter().zip(count).zip(weight) {
-            for lane in 0..LANES {
-                lanes[lane] += subtract(d[lane], count[lane], &mut weight[lane]);
+/// Entries of a part of a row, which stays in the nearest cache while all positives go over it.
+const PART: usize = 2048;
+/// Positives that go over it at once, each with a vector register for its count or minimum.
+const TOGETHER: usize = 4;
+
+/// The weights of batch all on the distances `row`, infinite but to negatives; how many triplets are active.
+#[inline(always)]
+fn all<T: Real>(row: &[T], m: T, positives: &[(usize, T)], weight: &mut [T]) -> i64 {
+    let mut active = 0;
+    for start in (0..row.len()).step_by(PART) {
+        let end = row.len().min(start + PART);
+        for group in positives.chunks(TOGETHER) {
+            let reach = std::array::from_fn(|k| group.get(k).map_or(-T::INFINITY, |&(_, d)| d + m));
+            let added = violated(&row[start..end], reach, &mut weight[start..end]);
+            for (&(p, _), added) in group.iter().zip(added) {
+                weight[p] = weight[p] + T::of(f64::from(added));
+                active += i64::from(added);
             }
         }
-        for (lane, ((&d, &count), weight)) in d_rest.iter().zip(count_rest).zip(weight_rest).enumerate() {
-            lanes[lane] += subtract(d, count, weight);
-        }
-        share.value -= lanes.iter().sum::<f64>();
     }
+    active
+}
 
-    #[inline(always)]
-    fn every_pair(&self, m: T, rule: Negative, weight: &mut [T], share: &mut Share) {
-        // The rows of the negatives, ascending, for many positives: sorted once. NaN, which has no order, stays out: the
-        // loss is NaN then anyway.
-        let sorted = (self.same.len() > 256).then(|| {
-            let mut entries: Vec<(T, usize)> = (0..self.row.len())
-                .map(|n| (self.row[n], n))
-                .filter(|&(d, n)| self.negative[n] != 0 && d.partial_cmp(&d).is_some())
-                .collect();
-            entries.sort_by(|x, y| x.0.partial_cmp(&y.0).unwrap_or(std::cmp::Ordering::Equal).then(x.1.cmp(&y.1)));
-            entries
-        });
-        let nearest = match rule {
-            Negative::Hardest => Some(self.nearest_above(None)),
-            _ => None,
-        };
-        for p in self.positives() {
-            let d_ap = self.row[p];
-            if d_ap.partial_cmp(&d_ap).is_none() {
-                continue;
-            }
-            let mut d_an = nearest.unwrap_or_else(|| match &sorted {
-                Some(sorted) => {
-                    let at = sorted.partition_point(|(d, _)| *d <= d_ap);
-                    sorted.get(at).map_or(T::INFINITY, |(d, _)| *d)
+/// How many distances each of `reach` is beyond; how many of these are beyond a distance is taken from its weight.
+#[inline(always)]
+fn violated<T: Real>(row: &[T], reach: [T; TOGETHER], weight: &mut [T]) -> [i32; TOGETHER] {
+    let mut added = [0_i32; TOGETHER];
+    for (&d, weight) in row.iter().zip(weight) {
+        let mut count = 0_i32;
+        for k in 0..TOGETHER {
+            // Wrapping: an overflow check (B is below 2³¹) would keep this from being vectorised.
+            let violated = i32::from(reach[k] > d);
+            added[k] = added[k].wrapping_add(violated);
+            count = count.wrapping_add(violated);
+        }
+        *weight = *weight - T::of(f64::from(count));
+    }
+    added
+}
+
+/// The weights of every pair on the distances `row`, infinite but to negatives.
+#[inline(always)]
+fn every_pair<T: Real>(row: &[T], m: T, rule: Negative, scratch: &mut Scratch<T>, share: &mut Share) {
+    let Scratch { positives, weight, order, nearest } = scratch;
+    for (order, &d) in order.iter_mut().zip(row) {
+        *order = d.order();
+    }
+    nearest.clear();
+    let beyond = |d: T| Nearest { floor: d.order(), between: d.order(), part: 0 };
+    match rule {
+        // One for all positives.
+        Negative::Hardest => nearest.push(beyond(-T::INFINITY)),
+        _ => nearest.extend(positives.iter().map(|&(_, d)| beyond(d))),
+    }
+    for (part, order) in order.chunks(PART).enumerate() {
+        for group in nearest.chunks_mut(TOGETHER) {
+            let floors = std::array::from_fn(|k| group.get(k).unwrap_or(&group[0]).floor);
+            for (near, between) in group.iter_mut().zip(least_beyond::<T>(order, floors)) {
+                if part == 0 || between < near.between {
+                    (near.between, near.part) = (between, part);
                 }
-                None => self.nearest_above(Some(d_ap)),
-            });
-            let found = d_an < T::INFINITY;
-            match rule {
-                Negative::SemiHard(_) if !found || d_an >= d_ap + m => continue,
-                Negative::Addons if !found => {
-                    let farthest = (0..self.row.len()).filter(|&n| self.negative[n] != 0).map(|n| self.row[n]);
-                    let farthest = farthest.fold(None, |far: Option<T>, d| match far {
-                        Some(far) if far > d => Some(far),
-                        _ => Some(d),
-                    });
-                    let Some(farthest) = farthest else { continue };
-                    d_an = farthest;
-                }
-                _ if !found => continue,
-                _ => {}
-            }
-            share.terms += 1;
-            let gap: f64 = (d_ap + m).into() - d_an.into();
-            if gap > 0. {
-                let Some(n) = first(self.row, self.negative, |d, other| (other != 0) & (d == d_an)) else { continue };
-                share.active += 1;
-                share.value += d_ap.into() + m.into() - d_an.into();
-                weight[p] = weight[p] + T::of(1.);
-                weight[n] = weight[n] + T::of(-1.);
             }
         }
+    }
+    let mut far = None;
+    for (i, &(p, d_ap)) in positives.iter().enumerate() {
+        let reach = d_ap + m;
+        // At infinity where no negative is beyond d_ap.
+        let mut n = place::<T>(order, &nearest[i.min(nearest.len() - 1)]);
+        match rule {
+            Negative::SemiHard(_) if row[n] >= reach => continue,
+            Negative::Addons if row[n] == T::INFINITY => {
+                n = *far.get_or_insert_with(|| farthest(row));
+            }
+            _ => {}
+        }
+        share.terms += 1;
+        if reach > row[n] {
+            share.active += 1;
+            weight[p] = weight[p] + T::of(1.);
+            weight[n] = weight[n] - T::of(1.);
+        }
+    }
+}
+
+/// The farthest negative of the distances `row`, the lowest of equals.
+fn farthest<T: Real>(row: &[T]) -> usize {
+    let negatives = (0..row.len()).filter(|&n| row[n] < T::INFINITY);
+    negatives.reduce(|far, n| if row[n] > row[far] { n } else { far }).expect("an anchor with a negative")
+}
+
+/// Of each of `floors` how many numbers lie between it and the least of `order` beyond it; more where none is.
+#[inline(always)]
+fn least_beyond<T: Real>(order: &[T::Order], floors: [T::Order; TOGETHER]) -> [T::Order; TOGETHER] {
+    let mut least = floors;
+    for k in 0..TOGETHER {
+        least[k] = T::between(floors[k], order[0]);
+    }
+    for &at in order {
+        for k in 0..TOGETHER {
+            least[k] = least[k].min(T::between(floors[k], at));
+        }
+    }
+    least
+}
+
+/// The row that `near` stands for, the lowest of equals.
+#[inline(always)]
+fn place<T: Real>(order: &[T::Order], near: &Nearest<T::Order>) -> usize {
+    let start = near.part * PART;
+    let order = &order[start..];
+    let at = first(order, order, |at, _| T::between(near.floor, at) == near.between);
+    start + at.expect("the part has its least")
+}
+
+/// The lifted structure's term and weights on the distances `row`, infinite but to negatives.
+#[inline(always)]
+fn lifted<T: Real>(row: &[T], m: f64, positives: &[(usize, T)], weight: &mut [T], share: &mut Share) {
+    // What is largest is taken out of either sum, so that neither overflows.
+    let near = least(row, row, |d, _| d);
+    let far = positives.iter().fold(-T::INFINITY, |far, &(_, d)| if d > far { d } else { far });
+    for (weight, &d) in weight.iter_mut().zip(row) {
+        *weight = (near - d).exponential();
+    }
+    let push = sum_of(weight, weight, |w, _| w.into());
+    let pulled = |d: T| -> f64 { (d - far).exponential().into() };
+    let pull: f64 = positives.iter().map(|&(_, d)| pulled(d)).sum();
+    let z = far.into() + pull.ln() + (m - near.into() + push.ln());
+    share.terms = 1;
+    if z > 0. {
+        (share.value, share.active) = (z, 1);
+        let scale = T::of(-1. / push);
+        for weight in weight.iter_mut() {
+            *weight = *weight * scale;
+        }
+        for &(p, d) in positives {
+            weight[p] = T::of(pulled(d) / pull);
+        }
+    } else {
+        weight.fill(T::ZERO);
     }
 }
