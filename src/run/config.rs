@@ -302,7 +302,12 @@ impl Config {
                 run.display()
             );
         }
-        if old.data != self.data {
+        // What an older version did not write is not compared.
+        let alike = match (&old.data, &self.data) {
+            (Value::Object(old), Value::Object(new)) => old.iter().all(|(name, value)| new.get(name) == Some(value)),
+            (old, new) => old == new,
+        };
+        if !alike {
             bail!(
                 "the data of {} are not what this run was started with ({} then, {} now): restore them, or choose another --run",
                 run.display(),

@@ -3,7 +3,7 @@
 use rankle::hyper;
 use rankle::run::checkpoint;
 use rankle::run::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn configurations_come_back_and_differences_are_named() {
@@ -40,4 +40,20 @@ fn configurations_come_back_and_differences_are_named() {
     std::fs::write(place.path().join(checkpoint::NEWEST), "there").expect("a checkpoint");
     let error = config(&flags, "p").write_or_match(place.path()).expect_err("no configuration").to_string();
     assert!(error.contains("no config.json"), "{error}");
+}
+
+/// What is known of the data must be as it was, but for what an older version did not write.
+#[test]
+fn data_known_since_are_not_compared() {
+    let place = tempfile::tempdir().expect("a folder");
+    let of = |data: Value| {
+        let flags = hyper::flags(&json!({"lr": 0.1}));
+        Config::new("p", flags, data, "cpu").expect("a configuration").write_or_match(place.path())
+    };
+    assert!(!of(json!({"classes": ["a"]})).expect("new"));
+    assert!(of(json!({"classes": ["a"], "since": "b"})).expect("the same"));
+    for other in [json!({"classes": ["b"], "since": "b"}), json!({"since": "b"}), Value::Null] {
+        let error = of(other).expect_err("other data").to_string();
+        assert!(error.contains("are not what this run was started with"), "{error}");
+    }
 }

@@ -67,8 +67,8 @@ impl<'a> Session<'a> {
                     lost.map_or(Ok(()), |lost| Err(anyhow!("{} has {lost}", at.display())))?;
                     say(format!("note: {} has no checkpoint: it starts again from step 0", at.display()));
                 }
-                // Its checkpoints know the flags as they were typed first.
-                config.flags = begun.flags;
+                // Its checkpoints know the flags as they were typed first, and of the data what was known then.
+                (config.flags, config.data) = (begun.flags, begun.data);
             }
             let mut mark = Mark::default();
             if let Some(loaded) = checkpoint::load(at, &config, &mut store, Some(&mut optimizer))? {
