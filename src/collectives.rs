@@ -7,6 +7,7 @@
 //! B rows take the step that one process of N·B rows takes; batch normalisation alone sees a share, unless it is
 //! synchronised. A checkpoint resumes with any number.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -274,6 +275,31 @@ impl World {
         }
         ensure!(differs == 0, "{what}: not the same in {differs} of {} processes", self.size());
         Ok(())
+    }
+
+    /// What `work` gives in process 0, which alone does it, and None in the others, who wait for as long as it calls what it is
+    /// given, every so often.
+    ///
+    /// # Errors
+    /// Where another process is gone.
+    pub fn led<T>(&self, work: impl FnOnce(&dyn Fn()) -> T) -> Result<Option<T>> {
+        if self.is_alone() {
+            return Ok(Some(work(&|| ())));
+        }
+        if !self.leads() {
+            while self.told(&false)? {}
+            return Ok(None);
+        }
+        let gone = RefCell::new(Ok(true));
+        let found = work(&|| {
+            let mut gone = gone.borrow_mut();
+            if gone.is_ok() {
+                *gone = self.told(&true);
+            }
+        });
+        gone.into_inner()?;
+        self.told(&false)?;
+        Ok(Some(found))
     }
 
     /// Process 0's named tensors, everywhere; those of the others are not looked at. They come back on the CPU where

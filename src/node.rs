@@ -22,7 +22,7 @@ pub fn keeps_gradients() -> bool {
 /// Where libtorch fails, e.g. with `y` of whole numbers. A panic of `backward` is an error of the backward pass.
 pub fn node<F>(y: Tensor, inputs: &[&Tensor], backward: F) -> Tensor
 where
-    F: Fn(&Tensor, &[bool]) -> Vec<Option<Tensor>> + Send + 'static,
+    F: Fn(Tensor, &[bool]) -> Vec<Option<Tensor>> + Send + 'static,
 {
     if !keeps_gradients() || !inputs.iter().any(|x| x.requires_grad()) {
         return y;
@@ -69,7 +69,7 @@ unsafe extern "C" {
     ) -> i32;
 }
 
-unsafe extern "C" fn call<F: Fn(&Tensor, &[bool]) -> Vec<Option<Tensor>>>(
+unsafe extern "C" fn call<F: Fn(Tensor, &[bool]) -> Vec<Option<Tensor>>>(
     closure: *const c_void,
     slope: *mut c_void,
     needed: *const bool,
@@ -89,7 +89,7 @@ unsafe extern "C" fn call<F: Fn(&Tensor, &[bool]) -> Vec<Option<Tensor>>>(
         )
     };
     let found = caught(|| {
-        let found = closure(&slope, needed);
+        let found = closure(slope, needed);
         assert_eq!(found.len(), count, "a slope, or none, of each input");
         found
     });

@@ -15,7 +15,7 @@ fn times(x: &Tensor, c: &Tensor, token: &Arc<AtomicUsize>) -> Tensor {
     let ([a, b], token) = ([x.detach(), c.detach()], Arc::clone(token));
     node(&a * &b, &[x, c], move |slope, needed| {
         token.fetch_add(1, Ordering::SeqCst);
-        [&b, &a].iter().zip(needed).map(|(other, needed)| needed.then(|| slope * *other)).collect()
+        [&b, &a].iter().zip(needed).map(|(other, needed)| needed.then(|| &slope * *other)).collect()
     })
 }
 

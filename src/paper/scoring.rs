@@ -37,12 +37,12 @@ pub(crate) fn evaluate<P: Paper>(
     run.world().agree("the data, or how to score them: give every process the same", &alike)?;
     let (of, scoring) = (json!(nets.elsewhere), hyper::flags(how));
     let (folder, mut at, mut scored, mut claim, mut copies) = (at, at.to_path_buf(), None, None, Vec::new());
+    let tested = run.world().led(|lives| hashed(data.tested(), "test data", lives))?;
     // Of several processes the first one alone writes.
-    if run.leads() {
+    if let Some(tested) = tested {
         claim = Some(nets.claim()?);
         at = place(at, nets, &of, &scoring)?;
         Results::check(&at, P::NAME)?;
-        let tested = hashed(data.tested(), "test data");
         copies = known_photos(nets, data, &tested)?;
         copies.iter().for_each(note);
         scored = content(&tested);
@@ -152,7 +152,7 @@ fn known_photos<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, tested: &[Hashed])
             "by their bytes: score it on others; if these are its own, moved, put a link to them where they lay"
         };
         let (seen, all, what, name) = (found.seen, found.all, found.what, data.name());
-        ensure!(seen == 0, "the run was trained on {seen} of the {all} {what} of {name}, {why}");
+        ensure!(seen == 0, "the run was trained on {seen} of the {all} test {what} of {name}, {why}");
         notes.extend(found.notes);
     }
     Ok(notes)

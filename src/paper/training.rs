@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::nn::VarStore;
 
 use super::nets::{Nets, Stand, folder_of, started};
@@ -40,9 +40,15 @@ pub(crate) fn opened_data<P: Paper>(h: &All<P::Hyper>, machine: &Machine, at: Op
         return Err(hyper::usage(anyhow!("--score-every {every}: {why}")));
     }
     let mut own = h.own.clone();
-    if let Some(at) = at.filter(|_| hyper::flags(&own).get(hyper::START).is_some_and(Value::is_string)) {
+    if let Some(at) = at {
         let begun = machine.world.leads().then(|| Config::read(at).ok()).flatten();
-        own = machine.world.told(&begun)?.map_or(Ok(own), |begun| known_start::<P>(&h.own, &begun))?;
+        let start = hyper::flags(&own).get(hyper::START).filter(|start| start.is_string()).cloned();
+        // Of another start it is said that it is another flag.
+        let begun = machine
+            .world
+            .told(&begun)?
+            .filter(|begun| start.is_some() && begun.flags.get(hyper::START) == start.as_ref());
+        own = begun.map_or(Ok(own), |begun| known_start::<P>(&h.own, &begun))?;
     }
     let data = machine.world.read_once(|| P::open(&own, h.usual.seed))?;
     data.trainable()?;
@@ -87,26 +93,35 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     }
     let h = &settled::<P>(h, at, run)?;
     let shape = P::shape(&h.own, data)?;
-    let config = config_of::<P>(h, &shape, run)?;
-    let (parts, of_run) = (P::parts(&h.own, data)?, config.clone());
+    let mut config = config_of::<P>(h, &shape, run)?;
+    let parts = P::parts(&h.own, data)?;
     let several = parts.iter().any(|part| !part.is_empty());
     // Of several processes the first one alone looks at the run's folder.
-    let mut photos = if run.leads() { Some(Photos::of(data.trained(), at)) } else { None };
     if several && run.leads() {
         let advice = || format!("cannot write the run folder {}: choose another --run", at.display());
         std::fs::create_dir_all(at).with_context(advice)?;
         let mut whole = config.clone();
         whole.machine.insert("parts".into(), json!(parts));
-        whole.write_or_match(at)?;
+        if whole.write_or_match(at)? {
+            // Its parts are begun with the flags as they were typed first.
+            let begun = Config::read(at)?;
+            (config.flags, config.data) = (begun.flags, begun.data);
+        }
     }
-    let (mut changed, mut replaced) = (None, None::<String>);
-    if let Some(photos) = photos.as_ref().filter(|_| begun(at, &parts)) {
+    let begun = run.leads() && begun(at, &parts);
+    if begun {
         config.match_folder(at)?;
+    }
+    let of_run = config.clone();
+    let look = |lives: &dyn Fn()| Photos::of(data.trained(), at, lives);
+    let mut photos = if trial { None } else { run.world().led(look)? };
+    let (mut changed, mut replaced) = (None, None::<String>);
+    if let Some(photos) = photos.as_ref().filter(|_| begun) {
         changed = photos.compare(at, run.machine.training.data_changed)?;
         if let Some(changed) = &mut changed {
-            let tested = hashed(data.tested(), "test data");
+            let tested = hashed(data.tested(), "test data", &|| ());
             if let Tested { seen: seen @ 1.., all, what, .. } = crate::tasks::trained_on(at, data, &tested, true) {
-                changed.push_str(&format!("; it was trained on {seen} of what are the {all} {what} now"));
+                changed.push_str(&format!("; it was trained on {seen} of what are the {all} test {what} now"));
             }
         }
     }
@@ -173,7 +188,7 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             let ended = P::train(&h.own, data, part, &net, &mut session, run);
             // What was replaced meanwhile was trained on as it came; of several parts each says what is new.
             let ends = ended.as_ref().err().is_none_or(|why| why.is::<Stopped>());
-            let now = if run.leads() && ends { Photos::of(data.trained(), at).replaced(at) } else { None };
+            let now = if run.leads() && ends && !trial { look(&|| ()).replaced(at) } else { None };
             if let Some(now) = now.filter(|now| replaced.as_ref() != Some(now)) {
                 note(format!("the training data changed during the training: {now}"));
                 Config::add_changed(at, format!("during the training: {now}"))?;

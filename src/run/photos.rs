@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::config::Config;
 use crate::files;
-use crate::say::{Bar, note as say_note, one_line};
+use crate::say::{Bar, one_line};
 
 pub use seen::Tested;
 pub use twice::{twice, two_people};
@@ -70,21 +70,35 @@ impl Read {
     }
 
     /// What tells it from all others whatever it is called: a hash of its bytes and how many they are (of a film or another
-    /// large file the first 64 MiB). None of a list, or of what cannot be read.
+    /// large file the first 64 MiB). None of a list, or of what cannot be read. A file is read once, as long as it is the same.
     fn hash(&self) -> Option<u64> {
         const MOST: u64 = 64 << 20;
+        static READ: LazyLock<Mutex<HashMap<u64, u64>>> = LazyLock::new(Mutex::default);
+        let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
         match &self.of {
             Of::File(path) => {
                 let file = files::open(path).ok()?;
+                let state = file.metadata().ok()?;
+                let place = digest(&(path, files::version(&state)));
+                if let Some(known) = read().get(&place) {
+                    return Some(*known);
+                }
                 let mut hasher = blake3::Hasher::new();
-                hasher.update(&file.metadata().ok()?.len().to_le_bytes());
+                hasher.update(&state.len().to_le_bytes());
                 hasher.update_reader(file.take(MOST)).ok()?;
-                Some(first(&hasher.finalize()))
+                let hash = first(&hasher.finalize());
+                read().insert(place, hash);
+                Some(hash)
             }
             Of::Row(hash) => Some(*hash),
             Of::List => None,
         }
     }
+}
+
+/// What photos, or rows of numbers, are called, one and many.
+fn called(of: &Read) -> [&'static str; 2] {
+    if matches!(of.of, Of::Row(_)) { ["row", "rows"] } else { ["photo", "photos"] }
 }
 
 fn first(hash: &blake3::Hash) -> u64 {
@@ -94,18 +108,19 @@ fn first(hash: &blake3::Hash) -> u64 {
 /// What is read, with the hash of its bytes.
 pub type Hashed = (Read, Option<u64>);
 
-/// Reads `all`, on all cores; `what` they are is said where it takes long.
-pub fn hashed(all: Reads<'_>, what: &str) -> Vec<Hashed> {
-    in_chunks(all, what, |read| {
+/// Reads `all`, on all cores; `what` they are is said where it takes long. `lives` is called now and then.
+pub fn hashed(all: Reads<'_>, what: &str, lives: &dyn Fn()) -> Vec<Hashed> {
+    in_chunks(all, what, lives, |read| {
         let hash = read.hash();
         (read, hash)
     })
 }
 
-/// `row` of each, on all cores, some thousand at a time.
+/// `row` of each, on all cores, some thousand at a time, after each of which comes `lives`.
 fn in_chunks<T: Send>(
     all: impl IntoIterator<Item = Read>,
     what: &str,
+    lives: &dyn Fn(),
     row: impl Fn(Read) -> T + Send + Sync,
 ) -> Vec<T> {
     let all = all.into_iter();
@@ -117,6 +132,7 @@ fn in_chunks<T: Send>(
         let count = some.len() as u64;
         rows.par_extend(some.into_par_iter().map(&row));
         bar.step(count);
+        lives();
     }
     rows
 }
@@ -200,9 +216,17 @@ fn listed(at: &Path, or: &'static str) -> Result<(usize, impl Iterator<Item = Re
 /// A hash of the names and contents of `all`, whatever their order, and of what lists say of them: 32 digits (older results have
 /// another one of 16), none of nothing. What cannot be read counts as empty.
 pub fn content(all: &[Hashed]) -> Option<String> {
-    let mut all: Vec<_> = all.iter().map(|(read, hash)| (&read.name, &read.known, hash)).collect();
+    let mut all: Vec<_> = all.iter().map(|(read, hash)| (&read.name, &read.known, hash.unwrap_or(0))).collect();
     all.sort();
-    (!all.is_empty()).then(|| blake3::hash(format!("{all:?}").as_bytes()).to_hex()[..32].to_string())
+    let mut hasher = blake3::Hasher::new();
+    for (name, known, hash) in &all {
+        // Names may hold anything, so that their lengths say where they end.
+        for text in [name, known] {
+            hasher.update(&text.len().to_le_bytes()).update(text.as_bytes());
+        }
+        hasher.update(&hash.to_le_bytes());
+    }
+    (!all.is_empty()).then(|| hasher.finalize().to_hex()[..32].to_string())
 }
 
 /// The training photos of a run, or what it has in their place, by name.
@@ -211,14 +235,14 @@ pub struct Photos(Vec<Seen>);
 
 impl Photos {
     /// Looks at the files of `all`. Of those that did not change since the list in the run's folder `at` was written, the hash is
-    /// taken from there.
-    pub fn of(all: impl IntoIterator<Item = Read>, at: &Path) -> Photos {
+    /// taken from there. `lives` is called now and then.
+    pub fn of(all: impl IntoIterator<Item = Read>, at: &Path, lives: &dyn Fn()) -> Photos {
         let place = |name: &str, bytes: u64, changed: u64| digest(&(name, bytes, changed));
         // Of names their hashes: there may be millions.
         let before = listed(at, "").into_iter().flat_map(|(_, rows)| rows.filter_map(Result::ok));
         let before: HashMap<u64, u64> =
             before.filter_map(|row| Some((place(&row.name, row.bytes, row.changed), row.hash()?))).collect();
-        let mut rows = in_chunks(all, "training data", |read| {
+        let mut rows = in_chunks(all, "training data", lives, |read| {
             let (bytes, changed) = state(read.path());
             let known = before.get(&place(&read.name, bytes, changed)).copied().filter(|_| read.path().is_some());
             let hash = known.or_else(|| read.hash());
@@ -270,6 +294,8 @@ impl Photos {
             }
             of.0 += 1;
         };
+        // Older lists know nothing of labels, or of a row of numbers in another way.
+        let knows = |is: &Seen| columns == HEAD.len() || (columns > 3 && (is.bytes > 0 || is.hash.is_none()));
         // Who somebody is now, and on how many photos.
         let mut people: BTreeMap<(u64, u64), (usize, String)> = BTreeMap::new();
         let mut renamed = |was: &str, is: &str, name: &str| match (person(was), person(is)) {
@@ -294,7 +320,7 @@ impl Photos {
                 {
                     note(replaced, &is.name)
                 }
-                (Some(was), Some(is)) if columns > 3 && renamed(&was.known, &is.known, &is.name) => {
+                (Some(was), Some(is)) if knows(is) && renamed(&was.known, &is.known, &is.name) => {
                     note(relabelled, &is.name)
                 }
                 (Some(was), None) => note(removed, &was.name),
@@ -331,28 +357,24 @@ impl Photos {
         Ok((!all.is_empty()).then(|| all.join(", ")))
     }
 
-    /// What the run in the folder `at` was trained on of `tested`, of its `own` data or of others, which `train` on what they say,
-    /// wherever that lay then and whatever it was called. Where nothing is known, and once was, it is said.
+    /// What the run in the folder `at` was trained on of `tested`, of its `own` data or of others, which train on what `trains`
+    /// says, wherever that lay then and whatever it was called. Where nothing is known, and once was, a note says so.
     pub fn seen(at: &Path, tested: &[&Hashed], trains: Reads<'_>, own: bool) -> Tested {
-        let known = listed(at, "").and_then(|(columns, rows)| {
-            let rows = rows.collect::<Result<Vec<Row>>>()?;
-            let files = rows.iter().any(|row| row.bytes > 0);
-            ensure!(
-                columns == HEAD.len() || !files,
-                "{FILE} there is an older version's, which has no hashes of bytes"
-            );
-            Ok(rows)
-        });
-        match known {
-            Ok(trained) => seen::among(&trained, tested, trains, own),
-            Err(error) => {
-                if at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty()) {
-                    let (at, error) = (at.display(), one_line(&error));
-                    say_note(format!("whether {at} was trained on what is tested is not known: {error}"));
-                }
-                Tested::default()
+        let listed = listed(at, "").and_then(|(columns, rows)| Ok((columns, rows.collect::<Result<Vec<Row>>>()?)));
+        let (found, unknown) = match listed {
+            Ok((columns, trained)) => {
+                let older = columns < HEAD.len() && trained.iter().any(|row| row.bytes > 0);
+                let why = || format!("{FILE} there is an older version's, which has no hashes of bytes");
+                let now = || Photos::of(trains, at, &|| ()).0.into_iter().filter_map(|photo| photo.hash).collect();
+                (seen::among(&trained, tested, now, own), older.then(why))
             }
-        }
+            Err(error) => {
+                let once = at.join(FILE).exists() || Config::read(at).is_ok_and(|config| !config.photos().is_empty());
+                (Tested::default(), once.then(|| one_line(&error)))
+            }
+        };
+        let note = |why| format!("whether {} was trained on what is tested is not known: {why}", at.display());
+        Tested { notes: found.notes.iter().cloned().chain(unknown.map(note)).collect(), ..found }
     }
 
     /// Writes them into the folder `at` of a run, whose configuration then knows the list.

@@ -107,7 +107,7 @@ impl Before {
                 };
                 let (train, query, gallery) = (Arc::clone(&set.train), people(&set.query), people(&set.gallery));
                 let people = ReidSet { train, query, gallery, ..ReidSet::default() };
-                let tested = hashed(people.tested(), "test photos");
+                let tested = hashed(people.tested(), "test data", &|| ());
                 let found = super::trained_on(at, &people, &tested, false);
                 (seen, all) = (found.seen, found.all);
                 let at = at.display();

@@ -105,7 +105,7 @@ fn read_piece(folder: &Path) -> Result<()> {
 
 fn read_photos(folder: &Path) -> Result<()> {
     let read = |name: &str| Read { name: name.into(), of: Of::List, known: "cat".into() };
-    Photos::of(["a.png", "b\"c.png"].map(read), folder).compare(folder, false).map(drop)
+    Photos::of(["a.png", "b\"c.png"].map(read), folder, &|| ()).compare(folder, false).map(drop)
 }
 
 fn read_links(folder: &Path) -> Result<()> {

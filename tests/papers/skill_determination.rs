@@ -180,6 +180,12 @@ fn every_loss_and_a_head_on_features_train() {
     assert!(place.path("data/flow/Task/v5/flow_x_00015.jpg").exists());
     place.good("train @small --data @data");
     has(&place.good("evaluate @small"), "fused|similar pairs");
+    // A part that begins later, where the path is typed otherwise, is of the same run.
+    fs::remove_dir_all(place.path("small/fold-1-temporal")).expect("removed");
+    fs::remove_file(place.path("small/results.json")).expect("removed");
+    place.good("train @small --data @films/../data");
+    place.good("evaluate @small");
+    place.good("report @small");
     let large = "--data @data --batch 2 --side 224 --steps-spatial 1 --weights none";
     place.good(&format!("train @alexnet {large} --net alexnet --steps-temporal 1"));
     place.good(&format!("train @bn {large} --net bn-inception --streams spatial ~--steps-temporal"));

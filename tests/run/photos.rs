@@ -28,7 +28,8 @@ fn a_run_knows_its_training_photos() {
         of: Of::File(dir.path().join(name)),
         known: known.into(),
     };
-    let photos = |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)), dir.path());
+    let photos =
+        |names: &[&str], known: &str| Photos::of(names.iter().map(|name| read(name, known)), dir.path(), &|| ());
     let compared = |names: &[&str]| {
         let photos = photos(names, "cat");
         photos
@@ -37,7 +38,7 @@ fn a_run_knows_its_training_photos() {
             .map_err(|e| format!("{e:#}"))
     };
     assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
-    assert!(Photos::of(vec![], dir.path()).compare(dir.path(), false).is_ok(), "drawn data have none");
+    assert!(Photos::of(vec![], dir.path(), &|| ()).compare(dir.path(), false).is_ok(), "drawn data have none");
     photos(&names, "cat").write(dir.path()).expect("written");
     let error = format!("{:#}", photos(&names, "dog").compare(dir.path(), false).expect_err("other labels"));
     assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
@@ -109,7 +110,7 @@ fn a_run_knows_its_training_photos() {
     // Of what is no file the content decides, and its lack of a time says nothing of the photos'.
     let with_rows = |content: &[u8]| {
         let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::row("row 2", content, "")];
-        Photos::of(rows, dir.path())
+        Photos::of(rows, dir.path(), &|| ())
     };
     with_rows(b"1 2").write(dir.path()).expect("written");
     touch("a,b.png", 10);
@@ -123,7 +124,7 @@ fn a_run_knows_its_training_photos() {
 #[test]
 fn a_list_of_photos_is_its_runs_alone() {
     let [one, other] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
-    let photos = |names: &[&str]| Photos::of(names.iter().map(|name| Read::hashed(*name, b"")), Path::new(""));
+    let photos = |names: &[&str]| Photos::of(names.iter().map(|name| Read::hashed(*name, b"")), Path::new(""), &|| ());
     let list = |of: &tempfile::TempDir| of.path().join("photos.csv.gz");
     for of in [&one, &other] {
         begun(of.path());
@@ -160,7 +161,7 @@ fn people_are_told_by_their_photos() {
     begun(dir.path());
     let photos = |rows: &[(&str, &str)]| {
         let read = |(name, known): &(&str, &str)| Read { name: (*name).into(), of: Of::List, known: (*known).into() };
-        Photos::of(rows.iter().map(read).collect::<Vec<_>>(), dir.path())
+        Photos::of(rows.iter().map(read).collect::<Vec<_>>(), dir.path(), &|| ())
     };
     let rows = [("a/0", "0 1"), ("a/1", "0 1"), ("b/0", "1 1"), ("b/1", "1 1"), ("c/0", "2 1"), ("c/1", "2 2")];
     photos(&rows).write(dir.path()).expect("written");
@@ -196,19 +197,21 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
         .collect()
     };
     let train = of("train", 40, 0);
-    Photos::of(reads(&train), dir.path()).write(dir.path()).expect("written");
+    Photos::of(reads(&train), dir.path(), &|| ()).write(dir.path()).expect("written");
     let others = of("others", 40, 100);
     let copied = of("p", 40, 0);
     let link = "links/1.jpg".to_string();
     put(dir.path().join("links/README"), "");
     std::os::unix::fs::symlink(dir.path().join(&train[0]), dir.path().join(&link)).expect("a link");
     let edited = vec![train[0].clone()];
+    let many: Vec<String> = (0..9).map(|i| format!("many/{i}/0.jpg")).collect();
+    many.iter().for_each(|name| write(name, 0));
     let none: &[String] = &[];
     let seen = |tested: &[String], trains: &[String], own: bool| {
-        let tested: Vec<Hashed> = hashed(Box::new(reads(tested).into_iter()), "test photos");
+        let tested: Vec<Hashed> = hashed(Box::new(reads(tested).into_iter()), "test photos", &|| ());
         let tested: Vec<&Hashed> = tested.iter().collect();
         let found = Photos::seen(dir.path(), &tested, Box::new(reads(trains).into_iter()), own);
-        assert_eq!((found.all, found.what), (tested.len(), "test photos"));
+        assert_eq!((found.all, found.what), (tested.len(), "photos"));
         (found.seen, found.notes.join("\n"))
     };
     for (what, tested, trains, own, count, words) in [
@@ -237,6 +240,15 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
             "2 of 2 test photos are in the training too, byte for byte (the first p/0/0.jpg, which is train/0/0.jpg)",
         ),
         ("in both parts of a copy", &copied[..1], &copied[..], false, 0, "1 of 1 test photo are in the training too"),
+        ("one picture in many places", &many, none, false, 0, "trained on 9 of 9 test photos (many/0/0.jpg is one)"),
+        (
+            "a twin in what trains on nothing now",
+            &[&copied[..1], &others[..]].concat(),
+            none,
+            true,
+            0,
+            "trained on 1 of 41 test photos (p/0/0.jpg is one)",
+        ),
         ("one of both, one moved", &copied[..2], &train[1..], true, 1, "1 of 2 test photos are in the training too"),
     ] {
         let (found, notes) = seen(tested, trains, own);
@@ -250,12 +262,15 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
     assert_eq!(seen(&edited, none, false).0, 0, "another's of one name");
     // Rows of numbers.
     let row = |name: &str, content: &[u8]| Read::row(name, content, "");
-    Photos::of(vec![row("a:1", b"1 2"), row("a:2", b"3 4")], dir.path()).write(dir.path()).expect("written");
-    let tested =
-        hashed(Box::new(vec![row("b:1", b"1 2"), row("b:2", b"5 6"), Read::hashed("pairs", b"")].into_iter()), "");
+    Photos::of(vec![row("a:1", b"1 2"), row("a:2", b"3 4")], dir.path(), &|| ()).write(dir.path()).expect("written");
+    let tested = hashed(
+        Box::new(vec![row("b:1", b"1 2"), row("b:2", b"5 6"), Read::hashed("pairs", b"")].into_iter()),
+        "",
+        &|| (),
+    );
     let tested: Vec<&Hashed> = tested.iter().collect();
     let found = Photos::seen(dir.path(), &tested, Box::new(std::iter::empty()), true);
-    assert_eq!(found, Tested { seen: 1, all: 2, what: "test rows", notes: vec![] });
+    assert_eq!(found, Tested { seen: 1, all: 2, what: "rows", notes: vec![] });
 }
 
 #[test]
@@ -274,7 +289,7 @@ fn photos_that_a_set_has_twice_are_told() {
     let both = "1 of 3 test photos are in the training too, byte for byte (the first test/c/0.png, which is train/b/0.png): a score measures memory";
     let people = "1 photo is another's byte for byte, of another person or with other labels (the first train/b/1.png, which is train/a/0.png)";
     assert_eq!(twice(train(), test()), [both, people]);
-    assert_eq!(two_people(&hashed(test(), "")), None, "of one person");
-    assert_eq!(two_people(&hashed(train(), "")).as_deref(), Some(people));
+    assert_eq!(two_people(&hashed(test(), "", &|| ())), None, "of one person");
+    assert_eq!(two_people(&hashed(train(), "", &|| ())).as_deref(), Some(people));
     assert_eq!(twice(train(), train()), [people], "what trains and tests is said elsewhere");
 }

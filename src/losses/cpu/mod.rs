@@ -47,7 +47,7 @@ impl Outcome {
     /// Where libtorch fails, e.g. out of memory.
     pub fn of(self, x: &Tensor) -> Tally {
         let (gradient, value) = (self.gradient, self.value.to_device(x.device()).to_kind(x.kind()));
-        let sum = node(value, &[x], move |slope, _| vec![Some(&gradient * slope)]);
+        let sum = node(value, &[x], move |slope, _| vec![Some(&gradient * &slope)]);
         Tally { sum, terms: self.terms, active: self.active }
     }
 }

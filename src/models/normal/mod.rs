@@ -106,7 +106,7 @@ pub(super) fn normalised(x: &Tensor, of: [&Tensor; 4], eps: f64, then: &Then) ->
     let versions = kept.versions();
     Some(node(y, &inputs, move |dy, needed| {
         assert_eq!(kept.versions(), versions, "what a normalisation's gradient needs was changed in place");
-        kept.slopes(dy, needed)
+        kept.slopes(&dy, needed)
     }))
 }
 

@@ -105,8 +105,16 @@ pub(super) fn trained(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, relu: 
     let kept_x = weight.requires_grad().then(|| Kept::new(x));
     let kept_weight = x.requires_grad().then(|| Kept::new(weight));
     let kept_y = relu.then(|| Kept::new(&y));
-    let backward = move |dy: &Tensor, needed: &[bool]| -> Vec<Option<Tensor>> {
-        let dy = kept_y.as_ref().map_or_else(|| dy.shallow_clone(), |y| y.get().threshold_backward(dy, 0.));
+    let backward = move |dy: Tensor, needed: &[bool]| -> Vec<Option<Tensor>> {
+        let dy = match &kept_y {
+            // One map less while the convolutions work.
+            Some(y) => {
+                let before = y.get().threshold_backward(&dy, 0.);
+                drop(dy);
+                before
+            }
+            None => dy,
+        };
         let dy = channels_last(&dy);
         // The same convolution by the turned kernels, from outputs to inputs.
         let of_x = kept_weight.as_ref().filter(|_| needed[0]).map(|weight| {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Hashed, Of, Reads, Row, hashed};
+use super::{Hashed, Of, Row, called};
 use crate::say::count;
 
 /// So many photos in common are no chance: public sets of faces share some.
@@ -15,7 +15,7 @@ pub struct Tested {
     pub seen: usize,
     /// How many are to be tested.
     pub all: usize,
-    /// What they are called, many of them: test photos, say.
+    /// What they are called, many of them: photos, or rows.
     pub what: &'static str,
     /// What a reader of scores must know: photos in both parts of the data, and so few seen that it may be chance, which
     /// do not count.
@@ -32,11 +32,19 @@ fn example<'a>(photos: &[(&'a Hashed, &'a str)]) -> Option<(&'a str, &'a str)> {
     photos.iter().map(|((read, _), is)| (&*read.name, *is)).min()
 }
 
-/// See [`super::Photos::seen`]. Of its `own` data a name is enough: a photo may have been edited since.
-pub(super) fn among(trained: &[Row], tested: &[&Hashed], trains: Reads<'_>, own: bool) -> Tested {
+/// That so many of all are in the training too, with an example.
+pub(super) fn in_both(many: &str, (test, training): (&str, &str)) -> String {
+    format!(
+        "{many} are in the training too, byte for byte (the first {test}, which is {training}): a score measures memory"
+    )
+}
+
+/// See [`super::Photos::seen`]; the hashes that its data train on `now`. Of its `own` data a name is enough: a photo may have
+/// been edited since.
+pub(super) fn among(trained: &[Row], tested: &[&Hashed], now: impl FnOnce() -> HashSet<u64>, own: bool) -> Tested {
     let tested: Vec<&Hashed> = tested.iter().copied().filter(|(read, _)| read.of != Of::List).collect();
-    let rows = tested.first().is_some_and(|(read, _)| matches!(read.of, Of::Row(_)));
-    let (one, what) = if rows { ("test row", "test rows") } else { ("test photo", "test photos") };
+    let Some((any, _)) = tested.first() else { return Tested::default() };
+    let [one, what] = called(any);
     let mut found = Tested { all: tested.len(), what, ..Tested::default() };
     let by_hash: HashMap<u64, &str> = trained.iter().filter_map(|row| Some((row.hash()?, &*row.name))).collect();
     let names: HashSet<&str> = trained.iter().filter(|_| own).map(|row| &*row.name).collect();
@@ -49,28 +57,31 @@ pub(super) fn among(trained: &[Row], tested: &[&Hashed], trains: Reads<'_>, own:
     if are.is_empty() {
         return found;
     }
-    let now: HashSet<u64> = hashed(trains, "training data").into_iter().filter_map(|(_, hash)| hash).collect();
+    let now = now();
     let (twins, seen): (Vec<_>, Vec<_>) =
         are.into_iter().partition(|((_, hash), _)| hash.is_some_and(|hash| now.contains(&hash)));
-    let many = |photos: &[(&Hashed, &str)]| format!("{} of {}", photos.len(), count(found.all, one));
-    if let Some((first, is)) = example(&twins) {
-        found.notes.push(format!(
-            "{} are in the training too, byte for byte (the first {first}, which is {is}): a score measures memory",
-            many(&twins)
-        ));
-    }
+    let many = |photos: &[(&Hashed, &str)]| format!("{} of {}", photos.len(), count(found.all, &format!("test {one}")));
+    found.notes.extend(example(&twins).map(|first| in_both(&many(&twins), first)));
+    // A picture that stands for many which are gone, say, is one.
+    let hashes: HashSet<u64> = seen.iter().filter_map(|((_, hash), _)| *hash).collect();
     // Half of a training folder, which often is a person's.
     let half = || {
-        let are: HashSet<&str> = seen.iter().map(|(_, name)| *name).collect();
         let mut folders: HashMap<&str, [usize; 2]> = HashMap::new();
-        for Row { name, .. } in trained {
-            let [all, some] = folders.entry(folder(name)).or_default();
+        for row in trained {
+            let [all, some] = folders.entry(folder(&row.name)).or_default();
             *all += 1;
-            *some += usize::from(are.contains(&**name));
+            *some += usize::from(row.hash().is_some_and(|hash| hashes.contains(&hash)));
         }
         folders.into_values().any(|[all, some]| some > 1 && 2 * some >= all)
     };
-    if own || seen.len() >= MANY || half() {
+    // Rows of few different numbers are alike by chance.
+    let no_chance = || match &any.of {
+        Of::Row(_) => 2 * seen.len() >= found.all,
+        _ => hashes.len() >= MANY || half(),
+    };
+    // What the data train on no longer, though they do on others, was moved.
+    let named = || seen.iter().any(|((read, _), is)| *read.name == **is);
+    if (own && (!now.is_empty() || named())) || no_chance() {
         found.seen = seen.len();
     } else if let Some((first, _)) = example(&seen) {
         let few = many(&seen);

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Hashed, Of, Read, Reads, hashed, person};
+use super::seen::in_both;
+use super::{Hashed, Of, Read, Reads, called, hashed, person};
 use crate::say::{count, plural};
 
 /// The first of each hash.
@@ -27,7 +28,7 @@ pub fn two_people(all: &[Hashed]) -> Option<String> {
     let many = 1 + twins.count();
     Some(format!(
         "{} {} byte for byte, of another person or with other labels (the first {}, which is {})",
-        count(many, "photo"),
+        count(many, called(read)[0]),
         plural(many, "is another's", "are others'"),
         read.name,
         first.name
@@ -36,19 +37,15 @@ pub fn two_people(all: &[Hashed]) -> Option<String> {
 
 /// Which of `tested` are photos of `trained` under other names, and which photos of either are on two people: a line each.
 pub fn twice(trained: Reads<'_>, tested: Reads<'_>) -> Vec<String> {
-    let (trained, mut tested) = (hashed(trained, "training data"), hashed(tested, "test data"));
+    let (trained, mut tested) = (hashed(trained, "training data", &|| ()), hashed(tested, "test data", &|| ()));
     let both: HashSet<(&str, &Of)> = trained.iter().map(|(read, _)| (&*read.name, &read.of)).collect();
     tested.retain(|(read, _)| !both.contains(&(&*read.name, &read.of)));
     let known = firsts(&trained);
     let mut copies = tested.iter().filter_map(|(copy, hash)| Some((copy, *known.get(&(*hash)?)?)));
     let copied = copies.next().map(|(copy, read)| {
-        format!(
-            "{} of {} are in the training too, byte for byte (the first {}, which is {}): a score measures memory",
-            1 + copies.count(),
-            count(tested.iter().filter(|(_, hash)| hash.is_some()).count(), "test photo"),
-            copy.name,
-            read.name
-        )
+        let all = tested.iter().filter(|(_, hash)| hash.is_some()).count();
+        let many = format!("{} of {}", 1 + copies.count(), count(all, &format!("test {}", called(copy)[0])));
+        in_both(&many, (&copy.name, &read.name))
     });
     copied.into_iter().chain(two_people(&trained)).chain(two_people(&tested)).collect()
 }
