@@ -196,6 +196,23 @@ impl From<Output> for Ended {
     }
 }
 
+/// What `work` gives on a thread of its own whose libtorch computes by so many threads, while tests beside it go on as they do.
+pub fn by_threads<T: Send>(threads: i32, work: impl FnOnce() -> T + Send) -> T {
+    let own = move || {
+        // libtorch sets it at a thread's first question and not again; the number is one of each thread.
+        tch::get_num_threads();
+        // SAFETY: looks a function up by its name, and gives it OpenMP's own signature.
+        unsafe {
+            let set = libc::dlsym(libc::RTLD_DEFAULT, c"omp_set_num_threads".as_ptr());
+            assert!(!set.is_null(), "libtorch runs on OpenMP");
+            std::mem::transmute::<*mut libc::c_void, extern "C" fn(libc::c_int)>(set)(threads);
+        }
+        assert_eq!(tch::get_num_threads(), threads);
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(own).join().expect("no panic"))
+}
+
 /// Sends a signal to a process that a test has started and not waited for.
 pub fn send(process: u32, signal: i32) {
     // SAFETY: such a process's number is nobody else's.

@@ -5,7 +5,7 @@ use rankle::models::{Then, channels_last};
 use tch::{Kind, Tensor};
 
 use super::{stir, store};
-use crate::common::all_close;
+use crate::common::{all_close, by_threads};
 use crate::export::drawn;
 
 type Case = (&'static [i64], f64, f64, f64, bool, f64);
@@ -159,15 +159,14 @@ fn a_gradient_may_be_part_of_a_joined_one() {
 
 #[test]
 fn a_normalisation_gives_the_same_with_any_number_of_threads() {
-    let (shape, mean, spread, scale, adds, slope) = CASES[6];
-    let (x, added, dy) = inputs(shape, mean, spread, adds);
-    let before = tch::get_num_threads();
-    let [one, two] = [1, 2].map(|threads| {
-        tch::set_num_threads(threads);
-        [added.as_ref(), None].map(|added| found(&x, added, &dy, scale, slope))
-    });
-    tch::set_num_threads(before);
-    assert!(one == two);
+    let by = |threads| {
+        by_threads(threads, || {
+            let (shape, mean, spread, scale, adds, slope) = CASES[6];
+            let (x, added, dy) = inputs(shape, mean, spread, adds);
+            [added.as_ref(), None].map(|added| found(&x, added, &dy, scale, slope))
+        })
+    };
+    assert!(by(1) == by(2));
 }
 
 #[test]

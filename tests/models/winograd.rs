@@ -7,6 +7,7 @@ use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 use super::store;
+use crate::common::by_threads;
 use crate::export::drawn;
 
 /// Images, inputs, outputs, height and width.
@@ -145,22 +146,7 @@ fn trained_3x3_convolutions_and_their_gradients_are_what_loops_give() {
 
 #[test]
 fn how_many_threads_train_changes_no_bit() {
-    let by = |threads: i32| {
-        std::thread::spawn(move || {
-            // libtorch sets it at a thread's first question and not again; the number is one of each thread.
-            tch::get_num_threads();
-            // SAFETY: looks a function up by its name, and gives it OpenMP's own signature.
-            unsafe {
-                let set = libc::dlsym(libc::RTLD_DEFAULT, c"omp_set_num_threads".as_ptr());
-                assert!(!set.is_null(), "libtorch runs on OpenMP");
-                std::mem::transmute::<*mut libc::c_void, extern "C" fn(libc::c_int)>(set)(threads);
-            }
-            assert_eq!(tch::get_num_threads(), threads);
-            TRAINED.map(|shape| Case::new(shape).trained())
-        })
-        .join()
-        .expect("no panic")
-    };
+    let by = |threads| by_threads(threads, || TRAINED.map(|shape| Case::new(shape).trained()));
     assert!(by(1) == by(2));
 }
 
