@@ -119,8 +119,7 @@ fn the_addons_rule_and_the_hardest_equal_nested_loops_also_with_ties() {
                 for p in (0..labels.len()).filter(|&p| p != a && labels[p] == labels[a]) {
                     let negatives = || (0..labels.len()).filter(|&n| labels[n] != labels[a]);
                     let farther = nearest(&r, a, negatives().filter(|&n| r[a][n] > r[a][p]));
-                    // Of equally far ones the last of the stable sort: the highest index.
-                    let farthest = negatives().max_by(|&x, &y| r[a][x].total_cmp(&r[a][y]).then(x.cmp(&y)));
+                    let farthest = negatives().max_by(|&x, &y| r[a][x].total_cmp(&r[a][y]).then(y.cmp(&x)));
                     addons.extend(farther.or(farthest).map(|n| [a as i64, p as i64, n as i64]));
                     hardest.extend(nearest(&r, a, negatives()).map(|n| [a as i64, p as i64, n as i64]));
                 }

@@ -128,8 +128,10 @@ pub(crate) fn choose(dist: &Tensor, masks: &Masks, margin: f64, rule: Negative) 
             (below(&count, masks.first, seed), count)
         }
         Negative::Addons => {
-            let all = all();
-            (reached().minimum(&(&all - 1)), all.expand_as(&dist))
+            let finite = masks.negative.logical_and(&dist.isfinite()).sum_dim_intlist(1, true, Kind::Int64);
+            let farthest = sorted.gather(1, &(&finite - 1).clamp_min(0), false);
+            // Where the farthest begin, the lower index first.
+            (reached().minimum(&bisect(&farthest, false)), finite.expand_as(&dist))
         }
         Negative::Hardest => (dist.zeros_like().to_kind(Kind::Int64), all().expand_as(&dist)),
     };
