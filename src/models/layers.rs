@@ -285,6 +285,9 @@ impl BatchNorm {
     }
 
     /// The same and what follows it.
+    ///
+    /// # Panics
+    /// Where the activation's slope is not in `[0, 1]`.
     pub fn followed(&self, x: &Tensor, train: bool, then: &Then) -> Tensor {
         normalise(x, [&self.weight, &self.bias, &self.running_mean, &self.running_var], train, self.eps, then)
     }
@@ -292,6 +295,9 @@ impl BatchNorm {
     /// What `followed(x + bias, true, then)` gives and leaves, without a pass over `x` for the `bias` `[channels]` and one
     /// for its gradient: the batch's mean takes it away again, so that the gradient is 0 and the running mean alone knows
     /// of it.
+    ///
+    /// # Panics
+    /// As `followed`.
     pub fn of_biased(&self, x: &Tensor, bias: &Tensor, then: &Then) -> Tensor {
         // 0.9 (m + b / 9) + 0.1 mean(x) = 0.9 m + 0.1 mean(x + b)
         // Past autograd's count of changes: a graph of an earlier pass may hold the running mean, which it doesn't use.
@@ -304,6 +310,8 @@ impl BatchNorm {
 /// Batch normalisation with momentum 0.1, and what follows it: `of` is weight, bias, running mean and running variance,
 /// `[channels]` each.
 pub(crate) fn normalise(x: &Tensor, of: [&Tensor; 4], train: bool, eps: f64, then: &Then) -> Tensor {
+    // The gradient reads from the sign of an output on which side of 0 a number was.
+    assert!((0. ..=1.).contains(&then.slope), "an activation's slope of {} below 0, not one in [0, 1]", then.slope);
     if train {
         let of_all = BATCH_SUM.with_borrow(|sum| sum.as_ref().map(|sum| synchronised(x, of, eps, sum)));
         if let Some(y) = of_all.map(|y| then.after(y)).or_else(|| normalised(x, of, eps, then)) {

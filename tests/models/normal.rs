@@ -2,6 +2,7 @@
 
 use rankle::models::layers::Scope;
 use rankle::models::{Then, channels_last};
+use rankle::say::caught;
 use tch::{Kind, Tensor};
 
 use super::{stir, store};
@@ -191,6 +192,16 @@ fn a_channel_of_one_number_gives_its_bias() {
     Scope::root(&vs, 0).batch_norm("bn", 7);
     stir(&vs);
     all_close(&y.flatten(0, -1), &vs.variables()["bn.bias"].detach(), 1e-3);
+}
+
+#[test]
+fn a_slope_outside_of_0_to_1_is_refused() {
+    let vs = store();
+    let bn = Scope::root(&vs, 0).batch_norm("bn", 3);
+    for (slope, train) in [(-0.1, true), (-0.1, false), (1.1, true), (f64::NAN, true)] {
+        let refused = caught(|| bn.followed(&drawn(1, &[4, 3, 2, 2]), train, &Then::act(slope)));
+        assert!(refused.expect_err("no activation").contains("slope"), "{slope}");
+    }
 }
 
 #[test]
