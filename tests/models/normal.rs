@@ -171,16 +171,18 @@ fn a_normalisation_gives_the_same_with_any_number_of_threads() {
 }
 
 #[test]
-fn a_nan_spoils_its_own_channel() {
+fn a_nan_and_a_number_without_a_square_spoil_their_own_channel() {
     for (adds, slope) in [(false, 0.), (true, 0.), (false, 0.3), (true, 1.)] {
         let (x, added, dy) = inputs(&[3, 18, 4, 5], 0., 1., adds);
         let whole = found(&x, added.as_ref(), &dy, 1., slope);
-        let _ = x.narrow(0, 1, 1).narrow(1, 17, 1).narrow(2, 2, 1).fill_(f64::NAN);
-        let spoilt = found(&x, added.as_ref(), &dy, 1., slope);
-        // y and the slope of x.
-        for (whole, spoilt) in whole.iter().zip(&spoilt).take(2) {
-            assert_eq!(spoilt.narrow(1, 0, 17), whole.narrow(1, 0, 17));
-            assert!(numbers(&spoilt.narrow(1, 17, 1)).iter().all(|x| x.is_nan()));
+        for wrong in [f64::NAN, 4e19] {
+            let _ = x.narrow(0, 1, 1).narrow(1, 17, 1).narrow(2, 2, 1).fill_(wrong);
+            let spoilt = found(&x, added.as_ref(), &dy, 1., slope);
+            // y and the slope of x.
+            for (whole, spoilt) in whole.iter().zip(&spoilt).take(2) {
+                assert_eq!(spoilt.narrow(1, 0, 17), whole.narrow(1, 0, 17));
+                assert!(numbers(&spoilt.narrow(1, 17, 1)).iter().all(|x| x.is_nan()), "{wrong}");
+            }
         }
     }
 }

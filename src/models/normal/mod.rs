@@ -48,8 +48,8 @@ impl Then<'_> {
 const PART: usize = 1 << 16;
 
 /// `then` after the batch normalisation of `x` `[B, C, ...]` by its own statistics, with momentum 0.1: `of` is weight, bias,
-/// running mean and running variance, `[C]` each. None where this does not serve: not on the CPU in f32, or channels of
-/// one number.
+/// running mean and running variance, `[C]` each. A channel is NaN where the square of a difference in it is beyond f32.
+/// None where this does not serve: not on the CPU in f32, or channels of one number.
 pub(super) fn normalised(x: &Tensor, of: [&Tensor; 4], eps: f64, then: &Then) -> Option<Tensor> {
     let [weight, bias, running_mean, running_variance] = of;
     let (size, channels) = (x.size(), weight.numel());
@@ -67,10 +67,11 @@ pub(super) fn normalised(x: &Tensor, of: [&Tensor; 4], eps: f64, then: &Then) ->
     let parts: Vec<&[f32]> = numbers.chunks(part).collect();
     let [sum, square] = total(team::map(parts.len(), || (), |_, i| moments(parts[i], origin)));
     let mut mean: Vec<f64> = sum.iter().map(|sum| sum / n).collect();
-    // Not `max`, which would make 0 of NaN.
-    let spread = |(square, off): (&f64, &f64)| {
-        let variance = square / n - off * off;
-        if variance < 0. { 0. } else { variance }
+    // A square beyond f32 is seen as a NaN is: of an infinite variance all numbers would be the bias.
+    let spread = |(square, off): (&f64, &f64)| match square / n - off * off {
+        _ if !square.is_finite() => f64::NAN,
+        variance if variance < 0. => 0.,
+        variance => variance,
     };
     let variance: Vec<f64> = square.iter().zip(&mean).map(spread).collect();
     mean.iter_mut().zip(origin).for_each(|(mean, &origin)| *mean += f64::from(origin));
