@@ -5,7 +5,6 @@ use tch::Tensor;
 
 use super::Network;
 use super::dropout;
-use super::fold::Step;
 use super::layers::{Conv, Init, Linear, Scope, Window};
 
 /// Name, outputs, (kernel, stride, padding), and whether a 3x3 max-pooling with stride 2 follows.
@@ -59,7 +58,7 @@ impl Network for AlexNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.shallow_clone();
         for (conv, (_, _, _, pooled)) in self.features.iter().zip(LAYERS) {
-            x = Step { slope: Some(0.), ..conv.step() }.run(&x, train);
+            x = conv.forward_relu(&x, train);
             if pooled {
                 x = x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false);
             }

@@ -188,6 +188,11 @@ impl Conv {
         self.step().run(x, train)
     }
 
+    /// The same, then ReLU.
+    pub fn forward_relu(&self, x: &Tensor, train: bool) -> Tensor {
+        Step { slope: Some(0.), ..self.step() }.run(x, train)
+    }
+
     /// What may be followed by more in one pass.
     pub(super) fn step(&self) -> Step<'_> {
         let step = Step::new(&self.weight, self.bias.as_ref(), [self.stride; 2], self.padding);

@@ -3,7 +3,6 @@
 use tch::Tensor;
 
 use super::Network;
-use super::fold::Step;
 use super::layers::{Conv, Init, Linear, Scope};
 
 /// torchvision's places of the 13 convolutions with their outputs, and whether a 2x2 max-pooling follows.
@@ -58,7 +57,7 @@ impl Network for Vgg16 {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.shallow_clone();
         for (conv, (_, _, pooled)) in self.features.iter().zip(LAYERS) {
-            x = Step { slope: Some(0.), ..conv.step() }.run(&x, train);
+            x = conv.forward_relu(&x, train);
             if pooled {
                 x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
             }

@@ -197,6 +197,26 @@ fn a_channel_of_one_number_gives_its_bias() {
 }
 
 #[test]
+fn frozen_factors_and_an_input_without_a_gradient_leave_the_other_gradients_as_they_are() {
+    let (x, _, dy) = inputs(&[3, 18, 4, 5], 0., 1., false);
+    let slopes = |of_x: bool, of_factors: bool| {
+        let vs = store();
+        let bn = Scope::root(&vs, 0).batch_norm("bn", 18);
+        stir(&vs);
+        let all = vs.variables();
+        let [weight, bias] = ["bn.weight", "bn.bias"].map(|name| all[name].set_requires_grad(of_factors));
+        let x = x.detach().set_requires_grad(of_x);
+        (bn.followed(&x, true, &Then::act(0.3)) * &dy).sum(Kind::Float).backward();
+        [x, weight, bias].map(|leaf| leaf.grad())
+    };
+    let whole = slopes(true, true);
+    let [x, weight, bias] = slopes(true, false);
+    assert!(x == whole[0] && !weight.defined() && !bias.defined());
+    let [x, weight, bias] = slopes(false, true);
+    assert!(!x.defined() && weight == whole[1] && bias == whole[2]);
+}
+
+#[test]
 fn a_slope_outside_of_0_to_1_is_refused() {
     let vs = store();
     let bn = Scope::root(&vs, 0).batch_norm("bn", 3);

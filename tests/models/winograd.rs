@@ -151,20 +151,46 @@ fn how_many_threads_train_changes_no_bit() {
 }
 
 #[test]
-fn a_convolution_of_no_images_has_gradients_of_zeros() {
+fn a_convolution_of_no_images_is_libtorchs() {
     let mut case = Case::new([1, 64, 64, 8, 8]);
     (case.x, case.dy) = (case.x.narrow(0, 0, 0), case.dy.narrow(0, 0, 0));
     let [y, of_x, of_weight] = case.trained();
     assert!(y.is_empty() && of_x.is_empty() && of_weight.len() == 64 * 64 * 9 && of_weight.iter().all(|x| *x == 0.));
+    // Ours has no second derivative.
+    let differentiated = |case: &Case| {
+        let x = case.x.detach().set_requires_grad(true);
+        Tensor::f_run_backward(&[&case.conv.forward(&x, true).sum(Kind::Float)], &[&x], true, true).is_ok()
+    };
+    assert!(differentiated(&case) && !differentiated(&Case::new(TRAINED[0])));
+    let (_no_grad, _held) = (tch::no_grad_guard(), hold_weights());
+    assert_eq!(case.conv.forward(&case.x, false).size(), [0, 64, 8, 8]);
+}
+
+#[test]
+fn a_frozen_weight_and_an_input_without_a_gradient_leave_the_other_gradient_as_it_is() {
+    let case = Case::new(TRAINED[0]);
+    let found = case.trained();
+    for which in 0..2 {
+        let x = case.x.detach().set_requires_grad(which == 0);
+        let _ = case.weight.set_requires_grad(which == 1);
+        let y = case.conv.forward(&x, true);
+        let loss = (&y * &case.dy).sum(Kind::Float);
+        let gradients = Tensor::run_backward(&[&loss], &[[&x, &case.weight][which]], false, false);
+        assert!(numbers(&y) == found[0] && numbers(&gradients[0]) == found[1 + which], "{which}");
+    }
 }
 
 #[test]
 fn what_a_gradient_needs_may_not_change_before_it() {
-    let case = Case::new(TRAINED[0]);
-    let mut x = case.x.copy();
-    let y = case.conv.forward(&x, true).sum(Kind::Float);
-    let _ = x.zero_();
-    assert!(y.f_backward().expect_err("another input").to_string().contains("changed in place"));
+    for which in 0..3 {
+        let case = Case::new(TRAINED[0]);
+        let x = case.x.set_requires_grad(true);
+        let y = case.conv.forward_relu(&x, true);
+        let loss = y.sum(Kind::Float);
+        let _ = [&x, &case.weight, &y][which].detach().zero_();
+        let refused = loss.f_backward().expect_err("a gradient of what is there no more").to_string();
+        assert!(refused.contains("changed in place"), "{which}: {refused}");
+    }
 }
 
 /// The losses of some steps of gradient descent.
