@@ -193,6 +193,21 @@ fn what_a_gradient_needs_may_not_change_before_it() {
     }
 }
 
+#[test]
+fn relu_makes_0_of_minus_infinity() {
+    let _no_grad = tch::no_grad_guard();
+    let (vs, images) = (store(), drawn(4, &[1, 3, 96, 96]));
+    let net = Nn2::nn4(&Scope::root(&vs, 3), 96, 128, 1, false).expect("fits");
+    let of = |bias: f64, train: bool| {
+        let _held = hold_weights();
+        let _ = vs.variables()["conv3.bias"].narrow(0, 0, 1).fill_(bias);
+        numbers(&net.forward(&images, train))
+    };
+    for train in [false, true] {
+        assert!(of(f64::NEG_INFINITY, train) == of(-1e30, train), "training: {train}");
+    }
+}
+
 /// The losses of some steps of gradient descent.
 fn descent(vs: &VarStore, images: &Tensor, net: impl Fn(&Tensor) -> Tensor) -> Vec<f64> {
     let step = |_| {

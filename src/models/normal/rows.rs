@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use tch::{Device, Kind, Tensor};
 
-use crate::models::winograd::LANES;
+use crate::models::winograd::{LANES, activated, below};
 
 /// Rows whose sums are taken in f32, about the first of them; sums of these are f64.
 pub(super) const ROWS: usize = 64;
@@ -98,18 +98,6 @@ fn set<const N: usize>(x: &mut [f32], c: usize, numbers: [f32; N]) {
     x[c..c + N].copy_from_slice(&numbers);
 }
 
-/// x · slope, and 0 of slope 0, also of infinity. The branch is outside: one for each number would keep it from vectors.
-#[inline(always)]
-fn below<const N: usize>(x: [f32; N], slope: f32) -> [f32; N] {
-    let mut low = [0.; N];
-    if slope != 0. {
-        for i in 0..N {
-            low[i] = x[i] * slope;
-        }
-    }
-    low
-}
-
 /// The slope before the activation of a number `z`, or what is on the same side of 0. A NaN lets it through.
 #[inline(always)]
 fn through<const N: usize>(dy: [f32; N], z: [f32; N], slope: f32) -> [f32; N] {
@@ -192,11 +180,7 @@ pub(super) fn put(x: &[f32], added: Option<&[f32]>, y: &mut [f32], line: &Line, 
                 z[i] += added[i];
             }
         }
-        let low = below(z, slope);
-        for i in 0..N {
-            z[i] = if z[i] < 0. { low[i] } else { z[i] };
-        }
-        set(y, c, z);
+        set(y, c, activated(z, slope));
     }
     let line = line.of();
     let channels = line[0].len();

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 
 use tch::{Device, Kind, Tensor};
 
-pub(super) use self::vectors::LANES;
+pub(super) use self::vectors::{LANES, activated, below};
 use self::vectors::{gather_kernels, put, spread_kernels, take, take_back};
 use super::channels_last;
 use crate::node::node;
@@ -78,7 +78,8 @@ fn room([batch, channels, height, width]: [i64; 4]) -> Tensor {
     Tensor::empty_strided([batch, channels, height, width], stride, (Kind::Float, Device::Cpu))
 }
 
-/// What a gradient reads later. A change in between would make it a wrong one.
+/// A tensor that a gradient reads later, and how often it had been changed in place when it was kept: autograd does not
+/// watch over what a closure holds.
 struct Kept(Tensor, i64);
 
 impl Kept {

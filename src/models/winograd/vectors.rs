@@ -206,7 +206,7 @@ pub(super) fn put(
             for (row, i) in [(&mut *top, 0), (&mut *low, 1)] {
                 for (pixel, found) in left(&p[i], &q[i], &r[i], &s[i]).iter().enumerate() {
                     if let Some(y) = row.get_mut((2 * tile + pixel) * wide + c) {
-                        *y = activated(&plus(found, &bias[c]), slope);
+                        *y = activated(plus(found, &bias[c]), slope);
                     }
                 }
             }
@@ -214,12 +214,24 @@ pub(super) fn put(
     }
 }
 
+/// x · slope, and 0 of slope 0, also of infinity. The branch is outside: one for each number would keep it from vectors.
 #[inline(always)]
-fn activated(x: &Lanes, slope: f32) -> Lanes {
-    let mut y = [0.; LANES];
-    for i in 0..LANES {
-        // + 0 makes no number of -0; a NaN stays one.
-        y[i] = if x[i] < 0. { x[i] * slope + 0. } else { x[i] };
+pub(in crate::models) fn below<const N: usize>(x: [f32; N], slope: f32) -> [f32; N] {
+    let mut low = [0.; N];
+    if slope != 0. {
+        for i in 0..N {
+            low[i] = x[i] * slope;
+        }
+    }
+    low
+}
+
+/// The activation of a slope below 0; a NaN stays one.
+#[inline(always)]
+pub(in crate::models) fn activated<const N: usize>(x: [f32; N], slope: f32) -> [f32; N] {
+    let (low, mut y) = (below(x, slope), [0.; N]);
+    for i in 0..N {
+        y[i] = if x[i] < 0. { low[i] } else { x[i] };
     }
     y
 }
