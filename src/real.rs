@@ -28,8 +28,8 @@ pub(crate) trait Real:
     fn of(x: f64) -> Self;
     fn root(self) -> Self;
     fn finite(self) -> bool;
-    /// `e^x` of an `x` up to 0 to the last bit or two, in steps that go through vector registers. 0 where the result is too
-    /// small for all its digits, NaN for NaN.
+    /// `e^x` of an `x` up to 0 to the last bit or two, in steps that go through vector registers; NaN for NaN.
+    /// Results below the least normal number lack a bit, and below 1/√2 of it are 0.
     fn exponential(self) -> Self;
     /// Where this number, no NaN, stands among all others, for [`Real::between`]; -0 stands before 0.
     fn order(self) -> Self::Order;

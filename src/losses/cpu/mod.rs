@@ -2,8 +2,8 @@
 //!
 //! The tensor forms serve every device; these give the same numbers without a graph. What is summed stands side by side
 //! in lanes, which the compiler turns into vector instructions, never into fused multiply-add: every processor rounds
-//! alike. What runs in lanes is a function that is always inlined and no closure, which might stay one, outside of the
-//! wide registers.
+//! alike, but in matrix products and in the C library's logarithm and exponential. What runs in lanes is a function that is
+//! always inlined and no closure, which might stay one, outside of the wide registers.
 
 use std::cell::Cell;
 use std::ops::Range;
