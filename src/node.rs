@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 
 use tch::Tensor;
 
-use crate::say::{caught, first_line, said};
+use crate::say::{caught_at, first_line, said};
 
 /// Whether what is computed on this thread now gets a history.
 pub fn keeps_gradients() -> bool {
@@ -19,7 +19,8 @@ pub fn keeps_gradients() -> bool {
 /// gradient.
 ///
 /// # Panics
-/// Where libtorch fails, e.g. with `y` of whole numbers. A panic of `backward` is an error of the backward pass.
+/// Where libtorch fails, e.g. with `y` of whole numbers. A panic of `backward` is an error of the backward pass, which says
+/// where it was.
 pub fn node<F>(y: Tensor, inputs: &[&Tensor], backward: F) -> Tensor
 where
     F: Fn(Tensor, &[bool]) -> Vec<Option<Tensor>> + Send + 'static,
@@ -88,7 +89,7 @@ unsafe extern "C" fn call<F: Fn(Tensor, &[bool]) -> Vec<Option<Tensor>>>(
             std::slice::from_raw_parts_mut(why.cast::<u8>(), length),
         )
     };
-    let found = caught(|| {
+    let found = caught_at(|| {
         let found = closure(slope, needed);
         assert_eq!(found.len(), count, "a slope, or none, of each input");
         found
@@ -102,8 +103,10 @@ unsafe extern "C" fn call<F: Fn(Tensor, &[bool]) -> Vec<Option<Tensor>>>(
             }
             0
         }
-        Err(text) => {
-            let text = first_line(&text).as_bytes();
+        Err((text, place)) => {
+            // In front: lack of memory is known by how its text goes on.
+            let text = place.map_or_else(String::new, |place| format!("{place}: ")) + first_line(&text);
+            let text = text.as_bytes();
             let end = text.len().min(length - 1);
             why[..end].copy_from_slice(&text[..end]);
             why[end] = 0;

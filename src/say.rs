@@ -336,7 +336,8 @@ pub fn first_line(text: &str) -> &str {
 /// From now on a panic is said in one line as what it is: a defect of ours; that of several threads at one work once.
 pub fn panics() {
     std::panic::set_hook(Box::new(|panic| {
-        if !team::says_panic() {
+        let place = panic.location().map_or("?".into(), |place| format!("{}:{}", place.file(), place.line()));
+        if !team::says_panic(&place) {
             return;
         }
         let text = panicked(panic.payload());
@@ -344,8 +345,7 @@ pub fn panics() {
         if let Some(text) = room.or_else(|| exhausted(text)) {
             return cry(format!("error: {text}"));
         }
-        let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        cry(format!("error: this is a defect of rankle, please report it{place}: {}", first_line(text)));
+        cry(format!("error: this is a defect of rankle, please report it at {place}: {}", first_line(text)));
     }));
 }
 
@@ -365,5 +365,12 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> &str {
 /// # Errors
 /// The panic's text.
 pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    team::said_once(Arc::new(AtomicBool::new(true)), work).map_err(|payload| panicked(&*payload).to_string())
+    caught_at(work).map_err(|(text, _)| text)
+}
+
+/// The same; behind the text is where in the source it panics, `FILE:LINE`, if [`panics`] was called.
+pub(crate) fn caught_at<T>(work: impl FnOnce() -> T) -> std::result::Result<T, (String, Option<String>)> {
+    let known = Arc::new(team::Panics { taken: true, ..Default::default() });
+    let done = team::said_once(known.clone(), work);
+    done.map_err(|payload| (panicked(&*payload).to_string(), known.place.get().cloned()))
 }

@@ -5,8 +5,8 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// OpenMP's `parallel` as gcc calls it: function, its argument, threads, flags.
 type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
@@ -38,9 +38,9 @@ pub(crate) fn map<S, R: Send>(
     match parallel() {
         Some(parallel) if threads > 1 => {
             let panic: Mutex<Option<Payload>> = Mutex::new(None);
-            let said = SAID.with_borrow(Option::clone).unwrap_or_default();
+            let known = KNOWN.with_borrow(Option::clone).unwrap_or_default();
             together(parallel, threads, &|| {
-                if let Err(why) = said_once(said.clone(), turns) {
+                if let Err(why) = said_once(known.clone(), turns) {
                     next.store(n, Ordering::Relaxed);
                     *panic.lock().expect("nothing panics while it is locked") = Some(why);
                 }
@@ -58,29 +58,38 @@ pub(crate) fn map<S, R: Send>(
 /// What a panic leaves.
 type Payload = Box<dyn Any + Send>;
 
-thread_local! {
-    /// Whether a panic was said of the work that this thread does with others, or does for somebody who takes its panic.
-    static SAID: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+/// What is known of the panics of those who do one work.
+#[derive(Default)]
+pub(crate) struct Panics {
+    /// Somebody takes them: none is said.
+    pub taken: bool,
+    /// Where in the source the first was, `FILE:LINE`, where [`says_panic`] was asked.
+    pub place: OnceLock<String>,
 }
 
-/// What `work` gives. Of all that do a work with this `said` the first panic alone is said, none where it is true already.
+thread_local! {
+    /// Of the work that this thread does with others, or does for somebody who takes its panic.
+    static KNOWN: RefCell<Option<Arc<Panics>>> = const { RefCell::new(None) };
+}
+
+/// What `work` gives. Of all that do a work with this `known` the first panic alone is said, none where they are taken.
 ///
 /// # Errors
 /// What the panic leaves.
-pub(crate) fn said_once<T>(said: Arc<AtomicBool>, work: impl FnOnce() -> T) -> Result<T, Payload> {
-    let before = SAID.replace(Some(said));
+pub(crate) fn said_once<T>(known: Arc<Panics>, work: impl FnOnce() -> T) -> Result<T, Payload> {
+    let before = KNOWN.replace(Some(known));
     let done = catch_unwind(AssertUnwindSafe(work));
-    SAID.set(before);
+    KNOWN.set(before);
     done
 }
 
-/// Whether a panic of this thread, of which this is asked once, is to be said.
-pub(crate) fn says_panic() -> bool {
-    let first = |said: &RefCell<Option<Arc<AtomicBool>>>| {
-        said.borrow().as_ref().is_none_or(|said| !said.swap(true, Ordering::Relaxed))
+/// Whether a panic of this thread at `place`, of which this is asked once, is to be said.
+pub(crate) fn says_panic(place: &str) -> bool {
+    let first = |known: &RefCell<Option<Arc<Panics>>>| {
+        known.borrow().as_ref().is_none_or(|known| known.place.set(place.to_string()).is_ok() && !known.taken)
     };
     // A thread that ends has none any more.
-    SAID.try_with(first).unwrap_or(true)
+    KNOWN.try_with(first).unwrap_or(true)
 }
 
 /// Numbers that a thread takes at once of a table's.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rankle::models::hold_weights;
 use rankle::models::layers::Scope;
+use rankle::node::node;
 use rankle::say::{brief, caught, count, cut, foreign, line, one_line};
 use serde_json::{Value, json};
 use tch::nn::VarStore;
@@ -151,6 +152,12 @@ fn a_panic_of_several_threads_is_one_line() {
         return;
     }
     rankle::say::panics();
+    // A gradient's is an error of the backward pass, which says where it was.
+    let x = Tensor::ones([1], FLOAT).set_requires_grad(true);
+    let place = format!("{}:{}: no slope", file!(), line!() + 1);
+    let y = node(x.detach() * 2., &[&x], |_, _| panic!("no slope"));
+    let why = y.f_backward().expect_err("a panic").to_string();
+    assert!(why.contains(&place), "{why}");
     tch::set_num_threads(4);
     let vs = VarStore::new(Device::Cpu);
     let conv = Scope::root(&vs, 1).conv("conv", 64, 64, 3, 1, 1);
