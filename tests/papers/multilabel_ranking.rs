@@ -172,6 +172,10 @@ fn a_set_that_is_not_the_runs_is_refused_and_so_is_one_that_changed() {
     place.write("renamed/labels.csv", tested.join("\n"));
     has(&place.good("evaluate @run --data @renamed"), "20 test items");
     has(&place.good("data --data @renamed"), "train refuses it: renamed has no labelled items to train on");
+    let one = |row: &&str| format!("{},disc,test", row.split(',').next().expect("an image"));
+    let head = "image,labels,split".to_string();
+    place.write("renamed/labels.csv", [vec![head], tested[1..].iter().map(one).collect()].concat().join("\n"));
+    has(&place.good("evaluate @run --data @renamed"), "20 test items");
     place.write("renamed/labels.csv", &list);
     has(&place.good("evaluate @run --data @renamed"), "20 test items");
     assert!(place.path("run/on-renamed/results.json").exists());
