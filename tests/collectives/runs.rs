@@ -89,6 +89,14 @@ fn lunet_in_two_processes_with_synchronised_batch_norm_trains_and_scores_as_one(
     assert!((means("own")[0] - means("one")[0]).abs() > 1e-4);
 
     scores_of_three_are_those_of_one(&place, "one", "--rerank", 8);
+
+    // What is scored meanwhile is what is kept.
+    start(2, &place, "train @scored --score-every 2 --validation 4").good();
+    let logged = place.log("scored");
+    let line = logged.iter().rfind(|line| line["score"].is_f64()).expect("a score");
+    place.good("evaluate @scored --device cpu");
+    let name = line["of"].as_str().expect("a name");
+    close(line["score"].as_f64().expect("a number"), place.score("scored", name), 1e-6);
 }
 
 /// Three processes score `run` to the digits that one process finds, more than `least` scores; what they printed.

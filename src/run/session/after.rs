@@ -158,6 +158,8 @@ impl Session<'_> {
             self.finite.check(count - 1, &safe)?;
         }
         let bar = self.bar.take().is_some(); // there is one of its own
+        // As the checkpoint has them: each process's normalisations saw its own share.
+        self.world.share_variables(&self.store)?;
         let (line, better) = scores.score(&self.store, count)?;
         if let Some(writes) = &mut self.writes {
             writes.log.line(&line)?;
