@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What `embed` gives of each photo (about 1 % off where it is resized), by torch and Pillow (python -m pip install torch pillow) and what `export` wrote of a network of single photos: python scripts/embed-photo.py model.pt PHOTO ..."""
-import json, os, sys, zipfile
+import json, os, sys, zipfile, zlib
 if sys.argv[1:2] in (["-h"], ["--help"]):
     sys.exit(print(__doc__))
 path = sys.argv[1] if sys.argv[2:] else sys.exit(__doc__)
@@ -8,9 +8,9 @@ sys.excepthook = lambda kind, error, _: sys.stderr.write(f"{path}: {kind.__name_
 import torch
 from PIL import Image, ImageOps
 os.path.isfile(path) and (held := zipfile.ZipFile(path)).testzip() is None or sys.exit(f"{path}: no file, or damaged; {__doc__}")
-told = [entry.CRC for entry in held.infolist() if entry.filename.endswith("/extra/model.json")]
-if not any(f"model.json {checksum:08x} ".encode() in held.comment for checksum in told):
-    sys.exit(f"{path}: its model.json is not as export wrote it, or an earlier version did: export it again")
+checksum = zlib.crc32(open(path, "rb").read()[: -len(held.comment) - 2])
+if f"checksum {checksum:08x} ".encode() not in held.comment:
+    sys.exit(f"{path}: it is not as export wrote it, or an earlier version did: export it again")
 net = torch.jit.load(path, map_location="cpu", _extra_files=(extra := {"model.json": ""})).eval()
 see, unit = (about := json.loads(extra["model.json"]))["input"], about["output"]["unit"]
 if see["kind"] != "photo" or about["inputs"] != 1:

@@ -70,7 +70,7 @@ impl fmt::Display for Exported {
 ///
 /// `about` becomes the module's extra file `model.json`: what it takes and gives, as [`crate::deploy`] has it.
 ///
-/// The file, a zip, ends with a checksum of `model.json` and a hash of itself, by which an edited one is known. It appears
+/// The file, a zip, ends with a checksum and a hash of itself, by which an edited one is known. It appears
 /// under its name whole or not at all: it is written beside it, loaded again, and compared with `forward` on drawn inputs at
 /// batch sizes 1, 2 and 7. Errors where that differs by more than 1e-5 of the largest answer, where `forward` panics or uses a
 /// tensor that isn't in the store, and where the folder can't be written.
@@ -97,9 +97,11 @@ pub fn torchscript(
 
     let (worst, bytes) = crate::files::atomically(path, |file| {
         trace(&variables, &trainable, forward, examples, (about, fold), file)?;
-        // By the checksum scripts know what it says of itself: they have no BLAKE3.
-        let checksum = crc32fast::hash(about.as_bytes());
-        weights::seal_zip(file, &format!("model.json {checksum:08x} {}", mark(MODULE)))?;
+        // By the checksum, of all before the length of a zip's comment, scripts know an edited one: they have no BLAKE3.
+        let whole = crate::files::read(file)?;
+        let checksum = crc32fast::hash(&whole[..whole.len().saturating_sub(2)]);
+        drop(whole);
+        weights::seal_zip(file, &format!("checksum {checksum:08x} {}", mark(MODULE)))?;
         let bytes = std::fs::metadata(file)?.len();
         Ok((check(vs, parameters, forward, examples, file)?, bytes))
     })?;
