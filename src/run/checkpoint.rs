@@ -13,7 +13,7 @@ use super::config::Config;
 pub use super::folder::{BEFORE, NEWEST, trained as exists};
 use super::folder::{Mark, RunFolder, written};
 use super::history;
-use super::scores::{BEST, better, logged};
+use super::scores::{BEST, better, logged, lost};
 use super::stop::{as_argument, typed};
 
 use crate::files;
@@ -142,6 +142,10 @@ pub fn load_best(run: &Path, config: &Config, store: &mut VarStore) -> Result<Re
         bail!(
             "{file} is of step {own}, and the one of step {step} was better by the log: restore that, or leave out --best"
         );
+    } else if let Some(step) = lost(kept, own) {
+        note(format!(
+            "{file} is of step {own}: the one of step {step} was better by the log, and its weights are gone"
+        ));
     } else if let Some(step) = better(&logged, own) {
         note(format!(
             "{file} is of step {own}: better weights, of step {step}, are not kept yet, or training was cut off before"

@@ -42,6 +42,13 @@ pub(super) fn better(logged: &[(u64, f64)], step: u64) -> Option<u64> {
     best(logged, Some(step)).map(|(best, _)| best).filter(|best| *best > step)
 }
 
+/// The earlier step, if there is one, whose score among those `logged` is above that of the best checkpoint, which is of `step`:
+/// its weights were lost before these were kept.
+pub(super) fn lost(logged: &[(u64, f64)], step: u64) -> Option<u64> {
+    let earlier = &logged[..logged.partition_point(|(known, _)| *known <= step)];
+    best(earlier, None).map(|(best, _)| best).filter(|best| *best < step)
+}
+
 impl fmt::Debug for Scores<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "scores every {} steps, best {:?}", self.every, self.best)
