@@ -156,6 +156,21 @@ fn a_set_that_is_not_the_runs_is_refused_and_so_is_one_that_changed() {
     let place = place();
     place.good(&format!("train @run {SHORT}"));
     let list = place.read("data/labels.csv");
+    // Whatever order its rows have, the same are set aside, and trained on.
+    let scores = || {
+        place.good("evaluate @run");
+        let scores = place.json("run/results.json")["scores"].as_object().expect("scores").clone();
+        scores.into_iter().map(|(name, score)| (name, score.as_f64().expect("a number"))).collect::<Vec<_>>()
+    };
+    let before = scores();
+    let (head, rows) = list.split_once('\n').expect("rows");
+    let reversed: Vec<&str> = std::iter::once(head).chain(rows.lines().rev()).collect();
+    place.write("data/labels.csv", reversed.join("\n"));
+    for ((name, score), (_, then)) in scores().into_iter().zip(before) {
+        assert!((score - then).abs() < 1e-9, "{name}: {score}, {then} before");
+    }
+    place.good(&format!("train @run {SHORT}"));
+    place.write("data/labels.csv", &list);
     std::os::unix::fs::symlink(place.path("data/images"), place.made("renamed/images")).expect("linked");
     // The same images under another name for one class; with its classes in another order; with one class more.
     for (list, words) in [

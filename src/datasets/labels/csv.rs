@@ -75,6 +75,8 @@ pub(super) fn open(dir: &Path) -> Result<LabelSet> {
     }
     if split.is_none() {
         let mut order: Vec<usize> = (0..listed.len()).collect();
+        // Whatever order the rows have.
+        order.sort_by(|&a, &b| listed[a].0.cmp(&listed[b].0));
         order.shuffle(&mut seed::at(0, 0, 0));
         order.truncate(listed.len() / 4);
         notes.push(format!(

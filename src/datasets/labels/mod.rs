@@ -301,6 +301,10 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
             )
         }
     };
+    // In their order by name what is drawn of them, to be set aside say, does not depend on that of a list. Rows have none.
+    if set.layout != LabelLayout::Mulan {
+        set.train.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     sampled(&mut set);
     set.name = super::called(dir);
     // A test by photos of one class may be of a run's that has more.
