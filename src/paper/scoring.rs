@@ -19,7 +19,7 @@ use crate::run::{
     Run,
     checkpoint::Fingerprint,
     folder::REPORT,
-    photos::{Hashed, content, hashed, two_people},
+    photos::{Hashed, Photos, content, hashed, two_people},
 };
 use crate::say::{note, print, print_lines};
 use crate::tasks::{Data, trained_on};
@@ -139,12 +139,26 @@ pub(crate) fn evaluate<P: Paper>(
 /// # Errors
 /// Where so many were trained on, and their data do not train on them by now, that it is no chance.
 fn known_photos<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, tested: &[Hashed]) -> Result<Vec<String>> {
-    if P::BRINGS != Brings::Images {
-        return Ok(Vec::new());
-    }
-    let mut notes: Vec<String> = two_people(tested).into_iter().collect();
+    let (own, images) = (nets.elsewhere.is_none(), P::BRINGS == Brings::Images);
+    let mut notes: Vec<String> = two_people(tested).into_iter().filter(|_| images).collect();
     if [Stand::Trained, Stand::Best].contains(&nets.stand) {
-        let own = nets.elsewhere.is_none();
+        // Of videos pairs are tested, and folds say which.
+        if own || (!images && trained_on(nets.at, data, tested, false).known > 0) {
+            let [list, left] = Photos::otherwise(nets.at, data.trained());
+            ensure!(
+                list.is_none(),
+                "{}: the list that says what the run trains on ({}) is another than it was begun with: restore it, or train into another --run",
+                data.name(),
+                list.unwrap_or_default()
+            );
+            let left = left
+                .filter(|_| own)
+                .map(|left| format!("its data do not train on {left} any more that the run was trained on"));
+            notes.extend(left);
+        }
+        if !images {
+            return Ok(notes);
+        }
         let found = trained_on(nets.at, data, tested, own);
         let why = if own {
             "what is held out changed with what is in the folder: restore it, or score the run on other data"

@@ -19,7 +19,7 @@ use crate::run::config::{self, BEGUN_FROM, Config, typed_as};
 use crate::run::{
     Run, checkpoint,
     folder::check_free,
-    photos::{Photos, Tested, hashed},
+    photos::{Photos, Tested, content, hashed},
     scores::Scores,
     session::{self, Session, Tried},
     stop::Stopped,
@@ -115,6 +115,9 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
     let of_run = config.clone();
     let look = |lives: &dyn Fn()| Photos::of(data.trained(), at, lives);
     let mut photos = if trial { None } else { run.world().led(look)? };
+    let scored = run.machine.training.score_every.filter(|_| !trial);
+    let scored = scored.map(|_| run.world().led(|lives| hashed(data.tested(), "test data", lives))).transpose()?;
+    let mut scored = scored.flatten().and_then(|tested| content(&tested));
     let (mut changed, mut replaced) = (None, None::<String>);
     if let Some(photos) = photos.as_ref().filter(|_| begun) {
         changed = photos.compare(at, run.machine.training.data_changed)?;
@@ -182,8 +185,16 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
                 let part = if part.is_empty() { String::new() } else { format!("{part}, ") };
                 Config::add_changed(at, format!("{part}from about step {}: {changed}", session.steps().start))?;
             }
+            if let Some(scored) = scored.take() {
+                let before = Config::set_scored(at, scored.clone())?;
+                if before.is_some_and(|before| before != scored) {
+                    note(
+                        "--score-every: the photos that are scored are not those of before: scores from before and after do not compare, and the best may be either's",
+                    );
+                }
+            }
             if let Some(photos) = photos.take().filter(|photos| !photos.is_empty()) {
-                photos.write(at)?;
+                photos.write(at, begun)?;
             }
             let ended = P::train(&h.own, data, part, &net, &mut session, run);
             // What was replaced meanwhile was trained on as it came; of several parts each says what is new.

@@ -39,6 +39,9 @@ pub const BEGUN_FROM: &str = "begun-from-blake3";
 /// Under which name it has, of a run that went on with other data (`--data-changed`), a line for each time.
 const DATA_CHANGED: &str = "data-changed";
 
+/// Under which name it has a hash of what `--score-every` scores.
+const SCORED: &str = "scored-blake3";
+
 /// Under which name it has the hash of the run's list of training photos; while that is replaced, of the new one too.
 pub(crate) const PHOTOS: &str = "photos-blake3";
 
@@ -56,7 +59,7 @@ pub(crate) const PATHS: [&str; 6] = ["data", "test", "exclude", "names", "weight
 pub(crate) const OF_TRAINING: [&str; 2] = ["exclude", "names"];
 
 /// Goes up with every change of a network, a loss or what is drawn that a run begun before would go on with.
-const FORM: u64 = 2;
+const FORM: u64 = 3;
 
 impl Config {
     /// The configuration of a run of `paper` with `flags` on a network built for `data`; `device` as text.
@@ -186,6 +189,17 @@ impl Config {
     /// As [`Config::add_changed`].
     pub fn set_photos(at: &Path, all: &[String]) -> Result<()> {
         Config::set(at, PHOTOS, all)
+    }
+
+    /// Has the configuration of the run at `at` say by a hash which photos `--score-every` scores; that from before, if there
+    /// was one.
+    ///
+    /// # Errors
+    /// As [`Config::add_changed`].
+    pub fn set_scored(at: &Path, hash: String) -> Result<Option<String>> {
+        let before = Config::read(at)?.texts(SCORED).first().map(|before| before.to_string());
+        Config::set(at, SCORED, &[hash])?;
+        Ok(before)
     }
 
     fn set(at: &Path, name: &str, all: &[String]) -> Result<()> {

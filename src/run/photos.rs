@@ -25,8 +25,10 @@ mod seen;
 mod twice;
 
 const FILE: &str = "photos.csv.gz";
-/// Older lists end before the last, or the last two.
-const HEAD: [&str; 5] = ["name", "bytes", "changed", "known", "hash"];
+/// Older lists end before the last two, or three.
+const HEAD: [&str; 6] = ["name", "bytes", "changed", "known", "hash", "former"];
+/// So many columns has a list that knows hashes.
+const HASHED: usize = 5;
 
 /// What a task's data say that they were read from, and what is known of it beside its pixels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -179,6 +181,9 @@ struct Row {
     /// In hexadecimal.
     #[serde(default)]
     hash: String,
+    /// Not empty of what was trained on once, before the data changed.
+    #[serde(default)]
+    former: String,
 }
 
 impl Row {
@@ -283,7 +288,8 @@ impl Photos {
         if self.is_empty() && !at.join(FILE).exists() {
             return Ok(None);
         }
-        let (columns, mut before) = listed(at, ", or say --data-changed to train without it")?;
+        let (columns, before) = listed(at, ", or say --data-changed to train without it")?;
+        let mut before = before.filter(|row| row.as_ref().map_or(true, |row| row.former.is_empty()));
         let mut old = before.next().transpose()?;
         let mut new = self.0.iter().peekable();
         let mut found = [const { (0_usize, String::new()) }; 4];
@@ -295,7 +301,7 @@ impl Photos {
             of.0 += 1;
         };
         // Older lists know nothing of labels, or of a row of numbers in another way.
-        let knows = |is: &Seen| columns == HEAD.len() || (columns > 3 && (is.bytes > 0 || is.hash.is_none()));
+        let knows = |is: &Seen| columns >= HASHED || (columns > 3 && (is.bytes > 0 || is.hash.is_none()));
         // Who somebody is now, and on how many photos.
         let mut people: BTreeMap<(u64, u64), (usize, String)> = BTreeMap::new();
         let mut renamed = |was: &str, is: &str, name: &str| match (person(was), person(is)) {
@@ -324,6 +330,8 @@ impl Photos {
                     note(relabelled, &is.name)
                 }
                 (Some(was), None) => note(removed, &was.name),
+                // Older ones have fewer lists.
+                (None, Some(is)) if columns < HASHED && is.bytes == 0 && is.hash.is_none() => {}
                 (None, Some(is)) => note(added, &is.name),
                 _ => {}
             }
@@ -363,7 +371,7 @@ impl Photos {
         let listed = listed(at, "").and_then(|(columns, rows)| Ok((columns, rows.collect::<Result<Vec<Row>>>()?)));
         let (found, unknown) = match listed {
             Ok((columns, trained)) => {
-                let older = columns < HEAD.len() && trained.iter().any(|row| row.bytes > 0);
+                let older = columns < HASHED && trained.iter().any(|row| row.bytes > 0);
                 let why = || format!("{FILE} there is an older version's, which has no hashes of bytes");
                 let now = || Photos::of(trains, at, &|| ()).0.into_iter().filter_map(|photo| photo.hash).collect();
                 (seen::among(&trained, tested, now, own), older.then(why))
@@ -377,15 +385,45 @@ impl Photos {
         Tested { notes: found.notes.iter().cloned().chain(unknown.map(note)).collect(), ..found }
     }
 
-    /// Writes them into the folder `at` of a run, whose configuration then knows the list.
-    pub fn write(&self, at: &Path) -> Result<()> {
+    /// What the run in the folder `at` is said to train on by now, as `trains` says it, otherwise than it did: a list that is
+    /// another one, and how many photos are left out, both by example.
+    pub fn otherwise(at: &Path, trains: Reads<'_>) -> [Option<String>; 2] {
+        let Ok((columns, rows)) = listed(at, "") else { return [None, None] };
+        let now: HashMap<Arc<str>, (bool, Arc<str>)> =
+            trains.map(|read| (read.name, (read.of == Of::List, read.known))).collect();
+        let (mut other, mut left, mut example) = (None, 0, None);
+        for row in rows.filter_map(Result::ok).filter(|row| row.former.is_empty()) {
+            match now.get(&*row.name) {
+                None => {
+                    left += 1;
+                    example.get_or_insert(row.name);
+                }
+                Some((true, known)) if columns > 3 && **known != *row.known => other = other.or(Some(row.name)),
+                _ => {}
+            }
+        }
+        [other, example.map(|first| format!("{left} (the first {first})"))]
+    }
+
+    /// Writes them into the folder `at` of a run, whose configuration then knows the list. Of one that was `begun` before, what
+    /// was trained on by then stays known.
+    pub fn write(&self, at: &Path, begun: bool) -> Result<()> {
+        let same = |row: &Row| {
+            let place = self.0.binary_search_by(|own| (*own.name).cmp(&row.name));
+            place.is_ok_and(|place| self.0[place].hash == row.hash())
+        };
+        let before = listed(at, "").into_iter().filter(|_| begun).flat_map(|(_, rows)| rows.filter_map(Result::ok));
+        let former: Vec<Row> = before.filter(|row| row.hash().is_some() && !same(row)).collect();
         let mut writer = csv::Writer::from_writer(GzEncoder::new(Vec::new(), Compression::fast()));
         writer.write_record(HEAD)?;
         let row = |Seen { name, bytes, changed, known, hash }: &Seen| {
             let hash = hash.map_or(String::new(), |hash| format!("{hash:x}"));
-            writer.serialize((&**name, bytes, changed, &**known, hash))
+            writer.serialize((&**name, bytes, changed, &**known, hash, ""))
         };
         self.0.iter().try_for_each(row)?;
+        for Row { name, bytes, changed, known, hash, .. } in former {
+            writer.serialize((name, bytes, changed, known, hash, "former"))?;
+        }
         let list = writer.into_inner().map_err(|error| error.into_error())?.finish()?;
         let (now, config) = (blake3::hash(&list).to_hex().to_string(), Config::read(at)?);
         let before: Vec<String> =

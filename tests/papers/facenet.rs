@@ -128,6 +128,12 @@ fn without_outside_data_every_fold_has_a_network_of_its_own() {
     // A second start scores what is trained.
     has(&place.good(&format!("reproduce @run {line}")), "2 of 3 folds");
     has(&place.good("evaluate @run"), "2 of 3 folds");
+    // Other folds: whom a network has seen is nobody to test.
+    place.write("lfw/pairs.txt", pairs(20).replace("P24\t1\tP25", "P25\t1\tP24"));
+    place.bad(&[
+        (1, "evaluate @run", "the list that says what the run trains on (pairs) is another"),
+        (1, &format!("train @run {line}"), "1 of other labels or content (pairs)"),
+    ]);
     // Somebody in two folds, for the last two rows.
     place.write("lfw/pairs.txt", pairs(20).replace("P24\t1\tP25", "P24\t1\tP20"));
     place.bad(&[

@@ -151,6 +151,22 @@ fn every_loss_and_a_head_on_features_train() {
         (1, "train @both --data @data --net features ~--side", "features/temporal"),
         (1, "train @both --data @data", "has ready-made features and no videos: they are for --net features"),
     ]);
+    // Other folds of the same videos, elsewhere and in the run's own folder.
+    place.copy(&place.path("data"), "other");
+    place.good("evaluate @head --data @other");
+    let lists = ["train", "val"].map(|part| format!("annotations/Task/splits/task_{part}_1.csv"));
+    let before = lists.each_ref().map(|list| place.read(&format!("data/{list}")));
+    let (test, train): (Vec<_>, Vec<_>) =
+        all.iter().partition(|pair| [pair.0, pair.1].iter().any(|v| [1, 4].contains(v)));
+    let words = "the list that says what the run trains on (fold 1) is another";
+    for (folder, flags) in [("other", " --data @other"), ("data", "")] {
+        for (list, pairs) in lists.iter().zip([&train, &test]) {
+            let rows: String = pairs.iter().map(|(a, b)| format!("v{a},v{b}\r\n")).collect();
+            place.write(&format!("{folder}/{list}"), format!("Better,Worse\r\n{rows}"));
+        }
+        place.bad(&[(1, &format!("evaluate @head{flags}"), words)]);
+    }
+    lists.iter().zip(before).for_each(|(list, text)| place.write(&format!("data/{list}"), text));
     // Features of another width, elsewhere and in the run's own folder.
     place.copy(&place.path("data/annotations"), "wide/annotations");
     for video in 0..6 {

@@ -34,12 +34,12 @@ fn a_run_knows_its_training_photos() {
         let photos = photos(names, "cat");
         photos
             .compare(dir.path(), false)
-            .map(|_| photos.write(dir.path()).expect("written"))
+            .map(|_| photos.write(dir.path(), true).expect("written"))
             .map_err(|e| format!("{e:#}"))
     };
     assert!(compared(&names).expect_err("no list").contains("photos.csv.gz: restore it"));
     assert!(Photos::of(vec![], dir.path(), &|| ()).compare(dir.path(), false).is_ok(), "drawn data have none");
-    photos(&names, "cat").write(dir.path()).expect("written");
+    photos(&names, "cat").write(dir.path(), true).expect("written");
     let error = format!("{:#}", photos(&names, "dog").compare(dir.path(), false).expect_err("other labels"));
     assert!(error.contains("4 of other labels or content (the first a,b.png):"), "{error}");
     assert_eq!(compared(&["d.png", "c\nd.png", "b\"c.png", "a,b.png"]), Ok(()), "in any order");
@@ -48,7 +48,7 @@ fn a_run_knows_its_training_photos() {
     let list = dir.path().join("photos.csv.gz");
     let packed = std::fs::File::open(&list).expect("a list");
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut plain).expect("text");
-    assert!(plain.starts_with("name,bytes,changed,known,hash\n"));
+    assert!(plain.starts_with("name,bytes,changed,known,hash,former\n"));
     let pack = |columns: usize| {
         let mut writer =
             csv::Writer::from_writer(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
@@ -112,7 +112,7 @@ fn a_run_knows_its_training_photos() {
         let rows = vec![read(&"a,b.png", ""), Read::hashed("row 1", content), Read::row("row 2", content, "")];
         Photos::of(rows, dir.path(), &|| ())
     };
-    with_rows(b"1 2").write(dir.path()).expect("written");
+    with_rows(b"1 2").write(dir.path(), true).expect("written");
     touch("a,b.png", 10);
     with_rows(b"1 2").compare(dir.path(), false).expect("a copy");
     let error = format!("{:#}", with_rows(b"1 3").compare(dir.path(), false).expect_err("edited"));
@@ -130,8 +130,8 @@ fn a_list_of_photos_is_its_runs_alone() {
         begun(of.path());
     }
     let (whole, less) = (photos(&["a", "b"]), photos(&["a"]));
-    less.write(other.path()).expect("written");
-    whole.write(one.path()).expect("written");
+    less.write(other.path(), true).expect("written");
+    whole.write(one.path(), true).expect("written");
     let good = std::fs::read(list(&one)).expect("a list");
     let refused = |photos: &Photos| {
         let error = format!("{:#}", photos.compare(one.path(), false).expect_err("another's"));
@@ -148,7 +148,7 @@ fn a_list_of_photos_is_its_runs_alone() {
     let others = std::fs::read(list(&other)).expect("a list");
     Config::set_photos(one.path(), &[hash(&good), hash(&others)]).expect("written");
     whole.compare(one.path(), false).expect("the one before");
-    less.write(one.path()).expect("written");
+    less.write(one.path(), true).expect("written");
     less.compare(one.path(), false).expect("the new one");
     std::fs::write(list(&one), &good).expect("put back");
     refused(&whole);
@@ -164,7 +164,7 @@ fn people_are_told_by_their_photos() {
         Photos::of(rows.iter().map(read).collect::<Vec<_>>(), dir.path(), &|| ())
     };
     let rows = [("a/0", "0 1"), ("a/1", "0 1"), ("b/0", "1 1"), ("b/1", "1 1"), ("c/0", "2 1"), ("c/1", "2 2")];
-    photos(&rows).write(dir.path()).expect("written");
+    photos(&rows).write(dir.path(), true).expect("written");
     let without = vec![("b/0", "0 1"), ("b/1", "0 1"), ("c/0", "1 1"), ("c/1", "1 2")];
     for (rows, words) in [
         (without, ": 2 removed (the first a/0):"),
@@ -197,7 +197,7 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
         .collect()
     };
     let train = of("train", 40, 0);
-    Photos::of(reads(&train), dir.path(), &|| ()).write(dir.path()).expect("written");
+    Photos::of(reads(&train), dir.path(), &|| ()).write(dir.path(), true).expect("written");
     let others = of("others", 40, 100);
     let copied = of("p", 40, 0);
     let link = "links/1.jpg".to_string();
@@ -262,7 +262,9 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
     assert_eq!(seen(&edited, none, false).0, 0, "another's of one name");
     // Rows of numbers.
     let row = |name: &str, content: &[u8]| Read::row(name, content, "");
-    Photos::of(vec![row("a:1", b"1 2"), row("a:2", b"3 4")], dir.path(), &|| ()).write(dir.path()).expect("written");
+    Photos::of(vec![row("a:1", b"1 2"), row("a:2", b"3 4")], dir.path(), &|| ())
+        .write(dir.path(), true)
+        .expect("written");
     let tested = hashed(
         Box::new(vec![row("b:1", b"1 2"), row("b:2", b"5 6"), Read::hashed("pairs", b"")].into_iter()),
         "",
@@ -270,7 +272,29 @@ fn photos_that_a_run_was_trained_on_are_known_wherever_they_lie() {
     );
     let tested: Vec<&Hashed> = tested.iter().collect();
     let found = Photos::seen(dir.path(), &tested, Box::new(std::iter::empty()), true);
-    assert_eq!(found, Tested { seen: 1, all: 2, what: "rows", notes: vec![] });
+    assert_eq!(found, Tested { seen: 1, known: 1, all: 2, what: "rows", notes: vec![] });
+    // What was trained on before the data changed stays known, and is none of the data that they are compared with.
+    let (one, other) = (row("a:1", b"1 2"), row("a:1", b"7 8"));
+    let changed = Photos::of(vec![other.clone()], dir.path(), &|| ());
+    changed.write(dir.path(), true).expect("written");
+    assert_eq!(changed.compare(dir.path(), false).expect("the same"), None);
+    let count = || {
+        let tested =
+            [(one.clone(), hashed(Box::new(std::iter::once(one.clone())), "", &|| ())[0].1), (other.clone(), None)];
+        Photos::seen(dir.path(), &tested.iter().collect::<Vec<_>>(), Box::new(std::iter::empty()), false).known
+    };
+    assert_eq!(count(), 1);
+    changed.write(dir.path(), true).expect("written");
+    assert_eq!(count(), 1, "and goes on to");
+    changed.write(dir.path(), false).expect("written");
+    assert_eq!(count(), 0, "but of a run that began anew");
+    // Lists that are others, and what is left out.
+    let list = |content: &[u8]| Read::hashed("fold 1", content);
+    Photos::of(vec![row("a:1", b"1 2"), list(b"1")], dir.path(), &|| ()).write(dir.path(), false).expect("written");
+    let otherwise = |all: Vec<Read>| Photos::otherwise(dir.path(), Box::new(all.into_iter()));
+    assert_eq!(otherwise(vec![list(b"1"), row("a:1", b"1 2")]), [None, None]);
+    let left = Some("1 (the first a:1)".to_string());
+    assert_eq!(otherwise(vec![list(b"2")]), [Some("fold 1".to_string()), left]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ const MANY: usize = 8;
 pub struct Tested {
     /// How many, which its data do not train on by now: what held them out is another than it was, or the data are.
     pub seen: usize,
+    /// How many it was trained on, whatever its data are by now.
+    pub known: usize,
     /// How many are to be tested.
     pub all: usize,
     /// What they are called, many of them: photos, or rows.
@@ -57,6 +59,7 @@ pub(super) fn among(trained: &[Row], tested: &[&Hashed], now: impl FnOnce() -> H
     if are.is_empty() {
         return found;
     }
+    found.known = are.len();
     let now = now();
     let (twins, seen): (Vec<_>, Vec<_>) =
         are.into_iter().partition(|((_, hash), _)| hash.is_some_and(|hash| now.contains(&hash)));

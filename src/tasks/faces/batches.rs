@@ -61,11 +61,13 @@ impl Data for FaceSet {
     }
 
     fn trained(&self) -> Reads<'_> {
-        files(self.trains())
+        // Where what is tested trains, its list of pairs says who in which fold.
+        let pairs = (self.train.is_empty() && !self.trains().is_empty()).then(|| self.list());
+        Box::new(files(self.trains()).chain(pairs))
     }
 
     fn tested(&self) -> Reads<'_> {
-        let pairs = Read::hashed("pairs", format!("{:?}", self.pairs).as_bytes());
+        let pairs = self.list();
         let mut photos = files(&self.test).peekable();
         let pairs = photos.peek().is_some().then_some(pairs);
         Box::new(photos.chain(pairs))
@@ -81,6 +83,11 @@ impl Data for FaceSet {
 }
 
 impl FaceSet {
+    /// The pairs, as something of a list.
+    fn list(&self) -> Read {
+        Read::hashed("pairs", format!("{:?}", self.pairs).as_bytes())
+    }
+
     /// Where nothing is for training, some of the test photos are (no outside data); of a plain tree all may be tested.
     fn trains(&self) -> &[Photo] {
         if self.train.is_empty() && self.layout != FaceLayout::Tree { &self.test } else { &self.train }

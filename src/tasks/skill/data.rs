@@ -251,7 +251,7 @@ impl Data for SkillData {
                 let bytes =
                     |features: &Features| features.values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
                 let all = set.videos.iter().zip(all.iter());
-                all.map(|(video, of)| Read::hashed(format!("{video}, {}", stream.name()), &bytes(of)))
+                all.map(|(video, of)| Read::row(format!("{video}, {}", stream.name()), &bytes(of), ""))
                     .collect::<Vec<_>>()
             }
         });
