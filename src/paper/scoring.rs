@@ -14,7 +14,7 @@ use crate::device::machine::Machine;
 use crate::hyper::{self, All, FlagValues, Heading};
 use crate::report::Report;
 use crate::results::Results;
-use crate::run::config::typed_as;
+use crate::run::config::{DEV, typed_as};
 use crate::run::{
     Run,
     checkpoint::Fingerprint,
@@ -141,13 +141,18 @@ pub(crate) fn evaluate<P: Paper>(
 fn known_photos<P: Paper>(nets: &Nets<'_, P>, data: &P::Data, tested: &[Hashed]) -> Result<Vec<String>> {
     let (own, images) = (nets.elsewhere.is_none(), P::BRINGS == Brings::Images);
     let mut notes: Vec<String> = two_people(tested).into_iter().filter(|_| images).collect();
+    let set_aside = nets.config.flags.get(DEV).and_then(Value::as_f64).is_some_and(|share| share > 0.);
+    if set_aside && nets.config.is_of_another_form() {
+        notes.push("another version began this run: which items it set aside then is not known, and some of those that are now may have been trained on".into());
+    }
     if [Stand::Trained, Stand::Best].contains(&nets.stand) {
         // Of videos pairs are tested, and folds say which.
         if own || (!images && trained_on(nets.at, data, tested, false).known > 0) {
             let [list, left] = Photos::otherwise(nets.at, data.trained());
+            let cure = if own { "restore it, or train into another --run" } else { "score it on other videos" };
             ensure!(
                 list.is_none(),
-                "{}: the list that says what the run trains on ({}) is another than it was begun with: restore it, or train into another --run",
+                "{}: the list that says what the run trains on ({}) is another than it was begun with: {cure}",
                 data.name(),
                 list.unwrap_or_default()
             );

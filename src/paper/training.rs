@@ -108,6 +108,9 @@ fn train_in<P: Paper>(h: &All<P::Hyper>, data: &P::Data, at: &Path, run: &Run, t
             (config.flags, config.data) = (begun.flags, begun.data);
         }
     }
+    if several {
+        (config.flags, config.data) = run.world().told(&(config.flags, config.data))?;
+    }
     let begun = run.leads() && begun(at, &parts);
     if begun {
         config.match_folder(at)?;

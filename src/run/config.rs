@@ -49,6 +49,8 @@ pub(crate) const PHOTOS: &str = "photos-blake3";
 pub(crate) const VALIDATION: &str = "validation";
 /// which of several splits of the data it is,
 pub(crate) const SPLIT: &str = "split";
+/// which share of the training items is set aside,
+pub(crate) const DEV: &str = "dev";
 /// and the run that training starts from.
 pub(crate) const START: &str = "start";
 
@@ -157,6 +159,11 @@ impl Config {
     /// The texts that the machine's table has under `name`.
     fn texts(&self, name: &str) -> Vec<&str> {
         self.machine.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// Whether another version of the program began the run, which may have drawn otherwise.
+    pub fn is_of_another_form(&self) -> bool {
+        self.machine.get("form") != Some(&json!(FORM))
     }
 
     /// The hashes of the files of weights that the run began with; none of an older version.

@@ -218,8 +218,8 @@ fn listed(at: &Path, or: &'static str) -> Result<(usize, impl Iterator<Item = Re
     Ok((columns, reader.into_deserialize::<Row>().map(move |row| row.with_context(&cannot))))
 }
 
-/// A hash of the names and contents of `all`, whatever their order, and of what lists say of them: 32 digits (older results have
-/// another one of 16), none of nothing. What cannot be read counts as empty.
+/// A hash of the names and contents of `all`, whatever their order, and of what lists say of them: 40 digits (older results have
+/// another one of fewer), none of nothing. What cannot be read counts as empty.
 pub fn content(all: &[Hashed]) -> Option<String> {
     let mut all: Vec<_> = all.iter().map(|(read, hash)| (&read.name, &read.known, hash.unwrap_or(0))).collect();
     all.sort();
@@ -231,7 +231,7 @@ pub fn content(all: &[Hashed]) -> Option<String> {
         }
         hasher.update(&hash.to_le_bytes());
     }
-    (!all.is_empty()).then(|| hasher.finalize().to_hex()[..32].to_string())
+    (!all.is_empty()).then(|| hasher.finalize().to_hex()[..40].to_string())
 }
 
 /// The training photos of a run, or what it has in their place, by name.
@@ -301,7 +301,10 @@ impl Photos {
             of.0 += 1;
         };
         // Older lists know nothing of labels, or of a row of numbers in another way.
-        let knows = |is: &Seen| columns >= HASHED || (columns > 3 && (is.bytes > 0 || is.hash.is_none()));
+        let knows = |was: &Row, is: &Seen| {
+            let alike = is.bytes > 0 || was.hash().is_some() == is.hash.is_some();
+            columns == HEAD.len() || (columns > 3 && alike)
+        };
         // Who somebody is now, and on how many photos.
         let mut people: BTreeMap<(u64, u64), (usize, String)> = BTreeMap::new();
         let mut renamed = |was: &str, is: &str, name: &str| match (person(was), person(is)) {
@@ -326,12 +329,12 @@ impl Photos {
                 {
                     note(replaced, &is.name)
                 }
-                (Some(was), Some(is)) if knows(is) && renamed(&was.known, &is.known, &is.name) => {
+                (Some(was), Some(is)) if knows(was, is) && renamed(&was.known, &is.known, &is.name) => {
                     note(relabelled, &is.name)
                 }
                 (Some(was), None) => note(removed, &was.name),
                 // Older ones have fewer lists.
-                (None, Some(is)) if columns < HASHED && is.bytes == 0 && is.hash.is_none() => {}
+                (None, Some(is)) if columns < HEAD.len() && is.bytes == 0 && is.hash.is_none() => {}
                 (None, Some(is)) => note(added, &is.name),
                 _ => {}
             }
@@ -368,6 +371,9 @@ impl Photos {
     /// What the run in the folder `at` was trained on of `tested`, of its `own` data or of others, which train on what `trains`
     /// says, wherever that lay then and whatever it was called. Where nothing is known, and once was, a note says so.
     pub fn seen(at: &Path, tested: &[&Hashed], trains: Reads<'_>, own: bool) -> Tested {
+        if tested.iter().all(|(read, _)| read.of == Of::List) {
+            return Tested::default();
+        }
         let listed = listed(at, "").and_then(|(columns, rows)| Ok((columns, rows.collect::<Result<Vec<Row>>>()?)));
         let (found, unknown) = match listed {
             Ok((columns, trained)) => {

@@ -311,7 +311,7 @@ pub fn open(dir: &Path) -> Result<LabelSet> {
     let least = if set.train.is_empty() && set.layout == LabelLayout::Csv { 1 } else { 2 };
     ensure!(
         set.classes.len() >= least,
-        "{} has {}: at least 2 needed{}",
+        "{} has {}: at least {least} needed{}",
         dir.display(),
         if set.classes.len() == 1 { format!("one class, {:?}", set.classes[0]) } else { "no classes".into() },
         if set.layout == LabelLayout::Csv { " (labels.csv separates an image's labels by ;)" } else { "" }

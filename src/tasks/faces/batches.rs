@@ -83,9 +83,19 @@ impl Data for FaceSet {
 }
 
 impl FaceSet {
-    /// The pairs, as something of a list.
+    /// The pairs by the names of their photos (of videos by their numbers), as something of a list.
     fn list(&self) -> Read {
-        Read::hashed("pairs", format!("{:?}", self.pairs).as_bytes())
+        let name = |row: usize| self.test.get(row).filter(|_| self.pairs_images()).map(|photo| Arc::clone(&photo.name));
+        let pairs: Vec<_> = self
+            .pairs
+            .iter()
+            .map(|pair| {
+                let [left, right] =
+                    [pair.left, pair.right].map(|row| name(row).unwrap_or_else(|| row.to_string().into()));
+                (left, right, pair.same)
+            })
+            .collect();
+        Read::hashed("pairs", format!("{pairs:?}").as_bytes())
     }
 
     /// Where nothing is for training, some of the test photos are (no outside data); of a plain tree all may be tested.
